@@ -1,0 +1,26 @@
+"""Training and testing of video-language models on PaddlePaddle.
+
+>>> import paddlevideo as pv
+>>> model = pv.build_model(pv.load_config("actbert.yaml").MODEL)
+
+Nothing heavy is imported before it is used: ``import paddlevideo`` does not load Paddle.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "build_model": "paddlevideo.modeling",
+    "load_weights": "paddlevideo.modeling",
+    "load_config": "paddlevideo.config",
+}
+__all__ = ["__version__", *_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public function when it is first asked for."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)

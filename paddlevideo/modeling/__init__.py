@@ -1,0 +1,18 @@
+"""Models: layers, backbones, losses and the frameworks that join them."""
+
+from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
+from paddlevideo.modeling.build import build_model
+from paddlevideo.modeling.framework.actbert import ActBert
+from paddlevideo.modeling.framework.base import BaseFramework
+from paddlevideo.modeling.losses.actbert import ActBertLoss
+from paddlevideo.modeling.weights import LoadReport, load_weights
+
+__all__ = [
+    "ActBert",
+    "ActBertLoss",
+    "BaseFramework",
+    "BertForMultiModalPreTraining",
+    "LoadReport",
+    "build_model",
+    "load_weights",
+]

@@ -1,0 +1,401 @@
+"""ActBERT's backbone: three streams, their embeddings, the tangled encoder and the heads.
+
+B clips, T words, R regions (the global one first), A actions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from paddlevideo.modeling.backbones.tangled import (
+    PaddedLengths,
+    Streams,
+    TangleConfig,
+    TangledLayer,
+)
+from paddlevideo.modeling.layers import (
+    ClassHead,
+    Pooler,
+    StreamConfig,
+    TransformerLayer,
+    WordHead,
+    layer_norm,
+    linear,
+    mask_to_bias,
+)
+from paddlevideo.registry import BACKBONES, InputPath
+from paddlevideo.utils.errors import ConfigError, DataError
+
+PADDING_WORD = 0
+BOX_SIZE = 5
+
+
+class TextEmbeddings(nn.Layer):
+    """Word + position + type, normalised."""
+
+    def __init__(
+        self, stream: StreamConfig, vocabulary_size: int, positions: int, types: int
+    ) -> None:
+        super().__init__()
+
+        def table(rows: int) -> nn.Embedding:
+            normal = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.02))
+            return nn.Embedding(rows, stream.width, weight_attr=normal)
+
+        self.word = table(vocabulary_size)
+        self.position = table(positions)
+        self.token_type = table(types)
+        self.norm = layer_norm(stream.width)
+        self.dropout = nn.Dropout(stream.dropout)
+
+    def forward(self, text_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Ids (B, T) int64 -> (B, T, D).
+
+        The padding word is zero on input, whatever its row holds, and its row gets no gradient
+        here: the released weights were trained so.
+        """
+        words = F.embedding(text_ids, self.word.weight, padding_idx=PADDING_WORD)
+        positions = self.position.weight[: text_ids.shape[1]].unsqueeze(0)
+        return self.dropout(self.norm(words + positions + self.token_type(token_type_ids)))
+
+
+class RegionEmbeddings(nn.Layer):
+    """Region features + boxes, normalised. Regions have no position."""
+
+    def __init__(self, stream: StreamConfig, feature_size: int) -> None:
+        super().__init__()
+        self.feature = linear(feature_size, stream.width)
+        self.box = linear(BOX_SIZE, stream.width)
+        self.norm = layer_norm(stream.width)
+        self.dropout = nn.Dropout(stream.dropout)
+
+    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
+        """Features (B, R, F), box vectors (B, R, 5) -> (B, R, D)."""
+        return self.dropout(self.norm(self.feature(features) + self.box(boxes)))
+
+
+class ActionEmbeddings(nn.Layer):
+    """Action features, normalised. Actions have no position."""
+
+    def __init__(self, stream: StreamConfig, feature_size: int) -> None:
+        super().__init__()
+        self.feature = linear(feature_size, stream.width)
+        self.norm = layer_norm(stream.width)
+        self.dropout = nn.Dropout(stream.dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, A, G) -> (B, A, D)."""
+        return self.dropout(self.norm(self.feature(features)))
+
+
+class TangledEncoder(nn.Layer):
+    """Each stream's transformer layers, and the tangled layers between them."""
+
+    def __init__(
+        self,
+        streams: Streams[StreamConfig],
+        tangle: TangleConfig,
+        positions: Streams[Sequence[int]],
+    ) -> None:
+        super().__init__()
+        self.positions = list(zip(*positions, strict=True))
+        self.depths = tuple(stream.layers for stream in streams)
+
+        def stack(stream: StreamConfig) -> nn.LayerList:
+            return nn.LayerList([TransformerLayer(stream) for _ in range(stream.layers)])
+
+        self.layers = nn.LayerDict(
+            {name: stack(stream) for name, stream in streams._asdict().items()}
+        )
+        self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
+        #: Where each stream first meets the others: below, it depends on its own input alone.
+        self.first_tangled = Streams(
+            *(
+                min(depths, default=stream.layers)
+                for depths, stream in zip(positions, streams, strict=True)
+            )
+        )
+
+    def run(
+        self,
+        stream: str,
+        x: Tensor,
+        bias: Tensor,
+        start: int = 0,
+        stop: int | None = None,
+        rows: int | None = None,
+    ) -> Tensor:
+        """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` rows only."""
+        layers = list(self.layers[stream])[start:stop]
+        for depth, layer in enumerate(layers, start=1):
+            x = layer(x, bias, rows if depth == len(layers) else None)
+        return x if rows is None else x[:, :rows]
+
+    def forward(
+        self,
+        states: Streams[Tensor],
+        bias: Streams[Tensor],
+        padded: PaddedLengths,
+        start: Streams[int] = Streams(0, 0, 0),
+        rows: int | None = None,
+    ) -> Streams[Tensor]:
+        """Runs the layers that are left after ``start`` of each stream.
+
+        ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions.
+        """
+        for number, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
+            states = Streams(*map(self.run, Streams._fields, states, bias, start, stop))
+            last = number == len(self.tangled) - 1 and stop == self.depths
+            states = tangled(states, bias, padded, rows if last else None)
+            start = Streams(*stop)
+        return Streams(
+            *(
+                self.run(name, x, b, begin, None, rows)
+                for name, x, b, begin in zip(Streams._fields, states, bias, start, strict=True)
+            )
+        )
+
+
+class ActBertOutput(NamedTuple):
+    """Predictions. With labelled rows asked for, N of them stand where (B, T) and so on stand."""
+
+    text_logits: Tensor  # B, T, V
+    region_logits: Tensor  # B, R, C; row 0 belongs to the global region
+    action_logits: Tensor  # B, A, K
+    match_logits: Tensor  # B, 2; class 0: the caption belongs to the clip
+
+
+class Rows(NamedTuple):
+    """Positions that predictions are wanted for, as indices into the flattened (B * length)."""
+
+    text: Tensor
+    regions: Tensor
+    actions: Tensor
+
+
+@BACKBONES.register()
+class BertForMultiModalPreTraining(nn.Layer):
+    """ActBERT (Zhu and Yang 2020) with PaddleVideo's flat arguments and their defaults.
+
+    ``v_`` stands for the region stream, ``a_`` for actions, ``bi_`` for the tangled layers.
+    ``*_ent_attention_id``: the i-th tangled layer runs when the stream has done that many layers.
+    ``fixed_*_layer``: that many first layers, and the embeddings below, are not trained.
+    ``tangle``: "released" as published weights need it, or "paper".
+    ``pretrained``: a file of weights to start from, see ``docs/weights`` in the README.
+
+    Raises ConfigError for sizes that do not fit together.
+    """
+
+    def __init__(  # noqa: PLR0913 - the contract: users' YAML files name these arguments
+        self,
+        vocab_size: int = 30522,
+        max_position_embeddings: int = 512,
+        type_vocab_size: int = 2,
+        v_target_size: int = 1601,
+        a_target_size: int = 700,
+        v_feature_size: int = 2048,
+        a_feature_size: int = 2048,
+        num_hidden_layers: int = 12,
+        v_num_hidden_layers: int = 2,
+        a_num_hidden_layers: int = 3,
+        t_ent_attention_id: Sequence[int] = (10, 11),
+        v_ent_attention_id: Sequence[int] = (0, 1),
+        a_ent_attention_id: Sequence[int] = (0, 1),
+        fixed_t_layer: int = 0,
+        fixed_v_layer: int = 0,
+        hidden_size: int = 768,
+        v_hidden_size: int = 1024,
+        a_hidden_size: int = 768,
+        bi_hidden_size: int = 1024,
+        intermediate_size: int = 3072,
+        v_intermediate_size: int = 1024,
+        a_intermediate_size: int = 3072,
+        hidden_act: str = "gelu",
+        v_hidden_act: str = "gelu",
+        a_hidden_act: str = "gelu",
+        hidden_dropout_prob: float = 0.1,
+        v_hidden_dropout_prob: float = 0.1,
+        a_hidden_dropout_prob: float = 0.1,
+        attention_probs_dropout_prob: float = 0.1,
+        v_attention_probs_dropout_prob: float = 0.1,
+        a_attention_probs_dropout_prob: float = 0.1,
+        av_attention_probs_dropout_prob: float = 0.1,
+        at_attention_probs_dropout_prob: float = 0.1,
+        num_attention_heads: int = 12,
+        v_num_attention_heads: int = 8,
+        a_num_attention_heads: int = 12,
+        bi_num_attention_heads: int = 8,
+        fusion_method: Literal["mul", "sum"] = "mul",
+        pretrained: InputPath | None = None,
+        tangle: Literal["released", "paper"] = "released",
+    ) -> None:
+        super().__init__()
+        streams = Streams(
+            text=StreamConfig(
+                num_hidden_layers, hidden_size, intermediate_size, num_attention_heads,
+                hidden_act, hidden_dropout_prob, attention_probs_dropout_prob,
+            ),
+            regions=StreamConfig(
+                v_num_hidden_layers, v_hidden_size, v_intermediate_size, v_num_attention_heads,
+                v_hidden_act, v_hidden_dropout_prob, v_attention_probs_dropout_prob,
+            ),
+            actions=StreamConfig(
+                a_num_hidden_layers, a_hidden_size, a_intermediate_size, a_num_attention_heads,
+                a_hidden_act, a_hidden_dropout_prob, a_attention_probs_dropout_prob,
+            ),
+        )  # fmt: skip
+        tangle_config = TangleConfig(
+            bi_hidden_size, bi_num_attention_heads,
+            av_attention_probs_dropout_prob, at_attention_probs_dropout_prob, tangle,
+        )  # fmt: skip
+        positions = Streams(t_ent_attention_id, v_ent_attention_id, a_ent_attention_id)
+        self.fixed = Streams(text=fixed_t_layer, regions=fixed_v_layer, actions=0)
+        check_depths(streams, positions, self.fixed)
+        if fusion_method not in ("mul", "sum"):
+            raise ConfigError(f'fusion_method is "mul" or "sum", not "{fusion_method}"')
+        self.pretrained = pretrained or None
+        self.feature_sizes = {"image_feat": v_feature_size, "action_feat": a_feature_size}
+        self.max_text_length = max_position_embeddings
+        self.vocabulary_size = vocab_size
+        self.fusion_method = fusion_method
+
+        self.text_embeddings = TextEmbeddings(
+            streams.text, vocab_size, max_position_embeddings, type_vocab_size
+        )
+        self.region_embeddings = RegionEmbeddings(streams.regions, v_feature_size)
+        self.action_embeddings = ActionEmbeddings(streams.actions, a_feature_size)
+        self.encoder = TangledEncoder(streams, tangle_config, positions)
+        self.text_pooler = Pooler(hidden_size, bi_hidden_size)
+        self.region_pooler = Pooler(v_hidden_size, bi_hidden_size)
+        self.action_pooler = Pooler(a_hidden_size, bi_hidden_size)
+        self.fusion_dropout = nn.Dropout(0.1)
+        self.match_head = linear(bi_hidden_size, 2)
+        self.word_head = WordHead(streams.text, vocab_size)
+        self.region_head = ClassHead(streams.regions, v_target_size)
+        self.action_head = ClassHead(streams.actions, a_target_size)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Marks what ``fixed_*_layer`` freezes, so that optimizer and gradients leave it out.
+
+        The word embedding stays trainable: it still has the decoder's gradient.
+        """
+        embeddings = {"text": self.text_embeddings, "regions": self.region_embeddings}
+        for name, embedding in embeddings.items():
+            count = getattr(self.fixed, name)
+            for layer in list(self.encoder.layers[name])[:count] + [embedding] * (count > 0):
+                for parameter in layer.parameters():
+                    parameter.stop_gradient = parameter is not self.text_embeddings.word.weight
+
+    def embed_text(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Text state (B, T, D) after the frozen layers, and its attention bias (B, 1, 1, T)."""
+        bias = mask_to_bias(batch["text_mask"])
+        with self._gradient_unless(self.fixed.text):
+            x = self.text_embeddings(batch["text_ids"], batch["token_type_ids"])
+            return self.encoder.run("text", x, bias, 0, self.fixed.text), bias
+
+    def embed_regions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Region state (B, R, D) after the frozen layers, and its bias (B, 1, 1, R)."""
+        bias = mask_to_bias(batch["image_mask"])
+        with self._gradient_unless(self.fixed.regions):
+            x = self.region_embeddings(batch["image_feat"], batch["image_loc"])
+            return self.encoder.run("regions", x, bias, 0, self.fixed.regions), bias
+
+    def embed_actions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Action state (B, A, D) and its bias (B, 1, 1, A)."""
+        return self.action_embeddings(batch["action_feat"]), mask_to_bias(batch["action_mask"])
+
+    @staticmethod
+    def _gradient_unless(fixed: int):
+        return paddle.no_grad() if fixed else contextlib.nullcontext()
+
+    def encode(
+        self, batch: Mapping[str, Tensor], padded: PaddedLengths | None = None
+    ) -> Streams[Tensor]:
+        """The three streams' last states (B, T | R | A, D of the stream).
+
+        ``padded`` tells to what lengths text and regions were padded if padding was cut off.
+        """
+        self.check_batch(batch)
+        embedded = (
+            self.embed_text(batch), self.embed_regions(batch), self.embed_actions(batch)
+        )  # fmt: skip
+        states, bias = (Streams(*items) for items in zip(*embedded, strict=True))
+        padded = padded or PaddedLengths(states.text.shape[1], states.regions.shape[1])
+        return self.encoder(states, bias, padded, start=self.fixed)
+
+    def match(self, states: Streams[Tensor]) -> Tensor:
+        """Match logits (B, 2) from the streams' last states (position 0 is enough)."""
+        text = self.text_pooler(states.text)
+        regions = self.region_pooler(states.regions)
+        actions = self.action_pooler(states.actions)
+        visual = text * regions if self.fusion_method == "mul" else text + regions
+        return self.match_head(self.fusion_dropout(visual + actions))
+
+    def forward(
+        self,
+        batch: Mapping[str, Tensor],
+        rows: Rows | None = None,
+        padded: PaddedLengths | None = None,
+    ) -> ActBertOutput:
+        """Predictions for every position, or for ``rows`` only.
+
+        Raises DataError if the batch's sizes are not the model's.
+        """
+        states = self.encode(batch, padded)
+        text, regions, actions = states
+        if rows is not None:
+            text, regions, actions = (
+                paddle.index_select(state.flatten(0, 1), wanted, axis=0)
+                for state, wanted in zip(states, rows, strict=True)
+            )
+        return ActBertOutput(
+            self.word_head(text, self.text_embeddings.word.weight),
+            self.region_head(regions),
+            self.action_head(actions),
+            self.match(states),
+        )
+
+    def check_batch(self, batch: Mapping[str, Tensor]) -> None:
+        """Raises DataError if feature sizes or the text's length are not this model's."""
+        for key, size in self.feature_sizes.items():
+            if key in batch and batch[key].shape[-1] != size:
+                argument = {"image_feat": "v_feature_size", "action_feat": "a_feature_size"}[key]
+                raise DataError(
+                    f"{key} is {batch[key].shape[-1]} wide in the data but {size} in the model: "
+                    f"set MODEL.backbone.{argument}={batch[key].shape[-1]}, or use other features"
+                )
+        if "text_ids" in batch and batch["text_ids"].shape[1] > self.max_text_length:
+            raise DataError(
+                f"texts of {batch['text_ids'].shape[1]} ids, but the model has "
+                f"max_position_embeddings={self.max_text_length}: lower max_seq_length"
+            )
+
+
+def check_depths(
+    streams: Streams[StreamConfig], positions: Streams[Sequence[int]], fixed: Streams[int]
+) -> None:
+    """Raises ConfigError if the tangled layers' places do not fit the streams' depths."""
+    prefixes = Streams("t", "v", "a")
+    if len({len(depths) for depths in positions}) != 1:
+        raise ConfigError(
+            "t_, v_ and a_ent_attention_id place the same tangled layers, so they need equal "
+            f"lengths, not {[len(depths) for depths in positions]}"
+        )
+    for prefix, stream, depths, frozen in zip(prefixes, streams, positions, fixed, strict=True):
+        if list(depths) != sorted(depths) or any(not 0 <= d <= stream.layers for d in depths):
+            raise ConfigError(
+                f"{prefix}_ent_attention_id {list(depths)} must rise and stay within the "
+                f"stream's {stream.layers} layers"
+            )
+        if not 0 <= frozen <= min([*depths, stream.layers]):
+            raise ConfigError(
+                f"fixed_{prefix}_layer={frozen} reaches past the first tangled layer "
+                f"({prefix}_ent_attention_id {list(depths)}): frozen layers must lie below it"
+            )

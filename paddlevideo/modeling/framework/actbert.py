@@ -1,0 +1,194 @@
+"""ActBERT as a trainable model: batches to losses, captions and clips to match scores.
+
+B clips or captions, T words, R regions (the global one first), A actions, V videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor
+
+from paddlevideo.modeling import released_weights
+from paddlevideo.modeling.backbones.actbert import (
+    BertForMultiModalPreTraining,
+    PaddedLengths,
+    Rows,
+)
+from paddlevideo.modeling.framework.base import BaseFramework, Batch
+from paddlevideo.modeling.losses.actbert import IGNORED, ActBertLoss
+from paddlevideo.modeling.match_scorer import CaptionCache, MatchScorer, VideoCache
+from paddlevideo.modeling.weights import load_weights
+from paddlevideo.registry import FRAMEWORKS
+
+CAPTION_KEYS = ("text_ids", "token_type_ids", "text_mask")
+VIDEO_KEYS = ("image_feat", "image_loc", "image_mask", "action_feat", "action_mask")
+
+
+@FRAMEWORKS.register()
+class ActBert(BaseFramework):
+    """ActBERT: pre-training with four losses, and text-video retrieval by matching.
+
+    ``pair_batch``: how many (caption, video) pairs go through the model at once when scoring;
+    it bounds the memory of a test.
+    """
+
+    def __init__(
+        self,
+        backbone: BertForMultiModalPreTraining,
+        loss: ActBertLoss | None = None,
+        pair_batch: int = 64,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.loss = loss if loss is not None else ActBertLoss()
+        self.scorer = MatchScorer(backbone, pair_batch)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of a batch of the design's keys, as arrays or tensors.
+
+        Returns scalars "loss" (their sum), "text_loss", "region_loss", "action_loss" and
+        "match_loss". Padding that the whole batch shares is cut off, and predictions are made
+        only where labels ask for them; neither changes a loss.
+        """
+        denominators = self.denominators(batch)
+        batch, padded = cut_padding(batch)
+        batch, rows = labelled_rows(batch)
+        output = self.backbone(to_tensors(batch), rows, padded)
+        return self.loss(output, to_tensors(batch), denominators)
+
+    def denominators(self, batch: Batch) -> dict[str, float]:
+        """What each loss of ``batch`` is divided by."""
+        return self.loss.denominators(batch)
+
+    def init_weights(self) -> None:
+        """Starts from the weights named by the backbone's ``pretrained``, if any."""
+        if self.backbone.pretrained:
+            load_weights(self, self.backbone.pretrained)
+
+    # ---------------------------------------------------------------- retrieval
+
+    @paddle.no_grad()
+    def encode_captions(self, captions: Batch) -> CaptionCache:
+        """What depends on captions alone. ``captions``: text_ids, token_type_ids, text_mask."""
+        return self.scorer.encode_captions(to_tensors(select(captions, CAPTION_KEYS)))
+
+    @paddle.no_grad()
+    def encode_videos(self, videos: Batch) -> VideoCache:
+        """What depends on videos alone. ``videos``: the arrays of ``VIDEO_KEYS``."""
+        return self.scorer.encode_videos(to_tensors(select(videos, VIDEO_KEYS)))
+
+    @paddle.no_grad()
+    def margins(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
+        """Logit margins, match against no match, (captions, videos). What ranking uses."""
+        return self.scorer.margins(captions, videos)
+
+    def score(self, captions: Batch | CaptionCache, videos: Batch | VideoCache) -> Tensor:
+        """Match probabilities (captions, videos): softmax of the match logits at class 0."""
+        if isinstance(captions, Mapping):
+            captions = self.encode_captions(captions)
+        if isinstance(videos, Mapping):
+            videos = self.encode_videos(videos)
+        return F.sigmoid(self.margins(captions, videos))
+
+    def prepare(self, context: Iterable[Batch] | None) -> VideoCache | None:
+        """The gallery's cached video side, built batch by batch."""
+        if context is None:
+            return None
+        return VideoCache.concatenate([self.encode_videos(videos) for videos in context])
+
+    @paddle.no_grad()
+    def predict(self, batch: Batch, prepared: VideoCache | None) -> Any:
+        """Rows of margins (B, V) against a prepared gallery; without one, losses a sample."""
+        if prepared is None:
+            return super().predict(batch, None)
+        return self.margins(self.encode_captions(batch), prepared).numpy()
+
+    # ------------------------------------------------------------------ weights
+
+    def to_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Our parameter names to the published ones."""
+        return released_weights.to_released(state)
+
+    def from_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Published parameter names to ours."""
+        return released_weights.from_released(state)
+
+    def check_loaded(self, missing: list[str]) -> None:
+        """Matching needs neither the prediction heads nor the block's unused projection."""
+        unused = (".word_head.", ".region_head.", ".action_head.", ".region_context_value.")
+        super().check_loaded([name for name in missing if not any(u in name for u in unused)])
+
+
+def select(batch: Batch, keys: Iterable[str]) -> dict[str, Any]:
+    """The entries called ``keys``; token types default to zeros."""
+    if "token_type_ids" not in batch and "text_ids" in batch:
+        batch = {**batch, "token_type_ids": np.zeros_like(np.asarray(batch["text_ids"]))}
+    return {key: batch[key] for key in keys}
+
+
+def to_tensors(batch: Batch) -> dict[str, Tensor]:
+    """Arrays to tensors on the current device; tensors stay as they are."""
+    return {
+        key: value if isinstance(value, Tensor) else paddle.to_tensor(value)
+        for key, value in batch.items()
+    }
+
+
+def cut_padding(batch: Batch) -> tuple[dict[str, Any], PaddedLengths]:
+    """Cuts off the words and regions that are padding in every clip of the batch.
+
+    Masked positions weigh exactly 0 in attention and carry no label, so nothing else changes.
+    """
+    words = used_length(batch["text_mask"])
+    regions = used_length(batch["image_mask"])
+    lengths = {
+        **dict.fromkeys(("text_ids", "token_type_ids", "text_mask", "text_labels"), words),
+        **dict.fromkeys(("image_feat", "image_loc", "image_mask"), regions),
+        **dict.fromkeys(("image_label", "image_target"), regions - 1),  # no global region there
+    }
+    padded = PaddedLengths(batch["text_mask"].shape[1], batch["image_mask"].shape[1])
+    cut = {
+        key: value[:, : lengths[key]] if key in lengths else value for key, value in batch.items()
+    }
+    return cut, padded
+
+
+def used_length(mask: Any) -> int:
+    """One more than the last position that is real in any row of ``mask`` (B, T); at least 2."""
+    used = np.flatnonzero(np.asarray(mask).any(axis=0))
+    return max(int(used[-1]) + 1 if used.size else 0, 2)
+
+
+def labelled_rows(batch: Batch) -> tuple[dict[str, Any], Rows]:
+    """Picks the labelled positions: their labels and targets, and where they stand.
+
+    Where nothing is labelled one row is kept all the same, with its ignoring label: the heads
+    then still take part, with a gradient of zero, on every rank.
+    """
+    words = np.asarray(batch["text_labels"])
+    regions = np.asarray(batch["image_label"])
+    actions = np.asarray(batch["action_label"])
+    text_at, region_at, action_at = (at_least_one(x) for x in (words, regions, actions))
+    targets = np.asarray(batch["image_target"])
+    picked = {
+        **batch,
+        "text_labels": words.ravel()[text_at],
+        "image_label": regions.ravel()[region_at],
+        "image_target": targets.reshape(-1, targets.shape[-1])[region_at],
+        "action_label": actions.ravel()[action_at],
+    }
+    per_clip = regions.shape[1]
+    with_global = region_at + region_at // per_clip + 1  # the global region stands first
+    rows = Rows(*(paddle.to_tensor(at) for at in (text_at, with_global, action_at)))
+    return picked, rows
+
+
+def at_least_one(labels: np.ndarray) -> np.ndarray:
+    """Flat indices of labels other than -1, or [0] if there are none."""
+    at = np.flatnonzero(labels != IGNORED)
+    return at if at.size else np.zeros(1, dtype=np.int64)

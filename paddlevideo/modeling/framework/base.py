@@ -1,0 +1,64 @@
+"""What the training and test loops ask of a model, whatever its task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from paddle import Tensor, nn
+
+from paddlevideo.utils.errors import WeightsError
+
+Batch = Mapping[str, Any]
+
+
+class BaseFramework(nn.Layer):
+    """A model that can be trained by ``main.py``: subclass it, register it in ``FRAMEWORKS``.
+
+    Only ``forward`` must be written. A batch is a dict of numpy arrays, one row a sample.
+    """
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar losses; ``"loss"`` is the one to minimise."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(batch)")
+
+    def denominators(self, batch: Batch) -> dict[str, float]:
+        """What each named loss of this batch was divided by.
+
+        With it, several processes and several micro-batches train exactly as one large batch
+        does. An empty dict says: the mean of the batches' means is right.
+        """
+        return {}
+
+    def prepare(self, context: Iterable[Batch] | None) -> Any:
+        """Turns what a dataset shares between all its samples into what ``predict`` needs."""
+        return None
+
+    def predict(self, batch: Batch, prepared: Any) -> Any:
+        """One row for each sample, for a metric: an array, or a dict of arrays.
+
+        By default every sample gets its batch's losses, for ``LossMetric``.
+        """
+        size = len(next(iter(batch.values())))
+        losses = self(batch)
+        return {name: np.full(size, float(loss)) for name, loss in losses.items()}
+
+    def init_weights(self) -> None:
+        """Loads what the configuration names as the start of training, if anything."""
+
+    def to_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Translates parameter names to those used in weight files."""
+        return dict(state)
+
+    def from_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Translates names used in weight files to parameter names."""
+        return dict(state)
+
+    def check_loaded(self, missing: list[str]) -> None:
+        """Raises WeightsError if ``missing`` holds parameters that testing needs."""
+        if missing:
+            raise WeightsError(
+                f"the weights lack {len(missing)} parameters that the test needs: "
+                f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}"
+            )

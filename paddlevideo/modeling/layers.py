@@ -1,0 +1,224 @@
+"""Attention, transformer layer and prediction heads: one copy, used by every stream.
+
+Shapes: B batch, T positions, D width of a stream, h heads, d = D / h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from paddlevideo.utils.errors import ConfigError
+
+LAYER_NORM_EPSILON = 1e-12
+#: Added to the attention scores of masked keys. Their weight underflows to exactly 0 in float32.
+MASKED_SCORE = -10000.0
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "swish": F.silu,
+    "tanh": paddle.tanh,
+}
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """The settings of one stream: text, regions or actions."""
+
+    layers: int
+    width: int
+    inner_width: int
+    heads: int
+    activation: str = "gelu"
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for settings no layer could be built from."""
+        if self.width % self.heads:
+            raise ConfigError(
+                f"a width of {self.width} cannot be divided over {self.heads} attention heads"
+            )
+        if self.activation not in ACTIVATIONS:
+            raise ConfigError(
+                f'unknown activation "{self.activation}"; known: {", ".join(ACTIVATIONS)}'
+            )
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A dense layer with BERT's start: weights normal(0, 0.02), biases 0."""
+    weight = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.02))
+    return nn.Linear(inputs, outputs, weight_attr=weight)
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """Layer normalisation with BERT's epsilon."""
+    return nn.LayerNorm(width, epsilon=LAYER_NORM_EPSILON)
+
+
+def mask_to_bias(mask: Tensor) -> Tensor:
+    """Mask (B, T), 1 = real, to what is added to attention scores, (B, 1, 1, T) float32."""
+    return (1.0 - mask.astype("float32")).unsqueeze([1, 2]) * MASKED_SCORE
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: int,
+    bias: Tensor | None = None,
+    dropout: nn.Dropout | None = None,
+) -> Tensor:
+    """Scaled dot-product attention in ``heads`` heads (Vaswani et al. 2017, section 3.2).
+
+    ``query`` (B, Tq, D), ``key`` and ``value`` (B, Tk, D), ``bias`` broadcast to (B, h, Tq, Tk).
+    Returns (B, Tq, D).
+    """
+    query, key, value = (split_heads(x, heads) for x in (query, key, value))
+    scores = paddle.matmul(query * query.shape[-1] ** -0.5, key, transpose_y=True)
+    if bias is not None:
+        scores = scores + bias.astype(scores.dtype)
+    weights = F.softmax(scores, axis=-1)  # B, h, Tq, Tk
+    if dropout is not None:
+        weights = dropout(weights)
+    context = paddle.matmul(weights, value).transpose([0, 2, 1, 3])  # B, Tq, h, d
+    return context.flatten(2)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, T, D) to (B, h, T, d)."""
+    batch, positions, width = x.shape
+    return x.reshape([batch, positions, heads, width // heads]).transpose([0, 2, 1, 3])
+
+
+def stretch(context: Tensor, positions: int, padded: int) -> Tensor:
+    """Repeats the A rows of ``context`` (B, A, D) over ``padded`` positions, keeps ``positions``.
+
+    Position i takes row floor(i * A / padded), as nearest-neighbour interpolation does. Cutting a
+    padded sequence short therefore does not change what its first positions receive.
+    """
+    rows = np.arange(positions, dtype=np.int64) * context.shape[1] // padded
+    return paddle.index_select(context, paddle.to_tensor(rows), axis=1)
+
+
+class Projections(nn.Layer):
+    """Query, key and value projections of one stream."""
+
+    def __init__(self, width: int, inner_width: int) -> None:
+        super().__init__()
+        self.query = linear(width, inner_width)
+        self.key = linear(width, inner_width)
+        self.value = linear(width, inner_width)
+
+
+class AddNorm(nn.Layer):
+    """norm(residual + dropout(dense(hidden)))."""
+
+    def __init__(self, inputs: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = linear(inputs, width)
+        self.norm = layer_norm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
+        """``hidden`` (B, T, inputs), ``residual`` (B, T, width) -> (B, T, width)."""
+        return self.norm(residual + self.dropout(self.dense(hidden)))
+
+
+class FeedForward(nn.Layer):
+    """The position-wise half of a transformer layer."""
+
+    def __init__(self, stream: StreamConfig) -> None:
+        super().__init__()
+        self.expand = linear(stream.width, stream.inner_width)
+        self.activation = ACTIVATIONS[stream.activation]
+        self.output = AddNorm(stream.inner_width, stream.width, stream.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        return self.output(self.activation(self.expand(x)), x)
+
+
+class TransformerLayer(nn.Layer):
+    """A post-norm BERT layer (Devlin et al. 2019)."""
+
+    def __init__(self, stream: StreamConfig) -> None:
+        super().__init__()
+        self.heads = stream.heads
+        self.attention = Projections(stream.width, stream.width)
+        self.attention_dropout = nn.Dropout(stream.attention_dropout)
+        self.attention_output = AddNorm(stream.width, stream.width, stream.dropout)
+        self.feed_forward = FeedForward(stream)
+
+    def forward(self, x: Tensor, bias: Tensor, rows: int | None = None) -> Tensor:
+        """``x`` (B, T, D), ``bias`` (B, 1, 1, T) -> (B, T, D), or only its first ``rows`` rows."""
+        wanted = x if rows is None else x[:, :rows]
+        project = self.attention
+        context = attend(
+            project.query(wanted),
+            project.key(x),
+            project.value(x),
+            self.heads,
+            bias,
+            self.attention_dropout,
+        )
+        return self.feed_forward(self.attention_output(context, wanted))
+
+
+class PredictionTransform(nn.Layer):
+    """What every prediction head starts with: norm(activation(dense(x)))."""
+
+    def __init__(self, width: int, activation: str) -> None:
+        super().__init__()
+        self.dense = linear(width, width)
+        self.activation = ACTIVATIONS[activation]
+        self.norm = layer_norm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return self.norm(self.activation(self.dense(x)))
+
+
+class ClassHead(nn.Layer):
+    """Predicts one of ``classes`` classes at every position."""
+
+    def __init__(self, stream: StreamConfig, classes: int) -> None:
+        super().__init__()
+        self.transform = PredictionTransform(stream.width, stream.activation)
+        self.decoder = linear(stream.width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> logits (..., classes)."""
+        return self.decoder(self.transform(x))
+
+
+class WordHead(nn.Layer):
+    """Predicts a word at every position through the transposed word embedding."""
+
+    def __init__(self, stream: StreamConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.transform = PredictionTransform(stream.width, stream.activation)
+        self.decoder_bias = self.create_parameter([vocabulary_size], is_bias=True)
+
+    def forward(self, x: Tensor, word_embedding: Tensor) -> Tensor:
+        """(..., D) and the embedding (V, D) -> logits (..., V)."""
+        return paddle.matmul(self.transform(x), word_embedding, transpose_y=True) + (
+            self.decoder_bias
+        )
+
+
+class Pooler(nn.Layer):
+    """The first position of a stream as one vector: relu(dense(x[:, 0]))."""
+
+    def __init__(self, width: int, pooled_width: int) -> None:
+        super().__init__()
+        self.dense = linear(width, pooled_width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, pooled width)."""
+        return F.relu(self.dense(x[:, 0]))

@@ -1,0 +1,110 @@
+"""Weights in files: the names PaddleVideo published, and BERT's text weights.
+
+The table below is one-to-one, but for the word decoder: the files hold it a second time, the
+model has it once, tied to the word embedding. Files that we write use the published names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+RELEASED_WORD_EMBEDDING = "backbone.bert.embeddings.word_embeddings.weight"
+RELEASED_DECODER = "backbone.cls.predictions.decoder_weight"
+
+#: (ours, published): what a name starts with.
+_ROOTS = [
+    ("backbone.text_embeddings.word.", "backbone.bert.embeddings.word_embeddings."),
+    ("backbone.text_embeddings.position.", "backbone.bert.embeddings.position_embeddings."),
+    ("backbone.text_embeddings.token_type.", "backbone.bert.embeddings.token_type_embeddings."),
+    ("backbone.text_embeddings.norm.", "backbone.bert.embeddings.LayerNorm."),
+    ("backbone.region_embeddings.feature.", "backbone.bert.v_embeddings.image_embeddings."),
+    ("backbone.region_embeddings.box.", "backbone.bert.v_embeddings.image_location_embeddings."),
+    ("backbone.region_embeddings.norm.", "backbone.bert.v_embeddings.LayerNorm."),
+    ("backbone.action_embeddings.feature.", "backbone.bert.a_embeddings.action_embeddings."),
+    ("backbone.action_embeddings.norm.", "backbone.bert.a_embeddings.LayerNorm."),
+    ("backbone.encoder.layers.text.", "backbone.bert.encoder.layer."),
+    ("backbone.encoder.layers.regions.", "backbone.bert.encoder.v_layer."),
+    ("backbone.encoder.layers.actions.", "backbone.bert.encoder.a_layer."),
+    ("backbone.encoder.tangled.", "backbone.bert.encoder.c_layer."),
+    ("backbone.text_pooler.", "backbone.bert.t_pooler."),
+    ("backbone.region_pooler.", "backbone.bert.v_pooler."),
+    ("backbone.action_pooler.", "backbone.bert.a_pooler."),
+    ("backbone.word_head.decoder_bias", "backbone.cls.predictions.decoder_bias"),
+    ("backbone.word_head.transform.norm.", "backbone.cls.predictions.transform.LayerNorm."),
+    ("backbone.word_head.", "backbone.cls.predictions."),
+    ("backbone.match_head.", "backbone.cls.seq_relationship."),
+    ("backbone.region_head.transform.norm.", "backbone.cls.imagePredictions.transform.LayerNorm."),
+    ("backbone.region_head.", "backbone.cls.imagePredictions."),
+    ("backbone.action_head.transform.norm.", "backbone.cls.actionPredictions.transform.LayerNorm."),
+    ("backbone.action_head.", "backbone.cls.actionPredictions."),
+]
+
+#: (ours, published): what follows the layer's number, in the order of matching.
+_LAYER_PARTS = [
+    ("attention_output.dense.", "attention.output.dense."),
+    ("attention_output.norm.", "attention.output.LayerNorm."),
+    ("attention.", "attention.self."),
+    ("feed_forward.expand.", "intermediate.dense."),
+    ("feed_forward.output.dense.", "output.dense."),
+    ("feed_forward.output.norm.", "output.LayerNorm."),
+]
+_TANGLED_PARTS = [
+    (f"projections.{stream}.{part}.", f"ent_attention.{part}{number}.")
+    for stream, number in (("regions", 1), ("text", 2), ("actions", 3))
+    for part in ("query", "key", "value")
+]
+_TANGLED_PARTS += [
+    ("text_context_key.", "ent_attention.key_at."),
+    ("text_context_value.", "ent_attention.value_at."),
+    ("region_context_key.", "ent_attention.key_av."),
+    ("region_context_value.", "ent_attention.value_av."),
+]
+for _stream, _number, _prefix in (("regions", 1, "v"), ("text", 2, "t"), ("actions", 3, "a")):
+    _TANGLED_PARTS += [
+        (f"outputs.{_stream}.attention_output.dense.", f"ent_output.dense{_number}."),
+        (f"outputs.{_stream}.attention_output.norm.", f"ent_output.LayerNorm{_number}."),
+        (f"outputs.{_stream}.feed_forward.expand.", f"{_prefix}_intermediate.dense."),
+        (f"outputs.{_stream}.feed_forward.output.dense.", f"{_prefix}_output.dense."),
+        (f"outputs.{_stream}.feed_forward.output.norm.", f"{_prefix}_output.LayerNorm."),
+    ]
+
+
+def released_name(name: str) -> str:
+    """The published name of one of our parameters; a name not in the table stays as it is."""
+    return _translate(name, ours=0, theirs=1)
+
+
+def our_name(name: str) -> str:
+    """Our name of a published parameter; a name not in the table stays as it is."""
+    return _translate(name, ours=1, theirs=0)
+
+
+def _translate(name: str, ours: int, theirs: int) -> str:
+    for root in _ROOTS:
+        if not name.startswith(root[ours]):
+            continue
+        rest = name[len(root[ours]) :]
+        numbered = re.match(r"\d+\.", rest)
+        if not numbered:
+            return root[theirs] + rest
+        number, part = numbered.group(), rest[numbered.end() :]
+        table = _TANGLED_PARTS if "tangled" in root[0] else _LAYER_PARTS
+        for pair in table:
+            if part.startswith(pair[ours]):
+                return root[theirs] + number + pair[theirs] + part[len(pair[ours]) :]
+    return name
+
+
+def to_released(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict under published names, the tied word decoder included."""
+    released = {released_name(name): value for name, value in state.items()}
+    if RELEASED_WORD_EMBEDDING in released:
+        released[RELEASED_DECODER] = released[RELEASED_WORD_EMBEDDING]
+    return released
+
+
+def from_released(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict under our names. Ours pass through, so both kinds of file load."""
+    return {our_name(name): value for name, value in state.items() if name != RELEASED_DECODER}

@@ -1,0 +1,89 @@
+"""Registries: the names that a YAML file may use, and the classes they stand for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from paddlevideo.utils.errors import ConfigError
+
+Part = TypeVar("Part", bound=Callable[..., Any])
+
+#: Annotates a constructor argument that names an existing file or folder, so that the
+#: configuration check can report a missing one before anything is read.
+InputPath = Annotated[str, "input path"]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``' Did you mean "x"?'`` for the known name nearest to ``name``, else an empty string."""
+    lower = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f' Did you mean "{lower[near[0]]}"?' if near else ""
+
+
+class Registry:
+    """A dictionary of classes with a name.
+
+    >>> BACKBONES = Registry("backbone")
+    >>> @BACKBONES.register()
+    ... class MyBackbone: ...
+    >>> BACKBONES.build({"name": "MyBackbone"})
+    """
+
+    def __init__(self, name: str, key: str = "name") -> None:
+        """``name`` appears in messages; ``key`` is the configuration key that selects a part."""
+        self.name = name
+        self.key = key
+        self._parts: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str | None = None) -> Callable[[Part], Part]:
+        """Decorator: makes a class or function available as ``name`` (its own name by default).
+
+        Raises ValueError if another part has that name.
+        """
+
+        def add(part: Part) -> Part:
+            label = name or part.__name__
+            if self._parts.get(label, part) is not part:
+                raise ValueError(f'{self.name} "{label}" is registered twice')
+            self._parts[label] = part
+            return part
+
+        return add
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The part called ``name``. Raises ConfigError, with the nearest known name, if none is."""
+        if name not in self._parts:
+            known = ", ".join(self) or "none"
+            raise ConfigError(
+                f'unknown {self.name} "{name}".{did_you_mean(name, self._parts)} Known: {known}. '
+                "A part of your own is loaded with --import my.module"
+            )
+        return self._parts[name]
+
+    def build(self, config: Mapping[str, Any], **extra: Any) -> Any:
+        """Calls the part that ``config[key]`` names with the other entries and ``extra``.
+
+        Raises ConfigError if the entry is absent or names no part.
+        """
+        arguments = {**config, **extra}
+        if self.key not in arguments:
+            raise ConfigError(f'a {self.name} needs the key "{self.key}"')
+        return self.get(arguments.pop(self.key))(**arguments)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __iter__(self):
+        return iter(sorted(self._parts))
+
+
+FRAMEWORKS = Registry("framework", key="framework")
+BACKBONES = Registry("backbone")
+LOSSES = Registry("loss")
+DATASETS = Registry("dataset", key="format")
+PIPELINES = Registry("pipeline step")
+METRICS = Registry("metric")
+OPTIMIZERS = Registry("optimizer")
+SCHEDULES = Registry("learning-rate schedule")
