@@ -1,0 +1,102 @@
+"""Rows of predictions kept by sample index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.utils.errors import DataError
+
+
+class RowCollector:
+    """Collects one row per sample and array name. A sample that comes again is left out.
+
+    Repeats come from samplers that pad the last batch and from ranks that saw the same sample; they
+    must not count twice.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._indices: list[np.ndarray] = []
+        self._rows: list[dict[str, np.ndarray]] = []
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, index: np.ndarray, rows: Mapping[str, np.ndarray]) -> None:
+        """Keeps the rows of samples not seen before.
+
+        Args:
+            index: (B,) integers, the sample of each row.
+            rows: arrays whose first dimension is B.
+
+        Raises:
+            DataError: an array has another number of rows than ``index``.
+        """
+        index = np.asarray(index, dtype=np.int64).reshape(-1)
+        arrays = {name: np.asarray(array) for name, array in rows.items()}
+        for name, array in arrays.items():
+            if array.shape[:1] != index.shape:
+                raise DataError(
+                    f'predictions "{name}" have the shape {array.shape} for {len(index)} samples; '
+                    "expected one row a sample"
+                )
+        new = self._first_seen(index)
+        if new:
+            self._indices.append(index[new])
+            self._rows.append({name: array[new] for name, array in arrays.items()})
+
+    def _first_seen(self, index: np.ndarray) -> list[int]:
+        """Positions in ``index`` of samples that were not seen before, now marked as seen."""
+        new = []
+        for position, sample in enumerate(index.tolist()):
+            if sample not in self._seen:
+                self._seen.add(sample)
+                new.append(position)
+        return new
+
+    def state(self) -> dict[str, Any]:
+        """``{"index": (n,), "rows": {name: (n, ...)}}``, picklable, in order of arrival."""
+        if not self._indices:
+            return {"index": np.zeros(0, dtype=np.int64), "rows": {}}
+        names = self._rows[0]
+        rows = {name: np.concatenate([part[name] for part in self._rows]) for name in names}
+        return {"index": np.concatenate(self._indices), "rows": rows}
+
+    def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
+        """Adds what other processes collected, as their ``state()`` returned it."""
+        for state in states:
+            self.add(state["index"], state["rows"])
+
+    def in_order(self, expected: int | None = None) -> dict[str, np.ndarray]:
+        """All rows by name, sorted by sample index, so that the order of arrival does not matter.
+
+        Args:
+            expected: how many samples there are, numbered from 0; None takes what has come.
+
+        Raises:
+            DataError: nothing was collected, or samples are missing or beyond ``expected``.
+        """
+        state = self.state()
+        index = state["index"]
+        if expected is not None:
+            _check_complete(index, expected)
+        if not len(index):
+            raise DataError("no predictions were collected: the data set has no samples")
+        order = np.argsort(index)
+        return {name: array[order] for name, array in state["rows"].items()}
+
+
+def _check_complete(index: np.ndarray, expected: int) -> None:
+    """Raises DataError unless ``index`` is a permutation of 0 .. expected - 1."""
+    missing = np.setdiff1d(np.arange(expected), index)
+    beyond = index[(index < 0) | (index >= expected)]
+    if len(missing):
+        raise DataError(
+            f"predictions for {len(missing)} of {expected} samples are missing, the first is "
+            f"sample {missing[0]}: a process stopped early, or the run was cut short"
+        )
+    if len(beyond):
+        raise DataError(f"predictions for sample {beyond[0]}, but there are only {expected}")

@@ -1,0 +1,69 @@
+"""The mean of per-sample losses, for validation where there is nothing to rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.metrics.collector import RowCollector
+from paddlevideo.registry import METRICS
+from paddlevideo.utils.errors import DataError
+
+
+@METRICS.register()
+class LossMetric:
+    """Averages named losses over samples. Lower is better."""
+
+    higher_is_better = False
+
+    def __init__(self, log_interval: int = 1, best: str = "loss") -> None:
+        """``best`` names the loss that selects the best checkpoint."""
+        self.log_interval = log_interval
+        self.best = best
+        self._collector = RowCollector()
+
+    def update(self, index: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
+        """Keeps the losses of samples not seen before.
+
+        Args:
+            index: (B,) integers, the sample of each row.
+            predictions: by name, (B,) losses.
+
+        Raises:
+            DataError: a loss is not finite or has another shape.
+        """
+        for name, losses in predictions.items():
+            finite = np.isfinite(losses)
+            if np.ndim(losses) != 1 or not finite.all():
+                first = "" if np.ndim(losses) != 1 else f", sample {np.asarray(index)[~finite][0]}"
+                raise DataError(
+                    f'"{name}" of shape {np.shape(losses)}{first}: expected one finite number a '
+                    "sample. Check the weights and that sample's features"
+                )
+        self._collector.add(index, predictions)
+
+    def state(self) -> dict[str, Any]:
+        """What was collected so far, picklable, for ``merge`` in another process."""
+        return self._collector.state()
+
+    def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
+        """Adds what other processes collected; samples that are known already are left out."""
+        self._collector.merge(states)
+
+    def result(self, truth: Any = None) -> dict[str, float]:
+        """Mean of each loss over the samples, added up in the samples' order in float64.
+
+        Args:
+            truth: None, or anything with one entry a sample, to check that all came.
+
+        Raises:
+            DataError: nothing was collected or samples are missing, or ``best`` was not among it.
+        """
+        rows = self._collector.in_order(None if truth is None else len(truth))
+        if self.best not in rows:
+            raise DataError(
+                f'METRIC.best is "{self.best}", but the losses are {", ".join(sorted(rows))}'
+            )
+        return {name: float(np.mean(losses, dtype=np.float64)) for name, losses in rows.items()}
