@@ -25,7 +25,7 @@ DIRECTIONS = ("text_to_video", "video_to_text")
 
 
 def ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Rank of each row's right column: 1 + the number of other columns that score as high or higher.
+    """Rank of each row's right column: 1 + how many other columns score as high or higher.
 
     Args:
         scores: (captions, videos), higher is better.

@@ -1,0 +1,332 @@
+"""Optimizers under the names that YAML files use.
+
+The fields of a recipe are its keys under ``OPTIMIZER``. Making a recipe checks its values and
+needs no model; ``create`` makes the optimizer.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import paddle
+from paddle.optimizer.lr import LRScheduler
+
+from paddlevideo.registry import OPTIMIZERS, did_you_mean
+from paddlevideo.solver.schedules import make_schedule
+from paddlevideo.utils.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Named = list[tuple[str, paddle.Tensor]]
+
+CLIPS = {
+    "ClipGradByGlobalNorm": paddle.nn.ClipGradByGlobalNorm,
+    "ClipGradByNorm": paddle.nn.ClipGradByNorm,
+    "ClipGradByValue": paddle.nn.ClipGradByValue,
+}
+CLIP_SHORT_NAMES = {
+    "global": "ClipGradByGlobalNorm",
+    "norm": "ClipGradByNorm",
+    "value": "ClipGradByValue",
+}
+PENALTIES = {"L1": paddle.regularizer.L1Decay, "L2": paddle.regularizer.L2Decay}
+DECOUPLED = "Decoupled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all optimizers share.
+
+    Args:
+        learning_rate: a number, or a map with the ``name`` of a schedule and its values.
+        weight_decay: a number (decoupled for AdamW and Lamb, L2 for the others), or a map of
+            ``name`` (L1, L2, Decoupled) and ``value``.
+        grad_clip: a map of ``name`` (ClipGradByGlobalNorm or global, ClipGradByNorm or norm,
+            ClipGradByValue or value) and ``value``.
+        no_weight_decay_name: parameters whose name contains one of these words, separated by
+            spaces, have no weight decay.
+        lr_scale: a list of maps of ``match`` (a regular expression found in parameters' names) and
+            ``scale`` (a factor on their learning rate). The first rule that matches holds.
+    """
+
+    learning_rate: float | dict
+    weight_decay: float | dict | None = None
+    grad_clip: dict | None = None
+    no_weight_decay_name: str = ""
+    lr_scale: list[dict] | None = None
+
+    #: Paddle's class, and whether it can keep float32 copies of float16 weights.
+    paddle_class: ClassVar[Any]
+    has_master_weights: ClassVar[bool] = True
+    #: Whether weight decay acts beside the gradient instead of within it.
+    decouples: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        make_schedule(self.learning_rate)
+        self.decay()
+        self.clip()
+        self.scales()
+
+    def decay(self) -> tuple[str, float]:
+        """The kind of weight decay (L1, L2, Decoupled) and its strength, 0 for none."""
+        default = DECOUPLED if self.decouples else "L2"
+        if not isinstance(self.weight_decay, Mapping):
+            return default, float(self.weight_decay or 0.0)
+        name, value = _name_and_value(self.weight_decay, "weight_decay")
+        known = [DECOUPLED] if self.decouples else list(PENALTIES)
+        if name not in known:
+            raise ConfigError(
+                f'OPTIMIZER.weight_decay.name is "{name}".{did_you_mean(name, known)} '
+                f"{type(self).__name__} takes {' or '.join(known)}: AdamW and Lamb decay the "
+                "weights themselves, the others add a penalty to the gradient"
+            )
+        return name, value
+
+    def clip(self) -> Any:
+        """Paddle's gradient clipping, or None."""
+        if self.grad_clip is None:
+            return None
+        name, value = _name_and_value(self.grad_clip, "grad_clip")
+        full = CLIP_SHORT_NAMES.get(name.lower(), name)
+        if full not in CLIPS:
+            known = [*CLIPS, *CLIP_SHORT_NAMES]
+            raise ConfigError(
+                f'OPTIMIZER.grad_clip.name is "{name}".{did_you_mean(name, known)} '
+                f"Known: {', '.join(known)}"
+            )
+        if value <= 0:
+            raise ConfigError(f"OPTIMIZER.grad_clip.value is {value}; expected more than 0")
+        return CLIPS[full](value)
+
+    def scales(self) -> list[tuple[re.Pattern[str], float]]:
+        """The rules of ``lr_scale``."""
+        rules = []
+        for number, rule in enumerate(self.lr_scale or []):
+            where = f"OPTIMIZER.lr_scale.{number}"
+            if not isinstance(rule, Mapping) or set(rule) != {"match", "scale"}:
+                raise ConfigError(f"{where} is {rule}; expected {{match: ..., scale: ...}}")
+            try:
+                rules.append((re.compile(rule["match"]), float(rule["scale"])))
+            except (re.error, TypeError, ValueError) as error:
+                raise ConfigError(f"{where}: {rule} is not usable: {error}") from None
+        return rules
+
+    def own_arguments(self) -> dict[str, Any]:
+        """The arguments of Paddle's class beyond those that all have."""
+        shared = Recipe.__dataclass_fields__
+        return {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in shared
+        }
+
+    def decay_arguments(self, strength: float, exempt: set[str]) -> dict[str, Any]:
+        """Arguments for decoupled weight decay; ``exempt`` holds Paddle's parameter names."""
+        return {}
+
+    def create(self, schedule: LRScheduler | float, named: Named, multi_precision: bool) -> Any:
+        """The optimizer of these parameters."""
+        kind, strength = self.decay()
+        exempt = _exempt(named, self.no_weight_decay_name.split())
+        penalty = None if self.decouples or not strength else PENALTIES[kind](strength)
+        for name, parameter in named:
+            # Not by Paddle's parameter groups: each group would clip by a norm of its own.
+            parameter.regularizer = None if name in exempt else penalty
+        _scale_rates(named, self.scales())
+        precision = {"multi_precision": multi_precision} if self.has_master_weights else {}
+        return self.paddle_class(
+            learning_rate=schedule,
+            parameters=[parameter for _, parameter in named],
+            grad_clip=self.clip(),
+            **self.decay_arguments(strength, {p.name for name, p in named if name in exempt}),
+            **self.own_arguments(),
+            **precision,
+        )
+
+
+@OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class SGD(Recipe):
+    """Plain stochastic gradient descent."""
+
+    paddle_class = paddle.optimizer.SGD
+
+
+@OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class Momentum(Recipe):
+    """Gradient descent with momentum."""
+
+    momentum: float = 0.9
+    use_nesterov: bool = False
+
+    paddle_class = paddle.optimizer.Momentum
+
+
+@OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class RMSProp(Recipe):
+    """Gradient descent scaled by a running mean of squared gradients."""
+
+    rho: float = 0.95
+    epsilon: float = 1e-6
+    momentum: float = 0.0
+    centered: bool = False
+
+    paddle_class = paddle.optimizer.RMSProp
+    has_master_weights = False
+
+
+@OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class Adam(Recipe):
+    """Adam; weight decay is a penalty within the gradient."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    lazy_mode: bool = False
+
+    paddle_class = paddle.optimizer.Adam
+
+
+@OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class Adamax(Recipe):
+    """Adam with the infinity norm."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    paddle_class = paddle.optimizer.Adamax
+    has_master_weights = False
+
+
+@OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Recipe):
+    """Adam with weight decay beside the gradient."""
+
+    weight_decay: float | dict | None = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    lazy_mode: bool = False
+
+    paddle_class = paddle.optimizer.AdamW
+    decouples = True
+
+    def decay_arguments(self, strength: float, exempt: set[str]) -> dict[str, Any]:
+        """The names that Paddle asks about are its own, not the structured ones."""
+        return {
+            "weight_decay": strength,
+            "apply_decay_param_fun": lambda name: name not in exempt,
+        }
+
+
+@OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class Lamb(Recipe):
+    """Adam with a trust ratio per layer, for large batches."""
+
+    weight_decay: float | dict | None = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+
+    paddle_class = paddle.optimizer.Lamb
+    decouples = True
+
+    def decay_arguments(self, strength: float, exempt: set[str]) -> dict[str, Any]:
+        """Lamb asks with the parameter itself."""
+        return {
+            "lamb_weight_decay": strength,
+            "exclude_from_weight_decay_fn": lambda parameter: parameter.name in exempt,
+        }
+
+
+def build_optimizer(
+    config: Mapping[str, Any],
+    schedule: LRScheduler | float,
+    parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
+    multi_precision: bool = False,
+) -> paddle.optimizer.Optimizer:
+    """The optimizer of the section ``OPTIMIZER``, over the trainable parameters.
+
+    Args:
+        config: the section: ``name``, ``learning_rate`` and the fields of that optimizer.
+        schedule: what ``build_schedule`` made of ``learning_rate``, or a number.
+        parameters: a model, or pairs of structured name and parameter.
+        multi_precision: keep float32 copies of float16 or bfloat16 weights (AMP level O2).
+
+    Raises:
+        ConfigError: the name is unknown, a value does not fit, a rule matches no parameter, or the
+            optimizer cannot keep float32 copies.
+    """
+    recipe = OPTIMIZERS.build(config)
+    if multi_precision and not recipe.has_master_weights:
+        able = [
+            name
+            for name in OPTIMIZERS
+            if getattr(OPTIMIZERS.get(name), "has_master_weights", False)
+        ]
+        raise ConfigError(
+            f"OPTIMIZER.name: {config['name']} keeps no float32 copies of the weights, which "
+            f"--amp_level O2 needs. Take O1, or one of {', '.join(able)}"
+        )
+    named = [pair for pair in named_parameters(parameters) if not pair[1].stop_gradient]
+    if not named:
+        raise ConfigError("the model has no trainable parameters: is every layer frozen?")
+    return recipe.create(schedule, named, multi_precision)
+
+
+def named_parameters(
+    parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
+) -> Named:
+    """Structured names and parameters, a shared parameter once, under its first name.
+
+    A model inside ``paddle.DataParallel`` keeps its own names.
+    """
+    if isinstance(parameters, paddle.DataParallel):
+        parameters = parameters._layers
+    if isinstance(parameters, paddle.nn.Layer):
+        parameters = parameters.named_parameters()
+    first: dict[int, tuple[str, paddle.Tensor]] = {}
+    for name, parameter in parameters:
+        first.setdefault(id(parameter), (name, parameter))
+    return list(first.values())
+
+
+def _name_and_value(entry: Mapping[str, Any], key: str) -> tuple[str, float]:
+    """Both values of a map of ``name`` and ``value``."""
+    if set(entry) != {"name", "value"} or isinstance(entry["value"], (str, bool)):
+        raise ConfigError(
+            f"OPTIMIZER.{key} is {dict(entry)}; expected {{name: ..., value: a number}}"
+        )
+    return str(entry["name"]), float(entry["value"])
+
+
+def _exempt(named: Named, words: list[str]) -> set[str]:
+    """Structured names that contain one of ``words``. A word that no name contains is logged."""
+    for word in words:
+        if not any(word in name for name, _ in named):
+            logger.warning('no_weight_decay_name: no trainable parameter contains "%s"', word)
+    return {name for name, _ in named if any(word in name for word in words)}
+
+
+def _scale_rates(named: Named, rules: list[tuple[re.Pattern[str], float]]) -> None:
+    """Sets each parameter's factor on the learning rate, 1 where no rule matches."""
+    unused = {pattern.pattern for pattern, _ in rules}
+    for name, parameter in named:
+        pattern, scale = next((rule for rule in rules if rule[0].search(name)), (None, 1.0))
+        parameter.optimize_attr["learning_rate"] = scale
+        if pattern is not None:
+            unused.discard(pattern.pattern)
+    if unused:
+        raise ConfigError(
+            f"OPTIMIZER.lr_scale: {', '.join(sorted(unused))} matches no trainable parameter that "
+            f"an earlier rule left. Names look like {named[0][0]}"
+        )

@@ -1,0 +1,287 @@
+"""Learning-rate schedules: pure functions of a clock, under the names that YAML files use.
+
+The fields of a schedule are its keys under ``OPTIMIZER.learning_rate``. The five ``Custom...`` ones
+follow PaddleVideo's curves, so that its users' files keep their meaning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from paddlevideo.registry import SCHEDULES
+from paddlevideo.utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a run stands: optimizer steps done, and how many make up an epoch and the run."""
+
+    step: int
+    steps_per_epoch: int
+    total_steps: int
+
+    def units(self, iter_step: bool) -> int:
+        """Steps done if ``iter_step``, else whole epochs done."""
+        return self.step if iter_step else self.step // self.steps_per_epoch
+
+    def epochs(self, iter_step: bool) -> float:
+        """Epochs done: a fraction if ``iter_step``, else a whole number."""
+        return self.units(iter_step) / (self.steps_per_epoch if iter_step else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Base of the schedules below; a schedule maps a clock to a learning rate.
+
+    Args:
+        iter_step: advance with every optimizer step instead of once an epoch.
+    """
+
+    iter_step: bool = False
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate of the step that follows ``clock.step`` steps."""
+        raise NotImplementedError
+
+
+def _cosine(high: float, low: float, progress: float) -> float:
+    """From ``high`` at progress 0 to ``low`` at progress 1 along half a cosine wave."""
+    return low + (high - low) * 0.5 * (math.cos(math.pi * progress) + 1)
+
+
+def _passed(boundaries: Sequence[float], position: float) -> int:
+    """How many of the ascending ``boundaries`` are at or behind ``position``."""
+    return sum(boundary <= position for boundary in boundaries)
+
+
+def _check(holds: bool, schedule: Schedule, fault: str) -> None:
+    """Raises ConfigError with the schedule's name and ``fault`` unless ``holds``."""
+    if not holds:
+        raise ConfigError(f"OPTIMIZER.learning_rate ({type(schedule).__name__}): {fault}")
+
+
+def _ascending(values: Sequence[float]) -> bool:
+    return all(low < high for low, high in pairwise(values))
+
+
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class ConstantLR(Schedule):
+    """The same rate throughout; a plain number in YAML means this."""
+
+    base_lr: float
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate at ``clock``."""
+        return self.base_lr
+
+
+@SCHEDULES.register("PiecewiseDecay")
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class CustomPiecewiseDecay(Schedule):
+    """``values[i]`` until ``boundaries[i]`` steps (or epochs, without ``iter_step``) are done.
+
+    The last value, one more than there are boundaries, holds to the end.
+    """
+
+    boundaries: list[int]
+    values: list[float]
+
+    def __post_init__(self) -> None:
+        expected = len(self.boundaries) + 1
+        fault = f"{len(self.boundaries)} boundaries need {expected} values, not {len(self.values)}"
+        _check(len(self.values) == expected, self, fault)
+        _check(_ascending(self.boundaries), self, f"boundaries {self.boundaries} do not ascend")
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate at ``clock``."""
+        return self.values[_passed(self.boundaries, clock.units(self.iter_step))]
+
+
+def _warmed_up(
+    curve: Callable[[float], float], start_lr: float, warmup_epochs: float, epochs: float
+) -> float:
+    """``curve(epochs)``, reached on a straight line from ``start_lr`` in ``warmup_epochs``."""
+    if epochs >= warmup_epochs:
+        return curve(epochs)
+    return start_lr + (curve(warmup_epochs) - start_lr) * epochs / warmup_epochs
+
+
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class CustomWarmupCosineDecay(Schedule):
+    """Half a cosine wave over ``max_epoch``, after a straight line from ``warmup_start_lr``."""
+
+    warmup_start_lr: float
+    warmup_epochs: float
+    cosine_base_lr: float
+    max_epoch: int
+
+    def __post_init__(self) -> None:
+        _check(self.max_epoch > 0, self, "max_epoch must be positive")
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate at ``clock``."""
+
+        def curve(epochs: float) -> float:
+            return _cosine(self.cosine_base_lr, 0.0, epochs / self.max_epoch)
+
+        epochs = clock.epochs(self.iter_step)
+        return _warmed_up(curve, self.warmup_start_lr, self.warmup_epochs, epochs)
+
+
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class CustomWarmupPiecewiseDecay(Schedule):
+    """``step_base_lr * lrs[i]`` from epoch ``steps[i]``, after a straight line.
+
+    ``gamma`` is accepted from PaddleVideo's files; ``lrs`` holds the factors themselves.
+    """
+
+    warmup_start_lr: float
+    warmup_epochs: float
+    step_base_lr: float
+    lrs: list[float]
+    steps: list[int]
+    max_epoch: int
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        fault = f"{len(self.steps)} steps need as many lrs, not {len(self.lrs)}"
+        _check(len(self.steps) == len(self.lrs) > 0, self, fault)
+        _check(_ascending(self.steps), self, f"steps {self.steps} do not ascend")
+        _check(self.steps[0] == 0, self, f"the first of steps must be 0, not {self.steps[0]}")
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate at ``clock``."""
+
+        def curve(epochs: float) -> float:
+            return self.step_base_lr * self.lrs[_passed(self.steps, epochs) - 1]
+
+        epochs = clock.epochs(self.iter_step)
+        return _warmed_up(curve, self.warmup_start_lr, self.warmup_epochs, epochs)
+
+
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class CustomWarmupCosineStepDecay(Schedule):
+    """Half a cosine wave in whole epochs, lowered while warming up.
+
+    Args:
+        warmup_iters: epochs of warm-up.
+        warmup_ratio: factor at the very first step.
+    """
+
+    warmup_iters: float
+    warmup_ratio: float = 0.1
+    min_lr: float = 0.0
+    base_lr: float = 3e-5
+    max_epoch: int = 30
+
+    def __post_init__(self) -> None:
+        _check(self.max_epoch > 0, self, "max_epoch must be positive")
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate at ``clock``."""
+        epochs = clock.epochs(self.iter_step)
+        rate = _cosine(self.base_lr, self.min_lr, math.floor(epochs) / self.max_epoch)
+        if epochs >= self.warmup_iters:
+            return rate
+        return rate * (1 - (1 - epochs / self.warmup_iters) * (1 - self.warmup_ratio))
+
+
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class CustomWarmupAdjustDecay(Schedule):
+    """``step_base_lr``, multiplied by ``lr_decay_rate`` at each of ``boundaries`` (epochs).
+
+    Before ``warmup_epochs`` it grows linearly.
+    """
+
+    step_base_lr: float
+    warmup_epochs: float
+    lr_decay_rate: float
+    boundaries: list[int]
+
+    def __post_init__(self) -> None:
+        _check(_ascending(self.boundaries), self, f"boundaries {self.boundaries} do not ascend")
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate at ``clock``."""
+        epochs = clock.epochs(self.iter_step)
+        if epochs < self.warmup_epochs:
+            return self.step_base_lr * (epochs + 1) / self.warmup_epochs
+        return self.step_base_lr * self.lr_decay_rate ** _passed(self.boundaries, epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WarmupDecay(Schedule):
+    """From nothing to ``base_lr`` in ``warmup_steps``, then to ``final_lr`` at the run's end.
+
+    Args:
+        warmup_steps: steps, or, below 1, a fraction of the run.
+    """
+
+    base_lr: float
+    warmup_steps: float = 0
+    final_lr: float = 0.0
+    iter_step: bool = True
+
+    def __post_init__(self) -> None:
+        _check(self.warmup_steps >= 0, self, "warmup_steps must not be negative")
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate at ``clock``. The first step of a warm-up is not a step of zero."""
+        share = self.warmup_steps < 1
+        warmup = round(self.warmup_steps * clock.total_steps) if share else int(self.warmup_steps)
+        done = clock.step
+        if not self.iter_step:
+            done = clock.units(False) * clock.steps_per_epoch
+        if done < warmup:
+            return self.base_lr * (done + 1) / warmup
+        return self.decay(min(1.0, (done - warmup) / max(1, clock.total_steps - warmup)))
+
+    def decay(self, progress: float) -> float:
+        """The rate at ``progress`` from 0 (end of the warm-up) to 1 (end of the run)."""
+        raise NotImplementedError
+
+
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class WarmupLinearDecay(_WarmupDecay):
+    """A straight line to ``base_lr`` in ``warmup_steps`` (below 1: a fraction), then another."""
+
+    def decay(self, progress: float) -> float:
+        """The rate at ``progress`` from 0 to 1 of the decay."""
+        return self.base_lr + (self.final_lr - self.base_lr) * progress
+
+
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class WarmupCosineDecay(_WarmupDecay):
+    """A straight line to ``base_lr`` in ``warmup_steps`` (below 1: a fraction), then a cosine."""
+
+    def decay(self, progress: float) -> float:
+        """The rate at ``progress`` from 0 to 1 of the decay."""
+        return _cosine(self.base_lr, self.final_lr, progress)
+
+
+def make_schedule(config: float | Mapping[str, Any]) -> Schedule:
+    """The schedule that ``OPTIMIZER.learning_rate`` describes: a number, or a map with ``name``.
+
+    Raises:
+        ConfigError: the name is unknown or a value does not fit.
+    """
+    if isinstance(config, (int, float)):
+        return ConstantLR(base_lr=float(config))
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            f"OPTIMIZER.learning_rate is {config!r}; expected a number, or a map with the name of "
+            f"a schedule: {', '.join(SCHEDULES)}"
+        )
+    return SCHEDULES.build(config)

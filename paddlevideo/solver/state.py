@@ -1,0 +1,125 @@
+"""An optimizer's state under structured names.
+
+Paddle names a parameter after the order in which layers were built (``linear_1.w_0``) and the
+optimizer's arrays after the parameter and a running number (``linear_1.w_0_moment1_0``). Another
+build order, or a second optimizer in the same process, names them differently. Here the key is
+``<structured name>/<kind>``, such as ``backbone.pooler.weight/moment1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle.base.layer_helper import LayerHelper
+from paddle.optimizer.lr import LRScheduler
+
+from paddlevideo.solver.optimizer import named_parameters
+from paddlevideo.utils.errors import WeightsError
+
+SCHEDULE_KEY = "LR_Scheduler"
+MASTER_WEIGHT = "master_weight"
+
+
+def state_by_structured_name(
+    optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]]
+) -> dict[str, Any]:
+    """Copies of the optimizer's arrays, and the state of its schedule under ``LR_Scheduler``.
+
+    Parameters that never got a gradient have no arrays. bfloat16 arrays come as uint16.
+
+    Args:
+        optimizer: what ``build_optimizer`` returned, also wrapped by fleet.
+        parameters: the model, or pairs of structured name and parameter.
+    """
+    optimizer = _unwrapped(optimizer)
+    state: dict[str, Any] = {
+        key: array.numpy().copy() for key, array in _arrays(optimizer, parameters)
+    }
+    schedule = optimizer._learning_rate
+    if isinstance(schedule, LRScheduler):
+        state[SCHEDULE_KEY] = dict(schedule.state_dict())
+    return state
+
+
+def load_state_by_structured_name(
+    optimizer: Any,
+    parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
+    state: Mapping[str, Any],
+) -> None:
+    """Puts back what ``state_by_structured_name`` returned, also into a model built anew.
+
+    Nothing is changed unless all of it fits.
+
+    Args:
+        optimizer: what ``build_optimizer`` returned for the same configuration.
+        parameters: the model, or pairs of structured name and parameter.
+        state: the saved state.
+
+    Raises:
+        WeightsError: an array is unknown to this optimizer, missing or of another shape or type.
+    """
+    optimizer = _unwrapped(optimizer)
+    named = named_parameters(parameters)
+    saved = {key: np.asarray(value) for key, value in state.items() if key != SCHEDULE_KEY}
+    stepped = {key.rsplit("/", 1)[0] for key in saved}
+    _create_arrays(optimizer, [parameter for name, parameter in named if name in stepped])
+    arrays = dict(_arrays(optimizer, named))
+    _check_fit(arrays, saved)
+    for key, array in arrays.items():
+        array.set_value(saved[key])
+    schedule = optimizer._learning_rate
+    if isinstance(schedule, LRScheduler) and SCHEDULE_KEY in state:
+        schedule.set_state_dict(state[SCHEDULE_KEY])
+
+
+def _unwrapped(optimizer: Any) -> Any:
+    """The optimizer inside fleet's wrappers."""
+    while hasattr(optimizer, "_inner_opt"):
+        optimizer = optimizer._inner_opt
+    return optimizer
+
+
+def _arrays(
+    optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]]
+) -> Iterator[tuple[str, paddle.Tensor]]:
+    """Keys and the optimizer's own arrays, those that exist so far."""
+    masters = optimizer._master_weights
+    names = {}
+    for name, parameter in named_parameters(parameters):
+        names[parameter.name] = name
+        if parameter.name in masters:
+            names[masters[parameter.name].name] = name
+            yield f"{name}/{MASTER_WEIGHT}", masters[parameter.name]
+    for kind, by_parameter in optimizer._accumulators.items():
+        for automatic_name, array in by_parameter.items():
+            yield f"{names[automatic_name]}/{kind}", array
+
+
+def _create_arrays(optimizer: Any, parameters: list[paddle.Tensor]) -> None:
+    """Makes the arrays that the optimizer would make at its first step."""
+    if optimizer.helper is None:  # Paddle 2.6 makes it at the first step only
+        optimizer.helper = LayerHelper(type(optimizer).__name__)
+    block = paddle.static.default_main_program().global_block()
+    optimizer._create_accumulators(block, parameters)
+
+
+def _check_fit(arrays: Mapping[str, paddle.Tensor], saved: Mapping[str, np.ndarray]) -> None:
+    """Raises WeightsError, naming a few, unless every saved array has its place."""
+    faults = [f"{key}: this optimizer has no such array" for key in saved if key not in arrays]
+    for key, array in arrays.items():
+        wanted, found = array.numpy(), saved.get(key)
+        if found is None:
+            faults.append(f"{key}: missing")
+        elif (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
+            faults.append(
+                f"{key}: {found.dtype}{found.shape} saved, {wanted.dtype}{wanted.shape} expected"
+            )
+    if faults:
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise WeightsError(
+            f"the saved optimizer state does not fit: {'; '.join(faults[:5])}{more}. Resume with "
+            "the same model and OPTIMIZER, or start from the weights alone (-w)"
+        )
