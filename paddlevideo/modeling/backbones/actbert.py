@@ -34,6 +34,7 @@ from paddlevideo.utils.errors import ConfigError, DataError
 
 PADDING_WORD = 0
 BOX_SIZE = 5
+FROM_THE_START = Streams(0, 0, 0)
 
 
 class TextEmbeddings(nn.Layer):
@@ -142,7 +143,7 @@ class TangledEncoder(nn.Layer):
         states: Streams[Tensor],
         bias: Streams[Tensor],
         padded: PaddedLengths,
-        start: Streams[int] = Streams(0, 0, 0),
+        start: Streams[int] = FROM_THE_START,
         rows: int | None = None,
     ) -> Streams[Tensor]:
         """Runs the layers that are left after ``start`` of each stream.

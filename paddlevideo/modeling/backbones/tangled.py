@@ -61,7 +61,9 @@ class TangleConfig:
         if self.kind not in ("released", "paper"):
             raise ConfigError(f'tangle is "released" or "paper", not "{self.kind}"')
         if self.width % self.heads:
-            raise ConfigError(f"bi_hidden_size {self.width} does not divide over {self.heads} heads")
+            raise ConfigError(
+                f"bi_hidden_size {self.width} cannot be divided over {self.heads} heads"
+            )
 
 
 def per_stream(

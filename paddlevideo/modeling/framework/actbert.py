@@ -108,6 +108,10 @@ class ActBert(BaseFramework):
             return super().predict(batch, None)
         return self.margins(self.encode_captions(batch), prepared).numpy()
 
+    def work(self, prepared: VideoCache | None) -> tuple[int, str]:
+        """A caption is scored against every video of the gallery."""
+        return (1, "samples") if prepared is None else (prepared.size, "pairs")
+
     # ------------------------------------------------------------------ weights
 
     def to_released(self, state: Mapping[str, Any]) -> dict[str, Any]:

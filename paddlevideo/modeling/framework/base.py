@@ -44,6 +44,10 @@ class BaseFramework(nn.Layer):
         losses = self(batch)
         return {name: np.full(size, float(loss)) for name, loss in losses.items()}
 
+    def work(self, prepared: Any) -> tuple[int, str]:
+        """What ``predict`` does for one sample, for the progress bar: how many of what."""
+        return 1, "samples"
+
     def init_weights(self) -> None:
         """Loads what the configuration names as the start of training, if anything."""
 

@@ -1,0 +1,127 @@
+"""Trains a model, or tests it, as a YAML file says.
+
+    python main.py -c actbert.yaml --validate
+    python main.py --test -c actbert_msrvtt.yaml -w ActBERT.pdparams
+    python -m paddle.distributed.launch --gpus 0,1,2,3 main.py --amp -c actbert.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+TEST_CONFIG = "actbert_msrvtt.yaml"
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line. Importing this file and printing its help loads no Paddle."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", help="YAML file, or its name in configs/")
+    parser.add_argument(
+        "-o",
+        "--override",
+        metavar="a.b.0.c=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="set a value of the configuration, read as YAML",
+    )
+    parser.add_argument("--test", action="store_true", help="test weights instead of training")
+    parser.add_argument("-w", "--weights", metavar="FILE", help=".pdparams or .safetensors")
+    parser.add_argument("--validate", action="store_true", help="test on DATASET.valid as it trains")
+    parser.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
+    parser.add_argument("--amp_level", choices=("O1", "O2"), help="O2: parameters in half too")
+    parser.add_argument("--seed", type=int, help="seed of everything random")
+    parser.add_argument("--max_iters", type=int, help="stop after this many optimizer steps")
+    parser.add_argument("--resume", metavar="auto", help="auto: go on from the newest checkpoint")
+    parser.add_argument("--fleet", action="store_true", help="distribute through Paddle's Fleet")
+    parser.add_argument(
+        "-p",
+        "--profiler_options",
+        metavar="OPTIONS",
+        help='for example "batch_range=[10,20];profile_path=profile"',
+    )
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        metavar="my.module",
+        action="append",
+        default=[],
+        help="import a module that registers parts of your own",
+    )
+    options = parser.parse_args(arguments)
+    if options.test and not options.config:
+        options.config = TEST_CONFIG
+    if not options.config:
+        parser.error("-c FILE is needed for training (try -c actbert.yaml)")
+    return options
+
+
+def overrides_of(options: argparse.Namespace) -> list[str]:
+    """Flags that stand for keys of the configuration; an explicit ``-o`` wins."""
+    flags = {"seed": options.seed, "max_iters": options.max_iters, "resume": options.resume}
+    if options.amp or options.amp_level:
+        flags |= {"amp.enable": True, "amp.level": options.amp_level}
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    return given + options.override
+
+
+def run(options: argparse.Namespace) -> None:
+    """Loads the parts and the configuration, and does what was asked."""
+    sys.path.insert(0, os.getcwd())
+    from paddlevideo.config import import_parts, load_config
+
+    import_parts()
+    for module in options.modules:
+        import_user_module(module)
+    config = load_config(options.config, options.override_list)
+
+    from paddlevideo import tasks
+
+    if options.test:
+        tasks.test(config, options.weights)
+    else:
+        tasks.train(
+            config, options.weights, options.validate, options.fleet, options.profiler_options
+        )
+
+
+def import_user_module(name: str) -> None:
+    """Imports a module that registers parts. Raises ConfigError if there is none."""
+    from paddlevideo.registry import ConfigError
+
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as fault:
+        if fault.name and not name.startswith(fault.name):
+            raise
+        raise ConfigError(
+            f"--import {name}: no such module; it must lie below the current folder or be installed"
+        ) from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0, 1 data or weights, 2 configuration."""
+    options = parse_arguments(arguments)
+    options.override_list = overrides_of(options)
+    from paddlevideo.utils.errors import UserError
+
+    try:
+        run(options)
+    except UserError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

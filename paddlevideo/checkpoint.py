@@ -1,0 +1,158 @@
+"""Checkpoints: files are written whole or not at all, and one object knows them all.
+
+A checkpoint is ``<name>_<tag>.pdparams`` and ``.pdopt`` beside ``<name>_<tag>.json``, the
+manifest. The manifest is written last and holds the others' sizes and checksums: without it, or
+where it does not agree, there is no checkpoint. ``<name>_latest.json`` points to the newest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from paddlevideo.safe_pickle import load_state
+from paddlevideo.utils.errors import DataError, WeightsError
+from paddlevideo.utils.files import write_whole
+
+log = logging.getLogger("paddlevideo")
+SUFFIXES = (".pdparams", ".pdopt")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come. ``batches``: micro-batches consumed in the unfinished epoch."""
+
+    epoch: int = 0  # epochs finished
+    batches: int = 0
+    step: int = 0  # optimizer steps taken
+    best: float | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read back."""
+
+    tag: str
+    weights: Mapping[str, np.ndarray]
+    optimizer: Mapping[str, Any]
+    progress: Progress
+    extra: Mapping[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder."""
+
+    def __init__(self, folder: str | Path, name: str, keep: int = 3) -> None:
+        """``keep``: how many epochs' checkpoints stay; 0 keeps all. The best is always kept."""
+        self.folder = Path(folder)
+        self.name = name
+        self.keep = keep
+
+    def path(self, tag: str, suffix: str) -> Path:
+        """``<folder>/<name>_<tag><suffix>``."""
+        return self.folder / f"{self.name}_{tag}{suffix}"
+
+    @staticmethod
+    def epoch_tag(epoch: int) -> str:
+        """``epoch_00001`` for epoch 1."""
+        return f"epoch_{epoch:05d}"
+
+    def save(
+        self,
+        tag: str,
+        weights: Mapping[str, Any],
+        optimizer: Mapping[str, Any],
+        progress: Progress,
+        extra: Mapping[str, Any],
+    ) -> Path:
+        """Writes a checkpoint and, unless it is the best, points ``latest`` to it.
+
+        ``extra`` must be plain JSON. Returns the weights' path. An old checkpoint of the same tag
+        is first made invalid, so that a stop between two files leaves none that is mixed.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        manifest = self.path(tag, ".json")
+        manifest.unlink(missing_ok=True)
+        files = {}
+        for suffix, state in zip(SUFFIXES, (weights, optimizer), strict=True):
+            path = self.path(tag, suffix)
+            write_whole(path, lambda partial, state=state: paddle.save(dict(state), str(partial)))
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
+        record = {"progress": asdict(progress), "extra": dict(extra), "files": files}
+        text = json.dumps(record, indent=1)
+        write_whole(manifest, lambda partial: partial.write_text(text))
+        if tag.startswith("epoch_"):
+            pointer = json.dumps({"latest": tag})
+            write_whole(self.path("latest", ".json"), lambda partial: partial.write_text(pointer))
+            self._drop_old()
+        return self.path(tag, ".pdparams")
+
+    def _drop_old(self) -> None:
+        """Removes all but the newest ``keep``; the manifest goes first."""
+        for tag in self.tags()[: -self.keep] if self.keep else []:
+            for suffix in (".json", *SUFFIXES):
+                self.path(tag, suffix).unlink(missing_ok=True)
+
+    def tags(self) -> list[str]:
+        """Tags of all epochs that have a manifest, oldest first."""
+        pattern = re.compile(re.escape(self.name) + r"_(epoch_\d+)\.json")
+        names = (pattern.fullmatch(path.name) for path in self.folder.glob("*.json"))
+        return sorted((match.group(1) for match in names if match), key=lambda t: int(t[6:]))
+
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint, or None. A damaged one is named and passed over."""
+        for tag in reversed(self.tags()):
+            try:
+                return self.load(tag)
+            except WeightsError as fault:
+                log.warning("%s Trying the one before it.", fault)
+        return None
+
+    def load(self, tag: str) -> Checkpoint:
+        """Reads a checkpoint. Raises WeightsError if it is absent or damaged."""
+        manifest = self.path(tag, ".json")
+        try:
+            record = json.loads(manifest.read_text())
+            progress = Progress(**record["progress"])
+            files = record["files"]
+        except FileNotFoundError:
+            raise WeightsError(
+                f"{manifest}: no such checkpoint. Found: {', '.join(self.tags()) or 'none'}"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as fault:
+            raise WeightsError(f"{manifest} is damaged ({fault}).") from fault
+        for name, expected in files.items():
+            self._check(self.folder / name, expected)
+        try:
+            weights, optimizer = (load_state(self.path(tag, suffix)) for suffix in SUFFIXES)
+        except DataError as fault:
+            raise WeightsError(str(fault)) from fault
+        return Checkpoint(tag, weights, optimizer, progress, record.get("extra", {}))
+
+    @staticmethod
+    def _check(path: Path, expected: Mapping[str, Any]) -> None:
+        if not path.is_file():
+            raise WeightsError(f"{path} is missing, its manifest names it.")
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise WeightsError(f"{path} has {size} bytes, its manifest says {expected['bytes']}.")
+        if checksum(path) != expected["sha256"]:
+            raise WeightsError(f"{path} is damaged: its checksum is not its manifest's.")
+
+
+def checksum(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,256 @@
+"""Device, ranks, seeds and mixed precision: the only file that names Paddle's machinery for them.
+
+The rest of the package sees a ``World`` of one or many ranks and an ``Amp`` that is on or off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import paddle
+import paddle.distributed as dist
+from paddle import nn
+
+from paddlevideo.utils.errors import ConfigError
+
+log = logging.getLogger("paddlevideo")
+
+#: A rank that waits for another longer than this gives up, with a message.
+WAIT_LIMIT_SECONDS = 6 * 3600
+
+
+# ------------------------------------------------------------------------------- device
+
+
+def select_device(asked: str = "auto") -> str:
+    """Sets and returns the device: "gpu" where Paddle has one, else "cpu".
+
+    Raises ConfigError if a GPU is asked for and there is none.
+    """
+    has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if asked.startswith("gpu") and not has_gpu:
+        raise ConfigError(
+            "device: a GPU is asked for, but Paddle finds none. Install paddlepaddle-gpu and check "
+            "nvidia-smi, or use device=cpu"
+        )
+    chosen = ("gpu" if has_gpu else "cpu") if asked == "auto" else asked
+    if chosen == "gpu" and world_size() > 1:
+        chosen = f"gpu:{dist.ParallelEnv().dev_id}"  # gpu-only
+    paddle.set_device(chosen)
+    return chosen
+
+
+def use_threads(count: int = 0) -> int:
+    """Lets Paddle's CPU kernels use ``count`` threads; 0: all cores, shared by local ranks.
+
+    Paddle starts with one. Returns the number set.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = count or max(1, (cores or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE") or 1))
+    paddle.base.core.set_num_threads(count)
+    return count
+
+
+# -------------------------------------------------------------------------------- ranks
+
+
+def world_size() -> int:
+    """How many ranks the launcher started; 1 without a launcher."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+
+
+class World:
+    """The ranks that work together; a world of one costs nothing.
+
+    gloo kills a rank that waits half a minute in a collective, so every wait that may be long
+    (a rank saves, or tests a larger share) goes through the launcher's key-value store instead.
+    """
+
+    def __init__(self, fleet: bool = False) -> None:
+        """``fleet``: model and optimizer are wrapped by Paddle's Fleet, not by DataParallel."""
+        self.size = world_size()
+        self.fleet = fleet
+        self.rank = int(os.environ.get("PADDLE_TRAINER_ID") or 0) if self.size > 1 else 0
+        self._meetings = 0
+        if fleet:
+            dist.fleet.init(is_collective=True)
+        elif self.size > 1:
+            dist.init_parallel_env()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank prints and writes files."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> np.ndarray:
+        """Sums over ranks, float64; exact for counts below 2**53."""
+        array = np.asarray(values, dtype=np.float64)
+        if self.size == 1:
+            return array
+        tensor = paddle.to_tensor(array)
+        dist.all_reduce(tensor)
+        return tensor.numpy()
+
+    def gather(self, item: Any) -> list[Any]:
+        """Every rank's ``item``, in the order of ranks, on all ranks. May wait for long."""
+        if self.size == 1:
+            return [item]
+        self.meet()
+        items: list[Any] = []
+        dist.all_gather_object(items, item)
+        return items
+
+    def meet(self) -> None:
+        """Waits until every rank has come here."""
+        if self.size == 1:
+            return
+        store = paddle.base.core.create_or_get_global_tcp_store()
+        self._meetings += 1
+        store.set(f"meeting/{self._meetings}/{self.rank}", "here")
+        for rank in range(self.size):
+            store.wait(f"meeting/{self._meetings}/{rank}")
+
+    def wrap(self, model: nn.Layer) -> nn.Layer:
+        """The model as it is called in training: with gradients averaged over ranks."""
+        if self.fleet:
+            return dist.fleet.distributed_model(model)
+        return model if self.size == 1 else paddle.DataParallel(model)
+
+    def wrap_optimizer(self, optimizer: Any) -> Any:
+        """The optimizer as Fleet wants it, or as it is."""
+        return dist.fleet.distributed_optimizer(optimizer) if self.fleet else optimizer
+
+    def accumulate_only(self, model: nn.Layer, accumulating: bool) -> AbstractContextManager:
+        """Leaves gradients unaveraged while micro-batches are still to come."""
+        return model.no_sync() if self.size > 1 and accumulating else nullcontext()
+
+
+# -------------------------------------------------------------------------------- seeds
+
+
+def seed_everything(*parts: int) -> None:
+    """Seeds Paddle's generator from ``parts`` (seed, step, micro-batch, rank, ...).
+
+    Dropout is seeded so at every step, which makes repeated and resumed runs equal without
+    saving any generator's state. Costs about 10 microseconds.
+    """
+    paddle.seed(int(np.random.SeedSequence([p & 0xFFFFFFFF for p in parts]).generate_state(1)[0]))
+
+
+# ------------------------------------------------------------------------ mixed precision
+
+
+@dataclass(frozen=True)
+class AmpSettings:
+    """Mixed precision. O1: listed operators in ``dtype``; O2: parameters too."""
+
+    enable: bool = False
+    level: Literal["O1", "O2"] = "O1"
+    dtype: Literal["float16", "bfloat16"] = "float16"
+    white_list: Sequence[str] = ()
+    black_list: Sequence[str] = ()
+    init_loss_scaling: float = 2.0**15
+
+
+class Amp:
+    """Autocast and loss scaling, or their disabled counterparts."""
+
+    def __init__(self, settings: AmpSettings, device: str) -> None:
+        """Warns once and stays off where the device cannot do it."""
+        self.settings = settings
+        self.enabled = settings.enable
+        if settings.enable and not device.startswith("gpu"):
+            log.warning("mixed precision needs a GPU; training in float32 on %s", device)
+            self.enabled = False
+        self.scaler = paddle.amp.GradScaler(
+            enable=self.enabled and settings.dtype == "float16",  # bfloat16 has float32's range
+            init_loss_scaling=settings.init_loss_scaling,
+        )
+
+    @property
+    def multi_precision(self) -> bool:
+        """Whether the optimizer keeps float32 master weights."""
+        return self.enabled and self.settings.level == "O2"
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which the forward pass runs."""
+        settings = self.settings
+        return autocast(
+            enable=self.enabled,
+            level=settings.level,
+            dtype=settings.dtype,
+            custom_white_list=list(settings.white_list) or None,
+            custom_black_list=list(settings.black_list) or None,
+        )
+
+    def decorate(self, model: nn.Layer, optimizer: Any) -> tuple[nn.Layer, Any]:
+        """Model and optimizer with parameters in ``dtype`` at level O2, else as they are."""
+        if not self.multi_precision:
+            return model, optimizer
+        return paddle.amp.decorate(
+            models=model, optimizers=optimizer, level="O2", dtype=self.settings.dtype
+        )
+
+
+@contextmanager
+def autocast(enable: bool, **options: Any) -> Iterator[None]:
+    """``paddle.amp.auto_cast``, but not entered at all while off: on CPU it would only warn."""
+    if not enable:
+        yield
+        return
+    with paddle.amp.auto_cast(enable=True, **options):
+        yield
+
+
+class _NoProfiler:
+    """Does nothing at every step."""
+
+    def step(self) -> None:
+        """Does nothing."""
+
+
+def profiler(options: str | None, folder: Path) -> Any:
+    """A profiler to step once a training step; it writes a trace and prints a table.
+
+    ``options`` as PaddleVideo writes them: ``batch_range=[10,20]`` (steps to record) and
+    ``profile_path=DIR``, separated by ``;``. Raises ConfigError for other options.
+    """
+    if options is None:
+        return _NoProfiler()
+    given = dict(part.split("=", 1) for part in options.split(";") if "=" in part)
+    unknown = set(given) - {"batch_range", "profile_path", "sorted_key", "tracer_option", "state"}
+    if unknown:
+        raise ConfigError(f"-p: unknown profiler option {sorted(unknown)[0]}")
+    start, stop = (int(n) for n in given.get("batch_range", "[10,20]").strip("[]").split(","))
+    path = given.get("profile_path", str(folder / "profile"))
+    recorder = paddle.profiler.Profiler(
+        scheduler=(start, stop),
+        on_trace_ready=paddle.profiler.export_chrome_tracing(path),
+    )
+    recorder.start()
+    log.info("profiling steps %d to %d into %s", start, stop, path)
+    return recorder
+
+
+def memory_used() -> int:
+    """Peak memory in bytes: the GPU's where there is one, else the process's."""
+    if paddle.device.is_compiled_with_cuda() and paddle.device.get_device().startswith("gpu"):
+        return int(paddle.device.cuda.max_memory_allocated())  # gpu-only
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def synchronize_clock() -> float:
+    """Seconds of a monotonic clock, after the device has finished its work."""
+    if paddle.device.get_device().startswith("gpu"):
+        paddle.device.synchronize()  # gpu-only
+    return time.perf_counter()

@@ -1,0 +1,42 @@
+"""From a loss to changed parameters: scale, backward, accumulate, clip, step, schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paddle import Tensor
+
+
+class Updater:
+    """One optimizer step made of one or more backward passes."""
+
+    def __init__(self, optimizer: Any, schedule: Any, scaler: Any, per_step: bool) -> None:
+        """``scaler``: a GradScaler, disabled where unused. ``per_step``: the schedule advances
+        after every optimizer step, otherwise after every epoch.
+        """
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.scaler = scaler
+        self.per_step = per_step
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return float(self.optimizer.get_lr())
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds this micro-batch's gradients."""
+        self.scaler.scale(loss).backward()
+
+    def step(self) -> None:
+        """Clips and applies the gradients (skipped by the scaler if they are not finite)."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.clear_grad()
+        if self.per_step:
+            self.schedule.step()
+
+    def end_epoch(self) -> None:
+        """Advances a schedule that counts epochs."""
+        if not self.per_step:
+            self.schedule.step()

@@ -1,0 +1,106 @@
+"""What training and testing share: the run's surroundings, its model and its data."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
+from paddlevideo.loader.build import BatchLoader, SampleReader, build_dataset, build_pipeline
+from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.sampler import GridSampler, TrainSampler
+from paddlevideo.registry import METRICS
+from paddlevideo.runtime import World, seed_everything, select_device, use_threads
+from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.log import set_up_logging
+
+log = logging.getLogger("paddlevideo")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how a task runs."""
+
+    config: Config
+    settings: RunSettings
+    world: World
+    device: str
+    threads: int
+    folder: Path
+
+
+def start_run(config: Config, mode: str, validate: bool = False, fleet: bool = False) -> Run:
+    """Checks the configuration, then chooses device, threads, ranks and output folder.
+
+    The resolved configuration is printed and saved as ``<folder>/config.yaml``.
+    Raises ConfigError with every fault that was found.
+    """
+    check_config(config, mode, validate)
+    settings = run_settings(config)
+    device = select_device(settings.device)
+    threads = use_threads(settings.num_threads)
+    world = World(fleet)
+    folder = Path(settings.output_dir)
+    set_up_logging(settings.log_level, folder, silent=not world.is_main)
+    text = dump_config(config)
+    if world.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = "config.yaml" if mode == "train" else f"{mode}_config.yaml"
+        write_whole(folder / name, lambda partial: partial.write_text(text))
+    log.info("configuration:\n%s", text.rstrip())
+    log.info("%s, %d rank(s), %d thread(s) each, output in %s", device, world.size, threads, folder)
+    seed_everything(settings.seed)
+    return Run(config, settings, world, device, threads, folder)
+
+
+def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
+    """The dataset and the pipeline steps of ``train``, ``valid`` or ``test``."""
+    pipeline = (run.config.get("PIPELINE") or {}).get(split) or {}
+    return build_dataset(run.config.DATASET[split]), build_pipeline(pipeline.get("transform"))
+
+
+def split_setting(run: Run, split: str, key: str, default: int) -> int:
+    """``<split>_<key>`` of the DATASET section, else its ``key``, else ``default``."""
+    section = run.config.DATASET
+    return section.get(f"{split}_{key}", section.get(key, default))
+
+
+def train_loader(run: Run) -> BatchLoader:
+    """Shuffled batches of this rank."""
+    dataset, steps = open_split(run, "train")
+    section, world = run.config.DATASET, run.world
+    sampler = TrainSampler(
+        len(dataset),
+        section.get("batch_size", 8),
+        world.rank,
+        world.size,
+        run.settings.seed,
+        section.get("shuffle", True),
+        section.get("drop_last", True),
+    )
+    reader = SampleReader(dataset, steps, run.settings.seed)
+    return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers", 0))
+
+
+def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
+    """A dataset and this rank's batches of a fixed grid over it."""
+    dataset, steps = open_split(run, split)
+    size = split_setting(run, split, "batch_size", 8)
+    sampler = GridSampler(len(dataset), size, run.world.rank, run.world.size)
+    reader = SampleReader(dataset, steps, run.settings.seed)
+    return dataset, BatchLoader(reader, sampler, split_setting(run, split, "num_workers", 0))
+
+
+def build_metric(run: Run, dataset: Dataset) -> Any:
+    """The METRIC section's metric; by default one that suits what the dataset can be asked."""
+    default = {"name": "LossMetric" if dataset.truth() is None else "MSRVTTMetric"}
+    return METRICS.build(run.config.get("METRIC") or default)
+
+
+def lookup(results: Any, key: str) -> float:
+    """A value by its dotted key, as in ``text_to_video.R@10``."""
+    for part in key.split("."):
+        results = results[part]
+    return float(results)

@@ -1,0 +1,115 @@
+"""Testing: scores a split, prints a table, writes ``results.json``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import paddlevideo
+from paddlevideo.checkpoint import checksum
+from paddlevideo.config import Config
+from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.tasks.evaluate import evaluate
+from paddlevideo.tasks.setup import Run, build_metric, start_run, test_loader
+from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.files import write_whole
+
+log = logging.getLogger("paddlevideo")
+
+
+def test(config: Config, weights: str | None) -> dict[str, Any]:
+    """Tests ``weights`` on DATASET.test and returns the results that it writes.
+
+    ``<output folder>/results.json`` holds the metrics and the protocol under which they were
+    measured; with ``score_matrix: True`` ``scores.npz`` holds the scores of every pair.
+    Raises ConfigError without weights: numbers of an untrained model mislead.
+    """
+    run = start_run(config, "test")
+    if not weights:
+        raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
+    model = build_model(config.MODEL, pretrained=False)
+    load_weights(model, weights, for_test=True)
+    dataset, loader = test_loader(run, "test")
+    metric = build_metric(run, dataset)
+    start = time.perf_counter()
+    results = evaluate(model, dataset, loader, metric, run.world)
+    seconds = time.perf_counter() - start
+    if not run.world.is_main:
+        return {}
+    results["protocol"] = {
+        **dataset.describe(),
+        **({"ties": metric.ties} if hasattr(metric, "ties") else {}),
+        "weights": str(weights),
+        "weights_sha256": checksum(weights),
+        "device": run.device,
+        "ranks": run.world.size,
+        "threads": run.threads,
+        "seconds": round(seconds, 3),
+        "paddlevideo": paddlevideo.__version__,
+    }
+    write_results(run, results, metric, dataset)
+    return results
+
+
+def write_results(run: Run, results: Mapping[str, Any], metric: Any, dataset: Any) -> None:
+    """Prints the table and writes the files."""
+    path = run.folder / "results.json"
+    text = json.dumps(results, indent=2) + "\n"
+    write_whole(path, lambda partial: partial.write_text(text))
+    print_table(results)
+    log.info("wrote %s", path)
+    if run.settings.score_matrix and hasattr(metric, "scores"):
+        write_scores(run.folder / "scores.npz", metric, dataset)
+
+
+def write_scores(path: Path, metric: Any, dataset: Any) -> None:
+    """``scores`` (captions, videos) float32 margins, with names, for further analysis."""
+
+    def write(partial: Path) -> None:
+        with open(partial, "wb") as file:
+            np.savez_compressed(
+                file,
+                scores=metric.scores(),
+                captions=np.asarray(dataset.captions),
+                video_ids=np.asarray(dataset.video_ids),
+                truth=dataset.truth(),
+            )
+
+    write_whole(path, write)
+    log.info("wrote %s", path)
+
+
+def print_table(results: Mapping[str, Any]) -> None:
+    """The metrics, one line a direction, with chance beside them where it is known."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = {name: row for name, row in results.items() if isinstance(row, Mapping)}
+    rows.pop("protocol", None)
+    columns = list(next(iter(rows.values()), {}))
+    table = Table("", *columns)
+    for name, row in rows.items():
+        table.add_row(name.replace("_", " "), *(f"{row[column]:.2f}" for column in columns))
+    chance = chance_row(results["protocol"])
+    if chance and columns:
+        table.add_row("chance", *(f"{chance[c]:.2f}" if c in chance else "" for c in columns))
+    plain = {name: value for name, value in results.items() if isinstance(value, (int, float))}
+    for name, value in plain.items():
+        log.info("%s: %.5f", name, value)
+    if columns:
+        Console().print(table)
+
+
+def chance_row(protocol: Mapping[str, Any]) -> dict[str, float]:
+    """What a random order of the gallery gives on average, text to video."""
+    videos = protocol.get("videos")
+    if not videos:
+        return {}
+    recalls = {f"R@{k}": 100.0 * min(k, videos) / videos for k in (1, 5, 10)}
+    return {**recalls, "MedianR": (videos + 1) / 2, "MeanR": (videos + 1) / 2}

@@ -1,0 +1,299 @@
+"""Training: the loop names no model and has one path for one rank or many, with or without AMP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, TypeVar
+
+from paddle import Tensor
+
+from paddlevideo.checkpoint import Checkpoint, Checkpoints, Progress
+from paddlevideo.config import Config
+from paddlevideo.modeling import BaseFramework, build_model, load_weights
+from paddlevideo.modeling.weights import assign
+from paddlevideo.runtime import Amp, World, profiler, seed_everything
+from paddlevideo.solver import build_optimizer, build_schedule
+from paddlevideo.solver.optimizer import load_state_by_structured_name, state_by_structured_name
+from paddlevideo.solver.updater import Updater
+from paddlevideo.tasks.evaluate import evaluate
+from paddlevideo.tasks.meters import Meters
+from paddlevideo.tasks.setup import (
+    Run,
+    build_metric,
+    lookup,
+    start_run,
+    test_loader,
+    train_loader,
+)
+from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
+from paddlevideo.utils.progress import track
+
+log = logging.getLogger("paddlevideo")
+Item = TypeVar("Item")
+
+
+def train(
+    config: Config,
+    weights: str | None = None,
+    validate: bool = False,
+    fleet: bool = False,
+    profile: str | None = None,
+) -> Progress:
+    """Trains what ``config`` describes and returns how far it came.
+
+    ``weights`` start the model; ``validate`` tests on DATASET.valid every ``val_interval`` epochs
+    and keeps the best checkpoint; ``fleet`` wraps model and optimizer by Paddle's Fleet;
+    ``profile``: see ``runtime.profiler``.
+    """
+    run = start_run(config, "train", validate, fleet)
+    trainer = Trainer(run, weights, validate, profile)
+    try:
+        return trainer.fit()
+    finally:
+        trainer.meters.close()
+
+
+class Trainer:
+    """The state of a training run, and its loop."""
+
+    def __init__(self, run: Run, weights: str | None, validate: bool, profile: str | None) -> None:
+        self.run, self.settings, self.world = run, run.settings, run.world
+        self.loader = train_loader(run)
+        self.window = window_length(run)
+        self.steps_per_epoch = -(-len(self.loader) // self.window)
+        if not self.steps_per_epoch:
+            raise DataError(
+                f"the training data has fewer clips than one batch of {run.world.size} rank(s): "
+                "lower DATASET.batch_size, or set DATASET.drop_last=False"
+            )
+        self.validation = test_loader(run, "valid") if validate else None
+        self.model = build_model(run.config.MODEL)
+        if weights:
+            load_weights(self.model, weights)
+        self.amp = Amp(self.settings.amp, run.device)
+        self._build_updater()
+        self.checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
+        self.progress = Progress()
+        self._resume()
+        self.called = self.world.wrap(self.model)
+        self.meters = Meters(
+            self.world, run.folder, self.settings.epochs, self.settings.log_interval
+        )
+        self.profiler = profiler(profile, run.folder)
+
+    def _build_updater(self) -> None:
+        config = self.run.config.OPTIMIZER
+        schedule = build_schedule(
+            config["learning_rate"], self.steps_per_epoch, self.settings.epochs
+        )
+        optimizer = build_optimizer(config, schedule, self.model, self.amp.multi_precision)
+        self.model, optimizer = self.amp.decorate(self.model, optimizer)
+        optimizer = self.world.wrap_optimizer(optimizer)
+        rate = config["learning_rate"]
+        per_step = not isinstance(rate, Mapping) or bool(rate.get("iter_step", False))
+        self.updater = Updater(optimizer, schedule, self.amp.scaler, per_step)
+
+    # ------------------------------------------------------------------------------ loop
+
+    def fit(self) -> Progress:
+        """Runs all epochs that are left."""
+        while self.progress.epoch < self.settings.epochs and not self._reached_limit():
+            self.train_epoch()
+            if self.validation and self._is_due(self.settings.val_interval):
+                self.validate()
+            if self._is_due(self.settings.save_interval):
+                self.save(Checkpoints.epoch_tag(self._epochs_begun()))
+        return self.progress
+
+    def train_epoch(self) -> None:
+        """Trains to the end of the current epoch, or to ``max_iters``."""
+        epoch, done = self.progress.epoch, self.progress.batches
+        self.model.train()
+        windows = in_windows(self.loader.epoch(epoch, start=done), self.window)
+        left = self.steps_per_epoch - done // self.window
+        if self.world.is_main:
+            windows = track(windows, f"epoch {epoch + 1}", left, "steps")
+        for window in self.meters.timed(windows):
+            self.train_step(window)
+            self.profiler.step()
+            if self._reached_limit() and self.progress.batches < len(self.loader):
+                return
+        self.updater.end_epoch()
+        self.progress = replace(self.progress, epoch=epoch + 1, batches=0)
+
+    def train_step(self, window: Sequence[Mapping[str, Any]]) -> None:
+        """One optimizer step over the micro-batches of ``window``."""
+        shares = loss_shares(self.model, window, self.world)
+        rate = self.updater.learning_rate
+        for number, (batch, share) in enumerate(zip(window, shares, strict=True)):
+            seed_everything(self.settings.seed, self.progress.step, number, self.world.rank)
+            accumulating = number + 1 < len(window)
+            with self.world.accumulate_only(self.called, accumulating):
+                with self.amp.autocast():
+                    losses = weigh(self.called(batch), share)
+                self.updater.backward(losses["loss"])
+            self.meters.add(losses, samples=len(next(iter(batch.values()))))
+        self.updater.step()
+        step_in_epoch = self.progress.batches // self.window
+        self.progress = replace(
+            self.progress,
+            batches=self.progress.batches + len(window),
+            step=self.progress.step + 1,
+        )
+        self.meters.end_step(
+            self.progress.epoch + 1,
+            step_in_epoch,
+            self._total_steps() - self.progress.step,
+            {"lr": rate, "step_total": self.progress.step},
+        )
+
+    def validate(self) -> None:
+        """Tests on the validation split; a new best is saved at once."""
+        assert self.validation is not None
+        dataset, loader = self.validation
+        metric = build_metric(self.run, dataset)
+        results = evaluate(self.model, dataset, loader, metric, self.world)
+        score = lookup(results, metric.best) if results else 0.0
+        score = self.world.gather(score)[0]
+        if self.world.is_main:
+            log.info("valid epoch:%d %s", self._epochs_begun(), flatten(results))
+            self.meters.write_scalars(self.progress.step, flatten(results, "valid."))
+        best = self.progress.best
+        if best is None or (score > best if metric.higher_is_better else score < best):
+            self.progress = replace(self.progress, best=score)
+            log.info("best so far: %s = %.4f", metric.best, score)
+            self.save("best")
+
+    # ----------------------------------------------------------------- save and resume
+
+    def save(self, tag: str) -> None:
+        """Writes a checkpoint on rank 0 while the others wait."""
+        if self.world.is_main:
+            weights = self.model.to_released(self.model.state_dict())
+            optimizer = {
+                "optimizer": state_by_structured_name(self.updater.optimizer, self.model),
+                "schedule": self.updater.schedule.state_dict(),
+                "scaler": self.amp.scaler.state_dict(),
+            }
+            extra = {
+                "config": self.run.config.to_dict(),
+                "ranks": self.world.size,
+                "threads": self.run.threads,
+            }
+            path = self.checkpoints.save(tag, weights, optimizer, self.progress, extra)
+            log.info("saved %s", path)
+        self.world.meet()
+
+    def _resume(self) -> None:
+        settings = self.settings
+        checkpoint: Checkpoint | None = None
+        if settings.resume_epoch:
+            checkpoint = self.checkpoints.load(Checkpoints.epoch_tag(settings.resume_epoch))
+        elif settings.resume == "auto":
+            checkpoint = self.checkpoints.newest()
+        if checkpoint is None:
+            return
+        report = assign(
+            self.model, self.model.from_released(checkpoint.weights), checkpoint.tag
+        )
+        if report.missing or report.misshapen:
+            raise WeightsError(
+                f"{checkpoint.tag} in {self.run.folder} is of another model, so it cannot be "
+                f"resumed. Start in another output_dir, or load it with -w.\n{report}"
+            )
+        state = checkpoint.optimizer
+        load_state_by_structured_name(self.updater.optimizer, self.model, state["optimizer"])
+        self.updater.schedule.set_state_dict(state["schedule"])
+        if state.get("scaler"):
+            self.amp.scaler.load_state_dict(dict(state["scaler"]))
+        self.progress = checkpoint.progress
+        log.info(
+            "resumed %s: %d epochs done, step %d",
+            checkpoint.tag,
+            self.progress.epoch,
+            self.progress.step,
+        )
+
+    # -------------------------------------------------------------------------- counts
+
+    def _epochs_begun(self) -> int:
+        """Number of the epoch that ended last or, after an early stop, of the current one."""
+        return self.progress.epoch + (self.progress.batches > 0)
+
+    def _is_due(self, interval: int) -> bool:
+        last = self.progress.epoch >= self.settings.epochs or self._reached_limit()
+        return last or self.progress.epoch % interval == 0
+
+    def _reached_limit(self) -> bool:
+        limit = self.settings.max_iters
+        return limit is not None and self.progress.step >= limit
+
+    def _total_steps(self) -> int:
+        total = self.steps_per_epoch * self.settings.epochs
+        return min(total, self.settings.max_iters or total)
+
+
+def window_length(run: Run) -> int:
+    """Micro-batches in an optimizer step: global_batch_size / (batch_size * ranks).
+
+    Raises ConfigError if that is no whole number.
+    """
+    wanted = (run.config.get("GRADIENT_ACCUMULATION") or {}).get("global_batch_size")
+    if not wanted:
+        return 1
+    at_once = run.config.DATASET.get("batch_size", 8) * run.world.size
+    if wanted % at_once:
+        raise ConfigError(
+            f"GRADIENT_ACCUMULATION.global_batch_size={wanted} is not a multiple of batch_size "
+            f"x ranks = {at_once}"
+        )
+    return wanted // at_once
+
+
+def in_windows(items: Iterable[Item], length: int) -> Iterator[list[Item]]:
+    """Consecutive lists of ``length`` items; the last one may be shorter."""
+    iterator = iter(items)
+    while window := list(islice(iterator, length)):
+        yield window
+
+
+def loss_shares(
+    model: BaseFramework, window: Sequence[Mapping[str, Any]], world: World
+) -> list[dict[str, float]]:
+    """What each micro-batch's named losses are multiplied by.
+
+    Summed over the window and averaged over ranks, as gradients are, losses so weighted are
+    those of all the samples at once: sum of numerators over sum of denominators.
+    """
+    own = [model.denominators(batch) for batch in window]
+    names = sorted(own[0])
+    if not names:
+        return [{"loss": 1.0 / len(window)} for _ in window]
+    totals = world.sum([sum(one[name] for one in own) for name in names])
+    return [
+        {
+            name: one[name] * world.size / total if total else 0.0
+            for name, total in zip(names, totals, strict=True)
+        }
+        for one in own
+    ]
+
+
+def weigh(losses: Mapping[str, Tensor], share: Mapping[str, float]) -> dict[str, Tensor]:
+    """Multiplies named losses by their shares; ``"loss"`` becomes the sum of those named."""
+    parts = {name: losses[name] * factor for name, factor in share.items()}
+    return {"loss": sum(parts.values()), **{k: v for k, v in parts.items() if k != "loss"}}
+
+
+def flatten(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested results under dotted keys."""
+    flat: dict[str, float] = {}
+    for key, value in results.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, (int, float)):
+            flat[prefix + key] = float(value)
+    return flat

@@ -1,0 +1,43 @@
+"""A progress bar on a terminal, and nothing at all elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def track(
+    items: Iterable[Item],
+    description: str,
+    total: int | None = None,
+    unit: str = "batches",
+    units_per_item: int = 1,
+) -> Iterator[Item]:
+    """Yields ``items`` beside a bar with ``unit`` a second and the time left.
+
+    Nothing is drawn where standard error is not a terminal: in a pipe, a log file or CI.
+    """
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        amount = None if total is None else total * units_per_item
+        task = bar.add_task(description, total=amount, rate="")
+        for item in items:
+            yield item
+            bar.advance(task, units_per_item)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
