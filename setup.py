@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 README = ROOT / "README.md"
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "paddlevideo" / "__init__.py").read_text("utf-8"), re.M
+)[1]
 
 # Also in requirements.txt; tests/test_project.py compares the two. Paddle and OpenCV are extras
 # because each comes in two packages, and pip cannot express "one of them".
@@ -41,6 +45,7 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "scipy>=1.11.3",
+        "setuptools",
     ],
 }
 EXTRAS["dev"] = [
@@ -56,7 +61,7 @@ EXTRAS["dev"] = [
 
 setup(
     name="paddlevideo",
-    version="0.1.0",
+    version=VERSION,
     description="ActBERT on PaddlePaddle: video-language pre-training and text-video retrieval",
     long_description=README.read_text("utf-8") if README.is_file() else "",
     long_description_content_type="text/markdown",
@@ -67,7 +72,7 @@ setup(
     package_dir={"paddlevideo.configs": "configs"},
     package_data={
         "paddlevideo.configs": ["**/*.yaml"],
-        "paddlevideo.loader": ["vocab/*.txt"],
+        "paddlevideo.loader": ["vocab/*"],
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,

@@ -1,0 +1,151 @@
+"""What holds for the project as a whole: packaging, floors, and what may not be loaded or named."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import setuptools
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "paddlevideo"
+TOP_LEVEL = {
+    *("main.py", "configs", "paddlevideo", "tools", "tests", "requirements.txt", "setup.py"),
+    *("README.md", "docs", "Makefile", "LICENSE", "pyproject.toml"),
+}
+#: Files over 350 lines, and why each is not two.
+LONG_FOR_A_REASON = {
+    "paddlevideo/modeling/backbones/actbert.py": "40 flat arguments of the contract, a line each",
+}
+
+
+@pytest.fixture(scope="module")
+def packaging():
+    """The arguments that setup.py gives to setuptools."""
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setuptools, "setup", lambda **arguments: seen.update(arguments))
+        patch.chdir(ROOT)
+        runpy.run_path(str(ROOT / "setup.py"))
+    return seen
+
+
+def requirement_lines():
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def test_setup_and_requirements_name_the_same_packages(packaging):
+    extras = packaging["extras_require"]
+    assert requirement_lines() == {
+        *packaging["install_requires"],
+        *extras["cpu"],
+        *extras["video"],
+    }
+    assert all(re.fullmatch(r"[\w-]+>=[\d.]+", line) for line in requirement_lines()), (
+        "test-paddle26 turns >= into ==, so a requirement is one lower bound"
+    )
+
+
+def test_a_wheel_has_one_kind_of_paddle_by_choice(packaging):
+    assert not any("paddle" in line for line in packaging["install_requires"])
+    extras = packaging["extras_require"]
+    assert {"cpu", "gpu", "paddlenlp", "visualdl", "onnx", "dev"} <= set(extras)
+    assert extras["gpu"] == [line.replace("paddle>", "paddle-gpu>") for line in extras["cpu"]]
+
+
+def test_every_folder_of_code_and_data_is_packaged(packaging):
+    packages = set(packaging["packages"])
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+        assert ".".join(folder.relative_to(ROOT).parts) in packages
+    assert packaging["package_dir"] == {"paddlevideo.configs": "configs"}
+    assert list((ROOT / "configs").glob("**/*.yaml"))
+    assert list((PACKAGE / "loader").glob(packaging["package_data"]["paddlevideo.loader"][0]))
+
+
+def test_versions_agree(packaging):
+    import paddlevideo
+
+    assert packaging["version"] == paddlevideo.__version__
+
+
+def test_the_top_level_holds_what_the_layout_allows():
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git clone")
+    names = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    assert {name for name in names if not name.startswith(".")} <= TOP_LEVEL
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "paddlevideo",
+        "paddlevideo.config",
+        "paddlevideo.loader",
+        "paddlevideo.metrics",
+        "paddlevideo.registry",
+        "paddlevideo.safe_pickle",
+        "paddlevideo.utils",
+        "main",
+    ],
+)
+def test_importing_is_light_and_silent(module):
+    """Without Paddle and cv2, without a word, a file, or a signal handler of its own."""
+    code = (
+        "import signal, sys\n"
+        "before = [signal.getsignal(s) for s in signal.valid_signals()]\n"
+        f"import {module}\n"
+        "assert before == [signal.getsignal(s) for s in signal.valid_signals()], 'signals'\n"
+        "heavy = {'paddle', 'cv2', 'torch', 'paddlenlp'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def dotted_names(path):
+    """Dotted names that a module mentions, in imports and in expressions."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_only_runtime_names_ranks_and_precision():
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "runtime.py"
+        for name in dotted_names(path)
+        if re.match(r"paddle\.(distributed|amp)\b", name)
+    }
+    assert not found
+
+
+def test_files_stay_readable():
+    long = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("paddlevideo", "tools", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if len(path.read_text("utf-8").splitlines()) > 350
+    }
+    assert long <= LONG_FOR_A_REASON.keys()
+
+
+def test_make_lists_its_targets():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("demo", "test", "test-fast", "test-paddle26", "lint", "clean"):
+        assert f"make {target} " in done.stdout
