@@ -10,15 +10,15 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import paddle
 import paddle.distributed as dist
 from paddle import nn
 
+from paddlevideo.utils.amp_settings import AmpSettings
 from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
@@ -146,18 +146,6 @@ def seed_everything(*parts: int) -> None:
 
 
 # ------------------------------------------------------------------------ mixed precision
-
-
-@dataclass(frozen=True)
-class AmpSettings:
-    """Mixed precision. O1: listed operators in ``dtype``; O2: parameters too."""
-
-    enable: bool = False
-    level: Literal["O1", "O2"] = "O1"
-    dtype: Literal["float16", "bfloat16"] = "float16"
-    white_list: Sequence[str] = ()
-    black_list: Sequence[str] = ()
-    init_loss_scaling: float = 2.0**15
 
 
 class Amp:

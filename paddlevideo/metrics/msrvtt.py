@@ -12,6 +12,7 @@ from paddlevideo.metrics.retrieval import (
     DIRECTIONS,
     HIGHER_IS_BETTER,
     TIE_RULE,
+    chance_metrics,
     retrieval_metrics,
 )
 from paddlevideo.registry import METRICS, did_you_mean
@@ -103,3 +104,7 @@ class MSRVTTMetric:
             DataError: the rows of some captions never came; the message says how many.
         """
         return retrieval_metrics(self.scores(len(truth)), truth)
+
+    def chance(self, truth: np.ndarray) -> dict[str, dict[str, float]]:
+        """What random scores would reach on average, in the shape of ``result``."""
+        return chance_metrics(truth, self.scores(len(truth)).shape[1])

@@ -10,14 +10,11 @@ from paddle import Tensor
 class Updater:
     """One optimizer step made of one or more backward passes."""
 
-    def __init__(self, optimizer: Any, schedule: Any, scaler: Any, per_step: bool) -> None:
-        """``scaler``: a GradScaler, disabled where unused. ``per_step``: the schedule advances
-        after every optimizer step, otherwise after every epoch.
-        """
+    def __init__(self, optimizer: Any, schedule: Any, scaler: Any) -> None:
+        """``schedule`` counts optimizer steps; ``scaler`` is a GradScaler, disabled if unused."""
         self.optimizer = optimizer
         self.schedule = schedule
         self.scaler = scaler
-        self.per_step = per_step
 
     @property
     def learning_rate(self) -> float:
@@ -33,10 +30,4 @@ class Updater:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.clear_grad()
-        if self.per_step:
-            self.schedule.step()
-
-    def end_epoch(self) -> None:
-        """Advances a schedule that counts epochs."""
-        if not self.per_step:
-            self.schedule.step()
+        self.schedule.step()

@@ -28,7 +28,7 @@ def evaluate(
     units, unit = model.work(prepared)
     batches = loader.epoch()
     if world.is_main:
-        batches = track(batches, "test", len(loader), unit, units * loader.batch_size)
+        batches = track(batches, "test", len(loader), unit, units * loader.sampler.batch_size)
     for batch in batches:
         metric.update(batch["index"], model.predict(batch, prepared))
     if training:

@@ -37,7 +37,7 @@ def start_run(config: Config, mode: str, validate: bool = False, fleet: bool = F
     The resolved configuration is printed and saved as ``<folder>/config.yaml``.
     Raises ConfigError with every fault that was found.
     """
-    check_config(config, mode, validate)
+    warnings = check_config(config, mode, validate)
     settings = run_settings(config)
     device = select_device(settings.device)
     threads = use_threads(settings.num_threads)
@@ -49,6 +49,8 @@ def start_run(config: Config, mode: str, validate: bool = False, fleet: bool = F
         folder.mkdir(parents=True, exist_ok=True)
         name = "config.yaml" if mode == "train" else f"{mode}_config.yaml"
         write_whole(folder / name, lambda partial: partial.write_text(text))
+    for warning in warnings:
+        log.warning("%s", warning)
     log.info("configuration:\n%s", text.rstrip())
     log.info("%s, %d rank(s), %d thread(s) each, output in %s", device, world.size, threads, folder)
     seed_everything(settings.seed)

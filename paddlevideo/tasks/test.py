@@ -42,6 +42,8 @@ def test(config: Config, weights: str | None) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     if not run.world.is_main:
         return {}
+    if hasattr(metric, "chance"):
+        results["chance"] = metric.chance(dataset.truth())
     results["protocol"] = {
         **dataset.describe(),
         **({"ties": metric.ties} if hasattr(metric, "ties") else {}),
@@ -90,26 +92,19 @@ def print_table(results: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    rows = {name: row for name, row in results.items() if isinstance(row, Mapping)}
-    rows.pop("protocol", None)
-    columns = list(next(iter(rows.values()), {}))
+    for name, value in results.items():
+        if isinstance(value, (int, float)):
+            log.info("%s: %.5f", name, value)
+    directions = {n: row for n, row in results.items() if n not in ("protocol", "chance")}
+    rows = {n: row for n, row in directions.items() if isinstance(row, Mapping)}
+    if not rows:
+        return
+    columns = list(next(iter(rows.values())))
     table = Table("", *columns)
     for name, row in rows.items():
-        table.add_row(name.replace("_", " "), *(f"{row[column]:.2f}" for column in columns))
-    chance = chance_row(results["protocol"])
-    if chance and columns:
-        table.add_row("chance", *(f"{chance[c]:.2f}" if c in chance else "" for c in columns))
-    plain = {name: value for name, value in results.items() if isinstance(value, (int, float))}
-    for name, value in plain.items():
-        log.info("%s: %.5f", name, value)
-    if columns:
-        Console().print(table)
+        title = name.replace("_", " ")
+        table.add_row(title, *(f"{row[column]:.2f}" for column in columns))
+        if chance := results.get("chance", {}).get(name):
+            table.add_row("  chance", *(f"{chance[column]:.2f}" for column in columns), style="dim")
+    Console(width=max(Console().width, 80)).print(table)
 
-
-def chance_row(protocol: Mapping[str, Any]) -> dict[str, float]:
-    """What a random order of the gallery gives on average, text to video."""
-    videos = protocol.get("videos")
-    if not videos:
-        return {}
-    recalls = {f"R@{k}": 100.0 * min(k, videos) / videos for k in (1, 5, 10)}
-    return {**recalls, "MedianR": (videos + 1) / 2, "MeanR": (videos + 1) / 2}

@@ -16,7 +16,7 @@ from paddlevideo.modeling import BaseFramework, build_model, load_weights
 from paddlevideo.modeling.weights import assign
 from paddlevideo.runtime import Amp, World, profiler, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
-from paddlevideo.solver.optimizer import load_state_by_structured_name, state_by_structured_name
+from paddlevideo.solver.state import load_state_by_structured_name, state_by_structured_name
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.meters import Meters
@@ -86,15 +86,12 @@ class Trainer:
 
     def _build_updater(self) -> None:
         config = self.run.config.OPTIMIZER
-        schedule = build_schedule(
-            config["learning_rate"], self.steps_per_epoch, self.settings.epochs
-        )
+        total = self.steps_per_epoch * self.settings.epochs
+        schedule = build_schedule(config["learning_rate"], self.steps_per_epoch, total)
         optimizer = build_optimizer(config, schedule, self.model, self.amp.multi_precision)
         self.model, optimizer = self.amp.decorate(self.model, optimizer)
         optimizer = self.world.wrap_optimizer(optimizer)
-        rate = config["learning_rate"]
-        per_step = not isinstance(rate, Mapping) or bool(rate.get("iter_step", False))
-        self.updater = Updater(optimizer, schedule, self.amp.scaler, per_step)
+        self.updater = Updater(optimizer, schedule, self.amp.scaler)
 
     # ------------------------------------------------------------------------------ loop
 
@@ -121,7 +118,6 @@ class Trainer:
             self.profiler.step()
             if self._reached_limit() and self.progress.batches < len(self.loader):
                 return
-        self.updater.end_epoch()
         self.progress = replace(self.progress, epoch=epoch + 1, batches=0)
 
     def train_step(self, window: Sequence[Mapping[str, Any]]) -> None:
@@ -175,7 +171,6 @@ class Trainer:
             weights = self.model.to_released(self.model.state_dict())
             optimizer = {
                 "optimizer": state_by_structured_name(self.updater.optimizer, self.model),
-                "schedule": self.updater.schedule.state_dict(),
                 "scaler": self.amp.scaler.state_dict(),
             }
             extra = {
@@ -206,7 +201,6 @@ class Trainer:
             )
         state = checkpoint.optimizer
         load_state_by_structured_name(self.updater.optimizer, self.model, state["optimizer"])
-        self.updater.schedule.set_state_dict(state["schedule"])
         if state.get("scaler"):
             self.amp.scaler.load_state_dict(dict(state["scaler"]))
         self.progress = checkpoint.progress
