@@ -22,9 +22,6 @@ class RowCollector:
         self._indices: list[np.ndarray] = []
         self._rows: list[dict[str, np.ndarray]] = []
 
-    def __len__(self) -> int:
-        return len(self._seen)
-
     def add(self, index: np.ndarray, rows: Mapping[str, np.ndarray]) -> None:
         """Keeps the rows of samples not seen before.
 

@@ -179,6 +179,12 @@ def test_frozen_and_shared_parameters():
         build_optimizer({"name": "Adam", "learning_rate": 0.1}, 0.1, net)
 
 
+def test_a_parallel_model_keeps_its_names():
+    net = model()
+    wrapped = named_parameters(paddle.DataParallel(net))
+    assert [name for name, _ in wrapped] == [name for name, _ in net.named_parameters()]
+
+
 def test_the_schedule_drives_the_optimizer_and_its_state_is_the_step():
     rates = {"name": "CustomPiecewiseDecay", "boundaries": [1, 2], "values": [3.0, 2.0, 1.0]}
     rates["iter_step"] = True
