@@ -1,0 +1,35 @@
+"""Configurations: YAML files with inheritance, overrides and a check that reports every fault.
+
+>>> config = load_config("actbert.yaml", overrides=["DATASET.batch_size=4"])
+>>> import_parts()
+>>> check_config(config, mode="train")
+>>> settings = run_settings(config)
+"""
+
+from __future__ import annotations
+
+from paddlevideo.config.arguments import AtLeast
+from paddlevideo.config.check import check_config, import_parts
+from paddlevideo.config.files import dump_config, find_config, format_config, load_config
+from paddlevideo.config.overrides import apply_override
+from paddlevideo.config.settings import AmpSettings, RunSettings, run_settings
+from paddlevideo.config.tree import Config, Position, dotted, merge, position_of
+
+__all__ = [
+    "AmpSettings",
+    "AtLeast",
+    "Config",
+    "Position",
+    "RunSettings",
+    "apply_override",
+    "check_config",
+    "dotted",
+    "dump_config",
+    "find_config",
+    "format_config",
+    "import_parts",
+    "load_config",
+    "merge",
+    "position_of",
+    "run_settings",
+]

@@ -1,0 +1,308 @@
+"""Checks values against a constructor's signature: its names, type hints and defaults.
+
+Type hints that are understood: int, float (whole numbers fit), bool, str, None, ``Literal``,
+unions, lists and other sequences, maps, dataclasses (given as maps), paths, and ``Annotated`` with
+``InputPath`` or ``AtLeast``. Anything else, and no hint at all, takes every value.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import inspect
+import itertools
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, NamedTuple, Union
+
+from paddlevideo.config.tree import KeyPath
+from paddlevideo.registry import InputPath, did_you_mean
+
+_INPUT_PATH = typing.get_args(InputPath)[1]
+_MAX_LISTED = 12
+_MAX_SHOWN = 60
+_MAX_COMPARED = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class AtLeast:
+    """``Annotated[int, AtLeast(1)]``: a number that may not be smaller."""
+
+    minimum: float
+
+
+class Fault(NamedTuple):
+    """What is wrong, and where below the value that was checked."""
+
+    path: KeyPath
+    message: str
+    wrong_type: bool = False
+
+
+class Schema(NamedTuple):
+    """What a constructor takes. ``anything``: also names that are not in ``hints``."""
+
+    hints: dict[str, Any]
+    required: frozenset[str]
+    nullable: frozenset[str]
+    anything: bool
+
+
+# --------------------------------------------------------------------------- arguments
+
+
+def argument_faults(
+    part: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    files: bool = True,
+    checked: Collection[str] = (),
+) -> Iterator[Fault]:
+    """What is wrong with ``arguments`` for ``part``, a class or a function.
+
+    Input files are looked for only if ``files``. The values of those called ``checked`` are not
+    looked at.
+    """
+    schema = schema_of(part)
+    for name in sorted(schema.required - set(arguments)):
+        yield Fault((name,), "missing")
+    for name, value in arguments.items():
+        if name not in schema.hints:
+            if not schema.anything:
+                yield Fault((name,), unknown("argument", name, schema.hints))
+        elif name not in checked and not (value is None and name in schema.nullable):
+            yield from below((name,), value_faults(value, schema.hints[name], files))
+
+
+def below(path: KeyPath, faults: Iterable[Fault]) -> Iterator[Fault]:
+    """``faults`` with ``path`` put before theirs."""
+    for fault in faults:
+        yield fault._replace(path=(*path, *fault.path))
+
+
+def unknown(kind: str, name: str, known: Collection[str]) -> str:
+    """``unknown KIND "NAME"``, with the nearest known name, or all of them if they are few."""
+    near = did_you_mean(name, known)
+    if not near and len(known) <= _MAX_LISTED:
+        near = f" Known: {', '.join(sorted(known)) or 'none'}"
+    return f'unknown {kind} "{name}".{near}'
+
+
+def schema_of(part: Callable[..., Any]) -> Schema:
+    """The signature of a class or function, its type hints resolved."""
+    try:
+        parameters = inspect.signature(part).parameters.values()
+    except (TypeError, ValueError):  # written in C, without a signature
+        return Schema({}, frozenset(), frozenset(), anything=True)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    namespace = _namespace(part)
+    return Schema(
+        hints={p.name: _resolve(p.annotation, namespace) for p in named},
+        required=frozenset(p.name for p in named if p.default is p.empty),
+        nullable=frozenset(p.name for p in named if p.default is None),
+        anything=any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def _namespace(part: Callable[..., Any]) -> dict[str, Any]:
+    """The names that the hints of ``part`` may use: those of the module that wrote them."""
+    function: Any = part.__init__ if inspect.isclass(part) else part
+    return getattr(inspect.unwrap(function), "__globals__", {})
+
+
+def _resolve(annotation: Any, namespace: dict[str, Any]) -> Any:
+    """A hint as a type, also if it is text; Any if it is absent or cannot be resolved."""
+    if annotation is inspect.Parameter.empty:
+        return Any
+    holder = types.SimpleNamespace(__annotations__={"hint": annotation})
+    try:
+        return typing.get_type_hints(holder, namespace, include_extras=True)["hint"]
+    except Exception:  # a name that only type checkers import, or a mistake that is not the user's
+        return Any
+
+
+# ------------------------------------------------------------------------------ values
+
+
+def value_faults(value: Any, hint: Any, files: bool = True) -> Iterator[Fault]:
+    """What is wrong with ``value`` as a ``hint``: nothing, one fault, or one for each item."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        yield from _annotated_faults(value, inner[0], inner[1:], files)
+    elif origin in (Union, types.UnionType):
+        yield from _union_faults(value, hint, inner, files)
+    elif origin is Literal:
+        if not any(value == choice and type(value) is type(choice) for choice in inner):
+            yield _mismatch(value, hint)
+    elif _is_sequence(origin or hint):
+        yield from _sequence_faults(value, hint, inner, files)
+    elif _is_map(origin or hint):
+        yield from _map_faults(value, hint, inner, files)
+    elif dataclasses.is_dataclass(hint):
+        yield from _dataclass_faults(value, hint, files)
+    elif not _is_instance(value, hint):
+        yield _mismatch(value, hint)
+
+
+def _is_instance(value: Any, hint: Any) -> bool:
+    """Whether a value without items is a ``hint``; True for a hint that is not understood."""
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (None, type(None)):
+        return value is None
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if inspect.isclass(hint) and issubclass(hint, PurePath):
+        return isinstance(value, str)
+    return True
+
+
+def _annotated_faults(
+    value: Any, hint: Any, remarks: tuple[Any, ...], files: bool
+) -> Iterator[Fault]:
+    faults = list(value_faults(value, hint, files))
+    yield from faults
+    if faults or value is None:
+        return
+    for remark in remarks:
+        if isinstance(remark, AtLeast) and value < remark.minimum:
+            yield Fault((), f"expected {remark.minimum:g} or more, got {value}")
+        if remark == _INPUT_PATH and not value:
+            yield Fault((), "the path is empty")
+        elif remark == _INPUT_PATH and files and not Path(value).expanduser().exists():
+            yield Fault((), _missing_file(value))
+
+
+def _union_faults(value: Any, hint: Any, choices: tuple[Any, ...], files: bool) -> Iterator[Fault]:
+    """Faults of the one choice that ``value`` was meant for, if that can be told."""
+    if value == "" and type(None) in choices and InputPath in choices:
+        return  # PaddleVideo's files write "" for no file
+    faults = [list(value_faults(value, choice, files)) for choice in choices]
+    if not all(faults):
+        return
+    meant = [
+        each for each in faults if not any(fault.wrong_type and not fault.path for fault in each)
+    ]
+    yield from meant[0] if meant else [_mismatch(value, hint)]
+
+
+def _sequence_faults(value: Any, hint: Any, inner: tuple[Any, ...], files: bool) -> Iterator[Fault]:
+    if not isinstance(value, (list, tuple)):
+        yield _mismatch(value, hint)
+        return
+    fixed = typing.get_origin(hint) is tuple and inner[-1:] != (...,)
+    if fixed and len(inner) != len(value):
+        yield Fault((), f"expected {len(inner)} values, got {len(value)}")
+        return
+    hints = inner if fixed else itertools.repeat(inner[0] if inner else Any)
+    for number, (item, item_hint) in enumerate(zip(value, hints, strict=False)):
+        yield from below((number,), value_faults(item, item_hint, files))
+
+
+def _map_faults(value: Any, hint: Any, inner: tuple[Any, ...], files: bool) -> Iterator[Fault]:
+    if not isinstance(value, Mapping):
+        yield _mismatch(value, hint)
+        return
+    for key, item in value.items():
+        yield from below((key,), value_faults(item, inner[1] if inner else Any, files))
+
+
+def _dataclass_faults(value: Any, hint: Any, files: bool) -> Iterator[Fault]:
+    if isinstance(value, Mapping):
+        yield from argument_faults(hint, value, files=files)
+    else:
+        yield _mismatch(value, hint)
+
+
+def _is_sequence(kind: Any) -> bool:
+    sequences = (list, tuple, set, frozenset)
+    abstract = ("Sequence", "MutableSequence", "Iterable", "Collection", "Set")
+    return kind in sequences or kind in [getattr(collections.abc, name) for name in abstract]
+
+
+def _is_map(kind: Any) -> bool:
+    return kind in (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+# ---------------------------------------------------------------------------- messages
+
+_WORDS: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    bool: ("True or False", "True or False"),
+    str: ("text", "texts"),
+    None: ("null", "null"),
+    type(None): ("null", "null"),
+}
+
+
+def describe(hint: Any) -> str:
+    """A type hint in words."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return "the path of a file or folder" if _INPUT_PATH in inner else describe(inner[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(choice) for choice in inner)
+    if origin is Literal:
+        return " or ".join(map(_shown, inner))
+    if _is_sequence(origin or hint):
+        item = inner[0] if inner else Any
+        return f"a list of {_WORDS[item][1]}" if item in _WORDS else "a list"
+    if _is_map(origin or hint) or dataclasses.is_dataclass(hint):
+        return "a map"
+    return _WORDS[hint][0] if hint in _WORDS else "another value"
+
+
+def _mismatch(value: Any, hint: Any) -> Fault:
+    advice = _advice(value, describe(hint))
+    return Fault((), f"expected {describe(hint)}, got {_shown(value)}{advice}", wrong_type=True)
+
+
+def _advice(value: Any, wanted: str) -> str:
+    """What the user may have meant."""
+    if isinstance(value, str):
+        if value in ("None", "none"):
+            return "; YAML's word for nothing is null"
+        if "number" in wanted and _is_number(value):
+            return "; in quotes it is text"
+        return ""
+    if "text" in wanted and not isinstance(value, (Mapping, list)) and value is not None:
+        return "; in quotes it would be text"
+    if isinstance(value, float) and value.is_integer() and "whole" in wanted:
+        return f"; write {int(value)}"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    """A value in few words."""
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return "a map"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= _MAX_SHOWN else f'"{value[:_MAX_SHOWN]}..."'
+    return str(value)
+
+
+def _missing_file(name: str) -> str:
+    """Which part of the path ``name`` is missing, and what its folder has that is like it."""
+    path = Path(name).expanduser()
+    folder = path.parent
+    if not folder.is_dir():
+        return f'there is no folder "{folder}" for "{name}" (working directory: {Path.cwd()})'
+    beside = [found.name for found in itertools.islice(folder.iterdir(), _MAX_COMPARED)]
+    near = did_you_mean(path.name, beside)
+    return f'there is no file or folder "{name}" (working directory: {Path.cwd()}).{near}'

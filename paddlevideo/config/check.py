@@ -1,0 +1,282 @@
+"""Checks a whole configuration before anything is built, and reports every fault at once."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import PurePath
+from typing import Any, Literal
+
+from paddlevideo.config.arguments import Fault, argument_faults, below, unknown
+from paddlevideo.config.settings import (
+    IGNORED_SETTINGS,
+    REFUSED_SETTINGS,
+    AccumulationSettings,
+    DatasetSettings,
+    RunSettings,
+)
+from paddlevideo.config.tree import Config, KeyPath, as_config, dotted, position_of, value_at
+from paddlevideo.registry import (
+    BACKBONES,
+    DATASETS,
+    FRAMEWORKS,
+    LOSSES,
+    METRICS,
+    OPTIMIZERS,
+    PIPELINES,
+    SCHEDULES,
+    Registry,
+    did_you_mean,
+)
+from paddlevideo.utils.errors import ConfigError
+
+Mode = Literal["train", "test"]
+
+SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
+SPLITS = ("train", "valid", "test")
+#: Arguments of a framework that are parts of their own.
+MODEL_PARTS = {"backbone": BACKBONES, "loss": LOSSES}
+
+_PART_PACKAGES = ("modeling", "loader", "metrics", "solver")
+
+
+def import_parts(modules: Iterable[str] = ()) -> None:
+    """Imports what registers parts: the package's own, and the user's ``modules``.
+
+    Raises ConfigError for a module that does not exist; what goes wrong inside one is passed on.
+    """
+    for package in _PART_PACKAGES:
+        importlib.import_module(f"paddlevideo.{package}")
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise
+            raise ConfigError(
+                f'--import: there is no module "{name}" in the folder of main.py or PYTHONPATH'
+            ) from None
+
+
+def check_config(
+    config: Mapping[str, Any], mode: Mode = "train", validate: bool = False
+) -> list[str]:
+    """Checks names, types, ranges, what ``mode`` needs and whether its input files exist.
+
+    Parts must have been registered (``import_parts``): their constructors say what they take.
+    Returns warnings about PaddleVideo's settings that are ignored. Raises one ConfigError with a
+    line ``file:line: KEY.PATH: what is wrong`` for each fault.
+    """
+    check = _Check(as_config(config), mode, validate)
+    faults = list(dict.fromkeys(check.line(fault) for fault in check.faults()))
+    if len(faults) == 1:
+        raise ConfigError(faults[0])
+    if faults:
+        raise ConfigError("\n  ".join([f"the configuration has {len(faults)} faults:", *faults]))
+    return [
+        check.line(Fault((key,), f"ignored: {IGNORED_SETTINGS[key]}"))
+        for key in config
+        if key in IGNORED_SETTINGS
+    ]
+
+
+class _Check:
+    """One check of one configuration. Methods yield faults with paths from the root."""
+
+    def __init__(self, config: Config, mode: Mode, validate: bool) -> None:
+        self.config = config
+        self.training = mode == "train"
+        self.read_splits = ("test",) if mode == "test" else SPLITS[: 1 + validate]
+
+    def line(self, fault: Fault) -> str:
+        """A fault as it is printed."""
+        position = position_of(self.config, fault.path)
+        where = (str(position) if position else "", dotted(fault.path), fault.message)
+        return ": ".join(part for part in where if part)
+
+    def faults(self) -> Iterator[Fault]:
+        """All of them, section by section."""
+        yield from self.top_level()
+        yield from self.missing_sections()
+        yield from self.model()
+        yield from self.dataset()
+        yield from self.pipelines()
+        yield from self.optimizer()
+        if self.config.get("METRIC") is not None:
+            yield from self.part(("METRIC",), METRICS)
+        if self.config.get("GRADIENT_ACCUMULATION") is not None:
+            yield from self.settings(("GRADIENT_ACCUMULATION",), AccumulationSettings)
+
+    # --------------------------------------------------------------------- top level
+
+    def top_level(self) -> Iterator[Fault]:
+        """Run settings, and keys that are neither settings nor sections."""
+        known = {setting.name for setting in fields(RunSettings)}
+        given = {key: value for key, value in self.config.items() if key in known}
+        yield from argument_faults(RunSettings, given)
+        for key in sorted(self.config.keys() - known - set(SECTIONS) - set(IGNORED_SETTINGS)):
+            if key in REFUSED_SETTINGS:
+                yield Fault((key,), REFUSED_SETTINGS[key])
+            else:
+                kind = "section" if key.isupper() else "setting"
+                yield Fault((key,), unknown(kind, key, known.union(SECTIONS)))
+        yield from self.names()
+
+    def names(self) -> Iterator[Fault]:
+        """Settings that are text of a certain form."""
+        name = self.config.get("model_name", "model")
+        if isinstance(name, str) and PurePath(name).name != name:
+            yield Fault(("model_name",), f'"{name}" must do as the name of a file')
+        device = self.config.get("device", "auto")
+        if isinstance(device, str) and not re.fullmatch(r"auto|cpu|gpu(:\d+)?", device):
+            yield Fault(("device",), f'expected auto, cpu, gpu or gpu:1, got "{device}"')
+
+    def missing_sections(self) -> Iterator[Fault]:
+        """What the mode cannot do without."""
+        needed: list[tuple[str, ...]] = [("MODEL",)]
+        needed += [("DATASET", split) for split in self.read_splits]
+        if self.training:
+            needed += [("OPTIMIZER",), ("model_name",), ("epochs",)]
+        mode = "training" if self.training else "a test"
+        for path in needed:
+            if value_at(self.config, path) is None:
+                purpose = "--validate" if path[-1] == "valid" else mode
+                yield Fault(path, f"missing; {purpose} needs it")
+
+    def settings(self, path: KeyPath, schema: type) -> Iterator[Fault]:
+        """Faults of the map at ``path`` as the arguments of a dataclass."""
+        value = value_at(self.config, path)
+        if isinstance(value, Config):
+            yield from below(path, argument_faults(schema, value))
+        else:
+            yield Fault(path, "expected a map")
+
+    # ------------------------------------------------------------------------- parts
+
+    def part(
+        self,
+        path: KeyPath,
+        registry: Registry,
+        files: bool = True,
+        nested: Mapping[str, Registry] | None = None,
+    ) -> Iterator[Fault]:
+        """Faults of the map at ``path``, which names a part of ``registry``.
+
+        ``nested``: those of its entries that are parts themselves, where they are maps.
+        """
+        config = value_at(self.config, path)
+        if not isinstance(config, Config):
+            yield Fault(path, f'expected a map with the key "{registry.key}"')
+            return
+        inner = {key for key in nested or {} if isinstance(config.get(key), Config)}
+        for key in sorted(inner):
+            yield from self.part((*path, key), (nested or {})[key], files)
+        name = config.get(registry.key)
+        if not isinstance(name, str):
+            near = did_you_mean(registry.key, config.keys() - inner)
+            wanted = f"missing; it names a {registry.name}.{near}"
+            yield Fault((*path, registry.key), wanted if name is None else "expected text")
+        elif name not in registry:
+            yield Fault((*path, registry.key), unknown(registry.name, name, list(registry)))
+        else:
+            given = {key: value for key, value in config.items() if key != registry.key}
+            yield from below(path, argument_faults(registry.get(name), given, files, inner))
+
+    def model(self) -> Iterator[Fault]:
+        """The framework and its parts. A test takes its weights from the command line."""
+        if self.config.get("MODEL") is not None:
+            yield from self.part(("MODEL",), FRAMEWORKS, self.training, MODEL_PARTS)
+
+    def dataset(self) -> Iterator[Fault]:
+        """Each split's data set, and how batches are made."""
+        section = self.config.get("DATASET")
+        if not isinstance(section, Config):
+            if section is not None:
+                yield Fault(("DATASET",), "expected a map")
+            return
+        for split in SPLITS:
+            if section.get(split) is not None:
+                files = split in self.read_splits
+                yield from self.part(("DATASET", split), DATASETS, files)
+        settings = {key: value for key, value in section.items() if key not in SPLITS}
+        yield from below(("DATASET",), argument_faults(DatasetSettings, settings))
+
+    # --------------------------------------------------------------------- pipelines
+
+    def pipelines(self) -> Iterator[Fault]:
+        """The steps of each split. No pipeline, or null, is none."""
+        section = self.config.get("PIPELINE")
+        if section is None:
+            return
+        if not isinstance(section, Config):
+            yield Fault(("PIPELINE",), "expected a map of train, valid and test")
+            return
+        for split, pipeline in section.items():
+            if split not in SPLITS:
+                yield Fault(("PIPELINE", split), unknown("split", split, SPLITS))
+            elif pipeline is not None:
+                yield from self.pipeline(split, pipeline)
+
+    def pipeline(self, split: str, pipeline: Any) -> Iterator[Fault]:
+        """One split's ``transform``."""
+        path: KeyPath = ("PIPELINE", split)
+        if not isinstance(pipeline, Config):
+            yield Fault(path, 'expected a map with the key "transform"')
+            return
+        for key in sorted(pipeline.keys() - {"transform"}):
+            yield Fault((*path, key), unknown("key", key, ["transform"]))
+        steps = pipeline.get("transform") or []
+        if not isinstance(steps, list):
+            yield Fault((*path, "transform"), 'expected a list of steps, each with a "-" before it')
+            return
+        for number, step in enumerate(steps):
+            yield from self.step((*path, "transform", number), step, split in self.read_splits)
+
+    def step(self, path: KeyPath, step: Any, files: bool) -> Iterator[Fault]:
+        """One step: a map of its name to its arguments or null."""
+        if isinstance(step, str):
+            yield Fault(path, f'expected a map: write "{step}:" with a colon after it')
+        elif not isinstance(step, Config) or not step:
+            yield Fault(path, "expected a map with one key, the name of a step")
+        elif len(step) > 1:
+            names = ", ".join(step)
+            yield Fault(
+                path,
+                f"a step is a map with one key, this one has {names}: indent a step's arguments "
+                'below its name, and put "-" before each step',
+            )
+        else:
+            (name, arguments), *_ = step.items()
+            if name not in PIPELINES:
+                yield Fault((*path, name), unknown(PIPELINES.name, name, list(PIPELINES)))
+            elif arguments is not None and not isinstance(arguments, Config):
+                yield Fault((*path, name), "expected a map of arguments, or nothing")
+            else:
+                faults = argument_faults(PIPELINES.get(name), arguments or {}, files)
+                yield from below((*path, name), faults)
+
+    # --------------------------------------------------------------------- optimizer
+
+    def optimizer(self) -> Iterator[Fault]:
+        """The optimizer and its schedule; what no signature tells they say when they are made."""
+        section = self.config.get("OPTIMIZER")
+        if section is None:
+            return
+        faults = list(self.part(("OPTIMIZER",), OPTIMIZERS))
+        if isinstance(section, Config) and isinstance(section.get("learning_rate"), Config):
+            faults += self.part(("OPTIMIZER", "learning_rate"), SCHEDULES)
+        yield from faults
+        if not faults and is_dataclass(OPTIMIZERS.get(section["name"])):
+            try:
+                OPTIMIZERS.build(section)
+            except ConfigError as error:
+                yield self.fault_of_optimizer(str(error))
+
+    def fault_of_optimizer(self, message: str) -> Fault:
+        """The message of an optimizer as a fault; it may begin with the key."""
+        key, _, rest = message.partition(" ")
+        if not re.fullmatch(r"OPTIMIZER(\.\w+)+", key):
+            return Fault(("OPTIMIZER",), message)
+        return Fault(tuple(key.split(".")), rest)

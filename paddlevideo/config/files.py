@@ -1,0 +1,160 @@
+"""Configuration files: where they are looked up, what they inherit, how they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.config.overrides import apply_override
+from paddlevideo.config.tree import Config, Position, merge
+from paddlevideo.config.yaml_text import dump_yaml, parse_yaml
+from paddlevideo.registry import did_you_mean
+from paddlevideo.utils.errors import ConfigError
+
+BASE = "_base_"
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
+    """The configuration in a YAML file, with what it inherits and what ``overrides`` change.
+
+    A name that is no file is looked up under ``configs/``. ``_base_: FILE`` or a list of them, at
+    the top of a file, names files to start from, relative to the file: maps are merged, anything
+    else is replaced, later files win. A map with ``_replace_: True`` replaces the base's map.
+    ``overrides`` are ``KEY.PATH=VALUE`` texts, see ``apply_override``.
+
+    Raises ConfigError, with file and line, for a file that is missing or cannot be read as that.
+    Whether keys and values make sense is for ``check_config``.
+    """
+    config = _load_file(find_config(path), ())
+    for override in overrides:
+        apply_override(config, override)
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """YAML text of the whole configuration; ``load_config`` reads it back as an equal one."""
+    return dump_yaml(config)
+
+
+def format_config(config: Config) -> str:
+    """The configuration as it is printed in the log."""
+    ruler = "-" * 60
+    return f"{ruler}\n{dump_yaml(config)}{ruler}"
+
+
+# ------------------------------------------------------------------------- looking up
+
+
+def find_config(name: str | os.PathLike[str], folder: Path = Path()) -> Path:
+    """The file called ``name`` in ``folder``, else the one below ``configs/`` that ends with it.
+
+    Raises ConfigError if there is none, with the nearest name, or more than one.
+    """
+    if not os.fspath(name):
+        raise ConfigError("the name of a configuration file is empty")
+    direct = folder / Path(name).expanduser()
+    if direct.is_file():
+        return direct
+    if direct.is_dir():
+        raise ConfigError(f'"{direct}" is a folder; a YAML file is wanted')
+    shipped = [] if Path(name).is_absolute() else list(_below_configs(Path(name).parts))
+    if len(shipped) > 1:
+        choices = ", ".join(str(path) for path in shipped)
+        raise ConfigError(f'"{name}" may be any of {choices}: give more of the path')
+    if not shipped:
+        raise ConfigError(f'there is no configuration file "{name}".{_near(direct)}')
+    return shipped[0]
+
+
+def config_folders() -> list[Path]:
+    """``configs/`` in the working directory, and the one that came with the package."""
+    installed = _PACKAGE / "configs"
+    shipped = installed if installed.is_dir() else _PACKAGE.parent / "configs"
+    local = Path("configs")
+    if local.is_dir() and shipped.is_dir() and local.samefile(shipped):
+        return [local]
+    return [folder for folder in (local, shipped) if folder.is_dir()]
+
+
+def _below_configs(parts: tuple[str, ...]) -> Iterator[Path]:
+    """Files of the first folder of configurations that has any whose path ends with ``parts``."""
+    for folder in config_folders():
+        found = [path for path in _yaml_files(folder) if path.parts[-len(parts) :] == parts]
+        if found:
+            yield from found
+            return
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.y*ml") if path.is_file())
+
+
+def _near(path: Path) -> str:
+    """A hint at a file whose name is like the one of ``path``, beside it or below ``configs/``."""
+    beside = [*path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    known = {found.name: found for found in beside}
+    for folder in config_folders():
+        known = {found.name: found for found in _yaml_files(folder)} | known
+    return did_you_mean(path.name, known) or f" Known: {', '.join(sorted(known)) or 'none'}"
+
+
+# ------------------------------------------------------------------------- inheritance
+
+
+def _load_file(path: Path, heirs: tuple[Path, ...]) -> Config:
+    """``path`` on top of its bases. ``heirs``: the files that inherit from it, outermost first."""
+    identity = path.resolve()
+    if identity in heirs:
+        chain = " -> ".join(heir.name for heir in (*heirs, identity))
+        raise ConfigError(f"{_shown(heirs[-1])}: {BASE} goes round in a circle: {chain}")
+    own = _read_file(path)
+    merged = Config()
+    for base in _base_names(own):
+        merged = merge(merged, _load_file(_find_base(base, path, own), (*heirs, identity)))
+    own.pop(BASE, None)
+    return merge(merged, own)
+
+
+def _read_file(path: Path) -> Config:
+    """One file without its bases. Raises ConfigError unless it holds a map."""
+    source = _shown(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{source}:{line}: the file is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{source}: {error.strerror}") from None
+    value = parse_yaml(text, source)
+    if not isinstance(value, Config):
+        what = "nothing" if value is None else f"a {type(value).__name__}"
+        raise ConfigError(f"{source}:1: a map of sections (MODEL: ...) is wanted, this is {what}")
+    value._origin = Position(source, 1)
+    return value
+
+
+def _base_names(config: Config) -> list[str]:
+    names: Any = config.get(BASE, [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{config._positions[BASE]}: {BASE} wants a file name or a list of them")
+    return names
+
+
+def _find_base(name: str, heir: Path, config: Config) -> Path:
+    try:
+        return find_config(name, heir.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{config._positions[BASE]}: {BASE}: {error}") from None
+
+
+def _shown(path: Path) -> str:
+    """A path for messages: relative to the working directory where it is below that."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,74 @@
+"""Changes from the command line: ``-o a.b.0.c=value``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paddlevideo.config.tree import Config, KeyPath, Position, child_of, dotted
+from paddlevideo.config.yaml_text import parse_yaml
+from paddlevideo.utils.errors import ConfigError
+
+COMMAND_LINE = Position("command line")
+
+
+def apply_override(config: Config, override: str) -> None:
+    """Sets one ``KEY.PATH=VALUE`` in ``config``.
+
+    The value is YAML (``null``, ``[1, 2]``, ``{name: L2, value: 1e-4}``), and may contain ``=``.
+    A number in the path counts a list's items from 0. Keys that a map lacks are created, and so
+    are maps where the value was null. Raises ConfigError where that is not possible.
+    """
+    key, equals, text = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise ConfigError(f'-o wants KEY.PATH=VALUE, not "{override}"')
+    if path[0].startswith("_"):
+        raise ConfigError(f'-o cannot set "{path[0]}": it has a meaning in files only')
+    try:
+        value = parse_yaml(text, f"-o {key}", numbered=False)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. Put quotes around text: -o '{key}=\"...\"'") from None
+    set_value(config, path, value, COMMAND_LINE)
+
+
+def set_value(config: Config, path: tuple[str, ...], value: Any, position: Position) -> None:
+    """Sets the value at ``path``, whose numbers are still text. Raises ConfigError."""
+    node: Any = config
+    holder, held = config, path[0]  # the innermost map on the way, and its key
+    for depth, key in enumerate(path[:-1]):
+        step = _step(node, key, path[:depth])
+        if isinstance(node, Config):
+            holder, held = node, key
+        child = child_of(node, step)
+        if child is None:
+            child = Config()
+            _put(node, step, child, position)
+        node = child
+    _put(node, _step(node, path[-1], path[:-1]), value, position)
+    if isinstance(node, list):  # items have no positions of their own
+        holder.place(held, holder[held], position)
+
+
+def _put(node: Config | list[Any], step: str | int, value: Any, position: Position) -> None:
+    if isinstance(node, Config):
+        node.place(str(step), value, position)
+    else:
+        node[int(step)] = value
+
+
+def _step(node: Any, key: str, path: KeyPath) -> str | int:
+    """``key`` as what indexes ``node``, the value at ``path``. Raises ConfigError if it cannot."""
+    where = f"-o {dotted((*path, key))}: {dotted(path)}"
+    if isinstance(node, Config):
+        return key
+    if not isinstance(node, list):
+        raise ConfigError(f"{where} is {node!r}: nothing can be set below it")
+    if not node:
+        raise ConfigError(f"{where} is an empty list: set all of it")
+    if not (key.isascii() and key.isdigit()):
+        named = [str(i) for i, item in enumerate(node) if isinstance(item, Config) and key in item]
+        advice = f" ({key} is number {' and '.join(named)})" if named else ""
+        raise ConfigError(f'{where} is a list: a number is wanted, not "{key}"{advice}')
+    if int(key) >= len(node):
+        raise ConfigError(f"{where} has {len(node)} items: 0 to {len(node) - 1}")
+    return int(key)

@@ -1,0 +1,113 @@
+"""Run settings: the lower-case keys at the top level, and those of the sections that are no part.
+
+The dataclasses are the schema: their names, type hints and defaults are what is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from paddlevideo.config.arguments import AtLeast
+from paddlevideo.utils.amp_settings import AmpSettings
+
+Count = Annotated[int, AtLeast(1)]
+CountOrZero = Annotated[int, AtLeast(0)]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run goes, whatever its model and data."""
+
+    #: Names the output folder and the files of weights.
+    model_name: str = "model"
+    #: Passes over the training data; needed for training.
+    epochs: Count = 1
+    #: Optimizer steps between two lines of the log.
+    log_interval: Count = 10
+    #: Epochs between two checkpoints.
+    save_interval: Count = 1
+    #: Epochs between two validations, with --validate.
+    val_interval: Count = 1
+    #: Where everything is written; output/<model_name> if it is empty.
+    output_dir: str = ""
+    #: Continue after this epoch's checkpoint in output_dir; 0 starts anew.
+    resume_epoch: CountOrZero = 0
+    #: "auto" continues from the newest checkpoint in output_dir, if there is one.
+    resume: Literal["", "auto"] = ""
+    #: The least important messages that are logged.
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    #: Start of all randomness; equal seeds give equal runs.
+    seed: CountOrZero = 0
+    #: "auto" (a GPU where Paddle has one), "cpu", "gpu" or "gpu:1".
+    device: str = "auto"
+    #: CPU threads of a process; 0 divides all cores by the processes on this machine.
+    num_threads: CountOrZero = 0
+    #: Stop after this many optimizer steps.
+    max_iters: Count | None = None
+    #: How many of the newest epochs' checkpoints stay on the disk; 0 keeps all. The best one stays.
+    keep: CountOrZero = 3
+    #: Write the whole matrix of scores in a retrieval test.
+    score_matrix: bool = False
+    #: Mixed precision: {enable, level: O1 or O2, dtype: float16 or bfloat16, ...}.
+    amp: AmpSettings = field(default_factory=AmpSettings)
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """Keys of the DATASET section beside ``train``, ``valid`` and ``test``."""
+
+    #: Samples in a batch of one process; each split may have its own.
+    batch_size: Count = 8
+    valid_batch_size: Count = 8
+    test_batch_size: Count = 8
+    #: Processes that prepare samples; 0 prepares them in the training process.
+    num_workers: CountOrZero = 0
+    valid_num_workers: CountOrZero = 0
+    test_num_workers: CountOrZero = 0
+    #: Of the training data: a new order every epoch; whether to leave out an incomplete batch.
+    shuffle: bool = True
+    drop_last: bool = True
+
+
+@dataclass(frozen=True)
+class AccumulationSettings:
+    """The GRADIENT_ACCUMULATION section."""
+
+    #: Samples in an optimizer step: a multiple of batch_size times the number of processes.
+    global_batch_size: Count
+
+
+#: PaddleVideo's settings that change no result here: they are ignored, with a warning.
+IGNORED_SETTINGS = {
+    "INFERENCE": "it belongs to PaddleVideo's inference script",
+    "use_gpu": "a GPU is used where Paddle has one; device: cpu switches it off",
+    "use_xpu": "see device",
+    "use_npu": "see device",
+    "use_mlu": "see device",
+    "to_static": "training runs without a static graph",
+    "find_unused_parameters": "parameters without a gradient are always allowed",
+    "use_amp": "--amp, or amp.enable=True, switches mixed precision on",
+    "profiler_options": "give it on the command line, with -p",
+}
+
+#: PaddleVideo's settings that would change results, and what to do without them.
+REFUSED_SETTINGS = {
+    "MIX": "mixing of samples is not offered: remove it",
+    "PRECISEBN": "no model here has batch normalisation to recompute: remove it",
+    "EMA": "averaged weights are not offered: remove it",
+    "AMP": "write it in lower case: amp: {level: O1, dtype: float16}",
+    "RUNTIME": "write its settings at the top level",
+}
+
+
+def run_settings(config: Mapping[str, Any]) -> RunSettings:
+    """The run settings of a checked configuration, with their defaults filled in."""
+    given = {f.name: config[f.name] for f in fields(RunSettings) if f.name in config}
+    settings = {**given, "amp": AmpSettings(**(given.get("amp") or {}))}
+    if "model_name" not in given:
+        settings["model_name"] = (config.get("MODEL") or {}).get("framework", "model")
+    if not given.get("output_dir"):
+        settings["output_dir"] = f"output/{settings['model_name']}"
+    return RunSettings(**settings)

@@ -1,0 +1,21 @@
+"""Settings of mixed precision, shared by the configuration and by what carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class AmpSettings:
+    """Mixed precision. O1: listed operators in ``dtype``; O2: parameters too."""
+
+    enable: bool = False
+    level: Literal["O1", "O2"] = "O1"
+    dtype: Literal["float16", "bfloat16"] = "float16"
+    #: Operators that always, or never, run in ``dtype``.
+    white_list: Sequence[str] = ()
+    black_list: Sequence[str] = ()
+    #: Where the scale of the loss starts; it adapts from there.
+    init_loss_scaling: float = 2.0**15
