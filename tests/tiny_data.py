@@ -14,6 +14,22 @@ REGION_SIZE, ACTION_SIZE, REGION_CLASSES, ACTION_CLASSES = 12, 10, 9, 7
 WORDS = "a man woman dog cuts stirs the onion soup pan slowly then quickly red blue".split()
 
 
+NO_DROPOUT = [
+    f"MODEL.backbone.{name}_prob=0"
+    for name in (
+        "hidden_dropout",
+        "v_hidden_dropout",
+        "a_hidden_dropout",
+        "attention_probs_dropout",
+        "v_attention_probs_dropout",
+        "a_attention_probs_dropout",
+        "av_attention_probs_dropout",
+        "at_attention_probs_dropout",
+        "fusion_dropout",
+    )
+]
+
+
 def caption(rng: np.random.Generator) -> str:
     return " ".join(rng.choice(WORDS, rng.integers(3, 9)))
 
@@ -60,7 +76,7 @@ def write_retrieval_set(folder: Path, clips: int, seed: int = 1) -> None:
     """``test.lmdb`` and ``test.csv``."""
     rng = np.random.default_rng(seed)
     lines = []
-    with lmdb.open(str(folder / "test.lmdb"), map_size=1 << 24) as store, store.begin(True) as t:
+    with lmdb.open(str(folder / "test.lmdb"), map_size=1 << 24) as env, env.begin(write=True) as t:
         for number in range(clips):
             c, name = clip(rng), f"video{number}"
             record = {

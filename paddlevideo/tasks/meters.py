@@ -129,7 +129,7 @@ class Writers:
         step = int(record["step_total"])
         for name, value in record.items():
             if isinstance(value, (float, np.floating)):
-                self._board.add_scalar(name, value, step)
+                self._board.add_scalar(name.replace("@", "_at_"), value, step)
 
     def close(self) -> None:
         """Flushes both."""

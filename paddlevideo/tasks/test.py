@@ -17,7 +17,7 @@ from paddlevideo.config import Config
 from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.setup import Run, build_metric, start_run, test_loader
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.files import write_whole
 
 log = logging.getLogger("paddlevideo")
@@ -30,9 +30,11 @@ def test(config: Config, weights: str | None) -> dict[str, Any]:
     measured; with ``score_matrix: True`` ``scores.npz`` holds the scores of every pair.
     Raises ConfigError without weights: numbers of an untrained model mislead.
     """
-    run = start_run(config, "test")
     if not weights:
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
+    if not Path(weights).is_file():
+        raise WeightsError(f"{weights}: no such weight file")
+    run = start_run(config, "test")
     model = build_model(config.MODEL, pretrained=False)
     load_weights(model, weights, for_test=True)
     dataset, loader = test_loader(run, "test")

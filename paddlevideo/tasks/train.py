@@ -28,7 +28,7 @@ from paddlevideo.tasks.setup import (
     test_loader,
     train_loader,
 )
-from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
+from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.progress import track
 
 log = logging.getLogger("paddlevideo")
@@ -64,11 +64,6 @@ class Trainer:
         self.loader = train_loader(run)
         self.window = window_length(run)
         self.steps_per_epoch = -(-len(self.loader) // self.window)
-        if not self.steps_per_epoch:
-            raise DataError(
-                f"the training data has fewer clips than one batch of {run.world.size} rank(s): "
-                "lower DATASET.batch_size, or set DATASET.drop_last=False"
-            )
         self.validation = test_loader(run, "valid") if validate else None
         self.model = build_model(run.config.MODEL)
         if weights:
@@ -155,7 +150,8 @@ class Trainer:
         score = lookup(results, metric.best) if results else 0.0
         score = self.world.gather(score)[0]
         if self.world.is_main:
-            log.info("valid epoch:%d %s", self._epochs_begun(), flatten(results))
+            numbers = " ".join(f"{k}: {v:.4g}" for k, v in flatten(results).items())
+            log.info("valid epoch:%d %s", self._epochs_begun(), numbers)
             self.meters.write_scalars(self.progress.step, flatten(results, "valid."))
         best = self.progress.best
         if best is None or (score > best if metric.higher_is_better else score < best):
@@ -263,7 +259,7 @@ def loss_shares(
     those of all the samples at once: sum of numerators over sum of denominators.
     """
     own = [model.denominators(batch) for batch in window]
-    names = sorted(own[0])
+    names = list(own[0])
     if not names:
         return [{"loss": 1.0 / len(window)} for _ in window]
     totals = world.sum([sum(one[name] for one in own) for name in names])

@@ -188,7 +188,8 @@ class BertForMultiModalPreTraining(nn.Layer):
     ``*_ent_attention_id``: the i-th tangled layer runs when the stream has done that many layers.
     ``fixed_*_layer``: that many first layers, and the embeddings below, are not trained.
     ``tangle``: "released" as published weights need it, or "paper".
-    ``pretrained``: a file of weights to start from, see ``docs/weights`` in the README.
+    ``pretrained``: a file of weights to start from, ActBERT's or any BERT's.
+    ``fusion_dropout_prob``: dropout between the fused streams and the match head.
 
     Raises ConfigError for sizes that do not fit together.
     """
@@ -235,6 +236,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         fusion_method: Literal["mul", "sum"] = "mul",
         pretrained: InputPath | None = None,
         tangle: Literal["released", "paper"] = "released",
+        fusion_dropout_prob: float = 0.1,
     ) -> None:
         super().__init__()
         streams = Streams(
@@ -275,7 +277,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         self.text_pooler = Pooler(hidden_size, bi_hidden_size)
         self.region_pooler = Pooler(v_hidden_size, bi_hidden_size)
         self.action_pooler = Pooler(a_hidden_size, bi_hidden_size)
-        self.fusion_dropout = nn.Dropout(0.1)
+        self.fusion_dropout = nn.Dropout(fusion_dropout_prob)
         self.match_head = linear(bi_hidden_size, 2)
         self.word_head = WordHead(streams.text, vocab_size)
         self.region_head = ClassHead(streams.regions, v_target_size)

@@ -1,0 +1,212 @@
+"""Two processes on one machine, started as users start them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny_data import NO_DROPOUT, make_project
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+#: Imported by every rank: also leaves each rank's own weights behind.
+WITNESS = '''
+import numpy as np
+from paddlevideo.tasks.train import Trainer
+
+save = Trainer.save
+
+def save_and_witness(self, tag):
+    arrays = {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
+    np.savez(self.run.folder / f"rank{self.world.rank}_{tag}.npz", **arrays)
+    save(self, tag)
+
+Trainer.save = save_and_witness
+'''
+
+
+def environment(folder):
+    path = os.pathsep.join([str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def command(folder, processes, *arguments):
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(processes)]
+    start = [sys.executable, *launch, "--log_dir", str(folder / f"log{processes}")]
+    return [*start, str(ROOT / "main.py"), "-c", str(folder / "tiny.yaml"), *arguments]
+
+
+def launch(folder, processes, *arguments):
+    return subprocess.run(
+        command(folder, processes, *arguments),
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The same training with one and with two processes, on the same global batches."""
+    folder = tmp_path_factory.mktemp("distributed")
+    make_project(folder)
+    (folder / "witness.py").write_text(WITNESS)
+    for processes in (1, 2):
+        done = launch(
+            folder,
+            processes,
+            "--validate",
+            "--import",
+            "witness",
+            "-o",
+            *NO_DROPOUT,
+            f"output_dir={folder / str(processes)}",
+            f"DATASET.batch_size={4 // processes}",
+            "MODEL.backbone.fixed_t_layer=1",
+            "GRADIENT_ACCUMULATION.global_batch_size=8",
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_have_the_losses_of_one(runs):
+    one, two = records(runs / "1"), records(runs / "2")
+    assert len(one) == len(two) == 6
+    for first, second in zip(one, two, strict=True):
+        for name in first:
+            if name.endswith("loss"):
+                assert second[name] == pytest.approx(first[name], rel=1e-5), name
+
+
+def test_both_ranks_hold_equal_weights(runs):
+    first, second = (np.load(runs / "2" / f"rank{r}_epoch_00002.npz") for r in (0, 1))
+    single = np.load(runs / "1" / "rank0_epoch_00002.npz")
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], name)
+        np.testing.assert_allclose(first[name], single[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_test_gives_identical_numbers_with_one_two_and_three_processes(runs):
+    weights = str(runs / "1" / "Tiny_best.pdparams")
+    results, matrices = [], []
+    for processes in (1, 2, 3):
+        output = runs / f"test{processes}"
+        changes = [f"output_dir={output}", "score_matrix=True"]
+        done = launch(runs, processes, "--test", "-w", weights, "-o", *changes)
+        assert done.returncode == 0, done.stdout + done.stderr
+        results.append(json.loads((output / "results.json").read_text()))
+        matrices.append(np.load(output / "scores.npz")["scores"])
+    for other, matrix in zip(results[1:], matrices[1:], strict=True):
+        assert other["text_to_video"] == results[0]["text_to_video"]
+        assert other["video_to_text"] == results[0]["video_to_text"]
+        np.testing.assert_array_equal(matrix, matrices[0])
+
+
+def test_a_resumed_run_of_two_processes_equals_one_that_never_stopped(runs):
+    changes = ["-o", f"output_dir={runs / 'resumed'}", "DATASET.batch_size=2"]
+    whole = ["-o", f"output_dir={runs / 'whole'}", "DATASET.batch_size=2"]
+    for arguments in (
+        ["--max_iters", "3", *changes],
+        ["--resume", "auto", *changes],
+        whole,
+    ):
+        done = launch(runs, 2, "--import", "witness", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+    for rank in (0, 1):
+        first = np.load(runs / "resumed" / f"rank{rank}_epoch_00002.npz")
+        second = np.load(runs / "whole" / f"rank{rank}_epoch_00002.npz")
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name], name)
+
+
+def test_fleet_trains_on_two_processes(runs):
+    output = runs / "fleet"
+    done = launch(runs, 2, "--fleet", "-o", f"output_dir={output}", "DATASET.batch_size=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (output / "Tiny_epoch_00002.pdparams").is_file()
+
+
+def test_a_rank_that_fails_ends_the_job_with_its_message(runs):
+    broken = runs / "broken.py"
+    broken.write_text(
+        "import os\n"
+        "from paddlevideo.tasks.train import Trainer\n"
+        "from paddlevideo.utils.errors import DataError\n"
+        "def fail(self, window):\n"
+        "    if self.world.rank == 1:\n"
+        "        raise DataError('clip042: broken')\n"
+        "    return step(self, window)\n"
+        "step, Trainer.train_step = Trainer.train_step, fail\n"
+    )
+    start = time.monotonic()
+    done = launch(runs, 2, "--import", "broken", "-o", f"output_dir={runs / 'failed'}")
+    assert done.returncode != 0
+    assert time.monotonic() - start < 60
+    assert "clip042: broken" in (runs / "log2" / "workerlog.1").read_text()
+
+
+def test_a_literal_launch_trains_the_shipped_recipe_at_a_tiny_size(tmp_path):
+    """``python -m paddle.distributed.launch main.py -c actbert.yaml``, with the sizes reduced."""
+    make_project(tmp_path)
+    data = tmp_path / "data" / "howto100m"
+    data.mkdir(parents=True)
+    (tmp_path / "train.npy").rename(data / "actbert_train_data.npy")
+    (tmp_path / "captions.json").rename(data / "caption_train.json")
+    import yaml
+
+    tiny = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    shipped = ROOT / "configs" / "multimodal" / "actbert" / "actbert.yaml"
+    recipe = {
+        "_base_": str(shipped),
+        "MODEL": {"backbone": tiny["MODEL"]["backbone"]},
+        "DATASET": {"batch_size": 4, "num_workers": 0},
+        "GRADIENT_ACCUMULATION": {"global_batch_size": 8},
+        "epochs": 1,
+    }
+    (tmp_path / "actbert.yaml").write_text(yaml.safe_dump(recipe))
+    os.symlink(ROOT / "main.py", tmp_path / "main.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "paddle.distributed.launch", "main.py", "-c", "actbert.yaml"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((tmp_path / "output").rglob("*_epoch_00001.pdparams"))
+
+
+def test_ctrl_c_ends_a_run_without_a_traceback(tmp_path):
+    make_project(tmp_path)
+    config = ["-c", str(tmp_path / "tiny.yaml"), "-o", "epochs=100000", "save_interval=100000"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *config],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "train step" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in output

@@ -1,0 +1,92 @@
+"""What a user may write outside the package: every kind of part, and nothing like ActBERT."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.modeling import BaseFramework
+from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, METRICS, PIPELINES
+
+
+@DATASETS.register()
+class Line(Dataset):
+    """Points of y = 3 x - 1."""
+
+    def __init__(self, points: int) -> None:
+        self.x = np.linspace(-1, 1, points, dtype="float32")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> dict:
+        return {"x": self.x[index : index + 1], "index": index}
+
+    def name_of(self, index: int) -> str:
+        return f"point {index}"
+
+    def truth(self) -> np.ndarray:
+        return 3 * self.x - 1
+
+
+@PIPELINES.register()
+class AddTarget:
+    """y, with a little noise."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self.noise = noise
+
+    def __call__(self, sample: dict, rng: np.random.Generator) -> dict:
+        noise = self.noise * rng.standard_normal(1).astype("float32")
+        return {**sample, "y": 3 * sample["x"] - 1 + noise}
+
+
+@BACKBONES.register()
+class OneNeuron(nn.Linear):
+    """A line with a slope and an offset."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+
+
+@FRAMEWORKS.register()
+class Regression(BaseFramework):
+    """Least squares."""
+
+    def __init__(self, backbone: nn.Layer) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, batch):
+        error = self.backbone(paddle.to_tensor(batch["x"])) - paddle.to_tensor(batch["y"])
+        return {"loss": (error**2).mean()}
+
+    def predict(self, batch, prepared):
+        return self.backbone(paddle.to_tensor(batch["x"])).numpy()[:, 0]
+
+
+@METRICS.register()
+class LargestError:
+    """The largest absolute difference from the truth."""
+
+    best = "largest_error"
+    higher_is_better = False
+
+    def __init__(self) -> None:
+        self.rows: dict[int, float] = {}
+
+    def update(self, index, predictions):
+        self.rows.update(zip(index.tolist(), predictions.tolist(), strict=True))
+
+    def state(self):
+        return self.rows
+
+    def merge(self, states):
+        for state in states:
+            self.rows.update(state)
+
+    def result(self, truth):
+        found = np.array([self.rows[i] for i in range(len(truth))])
+        return {"largest_error": float(np.abs(found - truth).max())}
