@@ -1,8 +1,8 @@
 """Trains a model, or tests it, as a YAML file says.
 
-    python main.py -c actbert.yaml --validate
-    python main.py --test -c actbert_msrvtt.yaml -w ActBERT.pdparams
-    python -m paddle.distributed.launch --gpus 0,1,2,3 main.py --amp -c actbert.yaml
+python main.py -c actbert.yaml --validate
+python main.py --test -c actbert_msrvtt.yaml -w ActBERT.pdparams
+python -m paddle.distributed.launch --gpus 0,1,2,3 main.py --amp -c actbert.yaml
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--test", action="store_true", help="test weights instead of training")
     parser.add_argument("-w", "--weights", metavar="FILE", help=".pdparams or .safetensors")
-    parser.add_argument("--validate", action="store_true", help="test on DATASET.valid as it trains")
+    parser.add_argument(
+        "--validate", action="store_true", help="test on DATASET.valid as it trains"
+    )
     parser.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
     parser.add_argument("--amp_level", choices=("O1", "O2"), help="O2: parameters in half too")
     parser.add_argument("--seed", type=int, help="seed of everything random")

@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,14 @@ class Checkpoints:
         files = {}
         for suffix, state in zip(SUFFIXES, (weights, optimizer), strict=True):
             path = self.path(tag, suffix)
-            write_whole(path, lambda partial, state=state: paddle.save(dict(state), str(partial)))
+            write_whole(path, partial(_save_state, dict(state)))
             files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
         record = {"progress": asdict(progress), "extra": dict(extra), "files": files}
         text = json.dumps(record, indent=1)
-        write_whole(manifest, lambda partial: partial.write_text(text))
+        write_whole(manifest, lambda file: file.write_text(text))
         if tag.startswith("epoch_"):
             pointer = json.dumps({"latest": tag})
-            write_whole(self.path("latest", ".json"), lambda partial: partial.write_text(pointer))
+            write_whole(self.path("latest", ".json"), lambda file: file.write_text(pointer))
             self._drop_old()
         return self.path(tag, ".pdparams")
 
@@ -147,6 +148,10 @@ class Checkpoints:
             raise WeightsError(f"{path} has {size} bytes, its manifest says {expected['bytes']}.")
         if checksum(path) != expected["sha256"]:
             raise WeightsError(f"{path} is damaged: its checksum is not its manifest's.")
+
+
+def _save_state(state: dict[str, Any], path: Path) -> None:
+    paddle.save(state, str(path))
 
 
 def checksum(path: str | Path) -> str:

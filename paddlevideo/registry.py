@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from paddlevideo.utils.errors import ConfigError
@@ -75,7 +75,7 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self._parts
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._parts))
 
 

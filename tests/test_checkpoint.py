@@ -102,7 +102,7 @@ def test_a_stop_between_the_files_of_an_overwritten_checkpoint_leaves_none_that_
     save(checkpoints, 2, 2.0)
 
     def fail(state, path):
-        if path.endswith(".pdopt.%d.partial" % __import__("os").getpid()):
+        if ".pdopt" in path:
             raise OSError("disk full")
         paddle.framework.io.save(state, path)
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 #: Imported by every rank: also leaves each rank's own weights behind.
-WITNESS = '''
+WITNESS = """
 import numpy as np
 from paddlevideo.tasks.train import Trainer
 
@@ -29,7 +29,7 @@ def save_and_witness(self, tag):
     save(self, tag)
 
 Trainer.save = save_and_witness
-'''
+"""
 
 
 def environment(folder):

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 REGION_SIZE, ACTION_SIZE, REGION_CLASSES, ACTION_CLASSES = 12, 10, 9, 7
-WORDS = "a man woman dog cuts stirs the onion soup pan slowly then quickly red blue".split()
+WORDS = ["a", "man", "dog", "cuts", "stirs", "the", "onion", "soup", "slowly", "then", "red"]
 
 
 NO_DROPOUT = [

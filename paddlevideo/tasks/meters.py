@@ -119,7 +119,7 @@ class Writers:
         from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._jsonl = open(folder / "train.jsonl", "a", encoding="utf-8")
+        self._jsonl = (folder / "train.jsonl").open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, record: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
+from paddlevideo.config.check import Mode
 from paddlevideo.loader.build import BatchLoader, SampleReader, build_dataset, build_pipeline
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
@@ -31,7 +32,7 @@ class Run:
     folder: Path
 
 
-def start_run(config: Config, mode: str, validate: bool = False, fleet: bool = False) -> Run:
+def start_run(config: Config, mode: Mode, validate: bool = False, fleet: bool = False) -> Run:
     """Checks the configuration, then chooses device, threads, ranks and output folder.
 
     The resolved configuration is printed and saved as ``<folder>/config.yaml``.

@@ -109,4 +109,3 @@ def print_table(results: Mapping[str, Any]) -> None:
         if chance := results.get("chance", {}).get(name):
             table.add_row("  chance", *(f"{chance[column]:.2f}" for column in columns), style="dim")
     Console(width=max(Console().width, 80)).print(table)
-

@@ -187,9 +187,7 @@ class Trainer:
             checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             return
-        report = assign(
-            self.model, self.model.from_released(checkpoint.weights), checkpoint.tag
-        )
+        report = assign(self.model, self.model.from_released(checkpoint.weights), checkpoint.tag)
         if report.missing or report.misshapen:
             raise WeightsError(
                 f"{checkpoint.tag} in {self.run.folder} is of another model, so it cannot be "

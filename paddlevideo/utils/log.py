@@ -20,7 +20,7 @@ def set_up_logging(level: str = "INFO", folder: Path | None = None, silent: bool
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [_Terminal()]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if folder is not None and not silent:
         folder.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
@@ -29,18 +29,3 @@ def set_up_logging(level: str = "INFO", folder: Path | None = None, silent: bool
             logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
         )
         logger.addHandler(handler)
-
-
-class _Terminal(logging.StreamHandler):
-    """Writes to whatever standard output is at that moment, so that a progress bar can stay."""
-
-    def __init__(self) -> None:
-        super().__init__(sys.stdout)
-
-    @property
-    def stream(self):  # type: ignore[override]
-        return sys.stdout
-
-    @stream.setter
-    def stream(self, value: object) -> None:
-        """The base class sets it once; the property above is what counts."""

@@ -82,4 +82,3 @@ def make_batch(seed=0, clips=3, words=12, regions=6, actions=3):
         "next_sentence_label": rng.integers(0, 2, clips),
         "index": np.arange(clips),
     }
-

@@ -10,157 +10,29 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from paddlevideo.modeling.backbones.embeddings import (
+    ActionEmbeddings,
+    RegionEmbeddings,
+    TextEmbeddings,
+)
 from paddlevideo.modeling.backbones.tangled import (
     PaddedLengths,
     Streams,
     TangleConfig,
-    TangledLayer,
+    TangledEncoder,
 )
 from paddlevideo.modeling.layers import (
     ClassHead,
     Pooler,
     StreamConfig,
-    TransformerLayer,
     WordHead,
-    layer_norm,
     linear,
     mask_to_bias,
 )
 from paddlevideo.registry import BACKBONES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
-
-PADDING_WORD = 0
-BOX_SIZE = 5
-FROM_THE_START = Streams(0, 0, 0)
-
-
-class TextEmbeddings(nn.Layer):
-    """Word + position + type, normalised."""
-
-    def __init__(
-        self, stream: StreamConfig, vocabulary_size: int, positions: int, types: int
-    ) -> None:
-        super().__init__()
-
-        def table(rows: int) -> nn.Embedding:
-            normal = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.02))
-            return nn.Embedding(rows, stream.width, weight_attr=normal)
-
-        self.word = table(vocabulary_size)
-        self.position = table(positions)
-        self.token_type = table(types)
-        self.norm = layer_norm(stream.width)
-        self.dropout = nn.Dropout(stream.dropout)
-
-    def forward(self, text_ids: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Ids (B, T) int64 -> (B, T, D).
-
-        The padding word is zero on input, whatever its row holds, and its row gets no gradient
-        here: the released weights were trained so.
-        """
-        words = F.embedding(text_ids, self.word.weight, padding_idx=PADDING_WORD)
-        positions = self.position.weight[: text_ids.shape[1]].unsqueeze(0)
-        return self.dropout(self.norm(words + positions + self.token_type(token_type_ids)))
-
-
-class RegionEmbeddings(nn.Layer):
-    """Region features + boxes, normalised. Regions have no position."""
-
-    def __init__(self, stream: StreamConfig, feature_size: int) -> None:
-        super().__init__()
-        self.feature = linear(feature_size, stream.width)
-        self.box = linear(BOX_SIZE, stream.width)
-        self.norm = layer_norm(stream.width)
-        self.dropout = nn.Dropout(stream.dropout)
-
-    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
-        """Features (B, R, F), box vectors (B, R, 5) -> (B, R, D)."""
-        return self.dropout(self.norm(self.feature(features) + self.box(boxes)))
-
-
-class ActionEmbeddings(nn.Layer):
-    """Action features, normalised. Actions have no position."""
-
-    def __init__(self, stream: StreamConfig, feature_size: int) -> None:
-        super().__init__()
-        self.feature = linear(feature_size, stream.width)
-        self.norm = layer_norm(stream.width)
-        self.dropout = nn.Dropout(stream.dropout)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (B, A, G) -> (B, A, D)."""
-        return self.dropout(self.norm(self.feature(features)))
-
-
-class TangledEncoder(nn.Layer):
-    """Each stream's transformer layers, and the tangled layers between them."""
-
-    def __init__(
-        self,
-        streams: Streams[StreamConfig],
-        tangle: TangleConfig,
-        positions: Streams[Sequence[int]],
-    ) -> None:
-        super().__init__()
-        self.positions = list(zip(*positions, strict=True))
-        self.depths = tuple(stream.layers for stream in streams)
-
-        def stack(stream: StreamConfig) -> nn.LayerList:
-            return nn.LayerList([TransformerLayer(stream) for _ in range(stream.layers)])
-
-        self.layers = nn.LayerDict(
-            {name: stack(stream) for name, stream in streams._asdict().items()}
-        )
-        self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
-        #: Where each stream first meets the others: below, it depends on its own input alone.
-        self.first_tangled = Streams(
-            *(
-                min(depths, default=stream.layers)
-                for depths, stream in zip(positions, streams, strict=True)
-            )
-        )
-
-    def run(
-        self,
-        stream: str,
-        x: Tensor,
-        bias: Tensor,
-        start: int = 0,
-        stop: int | None = None,
-        rows: int | None = None,
-    ) -> Tensor:
-        """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` rows only."""
-        layers = list(self.layers[stream])[start:stop]
-        for depth, layer in enumerate(layers, start=1):
-            x = layer(x, bias, rows if depth == len(layers) else None)
-        return x if rows is None else x[:, :rows]
-
-    def forward(
-        self,
-        states: Streams[Tensor],
-        bias: Streams[Tensor],
-        padded: PaddedLengths,
-        start: Streams[int] = FROM_THE_START,
-        rows: int | None = None,
-    ) -> Streams[Tensor]:
-        """Runs the layers that are left after ``start`` of each stream.
-
-        ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions.
-        """
-        for number, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
-            states = Streams(*map(self.run, Streams._fields, states, bias, start, stop))
-            last = number == len(self.tangled) - 1 and stop == self.depths
-            states = tangled(states, bias, padded, rows if last else None)
-            start = Streams(*stop)
-        return Streams(
-            *(
-                self.run(name, x, b, begin, None, rows)
-                for name, x, b, begin in zip(Streams._fields, states, bias, start, strict=True)
-            )
-        )
 
 
 class ActBertOutput(NamedTuple):
@@ -194,7 +66,7 @@ class BertForMultiModalPreTraining(nn.Layer):
     Raises ConfigError for sizes that do not fit together.
     """
 
-    def __init__(  # noqa: PLR0913 - the contract: users' YAML files name these arguments
+    def __init__(  # noqa: PLR0913, PLR0917 - the contract: users' YAML files name these arguments
         self,
         vocab_size: int = 30522,
         max_position_embeddings: int = 512,
@@ -315,7 +187,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         return self.action_embeddings(batch["action_feat"]), mask_to_bias(batch["action_mask"])
 
     @staticmethod
-    def _gradient_unless(fixed: int):
+    def _gradient_unless(fixed: int) -> contextlib.AbstractContextManager:
         return paddle.no_grad() if fixed else contextlib.nullcontext()
 
     def encode(

@@ -1,11 +1,11 @@
-"""The tangled transformer (TNT): the layer in which ActBERT's three streams meet.
+"""The tangled transformer (TNT): the layers in which ActBERT's three streams meet.
 
 B clips; T words, R regions (the global one first), A actions; W the tangled width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from paddlevideo.modeling.layers import (
     FeedForward,
     Projections,
     StreamConfig,
+    TransformerLayer,
     attend,
     linear,
     stretch,
@@ -86,6 +87,10 @@ class StreamOutput(nn.Layer):
         return self.feed_forward(self.attention_output(context, residual))
 
 
+#: Keys, values and attention biases after the contexts were mixed in.
+Mixed = tuple[Streams[Tensor], Streams[Tensor], Streams[Tensor]]
+
+
 class TangledLayer(nn.Layer):
     """Actions read words and regions; what they read changes how words and regions attend."""
 
@@ -146,7 +151,15 @@ class TangledLayer(nn.Layer):
         values = Streams(*(self.projections[name].value(x) for name, x in named))
         return keys, values
 
-    def _add_contexts(self, keys, values, bias, text_context, region_context, padded):
+    def _add_contexts(
+        self,
+        keys: Streams[Tensor],
+        values: Streams[Tensor],
+        bias: Streams[Tensor],
+        text_context: Tensor,
+        region_context: Tensor,
+        padded: PaddedLengths,
+    ) -> Mixed:
         """Released: contexts are stretched over the positions and added.
 
         Regions take the text context and text takes the region context; one value projection
@@ -165,7 +178,15 @@ class TangledLayer(nn.Layer):
         values = Streams(text_value, region_value, values.actions)
         return keys, values, bias
 
-    def _append_contexts(self, keys, values, bias, text_context, region_context, padded):
+    def _append_contexts(
+        self,
+        keys: Streams[Tensor],
+        values: Streams[Tensor],
+        bias: Streams[Tensor],
+        text_context: Tensor,
+        region_context: Tensor,
+        padded: PaddedLengths,
+    ) -> Mixed:
         """Paper: contexts are A further keys and values, masked as the actions are.
 
         Actions and regions take the text context, text takes the region context.
@@ -193,7 +214,14 @@ class TangledLayer(nn.Layer):
             append(bias, action_bias, 3),
         )
 
-    def _own_attention(self, name, states, keys, values, bias) -> Tensor:
+    def _own_attention(
+        self,
+        name: str,
+        states: Streams[Tensor],
+        keys: Streams[Tensor],
+        values: Streams[Tensor],
+        bias: Streams[Tensor],
+    ) -> Tensor:
         state = getattr(states, name)
         context = attend(
             self.projections[name].query(state),
@@ -204,3 +232,74 @@ class TangledLayer(nn.Layer):
             self.dropouts[name],
         )
         return self.outputs[name](context, state)
+
+
+FROM_THE_START = Streams(0, 0, 0)
+
+
+class TangledEncoder(nn.Layer):
+    """Each stream's transformer layers, and the tangled layers between them."""
+
+    def __init__(
+        self,
+        streams: Streams[StreamConfig],
+        tangle: TangleConfig,
+        positions: Streams[Sequence[int]],
+    ) -> None:
+        super().__init__()
+        self.positions = list(zip(*positions, strict=True))
+        self.depths = tuple(stream.layers for stream in streams)
+
+        def stack(stream: StreamConfig) -> nn.LayerList:
+            return nn.LayerList([TransformerLayer(stream) for _ in range(stream.layers)])
+
+        self.layers = nn.LayerDict(
+            {name: stack(stream) for name, stream in streams._asdict().items()}
+        )
+        self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
+        #: Where each stream first meets the others: below, it depends on its own input alone.
+        self.first_tangled = Streams(
+            *(
+                min(depths, default=stream.layers)
+                for depths, stream in zip(positions, streams, strict=True)
+            )
+        )
+
+    def run(
+        self,
+        stream: str,
+        x: Tensor,
+        bias: Tensor,
+        start: int = 0,
+        stop: int | None = None,
+        rows: int | None = None,
+    ) -> Tensor:
+        """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` rows only."""
+        layers = list(self.layers[stream])[start:stop]
+        for depth, layer in enumerate(layers, start=1):
+            x = layer(x, bias, rows if depth == len(layers) else None)
+        return x if rows is None else x[:, :rows]
+
+    def forward(
+        self,
+        states: Streams[Tensor],
+        bias: Streams[Tensor],
+        padded: PaddedLengths,
+        start: Streams[int] = FROM_THE_START,
+        rows: int | None = None,
+    ) -> Streams[Tensor]:
+        """Runs the layers that are left after ``start`` of each stream.
+
+        ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions.
+        """
+        for number, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
+            states = Streams(*map(self.run, Streams._fields, states, bias, start, stop))
+            last = number == len(self.tangled) - 1 and stop == self.depths
+            states = tangled(states, bias, padded, rows if last else None)
+            start = Streams(*stop)
+        return Streams(
+            *(
+                self.run(name, x, b, begin, None, rows)
+                for name, x, b, begin in zip(Streams._fields, states, bias, start, strict=True)
+            )
+        )

@@ -1,0 +1,73 @@
+"""What the three streams start from: words, regions and actions as normalised vectors.
+
+B clips, T words, R regions, A actions, D the width of a stream.
+"""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from paddlevideo.modeling.layers import StreamConfig, layer_norm, linear
+
+PADDING_WORD = 0
+BOX_SIZE = 5
+
+
+class TextEmbeddings(nn.Layer):
+    """Word + position + type, normalised."""
+
+    def __init__(
+        self, stream: StreamConfig, vocabulary_size: int, positions: int, types: int
+    ) -> None:
+        super().__init__()
+
+        def table(rows: int) -> nn.Embedding:
+            normal = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.02))
+            return nn.Embedding(rows, stream.width, weight_attr=normal)
+
+        self.word = table(vocabulary_size)
+        self.position = table(positions)
+        self.token_type = table(types)
+        self.norm = layer_norm(stream.width)
+        self.dropout = nn.Dropout(stream.dropout)
+
+    def forward(self, text_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Ids (B, T) int64 -> (B, T, D).
+
+        The padding word is zero on input, whatever its row holds, and its row gets no gradient
+        here: the released weights were trained so.
+        """
+        words = F.embedding(text_ids, self.word.weight, padding_idx=PADDING_WORD)
+        positions = self.position.weight[: text_ids.shape[1]].unsqueeze(0)
+        return self.dropout(self.norm(words + positions + self.token_type(token_type_ids)))
+
+
+class RegionEmbeddings(nn.Layer):
+    """Region features + boxes, normalised. Regions have no position."""
+
+    def __init__(self, stream: StreamConfig, feature_size: int) -> None:
+        super().__init__()
+        self.feature = linear(feature_size, stream.width)
+        self.box = linear(BOX_SIZE, stream.width)
+        self.norm = layer_norm(stream.width)
+        self.dropout = nn.Dropout(stream.dropout)
+
+    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
+        """Features (B, R, F), box vectors (B, R, 5) -> (B, R, D)."""
+        return self.dropout(self.norm(self.feature(features) + self.box(boxes)))
+
+
+class ActionEmbeddings(nn.Layer):
+    """Action features, normalised. Actions have no position."""
+
+    def __init__(self, stream: StreamConfig, feature_size: int) -> None:
+        super().__init__()
+        self.feature = linear(feature_size, stream.width)
+        self.norm = layer_norm(stream.width)
+        self.dropout = nn.Dropout(stream.dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, A, G) -> (B, A, D)."""
+        return self.dropout(self.norm(self.feature(features)))
