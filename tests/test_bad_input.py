@@ -1,0 +1,164 @@
+"""What users get wrong, each as they meet it: one clear error from main.py, no traceback."""
+
+import pickle
+
+import lmdb
+import numpy as np
+import paddle
+import pytest
+
+import main
+from tests.tiny_data import make_project
+
+
+@pytest.fixture
+def project(tmp_path):
+    make_project(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    assert main.main(["-c", str(make_project(folder)), "--max_iters", "1"]) == 0
+    return folder / "output" / "Tiny_epoch_00001.pdparams"
+
+
+def fails(capsys, folder, *arguments):
+    """Runs main.py, expects a fault, returns its message."""
+    code = main.main(["-c", str(folder / "tiny.yaml"), *arguments])
+    error = capsys.readouterr().err
+    assert code in (1, 2) and error.startswith("error: "), error
+    assert "Traceback" not in error
+    return error
+
+
+def change_row(folder, number, field, value):
+    rows = np.load(folder / "train.npy", allow_pickle=True)
+    row = list(rows[number])
+    row[field] = value(row[field])
+    rows[number] = tuple(row)
+    np.save(folder / "train.npy", rows, allow_pickle=True)
+
+
+def with_value(value):
+    def change(array):
+        array = array.copy()
+        array.flat[0] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "field, value, expected",
+    [
+        (0, with_value(np.nan), "clip005"),
+        (0, lambda array: array[:, :5], "clip005"),
+        (1, lambda array: array[:-1] if len(array) > 1 else array[:0], "clip005"),
+        (2, with_value(-50.0), "clip005"),
+        (2, with_value(900.0), "clip005"),
+        (8, with_value(np.inf), "clip005"),
+        (7, lambda _: " ! ", "clip005"),
+    ],
+    ids=["nan", "width", "rows", "box left", "box right", "infinite action", "no caption"],
+)
+def test_a_bad_row_is_named(project, capsys, field, value, expected, workers):
+    change_row(project, 5, field, value)
+    error = fails(capsys, project, "-o", f"DATASET.num_workers={workers}")
+    assert expected in error and "train.npy" in error
+
+
+def test_duplicate_clip_ids_are_named(project, capsys):
+    change_row(project, 5, 6, lambda _: "clip002")
+    error = fails(capsys, project)
+    assert "clip002" in error and "train.npy" in error
+
+
+@pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00"])
+def test_an_empty_or_broken_training_file(project, capsys, content):
+    (project / "train.npy").write_bytes(content)
+    assert "train.npy" in fails(capsys, project)
+
+
+def test_a_pickle_that_would_run_code_is_refused(project, capsys):
+    class Attack:
+        def __reduce__(self):
+            return open, (str(project / "attacked"), "w")
+
+    change_row(project, 5, 7, lambda _: Attack())
+    error = fails(capsys, project)
+    assert "train.npy" in error and "open" in error
+    assert not (project / "attacked").exists()
+
+
+def test_weights_that_would_run_code_are_refused(project, capsys):
+    class Attack:
+        def __reduce__(self):
+            return open, (str(project / "attacked"), "w")
+
+    path = project / "bad.pdparams"
+    path.write_bytes(pickle.dumps({"w": Attack()}))
+    error = fails(capsys, project, "--test", "-w", str(path))
+    assert "bad.pdparams" in error
+    assert not (project / "attacked").exists()
+
+
+def test_an_unknown_clip_in_the_csv(project, capsys, weights):
+    with (project / "test.csv").open("a") as file:
+        file.write("video999,a clip that does not exist\n")
+    error = fails(capsys, project, "--test", "-w", str(weights))
+    assert "video999" in error and "test.csv" in error
+
+
+def test_a_truncated_store(project, capsys, weights):
+    data = project / "test.lmdb" / "data.mdb"
+    data.write_bytes(data.read_bytes()[:5000])
+    assert "test.lmdb" in fails(capsys, project, "--test", "-w", str(weights))
+
+
+def test_a_damaged_record_is_named(project, capsys, weights):
+    with lmdb.open(str(project / "test.lmdb"), map_size=1 << 24) as env, env.begin(write=True) as t:
+        t.put(b"video3", t.get(b"video3")[:200])
+    error = fails(capsys, project, "--test", "-w", str(weights))
+    assert "video3" in error and "test.lmdb" in error
+
+
+def test_weights_of_another_size(project, capsys, weights):
+    change = ["-o", "MODEL.backbone.bi_hidden_size=32"]
+    error = fails(capsys, project, "--test", "-w", str(weights), *change)
+    assert "[16, 16] instead of [16, 32]" in error
+
+
+def test_weights_that_are_not_weights(project, capsys):
+    path = project / "empty.pdparams"
+    path.write_bytes(b"")
+    assert "empty.pdparams" in fails(capsys, project, "--test", "-w", str(path))
+    paddle.save({"other": paddle.zeros([1])}, str(path))
+    assert "no parameter of this model" in fails(capsys, project, "--test", "-w", str(path))
+
+
+@pytest.mark.parametrize(
+    "addition, expected",
+    [
+        ("epochs:\t3\n\tseed: 4\n", "tab"),
+        ("epochs: 3\n", "epochs"),
+        ("seed: [1\n", "tiny.yaml"),
+        ("sed: 1\n", 'seed"'),
+        ("max_iters: many\n", "max_iters"),
+    ],
+    ids=["tabs", "duplicate key", "syntax", "unknown key", "wrong type"],
+)
+def test_a_broken_configuration_names_its_line(project, capsys, addition, expected):
+    path = project / "tiny.yaml"
+    path.write_text(path.read_text() + addition)
+    error = fails(capsys, project)
+    assert expected in error and "tiny.yaml:" in error
+
+
+def test_every_fault_is_reported_at_once(project, capsys):
+    changes = ["MODEL.backbone.hiden_size=3", "DATASET.train.file_path=gone.npy", "epochs=none"]
+    error = fails(capsys, project, "-o", *changes)
+    for expected in ("hiden_size", "hidden_size", "gone.npy", "epochs"):
+        assert expected in error

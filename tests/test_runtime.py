@@ -1,0 +1,148 @@
+"""Device, threads, seeds and the wiring of mixed precision (which needs a GPU to run)."""
+
+import contextlib
+import logging
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlevideo import runtime
+from paddlevideo.runtime import Amp, World
+from paddlevideo.solver.updater import Updater
+from paddlevideo.utils.amp_settings import AmpSettings
+from paddlevideo.utils.errors import ConfigError
+
+
+def test_a_cpu_is_found_without_being_told():
+    assert runtime.select_device("auto") == "cpu"
+    assert runtime.select_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match="Paddle finds none.*device=cpu"):
+        runtime.select_device("gpu:0")
+
+
+def test_all_cores_are_used_and_shared_by_local_ranks(monkeypatch):
+    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda _: set(range(8)))
+    used = []
+    monkeypatch.setattr(paddle.base.core, "set_num_threads", used.append)
+    assert runtime.use_threads() == 8
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "3")
+    assert runtime.use_threads() == 2
+    assert runtime.use_threads(5) == 5
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "16")
+    assert runtime.use_threads() == 1
+    assert used == [8, 2, 5, 1]
+
+
+def test_equal_seeds_give_equal_numbers_and_others_do_not():
+    def draw(*parts):
+        runtime.seed_everything(*parts)
+        return paddle.rand([4]).numpy().tolist()
+
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+    assert len({tuple(draw(*p)) for p in ((1, 2, 3), (1, 3, 2), (1, 2, 4), (1, 2))}) == 4
+
+
+def test_a_world_of_one_costs_nothing():
+    world = World()
+    layer = paddle.nn.Linear(1, 1)
+    assert world.is_main and world.size == 1
+    assert world.wrap(layer) is layer
+    assert world.gather("x") == ["x"]
+    np.testing.assert_array_equal(world.sum([1, 2]), [1.0, 2.0])
+    world.meet()
+
+
+class FakeScaler:
+    """Records what a GradScaler is asked to do."""
+
+    def __init__(self, **options):
+        self.options, self.calls = options, []
+
+    def scale(self, loss):
+        self.calls.append("scale")
+        return loss
+
+    def step(self, optimizer):
+        self.calls.append("step")
+        optimizer.step()
+
+    def update(self):
+        self.calls.append("update")
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Paddle's AMP replaced by recorders."""
+    calls = {}
+
+    @contextlib.contextmanager
+    def auto_cast(**options):
+        calls["auto_cast"] = options
+        yield
+
+    def decorate(**options):
+        calls["decorate"] = options
+        return options["models"], options["optimizers"]
+
+    monkeypatch.setattr(paddle.amp, "GradScaler", FakeScaler)
+    monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
+    monkeypatch.setattr(paddle.amp, "decorate", decorate)
+    return calls
+
+
+@pytest.mark.parametrize("level", ["O1", "O2"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_on_a_gpu_settings_reach_paddle(recorded, level, dtype):
+    settings = AmpSettings(
+        enable=True, level=level, dtype=dtype, white_list=["matmul"], black_list=["softmax"]
+    )
+    amp = Amp(settings, "gpu")
+    with amp.autocast():
+        pass
+    assert recorded["auto_cast"] == {
+        "enable": True,
+        "level": level,
+        "dtype": dtype,
+        "custom_white_list": ["matmul"],
+        "custom_black_list": ["softmax"],
+    }
+    assert amp.scaler.options["enable"] == (dtype == "float16")
+    assert amp.multi_precision == (level == "O2")
+    assert amp.decorate("model", "optimizer") == ("model", "optimizer")
+    assert ("decorate" in recorded) == (level == "O2")
+
+
+def test_on_a_cpu_it_warns_once_and_stays_off(recorded, caplog):
+    with caplog.at_level(logging.WARNING, logger="paddlevideo"):
+        logging.getLogger("paddlevideo").propagate = True
+        amp = Amp(AmpSettings(enable=True, level="O2"), "cpu")
+        for _ in range(3):
+            with amp.autocast():
+                pass
+    assert len(caplog.records) == 1 and "float32 on cpu" in caplog.text
+    assert not amp.multi_precision and not amp.scaler.options["enable"]
+    assert "auto_cast" not in recorded
+    assert amp.decorate("model", "optimizer") == ("model", "optimizer")
+
+
+def test_an_updater_scales_every_backward_and_steps_once():
+    layer = paddle.nn.Linear(1, 1)
+    optimizer = paddle.optimizer.SGD(0.5, parameters=layer.parameters())
+    steps = []
+
+    class Schedule:
+        def step(self):
+            steps.append(1)
+
+    scaler = FakeScaler()
+    updater = Updater(optimizer, Schedule(), scaler)
+    before = layer.weight.numpy().copy()
+    for _ in range(2):
+        updater.backward(layer(paddle.ones([1, 1])).sum())
+    updater.step()
+    assert scaler.calls == ["scale", "scale", "step", "update"]
+    assert steps == [1]
+    np.testing.assert_allclose(layer.weight.numpy(), before - 0.5 * 2, rtol=1e-6)
+    assert layer.weight.grad is None or not layer.weight.grad.numpy().any()
+    assert updater.learning_rate == 0.5
