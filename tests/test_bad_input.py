@@ -60,14 +60,19 @@ def with_value(value):
         (2, with_value(-50.0), "clip005"),
         (2, with_value(900.0), "clip005"),
         (8, with_value(np.inf), "clip005"),
-        (7, lambda _: " ! ", "clip005"),
     ],
-    ids=["nan", "width", "rows", "box left", "box right", "infinite action", "no caption"],
+    ids=["nan", "width", "rows", "box left", "box right", "infinite action"],
 )
 def test_a_bad_row_is_named(project, capsys, field, value, expected, workers):
     change_row(project, 5, field, value)
     error = fails(capsys, project, "-o", f"DATASET.num_workers={workers}")
     assert expected in error and "train.npy" in error
+
+
+def test_a_clip_without_a_caption_is_named(project, capsys):
+    change_row(project, 5, 7, lambda _: " ! ")
+    error = fails(capsys, project)
+    assert "clip005" in error and "blank" in error
 
 
 def test_duplicate_clip_ids_are_named(project, capsys):
