@@ -1,0 +1,33 @@
+"""Data: files to batches of named numpy arrays. Nothing here needs Paddle."""
+
+from __future__ import annotations
+
+from paddlevideo.loader.build import (
+    BatchLoader,
+    SampleReader,
+    build_dataset,
+    build_pipeline,
+)
+from paddlevideo.loader.collate import Collator
+from paddlevideo.loader.dataset import ActBertDataset, Dataset, MSRVTTDataset
+from paddlevideo.loader.pipelines import FeaturePadding, RandomCap, RandomMask, Tokenize
+from paddlevideo.loader.sampler import GridSampler, TrainSampler
+from paddlevideo.loader.tokenizer import load_tokenizer
+
+__all__ = [
+    "ActBertDataset",
+    "BatchLoader",
+    "Collator",
+    "Dataset",
+    "FeaturePadding",
+    "GridSampler",
+    "MSRVTTDataset",
+    "RandomCap",
+    "RandomMask",
+    "SampleReader",
+    "Tokenize",
+    "TrainSampler",
+    "build_dataset",
+    "build_pipeline",
+    "load_tokenizer",
+]

@@ -1,0 +1,124 @@
+"""From a configuration to batches: data set, pipeline, batches made here or in workers."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from paddlevideo.loader.collate import Allocate, Batch, Collator
+from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.workers import batches_ahead
+from paddlevideo.registry import DATASETS, PIPELINES
+from paddlevideo.utils.errors import ConfigError, DataError, UserError
+
+Step = Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]
+
+
+class Sampler(Protocol):
+    """What :class:`BatchLoader` asks of a sampler."""
+
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[list[int]]:
+        """Lists of sample indices, from batch ``start`` on."""
+
+
+def build_dataset(config: Mapping[str, Any]) -> Dataset:
+    """The data set that ``config["format"]`` names. Raises ConfigError or DataError."""
+    return DATASETS.build(config)
+
+
+def build_pipeline(config: Iterable[Mapping[str, Any] | str] | None) -> list[Step]:
+    """Steps of a list of one-key maps ``{name: options or None}``; none for None.
+
+    Raises ConfigError on an entry that is not such a map and on an unknown name.
+    """
+    steps = []
+    for entry in config or []:
+        named = {entry: None} if isinstance(entry, str) else entry
+        if not isinstance(named, Mapping) or len(named) != 1:
+            raise ConfigError(f"a pipeline step is one name with its options, not {entry!r:.80}")
+        ((name, options),) = named.items()
+        steps.append(PIPELINES.get(name)(**(options or {})))
+    return steps
+
+
+class SampleReader:
+    """Reads samples through the pipeline; chance depends on (seed, epoch, index) alone."""
+
+    def __init__(self, dataset: Dataset, steps: Iterable[Step] = (), seed: int = 0):
+        self.dataset, self.steps, self.seed = dataset, list(steps), seed
+
+    def read(self, epoch: int, index: int) -> dict[str, Any]:
+        """Sample ``index`` as it is in ``epoch``. Raises DataError with the clip's name."""
+        try:
+            rng = np.random.default_rng((self.seed, epoch, index))
+            sample = self.dataset[index]
+            for step in self.steps:
+                sample = step(sample, rng)
+            sample.setdefault("index", index)
+            return sample
+        except Exception as fault:
+            raise self._named(fault, index) from fault
+
+    def batch(self, epoch: int, indices: list[int], allocate: Allocate = np.empty) -> Batch:
+        """The samples as one batch, see :class:`Collator`."""
+        collator = Collator(len(indices), allocate)
+        for index in indices:
+            # One by one: a sample's memory is used again for the next one.
+            collator.add(self.read(epoch, index), self._name(index))
+        return collator.batch
+
+    def _name(self, index: int) -> str:
+        try:
+            return self.dataset.name_of(index)
+        except Exception:  # a fault in naming must not hide the fault to be named
+            return str(index)
+
+    def _named(self, fault: Exception, index: int) -> UserError:
+        name = self._name(index)
+        if isinstance(fault, DataError) and name in str(fault):
+            return fault
+        if isinstance(fault, ConfigError):
+            return fault
+        if isinstance(fault, UserError):
+            return DataError(f'clip "{name}": {fault}')
+        # Not one of ours: the place helps whoever wrote the step or the data set.
+        place = traceback.extract_tb(fault.__traceback__)[-1]
+        return DataError(
+            f'clip "{name}" (sample {index}): {type(fault).__name__}: {fault} '
+            f"({place.filename}:{place.lineno} in {place.name})"
+        )
+
+
+class BatchLoader:
+    """Batches of a sampler's indices, made here (no workers) or ahead of time in processes.
+
+    Workers change nothing but the speed. A fault in a sample raises DataError with the clip's
+    name at once; so does a worker that was killed. Workers end with their parent.
+    """
+
+    def __init__(self, reader: SampleReader, sampler: Sampler, num_workers: int = 0):
+        if num_workers < 0:
+            raise ConfigError(f"num_workers is {num_workers}; 0 reads in the main process")
+        self.reader, self.sampler, self.num_workers = reader, sampler, num_workers
+
+    def __len__(self) -> int:
+        """Batches in an epoch on this rank."""
+        return len(self.sampler)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch in order, from batch ``start`` on.
+
+        Closing the iterator early, or an exception in its user, ends the workers.
+        """
+        batches = self.sampler.batches(epoch, start)
+        if self.num_workers == 0:
+            return (self.reader.batch(epoch, indices) for indices in batches)
+        return batches_ahead(self.reader.batch, epoch, batches, self.num_workers)

@@ -1,0 +1,9 @@
+"""Data sets; importing this package makes them known to the registry."""
+
+from __future__ import annotations
+
+from paddlevideo.loader.dataset.actbert import ActBertDataset
+from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.dataset.msrvtt import MSRVTTDataset
+
+__all__ = ["ActBertDataset", "Dataset", "MSRVTTDataset"]

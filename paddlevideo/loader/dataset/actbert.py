@@ -1,0 +1,50 @@
+"""HowTo100M rows for pre-training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.legacy import RowFile
+from paddlevideo.registry import DATASETS, InputPath
+
+
+@DATASETS.register()
+class ActBertDataset(Dataset):
+    """Clips with regions, actions and a caption, in PaddleVideo's ``.npy`` rows.
+
+    A sample: ``region_feat`` (n, F), ``region_target`` (n, C), ``boxes`` (n, 4) in pixels,
+    ``image_h``, ``image_w``, ``action_feat`` (m, G), ``action_target`` (m,), ``caption``,
+    ``bert_model`` and ``index``; arrays are float32, classes int64.
+
+    ``bert_model`` names the vocabulary, see :func:`paddlevideo.loader.tokenizer.load_tokenizer`.
+    ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them; the
+    paths here are complete, and rows are the same in a test. Raises DataError.
+    """
+
+    def __init__(
+        self,
+        file_path: InputPath,
+        bert_model: str = "bert-base-uncased",
+        data_prefix: str | None = None,
+        test_mode: bool = False,
+    ):
+        self.rows = RowFile(file_path)
+        self.bert_model = bert_model
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Row ``index``, checked. Raises DataError naming file, row and clip."""
+        return {**self.rows[index], "bert_model": self.bert_model, "index": index}
+
+    def name_of(self, index: int) -> str:
+        """The clip id of row ``index``."""
+        return self.rows.ids[index]
+
+    def describe(self) -> dict[str, Any]:
+        """File, rows and feature widths."""
+        widths = dict(zip(("region", "region_classes", "action"), self.rows.widths, strict=True))
+        return {**super().describe(), "file": self.rows.path, "widths": widths}

@@ -1,0 +1,9 @@
+"""Pipeline steps, ``(sample, rng) -> sample``; importing this package makes them known."""
+
+from __future__ import annotations
+
+from paddlevideo.loader.pipelines.mask import RandomMask
+from paddlevideo.loader.pipelines.padding import FeaturePadding
+from paddlevideo.loader.pipelines.text import RandomCap, Tokenize
+
+__all__ = ["FeaturePadding", "RandomCap", "RandomMask", "Tokenize"]

@@ -1,0 +1,60 @@
+"""Regions and actions of fixed numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.loader.regions import box_vectors
+from paddlevideo.registry import PIPELINES
+from paddlevideo.utils.errors import ConfigError
+
+
+@PIPELINES.register()
+class FeaturePadding:
+    """Cuts or pads regions and actions; the first ones are kept.
+
+    Takes ``region_feat``, ``region_target``, ``boxes``, ``image_h``, ``image_w``, ``action_feat``
+    and ``action_target`` of a raw sample. Adds ``image_feat`` (R, F), ``image_target`` (R, C; real
+    rows sum to 1, others are 0), ``image_loc`` (R, 5), ``action_feat`` (A, G), all float32, and
+    ``image_mask`` (R,), ``action_mask`` (A,) (1 = real) and ``action_target`` (A,) int64, with
+    class 0 where padded. Passes other keys on.
+    """
+
+    def __init__(self, max_region_num: int = 36, max_action_num: int = 5):
+        if max_region_num < 1 or max_action_num < 1:
+            raise ConfigError("FeaturePadding: max_region_num and max_action_num are at least 1")
+        self.regions, self.actions = max_region_num, max_action_num
+
+    def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """The padded sample; the arrays of ``sample`` are not changed."""
+        sample = dict(sample)
+        features, target = sample.pop("region_feat"), sample.pop("region_target")
+        boxes = sample.pop("boxes")[: self.regions]
+        height, width = sample.pop("image_h"), sample.pop("image_w")
+        sample["image_feat"] = _pad(features, self.regions)
+        sample["image_target"] = padded = _pad(target, self.regions)
+        real = padded[: len(boxes)]
+        real /= real.sum(axis=1, keepdims=True)  # float16 storage does not keep the sum
+        sample["image_loc"] = _pad(box_vectors(boxes, height, width), self.regions)
+        sample["image_mask"] = _mask(len(features), self.regions)
+        actions, classes = sample["action_feat"], sample["action_target"]
+        sample["action_feat"] = _pad(actions, self.actions)
+        sample["action_mask"] = _mask(len(actions), self.actions)
+        sample["action_target"] = np.zeros(self.actions, np.int64)
+        sample["action_target"][: len(classes)] = classes[: self.actions]
+        return sample
+
+
+def _pad(rows: np.ndarray, count: int) -> np.ndarray:
+    """(n, width) to (count, width) float32: the first rows, then zeros."""
+    kept = min(len(rows), count)
+    padded = np.empty((count, rows.shape[1]), np.float32)
+    padded[:kept] = rows[:kept]
+    padded[kept:] = 0
+    return padded
+
+
+def _mask(real: int, count: int) -> np.ndarray:
+    return (np.arange(count) < real).astype(np.int64)

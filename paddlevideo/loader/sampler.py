@@ -1,0 +1,89 @@
+"""Which samples a rank reads, step by step. Pure arithmetic: no data, no communication."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from paddlevideo.utils.errors import ConfigError
+
+
+def _check(size: int, batch_size: int, rank: int, world_size: int) -> None:
+    if batch_size < 1 or size < 1:
+        raise ConfigError(f"{size} samples in batches of {batch_size}: both must be at least 1")
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank {rank} of {world_size}")
+
+
+class TrainSampler:
+    """Batches for training; the order depends on (seed, epoch) alone.
+
+    Step s takes the next ``batch_size * world_size`` samples of the epoch's order and rank r its
+    slice of them, so that W ranks with batches of B see what one rank with batches of W*B sees.
+
+    With ``drop_last=False`` the samples that fill no whole step make a last, smaller one, shared
+    out evenly. (Fewer of them than ranks are left out: no rank may go without a batch.)
+    Raises ConfigError if there is not a single step.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+    ):
+        _check(size, batch_size, rank, world_size)
+        self.size, self.batch_size = size, batch_size
+        self.rank, self.world_size = rank, world_size
+        self.seed, self.shuffle = seed, shuffle
+        whole, rest = divmod(size, batch_size * world_size)
+        self.whole_steps = whole
+        self.has_rest = not drop_last and rest >= world_size
+        if len(self) == 0:
+            raise ConfigError(
+                f"{size} samples do not fill one step of {world_size} x {batch_size} "
+                "(processes x batch_size). Lower DATASET.batch_size"
+            )
+
+    def __len__(self) -> int:
+        """Steps in an epoch, the same on every rank."""
+        return self.whole_steps + self.has_rest
+
+    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[list[int]]:
+        """This rank's lists of sample indices in an epoch, from step ``start`` on."""
+        order = np.arange(self.size)
+        if self.shuffle:
+            np.random.default_rng((self.seed, epoch)).shuffle(order)
+        together = self.batch_size * self.world_size
+        for step in range(start, len(self)):
+            share = order[step * together : (step + 1) * together]
+            yield np.array_split(share, self.world_size)[self.rank].tolist()
+
+
+class GridSampler:
+    """Batches for evaluation: batch k is the samples [k*B, (k+1)*B), read by rank k mod W.
+
+    The grid does not depend on the number of ranks, so that several give one rank's numbers.
+    Every sample is read once by one rank; nothing is padded.
+    """
+
+    def __init__(self, size: int, batch_size: int, rank: int = 0, world_size: int = 1):
+        _check(size, batch_size, rank, world_size)
+        self.size, self.batch_size = size, batch_size
+        self.rank, self.world_size = rank, world_size
+        self.cells = range(rank, -(-size // batch_size), world_size)
+
+    def __len__(self) -> int:
+        """Batches of this rank; ranks may differ by one."""
+        return len(self.cells)
+
+    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[list[int]]:
+        """This rank's lists of sample indices, the same in every epoch, from batch ``start`` on."""
+        for cell in self.cells[start:]:
+            first = cell * self.batch_size
+            yield list(range(first, min(first + self.batch_size, self.size)))

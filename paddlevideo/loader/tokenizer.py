@@ -1,0 +1,127 @@
+"""Captions to WordPiece ids, as BERT does it."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from paddlevideo.utils.errors import ConfigError, DataError
+
+_SHIPPED = {"bert-base-uncased": Path(__file__).parent / "vocab" / "bert-base-uncased-vocab.txt"}
+
+
+class BertTokenizer:
+    """A vocabulary and the rules that go with it.
+
+    Attributes: ``pad_id``, ``unknown_id``, ``start_id`` ([CLS]), ``end_id`` ([SEP]), ``mask_id``
+    and ``vocabulary_size``. ``source`` is named in messages.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, source: str):
+        self._tokenizer = tokenizer
+        self.source = source
+        self.vocabulary_size: int = tokenizer.get_vocab_size()
+        self.pad_id = self._special("[PAD]")
+        self.unknown_id = self._special("[UNK]")
+        self.start_id = self._special("[CLS]")
+        self.end_id = self._special("[SEP]")
+        self.mask_id = self._special("[MASK]")
+
+    def _special(self, token: str) -> int:
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise DataError(
+                f"{self.source}: the vocabulary lacks {token}; is it a BERT vocabulary?"
+            )
+        return number
+
+    def encode(self, caption: str, max_length: int) -> list[int]:
+        """Ids of [CLS] caption [SEP], the caption cut so that there are at most ``max_length``."""
+        # One text at a time: only batches use threads, which forked workers must not.
+        pieces = self._tokenizer.encode(caption, add_special_tokens=False).ids
+        return [self.start_id, *pieces[: max_length - 2], self.end_id]
+
+
+@cache
+def load_tokenizer(name: str) -> BertTokenizer:
+    """The tokenizer that ``bert_model`` names, made once in a process.
+
+    ``name`` is the shipped ``bert-base-uncased``, a vocabulary file (one piece a line) or a
+    ``tokenizer.json``, a folder with one of them, or else a model that paddlenlp fetches.
+    Raises ConfigError if there is no such vocabulary, DataError if it is no BERT vocabulary.
+    """
+    path = _SHIPPED.get(name) or Path(name)
+    if path.is_dir():
+        path = _file_in(path)
+    if not path.is_file():
+        return _from_paddlenlp(name)
+    if path.suffix == ".json":
+        return BertTokenizer(_from_json(path), str(path))
+    return BertTokenizer(_word_piece(_read_vocabulary(path), _lower_case(path)), str(path))
+
+
+def _file_in(folder: Path) -> Path:
+    for name in ("tokenizer.json", "vocab.txt"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"{folder}: holds neither tokenizer.json nor vocab.txt")
+
+
+def _from_json(path: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as fault:  # the package raises plain Exception
+        raise DataError(f"{path}: not a tokenizer.json ({fault!s:.100})") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _read_vocabulary(path: Path) -> dict[str, int]:
+    try:
+        pieces = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise DataError(f"{path}: not a vocabulary file ({fault})") from None
+    if pieces and not pieces[-1]:
+        pieces.pop()
+    return {piece.rstrip("\r"): number for number, piece in enumerate(pieces)}
+
+
+def _lower_case(path: Path) -> bool:
+    """False only where the model's own settings, beside its vocabulary, say so."""
+    settings = path.parent / "tokenizer_config.json"
+    if not settings.is_file():
+        return True
+    try:
+        return bool(json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case", True))
+    except (ValueError, AttributeError) as fault:
+        raise DataError(f"{settings}: not a JSON object ({fault})") from None
+
+
+def _word_piece(vocabulary: dict[str, int], lower_case: bool) -> Tokenizer:
+    model = WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = BertNormalizer(lowercase=lower_case)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    return tokenizer
+
+
+def _from_paddlenlp(name: str) -> BertTokenizer:
+    try:
+        from paddlenlp.transformers import BertTokenizer as NamedTokenizer
+    except ImportError as fault:
+        raise ConfigError(
+            f'bert_model "{name}" is neither the shipped "bert-base-uncased" nor a file or folder. '
+            f'paddlenlp could fetch it: pip install "paddlevideo[paddlenlp]" ({fault})'
+        ) from None
+    named: Any = NamedTokenizer.from_pretrained(name)
+    vocabulary = dict(named.vocab.token_to_idx)
+    lower_case = bool(getattr(named, "do_lower_case", True))
+    return BertTokenizer(_word_piece(vocabulary, lower_case), name)

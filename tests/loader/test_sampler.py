@@ -1,0 +1,75 @@
+"""Which samples a rank reads."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paddlevideo.loader import GridSampler, TrainSampler
+from paddlevideo.utils.errors import ConfigError
+
+sizes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 40), st.integers(0, 5))
+
+
+def flat(batches):
+    return [index for batch in batches for index in batch]
+
+
+@given(sizes, st.integers(0, 3), st.booleans())
+def test_several_ranks_see_what_one_sees(numbers, epoch, drop_last):
+    batch, world, more, seed = numbers
+    size = batch * world + more
+    alone = TrainSampler(size, batch * world, seed=seed, drop_last=drop_last)
+    ranks = [TrainSampler(size, batch, r, world, seed, drop_last=drop_last) for r in range(world)]
+    steps = list(zip(*(list(rank.batches(epoch)) for rank in ranks), strict=True))
+    assert all(len(rank) == len(steps) for rank in ranks)
+    assert all(share for step in steps for share in step)
+    expected = list(alone.batches(epoch))[: len(steps)]
+    assert [flat(step) for step in steps] == expected
+    left_out = len(flat(alone.batches(epoch))) - len(flat(expected))
+    assert left_out < world  # at most what cannot give every rank a sample
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 3))
+def test_every_index_once(size, batch, epoch):
+    sampler = TrainSampler(size, batch, drop_last=False)
+    assert sorted(flat(sampler.batches(epoch))) == list(range(size))
+    assert len(list(sampler.batches(epoch))) == len(sampler)
+
+
+@given(st.integers(5, 60), st.integers(0, 20))
+def test_a_resumed_epoch_goes_on_where_it_stopped(size, start):
+    sampler = TrainSampler(size, 3, seed=4)
+    assert list(sampler.batches(2, start)) == list(sampler.batches(2))[start:]
+
+
+def test_order():
+    sampler = TrainSampler(100, 10, seed=1)
+    assert list(sampler.batches(0)) == list(TrainSampler(100, 10, seed=1).batches(0))
+    assert list(sampler.batches(0)) != list(sampler.batches(1))
+    assert list(sampler.batches(0)) != list(TrainSampler(100, 10, seed=2).batches(0))
+    assert flat(TrainSampler(10, 4, shuffle=False).batches()) == list(range(8))
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5), st.integers(0, 3))
+def test_grid(size, batch, world, start):
+    alone = list(GridSampler(size, batch).batches())
+    assert flat(alone) == list(range(size))
+    ranks = [GridSampler(size, batch, rank, world) for rank in range(world)]
+    for rank, sampler in enumerate(ranks):
+        assert list(sampler.batches()) == alone[rank::world]
+        assert len(sampler) == len(alone[rank::world])
+        assert list(sampler.batches(3, start)) == alone[rank::world][start:]
+
+
+def test_faults():
+    with pytest.raises(ConfigError, match="7 samples do not fill one step of 2 x 4"):
+        TrainSampler(7, 4, world_size=2)
+    for make in (TrainSampler, GridSampler):
+        with pytest.raises(ConfigError):
+            make(0, 4)
+        with pytest.raises(ConfigError):
+            make(4, 0)
+        with pytest.raises(ValueError):
+            make(4, 1, 2, 2)
