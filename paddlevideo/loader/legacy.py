@@ -193,13 +193,12 @@ def _environment(path: str) -> lmdb.Environment:
         raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
     state = (os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns)
     key = os.path.realpath(path)
-    known, environment = _environments.get(key, (None, None))
-    if known != state:
-        if environment is not None:
-            environment.close()  # inherited by a fork, or of a file that was replaced
-        environment = _open_environment(path, status.st_size)
-        _environments[key] = state, environment
-    return environment
+    known = _environments.get(key)
+    if known is None or known[0] != state:
+        if known is not None:
+            known[1].close()  # inherited by a fork, or of a file that was replaced
+        _environments[key] = state, _open_environment(path, status.st_size)
+    return _environments[key][1]
 
 
 def _open_environment(path: str, size: int) -> lmdb.Environment:
