@@ -19,6 +19,7 @@ import paddle.distributed as dist
 from paddle import nn
 
 from paddlevideo.utils.amp_settings import AmpSettings
+from paddlevideo.utils.cpu import tune_cpu
 from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
@@ -54,6 +55,7 @@ def use_threads(count: int = 0) -> int:
     Paddle starts with one. Returns the number set.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    tune_cpu()
     count = count or max(1, (cores or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE") or 1))
     paddle.base.core.set_num_threads(count)
     return count

@@ -7,6 +7,7 @@ from typing import Any
 
 from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.registry import BACKBONES, FRAMEWORKS, LOSSES
+from paddlevideo.utils.cpu import tune_cpu
 
 #: Arguments of a framework that are parts of their own.
 PARTS = {"backbone": BACKBONES, "loss": LOSSES}
@@ -18,6 +19,7 @@ def build_model(config: Mapping[str, Any], pretrained: bool = True) -> BaseFrame
     ``pretrained``: load the weights that the configuration names as a start.
     Raises ConfigError for unknown names or sizes that do not fit together.
     """
+    tune_cpu()
     arguments = {
         key: PARTS[key].build(value) if key in PARTS and isinstance(value, Mapping) else value
         for key, value in config.items()
