@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
@@ -94,16 +93,6 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, T, D) to (B, h, T, d)."""
     batch, positions, width = x.shape
     return x.reshape([batch, positions, heads, width // heads]).transpose([0, 2, 1, 3])
-
-
-def stretch(context: Tensor, positions: int, padded: int) -> Tensor:
-    """Repeats the A rows of ``context`` (B, A, D) over ``padded`` positions, keeps ``positions``.
-
-    Position i takes row floor(i * A / padded), as nearest-neighbour interpolation does. Cutting a
-    padded sequence short therefore does not change what its first positions receive.
-    """
-    rows = np.arange(positions, dtype=np.int64) * context.shape[1] // padded
-    return paddle.index_select(context, paddle.to_tensor(rows), axis=1)
 
 
 class Projections(nn.Layer):

@@ -1,80 +1,150 @@
 """Scores captions against videos: what depends on one side alone is computed once.
 
-C captions, V videos, T words, R regions, A actions.
+C captions, V videos, P pairs at once; T words, R regions, A actions; W the tangled width.
+
+Once a caption: the text layers below the first tangled layer, and its projections in that layer.
+Once a video: the same of the regions, what its actions read in them, and, with released tangling,
+the whole action stream, which never sees the text. Only the pooled first positions go through the
+last layers, and no prediction head is evaluated. The scores are those of the plain forward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import paddle
 from paddle import Tensor
 
 from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
-from paddlevideo.modeling.backbones.tangled import PaddedLengths, Streams
+from paddlevideo.modeling.backbones.tangled import (
+    Known,
+    Message,
+    PaddedLengths,
+    Projected,
+    Streams,
+    TangledLayer,
+)
 
 
 @dataclass(frozen=True)
 class CaptionCache:
-    """The text stream below the first tangled layer, for C captions."""
+    """What C captions contribute to their scores."""
 
-    text: Tensor  # C, T, D
-    text_bias: Tensor  # C, 1, 1, T
+    state: Tensor  # C, T, D
+    bias: Tensor  # C, 1, 1, T
+    first: Projected | None  # in the first tangled layer, C, T, W each
     padded_length: int
+
+    @property
+    def size(self) -> int:
+        """How many captions the cache holds."""
+        return self.state.shape[0]
+
+    def part(self, rows: slice) -> CaptionCache:
+        """The cache of some of the captions."""
+        return CaptionCache(
+            self.state[rows], self.bias[rows], _part(self.first, rows), self.padded_length
+        )
 
 
 @dataclass(frozen=True)
 class VideoCache:
-    """Regions and actions below the first tangled layer, for V videos."""
+    """What V videos contribute to their scores.
 
-    regions: Tensor  # V, R, D
-    region_bias: Tensor  # V, 1, 1, R
-    actions: Tensor  # V, A, D
+    Released tangling: ``action_queries`` of every tangled layer and the ``pooled_actions``;
+    otherwise the state of the action stream, which goes on for every pair.
+    """
+
+    state: Tensor  # V, R, D
+    bias: Tensor  # V, 1, 1, R
+    first: Projected | None  # in the first tangled layer, V, R, W each
+    region_message: Message | None  # in the first tangled layer, V, A, W each
+    action_queries: tuple[Tensor, ...]  # V, A, W each
+    pooled_actions: Tensor | None  # V, W
+    actions: Tensor | None  # V, A, D
     action_bias: Tensor  # V, 1, 1, A
 
     @property
     def size(self) -> int:
         """How many videos the cache holds."""
-        return self.regions.shape[0]
+        return self.state.shape[0]
+
+    def part(self, rows: slice) -> VideoCache:
+        """The cache of some of the videos."""
+        return VideoCache(*(_part(item, rows) for item in vars(self).values()))
 
     @classmethod
     def concatenate(cls, caches: Sequence[VideoCache]) -> VideoCache:
         """One cache of all the videos, in order."""
-        return cls(
-            *(
-                paddle.concat([getattr(cache, field.name) for cache in caches], axis=0)
-                for field in fields(cls)
-            )
-        )
+        fields = zip(*(vars(cache).values() for cache in caches), strict=True)
+        return cls(*(_join(items) for items in fields))
+
+
+def _part(item: Any, rows: slice) -> Any:
+    """Rows of a tensor, or of each tensor in a tuple."""
+    if item is None or isinstance(item, Tensor):
+        return None if item is None else item[rows]
+    parts = [_part(member, rows) for member in item]
+    return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+
+
+def _join(items: Sequence[Any]) -> Any:
+    """Concatenates tensors, or the tensors of tuples, along the first axis."""
+    first = items[0]
+    if first is None or isinstance(first, Tensor):
+        return None if first is None else paddle.concat(list(items), axis=0)
+    joined = [_join(members) for members in zip(*items, strict=True)]
+    return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
 
 
 class MatchScorer:
-    """Match margins of caption and video caches, ``pair_batch`` pairs at a time."""
+    """Match margins of caption and video caches, at most ``pair_batch`` pairs at a time."""
 
     def __init__(self, backbone: BertForMultiModalPreTraining, pair_batch: int) -> None:
         self.backbone = backbone
         self.pair_batch = max(1, pair_batch)
 
+    @property
+    def _first(self) -> TangledLayer | None:
+        tangled = self.backbone.encoder.tangled
+        return tangled[0] if len(tangled) else None
+
+    @property
+    def _actions_alone(self) -> bool:
+        """Whether the action stream is the same for every caption."""
+        return self._first is None or self._first.released
+
     def encode_captions(self, captions: Mapping[str, Tensor]) -> CaptionCache:
-        """Text layers up to the first tangled one; padding that all captions share is cut off."""
+        """What depends on captions alone. Padding that all of them share is cut off."""
         self.backbone.check_batch(captions)
         used = captions["text_mask"].numpy().any(axis=0).nonzero()[0]
-        length = int(used[-1]) + 1
+        length = int(used[-1]) + 1 if used.size else 1
         text, bias = self.backbone.embed_text({k: x[:, :length] for k, x in captions.items()})
         text = self._below_first_tangled("text", text, bias)
-        return CaptionCache(text, bias, padded_length=captions["text_mask"].shape[1])
+        first = self._first.project("text", text) if self._first else None
+        return CaptionCache(text, bias, first, padded_length=captions["text_mask"].shape[1])
 
     def encode_videos(self, videos: Mapping[str, Tensor]) -> VideoCache:
-        """Region and action layers up to the first tangled one."""
+        """What depends on videos alone."""
         self.backbone.check_batch(videos)
-        regions, region_bias = self.backbone.embed_regions(videos)
-        actions, action_bias = self.backbone.embed_actions(videos)
+        regions, bias = self.backbone.embed_regions(videos)
+        regions = self._below_first_tangled("regions", regions, bias)
+        embedded, action_bias = self.backbone.embed_actions(videos)
+        actions: Tensor | None = self._below_first_tangled("actions", embedded, action_bias)
+        queries: list[Tensor] = []
+        first = message = pooled = None
+        if self._actions_alone:
+            start = self.backbone.encoder.first_tangled.actions
+            queries, last = self.backbone.encoder.action_path(actions, action_bias, start)
+            pooled, actions = self.backbone.action_pooler(last), None
+        if self._first:
+            query = queries[0] if queries else self._first.project("actions", actions).query
+            first = self._first.project("regions", regions)
+            message = self._first.region_message(query, first, bias)
         return VideoCache(
-            self._below_first_tangled("regions", regions, region_bias),
-            region_bias,
-            self._below_first_tangled("actions", actions, action_bias),
-            action_bias,
+            regions, bias, first, message, tuple(queries), pooled, actions, action_bias
         )
 
     def _below_first_tangled(self, stream: str, x: Tensor, bias: Tensor) -> Tensor:
@@ -85,34 +155,39 @@ class MatchScorer:
     def margins(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
         """Logit of match minus logit of no match, (C, V) float32.
 
-        The pairs are cut into chunks of one caption each, always at the same places of the
-        gallery, so that a score depends on neither the number of processes nor the batch.
+        Each caption meets the gallery in chunks that always begin at the same videos, so that a
+        score depends on neither the number of processes nor the captions beside it.
         """
+        starts = range(0, videos.size, self.pair_batch)
+        chunks = [videos.part(slice(start, start + self.pair_batch)) for start in starts]
         rows = []
-        for caption in range(captions.text.shape[0]):
-            chunks = [
-                self._pair_margins(captions, caption, videos, start)
-                for start in range(0, videos.size, self.pair_batch)
-            ]
-            rows.append(paddle.concat(chunks))
+        for number in range(captions.size):
+            caption = captions.part(slice(number, number + 1))
+            rows.append(paddle.concat([self._chunk_margins(caption, chunk) for chunk in chunks]))
         return paddle.stack(rows)
 
-    def _pair_margins(
-        self, captions: CaptionCache, caption: int, videos: VideoCache, start: int
-    ) -> Tensor:
-        part = slice(start, start + self.pair_batch)
-        regions = videos.regions[part]
-        pairs = regions.shape[0]
-
-        def repeat(x: Tensor) -> Tensor:
-            return x[caption : caption + 1].expand([pairs, *x.shape[1:]])
-
-        states = Streams(repeat(captions.text), regions, videos.actions[part])
-        bias = Streams(
-            repeat(captions.text_bias), videos.region_bias[part], videos.action_bias[part]
-        )
-        padded = PaddedLengths(captions.padded_length, regions.shape[1])
+    def _chunk_margins(self, caption: CaptionCache, videos: VideoCache) -> Tensor:
+        """Margins (P,) of one caption and P videos; the caption's side stays one row long."""
         encoder = self.backbone.encoder
-        states = encoder(states, bias, padded, start=encoder.first_tangled, rows=1)
-        logits = self.backbone.match(states).astype("float32")
+        text, regions, actions = encoder(
+            Streams(caption.state, videos.state, videos.actions),
+            Streams(caption.bias, videos.bias, videos.action_bias),
+            PaddedLengths(caption.padded_length, videos.state.shape[1]),
+            start=encoder.first_tangled,
+            rows=1,
+            known=self._known(caption, videos),
+        )
+        pooled = videos.pooled_actions
+        if pooled is None:
+            pooled = self.backbone.action_pooler(actions)
+        logits = self.backbone.match_pooled(text, regions, pooled).astype("float32")
         return logits[:, 0] - logits[:, 1]
+
+    def _known(self, caption: CaptionCache, videos: VideoCache) -> list[Known]:
+        """What each tangled layer need not compute."""
+        count = len(self.backbone.encoder.tangled)
+        queries = videos.action_queries or [None] * count
+        known = [Known(action_query=query) for query in queries]
+        if known:
+            known[0] = Known(caption.first, videos.first, queries[0], videos.region_message)
+        return known

@@ -3,9 +3,12 @@
 import numpy as np
 import paddle
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from paddlevideo.modeling.backbones.tangled import spread_matrix
 from paddlevideo.modeling.framework.actbert import to_tensors
-from paddlevideo.modeling.layers import stretch
+from paddlevideo.modeling.match_scorer import VideoCache
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.modeling.tiny import build, make_batch
 
@@ -97,12 +100,29 @@ def test_stretch_is_nearest_interpolation():
             expected = paddle.nn.functional.interpolate(
                 context.reshape([1, 1, 1, actions]), size=[1, positions], mode="nearest"
             )
-            found = stretch(context, positions, positions)
+            matrix = spread_matrix(actions, positions, positions).numpy()
             np.testing.assert_array_equal(
-                found.numpy().ravel(), expected.numpy().ravel(), f"{actions} to {positions}"
+                context.numpy().ravel() @ matrix,
+                expected.numpy().ravel(),
+                f"{actions} to {positions}",
             )
-            cut = stretch(context, (positions + 1) // 2, positions).numpy().ravel()
-            np.testing.assert_array_equal(cut, found.numpy().ravel()[: len(cut)])
+            cut = (positions + 1) // 2
+            np.testing.assert_array_equal(
+                spread_matrix(actions, cut, positions).numpy(), matrix[:, :cut]
+            )
+
+
+def assert_scores_equal_plain_forward(model, captions, videos):
+    """Margins from caches against margins from whole pairs, relative to their spread."""
+    found = model.margins(model.encode_captions(captions), model.encode_videos(videos)).numpy()
+    expected = np.empty_like(found)
+    text = ("text_ids", "token_type_ids", "text_mask")
+    for row, column in np.ndindex(*found.shape):
+        pair = {k: v[[row]] if k in text else videos[k][[column]] for k, v in captions.items()}
+        logits = model.backbone(to_tensors(pair)).match_logits.numpy()[0]
+        expected[row, column] = logits[0] - logits[1]
+    rounding = 2e-7 * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= 1e-5 * expected.std() + rounding
 
 
 def test_scores_equal_the_plain_forward():
@@ -115,15 +135,7 @@ def test_scores_equal_the_plain_forward():
         {"t_ent_attention_id": [], "v_ent_attention_id": [], "a_ent_attention_id": []},
     ):
         model = build(pair_batch=2, **changes)
-        captions, videos = make_batch(1, clips=3), make_batch(2, clips=5)
-        found = model.margins(model.encode_captions(captions), model.encode_videos(videos)).numpy()
-        expected = np.empty_like(found)
-        text = ("text_ids", "token_type_ids", "text_mask")
-        for row, column in np.ndindex(*found.shape):
-            pair = {k: v[[row]] if k in text else videos[k][[column]] for k, v in captions.items()}
-            logits = model.backbone(to_tensors(pair)).match_logits.numpy()[0]
-            expected[row, column] = logits[0] - logits[1]
-        assert np.abs(found - expected).max() <= 1e-5 * expected.std(), changes
+        assert_scores_equal_plain_forward(model, make_batch(1, clips=3), make_batch(2, clips=5))
 
 
 def test_score_is_a_probability_and_takes_caches(tiny_model, batch):
@@ -165,3 +177,48 @@ def test_texts_longer_than_the_position_table_are_refused(tiny_model):
         tiny_model.encode_captions(
             {"text_ids": np.ones((1, 30), "int64"), "text_mask": np.ones((1, 30), "int64")}
         )
+
+
+@st.composite
+def configurations(draw):
+    """Any small configuration that the constructor accepts."""
+    depths = [draw(st.integers(0, 4)) for _ in range(3)]
+    count = draw(st.integers(0, 3))
+    places = [
+        sorted(draw(st.lists(st.integers(0, d), min_size=count, max_size=count))) for d in depths
+    ]
+    fixed = [
+        draw(st.integers(0, min([*p, d]))) for p, d in zip(places[:2], depths[:2], strict=True)
+    ]
+    return {
+        "num_hidden_layers": depths[0],
+        "v_num_hidden_layers": depths[1],
+        "a_num_hidden_layers": depths[2],
+        "t_ent_attention_id": places[0],
+        "v_ent_attention_id": places[1],
+        "a_ent_attention_id": places[2],
+        "fixed_t_layer": fixed[0],
+        "fixed_v_layer": fixed[1],
+        "tangle": draw(st.sampled_from(["released", "paper"])),
+        "fusion_method": draw(st.sampled_from(["mul", "sum"])),
+        "v_hidden_act": draw(st.sampled_from(["gelu", "relu", "swish"])),
+    }
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(configurations(), st.integers(0, 1000), st.integers(1, 7))
+def test_scores_equal_the_plain_forward_for_every_configuration(changes, seed, pair_batch):
+    model = build(seed, pair_batch=pair_batch, **changes)
+    assert_scores_equal_plain_forward(model, make_batch(seed, 2), make_batch(seed + 1, 4))
+
+
+def test_a_score_does_not_depend_on_what_is_beside_it(tiny_model):
+    captions, videos = make_batch(1, clips=4), make_batch(2, clips=5)
+    cache = tiny_model.encode_videos(videos)
+    together = tiny_model.margins(tiny_model.encode_captions(captions), cache).numpy()
+    tiny_model.scorer.pair_batch = 2
+    chunked = tiny_model.margins(tiny_model.encode_captions(captions), cache).numpy()
+    np.testing.assert_allclose(chunked, together, rtol=1e-5, atol=1e-6)
+    joined = VideoCache.concatenate([cache.part(slice(0, 2)), cache.part(slice(2, 5))])
+    again = tiny_model.margins(tiny_model.encode_captions(captions), joined).numpy()
+    np.testing.assert_array_equal(again, chunked)

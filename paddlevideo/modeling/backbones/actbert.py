@@ -17,11 +17,11 @@ from paddlevideo.modeling.backbones.embeddings import (
     RegionEmbeddings,
     TextEmbeddings,
 )
+from paddlevideo.modeling.backbones.encoder import TangledEncoder
 from paddlevideo.modeling.backbones.tangled import (
     PaddedLengths,
     Streams,
     TangleConfig,
-    TangledEncoder,
 )
 from paddlevideo.modeling.layers import (
     ClassHead,
@@ -207,9 +207,11 @@ class BertForMultiModalPreTraining(nn.Layer):
 
     def match(self, states: Streams[Tensor]) -> Tensor:
         """Match logits (B, 2) from the streams' last states (position 0 is enough)."""
-        text = self.text_pooler(states.text)
-        regions = self.region_pooler(states.regions)
-        actions = self.action_pooler(states.actions)
+        return self.match_pooled(states.text, states.regions, self.action_pooler(states.actions))
+
+    def match_pooled(self, text: Tensor, regions: Tensor, actions: Tensor) -> Tensor:
+        """Match logits from the states of text and regions and the pooled actions (B, W)."""
+        text, regions = self.text_pooler(text), self.region_pooler(regions)
         visual = text * regions if self.fusion_method == "mul" else text + regions
         return self.match_head(self.fusion_dropout(visual + actions))
 

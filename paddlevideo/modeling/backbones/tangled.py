@@ -1,15 +1,17 @@
-"""The tangled transformer (TNT): the layers in which ActBERT's three streams meet.
+"""The tangled transformer (TNT): the layer in which ActBERT's three streams meet.
 
 B clips; T words, R regions (the global one first), A actions; W the tangled width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 import paddle
+import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from paddlevideo.modeling.layers import (
@@ -17,10 +19,9 @@ from paddlevideo.modeling.layers import (
     FeedForward,
     Projections,
     StreamConfig,
-    TransformerLayer,
     attend,
     linear,
-    stretch,
+    split_heads,
 )
 from paddlevideo.utils.errors import ConfigError
 
@@ -87,8 +88,32 @@ class StreamOutput(nn.Layer):
         return self.feed_forward(self.attention_output(context, residual))
 
 
-#: Keys, values and attention biases after the contexts were mixed in.
-Mixed = tuple[Streams[Tensor], Streams[Tensor], Streams[Tensor]]
+class Projected(NamedTuple):
+    """Queries, keys and values of one stream, (B, length, W) each."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+class Message(NamedTuple):
+    """What a stream receives from another: a key and a value for each action, (B, A, W) each."""
+
+    key: Tensor
+    value: Tensor
+
+
+class Known(NamedTuple):
+    """Inputs of a tangled layer that are already known, because one side alone decides them."""
+
+    text: Projected | None = None
+    regions: Projected | None = None
+    action_query: Tensor | None = None
+    region_message: Message | None = None
+
+
+NOTHING_KNOWN = Known()
+ALL_ROWS: Streams[int | None] = Streams(None, None, None)
 
 
 class TangledLayer(nn.Layer):
@@ -97,7 +122,7 @@ class TangledLayer(nn.Layer):
     def __init__(self, streams: Streams[StreamConfig], tangle: TangleConfig) -> None:
         super().__init__()
         self.heads = tangle.heads
-        self.kind = tangle.kind
+        self.released = tangle.kind == "released"
         width = tangle.width
         self.projections = per_stream(lambda s: Projections(s.width, width), streams)
         self.dropouts = per_stream(lambda s: nn.Dropout(s.attention_dropout), streams)
@@ -106,7 +131,7 @@ class TangledLayer(nn.Layer):
         self.text_context_value = linear(width, width)
         self.region_context_key = linear(width, width)
         self.region_context_value = linear(width, width)
-        if tangle.kind == "released":  # published, but never used by the block that was trained
+        if self.released:  # published, but never used by the block that was trained
             for parameter in self.region_context_value.parameters():
                 parameter.stop_gradient = True
         # The released code exchanges the two rates, and its weights were trained so.
@@ -118,188 +143,120 @@ class TangledLayer(nn.Layer):
         states: Streams[Tensor],
         bias: Streams[Tensor],
         padded: PaddedLengths,
-        rows: int | None = None,
+        rows: Streams[int | None] = ALL_ROWS,
+        known: Known = NOTHING_KNOWN,
     ) -> Streams[Tensor]:
         """One tangled layer.
 
         ``states`` (B, T | R | A, D of the stream), ``bias`` (B, 1, 1, T | R | A). With ``rows``
-        only that many first positions of text and regions are computed; they read all positions.
+        only that many first positions of a stream are computed; they read all positions.
+        ``known``: what need not be computed. Actions may be None if their query is known; they
+        come back as None. B may be 1 for text where the regions have more.
         """
-        keys, values = self._keys_and_values(states)
-        queries = self.projections["actions"].query(states.actions)  # B, A, W
-        text_context = attend(
-            queries, keys.text, values.text, self.heads, bias.text, self.text_context_dropout
-        )
-        region_context = attend(
-            queries,
-            keys.regions,
-            values.regions,
-            self.heads,
-            bias.regions,
-            self.region_context_dropout,
-        )
-        mix = self._add_contexts if self.kind == "released" else self._append_contexts
-        keys, values, bias = mix(keys, values, bias, text_context, region_context, padded)
-        wanted = Streams(states.text[:, :rows], states.regions[:, :rows], states.actions)
+        text = known.text or self.project("text", states.text, rows.text)
+        regions = known.regions or self.project("regions", states.regions, rows.regions)
+        actions = None if states.actions is None else self.project("actions", states.actions)
+        query = known.action_query if actions is None else actions.query
+        text_message = self.text_message(query, text, bias.text)
+        to_actions = None if self.released else text_message
+        region_message = known.region_message or self.region_message(query, regions, bias.regions)
         return Streams(
-            *(self._own_attention(name, wanted, keys, values, bias) for name in Streams._fields)
+            self.own("text", states.text, text, bias, region_message, padded.text),
+            self.own("regions", states.regions, regions, bias, text_message, padded.regions),
+            None
+            if actions is None
+            else self.own("actions", states.actions, actions, bias, to_actions),
         )
 
-    def _keys_and_values(self, states: Streams[Tensor]) -> tuple[Streams, Streams]:
-        named = states._asdict().items()
-        keys = Streams(*(self.projections[name].key(x) for name, x in named))
-        values = Streams(*(self.projections[name].value(x) for name, x in named))
-        return keys, values
+    def project(self, name: str, x: Tensor, rows: int | None = None) -> Projected:
+        """Keys and values of all positions, queries of the first ``rows``."""
+        project = self.projections[name]
+        return Projected(project.query(x[:, :rows]), project.key(x), project.value(x))
 
-    def _add_contexts(
-        self,
-        keys: Streams[Tensor],
-        values: Streams[Tensor],
-        bias: Streams[Tensor],
-        text_context: Tensor,
-        region_context: Tensor,
-        padded: PaddedLengths,
-    ) -> Mixed:
-        """Released: contexts are stretched over the positions and added.
+    def text_message(self, query: Tensor, text: Projected, bias: Tensor) -> Message:
+        """What actions, with ``query`` (B, A, W), read in the words."""
+        context = attend(query, text.key, text.value, self.heads, bias, self.text_context_dropout)
+        return Message(self.text_context_key(context), self.text_context_value(context))
 
-        Regions take the text context and text takes the region context; one value projection
-        serves both. Actions stay as they are.
-        """
-        value = self.text_context_value
-
-        def add(x: Tensor, context: Tensor, length: int) -> Tensor:
-            return x + stretch(context, x.shape[1], length)
-
-        text_key = add(keys.text, self.region_context_key(region_context), padded.text)
-        text_value = add(values.text, value(region_context), padded.text)
-        region_key = add(keys.regions, self.text_context_key(text_context), padded.regions)
-        region_value = add(values.regions, value(text_context), padded.regions)
-        keys = Streams(text_key, region_key, keys.actions)
-        values = Streams(text_value, region_value, values.actions)
-        return keys, values, bias
-
-    def _append_contexts(
-        self,
-        keys: Streams[Tensor],
-        values: Streams[Tensor],
-        bias: Streams[Tensor],
-        text_context: Tensor,
-        region_context: Tensor,
-        padded: PaddedLengths,
-    ) -> Mixed:
-        """Paper: contexts are A further keys and values, masked as the actions are.
-
-        Actions and regions take the text context, text takes the region context.
-        """
-        more_keys = Streams(
-            text=self.region_context_key(region_context),
-            regions=self.text_context_key(text_context),
-            actions=self.text_context_key(text_context),
+    def region_message(self, query: Tensor, regions: Projected, bias: Tensor) -> Message:
+        """What actions read in the regions. Released: one projection makes both kinds of value."""
+        context = attend(
+            query, regions.key, regions.value, self.heads, bias, self.region_context_dropout
         )
-        more_values = Streams(
-            text=self.region_context_value(region_context),
-            regions=self.text_context_value(text_context),
-            actions=self.text_context_value(text_context),
-        )
+        value = self.text_context_value if self.released else self.region_context_value
+        return Message(self.region_context_key(context), value(context))
 
-        def append(items: Streams, further: Streams, axis: int) -> Streams:
-            return Streams(
-                *(paddle.concat(pair, axis=axis) for pair in zip(items, further, strict=True))
-            )
-
-        action_bias = Streams(bias.actions, bias.actions, bias.actions)
-        return (
-            append(keys, more_keys, 1),
-            append(values, more_values, 1),
-            append(bias, action_bias, 3),
-        )
-
-    def _own_attention(
+    def own(
         self,
         name: str,
-        states: Streams[Tensor],
-        keys: Streams[Tensor],
-        values: Streams[Tensor],
+        state: Tensor,
+        projected: Projected,
         bias: Streams[Tensor],
+        message: Message | None,
+        padded: int = 0,
     ) -> Tensor:
-        state = getattr(states, name)
-        context = attend(
-            self.projections[name].query(state),
-            getattr(keys, name),
-            getattr(values, name),
-            self.heads,
-            getattr(bias, name),
-            self.dropouts[name],
-        )
-        return self.outputs[name](context, state)
+        """A stream attends to itself and to the message it received: its new state.
 
+        As many rows as ``projected`` has queries.
 
-FROM_THE_START = Streams(0, 0, 0)
-
-
-class TangledEncoder(nn.Layer):
-    """Each stream's transformer layers, and the tangled layers between them."""
-
-    def __init__(
-        self,
-        streams: Streams[StreamConfig],
-        tangle: TangleConfig,
-        positions: Streams[Sequence[int]],
-    ) -> None:
-        super().__init__()
-        self.positions = list(zip(*positions, strict=True))
-        self.depths = tuple(stream.layers for stream in streams)
-
-        def stack(stream: StreamConfig) -> nn.LayerList:
-            return nn.LayerList([TransformerLayer(stream) for _ in range(stream.layers)])
-
-        self.layers = nn.LayerDict(
-            {name: stack(stream) for name, stream in streams._asdict().items()}
-        )
-        self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
-        #: Where each stream first meets the others: below, it depends on its own input alone.
-        self.first_tangled = Streams(
-            *(
-                min(depths, default=stream.layers)
-                for depths, stream in zip(positions, streams, strict=True)
-            )
-        )
-
-    def run(
-        self,
-        stream: str,
-        x: Tensor,
-        bias: Tensor,
-        start: int = 0,
-        stop: int | None = None,
-        rows: int | None = None,
-    ) -> Tensor:
-        """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` rows only."""
-        layers = list(self.layers[stream])[start:stop]
-        for depth, layer in enumerate(layers, start=1):
-            x = layer(x, bias, rows if depth == len(layers) else None)
-        return x if rows is None else x[:, :rows]
-
-    def forward(
-        self,
-        states: Streams[Tensor],
-        bias: Streams[Tensor],
-        padded: PaddedLengths,
-        start: Streams[int] = FROM_THE_START,
-        rows: int | None = None,
-    ) -> Streams[Tensor]:
-        """Runs the layers that are left after ``start`` of each stream.
-
-        ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions.
+        Released: the message is stretched from A to ``padded`` positions and added to keys and
+        values. Paper: it is appended to them, masked as the actions are.
         """
-        for number, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
-            states = Streams(*map(self.run, Streams._fields, states, bias, start, stop))
-            last = number == len(self.tangled) - 1 and stop == self.depths
-            states = tangled(states, bias, padded, rows if last else None)
-            start = Streams(*stop)
-        return Streams(
-            *(
-                self.run(name, x, b, begin, None, rows)
-                for name, x, b, begin in zip(Streams._fields, states, bias, start, strict=True)
+        own_bias, dropout = getattr(bias, name), self.dropouts[name]
+        if message is None:
+            context = attend(*projected, self.heads, own_bias, dropout)
+        elif self.released:
+            context = attend_stretched(*projected, message, padded, self.heads, own_bias, dropout)
+        else:
+            batch = message.key.shape[0]
+            key, value, own_bias = (
+                paddle.concat([expand_batch(x, batch), more], axis=axis)
+                for x, more, axis in (
+                    (projected.key, message.key, 1),
+                    (projected.value, message.value, 1),
+                    (own_bias, bias.actions, 3),
+                )
             )
-        )
+            context = attend(projected.query, key, value, self.heads, own_bias, dropout)
+        return self.outputs[name](context, state[:, : projected.query.shape[1]])
+
+
+def expand_batch(x: Tensor, batch: int) -> Tensor:
+    """Repeats a first dimension of 1 ``batch`` times."""
+    return x if x.shape[0] == batch else x.expand([batch, *x.shape[1:]])
+
+
+def attend_stretched(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    message: Message,
+    padded: int,
+    heads: int,
+    bias: Tensor,
+    dropout: nn.Dropout,
+) -> Tensor:
+    """Attention to key + S m_k and value + S m_v, where S stretches A rows over the positions.
+
+    q (k + S m_k)' = q k' + (q m_k') S' and w (v + S m_v) = w v + (w S) m_v: the message stays A
+    rows long, which saves four passes over all positions. S (T, A) holds a single 1 in each row:
+    position i takes row floor(i * A / padded), as nearest-neighbour interpolation does. Cutting a
+    padded sequence short therefore does not change what its first positions receive.
+    """
+    spread = spread_matrix(message.key.shape[1], key.shape[1], padded).astype(key.dtype)
+    query = split_heads(query * (query.shape[-1] // heads) ** -0.5, heads)  # B, h, Tq, d
+    key, value, more_key, more_value = (split_heads(x, heads) for x in (key, value, *message))
+    shift = paddle.matmul(paddle.matmul(query, more_key, transpose_y=True), spread)
+    scores = paddle.matmul(query, key, transpose_y=True) + shift
+    weights = dropout(F.softmax(scores + bias.astype(scores.dtype), axis=-1))
+    grouped = paddle.matmul(weights, spread, transpose_y=True)  # B, h, Tq, A
+    context = paddle.matmul(weights, value) + paddle.matmul(grouped, more_value)
+    return context.transpose([0, 2, 1, 3]).flatten(2)
+
+
+def spread_matrix(actions: int, positions: int, padded: int) -> Tensor:
+    """(A, T) float32: entry (a, i) is 1 where position i takes row a = floor(i * A / padded)."""
+    matrix = np.zeros([actions, positions], dtype=np.float32)
+    columns = np.arange(positions)
+    matrix[columns * actions // padded, columns] = 1.0
+    return paddle.to_tensor(matrix)

@@ -1,0 +1,129 @@
+"""ActBERT's encoder: each stream's transformer layers, and the tangled layers between them.
+
+B clips; T words, R regions (the global one first), A actions; W the tangled width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from paddle import Tensor, nn
+
+from paddlevideo.modeling.backbones.tangled import (
+    NOTHING_KNOWN,
+    Known,
+    PaddedLengths,
+    Streams,
+    TangleConfig,
+    TangledLayer,
+)
+from paddlevideo.modeling.layers import StreamConfig, TransformerLayer
+
+FROM_THE_START = Streams(0, 0, 0)
+
+
+class TangledEncoder(nn.Layer):
+    """Each stream's transformer layers, and the tangled layers between them."""
+
+    def __init__(
+        self,
+        streams: Streams[StreamConfig],
+        tangle: TangleConfig,
+        positions: Streams[Sequence[int]],
+    ) -> None:
+        super().__init__()
+        self.positions = list(zip(*positions, strict=True))
+        self.depths = tuple(stream.layers for stream in streams)
+
+        def stack(stream: StreamConfig) -> nn.LayerList:
+            return nn.LayerList([TransformerLayer(stream) for _ in range(stream.layers)])
+
+        self.layers = nn.LayerDict(
+            {name: stack(stream) for name, stream in streams._asdict().items()}
+        )
+        self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
+        #: Where each stream first meets the others: below, it depends on its own input alone.
+        self.first_tangled = Streams(
+            *(
+                min(depths, default=stream.layers)
+                for depths, stream in zip(positions, streams, strict=True)
+            )
+        )
+
+    def run(
+        self,
+        stream: str,
+        x: Tensor,
+        bias: Tensor,
+        start: int = 0,
+        stop: int | None = None,
+        rows: int | None = None,
+    ) -> Tensor:
+        """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` rows only."""
+        layers = list(self.layers[stream])[start:stop]
+        for depth, layer in enumerate(layers, start=1):
+            x = layer(x, bias, rows if depth == len(layers) else None)
+        return x if rows is None else x[:, :rows]
+
+    def forward(
+        self,
+        states: Streams[Tensor],
+        bias: Streams[Tensor],
+        padded: PaddedLengths,
+        start: Streams[int] = FROM_THE_START,
+        rows: int | None = None,
+        known: Sequence[Known] = (),
+    ) -> Streams[Tensor]:
+        """Runs the layers that are left after ``start`` of each stream.
+
+        ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions.
+        ``known``: for each tangled layer, what need not be computed. Actions may be None where
+        all their queries are known.
+        """
+        known = known or [NOTHING_KNOWN] * len(self.tangled)
+        for number, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
+            states = self._run_each(states, bias, start, stop)
+            start = Streams(*stop)
+            last = number == len(self.tangled) - 1
+            wanted = Streams(
+                *(
+                    rows if last and s == depth else None
+                    for s, depth in zip(stop, self.depths, strict=True)
+                )
+            )
+            states = tangled(states, bias, padded, wanted, known[number])
+        return self._run_each(states, bias, start, self.depths, rows)
+
+    def _run_each(
+        self,
+        states: Streams[Tensor],
+        bias: Streams[Tensor],
+        start: Sequence[int],
+        stop: Sequence[int],
+        rows: int | None = None,
+    ) -> Streams[Tensor]:
+        return Streams(
+            *(
+                None if x is None else self.run(name, x, b, begin, end, rows)
+                for name, x, b, begin, end in zip(
+                    Streams._fields, states, bias, start, stop, strict=True
+                )
+            )
+        )
+
+    def action_path(
+        self, actions: Tensor, bias: Tensor, start: int = 0
+    ) -> tuple[list[Tensor], Tensor]:
+        """The action stream on its own, from layer ``start``, as released blocks leave it.
+
+        ``actions`` (B, A, D) -> its query (B, A, W) in every tangled layer, and its last state.
+        """
+        queries = []
+        for tangled, stop in zip(self.tangled, self.positions, strict=True):
+            actions = self.run("actions", actions, bias, start, stop[2])
+            start = stop[2]
+            projected = tangled.project("actions", actions)
+            queries.append(projected.query)
+            biases = Streams(bias, bias, bias)  # only its own is read
+            actions = tangled.own("actions", actions, projected, biases, None)
+        return queries, self.run("actions", actions, bias, start)
