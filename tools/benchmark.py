@@ -1,0 +1,41 @@
+"""Measures this project beside PaddleVideo 2.3.1, both on this machine and in the same run.
+
+    python tools/benchmark.py retrieval --threads 2 --json retrieval.json
+
+The peer is installed from PyPI without its dependencies (into --peer) and runs in a process of its
+own. Timings on shared machines are noisy: the sides take turns, and the spread is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from benchmarks import retrieval  # noqa: E402
+
+BENCHMARKS = {"retrieval": retrieval}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one benchmark, prints its report and, with --json, writes it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    for name, benchmark in BENCHMARKS.items():
+        benchmark.add_arguments(commands.add_parser(name, help=benchmark.__doc__))
+    options = parser.parse_args(arguments)
+    benchmark = BENCHMARKS[options.benchmark]
+    report = benchmark.run(options)
+    benchmark.show(report)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

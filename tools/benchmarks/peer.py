@@ -1,0 +1,56 @@
+"""Loads the ActBERT modules of ``ppvideo==2.3.1`` on a current Paddle, to measure them.
+
+The package as a whole does not import on Paddle >= 2.6 (it wants ``paddle.fluid``); the modules of
+ActBERT do, once the packages above them are replaced by empty ones with the right search path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+REQUIREMENT = "ppvideo==2.3.1"
+
+
+class AnyName(types.ModuleType):
+    """A module in which every name exists and does nothing when called."""
+
+    def __getattr__(self, name: str) -> Any:
+        """A function for every public name; no dunder names, which the import system asks for."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *arguments, **options: None
+
+
+def install(folder: Path) -> Path:
+    """Installs the package without its dependencies into ``folder``, once."""
+    root = folder / "ppvideo" / "paddlevideo"
+    if not root.is_dir():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        subprocess.run([*command, str(folder), REQUIREMENT], check=True)
+    return root
+
+
+def load(folder: Path, names: tuple[str, ...]) -> list[types.ModuleType]:
+    """Imports modules of the peer's ``paddlevideo`` package by their dotted names."""
+    root = install(folder)
+    for name in ("paddle.fluid", "paddlevideo.utils.save_load", "decord"):
+        sys.modules.setdefault(name, AnyName(name))
+    packages = {"paddlevideo": root}
+    for name in ("utils", "modeling", "loader", "loader.pipelines", "loader.dataset"):
+        packages[f"paddlevideo.{name}"] = root.joinpath(*name.split("."))
+    packages["paddlevideo.modeling.backbones"] = root / "modeling" / "backbones"
+    packages["paddlevideo.modeling.losses"] = root / "modeling" / "losses"
+    for name, path in packages.items():
+        module = types.ModuleType(name)
+        module.__path__ = [str(path)]
+        sys.modules[name] = module
+    utils = sys.modules["paddlevideo.utils"]
+    utils.Registry = importlib.import_module("paddlevideo.utils.registry").Registry
+    utils.get_logger = importlib.import_module("logging").getLogger
+    sys.modules["paddlevideo.modeling.weight_init"] = AnyName("paddlevideo.modeling.weight_init")
+    return [importlib.import_module(f"paddlevideo.{name}") for name in names]
