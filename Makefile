@@ -4,6 +4,7 @@
 #   make test            all checks and all tests (Paddle 3)
 #   make test-fast       tests without the slow ones
 #   make test-paddle26   fast tests on Paddle 2.6.2 and the oldest supported releases of the rest
+#   make test-paddlenlp  our tokenizer against the one of the optional paddlenlp
 #   make lint            ruff, import-linter, mypy
 #   make clean           remove environments and caches; data/ and output/ stay
 #
@@ -17,14 +18,16 @@ PYTEST_ARGS ?=
 
 VENV := .venv
 VENV26 := .venv-paddle26
+VENV_NLP := .venv-paddlenlp
 PYTHON := $(VENV)/bin/python
 PYTHON26 := $(VENV26)/bin/python
+PYTHON_NLP := $(VENV_NLP)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.py requirements.txt
 # Files of one test module stay in one process, so that its fixtures are made once.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help demo test test-fast test-paddle26 lint clean
+.PHONY: help demo test test-fast test-paddle26 test-paddlenlp lint clean
 
 help:
 	@sed -n 's/^#   make /  make /p' Makefile
@@ -44,6 +47,9 @@ test-fast: $(VENV)/.installed-dev
 test-paddle26: $(VENV26)/.installed
 	$(PYTHON26) $(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
+test-paddlenlp: $(VENV_NLP)/.installed
+	$(PYTHON_NLP) -m pytest tests/test_paddlenlp.py $(PYTEST_ARGS)
+
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -51,7 +57,7 @@ lint: $(VENV)/.installed-dev
 	$(PYTHON) -m mypy
 
 clean:
-	rm -rf $(VENV) $(VENV26) build ./*.egg-info .coverage .coverage.* htmlcov
+	rm -rf $(VENV) $(VENV26) $(VENV_NLP) build ./*.egg-info .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -77,6 +83,9 @@ $(PYTHON):
 $(PYTHON26):
 	$(call make_environment,$(VENV26))
 
+$(PYTHON_NLP):
+	$(call make_environment,$(VENV_NLP))
+
 $(VENV)/.installed: $(REQUIREMENTS) | $(PYTHON)
 	@echo "Installing into $(VENV): about 200 MB to download, once"
 	$(PYTHON) $(PIP_INSTALL) -r requirements.txt --editable .
@@ -95,4 +104,10 @@ $(VENV26)/.installed: $(REQUIREMENTS) | $(PYTHON26)
 	@echo "Installing into $(VENV26), once"
 	sed 's/>=/==/' requirements.txt > $(VENV26)/lower-bounds.txt
 	$(PYTHON26) $(PIP_INSTALL) -r $(VENV26)/lower-bounds.txt "protobuf<7" setuptools --editable '.[test]'
+	@touch $@
+
+# The release that the extra pins imports on this Paddle, with the other pins.
+$(VENV_NLP)/.installed: $(REQUIREMENTS) | $(PYTHON_NLP)
+	@echo "Installing into $(VENV_NLP): half a gigabyte to download, once"
+	$(PYTHON_NLP) $(PIP_INSTALL) "paddlepaddle==3.3.1" --editable '.[paddlenlp,test]'
 	@touch $@

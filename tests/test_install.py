@@ -1,0 +1,89 @@
+"""``pip install .``: the wheel holds all that a user in another folder needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("paddlevideo", "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+pytestmark = pytest.mark.slow
+
+USE = """
+import sys
+import paddlevideo as pv
+from pathlib import Path
+from paddlevideo.config import find_config
+from paddlevideo.loader import load_tokenizer
+
+site = Path(sys.argv[1])
+assert Path(pv.__file__).is_relative_to(site), pv.__file__
+assert find_config("actbert.yaml").is_relative_to(site)
+config = pv.load_config("actbert.yaml", overrides=["epochs=1"])
+assert config.MODEL.framework == "ActBert" and config.epochs == 1
+assert pv.load_config("actbert_msrvtt.yaml").METRIC.name == "MSRVTTMetric"
+print(load_tokenizer("bert-base-uncased").encode("a man cuts an onion", 36))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The project's wheel, built from a copy so that the clone gets no build folder."""
+    from setuptools import __version__
+
+    if int(__version__.split(".")[0]) < 71:
+        pytest.skip(
+            f"setuptools {__version__} needs more than itself to build a wheel: 71 does not"
+        )
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.pyc"))
+        elif (ROOT / name).is_file():
+            shutil.copy(ROOT / name, source / name)
+    command = ["-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "-w", str(target)]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=source, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = target.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_code_configurations_and_vocabulary(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for folder, pattern, inside in (
+        ("paddlevideo", "**/*.py", "paddlevideo"),
+        ("paddlevideo/loader/vocab", "*", "paddlevideo/loader/vocab"),
+        ("configs", "**/*.yaml", "paddlevideo/configs"),
+    ):
+        files = [path for path in (ROOT / folder).glob(pattern) if path.is_file()]
+        assert files
+        for path in files:
+            assert f"{inside}/{path.relative_to(ROOT / folder).as_posix()}" in names
+    assert not any(name.startswith(("tests", "tools", "configs/")) for name in names)
+
+
+def test_another_folder_has_configurations_and_tokenizer(wheel, tmp_path):
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    done = subprocess.run(
+        [sys.executable, "-c", USE, str(site)],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[101, 1037, 2158, 7659, 2019, 20949, 102]"
+    assert not list(elsewhere.iterdir())
