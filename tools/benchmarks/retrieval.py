@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from benchmarks import peer
 from benchmarks.sides import Side, matrix_peak, ratios, serve
 
