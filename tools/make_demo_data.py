@@ -1,0 +1,68 @@
+"""Makes the demo's data: short videos of moving shapes, and features of them.
+
+    python tools/make_demo_data.py --output data/demo
+
+Renders the clips as .mp4 and .avi files, decodes them again, finds regions and motion in them
+without any network, and writes what training and testing read: train_data.npy with
+caption_train.json, valid.lmdb with valid.csv, test.lmdb with test.csv, and demo.json with all
+sizes. A folder that holds the same data already stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+HELP = {
+    "train": "clips to train on",
+    "valid": "clips to choose a checkpoint with",
+    "test": "clips to test retrieval on",
+    "frames": "frames of a clip",
+    "side": "width and height of a clip, in pixels",
+    "seed": "equal seeds give equal data",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    from paddlevideo.utils.errors import UserError
+
+    try:
+        from tools.demo_data.build import Settings, build
+    except ModuleNotFoundError as fault:
+        if fault.name != "cv2":
+            raise
+        print("this needs OpenCV: pip install opencv-python-headless", file=sys.stderr)
+        return 1
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("data/demo"), help="default: data/demo")
+    parser.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
+    for field in fields(Settings):
+        text = f"{HELP[field.name]}; default: {field.default}"
+        parser.add_argument(f"--{field.name}", type=int, default=field.default, help=text)
+    options = vars(parser.parse_args(arguments))
+    output, workers = options.pop("output"), options.pop("workers")
+    start = time.perf_counter()
+    try:
+        summary = build(output, Settings(**options), workers)
+    except UserError as fault:
+        print(f"{parser.prog}: {fault}", file=sys.stderr)
+        return fault.exit_code
+    count = options["train"] + options["valid"] + options["test"]
+    print(
+        f"{output}: {count} clips, regions {summary['v_feature_size']} wide, "
+        f"actions {summary['a_feature_size']} wide ({time.perf_counter() - start:.0f} s)"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

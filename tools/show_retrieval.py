@@ -1,0 +1,185 @@
+r"""Draws what a retrieval test found: a caption and its five best clips on each row.
+
+    python tools/show_retrieval.py --scores output/ActBert_demo/scores.npz \
+        --videos data/demo/videos --output output/ActBert_demo/retrieval.png
+
+scores.npz is what main.py --test writes with score_matrix: True. The right clip has a green
+frame; where it is not among the best five, the row says at which rank it came.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tools.thumbnails import Canvas
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+BEST = 5
+THUMBNAIL, GAP, TEXT, LINE = 168, 14, 300, 26  # pixels
+HEADER, LABEL, FRAME = 62, 30, 5
+WHITE, INK, GREY, GREEN, RED = (
+    (255, 255, 255),
+    (40, 34, 30),
+    (130, 122, 116),
+    (60, 160, 30),
+    (50, 50, 205),
+)
+
+
+@dataclass
+class Results:
+    """What a retrieval test writes with ``score_matrix: True``."""
+
+    scores: np.ndarray  # captions, videos float32
+    captions: np.ndarray  # captions, str
+    video_ids: np.ndarray  # videos, str
+    truth: np.ndarray  # captions, int64: the column of each caption's video
+
+    def ranks(self) -> np.ndarray:
+        """Rank of each caption's video, from 1; ties count against it."""
+        right = self.scores[np.arange(len(self.truth)), self.truth][:, None]
+        return (self.scores >= right).sum(1)
+
+    def best(self, row: int) -> np.ndarray:
+        """Columns of the best clips of a caption; the right one is last among equals."""
+        is_right = np.arange(len(self.video_ids)) == self.truth[row]
+        return np.lexsort((is_right, -self.scores[row]))[:BEST]
+
+
+def read_results(path: Path) -> Results:
+    """Reads ``scores.npz``; raises DataError where it is not what :class:`Results` says."""
+    from paddlevideo.utils.errors import DataError
+
+    names = ("scores", "captions", "video_ids", "truth")
+    advice = "main.py --test with -o score_matrix=True writes such a file"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            results = Results(*(file[name] for name in names))
+    except KeyError as fault:
+        raise DataError(f"{path}: {fault.args[0]}; {advice}") from None
+    except (OSError, ValueError, EOFError, AttributeError) as fault:
+        raise DataError(f"{path}: cannot be read as .npz ({fault}); {advice}") from None
+    captions, videos = len(results.captions), len(results.video_ids)
+    if results.scores.shape != (captions, videos) or results.truth.shape != (captions,):
+        raise DataError(
+            f"{path}: scores {results.scores.shape} and truth {results.truth.shape} do not fit "
+            f"{captions} captions and {videos} videos; {advice}"
+        )
+    if captions == 0 or not 0 <= results.truth.min() <= results.truth.max() < videos:
+        raise DataError(f"{path}: truth must name one of {videos} videos for each caption")
+    return results
+
+
+def choose_rows(ranks: np.ndarray, count: int) -> list[int]:
+    """Captions to show: spread over the ranks from best to worst, the worst tenth left out.
+
+    The choice depends on the ranks alone, so nobody picks the flattering ones by hand.
+    """
+    order = np.argsort(ranks, kind="stable")
+    shown = max(count, int(0.9 * len(order)))
+    places = np.linspace(0, min(shown, len(order)) - 1, min(count, len(order)))
+    return [int(order[int(place)]) for place in places]
+
+
+def draw(results: Results, rows: Sequence[int], folder: Path) -> np.ndarray:
+    """The picture, (height, width, 3) uint8 BGR. Raises DataError where a clip is missing."""
+    from tools.thumbnails import Canvas
+
+    row_height = THUMBNAIL + LABEL + 2 * GAP
+    width = TEXT + BEST * (THUMBNAIL + GAP) + 2 * GAP
+    canvas = Canvas(HEADER + row_height * len(rows), width, WHITE)
+    ranks = results.ranks()
+    summary = (
+        f"Text-to-video retrieval: {len(ranks)} captions, {len(results.video_ids)} clips, "
+        f"R@1 {100 * np.mean(ranks <= 1):.1f} %, R@10 {100 * np.mean(ranks <= 10):.1f} %, "
+        f"median rank {int(np.median(ranks))}"
+    )
+    canvas.text(summary, (GAP, 40), INK, 0.68, 2)
+    for number, row in enumerate(rows):
+        top = HEADER + number * row_height
+        canvas.line(top, GREY)
+        _draw_query(canvas, results, row, top + GAP, int(ranks[row]))
+        for place, column in enumerate(results.best(row)):
+            left = TEXT + GAP + place * (THUMBNAIL + GAP)
+            _draw_clip(canvas, results, (row, int(column)), (left, top + GAP, place + 1), folder)
+    return canvas.pixels
+
+
+def _draw_query(canvas: Canvas, results: Results, row: int, top: int, rank: int) -> None:
+    lines = textwrap.wrap(str(results.captions[row]), 26)[:5]
+    for number, line in enumerate(lines):
+        canvas.text(line, (GAP, top + 22 + number * LINE), INK, 0.62, 1)
+    found = rank <= BEST
+    note = f"right clip: rank {rank}" + ("" if found else f" of {len(results.video_ids)}")
+    canvas.text(note, (GAP, top + THUMBNAIL + 20), GREEN if found else RED, 0.56, 1)
+
+
+def _draw_clip(
+    canvas: Canvas,
+    results: Results,
+    pair: tuple[int, int],
+    place: tuple[int, int, int],
+    folder: Path,
+) -> None:
+    from tools.thumbnails import thumbnail
+
+    (row, column), (left, top, rank) = pair, place
+    is_right = column == results.truth[row]
+    canvas.picture(thumbnail(folder, str(results.video_ids[column]), THUMBNAIL), (left, top))
+    if is_right:
+        canvas.frame((left, top), THUMBNAIL, FRAME, GREEN)
+    label = f"{rank}.  score {results.scores[row, column]:.2f}"
+    colour, weight = (GREEN, 2) if is_right else (GREY, 1)
+    canvas.text(label, (left, top + THUMBNAIL + 22), colour, 0.54, weight)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scores", type=Path, required=True, help="scores.npz of a test")
+    parser.add_argument("--videos", type=Path, required=True, help="folder of clips or pictures")
+    parser.add_argument("--output", type=Path, default=Path("retrieval.png"), help="the PNG")
+    parser.add_argument("--rows", type=int, default=5, help="captions to show; default: 5")
+    options = parser.parse_args(arguments)
+    if options.rows < 1:
+        parser.error("--rows must be at least 1")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    from paddlevideo.utils.errors import UserError
+
+    options = parse_arguments(arguments)
+    try:
+        from tools.thumbnails import write_png
+
+        results = read_results(options.scores)
+        rows = choose_rows(results.ranks(), options.rows)
+        write_png(options.output, draw(results, rows, options.videos))
+    except UserError as fault:
+        print(f"show_retrieval: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except ModuleNotFoundError as fault:
+        if fault.name != "cv2":
+            raise
+        print("this needs OpenCV: pip install opencv-python-headless", file=sys.stderr)
+        return 1
+    print(f"wrote {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

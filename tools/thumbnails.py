@@ -1,0 +1,94 @@
+"""Drawing for the tools: a canvas with text, and a clip's middle frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import write_whole
+
+Colour = tuple[int, int, int]
+VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov")
+PICTURES = (".jpg", ".jpeg", ".png")
+
+
+class Canvas:
+    """A picture to draw on; ``pixels`` (height, width, 3) uint8 BGR."""
+
+    def __init__(self, height: int, width: int, colour: Colour) -> None:
+        self.pixels = np.full((height, width, 3), colour, np.uint8)
+
+    def text(
+        self, text: str, place: tuple[int, int], colour: Colour, size: float, weight: int
+    ) -> None:
+        """Writes ``text`` with the left end of its base line at ``place`` (x, y)."""
+        plain = text.encode("ascii", "replace").decode()  # OpenCV's letters are ASCII
+        font = cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(self.pixels, plain, place, font, size, colour, weight, cv2.LINE_AA)
+
+    def line(self, y: int, colour: Colour) -> None:
+        """A thin line across the whole picture."""
+        cv2.line(self.pixels, (0, y), (self.pixels.shape[1], y), colour, 1)
+
+    def picture(self, picture: np.ndarray, place: tuple[int, int]) -> None:
+        """Copies ``picture`` (h, w, 3) with its upper left corner at ``place`` (x, y)."""
+        x, y = place
+        self.pixels[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+
+    def frame(self, place: tuple[int, int], side: int, width: int, colour: Colour) -> None:
+        """A frame of ``width`` pixels around a square picture."""
+        x, y = place
+        low, high = (x - width // 2, y - width // 2), (x + side + width // 2, y + side + width // 2)
+        cv2.rectangle(self.pixels, low, high, colour, width)
+
+
+def thumbnail(folder: Path, name: str, side: int) -> np.ndarray:
+    """The middle frame of a clip, or its picture, in a grey square: (side, side, 3) uint8 BGR.
+
+    ``folder`` holds ``name`` with one of the usual endings. Raises DataError where it does not.
+    """
+    for ending in (*VIDEOS, *PICTURES):
+        path = folder / (name + ending)
+        if path.is_file():
+            frame = cv2.imread(str(path)) if ending in PICTURES else _middle_frame(path)
+            if frame is None:
+                raise DataError(f"{path}: OpenCV cannot read it")
+            return _fit(frame, side)
+    endings = " ".join((*VIDEOS, *PICTURES))
+    raise DataError(f'{folder}: no file "{name}" with one of the endings {endings}')
+
+
+def _middle_frame(path: Path) -> np.ndarray | None:
+    """Frames are read in order: seeking is not exact in every kind of file."""
+    reader = cv2.VideoCapture(str(path))
+    middle = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) // 2
+    frame = None
+    for _ in range(middle + 1):
+        more, following = reader.read()
+        if not more:
+            break
+        frame = following
+    reader.release()
+    return frame
+
+
+def _fit(frame: np.ndarray, side: int) -> np.ndarray:
+    height, width = frame.shape[:2]
+    scale = side / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    square = np.full((side, side, 3), 230, np.uint8)
+    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
+    square[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return square
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Writes ``picture`` (h, w, 3) uint8 BGR whole or not at all."""
+    encoded, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    assert encoded
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda partial: partial.write_bytes(data.tobytes()))
