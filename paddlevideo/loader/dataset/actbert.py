@@ -6,6 +6,7 @@ from typing import Any
 
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.legacy import RowFile
+from paddlevideo.loader.selection import select_clips
 from paddlevideo.registry import DATASETS, InputPath
 
 
@@ -18,6 +19,8 @@ class ActBertDataset(Dataset):
     ``bert_model`` and ``index``; arrays are float32, classes int64.
 
     ``bert_model`` names the vocabulary, see :func:`paddlevideo.loader.tokenizer.load_tokenizer`.
+    ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
+    :func:`paddlevideo.loader.selection.select_clips`.
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them; the
     paths here are complete, and rows are the same in a test. Raises DataError.
     """
@@ -28,21 +31,24 @@ class ActBertDataset(Dataset):
         bert_model: str = "bert-base-uncased",
         data_prefix: str | None = None,
         test_mode: bool = False,
+        only: InputPath | None = None,
+        exclude: InputPath | None = None,
     ):
         self.rows = RowFile(file_path)
+        self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path)
         self.bert_model = bert_model
 
     def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.rows)
+        """The number of clips."""
+        return len(self.kept)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Row ``index``, checked. Raises DataError naming file, row and clip."""
-        return {**self.rows[index], "bert_model": self.bert_model, "index": index}
+        """Clip ``index``, checked. Raises DataError naming file, row and clip."""
+        return {**self.rows[self.kept[index]], "bert_model": self.bert_model, "index": index}
 
     def name_of(self, index: int) -> str:
-        """The clip id of row ``index``."""
-        return self.rows.ids[index]
+        """The id of clip ``index``."""
+        return self.rows.ids[self.kept[index]]
 
     def describe(self) -> dict[str, Any]:
         """File, rows and feature widths."""

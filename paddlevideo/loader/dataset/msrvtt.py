@@ -14,6 +14,7 @@ from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.legacy import RecordStore, few
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.regions import as_caption, box_vectors
+from paddlevideo.loader.selection import select_clips
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
@@ -64,6 +65,9 @@ class MSRVTTDataset(Dataset):
     ``video_ids``, holds the distinct clips in the order of their first captions. Raises
     DataError on a faulty file and on captions whose clip has no features.
 
+    ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
+    :func:`paddlevideo.loader.selection.select_clips`.
+
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them.
     """
 
@@ -82,6 +86,8 @@ class MSRVTTDataset(Dataset):
         gallery_batch: int = 32,
         data_prefix: str | None = None,
         test_mode: bool = False,
+        only: InputPath | None = None,
+        exclude: InputPath | None = None,
     ):
         if spatials_dim != 5:
             raise ConfigError(f"spatials_dim is {spatials_dim}; a box has 5 numbers")
@@ -95,7 +101,9 @@ class MSRVTTDataset(Dataset):
         self.max_region_num, self.max_action_num = max_region_num, max_action_num
         self.region_width, self.action_width = vision_feature_dim, action_feature_dim
         self.gallery_batch = gallery_batch
-        self.pairs = read_captions(self.file_path)
+        pairs = read_captions(self.file_path)
+        kept = select_clips([clip for clip, _ in pairs], only, exclude, self.file_path)
+        self.pairs = [pairs[place] for place in kept]
         self.captions = [caption for _, caption in self.pairs]
         self.video_ids = list(dict.fromkeys(clip for clip, _ in self.pairs))
         self.store = RecordStore(features_path)

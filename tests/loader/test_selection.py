@@ -1,0 +1,71 @@
+"""Lists of clips to take or to leave out."""
+
+from __future__ import annotations
+
+import pytest
+
+from paddlevideo.loader import ActBertDataset, MSRVTTDataset
+from paddlevideo.loader.selection import read_list, select_clips
+from paddlevideo.utils.errors import DataError
+from tests.loader.data import F, G, make_record, make_row, save_lmdb, save_rows
+
+CLIPS = ["ab_c_00", "ab_c_01", "dog", "ab_00"]
+
+
+@pytest.fixture
+def listing(tmp_path):
+    def write(text, name="list.txt"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [("ab_c\n", [0, 1]), ("ab\n", [3]), ("dog\nab_c_01\n", [1, 2]), ("# dog\n\n ab_c_00 \n", [0])],
+)
+def test_a_list_names_videos_or_clips(listing, names, kept):
+    path = listing(names)
+    assert select_clips(CLIPS, only=path) == kept
+    assert select_clips(CLIPS, exclude=path) == [p for p in range(len(CLIPS)) if p not in kept]
+
+
+def test_both_lists_at_once_and_none(listing):
+    only, exclude = listing("ab_c"), listing("ab_c_01", "other.txt")
+    assert select_clips(CLIPS, only, exclude) == [0]
+    assert select_clips(CLIPS) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [("", "names no clips"), ("# x\n", "names no clips"), ("cat", "such as")]
+)
+def test_a_list_that_names_nothing_is_refused(listing, names, message):
+    path = listing(names)
+    with pytest.raises(DataError, match=message) as caught:
+        select_clips(CLIPS, exclude=path, source="rows.npy")
+    assert path in str(caught.value)
+
+
+def test_a_list_that_leaves_nothing_is_refused(listing):
+    with pytest.raises(DataError, match="leave no clip"):
+        select_clips(["dog"], exclude=listing("dog"), source="rows.npy")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_list("absent.txt")
+
+
+def test_rows_and_captions_follow_the_same_list(tmp_path, listing):
+    names = [f"v{video}_{clip:02d}" for video in range(3) for clip in range(2)]
+    rows = save_rows(tmp_path / "rows.npy", [make_row(name) for name in names])
+    store = save_lmdb(tmp_path / "clips.lmdb", {name: make_record(name) for name in names})
+    (tmp_path / "clips.csv").write_text("".join(f"{name},about {name}\n" for name in names))
+    held_out = listing("v1\n")
+    training = ActBertDataset(rows, exclude=held_out)
+    sizes = {"vision_feature_dim": F, "action_feature_dim": G}
+    testing = MSRVTTDataset(str(tmp_path / "clips.csv"), store, only=held_out, **sizes)
+    assert [training.name_of(i) for i in range(len(training))] == [names[i] for i in (0, 1, 4, 5)]
+    assert testing.video_ids == ["v1_00", "v1_01"] and testing.truth().tolist() == [0, 1]
+    assert testing.captions == ["about v1_00", "about v1_01"]
+    everything = ActBertDataset(rows)
+    assert (training[2]["region_feat"] == everything[4]["region_feat"]).all()
+    assert training[2]["index"] == 2 and training.describe()["samples"] == 4
