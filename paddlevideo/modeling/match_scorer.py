@@ -10,7 +10,7 @@ last layers, and no prediction head is evaluated. The scores are those of the pl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from paddlevideo.modeling.backbones.tangled import (
     Streams,
     TangledLayer,
 )
+
+Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,15 @@ class CaptionCache:
 
     def part(self, rows: slice) -> CaptionCache:
         """The cache of some of the captions."""
+        return self._map(lambda x: x[rows])
+
+    def take(self, at: Tensor) -> CaptionCache:
+        """The captions at the places ``at`` (N,), which may repeat."""
+        return self._map(lambda x: paddle.index_select(x, at))
+
+    def _map(self, change: Change) -> CaptionCache:
         return CaptionCache(
-            self.state[rows], self.bias[rows], _part(self.first, rows), self.padded_length
+            change(self.state), change(self.bias), _map(change, self.first), self.padded_length
         )
 
 
@@ -73,7 +82,15 @@ class VideoCache:
 
     def part(self, rows: slice) -> VideoCache:
         """The cache of some of the videos."""
-        return VideoCache(*(_part(item, rows) for item in vars(self).values()))
+        return VideoCache(*(_map(lambda x: x[rows], item) for item in vars(self).values()))
+
+    def take(self, at: Tensor) -> VideoCache:
+        """The videos at the places ``at`` (N,), which may repeat."""
+
+        def take(x: Tensor) -> Tensor:
+            return paddle.index_select(x, at)
+
+        return VideoCache(*(_map(take, item) for item in vars(self).values()))
 
     @classmethod
     def concatenate(cls, caches: Sequence[VideoCache]) -> VideoCache:
@@ -82,12 +99,12 @@ class VideoCache:
         return cls(*(_join(items) for items in fields))
 
 
-def _part(item: Any, rows: slice) -> Any:
-    """Rows of a tensor, or of each tensor in a tuple."""
+def _map(change: Change, item: Any) -> Any:
+    """``change`` of a tensor, or of each tensor in a tuple."""
     if item is None or isinstance(item, Tensor):
-        return None if item is None else item[rows]
-    parts = [_part(member, rows) for member in item]
-    return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+        return None if item is None else change(item)
+    changed = [_map(change, member) for member in item]
+    return type(item)(*changed) if hasattr(item, "_fields") else tuple(changed)
 
 
 def _join(items: Sequence[Any]) -> Any:
@@ -123,8 +140,12 @@ class MatchScorer:
         length = int(used[-1]) + 1 if used.size else 1
         text, bias = self.backbone.embed_text({k: x[:, :length] for k, x in captions.items()})
         text = self._below_first_tangled("text", text, bias)
+        return self.caption_cache(text, bias, padded_length=captions["text_mask"].shape[1])
+
+    def caption_cache(self, text: Tensor, bias: Tensor, padded_length: int) -> CaptionCache:
+        """The same from states (C, T, D) that have come to the first tangled layer."""
         first = self._first.project("text", text) if self._first else None
-        return CaptionCache(text, bias, first, padded_length=captions["text_mask"].shape[1])
+        return CaptionCache(text, bias, first, padded_length)
 
     def encode_videos(self, videos: Mapping[str, Tensor]) -> VideoCache:
         """What depends on videos alone."""
@@ -132,7 +153,13 @@ class MatchScorer:
         regions, bias = self.backbone.embed_regions(videos)
         regions = self._below_first_tangled("regions", regions, bias)
         embedded, action_bias = self.backbone.embed_actions(videos)
-        actions: Tensor | None = self._below_first_tangled("actions", embedded, action_bias)
+        actions = self._below_first_tangled("actions", embedded, action_bias)
+        return self.video_cache(regions, bias, actions, action_bias)
+
+    def video_cache(
+        self, regions: Tensor, bias: Tensor, actions: Tensor | None, action_bias: Tensor
+    ) -> VideoCache:
+        """The same from states (V, R | A, D) that have come to the first tangled layer."""
         queries: list[Tensor] = []
         first = message = pooled = None
         if self._actions_alone:
@@ -163,19 +190,24 @@ class MatchScorer:
         rows = []
         for number in range(captions.size):
             caption = captions.part(slice(number, number + 1))
-            rows.append(paddle.concat([self._chunk_margins(caption, chunk) for chunk in chunks]))
+            rows.append(paddle.concat([self.pair_margins(caption, chunk) for chunk in chunks]))
         return paddle.stack(rows)
 
-    def _chunk_margins(self, caption: CaptionCache, videos: VideoCache) -> Tensor:
-        """Margins (P,) of one caption and P videos; the caption's side stays one row long."""
+    def pair_margins(
+        self, captions: CaptionCache, videos: VideoCache, padded_regions: int | None = None
+    ) -> Tensor:
+        """Margins (P,) of P videos with as many captions, or with one, which stays one row long.
+
+        ``padded_regions``: to what length regions were padded, if padding was cut off.
+        """
         encoder = self.backbone.encoder
         text, regions, actions = encoder(
-            Streams(caption.state, videos.state, videos.actions),
-            Streams(caption.bias, videos.bias, videos.action_bias),
-            PaddedLengths(caption.padded_length, videos.state.shape[1]),
+            Streams(captions.state, videos.state, videos.actions),
+            Streams(captions.bias, videos.bias, videos.action_bias),
+            PaddedLengths(captions.padded_length, padded_regions or videos.state.shape[1]),
             start=encoder.first_tangled,
             rows=1,
-            known=self._known(caption, videos),
+            known=self._known(captions, videos),
         )
         pooled = videos.pooled_actions
         if pooled is None:
@@ -183,11 +215,11 @@ class MatchScorer:
         logits = self.backbone.match_pooled(text, regions, pooled).astype("float32")
         return logits[:, 0] - logits[:, 1]
 
-    def _known(self, caption: CaptionCache, videos: VideoCache) -> list[Known]:
+    def _known(self, captions: CaptionCache, videos: VideoCache) -> list[Known]:
         """What each tangled layer need not compute."""
         count = len(self.backbone.encoder.tangled)
         queries = videos.action_queries or [None] * count
         known = [Known(action_query=query) for query in queries]
         if known:
-            known[0] = Known(caption.first, videos.first, queries[0], videos.region_message)
+            known[0] = Known(captions.first, videos.first, queries[0], videos.region_message)
         return known

@@ -79,6 +79,14 @@ def test_caption_is_replaced_half_of_the_time(caption_path):
     assert {sample["caption"] for sample in seen} == own | others
 
 
+def test_the_rate_of_replacement_can_be_set(caption_path):
+    for rate, drawn in ((0.0, {0}), (1.0, {1})):
+        step = RandomCap(caption_path, rate=rate)
+        assert {step(raw(), rng(seed))["next_sentence_label"] for seed in range(50)} == drawn
+    with pytest.raises(ConfigError, match="rate is 2"):
+        RandomCap(caption_path, rate=2)
+
+
 def test_a_replacement_is_never_the_clip_s_own_caption(tmp_path):
     path = tmp_path / "captions.json"
     path.write_text(json.dumps(["stir it"] * 3 + ["serve"]))

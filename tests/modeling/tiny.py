@@ -32,7 +32,7 @@ SIZES = {
 }
 
 
-def build(seed=0, loss=None, pair_batch=64, **changes):
+def build(seed=0, loss=None, pair_batch=64, match_negatives=0, **changes):
     """A tiny ActBert in evaluation mode whose weights are large enough for scores to spread."""
     paddle.seed(seed)
     backbone = {"name": "BertForMultiModalPreTraining", **SIZES, **changes}
@@ -42,6 +42,7 @@ def build(seed=0, loss=None, pair_batch=64, **changes):
             "backbone": backbone,
             "loss": {"name": "ActBertLoss", **(loss or {})},
             "pair_batch": pair_batch,
+            "match_negatives": match_negatives,
         }
     )
     rng = np.random.default_rng(seed)

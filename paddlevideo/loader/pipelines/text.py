@@ -51,21 +51,24 @@ def read_caption_file(path: str) -> tuple[tuple[str, ...], ...]:
 
 @PIPELINES.register()
 class RandomCap:
-    """Chooses one alternative of the caption, or, half of the time, another clip's.
+    """Chooses one alternative of the caption, or, at ``rate``, another clip's.
 
     Changes ``caption``, adds ``next_sentence_label`` (0 = it belongs to the clip, 1 = it does not).
     ``caption_path`` is a JSON list of captions. A drawn caption equal to one of the clip's own is
     drawn again: its label would be wrong.
     """
 
-    def __init__(self, caption_path: InputPath):
+    def __init__(self, caption_path: InputPath, rate: float = 0.5):
+        if not 0 <= rate <= 1:
+            raise ConfigError(f"RandomCap: rate is {rate}; a probability is from 0 to 1")
+        self.rate = rate
         self.captions = read_caption_file(os.path.abspath(caption_path))
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with its caption chosen."""
         own = alternatives(sample["caption"], "RandomCap")
         caption, label = own[rng.integers(len(own))], 0
-        if rng.random() < 0.5:
+        if rng.random() < self.rate:
             for _ in range(_DRAWS):
                 other = self.captions[rng.integers(len(self.captions))]
                 drawn = other[rng.integers(len(other))]

@@ -44,6 +44,13 @@ class ActBertOutput(NamedTuple):
     match_logits: Tensor  # B, 2; class 0: the caption belongs to the clip
 
 
+class LowerStates(NamedTuple):
+    """The streams where they first meet: so far each depends on its own input alone."""
+
+    states: Streams[Tensor]  # B, T | R | A, D of the stream
+    bias: Streams[Tensor]  # B, 1, 1, T | R | A
+
+
 class Rows(NamedTuple):
     """Positions that predictions are wanted for, as indices into the flattened (B * length)."""
 
@@ -190,20 +197,31 @@ class BertForMultiModalPreTraining(nn.Layer):
     def _gradient_unless(fixed: int) -> contextlib.AbstractContextManager:
         return paddle.no_grad() if fixed else contextlib.nullcontext()
 
-    def encode(
-        self, batch: Mapping[str, Tensor], padded: PaddedLengths | None = None
-    ) -> Streams[Tensor]:
-        """The three streams' last states (B, T | R | A, D of the stream).
-
-        ``padded`` tells to what lengths text and regions were padded if padding was cut off.
-        """
+    def lower(self, batch: Mapping[str, Tensor]) -> LowerStates:
+        """Embeddings, and each stream's layers below the first tangled one."""
         self.check_batch(batch)
         embedded = (
             self.embed_text(batch), self.embed_regions(batch), self.embed_actions(batch)
         )  # fmt: skip
         states, bias = (Streams(*items) for items in zip(*embedded, strict=True))
-        padded = padded or PaddedLengths(states.text.shape[1], states.regions.shape[1])
-        return self.encoder(states, bias, padded, start=self.fixed)
+        run, stop = self.encoder.run, self.encoder.first_tangled
+        states = Streams(*map(run, Streams._fields, states, bias, self.fixed, stop))
+        return LowerStates(states, bias)
+
+    def upper(self, lower: LowerStates, padded: PaddedLengths | None = None) -> Streams[Tensor]:
+        """The streams' last states, from where ``lower`` left them.
+
+        ``padded`` tells to what lengths text and regions were padded if padding was cut off.
+        """
+        text, regions, _ = lower.states
+        padded = padded or PaddedLengths(text.shape[1], regions.shape[1])
+        return self.encoder(lower.states, lower.bias, padded, self.encoder.first_tangled)
+
+    def encode(
+        self, batch: Mapping[str, Tensor], padded: PaddedLengths | None = None
+    ) -> Streams[Tensor]:
+        """The three streams' last states (B, T | R | A, D of the stream)."""
+        return self.upper(self.lower(batch), padded)
 
     def match(self, states: Streams[Tensor]) -> Tensor:
         """Match logits (B, 2) from the streams' last states (position 0 is enough)."""
@@ -225,7 +243,10 @@ class BertForMultiModalPreTraining(nn.Layer):
 
         Raises DataError if the batch's sizes are not the model's.
         """
-        states = self.encode(batch, padded)
+        return self.predict(self.encode(batch, padded), rows)
+
+    def predict(self, states: Streams[Tensor], rows: Rows | None = None) -> ActBertOutput:
+        """Predictions from the streams' last states, for every position or for ``rows`` only."""
         text, regions, actions = states
         if rows is not None:
             text, regions, actions = (

@@ -19,6 +19,7 @@ from paddlevideo.modeling.backbones.actbert import (
     PaddedLengths,
     Rows,
 )
+from paddlevideo.modeling.contrast import BatchContrast, own_captions
 from paddlevideo.modeling.framework.base import BaseFramework, Batch
 from paddlevideo.modeling.losses.actbert import IGNORED, ActBertLoss
 from paddlevideo.modeling.match_scorer import CaptionCache, MatchScorer, VideoCache
@@ -35,6 +36,9 @@ class ActBert(BaseFramework):
 
     ``pair_batch``: how many (caption, video) pairs go through the model at once when scoring;
     it bounds the memory of a test.
+    ``match_negatives``: with how many other captions of its batch each clip is matched as well in
+    training; 0, as the published weights were trained, for none. It adds "contrast_loss": see
+    ``paddlevideo.modeling.contrast``.
     """
 
     def __init__(
@@ -42,28 +46,40 @@ class ActBert(BaseFramework):
         backbone: BertForMultiModalPreTraining,
         loss: ActBertLoss | None = None,
         pair_batch: int = 64,
+        match_negatives: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.loss = loss if loss is not None else ActBertLoss()
         self.scorer = MatchScorer(backbone, pair_batch)
+        self.contrast = BatchContrast(self.scorer, match_negatives) if match_negatives else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch of the design's keys, as arrays or tensors.
 
-        Returns scalars "loss" (their sum), "text_loss", "region_loss", "action_loss" and
-        "match_loss". Padding that the whole batch shares is cut off, and predictions are made
-        only where labels ask for them; neither changes a loss.
+        Returns scalars "loss" (their sum), "text_loss", "region_loss", "action_loss",
+        "match_loss" and, with ``match_negatives``, "contrast_loss". Padding that the whole batch
+        shares is cut off, and predictions are made only where labels ask for them; neither
+        changes a loss.
         """
-        denominators = self.denominators(batch)
+        divisors = self.denominators(batch)
         batch, padded = cut_padding(batch)
-        batch, rows = labelled_rows(batch)
-        output = self.backbone(to_tensors(batch), rows, padded)
-        return self.loss(output, to_tensors(batch), denominators)
+        picked, rows = labelled_rows(batch)
+        tensors = to_tensors(picked)
+        lower = self.backbone.lower(tensors)
+        output = self.backbone.predict(self.backbone.upper(lower, padded), rows)
+        losses = self.loss(output, tensors, divisors)
+        if self.contrast is None:
+            return losses
+        contrast = self.contrast.loss(batch, lower, padded, divisors["contrast_loss"])
+        return {**losses, "loss": losses["loss"] + contrast, "contrast_loss": contrast}
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """What each loss of ``batch`` is divided by."""
-        return self.loss.denominators(batch)
+        divisors = self.loss.denominators(batch)
+        if self.contrast is not None:
+            divisors["contrast_loss"] = float(own_captions(batch).sum())
+        return divisors
 
     def init_weights(self) -> None:
         """Starts from the weights named by the backbone's ``pretrained``, if any."""
