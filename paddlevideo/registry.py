@@ -82,6 +82,7 @@ class Registry:
 FRAMEWORKS = Registry("framework", key="framework")
 BACKBONES = Registry("backbone")
 LOSSES = Registry("loss")
+HEADS = Registry("head")
 DATASETS = Registry("dataset", key="format")
 PIPELINES = Registry("pipeline step")
 METRICS = Registry("metric")

@@ -22,6 +22,7 @@ from paddlevideo.registry import (
     BACKBONES,
     DATASETS,
     FRAMEWORKS,
+    HEADS,
     LOSSES,
     METRICS,
     OPTIMIZERS,
@@ -37,7 +38,7 @@ Mode = Literal["train", "test"]
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
 SPLITS = ("train", "valid", "test")
 #: Arguments of a framework that are parts of their own.
-MODEL_PARTS = {"backbone": BACKBONES, "loss": LOSSES}
+MODEL_PARTS = {"backbone": BACKBONES, "loss": LOSSES, "retrieval_head": HEADS}
 
 _PART_PACKAGES = ("modeling", "loader", "metrics", "solver")
 

@@ -4,6 +4,7 @@ from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 from paddlevideo.modeling.build import build_model
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
+from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.losses.actbert import ActBertLoss
 from paddlevideo.modeling.weights import LoadReport, load_weights
 
@@ -13,6 +14,7 @@ __all__ = [
     "BaseFramework",
     "BertForMultiModalPreTraining",
     "LoadReport",
+    "RetrievalHead",
     "build_model",
     "load_weights",
 ]

@@ -8,11 +8,11 @@ from typing import Any
 import paddle
 
 from paddlevideo.modeling.framework.base import BaseFramework
-from paddlevideo.registry import BACKBONES, FRAMEWORKS, LOSSES
+from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS, LOSSES
 from paddlevideo.utils.cpu import tune_cpu
 
 #: Arguments of a framework that are parts of their own.
-PARTS = {"backbone": BACKBONES, "loss": LOSSES}
+PARTS = {"backbone": BACKBONES, "loss": LOSSES, "retrieval_head": HEADS}
 
 
 def copy_transposes() -> None:

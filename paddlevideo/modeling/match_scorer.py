@@ -26,6 +26,7 @@ from paddlevideo.modeling.backbones.tangled import (
     Streams,
     TangledLayer,
 )
+from paddlevideo.modeling.heads.retrieval import RetrievalHead
 
 Change = Callable[[Tensor], Tensor]
 
@@ -37,6 +38,7 @@ class CaptionCache:
     state: Tensor  # C, T, D
     bias: Tensor  # C, 1, 1, T
     first: Projected | None  # in the first tangled layer, C, T, W each
+    vector: Tensor | None  # of the retrieval head, C, width
     padded_length: int
 
     @property
@@ -54,7 +56,11 @@ class CaptionCache:
 
     def _map(self, change: Change) -> CaptionCache:
         return CaptionCache(
-            change(self.state), change(self.bias), _map(change, self.first), self.padded_length
+            change(self.state),
+            change(self.bias),
+            _map(change, self.first),
+            _map(change, self.vector),
+            self.padded_length,
         )
 
 
@@ -74,6 +80,7 @@ class VideoCache:
     pooled_actions: Tensor | None  # V, W
     actions: Tensor | None  # V, A, D
     action_bias: Tensor  # V, 1, 1, A
+    vector: Tensor | None  # of the retrieval head, V, width
 
     @property
     def size(self) -> int:
@@ -119,8 +126,15 @@ def _join(items: Sequence[Any]) -> Any:
 class MatchScorer:
     """Match margins of caption and video caches, at most ``pair_batch`` pairs at a time."""
 
-    def __init__(self, backbone: BertForMultiModalPreTraining, pair_batch: int) -> None:
+    def __init__(
+        self,
+        backbone: BertForMultiModalPreTraining,
+        pair_batch: int,
+        head: RetrievalHead | None = None,
+    ) -> None:
+        """``head``: gives the caches the vectors whose similarity is added to the margins."""
         self.backbone = backbone
+        self.head = head
         self.pair_batch = max(1, pair_batch)
 
     @property
@@ -145,7 +159,8 @@ class MatchScorer:
     def caption_cache(self, text: Tensor, bias: Tensor, padded_length: int) -> CaptionCache:
         """The same from states (C, T, D) that have come to the first tangled layer."""
         first = self._first.project("text", text) if self._first else None
-        return CaptionCache(text, bias, first, padded_length)
+        vector = self.head.text_vector(text, bias) if self.head else None
+        return CaptionCache(text, bias, first, vector, padded_length)
 
     def encode_videos(self, videos: Mapping[str, Tensor]) -> VideoCache:
         """What depends on videos alone."""
@@ -160,6 +175,7 @@ class MatchScorer:
         self, regions: Tensor, bias: Tensor, actions: Tensor | None, action_bias: Tensor
     ) -> VideoCache:
         """The same from states (V, R | A, D) that have come to the first tangled layer."""
+        vector = self.head.video_vector(regions, bias, actions, action_bias) if self.head else None
         queries: list[Tensor] = []
         first = message = pooled = None
         if self._actions_alone:
@@ -171,7 +187,7 @@ class MatchScorer:
             first = self._first.project("regions", regions)
             message = self._first.region_message(query, first, bias)
         return VideoCache(
-            regions, bias, first, message, tuple(queries), pooled, actions, action_bias
+            regions, bias, first, message, tuple(queries), pooled, actions, action_bias, vector
         )
 
     def _below_first_tangled(self, stream: str, x: Tensor, bias: Tensor) -> Tensor:
@@ -182,6 +198,8 @@ class MatchScorer:
     def margins(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
         """Logit of match minus logit of no match, (C, V) float32.
 
+        With a retrieval head its similarity, weighted, is added.
+
         Each caption meets the gallery in chunks that always begin at the same videos, so that a
         score depends on neither the number of processes nor the captions beside it.
         """
@@ -191,7 +209,11 @@ class MatchScorer:
         for number in range(captions.size):
             caption = captions.part(slice(number, number + 1))
             rows.append(paddle.concat([self.pair_margins(caption, chunk) for chunk in chunks]))
-        return paddle.stack(rows)
+        margins = paddle.stack(rows)
+        if self.head is None or not self.head.similarity_weight:
+            return margins
+        similarities = self.head.similarities(captions.vector, videos.vector)
+        return margins + self.head.similarity_weight * similarities
 
     def pair_margins(
         self, captions: CaptionCache, videos: VideoCache, padded_regions: int | None = None

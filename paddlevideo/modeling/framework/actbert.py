@@ -19,8 +19,9 @@ from paddlevideo.modeling.backbones.actbert import (
     PaddedLengths,
     Rows,
 )
-from paddlevideo.modeling.contrast import BatchContrast, own_captions
+from paddlevideo.modeling.contrast import BatchContrast, own_captions, same_caption
 from paddlevideo.modeling.framework.base import BaseFramework, Batch
+from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.losses.actbert import IGNORED, ActBertLoss
 from paddlevideo.modeling.match_scorer import CaptionCache, MatchScorer, VideoCache
 from paddlevideo.modeling.weights import load_weights
@@ -39,6 +40,8 @@ class ActBert(BaseFramework):
     ``match_negatives``: with how many other captions of its batch each clip is matched as well in
     training; 0, as the published weights were trained, for none. It adds "contrast_loss": see
     ``paddlevideo.modeling.contrast``.
+    ``retrieval_head``: vectors for captions and clips, trained with the other losses by
+    "retrieval_loss"; in a test their similarity is added to the match margin.
     """
 
     def __init__(
@@ -47,11 +50,15 @@ class ActBert(BaseFramework):
         loss: ActBertLoss | None = None,
         pair_batch: int = 64,
         match_negatives: int = 0,
+        retrieval_head: RetrievalHead | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.loss = loss if loss is not None else ActBertLoss()
-        self.scorer = MatchScorer(backbone, pair_batch)
+        self.retrieval_head = retrieval_head
+        if retrieval_head is not None:
+            retrieval_head.build(*backbone.widths)
+        self.scorer = MatchScorer(backbone, pair_batch, retrieval_head)
         self.contrast = BatchContrast(self.scorer, match_negatives) if match_negatives else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -69,16 +76,24 @@ class ActBert(BaseFramework):
         lower = self.backbone.lower(tensors)
         output = self.backbone.predict(self.backbone.upper(lower, padded), rows)
         losses = self.loss(output, tensors, divisors)
-        if self.contrast is None:
-            return losses
-        contrast = self.contrast.loss(batch, lower, padded, divisors["contrast_loss"])
-        return {**losses, "loss": losses["loss"] + contrast, "contrast_loss": contrast}
+        further = {}
+        if self.contrast is not None:
+            by = divisors["contrast_loss"]
+            further["contrast_loss"] = self.contrast.loss(batch, lower, padded, by)
+        if self.retrieval_head is not None:
+            own = own_captions(batch)
+            same = same_caption(batch, np.arange(len(own))[:, None])
+            by = max(divisors["retrieval_loss"], 1.0)
+            further["retrieval_loss"] = self.retrieval_head.loss(lower, same, own, by)
+        return {**losses, **further, "loss": sum(further.values(), losses["loss"])}
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """What each loss of ``batch`` is divided by."""
         divisors = self.loss.denominators(batch)
         if self.contrast is not None:
             divisors["contrast_loss"] = float(own_captions(batch).sum())
+        if self.retrieval_head is not None:
+            divisors["retrieval_loss"] = float(own_captions(batch).sum())
         return divisors
 
     def init_weights(self) -> None:

@@ -1,0 +1,1 @@
+"""Heads that stand beside a backbone's own."""
