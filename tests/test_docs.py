@@ -81,7 +81,7 @@ def ours(kind: registry.Registry) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["FRAMEWORKS", "BACKBONES", "LOSSES", "DATASETS", "PIPELINES", "METRICS"]
+    "kind", ["FRAMEWORKS", "BACKBONES", "LOSSES", "HEADS", "DATASETS", "PIPELINES", "METRICS"]
 )
 def test_every_part_is_documented(kind):
     tables = documented()

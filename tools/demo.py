@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,11 +25,14 @@ CONFIG = "actbert_demo.yaml"
 BAR = 5.0  # times chance
 
 
-def run(data: Path, output: Path, extra: list[str]) -> float:
-    """Runs all four steps; returns text-to-video R@10 over chance."""
-    overrides = ["-o", f"output_dir={output}", *extra]
+def run(data: Path, output: Path, extra: list[str], sizes: Sequence[str] = ()) -> float:
+    """Runs all four steps; returns text-to-video R@10 over chance.
+
+    ``extra``: overrides of the configuration; ``sizes``: arguments of make_demo_data.py.
+    """
+    overrides = ["-o", f"output_dir={output}", *paths_in(data), *extra]
     steps = [
-        ("render clips", make_demo_data.main, ["--output", str(data)]),
+        ("render clips", make_demo_data.main, ["--output", str(data), *sizes]),
         ("train", main.main, ["-c", CONFIG, "--validate", *overrides]),
         (
             "test on clips that it did not train on",
@@ -55,6 +59,16 @@ def run(data: Path, output: Path, extra: list[str]) -> float:
     results = json.loads((output / "results.json").read_text())
     found = results["text_to_video"]["R@10"]
     return found / results["chance"]["text_to_video"]["R@10"]
+
+
+def paths_in(data: Path) -> list[str]:
+    """What the configuration's data paths become for another folder."""
+    return [
+        f"DATASET.train.file_path={data / 'train_data.npy'}",
+        f"PIPELINE.train.transform.1.RandomCap.caption_path={data / 'caption_train.json'}",
+        *(f"DATASET.{s}.file_path={data / s}.csv" for s in ("valid", "test")),
+        *(f"DATASET.{s}.features_path={data / s}.lmdb" for s in ("valid", "test")),
+    ]
 
 
 def parse_arguments() -> argparse.Namespace:

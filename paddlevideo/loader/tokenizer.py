@@ -119,7 +119,7 @@ def _from_paddlenlp(name: str) -> BertTokenizer:
     except ImportError as fault:
         raise ConfigError(
             f'bert_model "{name}" is neither the shipped "bert-base-uncased" nor a file or folder. '
-            f'paddlenlp could fetch it: pip install "paddlevideo[paddlenlp]" ({fault})'
+            f'paddlenlp could fetch it: pip install -e ".[paddlenlp]" ({fault})'
         ) from None
     named: Any = NamedTokenizer.from_pretrained(name)
     vocabulary = dict(named.vocab.token_to_idx)

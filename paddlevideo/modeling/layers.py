@@ -5,8 +5,9 @@ Shapes: B batch, T positions, D width of a stream, h heads, d = D / h.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -47,6 +48,14 @@ class StreamConfig:
             raise ConfigError(
                 f'unknown activation "{self.activation}"; known: {", ".join(ACTIVATIONS)}'
             )
+
+
+def to_tensors(batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Arrays to tensors on the current device; tensors stay as they are."""
+    return {
+        key: value if isinstance(value, Tensor) else paddle.to_tensor(value)
+        for key, value in batch.items()
+    }
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

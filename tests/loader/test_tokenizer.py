@@ -88,7 +88,7 @@ def test_windows_line_ends(folder):
 
 def test_faults(tmp_path, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "paddlenlp", None)
-    with pytest.raises(ConfigError, match=r'"bert-large".*pip install "paddlevideo\[paddlenlp\]"'):
+    with pytest.raises(ConfigError, match=r'"bert-large".*pip install -e "\.\[paddlenlp\]"'):
         load_tokenizer("bert-large")
     (tmp_path / "none").mkdir()
     with pytest.raises(ConfigError, match="neither"):

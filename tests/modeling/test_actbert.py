@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddlevideo.modeling.backbones.tangled import spread_matrix
-from paddlevideo.modeling.framework.actbert import to_tensors
+from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.modeling.match_scorer import VideoCache
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.modeling.tiny import build, make_batch

@@ -7,7 +7,8 @@ import paddle
 import pytest
 
 from paddlevideo.modeling.contrast import contrast_loss, meetings, same_caption
-from paddlevideo.modeling.framework.actbert import cut_padding, labelled_rows, to_tensors
+from paddlevideo.modeling.framework.actbert import cut_padding, labelled_rows
+from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.runtime import World
 from paddlevideo.tasks.train import loss_shares
 from tests.modeling.tiny import build, make_batch

@@ -30,6 +30,7 @@ from paddlevideo.modeling.layers import (
     WordHead,
     linear,
     mask_to_bias,
+    to_tensors,
 )
 from paddlevideo.registry import BACKBONES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
@@ -200,6 +201,7 @@ class BertForMultiModalPreTraining(nn.Layer):
 
     def lower(self, batch: Mapping[str, Tensor]) -> LowerStates:
         """Embeddings, and each stream's layers below the first tangled one."""
+        batch = to_tensors(batch)
         self.check_batch(batch)
         embedded = (
             self.embed_text(batch), self.embed_regions(batch), self.embed_actions(batch)

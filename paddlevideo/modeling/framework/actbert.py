@@ -22,6 +22,7 @@ from paddlevideo.modeling.backbones.actbert import (
 from paddlevideo.modeling.contrast import BatchContrast, own_captions, same_caption
 from paddlevideo.modeling.framework.base import BaseFramework, Batch
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
+from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.modeling.losses.actbert import IGNORED, ActBertLoss
 from paddlevideo.modeling.match_scorer import CaptionCache, MatchScorer, VideoCache
 from paddlevideo.modeling.weights import load_weights
@@ -164,14 +165,6 @@ def select(batch: Batch, keys: Iterable[str]) -> dict[str, Any]:
     if "token_type_ids" not in batch and "text_ids" in batch:
         batch = {**batch, "token_type_ids": np.zeros_like(np.asarray(batch["text_ids"]))}
     return {key: batch[key] for key in keys}
-
-
-def to_tensors(batch: Batch) -> dict[str, Tensor]:
-    """Arrays to tensors on the current device; tensors stay as they are."""
-    return {
-        key: value if isinstance(value, Tensor) else paddle.to_tensor(value)
-        for key, value in batch.items()
-    }
 
 
 def cut_padding(batch: Batch) -> tuple[dict[str, Any], PaddedLengths]:
