@@ -6,6 +6,7 @@ The commands run as they are typed, in a folder where the files that they name e
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -25,7 +26,7 @@ from paddlevideo.config import check_config, import_parts, load_config
 from tests.user_folder import make_user_folder
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("config", "data", "paddlevideo", "CONTRIBUTING", "CHANGELOG")
+NAMES = ("config", "data", "paddlevideo", "performance", "CONTRIBUTING", "CHANGELOG")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
 LAUNCH = "python (-B )?-m paddle.distributed.launch"
 
@@ -212,6 +213,15 @@ def activate(command: str, place: Path) -> None:
     assert Path(where.strip()).parent == place / ".venv" / "bin"
 
 
+def benchmark_alone(command: str, place: Path) -> None:
+    """The benchmark on a few pairs and without the peer, which would be downloaded."""
+    words = [sys.executable, str(ROOT / "tools" / "benchmark.py"), *shlex.split(command)[2:]]
+    small = ["--no_peer", "--videos", "4", "--rounds", "1", "--threads", "1"]
+    subprocess.run([*words, *small], cwd=place, check=True)
+    report = json.loads((place / shlex.split(command)[-1]).read_text())
+    assert report["ours"]["pairs_per_second"]["median"] > 0
+
+
 #: The first pattern that matches all of a command says how it is run. True: slow.
 RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"make [\w-]+", make_target, False),
@@ -219,6 +229,7 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"python3 -m venv .venv", make_environment, False),
     (r"\. .venv/bin/activate", activate, False),
     (r"python tools/demo.py", same_as_make("demo"), False),
+    (r"python tools/benchmark.py .+ --json \S+", benchmark_alone, True),
     (r"python -m pytest .+", same_as_make("test"), False),
     (rf"{LAUNCH} .*--nnodes 2 .+", run_two_machines, True),
     (rf"{LAUNCH} .+", run_process, True),

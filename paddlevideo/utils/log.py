@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 NAME = "paddlevideo"
@@ -20,7 +19,7 @@ def set_up_logging(level: str = "INFO", folder: Path | None = None, silent: bool
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    handlers: list[logging.Handler] = [_Printer()]
     if folder is not None and not silent:
         folder.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
@@ -29,3 +28,11 @@ def set_up_logging(level: str = "INFO", folder: Path | None = None, silent: bool
             logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
         )
         logger.addHandler(handler)
+
+
+class _Printer(logging.Handler):
+    """Prints to what standard output is at that moment: above a progress bar, if one is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one record."""
+        print(self.format(record), flush=True)
