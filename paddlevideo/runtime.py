@@ -24,9 +24,6 @@ from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
 
-#: A rank that waits for another longer than this gives up, with a message.
-WAIT_LIMIT_SECONDS = 6 * 3600
-
 
 # ------------------------------------------------------------------------------- device
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 NAME = "paddlevideo"
@@ -34,5 +35,6 @@ class _Printer(logging.Handler):
     """Prints to what standard output is at that moment: above a progress bar, if one is drawn."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one record."""
-        print(self.format(record), flush=True)
+        """Prints one record. A reader that has gone must not end a training run: log.txt stays."""
+        with suppress(OSError):
+            print(self.format(record), flush=True)

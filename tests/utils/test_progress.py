@@ -58,3 +58,18 @@ def test_a_pipe_shows_lines_only():
     )
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 3 and "working" not in done.stdout
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT + "print('done', file=__import__('sys').stderr)"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert "done" in process.stderr.read()
+    process.stderr.close()
+    process.wait(timeout=20)
