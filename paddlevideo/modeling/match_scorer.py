@@ -203,13 +203,12 @@ class MatchScorer:
         Each caption meets the gallery in chunks that always begin at the same videos, so that a
         score depends on neither the number of processes nor the captions beside it.
         """
-        starts = range(0, videos.size, self.pair_batch)
-        chunks = [videos.part(slice(start, start + self.pair_batch)) for start in starts]
-        rows = []
-        for number in range(captions.size):
-            caption = captions.part(slice(number, number + 1))
-            rows.append(paddle.concat([self.pair_margins(caption, chunk) for chunk in chunks]))
-        margins = paddle.stack(rows)
+        each = [captions.part(slice(number, number + 1)) for number in range(captions.size)]
+        columns = []
+        for start in range(0, videos.size, self.pair_batch):
+            chunk = videos.part(slice(start, start + self.pair_batch))  # a copy: one at a time
+            columns.append(paddle.stack([self.pair_margins(caption, chunk) for caption in each]))
+        margins = paddle.concat(columns, axis=1)
         if self.head is None or not self.head.similarity_weight:
             return margins
         similarities = self.head.similarities(captions.vector, videos.vector)
