@@ -16,7 +16,7 @@ VERSION = re.search(
 # Also in requirements.txt; tests/test_project.py compares the two. Paddle and OpenCV are extras
 # because each comes in two packages, and pip cannot express "one of them".
 REQUIRED = [
-    "numpy>=1.26.0",
+    "numpy>=1.26.4",
     "PyYAML>=6.0.1",
     "lmdb>=1.5.1",
     "tokenizers>=0.15.0",
@@ -28,7 +28,7 @@ REQUIRED = [
 EXTRAS = {
     "cpu": ["paddlepaddle>=2.6.2"],
     "gpu": ["paddlepaddle-gpu>=2.6.2"],
-    "video": ["opencv-python-headless>=4.8.0.76"],
+    "video": ["opencv-python-headless>=4.11.0.86"],
     # paddlenlp 2.8.1 imports on Paddle 3.3 with these only.
     "paddlenlp": [
         "paddlenlp==2.8.1",
