@@ -88,3 +88,6 @@ PIPELINES = Registry("pipeline step")
 METRICS = Registry("metric")
 OPTIMIZERS = Registry("optimizer")
 SCHEDULES = Registry("learning-rate schedule")
+
+#: Arguments of a framework that are parts of their own.
+MODEL_PARTS = {"backbone": BACKBONES, "loss": LOSSES, "retrieval_head": HEADS}

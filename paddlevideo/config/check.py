@@ -19,12 +19,10 @@ from paddlevideo.config.settings import (
 )
 from paddlevideo.config.tree import Config, KeyPath, as_config, dotted, position_of, value_at
 from paddlevideo.registry import (
-    BACKBONES,
     DATASETS,
     FRAMEWORKS,
-    HEADS,
-    LOSSES,
     METRICS,
+    MODEL_PARTS,
     OPTIMIZERS,
     PIPELINES,
     SCHEDULES,
@@ -37,8 +35,6 @@ Mode = Literal["train", "test"]
 
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
 SPLITS = ("train", "valid", "test")
-#: Arguments of a framework that are parts of their own.
-MODEL_PARTS = {"backbone": BACKBONES, "loss": LOSSES, "retrieval_head": HEADS}
 
 _PART_PACKAGES = ("modeling", "loader", "metrics", "solver")
 

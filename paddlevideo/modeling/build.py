@@ -8,11 +8,8 @@ from typing import Any
 import paddle
 
 from paddlevideo.modeling.framework.base import BaseFramework
-from paddlevideo.registry import BACKBONES, FRAMEWORKS, HEADS, LOSSES
+from paddlevideo.registry import FRAMEWORKS, MODEL_PARTS
 from paddlevideo.utils.cpu import tune_cpu
-
-#: Arguments of a framework that are parts of their own.
-PARTS = {"backbone": BACKBONES, "loss": LOSSES, "retrieval_head": HEADS}
 
 
 def copy_transposes() -> None:
@@ -34,7 +31,9 @@ def build_model(config: Mapping[str, Any], pretrained: bool = True) -> BaseFrame
     tune_cpu()
     copy_transposes()
     arguments = {
-        key: PARTS[key].build(value) if key in PARTS and isinstance(value, Mapping) else value
+        key: MODEL_PARTS[key].build(value)
+        if key in MODEL_PARTS and isinstance(value, Mapping)
+        else value
         for key, value in config.items()
     }
     model = FRAMEWORKS.build(arguments)
