@@ -1,13 +1,18 @@
-"""Rows of predictions kept by sample index."""
+"""Rows of predictions kept by sample index.
+
+A row is an entry of an array, or of a list where rows differ in length.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from paddlevideo.utils.errors import DataError
+
+Rows: TypeAlias = "np.ndarray | list[np.ndarray]"
 
 
 class RowCollector:
@@ -20,30 +25,31 @@ class RowCollector:
     def __init__(self) -> None:
         self._seen: set[int] = set()
         self._indices: list[np.ndarray] = []
-        self._rows: list[dict[str, np.ndarray]] = []
+        self._rows: list[dict[str, Rows]] = []
 
-    def add(self, index: np.ndarray, rows: Mapping[str, np.ndarray]) -> None:
+    def add(self, index: np.ndarray, rows: Mapping[str, Any]) -> None:
         """Keeps the rows of samples not seen before.
 
         Args:
             index: (B,) integers, the sample of each row.
-            rows: arrays whose first dimension is B.
+            rows: arrays whose first dimension is B, or lists of B arrays.
 
         Raises:
             DataError: an array has another number of rows than ``index``.
         """
         index = np.asarray(index, dtype=np.int64).reshape(-1)
-        arrays = {name: np.asarray(array) for name, array in rows.items()}
-        for name, array in arrays.items():
-            if array.shape[:1] != index.shape:
+        kept = {name: r if isinstance(r, list) else np.asarray(r) for name, r in rows.items()}
+        for name, values in kept.items():
+            shape = (len(values),) if isinstance(values, list) else values.shape
+            if shape[:1] != index.shape:
                 raise DataError(
-                    f'predictions "{name}" have the shape {array.shape} for {len(index)} samples; '
+                    f'predictions "{name}" have the shape {shape} for {len(index)} samples; '
                     "expected one row a sample"
                 )
         new = self._first_seen(index)
         if new:
             self._indices.append(index[new])
-            self._rows.append({name: array[new] for name, array in arrays.items()})
+            self._rows.append({name: select(values, new) for name, values in kept.items()})
 
     def _first_seen(self, index: np.ndarray) -> list[int]:
         """Positions in ``index`` of samples that were not seen before, now marked as seen."""
@@ -59,7 +65,7 @@ class RowCollector:
         if not self._indices:
             return {"index": np.zeros(0, dtype=np.int64), "rows": {}}
         names = self._rows[0]
-        rows = {name: np.concatenate([part[name] for part in self._rows]) for name in names}
+        rows = {name: join([part[name] for part in self._rows]) for name in names}
         return {"index": np.concatenate(self._indices), "rows": rows}
 
     def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
@@ -67,7 +73,7 @@ class RowCollector:
         for state in states:
             self.add(state["index"], state["rows"])
 
-    def in_order(self, expected: int | None = None) -> dict[str, np.ndarray]:
+    def in_order(self, expected: int | None = None) -> dict[str, Any]:
         """All rows by name, sorted by sample index, so that the order of arrival does not matter.
 
         Args:
@@ -83,7 +89,21 @@ class RowCollector:
         if not len(index):
             raise DataError("no predictions were collected: the data set has no samples")
         order = np.argsort(index)
-        return {name: array[order] for name, array in state["rows"].items()}
+        return {name: select(values, order) for name, values in state["rows"].items()}
+
+
+def select(rows: Rows, places: Sequence[int] | np.ndarray) -> Rows:
+    """The rows at ``places``."""
+    if isinstance(rows, list):
+        return [rows[place] for place in places]
+    return rows[np.asarray(places, dtype=np.int64)]
+
+
+def join(parts: list[Rows]) -> Rows:
+    """All rows of ``parts``, which are of one kind."""
+    if isinstance(parts[0], list):
+        return [row for part in parts for row in part]
+    return np.concatenate(parts)
 
 
 def _check_complete(index: np.ndarray, expected: int) -> None:

@@ -103,6 +103,27 @@ def retrieval_metrics(scores: np.ndarray, truth: np.ndarray) -> dict[str, dict[s
     }
 
 
+def dual_softmax(scores: np.ndarray) -> np.ndarray:
+    """Log of softmax over videos times softmax over captions, (captions, videos) float64.
+
+    A video that suits many captions counts less for each (the inference trick of Cheng et al.
+    2021, "Improving video-text retrieval by multi-stream corpus alignment and dual softmax loss",
+    with a second softmax where they multiply by the score itself: margins may be negative). Every
+    query's ranks then depend on the other queries, so report them apart.
+
+    Args:
+        scores: (captions, videos) logits, higher is better.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    return 2 * scores - log_sum_exp(scores, axis=0) - log_sum_exp(scores, axis=1)
+
+
+def log_sum_exp(scores: np.ndarray, axis: int) -> np.ndarray:
+    """Logarithm of the sum of exponentials along ``axis``, which stays, one long."""
+    highest = scores.max(axis=axis, keepdims=True)
+    return highest + np.log(np.exp(scores - highest).sum(axis=axis, keepdims=True))
+
+
 def chance_metrics(truth: np.ndarray, videos: int) -> dict[str, dict[str, float]]:
     """What random scores reach on average, in the shape of ``retrieval_metrics``.
 
