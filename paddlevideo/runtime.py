@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import paddle
 import paddle.distributed as dist
-from paddle import nn
+from paddle import Tensor, nn
 
 from paddlevideo.utils.amp_settings import AmpSettings
 from paddlevideo.utils.cpu import tune_cpu
@@ -107,6 +107,21 @@ class World:
         dist.all_gather_object(items, item)
         return items
 
+    def gather_rows(self, rows: Tensor) -> tuple[list[Tensor], int]:
+        """Every rank's ``rows`` (n, ...), without gradient, and the place of this rank's own.
+
+        Ranks may have different n; the other dimensions are equal.
+        """
+        if self.size == 1:
+            return [rows], 0
+        counts: list[Tensor] = []
+        dist.all_gather(counts, paddle.to_tensor([len(rows)]))
+        lengths = [int(count.item()) for count in counts]
+        filling = paddle.zeros([max(lengths) - len(rows), *rows.shape[1:]], rows.dtype)
+        parts: list[Tensor] = []
+        dist.all_gather(parts, paddle.concat([rows.detach(), filling]))
+        return [part[:length] for part, length in zip(parts, lengths, strict=True)], self.rank
+
     def meet(self) -> None:
         """Waits until every rank has come here."""
         if self.size == 1:
@@ -155,7 +170,7 @@ class Amp:
         self.settings = settings
         self.enabled = settings.enable
         if settings.enable and not device.startswith("gpu"):
-            log.warning("mixed precision needs a GPU; training in float32 on %s", device)
+            log.warning("mixed precision needs a GPU; computing in float32 on %s", device)
             self.enabled = False
         self.scaler = paddle.amp.GradScaler(
             enable=self.enabled and settings.dtype == "float16",  # bfloat16 has float32's range

@@ -137,6 +137,15 @@ class RecordStore:
         with self._reading() as transaction:
             return transaction.stat()["entries"]
 
+    def ids(self) -> list[str]:
+        """The ids of all clips, in the store's order. Raises DataError on a key that is no text."""
+        with self._reading() as transaction, transaction.cursor() as cursor:
+            keys = [bytes(key) for key in cursor.iternext(keys=True, values=False)]
+        try:
+            return [key.decode() for key in keys]
+        except UnicodeDecodeError as fault:
+            raise DataError(f"{self.path}: a key is not a clip id ({fault})") from None
+
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Those of ``ids`` that have no record."""
         with self._reading() as transaction, transaction.cursor() as cursor:

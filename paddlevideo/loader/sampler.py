@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 
@@ -76,7 +76,18 @@ class GridSampler:
         _check(size, batch_size, rank, world_size)
         self.size, self.batch_size = size, batch_size
         self.rank, self.world_size = rank, world_size
-        self.cells = range(rank, -(-size // batch_size), world_size)
+        self.cells: Sequence[int] = range(rank, -(-size // batch_size), world_size)
+
+    def without(self, done: Container[int]) -> GridSampler:
+        """The same grid but for the batches whose samples are all ``done``, shared out anew."""
+        rest = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
+        left = [
+            cell
+            for cell in range(-(-self.size // self.batch_size))
+            if not all(sample in done for sample in self._samples(cell))
+        ]
+        rest.cells = left[self.rank :: self.world_size]
+        return rest
 
     def __len__(self) -> int:
         """Batches of this rank; ranks may differ by one."""
@@ -85,5 +96,8 @@ class GridSampler:
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[list[int]]:
         """This rank's lists of sample indices, the same in every epoch, from batch ``start`` on."""
         for cell in self.cells[start:]:
-            first = cell * self.batch_size
-            yield list(range(first, min(first + self.batch_size, self.size)))
+            yield list(self._samples(cell))
+
+    def _samples(self, cell: int) -> range:
+        first = cell * self.batch_size
+        return range(first, min(first + self.batch_size, self.size))

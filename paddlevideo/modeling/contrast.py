@@ -74,9 +74,14 @@ def same_caption(batch: Mapping[str, Any], captions: np.ndarray) -> np.ndarray:
 
     Such a pair is no negative. Words that were masked count as what they were.
     """
-    ids, labels = np.asarray(batch["text_ids"]), np.asarray(batch["text_labels"])
-    words = np.where(labels == IGNORED, ids, labels)
+    words = original_words(batch)
     return (words[captions] == words).all(axis=-1)
+
+
+def original_words(batch: Mapping[str, Any]) -> np.ndarray:
+    """The captions' ids (B, T) as they were before words were masked."""
+    ids, labels = np.asarray(batch["text_ids"]), np.asarray(batch["text_labels"])
+    return np.where(labels == IGNORED, ids, labels)
 
 
 def contrast_loss(margins: Tensor, same: np.ndarray, own: np.ndarray, divisor: float) -> Tensor:

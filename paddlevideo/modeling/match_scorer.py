@@ -10,10 +10,11 @@ last layers, and no prediction head is evaluated. The scores are those of the pl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import paddle
 from paddle import Tensor
 
@@ -28,7 +29,10 @@ from paddlevideo.modeling.backbones.tangled import (
 )
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 
-Change = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from paddlevideo.modeling.gallery import Gallery
+
+Change = Callable[[Tensor], Any]
 
 
 @dataclass(frozen=True)
@@ -87,17 +91,28 @@ class VideoCache:
         """How many videos the cache holds."""
         return self.state.shape[0]
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory the arrays take."""
+        sizes: list[int] = []
+        self._each(lambda x: sizes.append(x.size * x.element_size()))
+        return sum(sizes)
+
     def part(self, rows: slice) -> VideoCache:
         """The cache of some of the videos."""
-        return VideoCache(*(_map(lambda x: x[rows], item) for item in vars(self).values()))
+        return self._each(lambda x: x[rows])
 
     def take(self, at: Tensor) -> VideoCache:
         """The videos at the places ``at`` (N,), which may repeat."""
+        return self._each(lambda x: paddle.index_select(x, at))
 
-        def take(x: Tensor) -> Tensor:
-            return paddle.index_select(x, at)
+    def chunks(self, size: int) -> Iterator[VideoCache]:
+        """All videos in order, at most ``size`` at a time. Each is a copy: hold one at a time."""
+        for start in range(0, self.size, size):
+            yield self.part(slice(start, start + size))
 
-        return VideoCache(*(_map(take, item) for item in vars(self).values()))
+    def _each(self, change: Change) -> VideoCache:
+        return VideoCache(*(_map(change, item) for item in vars(self).values()))
 
     @classmethod
     def concatenate(cls, caches: Sequence[VideoCache]) -> VideoCache:
@@ -132,7 +147,7 @@ class MatchScorer:
         pair_batch: int,
         head: RetrievalHead | None = None,
     ) -> None:
-        """``head``: gives the caches the vectors whose similarity is added to the margins."""
+        """``head``: gives the caches the vectors of the first stage."""
         self.backbone = backbone
         self.head = head
         self.pair_batch = max(1, pair_batch)
@@ -195,24 +210,40 @@ class MatchScorer:
         start = getattr(self.backbone.fixed, stream)
         return encoder.run(stream, x, bias, start, getattr(encoder.first_tangled, stream))
 
-    def margins(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
+    def margins(self, captions: CaptionCache, videos: VideoCache | Gallery) -> Tensor:
         """Logit of match minus logit of no match, (C, V) float32.
 
-        With a retrieval head its similarity, weighted, is added.
-
-        Each caption meets the gallery in chunks that always begin at the same videos, so that a
-        score depends on neither the number of processes nor the captions beside it.
+        Captions meet the gallery in chunks that always begin at the same videos, so that a score
+        does not depend on the number of processes. Where a chunk leaves room for more pairs
+        several captions meet it at once.
         """
-        each = [captions.part(slice(number, number + 1)) for number in range(captions.size)]
-        columns = []
-        for start in range(0, videos.size, self.pair_batch):
-            chunk = videos.part(slice(start, start + self.pair_batch))  # a copy: one at a time
-            columns.append(paddle.stack([self.pair_margins(caption, chunk) for caption in each]))
-        margins = paddle.concat(columns, axis=1)
-        if self.head is None or not self.head.similarity_weight:
-            return margins
-        similarities = self.head.similarities(captions.vector, videos.vector)
-        return margins + self.head.similarity_weight * similarities
+        columns = [self._chunk(captions, chunk) for chunk in videos.chunks(self.pair_batch)]
+        return paddle.concat(columns, axis=1)
+
+    def _chunk(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
+        """Margins (C, V) of all captions with at most ``pair_batch`` videos."""
+        together = max(1, self.pair_batch // videos.size)
+        rows = []
+        for start in range(0, captions.size, together):
+            some = captions.part(slice(start, start + together))
+            if some.size == 1:  # stays one row long, and the videos need not be copied
+                rows.append(self.pair_margins(some, videos).unsqueeze(0))
+            else:
+                text_at, video_at = np.divmod(np.arange(some.size * videos.size), videos.size)
+                texts = some.take(paddle.to_tensor(text_at))
+                pairs = videos.take(paddle.to_tensor(video_at))
+                rows.append(self.pair_margins(texts, pairs).reshape([some.size, videos.size]))
+        return paddle.concat(rows, axis=0)
+
+    def listed_margins(
+        self, caption: CaptionCache, videos: Gallery, places: np.ndarray
+    ) -> np.ndarray:
+        """Margins (N,) of one caption with the videos at ``places`` (N,) of the gallery."""
+        chunks = [
+            videos.take(places[start : start + self.pair_batch])
+            for start in range(0, len(places), self.pair_batch)
+        ]
+        return np.concatenate([self.pair_margins(caption, chunk).numpy() for chunk in chunks])
 
     def pair_margins(
         self, captions: CaptionCache, videos: VideoCache, padded_regions: int | None = None

@@ -63,6 +63,14 @@ def test_grid(size, batch, world, start):
         assert list(sampler.batches(3, start)) == alone[rank::world][start:]
 
 
+def test_a_grid_leaves_out_the_batches_that_are_done_and_shares_the_rest():
+    done = {0, 1, 2, 4, 6, 7, 8}  # of batches of 3: the first and the third are done
+    ranks = [GridSampler(10, 3, rank, 2).without(done) for rank in range(2)]
+    assert [list(sampler.batches()) for sampler in ranks] == [[[3, 4, 5]], [[9]]]
+    assert [len(sampler) for sampler in ranks] == [1, 1]
+    assert list(GridSampler(10, 3).without(range(10)).batches()) == []
+
+
 def test_faults():
     with pytest.raises(ConfigError, match="7 samples do not fill one step of 2 x 4"):
         TrainSampler(7, 4, world_size=2)

@@ -71,17 +71,6 @@ def test_other_peoples_captions_and_twins_are_no_positives_and_no_negatives():
     assert float(model(twins)["retrieval_loss"]) < float(model(single)["retrieval_loss"]) + 0.7
 
 
-def test_similarity_is_added_to_margins_by_its_weight():
-    captions, videos = make_batch(1, clips=3), make_batch(2, clips=5)
-    parts = {}
-    for weight in (0.0, 0.5):
-        model = with_head(similarity_weight=weight)
-        cache = model.encode_captions(captions), model.encode_videos(videos)
-        parts[weight] = model.margins(*cache).numpy()
-        similarities = model.retrieval_head.similarities(*(c.vector for c in cache)).numpy()
-    np.testing.assert_allclose(parts[0.5] - parts[0.0], 0.5 * similarities, rtol=1e-4, atol=1e-5)
-
-
 def test_without_a_head_nothing_changes_and_published_weights_still_load(tmp_path):
     plain, model = build(), with_head()
     path = tmp_path / "w.pdparams"
@@ -95,6 +84,89 @@ def test_the_learned_scale_has_a_limit():
     head = RetrievalHead(temperature=1e-6)
     assert float(head.scale) == 100.0
     assert float(RetrievalHead(temperature=0.1).scale) == pytest.approx(10.0)
+
+
+def rank_gathers(model, batches):
+    """A gather for each of the ranks that hold ``batches``, with the others' rows from before."""
+    seen = [[] for _ in batches]
+    for rank, batch in enumerate(batches):
+        model.connect(lambda rows, rank=rank: (seen[rank].append(rows.detach()), ([rows], 0))[1])
+        model(batch)
+    gathers = []
+    for rank in range(len(batches)):
+        calls = iter(zip(*seen, strict=True))
+        gathers.append(lambda rows, rank=rank, calls=calls: (list(next(calls)), rank))
+    return gathers
+
+
+@pytest.mark.parametrize("own", ["all", "some", "one rank has none"])
+def test_ranks_together_have_the_gradient_and_the_loss_of_one(own):
+    """What main.py does with ranks, by hand: shares of losses, and gradients averaged."""
+    whole = own_batch(clips=6)
+    whole["next_sentence_label"] = {
+        "all": np.zeros(6, "int64"),
+        "some": np.array([0, 1, 0, 1, 0, 0]),
+        "one rank has none": np.array([0, 1, 0, 1, 1, 1]),
+    }[own]
+    whole["text_ids"][5] = whole["text_ids"][0]  # twins on different ranks are no negatives
+    whole["text_labels"][5] = whole["text_labels"][0]
+    batches = [{key: value[at] for key, value in whole.items()} for at in (slice(4), slice(4, 6))]
+    model = with_head(temperature=0.5)
+    model.retrieval_head.alone = True  # the head's loss alone
+    expected = model(whole)["loss"]
+    expected.backward()
+    wanted = {n: p.grad.numpy() for n, p in model.retrieval_head.named_parameters()}
+    model.clear_gradients()
+    divisors = [model.denominators(batch)["retrieval_loss"] for batch in batches]
+    value = 0.0
+    for batch, divisor, gather in zip(batches, divisors, rank_gathers(model, batches), strict=True):
+        model.connect(gather)
+        loss = model(batch)["loss"] * (divisor * 2 / sum(divisors))
+        (loss / 2).backward()
+        value += float(loss) / 2
+    assert value == pytest.approx(float(expected), rel=1e-4)
+    for name, parameter in model.retrieval_head.named_parameters():
+        np.testing.assert_allclose(parameter.grad.numpy(), wanted[name], rtol=1e-3, atol=1e-5)
+
+
+def test_alone_the_head_learns_and_nothing_else():
+    model = with_head(alone=True)
+    model.train()
+    assert not model.backbone.training and model.retrieval_head.training
+    found = model(own_batch())
+    assert set(found) == {"loss", "retrieval_loss"} == {*model.denominators(own_batch()), "loss"}
+    found["loss"].backward()
+    for name, parameter in model.named_parameters():
+        learns = name.startswith("retrieval_head")
+        assert (parameter.grad is not None and parameter.grad.numpy().any()) == learns, name
+        assert parameter.stop_gradient != learns
+    joint = with_head()
+    joint.train()
+    assert joint.backbone.training
+
+
+def test_the_weight_that_a_validation_chose_travels_with_the_weights(tmp_path):
+    model = with_head(similarity_weight="auto")
+    assert np.isnan(model.retrieval_head.weight)
+    model.adopt({"similarity_weight": 0.5})
+    assert model.retrieval_head.weight == 0.5
+    path = tmp_path / "w.pdparams"
+    paddle.save(model.to_released(model.state_dict()), str(path))
+    other = with_head(seed=1, similarity_weight="auto")
+    pv.load_weights(other, path, for_test=True)
+    assert other.retrieval_head.weight == 0.5
+    fixed = with_head(similarity_weight=2.0)
+    fixed.adopt({"similarity_weight": 0.5})
+    assert fixed.retrieval_head.weight == 2.0
+    model.adopt({})
+
+
+def test_weights_from_before_a_choice_load_for_a_test(tmp_path):
+    path = tmp_path / "w.pdparams"
+    paddle.save(with_head().state_dict(), str(path))
+    other = with_head(similarity_weight="auto")
+    report = pv.load_weights(other, path, for_test=True)
+    assert report.missing == ["retrieval_head.chosen_weight"]
 
 
 def test_every_parameter_of_the_head_learns():

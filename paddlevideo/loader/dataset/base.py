@@ -27,7 +27,11 @@ class Dataset(ABC):
         return str(index)
 
     def context(self) -> Iterable[dict[str, Any]] | None:
-        """Batches that the model prepares once before a test (a gallery), or None."""
+        """Batches that the model prepares once before a test (a gallery), or None.
+
+        A gallery that may be too large to be held also has ``len`` (how many clips) and
+        ``take(places)`` (some of them as a batch).
+        """
         return None
 
     def truth(self) -> Any:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.dataset.base import Dataset
-from paddlevideo.loader.legacy import RecordStore, few
+from paddlevideo.loader.legacy import few
 from paddlevideo.loader.pipelines.text import pad_ids
-from paddlevideo.loader.regions import as_caption, box_vectors
+from paddlevideo.loader.regions import as_caption
 from paddlevideo.loader.selection import select_clips
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.registry import DATASETS, InputPath
@@ -98,23 +98,24 @@ class MSRVTTDataset(Dataset):
             )
         self.file_path, self.bert_model = str(file_path), bert_model
         self.padding_index, self.max_seq_length = padding_index, max_seq_length
-        self.max_region_num, self.max_action_num = max_region_num, max_action_num
-        self.region_width, self.action_width = vision_feature_dim, action_feature_dim
         self.gallery_batch = gallery_batch
         pairs = read_captions(self.file_path)
         kept = select_clips([clip for clip, _ in pairs], only, exclude, self.file_path)
         self.pairs = [pairs[place] for place in kept]
         self.captions = [caption for _, caption in self.pairs]
         self.video_ids = list(dict.fromkeys(clip for clip, _ in self.pairs))
-        self.store = RecordStore(features_path)
+        self.reader = ClipReader(
+            features_path, max_region_num, max_action_num, vision_feature_dim, action_feature_dim
+        )
         self._check_clips()
 
     def _check_clips(self) -> None:
-        missing = self.store.missing(self.video_ids)
+        store = self.reader.store
+        missing = store.missing(self.video_ids)
         if missing:
             raise DataError(
                 f"{self.file_path}: {len(missing)} of {len(self.video_ids)} clips have no features "
-                f"in {self.store.path}: {few(missing)}"
+                f"in {store.path}: {few(missing)}"
             )
 
     def __len__(self) -> int:
@@ -135,58 +136,16 @@ class MSRVTTDataset(Dataset):
         place = {clip: number for number, clip in enumerate(self.video_ids)}
         return np.array([place[clip] for clip, _ in self.pairs], np.int64)
 
-    def context(self) -> Iterator[dict[str, np.ndarray]]:
-        """The gallery in batches of ``gallery_batch`` clips, each clip once.
-
-        ``image_feat`` (b, R, F) and ``image_loc`` (b, R, 5) float32, ``image_mask`` (b, R) int64,
-        ``action_feat`` (b, A, G) float32, ``action_mask`` (b, A) int64; R counts the global region.
-        """
-        for first in range(0, len(self.video_ids), self.gallery_batch):
-            yield self.clips(self.video_ids[first : first + self.gallery_batch])
-
-    def clips(self, names: list[str]) -> dict[str, np.ndarray]:
-        """The arrays of some clips, as :meth:`context` yields them. Raises DataError."""
-        count, regions, actions = len(names), self.max_region_num, self.max_action_num
-        arrays: dict[str, np.ndarray] = {
-            "image_feat": np.zeros((count, regions, self.region_width), np.float32),
-            "image_loc": np.zeros((count, regions, 5), np.float32),
-            "image_mask": np.zeros((count, regions), np.int64),
-            "action_feat": np.zeros((count, actions, self.action_width), np.float32),
-            # All ones, also where a clip has fewer actions: published weights were tested so.
-            "action_mask": np.ones((count, actions), np.int64),
-        }
-        for row, name in enumerate(names):
-            self._fill({key: array[row] for key, array in arrays.items()}, name)
-        return arrays
-
-    def _fill(self, clip: dict[str, np.ndarray], name: str) -> None:
-        record = self.store[name]
-        features, actions = record["features"], record["action_features"]
-        self._check_width(name, "features", features, self.region_width, "vision_feature_dim")
-        self._check_width(name, "action_features", actions, self.action_width, "action_feature_dim")
-        kept = min(len(features), self.max_region_num - 1)
-        clip["image_feat"][0] = features.mean(axis=0)  # of all regions, those cut off included
-        clip["image_feat"][1 : kept + 1] = features[:kept]
-        clip["image_loc"][0] = (0, 0, 1, 1, 1)
-        boxes = record["boxes"][:kept]
-        clip["image_loc"][1 : kept + 1] = box_vectors(boxes, record["image_h"], record["image_w"])
-        clip["image_mask"][: kept + 1] = 1
-        kept_actions = actions[: self.max_action_num]
-        clip["action_feat"][: len(kept_actions)] = kept_actions
-
-    def _check_width(self, name: str, key: str, array: np.ndarray, width: int, option: str) -> None:
-        if array.shape[1] != width:
-            raise DataError(
-                f'{self.store.path}: clip "{name}": {key} are {array.shape[1]} wide, where {width} '
-                f"belong. Set {option} of MSRVTTDataset and the backbone's to their width"
-            )
+    def context(self) -> ClipBatches:
+        """The gallery in batches of ``gallery_batch`` clips, each clip once."""
+        return ClipBatches(self.reader, self.video_ids, self.gallery_batch)
 
     def describe(self) -> dict[str, Any]:
         """Files and counts; ``repeated_lines`` counts exact repeats in the CSV file."""
         return {
             **super().describe(),
             "file": self.file_path,
-            "features": self.store.path,
+            "features": self.reader.store.path,
             "captions": len(self.captions),
             "videos": len(self.video_ids),
             "repeated_lines": sum(count - 1 for count in Counter(self.pairs).values()),

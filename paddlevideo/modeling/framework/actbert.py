@@ -5,7 +5,7 @@ B clips or captions, T words, R regions (the global one first), A actions, V vid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,21 @@ from paddle import Tensor
 from paddlevideo.modeling import released_weights
 from paddlevideo.modeling.backbones.actbert import (
     BertForMultiModalPreTraining,
+    LowerStates,
     PaddedLengths,
     Rows,
 )
-from paddlevideo.modeling.contrast import BatchContrast, own_captions, same_caption
-from paddlevideo.modeling.framework.base import BaseFramework, Batch
+from paddlevideo.modeling.contrast import BatchContrast, original_words, own_captions
+from paddlevideo.modeling.framework.base import BaseFramework, Batch, Gather
+from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.modeling.losses.actbert import IGNORED, ActBertLoss
 from paddlevideo.modeling.match_scorer import CaptionCache, MatchScorer, VideoCache
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
+from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.first_stage import FirstStage
 
 CAPTION_KEYS = ("text_ids", "token_type_ids", "text_mask")
 VIDEO_KEYS = ("image_feat", "image_loc", "image_mask", "action_feat", "action_mask")
@@ -43,6 +47,10 @@ class ActBert(BaseFramework):
     ``paddlevideo.modeling.contrast``.
     ``retrieval_head``: vectors for captions and clips, trained with the other losses by
     "retrieval_loss"; in a test their similarity is added to the match margin.
+    ``top_k``: match only the k videos of a caption and the k captions of a video that the
+    retrieval head finds most similar; two numbers give each way its own, and a second one of 0
+    leaves the way from video to text to the head alone. 0 matches every pair.
+    ``gallery_gigabytes``: a gallery whose caches need more is encoded again for each batch.
     """
 
     def __init__(
@@ -52,6 +60,8 @@ class ActBert(BaseFramework):
         pair_batch: int = 64,
         match_negatives: int = 0,
         retrieval_head: RetrievalHead | None = None,
+        top_k: int | Sequence[int] = 0,
+        gallery_gigabytes: float = 8.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -61,6 +71,26 @@ class ActBert(BaseFramework):
             retrieval_head.build(*backbone.widths)
         self.scorer = MatchScorer(backbone, pair_batch, retrieval_head)
         self.contrast = BatchContrast(self.scorer, match_negatives) if match_negatives else None
+        self.top_k, self.gallery_gigabytes = both_ways(top_k), gallery_gigabytes
+        if self.top_k and retrieval_head is None:
+            raise ConfigError(
+                f"MODEL.top_k={top_k} needs a MODEL.retrieval_head, which finds the k best; "
+                "0 matches every pair"
+            )
+        if self.head_alone:
+            for parameter in backbone.parameters():
+                parameter.stop_gradient = True
+
+    @property
+    def head_alone(self) -> bool:
+        """Whether only the retrieval head is trained."""
+        return self.retrieval_head is not None and self.retrieval_head.alone
+
+    def train(self) -> None:
+        """Training mode, but for a frozen backbone, which keeps its dropout off."""
+        super().train()
+        if self.head_alone:
+            self.backbone.eval()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch of the design's keys, as arrays or tensors.
@@ -71,7 +101,12 @@ class ActBert(BaseFramework):
         changes a loss.
         """
         divisors = self.denominators(batch)
-        batch, padded = cut_padding(batch)
+        whole, (batch, padded) = batch, cut_padding(batch)
+        if self.head_alone:
+            with paddle.no_grad():
+                lower = self.backbone.lower(to_tensors(batch))
+            loss = self.retrieval_loss(whole, lower, divisors)
+            return {"retrieval_loss": loss, "loss": loss}
         picked, rows = labelled_rows(batch)
         tensors = to_tensors(picked)
         lower = self.backbone.lower(tensors)
@@ -82,20 +117,31 @@ class ActBert(BaseFramework):
             by = divisors["contrast_loss"]
             further["contrast_loss"] = self.contrast.loss(batch, lower, padded, by)
         if self.retrieval_head is not None:
-            own = own_captions(batch)
-            same = same_caption(batch, np.arange(len(own))[:, None])
-            by = max(divisors["retrieval_loss"], 1.0)
-            further["retrieval_loss"] = self.retrieval_head.loss(lower, same, own, by)
+            further["retrieval_loss"] = self.retrieval_loss(whole, lower, divisors)
         return {**losses, **further, "loss": sum(further.values(), losses["loss"])}
+
+    def retrieval_loss(
+        self, batch: Batch, lower: LowerStates, divisors: Mapping[str, float]
+    ) -> Tensor:
+        """The retrieval head's loss of ``batch``, whose streams have come as far as ``lower``."""
+        assert self.retrieval_head is not None
+        words, own = original_words(batch), own_captions(batch)
+        return self.retrieval_head.loss(lower, words, own, divisors["retrieval_loss"])
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """What each loss of ``batch`` is divided by."""
-        divisors = self.loss.denominators(batch)
+        divisors = {} if self.head_alone else self.loss.denominators(batch)
         if self.contrast is not None:
             divisors["contrast_loss"] = float(own_captions(batch).sum())
         if self.retrieval_head is not None:
-            divisors["retrieval_loss"] = float(own_captions(batch).sum())
+            # Never 0: a rank without a right pair still has negatives of the others' pairs.
+            divisors["retrieval_loss"] = max(float(own_captions(batch).sum()), 1e-6)
         return divisors
+
+    def connect(self, gather: Gather) -> None:
+        """The retrieval head's negatives come from all ranks."""
+        if self.retrieval_head is not None:
+            self.retrieval_head.gather = gather
 
     def init_weights(self) -> None:
         """Starts from the weights named by the backbone's ``pretrained``, if any."""
@@ -115,9 +161,16 @@ class ActBert(BaseFramework):
         return self.scorer.encode_videos(to_tensors(select(videos, VIDEO_KEYS)))
 
     @paddle.no_grad()
-    def margins(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
+    def margins(self, captions: CaptionCache, videos: VideoCache | Gallery) -> Tensor:
         """Logit margins, match against no match, (captions, videos). What ranking uses."""
         return self.scorer.margins(captions, videos)
+
+    @paddle.no_grad()
+    def listed_margins(
+        self, caption: CaptionCache, videos: Gallery, places: np.ndarray
+    ) -> np.ndarray:
+        """Margins (N,) of one caption with the videos at ``places`` (N,) of a gallery."""
+        return self.scorer.listed_margins(caption, videos, places)
 
     def score(self, captions: Batch | CaptionCache, videos: Batch | VideoCache) -> Tensor:
         """Match probabilities (captions, videos): softmax of the match logits at class 0."""
@@ -127,22 +180,61 @@ class ActBert(BaseFramework):
             videos = self.encode_videos(videos)
         return F.sigmoid(self.margins(captions, videos))
 
-    def prepare(self, context: Iterable[Batch] | None) -> VideoCache | None:
+    def prepare(self, context: Iterable[Batch] | None) -> Gallery | None:
         """The gallery's cached video side, built batch by batch."""
         if context is None:
             return None
-        return VideoCache.concatenate([self.encode_videos(videos) for videos in context])
+        return Gallery(self.encode_videos, context, self.gallery_gigabytes)
+
+    def has_first_stage(self, prepared: Gallery | None) -> bool:
+        """Where there is a retrieval head and a gallery."""
+        return prepared is not None and self.retrieval_head is not None
 
     @paddle.no_grad()
-    def predict(self, batch: Batch, prepared: VideoCache | None) -> Any:
-        """Rows of margins (B, V) against a prepared gallery; without one, losses a sample."""
+    def first_stage(self, batch: Batch, prepared: Gallery) -> dict[str, np.ndarray]:
+        """The captions' vectors, (B, width)."""
+        return {"vector": self.encode_captions(batch).vector.astype("float32").numpy()}
+
+    def shortlist(self, prepared: Gallery, rows: Mapping[str, np.ndarray]) -> FirstStage:
+        """The pairs that are worth matching, from all captions' vectors."""
+        assert self.retrieval_head is not None
+        assert prepared.vectors is not None
+        find = self.retrieval_head.first_stage
+        prepared.first = find(rows["vector"], prepared.vectors, self.top_k)
+        return prepared.first
+
+    def adopt(self, results: Mapping[str, Any]) -> None:
+        """Takes over the weight of similarities that a validation chose."""
+        if self.retrieval_head is not None and "similarity_weight" in results:
+            self.retrieval_head.choose(results["similarity_weight"])
+
+    @paddle.no_grad()
+    def predict(self, batch: Batch, prepared: Gallery | None) -> Any:
+        """Margins against a prepared gallery, (B, V) or a list of B arrays of shortlisted ones.
+
+        Without a gallery, losses a sample.
+        """
         if prepared is None:
             return super().predict(batch, None)
-        return self.margins(self.encode_captions(batch), prepared).numpy()
+        captions = self.encode_captions(batch)
+        if prepared.first is None or prepared.first.shortlists is None:
+            return self.margins(captions, prepared).numpy()
+        lists = prepared.first.shortlists
+        return [
+            self.listed_margins(
+                captions.part(slice(row, row + 1)), prepared, lists.of_caption(int(caption))
+            )
+            for row, caption in enumerate(np.asarray(batch["index"]))
+        ]
 
-    def work(self, prepared: VideoCache | None) -> tuple[int, str]:
-        """A caption is scored against every video of the gallery."""
-        return (1, "samples") if prepared is None else (prepared.size, "pairs")
+    def work(self, prepared: Gallery | None) -> tuple[int, str]:
+        """How many videos a caption is matched with, on average."""
+        if prepared is None:
+            return 1, "samples"
+        if prepared.first is None or prepared.first.shortlists is None:
+            return prepared.size, "pairs"
+        starts = prepared.first.shortlists.starts
+        return max(1, int(starts[-1]) // (len(starts) - 1)), "pairs"
 
     # ------------------------------------------------------------------ weights
 
@@ -156,8 +248,24 @@ class ActBert(BaseFramework):
 
     def check_loaded(self, missing: list[str]) -> None:
         """Matching needs neither the prediction heads nor the block's unused projection."""
-        unused = (".word_head.", ".region_head.", ".action_head.", ".region_context_value.")
+        unused = (
+            *(".word_head.", ".region_head.", ".action_head.", ".region_context_value."),
+            ".chosen_weight",  # the metric says what to do where it is needed
+        )
         super().check_loaded([name for name in missing if not any(u in name for u in unused)])
+
+
+def both_ways(top_k: int | Sequence[int]) -> tuple[int, int] | None:
+    """Videos of a caption and captions of a video to match; None for all. Raises ConfigError."""
+    numbers = (top_k, top_k) if isinstance(top_k, int) else tuple(top_k)
+    if numbers == (0, 0):
+        return None
+    if len(numbers) != 2 or numbers[0] < 1 or numbers[1] < 0:
+        raise ConfigError(
+            f"MODEL.top_k={top_k}: expected 0, or how many videos of a caption to match, or that "
+            "and how many captions of a video"
+        )
+    return numbers[0], numbers[1]
 
 
 def select(batch: Batch, keys: Iterable[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from paddle import Tensor, nn
 from paddlevideo.utils.errors import WeightsError
 
 Batch = Mapping[str, Any]
+#: Rows (n, ...) of this rank to those of all ranks, in order, and the place of its own.
+Gather = Callable[[Tensor], tuple[list[Tensor], int]]
 
 
 class BaseFramework(nn.Layer):
@@ -34,6 +36,27 @@ class BaseFramework(nn.Layer):
     def prepare(self, context: Iterable[Batch] | None) -> Any:
         """Turns what a dataset shares between all its samples into what ``predict`` needs."""
         return None
+
+    def has_first_stage(self, prepared: Any) -> bool:
+        """Whether all ranks must know something of all samples before any prediction."""
+        return False
+
+    def first_stage(self, batch: Batch, prepared: Any) -> dict[str, np.ndarray]:
+        """What that is: named rows, one a sample."""
+        raise NotImplementedError(f"{type(self).__name__} must define first_stage")
+
+    def shortlist(self, prepared: Any, rows: Mapping[str, np.ndarray]) -> Any:
+        """Takes the first stage's ``rows`` of all samples, in order, into ``prepared``.
+
+        Returns what the metric's ``start`` is given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define shortlist")
+
+    def adopt(self, results: Mapping[str, Any]) -> None:
+        """Takes over what a validation chose. Called on every rank with the same results."""
+
+    def connect(self, gather: Gather) -> None:
+        """Hands over how rows are gathered from all ranks, for losses that compare samples."""
 
     def predict(self, batch: Batch, prepared: Any) -> Any:
         """One row for each sample, for a metric: an array, or a dict of arrays.

@@ -7,7 +7,7 @@ and a pair costs one dot product.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import paddle
@@ -16,9 +16,12 @@ from paddle import Tensor, nn
 
 from paddlevideo.modeling.layers import MASKED_SCORE, layer_norm, linear
 from paddlevideo.registry import HEADS
+from paddlevideo.utils.first_stage import FirstStage, Shortlists
+from paddlevideo.utils.nearest import nearest
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import LowerStates
+    from paddlevideo.modeling.framework.base import Gather
 
 LARGEST_SCALE = 100.0
 
@@ -45,7 +48,9 @@ class RetrievalHead(nn.Layer):
 
     ``width`` of the vectors; ``dropout`` on what they are made of; ``temperature``: what the dot
     products are divided by at first, learned from there. ``loss_weight`` multiplies the head's
-    loss; ``similarity_weight``: how much of the scaled similarity a test adds to match margins.
+    loss. ``similarity_weight``: how much of the scaled similarity a test adds to match margins;
+    "auto": each validation chooses it, and the weights carry it. ``alone``: train this head and
+    nothing else. ``faiss_from``: galleries of so many videos are searched with faiss.
     """
 
     def __init__(
@@ -54,13 +59,20 @@ class RetrievalHead(nn.Layer):
         dropout: float = 0.1,
         temperature: float = 0.05,
         loss_weight: float = 1.0,
-        similarity_weight: float = 1.0,
+        similarity_weight: float | Literal["auto"] = 1.0,
+        alone: bool = False,
+        faiss_from: int = 50_000,
     ) -> None:
         super().__init__()
         self.width, self.dropout = width, dropout
-        self.loss_weight, self.similarity_weight = loss_weight, similarity_weight
+        self.loss_weight, self.alone, self.faiss_from = loss_weight, alone, faiss_from
+        self.similarity_weight = similarity_weight
+        if similarity_weight == "auto":
+            self.register_buffer("chosen_weight", paddle.full([1], float("nan")))
         start = nn.initializer.Constant(math.log(1.0 / temperature))
         self.log_scale = self.create_parameter([], default_initializer=start)
+        #: How rows come from all ranks; a world of one by default.
+        self.gather: Gather = lambda rows: ([rows], 0)
 
     def build(self, text_width: int, region_width: int, action_width: int) -> None:
         """Makes the projections, once the streams' widths are known."""
@@ -71,6 +83,18 @@ class RetrievalHead(nn.Layer):
     def scale(self) -> Tensor:
         """What similarities are multiplied by."""
         return paddle.clip(paddle.exp(self.log_scale), max=LARGEST_SCALE)
+
+    @property
+    def weight(self) -> float:
+        """How much of the similarity is added to match margins; NaN: nobody has chosen it."""
+        if self.similarity_weight == "auto":
+            return self.chosen_weight.item()
+        return float(self.similarity_weight)
+
+    def choose(self, weight: float) -> None:
+        """Keeps the weight that a validation chose, if it was to choose one."""
+        if self.similarity_weight == "auto":
+            self.chosen_weight.set_value(np.array([weight], np.float32))
 
     def text_vector(self, text: Tensor, bias: Tensor) -> Tensor:
         """States (B, T, D) and attention bias (B, 1, 1, T) -> (B, width)."""
@@ -87,25 +111,58 @@ class RetrievalHead(nn.Layer):
         """Scaled dot products (C, V) of vectors (C, width) and (V, width)."""
         return paddle.matmul(texts, videos, transpose_y=True) * self.scale
 
-    def loss(self, lower: LowerStates, same: np.ndarray, own: np.ndarray, divisor: float) -> Tensor:
+    def first_stage(
+        self, captions: np.ndarray, videos: np.ndarray, top_k: tuple[int, int] | None
+    ) -> FirstStage:
+        """Similarities of (C, width) and (V, width), and each side's ``top_k`` best (None: all)."""
+        captions = captions * np.float32(float(self.scale))
+        lists = None
+        if top_k and (top_k[0] < len(videos) or top_k[1] < len(captions)):
+            lists = Shortlists(
+                nearest(captions, videos, top_k[0], self.faiss_from),
+                nearest(videos, captions, top_k[1], self.faiss_from),
+            )
+        return FirstStage(captions, videos, self.weight, self.similarity_weight == "auto", lists)
+
+    def loss(
+        self, lower: LowerStates, words: np.ndarray, own: np.ndarray, divisor: float
+    ) -> Tensor:
         """Cross-entropy of the right clip for a caption and of the right caption for a clip.
 
-        ``same`` (B, B): caption j has the words of clip i's own, so it is no negative; ``own``
-        (B,): the clip has its own caption. The mean of both directions over ``own`` clips, summed
-        and divided by ``divisor`` (Radford et al. 2021, figure 3). Scalar.
+        ``words`` (B, T): the captions' ids; equal captions are no negatives of each other.
+        ``own`` (B,): the clip has its own caption. The mean of both directions over ``own`` clips,
+        summed and divided by ``divisor`` (Radford et al. 2021, figure 3). Scalar.
+
+        Negatives come from all ranks. Every rank computes the loss of all ranks' pairs with the
+        gradient of its own vectors alone; the ranks' sum is then the gradient of one rank with
+        all the pairs. The value is the loss of this rank's own pairs.
         """
         (text, regions, actions), (text_bias, region_bias, action_bias) = lower
-        scores = self.similarities(
-            self.text_vector(text, text_bias),
-            self.video_vector(regions, region_bias, actions, action_bias),
-        )
-        left_out = same.astype("float32")
+        texts, mine = self._gather(self.text_vector(text, text_bias))
+        videos, _ = self._gather(self.video_vector(regions, region_bias, actions, action_bias))
+        labels, _ = self._gather(paddle.to_tensor(np.column_stack([words, own]).astype("int64")))
+        every_own, every_word = labels[:, -1].numpy() > 0, labels[:, :-1].numpy()
+        scale = self.scale  # every rank computes all of its gradient: its share is a part of it
+        scale = scale.detach() + (scale - scale.detach()) * (len(own) / len(labels))
+        scores = paddle.matmul(texts, videos, transpose_y=True) * scale
+        _, caption = np.unique(every_word, axis=0, return_inverse=True)
+        left_out = (caption.reshape(-1, 1) == caption.ravel()).astype("float32")
         np.fill_diagonal(left_out, 0.0)
         scores = scores + paddle.to_tensor(left_out) * MASKED_SCORE
         right = paddle.diagonal(F.log_softmax(scores, axis=0) + F.log_softmax(scores, axis=1))
-        return -(right * paddle.to_tensor(own.astype("float32"))).sum() * (
-            0.5 * self.loss_weight / divisor
-        )
+        right = -right * paddle.to_tensor(every_own.astype("float32"))
+        loss, whole = right[mine].sum(), right.sum()
+        if len(right) > len(own):
+            loss = loss.detach() + whole - whole.detach()
+        return loss * (0.5 * self.loss_weight / divisor)
+
+    def _gather(self, rows: Tensor) -> tuple[Tensor, slice]:
+        """All ranks' rows, this rank's with their gradient, and where those stand."""
+        parts, place = self.gather(rows)
+        parts[place] = rows
+        start = sum(len(part) for part in parts[:place])
+        together = paddle.concat(parts) if len(parts) > 1 else rows
+        return together, slice(start, start + len(rows))
 
 
 def masked_mean(x: Tensor, bias: Tensor) -> Tensor:

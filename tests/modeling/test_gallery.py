@@ -1,0 +1,134 @@
+"""The videos' side of a test: held, or encoded again; all pairs, or those of the shortlists."""
+
+import logging
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlevideo.modeling.gallery import Gallery
+from paddlevideo.utils.errors import ConfigError
+from tests.modeling.test_retrieval_head import with_head
+from tests.modeling.tiny import build, make_batch
+
+VIDEOS = 7
+
+
+class Source:
+    """A gallery that can be read by places, and counts what is read."""
+
+    def __init__(self, clips, batch=3):
+        self.clips, self.batch, self.read = clips, batch, 0
+
+    def __len__(self):
+        return len(self.clips["image_feat"])
+
+    def __iter__(self):
+        for start in range(0, len(self), self.batch):
+            yield self.take(np.arange(start, min(start + self.batch, len(self))))
+
+    def take(self, places):
+        self.read += len(places)
+        return {key: value[places] for key, value in self.clips.items()}
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return make_batch(1, clips=VIDEOS)
+
+
+@pytest.fixture(params=["head", "no head"])
+def model(request):
+    return with_head() if request.param == "head" else build(pair_batch=3)
+
+
+def test_a_gallery_that_does_not_fit_is_encoded_again_and_gives_the_same(model, clips, caplog):
+    held = Gallery(model.encode_videos, Source(clips), 1.0)
+    with caplog.at_level(logging.INFO, "paddlevideo"):
+        source = Source(clips)
+        streamed = Gallery(model.encode_videos, source, 1e-9)
+    assert held.held is not None and streamed.held is None
+    assert "do not fit into MODEL.gallery_gigabytes=1e-09" in caplog.text
+    assert held.size == streamed.size == VIDEOS
+    if model.retrieval_head is None:
+        assert source.read == 3, "without vectors there is no reason to read it all"
+    else:
+        np.testing.assert_allclose(held.vectors, streamed.vectors, rtol=1e-6)
+    captions = model.encode_captions(make_batch(2))
+    np.testing.assert_allclose(
+        model.margins(captions, streamed).numpy(),
+        model.margins(captions, held).numpy(),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_a_source_that_can_only_be_iterated_is_held(model, clips):
+    gallery = Gallery(model.encode_videos, iter(Source(clips)), 1e-9)
+    assert gallery.held is not None and gallery.size == VIDEOS
+
+
+@pytest.mark.parametrize("gigabytes", [1.0, 1e-9])
+def test_shortlisted_margins_are_those_of_the_whole_matrix(clips, gigabytes):
+    model = with_head(similarity_weight=0.0)
+    model.top_k, model.gallery_gigabytes = (2, 2), gigabytes
+    captions = make_batch(3, clips=5)
+    prepared = model.prepare(Source(clips))
+    assert model.has_first_stage(prepared)
+    rows = model.first_stage(captions, prepared)
+    first = model.shortlist(prepared, rows)
+    lists = first.shortlists
+    assert lists.text_to_video.shape == (5, 2) and lists.video_to_text.shape == (VIDEOS, 2)
+    some = model.predict(captions, prepared)
+    whole = model.margins(model.encode_captions(captions), model.encode_videos(clips)).numpy()
+    for caption, row in enumerate(some):
+        np.testing.assert_allclose(
+            row, whole[caption, lists.of_caption(caption)], rtol=1e-4, atol=1e-6
+        )
+    units, unit = model.work(prepared)
+    assert unit == "pairs" and units == len(lists.pairs[0]) // 5
+
+
+def test_the_first_stage_has_the_heads_similarities(clips):
+    model = with_head()
+    captions = make_batch(3, clips=5)
+    prepared = model.prepare(Source(clips))
+    first = model.shortlist(prepared, model.first_stage(captions, prepared))
+    assert first.shortlists is None, "without top_k every pair is matched"
+    head = model.retrieval_head
+    texts, videos = model.encode_captions(captions).vector, model.encode_videos(clips).vector
+    expected = head.similarities(texts, videos).detach().numpy()
+    np.testing.assert_allclose(first.rows(slice(None)), expected, rtol=1e-4, atol=1e-5)
+    pairs = np.array([0, 4, 2]), np.array([6, 0, 3])
+    np.testing.assert_allclose(first.similarities(*pairs), expected[pairs], rtol=1e-4, atol=1e-5)
+
+
+def test_k_beyond_captions_and_videos_is_one_stage(clips):
+    model = with_head()
+    model.top_k = (VIDEOS, VIDEOS)
+    prepared = model.prepare(Source(clips))
+    assert model.shortlist(prepared, model.first_stage(make_batch(0), prepared)).shortlists is None
+
+
+def test_top_k_needs_a_head():
+    with pytest.raises(ConfigError, match="top_k=5 needs a MODEL.retrieval_head"):
+        build_top_k(5)
+    for wrong in (-1, [0, 3], [1, 2, 3]):
+        with pytest.raises(ConfigError, match="top_k=.*expected 0, or how many videos"):
+            build_top_k(wrong)
+
+
+def build_top_k(count):
+    import paddlevideo as pv
+    from tests.modeling.tiny import SIZES
+
+    backbone = {"name": "BertForMultiModalPreTraining", **SIZES}
+    return pv.build_model({"framework": "ActBert", "backbone": backbone, "top_k": count})
+
+
+def test_a_gallery_knows_its_bytes(clips):
+    cache = build().encode_videos(clips)
+    sizes = []
+    cache._each(lambda x: sizes.append(x.numpy().nbytes))
+    assert cache.nbytes == sum(sizes) > 1000
+    assert paddle.is_tensor(cache.state)
