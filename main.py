@@ -41,7 +41,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--amp_level", choices=("O1", "O2"), help="O2: parameters in half too")
     parser.add_argument("--seed", type=int, help="seed of everything random")
     parser.add_argument("--max_iters", type=int, help="stop after this many optimizer steps")
-    parser.add_argument("--resume", metavar="auto", help="auto: go on from the newest checkpoint")
+    parser.add_argument(
+        "--resume",
+        metavar="auto",
+        help="auto: go on from the newest checkpoint or, in a test, from the rows that are done",
+    )
+    parser.add_argument("--report", metavar="FILE.html", help="write a page about a test")
+    parser.add_argument(
+        "--videos", metavar="FOLDER", help="clips or pictures, shown in the report by their ids"
+    )
     parser.add_argument("--fleet", action="store_true", help="distribute through Paddle's Fleet")
     parser.add_argument(
         "-p",
@@ -60,6 +68,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     options = parser.parse_args(arguments)
     if options.test and not options.config:
         options.config = TEST_CONFIG
+    if not options.test and (options.report or options.videos):
+        parser.error("--report and --videos belong to --test")
     if not options.config:
         parser.error("-c FILE is needed for training (try -c actbert.yaml)")
     return options
@@ -87,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
     from paddlevideo import tasks
 
     if options.test:
-        tasks.test(config, options.weights)
+        tasks.test(config, options.weights, options.report, options.videos)
     else:
         tasks.train(
             config, options.weights, options.validate, options.fleet, options.profiler_options

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.tiny_data import NO_DROPOUT, make_project
 
@@ -116,6 +117,78 @@ def test_a_test_gives_identical_numbers_with_one_two_and_three_processes(runs):
         np.testing.assert_array_equal(matrix, matrices[0])
 
 
+@pytest.fixture(scope="module")
+def head_runs(runs):
+    """A model with a retrieval head, trained by one and by two processes."""
+    folder = runs / "head"
+    folder.mkdir()
+    make_project(folder)
+    recipe = yaml.safe_load((folder / "tiny.yaml").read_text())
+    recipe["MODEL"]["retrieval_head"] = {"name": "RetrievalHead", "width": 8, "dropout": 0.0}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    for processes in (1, 2):
+        changes = [f"output_dir={folder / str(processes)}", f"DATASET.batch_size={4 // processes}"]
+        done = launch(folder, processes, "-o", *NO_DROPOUT, *changes, "epochs=1")
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_negatives_come_from_all_processes(head_runs):
+    one, two = records(head_runs / "1"), records(head_runs / "2")
+    assert len(one) == len(two) == 4
+    for first, second in zip(one, two, strict=True):
+        for name in ("loss", "retrieval_loss", "match_loss"):
+            assert second[name] == pytest.approx(first[name], rel=1e-5), name
+
+
+DIES = """
+import os
+import signal
+from paddlevideo.modeling.framework.actbert import ActBert
+from paddlevideo.tasks import saved_rows
+
+saved_rows.SECONDS = 0.0  # every batch is written at once
+predict = ActBert.predict
+
+def predict_and_die(self, batch, prepared):
+    if 6 in batch["index"] and not os.path.exists("{survive}"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return predict(self, batch, prepared)
+
+ActBert.predict = predict_and_die
+"""
+
+
+def test_two_stages_give_identical_numbers_with_one_two_and_three_processes(head_runs):
+    """Seven captions in batches of two; the second job loses a rank, and the third goes on."""
+    weights = str(head_runs / "1" / "Tiny_epoch_00001.pdparams")
+    (head_runs / "dies.py").write_text(DIES.format(survive=head_runs / "survive"))
+    test = ["--test", "-w", weights, "--import", "dies"]
+    changes = ["MODEL.top_k=3", f"output_dir={head_runs / 'killed'}"]
+    start = time.monotonic()
+    done = launch(head_runs, 2, *test, "-o", *changes)
+    assert done.returncode != 0, "a rank that dies ends the job"
+    assert time.monotonic() - start < 90
+    assert not (head_runs / "killed" / "results.json").exists()
+    (head_runs / "survive").touch()
+    done = launch(head_runs, 3, *test, "--resume", "auto", "-o", *changes)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "samples are done already" in (head_runs / "killed" / "log.txt").read_text()
+    outputs = [head_runs / "killed"]
+    for processes in (1, 2, 3):
+        outputs.append(head_runs / f"test{processes}")
+        done = launch(
+            head_runs, processes, *test, "-o", "MODEL.top_k=3", f"output_dir={outputs[-1]}"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    results = [json.loads((output / "results.json").read_text()) for output in outputs]
+    queries = [(output / "queries.jsonl").read_text() for output in outputs]
+    for name in ("text_to_video", "video_to_text", "first_stage", "match_alone"):
+        assert all(result[name] == results[0][name] for result in results), name
+    assert len({result["stages"]["pairs_scored"] for result in results}) == 1
+    assert len(set(queries)) == 1
+
+
 def test_a_resumed_run_of_two_processes_equals_one_that_never_stopped(runs):
     changes = ["-o", f"output_dir={runs / 'resumed'}", "DATASET.batch_size=2"]
     whole = ["-o", f"output_dir={runs / 'whole'}", "DATASET.batch_size=2"]
@@ -166,8 +239,6 @@ def test_a_literal_launch_trains_the_shipped_recipe_at_a_tiny_size(tmp_path):
     data.mkdir(parents=True)
     (tmp_path / "train.npy").rename(data / "actbert_train_data.npy")
     (tmp_path / "captions.json").rename(data / "caption_train.json")
-    import yaml
-
     tiny = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
     shipped = ROOT / "configs" / "multimodal" / "actbert" / "actbert.yaml"
     recipe = {

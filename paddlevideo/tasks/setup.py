@@ -87,6 +87,14 @@ def train_loader(run: Run) -> BatchLoader:
     return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers", 0))
 
 
+def remaining(loader: BatchLoader, done: set[int]) -> BatchLoader:
+    """A test's loader without the batches whose samples are all ``done``, shared out anew."""
+    if not done:
+        return loader
+    assert isinstance(loader.sampler, GridSampler)
+    return BatchLoader(loader.reader, loader.sampler.without(done), loader.num_workers)
+
+
 def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
     """A dataset and this rank's batches of a fixed grid over it."""
     dataset, steps = open_split(run, split)

@@ -68,6 +68,7 @@ class Trainer:
         self.model = build_model(run.config.MODEL)
         if weights:
             load_weights(self.model, weights)
+        self.model.connect(self.world.gather_rows)
         self.amp = Amp(self.settings.amp, run.device)
         self._build_updater()
         self.checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
@@ -146,10 +147,12 @@ class Trainer:
         assert self.validation is not None
         dataset, loader = self.validation
         metric = build_metric(self.run, dataset)
-        results = evaluate(self.model, dataset, loader, metric, self.world)
-        score = lookup(results, metric.best) if results else 0.0
-        score = self.world.gather(score)[0]
+        results = evaluate(self.model, dataset, loader, metric, self.world, self.amp)
+        results = self.world.gather(results)[0]
+        self.model.adopt(results)
+        score = lookup(results, metric.best)
         if self.world.is_main:
+            results.pop("stages", None)
             numbers = " ".join(f"{k}: {v:.4g}" for k, v in flatten(results).items())
             log.info("valid epoch:%d %s", self._epochs_begun(), numbers)
             self.meters.write_scalars(self.progress.step, flatten(results, "valid."))
