@@ -199,25 +199,30 @@ def train_one_step(recipe, model, batch):
     before = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     updater = Updater(optimizer, schedule, paddle.amp.GradScaler(enable=False))
     losses = model(batch)
-    assert {"text_loss", "region_loss", "action_loss", "match_loss"} < losses.keys()
+    alone = (recipe.MODEL.get("retrieval_head") or {}).get("alone")
+    four = {"text_loss", "region_loss", "action_loss", "match_loss"}
+    assert ({"retrieval_loss"} if alone else four) < losses.keys()
     assert np.isfinite(float(losses["loss"]))
     assert updater.learning_rate > 0
     updater.backward(losses["loss"])
     updater.step()
     after = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     assert any(not np.array_equal(before[name], after[name]) for name in after)
-    assert all(np.isfinite(array).all() for array in after.values())
+    unset = "retrieval_head.chosen_weight"  # until a validation chooses it
+    assert all(np.isfinite(array).all() for name, array in after.items() if name != unset)
 
 
 def score(recipe, model, batch):
     model.eval()
     gallery = model.prepare([batch])
+    metric = METRICS.build(recipe.get("METRIC") or {"name": "MSRVTTMetric"})
+    if model.has_first_stage(gallery):
+        metric.start(model.shortlist(gallery, model.first_stage(batch, gallery)), validating=True)
     rows = model.predict(batch, gallery)
     assert rows.shape == (CLIPS, CLIPS) and np.isfinite(rows).all()
-    metric = METRICS.build(recipe.get("METRIC") or {"name": "MSRVTTMetric"})
     metric.update(batch["index"], rows)
     results = metric.result(np.arange(CLIPS))
-    assert set(results) == {"text_to_video", "video_to_text"}
+    assert {"text_to_video", "video_to_text"} <= set(results)
 
 
 def test_pipelines_build_from_a_recipe(recipe):

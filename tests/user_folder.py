@@ -30,9 +30,10 @@ def write_data(folder: Path) -> None:
     tiny_data.write_training_rows(howto / "actbert_train_data.npy", 32)
     tiny_data.write_training_rows(howto / "actbert_val_data.npy", 8, seed=5)
     (howto / "captions.json").rename(howto / "caption_train.json")
-    tiny_data.write_retrieval_set(msrvtt, 7)
-    (msrvtt / "test.lmdb").rename(msrvtt / "msrvtt_test.lmdb")
-    (msrvtt / "test.csv").rename(msrvtt / "MSRVTT_JSFUSION_test.csv")
+    for split in ("valid", "test"):
+        tiny_data.write_retrieval_set(msrvtt, 7)
+        (msrvtt / "test.lmdb").rename(msrvtt / f"msrvtt_{split}.lmdb")
+        (msrvtt / "test.csv").rename(msrvtt / f"MSRVTT_JSFUSION_{split}.csv")
 
 
 def write_recipes(folder: Path) -> None:
@@ -46,6 +47,11 @@ def write_recipes(folder: Path) -> None:
     changes: dict[str, dict[str, Any]] = {
         "actbert.yaml": {"epochs": 2, "log_interval": 1, "DATASET": {"num_workers": 0}},
         "actbert_msrvtt.yaml": {"DATASET": {"test": widths}},
+        "actbert_two_stage.yaml": {
+            "MODEL": {**model["MODEL"], "top_k": 3},
+            "epochs": 1,
+            "DATASET": {"batch_size": 8, "num_workers": 0, "valid": widths, "test": widths},
+        },
     }
     for name, change in changes.items():
         shipped = ROOT / "configs" / "multimodal" / "actbert" / name
