@@ -12,6 +12,7 @@ import numpy as np
 
 from paddlevideo.loader.legacy import RecordStore
 from paddlevideo.loader.regions import box_vectors
+from paddlevideo.loader.store import StoreRecords, is_store
 from paddlevideo.utils.errors import DataError
 
 
@@ -27,7 +28,8 @@ class ClipReader:
         action_width: int,
     ) -> None:
         """``max_region_num`` counts the global region."""
-        self.store = RecordStore(features_path)
+        store = StoreRecords if is_store(features_path) else RecordStore
+        self.store = store(features_path)
         self.regions, self.actions = max_region_num, max_action_num
         self.region_width, self.action_width = region_width, action_width
 

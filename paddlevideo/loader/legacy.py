@@ -6,13 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import lmdb
 import numpy as np
 
 from paddlevideo import safe_pickle
+from paddlevideo.loader.lmdb_files import environment
 from paddlevideo.loader.regions import as_caption, as_count, as_matrix, check_boxes
 from paddlevideo.utils.errors import DataError
 
@@ -71,6 +71,10 @@ class RowFile:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def name_of(self, index: int) -> str:
+        """The id of clip ``index``."""
+        return self.ids[index]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Row ``index``: region_feat (n, F), region_target (n, C), boxes (n, 4), image_h, image_w,
         caption, action_feat (m, G), action_target (m,) int64; float32. Raises DataError.
@@ -126,7 +130,7 @@ class RecordStore:
     def _reading(self) -> Iterator[lmdb.Transaction]:
         """A transaction; what LMDB itself reports becomes a DataError."""
         try:
-            with _environment(self.path).begin() as transaction:
+            with environment(self.path).begin() as transaction:
                 yield transaction
         except lmdb.Error as fault:
             raise DataError(
@@ -187,35 +191,3 @@ def _checked_record(record: dict[str, Any], where: str) -> dict[str, Any]:
     }
     check_boxes(checked["boxes"], checked["image_h"], checked["image_w"], where)
     return checked
-
-
-#: Open environments by real path (LMDB allows one of each in a process), with the process and the
-#: state of the file that they were opened in.
-_environments: dict[str, tuple[tuple[int, ...], lmdb.Environment]] = {}
-
-
-def _environment(path: str) -> lmdb.Environment:
-    file = Path(path, "data.mdb") if os.path.isdir(path) else Path(path)
-    try:
-        status = file.stat()
-    except OSError as fault:
-        raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
-    state = (os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns)
-    key = os.path.realpath(path)
-    known = _environments.get(key)
-    if known is None or known[0] != state:
-        if known is not None:
-            known[1].close()  # inherited by a fork, or of a file that was replaced
-        _environments[key] = state, _open_environment(path, status.st_size)
-    return _environments[key][1]
-
-
-def _open_environment(path: str, size: int) -> lmdb.Environment:
-    # Read-ahead makes cold reads about twenty times faster; there is no writer to lock out.
-    folder = os.path.isdir(path)
-    environment = lmdb.open(path, subdir=folder, readonly=True, lock=False, readahead=True)
-    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    if size < needed:
-        environment.close()  # reading beyond the end of the file would kill the process
-        raise DataError(f"{path}: is cut short: {size} of {needed} bytes. Copy it again")
-    return environment

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.legacy import RowFile
 from paddlevideo.loader.selection import select_clips
+from paddlevideo.loader.store import StoreRows, is_store
 from paddlevideo.registry import DATASETS, InputPath
 
 
 @DATASETS.register()
 class ActBertDataset(Dataset):
-    """Clips with regions, actions and a caption, in PaddleVideo's ``.npy`` rows.
+    """Clips with regions, actions and captions: a feature store, or PaddleVideo's ``.npy`` rows.
 
     A sample: ``region_feat`` (n, F), ``region_target`` (n, C), ``boxes`` (n, 4) in pixels,
     ``image_h``, ``image_w``, ``action_feat`` (m, G), ``action_target`` (m,), ``caption``,
-    ``bert_model`` and ``index``; arrays are float32, classes int64.
+    ``bert_model`` and ``index``; arrays are float32, classes int64. From a store also
+    ``captions``, a list.
 
     ``bert_model`` names the vocabulary, see :func:`paddlevideo.loader.tokenizer.load_tokenizer`.
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
@@ -34,8 +37,10 @@ class ActBertDataset(Dataset):
         only: InputPath | None = None,
         exclude: InputPath | None = None,
     ):
-        self.rows = RowFile(file_path)
-        self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path)
+        self.rows = StoreRows(file_path) if is_store(file_path) else RowFile(file_path)
+        self.kept: Sequence[int] = range(len(self.rows))
+        if only or exclude:
+            self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path)
         self.bert_model = bert_model
 
     def __len__(self) -> int:
@@ -48,7 +53,7 @@ class ActBertDataset(Dataset):
 
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
-        return self.rows.ids[self.kept[index]]
+        return self.rows.name_of(self.kept[index])
 
     def describe(self) -> dict[str, Any]:
         """File, rows and feature widths."""

@@ -53,7 +53,9 @@ def read_caption_file(path: str) -> tuple[tuple[str, ...], ...]:
 class RandomCap:
     """Chooses one alternative of the caption, or, at ``rate``, another clip's.
 
-    Changes ``caption``, adds ``next_sentence_label`` (0 = it belongs to the clip, 1 = it does not).
+    The alternatives are ``captions``, where there are several, or those that ``!`` separates in
+    ``caption``. Changes ``caption``, adds ``next_sentence_label`` (0 = it belongs to the clip, 1 =
+    it does not).
     ``caption_path`` is a JSON list of captions. A drawn caption equal to one of the clip's own is
     drawn again: its label would be wrong.
     """
@@ -66,7 +68,7 @@ class RandomCap:
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with its caption chosen."""
-        own = alternatives(sample["caption"], "RandomCap")
+        own = sample.get("captions") or alternatives(sample["caption"], "RandomCap")
         caption, label = own[rng.integers(len(own))], 0
         if rng.random() < self.rate:
             for _ in range(_DRAWS):

@@ -1,0 +1,75 @@
+"""LMDB files for reading: opened once in a process, checked, and opened anew after a fork."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from paddlevideo.utils.errors import DataError
+
+#: Open environments by real path (LMDB allows one of each in a process), with the process and the
+#: state of the file that they were opened in; the one used last stands last.
+_environments: dict[str, tuple[tuple[int, ...], lmdb.Environment]] = {}
+#: Handles of the tables of open environments: finding one costs a transaction.
+_tables: dict[tuple[lmdb.Environment, bytes], Any] = {}
+#: How many stay open: a process may have only so many files.
+LIMIT = 256
+
+
+def environment(path: str | os.PathLike[str], databases: int = 0) -> lmdb.Environment:
+    """The environment of a folder with ``data.mdb``, or of a file; on read-only disks too.
+
+    Use it at once: it may be closed when others are asked for. Raises DataError if it is absent,
+    no LMDB or cut short.
+    """
+    file = Path(path, "data.mdb") if os.path.isdir(path) else Path(path)
+    try:
+        status = file.stat()
+    except OSError as fault:
+        raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
+    state = (os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns)
+    key = os.path.realpath(path)
+    known = _environments.pop(key, None)
+    if known is not None and known[0] != state:
+        _close(known[1])  # inherited by a fork, or of a file that was replaced
+        known = None
+    if known is None:
+        while len(_environments) >= LIMIT:
+            _close(_environments.pop(next(iter(_environments)))[1])
+        known = state, _open(path, status.st_size, databases)
+    _environments[key] = known
+    return known[1]
+
+
+def table(path: str | os.PathLike[str], name: bytes) -> tuple[Any, Any]:
+    """The environment of a file that has tables, and the handle of one of them."""
+    shard = environment(path, databases=2)
+    if (shard, name) not in _tables:
+        _tables[shard, name] = shard.open_db(name)
+    return shard, _tables[shard, name]
+
+
+def _close(shard: lmdb.Environment) -> None:
+    for key in [key for key in _tables if key[0] is shard]:
+        del _tables[key]
+    shard.close()
+
+
+def _open(path: str | os.PathLike[str], size: int, databases: int) -> lmdb.Environment:
+    # Read-ahead makes cold reads about twenty times faster; there is no writer to lock out.
+    found: lmdb.Environment = lmdb.open(
+        os.fspath(path),
+        subdir=os.path.isdir(path),
+        readonly=True,
+        lock=False,
+        readahead=True,
+        max_dbs=databases,
+    )
+    needed = (found.info()["last_pgno"] + 1) * found.stat()["psize"]
+    if size < needed:
+        found.close()  # reading beyond the end of the file would kill the process
+        raise DataError(f"{path}: is cut short: {size} of {needed} bytes. Copy it again")
+    return found

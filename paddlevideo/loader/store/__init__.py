@@ -1,0 +1,21 @@
+"""The feature store: clips of any number in a folder of LMDB shards, without pickles."""
+
+from __future__ import annotations
+
+from paddlevideo.loader.store.manifest import Manifest, Sizes
+from paddlevideo.loader.store.reader import FeatureStore
+from paddlevideo.loader.store.records import ClassTargets, Clip
+from paddlevideo.loader.store.views import StoreRecords, StoreRows, is_store
+from paddlevideo.loader.store.writer import StoreWriter
+
+__all__ = [
+    "ClassTargets",
+    "Clip",
+    "FeatureStore",
+    "Manifest",
+    "Sizes",
+    "StoreRecords",
+    "StoreRows",
+    "StoreWriter",
+    "is_store",
+]

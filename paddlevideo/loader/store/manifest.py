@@ -1,0 +1,106 @@
+"""What a store is: ``store.json`` beside the shards, written last, so that it says "complete"."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import write_whole
+
+FORMAT = "paddlevideo feature store"
+VERSION = 1
+COMPLETE, UNFINISHED = "store.json", "unfinished.json"
+LARGEST = 1 << 20  # of any width: a larger one is a mistake, or an attack on the memory
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths of what each clip has; 0 classes where a store was made for retrieval alone."""
+
+    region: int
+    action: int
+    region_classes: int = 0
+    action_classes: int = 0
+
+
+@dataclass
+class Shard:
+    """One LMDB file."""
+
+    file: str
+    clips: int = 0
+    captions: int = 0
+    bytes: int = 0
+    #: CRC32 of the checksums of its records, in order.
+    checksum: int = 0
+
+
+@dataclass
+class Manifest:
+    """Everything about a store but its clips."""
+
+    sizes: Sizes
+    dtype: str = "float16"
+    shards: list[Shard] = field(default_factory=list)
+    #: Names of the classes, by number, where they are known: "region" and "action".
+    vocabularies: dict[str, list[str]] = field(default_factory=dict)
+    #: What made it: command, versions, sources.
+    made_by: dict[str, Any] = field(default_factory=dict)
+    #: Mean and largest share of a class distribution that was not kept.
+    lost_mass: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def clips(self) -> int:
+        """How many clips all shards hold."""
+        return sum(shard.clips for shard in self.shards)
+
+    @property
+    def captions(self) -> int:
+        """How many captions all clips have."""
+        return sum(shard.captions for shard in self.shards)
+
+    def write(self, path: Path) -> None:
+        """Writes it whole or not at all."""
+        record = {"format": FORMAT, "version": VERSION, "clips": self.clips, **asdict(self)}
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Raises DataError where the file is damaged or from a newer version."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as fault:
+            raise DataError(f"{path}: cannot be read ({fault})") from None
+        if not isinstance(record, Mapping) or record.get("format") != FORMAT:
+            raise DataError(f"{path}: is not the manifest of a feature store")
+        if record.get("version") != VERSION:
+            raise DataError(
+                f"{path}: version {record.get('version')}, but this release knows version "
+                f"{VERSION}: update paddlevideo"
+            )
+        try:
+            return cls._of(record)
+        except (KeyError, TypeError, ValueError) as fault:
+            raise DataError(f"{path}: is damaged ({type(fault).__name__}: {fault})") from None
+
+    @classmethod
+    def _of(cls, record: Mapping[str, Any]) -> Manifest:
+        sizes = Sizes(**record["sizes"])
+        for name, size in asdict(sizes).items():
+            if not isinstance(size, int) or not 0 <= size <= LARGEST:
+                raise ValueError(f"{name} is {size}")
+        shards = [Shard(**shard) for shard in record["shards"]]
+        for shard in shards:
+            if Path(shard.file).name != shard.file or shard.clips < 0:
+                raise ValueError(f"shard {shard.file!r} with {shard.clips} clips")
+        if record["clips"] != sum(shard.clips for shard in shards):
+            raise ValueError("the shards do not add up to all clips")
+        if record["dtype"] not in ("float16", "float32"):
+            raise ValueError(f"dtype {record['dtype']}")
+        names = ("vocabularies", "made_by", "lost_mass")
+        return cls(sizes, record["dtype"], shards, *(dict(record[name]) for name in names))

@@ -1,0 +1,34 @@
+"""LMDB files of a store: the tables and keys in them."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from paddlevideo.loader.lmdb_files import table
+from paddlevideo.utils.errors import DataError
+
+RECORDS, IDS = b"records", b"ids"
+KEY = struct.Struct(">Q")  # big-endian numbers sort as LMDB sorts keys
+
+
+def id_key(name: str) -> bytes:
+    """16 bytes for an id of any length: LMDB's keys end at 511."""
+    return hashlib.blake2b(name.encode("utf-8"), digest_size=16).digest()
+
+
+@contextmanager
+def reading(path: Path, name: bytes, buffers: bool = False) -> Iterator[Any]:
+    """A transaction on a table of a shard. What LMDB itself reports becomes a DataError."""
+    try:
+        shard, handle = table(path, name)
+        with shard.begin(db=handle, buffers=buffers) as transaction:
+            yield transaction
+    except lmdb.Error as fault:
+        raise DataError(f"{path}: is no whole shard of a store ({fault}). Copy it again") from None

@@ -1,0 +1,254 @@
+"""Writing a store: in one pass, in bounded memory, and on from where it was interrupted."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import lmdb
+import numpy as np
+
+from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest, Shard, Sizes
+from paddlevideo.loader.store.records import PREFIX, Clip, decode, encode
+from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key
+from paddlevideo.utils.errors import DataError
+
+BATCH_BYTES = 32 << 20  # what is written at once, and held in memory
+FIRST_MAP = 64 << 20  # a shard's map grows from here, doubling
+SHARD_BYTES = 4 << 30
+
+
+class StoreWriter:
+    """Appends clips to a new store, or to one whose writing was interrupted.
+
+    A store under construction has ``unfinished.json`` and no ``store.json``; ``finish`` turns it
+    into a complete one. ``written`` says how many clips are there already: whoever goes on leaves
+    out that many. What a killed process had not yet written, at most ``BATCH_BYTES``, is written
+    anew.
+
+    >>> with StoreWriter(path, sizes) as writer:
+    ...     for clip in clips[writer.written:]:
+    ...         writer.add(clip)
+    ...     writer.finish()
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sizes: Sizes,
+        dtype: str = "float16",
+        shard_bytes: int = SHARD_BYTES,
+        vocabularies: Mapping[str, list[str]] | None = None,
+        made_by: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raises DataError where ``path`` holds a finished store, or another one's beginning."""
+        self.path, self.shard_bytes = Path(path), shard_bytes
+        if (self.path / COMPLETE).exists():
+            raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
+        self.manifest = Manifest(
+            sizes, dtype, [], dict(vocabularies or {}), dict(made_by or {}), {}
+        )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock_folder()
+        self._waiting: list[tuple[bytes, bytes]] = []  # id keys and records
+        self._waiting_bytes = self._waiting_captions = 0
+        self._environment: lmdb.Environment | None = None
+        try:
+            if (self.path / UNFINISHED).exists():
+                self._go_on()
+            else:
+                self._save()
+        except BaseException:
+            self._close_shard()
+            os.close(self._lock)
+            raise
+
+    @property
+    def written(self) -> int:
+        """Clips that are there, those of a run before this one included."""
+        return self.manifest.clips + len(self._waiting)
+
+    def add(self, clip: Clip) -> None:
+        """Appends a clip. Raises DataError if its sizes differ, or its id is in this shard."""
+        self._check(clip)
+        key = id_key(clip.id)
+        if any(key == other for other, _ in self._waiting) or self._has(key):
+            raise DataError(f'clip "{clip.id}": is in the store already. Ids must differ')
+        record = encode(clip, self.manifest.dtype)
+        self._waiting.append((key, record))
+        self._waiting_bytes += len(record)
+        self._waiting_captions += len(clip.captions)
+        if self._waiting_bytes >= BATCH_BYTES:
+            self.flush()
+
+    def lost(self, shares: np.ndarray) -> None:
+        """Notes the shares (n,) of class distributions that were not kept, for the manifest."""
+        noted = self.manifest.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
+        rows = noted["rows"] + len(shares)
+        if rows:
+            mean = (noted["rows"] * noted["mean"] + float(np.sum(shares))) / rows
+            largest = max(noted["largest"], float(np.max(shares, initial=0.0)))
+            self.manifest.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
+
+    def flush(self) -> None:
+        """Writes what waits. Raises DataError where the disk is full; nothing written is lost."""
+        if not self._waiting:
+            return
+        shard = self._shard()
+        while True:
+            try:
+                self._commit(shard)
+                break
+            except lmdb.MapFullError:
+                assert self._environment is not None
+                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+            except (lmdb.Error, OSError) as fault:
+                raise DataError(
+                    f"{self.path / shard.file}: cannot be written ({fault}); {self.manifest.clips} "
+                    "clips are whole. Make room and run the same command again: it goes on"
+                ) from None
+        for _, record in self._waiting:
+            shard.checksum = zlib.crc32(record[: PREFIX.size], shard.checksum)
+        shard.clips += len(self._waiting)
+        shard.captions += self._waiting_captions
+        self._waiting, self._waiting_bytes, self._waiting_captions = [], 0, 0
+        shard.bytes = (self.path / shard.file).stat().st_size
+        if shard.bytes >= self.shard_bytes:
+            self._close_shard()
+        self._save()
+
+    def finish(self) -> Manifest:
+        """Writes the rest and makes the store a complete one."""
+        self.flush()
+        self._close_shard()
+        self.manifest.write(self.path / COMPLETE)
+        (self.path / UNFINISHED).unlink()
+        return self.manifest
+
+    def close(self) -> None:
+        """Ends without finishing; what was added is written."""
+        try:
+            self.flush()
+        finally:
+            self._close_shard()
+            os.close(self._lock)
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _lock_folder(self) -> int:
+        """Keeps a second writer out, for as long as this process lives."""
+        lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise DataError(f"{self.path}: another process is writing this store") from None
+        return lock
+
+    def _check(self, clip: Clip) -> None:
+        sizes = self.manifest.sizes
+        arrays = {
+            "regions": (clip.regions, sizes.region),
+            "boxes": (clip.boxes, 4),
+            "actions": (clip.actions, sizes.action),
+        }
+        for name, (array, width) in arrays.items():
+            if np.ndim(array) != 2 or array.shape[1] != width:
+                raise DataError(
+                    f'clip "{clip.id}": {name} of shape {np.shape(array)}, where (any, {width}) '
+                    "belongs in this store"
+                )
+        if len(clip.boxes) != len(clip.regions):
+            raise DataError(
+                f'clip "{clip.id}": {len(clip.boxes)} boxes for {len(clip.regions)} regions'
+            )
+        if clip.region_classes is not None and clip.region_classes.width != sizes.region_classes:
+            raise DataError(
+                f'clip "{clip.id}": {clip.region_classes.width} region classes, where '
+                f"{sizes.region_classes} belong in this store"
+            )
+
+    def _shard(self) -> Shard:
+        """The shard that is being written; a new one after the last was closed."""
+        if self._environment is None:
+            number = len(self.manifest.shards)
+            self.manifest.shards.append(Shard(f"shard-{number:05d}.lmdb"))
+            self._open_shard()
+        return self.manifest.shards[-1]
+
+    def _open_shard(self) -> None:
+        path = self.path / self.manifest.shards[-1].file
+        size = path.stat().st_size if path.exists() else 0
+        self._environment = lmdb.open(
+            str(path), subdir=False, lock=False, max_dbs=2, map_size=max(FIRST_MAP, 2 * size)
+        )
+        self._databases = [self._environment.open_db(name) for name in (RECORDS, IDS)]
+
+    def _commit(self, shard: Shard) -> None:
+        assert self._environment is not None
+        records, ids = self._databases
+        with self._environment.begin(write=True) as transaction:
+            for place, (key, record) in enumerate(self._waiting, shard.clips):
+                transaction.put(KEY.pack(place), record, db=records, append=True)
+                transaction.put(key, KEY.pack(place), db=ids, overwrite=False)
+
+    def _has(self, key: bytes) -> bool:
+        if self._environment is None:
+            return False
+        with self._environment.begin(db=self._databases[1]) as transaction:
+            return transaction.get(key) is not None
+
+    def _close_shard(self) -> None:
+        if self._environment is not None:
+            self._environment.sync(True)
+            self._environment.close()
+            self._environment = None
+
+    def _save(self) -> None:
+        self.manifest.write(self.path / UNFINISHED)
+
+    def _go_on(self) -> None:
+        """Takes over what an interrupted run has written."""
+        before = Manifest.read(self.path / UNFINISHED)
+        for name in ("sizes", "dtype"):
+            if getattr(before, name) != getattr(self.manifest, name):
+                raise DataError(
+                    f"{self.path}: an unfinished store with {name} {getattr(before, name)}, where "
+                    f"{getattr(self.manifest, name)} is wanted now. Remove it, or name another"
+                )
+        self.manifest.shards, self.manifest.lost_mass = before.shards, before.lost_mass
+        if self.manifest.shards:
+            self._open_shard()
+            self._count_what_is_there(self.manifest.shards[-1])
+
+    def _count_what_is_there(self, shard: Shard) -> None:
+        """A process may be killed after a batch was written and before the manifest says so."""
+        assert self._environment is not None
+        records = self._databases[0]
+        with self._environment.begin(db=records, buffers=True) as transaction:
+            there = transaction.stat(records)["entries"]
+            if there < shard.clips:
+                raise DataError(
+                    f"{self.path / shard.file}: holds {there} of {shard.clips} clips: the file was "
+                    "changed. Remove the store and write it anew"
+                )
+            for place in range(shard.clips, there):
+                record = bytes(transaction.get(KEY.pack(place)) or b"")
+                clip = decode(record, f"{self.path / shard.file}: clip {place}")
+                shard.captions += len(clip.captions)
+                shard.checksum = zlib.crc32(record[: PREFIX.size], shard.checksum)
+        shard.clips, shard.bytes = there, (self.path / shard.file).stat().st_size
