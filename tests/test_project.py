@@ -90,6 +90,7 @@ def test_the_top_level_holds_what_the_layout_allows():
         "paddlevideo.loader",
         "paddlevideo.metrics",
         "paddlevideo.registry",
+        "paddlevideo.report",
         "paddlevideo.safe_pickle",
         "paddlevideo.utils",
         "main",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tools.thumbnails import Canvas
+    from paddlevideo.report.thumbnails import Canvas
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -93,7 +93,7 @@ def choose_rows(ranks: np.ndarray, count: int) -> list[int]:
 
 def draw(results: Results, rows: Sequence[int], folder: Path) -> np.ndarray:
     """The picture, (height, width, 3) uint8 BGR. Raises DataError where a clip is missing."""
-    from tools.thumbnails import Canvas
+    from paddlevideo.report.thumbnails import Canvas
 
     row_height = THUMBNAIL + LABEL + 2 * GAP
     width = TEXT + BEST * (THUMBNAIL + GAP) + 2 * GAP
@@ -131,7 +131,7 @@ def _draw_clip(
     place: tuple[int, int, int],
     folder: Path,
 ) -> None:
-    from tools.thumbnails import thumbnail
+    from paddlevideo.report.thumbnails import thumbnail
 
     (row, column), (left, top, rank) = pair, place
     is_right = column == results.truth[row]
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options = parse_arguments(arguments)
     try:
-        from tools.thumbnails import write_png
+        from paddlevideo.report.thumbnails import write_png
 
         results = read_results(options.scores)
         rows = choose_rows(results.ranks(), options.rows)
@@ -172,11 +172,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as fault:
         print(f"show_retrieval: {fault}", file=sys.stderr)
         return fault.exit_code
-    except ModuleNotFoundError as fault:
-        if fault.name != "cv2":
-            raise
-        print("this needs OpenCV: pip install opencv-python-headless", file=sys.stderr)
-        return 1
     print(f"wrote {options.output}")
     return 0
 

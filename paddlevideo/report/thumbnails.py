@@ -1,14 +1,22 @@
-"""Drawing for the tools: a canvas with text, and a clip's middle frame."""
+"""Pictures of clips: a clip's middle frame, and a canvas with text to put it on.
+
+The only module of the package that needs OpenCV; without it importing raises UserError.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.errors import DataError, UserError
 from paddlevideo.utils.files import write_whole
+
+try:
+    import cv2
+except ModuleNotFoundError:
+    raise UserError("this needs OpenCV: pip install opencv-python-headless") from None
 
 Colour = tuple[int, int, int]
 VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov")
@@ -45,23 +53,58 @@ class Canvas:
         cv2.rectangle(self.pixels, low, high, colour, width)
 
 
+def find_clip(folder: Path, name: str) -> Path | None:
+    """The file of a clip: ``name`` in ``folder`` with one of the usual endings, or None.
+
+    A name that leads out of the folder finds nothing.
+    """
+    if Path(name).name != name:
+        return None
+    paths = (folder / (name + ending) for ending in (*VIDEOS, *PICTURES))
+    # os.path is content with names that no file can have, as too long ones; Path.is_file is not.
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def middle_frame(path: Path) -> np.ndarray:
+    """The middle frame of a clip, or its picture: (h, w, 3) uint8 BGR.
+
+    Raises DataError where OpenCV cannot read it.
+    """
+    is_picture = path.suffix in PICTURES
+    frame = cv2.imread(str(path)) if is_picture else _middle_of_video(path)
+    if frame is None:
+        raise DataError(f"{path}: OpenCV cannot read it")
+    return frame
+
+
 def thumbnail(folder: Path, name: str, side: int) -> np.ndarray:
     """The middle frame of a clip, or its picture, in a grey square: (side, side, 3) uint8 BGR.
 
     ``folder`` holds ``name`` with one of the usual endings. Raises DataError where it does not.
     """
-    for ending in (*VIDEOS, *PICTURES):
-        path = folder / (name + ending)
-        if path.is_file():
-            frame = cv2.imread(str(path)) if ending in PICTURES else _middle_frame(path)
-            if frame is None:
-                raise DataError(f"{path}: OpenCV cannot read it")
-            return _fit(frame, side)
-    endings = " ".join((*VIDEOS, *PICTURES))
-    raise DataError(f'{folder}: no file "{name}" with one of the endings {endings}')
+    path = find_clip(folder, name)
+    if path is None:
+        endings = " ".join((*VIDEOS, *PICTURES))
+        raise DataError(f'{folder}: no file "{name}" with one of the endings {endings}')
+    small = _fit(middle_frame(path), side, side)
+    square = np.full((side, side, 3), 230, np.uint8)
+    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
+    square[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return square
 
 
-def _middle_frame(path: Path) -> np.ndarray | None:
+def small_jpeg(path: Path, width: int, height: int, quality: int) -> bytes:
+    """The middle frame of a clip, or its picture, as a JPEG of at most ``width`` x ``height``.
+
+    Raises DataError where OpenCV cannot read it.
+    """
+    small = _fit(middle_frame(path), width, height)
+    encoded, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert encoded
+    return data.tobytes()
+
+
+def _middle_of_video(path: Path) -> np.ndarray | None:
     """Frames are read in order: seeking is not exact in every kind of file."""
     reader = cv2.VideoCapture(str(path))
     middle = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) // 2
@@ -75,15 +118,11 @@ def _middle_frame(path: Path) -> np.ndarray | None:
     return frame
 
 
-def _fit(frame: np.ndarray, side: int) -> np.ndarray:
-    height, width = frame.shape[:2]
-    scale = side / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    square = np.full((side, side, 3), 230, np.uint8)
-    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
-    square[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return square
+def _fit(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+    """``frame`` (h, w, 3) as large as fits into ``width`` x ``height``, its shape kept."""
+    scale = min(width / frame.shape[1], height / frame.shape[0])
+    size = (max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from tools import show_retrieval, thumbnails  # noqa: E402
+from paddlevideo.report import thumbnails  # noqa: E402
+from tools import show_retrieval  # noqa: E402
 
 GREEN = np.array(show_retrieval.GREEN)
 

@@ -1,0 +1,154 @@
+"""Cards of single queries: what was asked, and the best answers with the right one marked."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from paddlevideo.report.markup import Markup, element, join, shorten, unseen
+from paddlevideo.report.queries import Found, Query
+from paddlevideo.utils.errors import DataError
+
+BEST = 5  # answers on a card; the right one follows where it is not among them
+THUMBNAIL = (176, 132, 65)  # width, height, quality of a JPEG: about 4 KB
+
+
+class Thumbnails:
+    """Pictures of clips in a style sheet: each is held once, however many cards show it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """``folder`` holds the clips, ``<id>.mp4`` or such; None for a page without pictures.
+
+        Raises DataError where there is no such folder.
+        """
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{folder}: there is no such folder of videos")
+        self.folder = folder
+        self._rules: dict[str, tuple[str, str] | None] = {}  # by clip: class, its declaration
+
+    def style_class(self, name: str) -> str | None:
+        """The class that shows a clip's middle frame, or None where the clip's file is absent.
+
+        Raises UserError without OpenCV, DataError for a clip that it cannot read.
+        """
+        if name not in self._rules:
+            self._rules[name] = self._make(name)
+        rule = self._rules[name]
+        return rule[0] if rule else None
+
+    def _make(self, name: str) -> tuple[str, str] | None:
+        if self.folder is None:
+            return None
+        from paddlevideo.report.thumbnails import find_clip, small_jpeg
+
+        path = find_clip(self.folder, name)
+        if path is None:
+            return None
+        data = base64.b64encode(small_jpeg(path, *THUMBNAIL)).decode("ascii")
+        declaration = f'background-image: url("data:image/jpeg;base64,{data}")'
+        return f"clip{len(self._rules)}", declaration
+
+    def style(self) -> str:
+        """The CSS of all pictures that were asked for."""
+        rules = (f".{rule[0]} {{ {rule[1]} }}\n" for rule in self._rules.values() if rule)
+        return "".join(rules)
+
+
+def cards(queries: Sequence[Query], thumbnails: Thumbnails) -> Markup:
+    """A list of cards. Raises what :meth:`Thumbnails.style_class` raises."""
+    make = {"text_to_video": _caption_card, "video_to_text": _video_card}
+    items = [make[query.direction](query, thumbnails) for query in queries]
+    return element("ol", *items, class_="cards")
+
+
+def _caption_card(query: Query, thumbnails: Thumbnails) -> Markup:
+    """A caption and its best clips."""
+    asked = element("p", shorten(query.query), class_="query", dir="auto")
+    tiles = [_tile(each, place, thumbnails) for place, each in enumerate(query.best[:BEST], 1)]
+    tiles += [_tile(each, place, thumbnails) for each, place in _right_beyond(query)]
+    return _card(join(asked, _rank(query)), element("ol", *tiles, class_="answers"))
+
+
+def _video_card(query: Query, thumbnails: Thumbnails) -> Markup:
+    """A video and its best captions."""
+    name = element("span", shorten(query.query), class_="name")
+    asked = element("div", _picture(query.query, thumbnails), name, class_="asking")
+    lines = [_sentence(each, place) for place, each in enumerate(query.best[:BEST], 1)]
+    lines += [_sentence(each, place, "beyond") for each, place in _right_beyond(query)]
+    return _card(join(asked, _rank(query)), element("ol", *lines, class_="lines"))
+
+
+def _card(asked: Markup, answers: Markup) -> Markup:
+    return element("li", element("div", asked), answers, class_="card panel")
+
+
+def _rank(query: Query) -> Markup:
+    if not query.rank:
+        return Markup()  # a search, whose right answer nobody knows
+    several = f" (best of {len(query.right)})" if len(query.right) > 1 else ""
+    style = "rank first" if query.rank == 1 else "rank dim"
+    return element("p", "rank ", element("strong", f"{query.rank:,}"), several, class_=style)
+
+
+def _right_beyond(query: Query) -> list[tuple[Found, int | None]]:
+    """The right answer and its place, where it is not among those shown.
+
+    Its score (NaN) is not known if it is beyond all that were kept, and if there are several, nor
+    is which of them has the rank.
+    """
+    if any(each.right for each in query.best[:BEST]) or not query.right:
+        return []
+    kept = [each for each in query.best[BEST:] if each.right]
+    if kept:
+        return [(kept[0], query.rank)]
+    unscored = Found(query.right[0], math.nan, True)
+    return [(unscored, query.rank if len(query.right) == 1 else None)]
+
+
+def _score(found: Found) -> Markup:
+    if math.isnan(found.score):
+        return Markup()
+    return element("span", unseen("score "), f"{found.score:.2f}", class_="score")
+
+
+def _place(place: int | None) -> Markup:
+    return element("span", f"{place:,}. ", class_="dim") if place is not None else Markup()
+
+
+def _mark(found: Found) -> Markup:
+    return element("span", "✓ right", class_="mark") if found.right else Markup()
+
+
+def _tile(found: Found, place: int | None, thumbnails: Thumbnails) -> Markup:
+    return element(
+        "li",
+        _picture(found.name, thumbnails),
+        _score(found),
+        _place(place),
+        _mark(found),
+        element("span", shorten(found.name, 60), class_="name"),
+        class_="tile right" if found.right else "tile",
+    )
+
+
+def _picture(name: str, thumbnails: Thumbnails) -> Markup:
+    """A clip's middle frame, or a plain tile with the clip's name."""
+    style = thumbnails.style_class(name)
+    if style is None:
+        return element("span", shorten(name, 60), class_="picture absent", aria_hidden="true")
+    label = f"middle frame of {shorten(name, 60)}"
+    return element("span", class_=f"picture {style}", role="img", aria_label=label)
+
+
+def _sentence(found: Found, place: int | None, style: str = "") -> Markup:
+    return element(
+        "li",
+        _score(found),
+        _place(place),
+        element("span", shorten(found.name), dir="auto"),
+        " ",
+        _mark(found),
+        class_=" ".join(["sentence", *(["right"] if found.right else []), style]).strip(),
+    )

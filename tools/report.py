@@ -1,0 +1,73 @@
+r"""Makes the page of a retrieval test from its files: numbers, ranks, and clips found.
+
+    python tools/report.py --results output/ActBert_demo --videos data/demo/videos
+
+The folder holds results.json and queries.jsonl, which main.py --test writes. The page is one HTML
+file without scripts that loads nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Reads ``results.json``; raises DataError where it is not what a retrieval test writes."""
+    from paddlevideo.utils.errors import DataError
+
+    advice = "main.py --test writes such a file"
+    try:
+        results = json.loads(path.read_text("utf-8"))
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror}); {advice}") from None
+    except (ValueError, RecursionError) as fault:
+        raise DataError(f"{path}: not JSON ({fault}); {advice}") from None
+    if not isinstance(results, dict) or "text_to_video" not in results:
+        raise DataError(f'{path}: no "text_to_video" of a retrieval test in it; {advice}')
+    return results
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, required=True, help="output folder of a test")
+    parser.add_argument("--videos", type=Path, help="folder of clips or pictures, for thumbnails")
+    parser.add_argument("--output", type=Path, help="the page; default: report.html in --results")
+    parser.add_argument(
+        "--shown", type=int, default=20, help="queries of each direction to show; default: 20"
+    )
+    options = parser.parse_args(arguments)
+    if options.shown < 0:
+        parser.error("--shown must not be negative")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    from paddlevideo.report import read_queries, write_report
+    from paddlevideo.utils.errors import UserError
+
+    options = parse_arguments(arguments)
+    output = options.output or options.results / "report.html"
+    try:
+        results = read_results(options.results / "results.json")
+        queries = read_queries(options.results / "queries.jsonl")
+        write_report(output, results, queries, options.videos, options.shown)
+    except UserError as fault:
+        print(f"report: {fault}", file=sys.stderr)
+        return fault.exit_code
+    print(f"wrote {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
