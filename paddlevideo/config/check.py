@@ -31,7 +31,8 @@ from paddlevideo.registry import (
 )
 from paddlevideo.utils.errors import ConfigError
 
-Mode = Literal["train", "test"]
+#: "export" needs the model alone: no file of data has to be there.
+Mode = Literal["train", "test", "export"]
 
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
 SPLITS = ("train", "valid", "test")
@@ -85,7 +86,10 @@ class _Check:
     def __init__(self, config: Config, mode: Mode, validate: bool) -> None:
         self.config = config
         self.training = mode == "train"
-        self.read_splits = ("test",) if mode == "test" else SPLITS[: 1 + validate]
+        self.purpose = {"train": "training", "test": "a test", "export": "an export"}[mode]
+        read: dict[Mode, tuple[str, ...]]
+        read = {"train": SPLITS[: 1 + validate], "test": ("test",), "export": ()}
+        self.read_splits = read[mode]
 
     def line(self, fault: Fault) -> str:
         """A fault as it is printed."""
@@ -136,10 +140,9 @@ class _Check:
         needed += [("DATASET", split) for split in self.read_splits]
         if self.training:
             needed += [("OPTIMIZER",), ("model_name",), ("epochs",)]
-        mode = "training" if self.training else "a test"
         for path in needed:
             if value_at(self.config, path) is None:
-                purpose = "--validate" if path[-1] == "valid" else mode
+                purpose = "--validate" if path[-1] == "valid" else self.purpose
                 yield Fault(path, f"missing; {purpose} needs it")
 
     def settings(self, path: KeyPath, schema: type) -> Iterator[Fault]:

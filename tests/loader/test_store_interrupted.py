@@ -1,0 +1,117 @@
+"""Writing a store that is interrupted: nothing is lost, and nobody takes it for whole."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddlevideo.loader.store import FeatureStore, StoreWriter
+from paddlevideo.loader.store.manifest import UNFINISHED
+from paddlevideo.loader.store.shards import id_key
+from paddlevideo.utils.errors import DataError
+from tests.loader.clips import SIZES, assert_same, make_clip
+
+ROOT = Path(__file__).parents[2]
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from paddlevideo.loader.store import StoreWriter, writer as writer_module
+from tests.loader.clips import SIZES, make_clip
+
+writer_module.BATCH_BYTES = 2_000
+save = StoreWriter._save
+calls = []
+
+def save_or_die(self):
+    calls.append(1)
+    if len(calls) == {when}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self)
+
+StoreWriter._save = save_or_die
+with StoreWriter({path!r}, SIZES, shard_bytes=60_000) as writer:
+    for number in range(writer.written, 60):
+        writer.add(make_clip(number, regions=8))
+    writer.finish()
+"""
+
+
+@pytest.mark.parametrize("when", [2, 4, 9])
+def test_writing_goes_on_after_kill_9(tmp_path, when):
+    """Killed between a batch's commit and the manifest that counts it: the worst moment."""
+    path = tmp_path / "s"
+    script = KILLED.format(root=str(ROOT), path=str(path), when=when)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    with pytest.raises(DataError, match="this store is not finished"):
+        FeatureStore(path)
+    again = KILLED.format(root=str(ROOT), path=str(path), when=0)
+    subprocess.run([sys.executable, "-c", again], cwd=ROOT, check=True)
+    store = FeatureStore(path)
+    assert [store[number].id for number in range(len(store))] == [f"clip{n}" for n in range(60)]
+    assert store.manifest.captions == 120 and not (path / UNFINISHED).exists()
+    for number in (0, 17, 59):
+        assert_same(store[number], make_clip(number, regions=8), 1e-3)
+
+
+def test_an_unfinished_store_takes_no_other_sizes(tmp_path):
+    with StoreWriter(tmp_path / "s", SIZES) as writer:
+        writer.add(make_clip())
+    with pytest.raises(DataError, match="an unfinished store with dtype float16"):
+        StoreWriter(tmp_path / "s", SIZES, dtype="float32")
+    with StoreWriter(tmp_path / "s", SIZES) as writer:
+        assert writer.written == 1
+        with pytest.raises(DataError, match="another process is writing"):
+            StoreWriter(tmp_path / "s", SIZES)
+
+
+def test_a_full_disk_loses_nothing_that_was_written(tmp_path):
+    """A file-size limit stands for the full disk: LMDB's write fails in the same way."""
+    path = tmp_path / "s"
+    script = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from paddlevideo.loader.store import StoreWriter, writer as writer_module
+from paddlevideo.utils.errors import DataError
+from tests.loader.clips import SIZES, make_clip
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+writer_module.BATCH_BYTES = 20_000
+writer = StoreWriter({str(path)!r}, SIZES)
+try:
+    for number in range(200):
+        writer.add(make_clip(number, regions=8))
+except DataError as fault:
+    print(fault)
+    sys.exit(3)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert "clips are whole. Make room and run the same command again" in done.stdout
+    with StoreWriter(path, SIZES) as writer:
+        assert writer.written > 0
+        for number in range(writer.written, 50):
+            writer.add(make_clip(number, regions=8))
+        writer.finish()
+    assert [FeatureStore(path)[n].id for n in range(50)] == [f"clip{n}" for n in range(50)]
+
+
+def test_lost_mass_is_noted(tmp_path):
+    with StoreWriter(tmp_path / "s", SIZES) as writer:
+        writer.lost(np.array([0.1, 0.3]))
+        writer.lost(np.array([]))
+        writer.lost(np.array([0.2]))
+        writer.add(make_clip())
+        noted = writer.finish().lost_mass
+    assert noted == {"rows": 3, "mean": pytest.approx(0.2), "largest": 0.3}
+
+
+def test_ids_of_any_length_have_short_keys():
+    assert len(id_key("x" * 10_000)) == len(id_key("")) == 16

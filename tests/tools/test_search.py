@@ -1,0 +1,163 @@
+"""tools/search.py: the best clips for a sentence, by an index on the disk."""
+
+import io
+import json
+import logging
+import os
+
+import numpy as np
+import pytest
+import yaml
+
+import main
+from paddlevideo.report import read_queries
+from paddlevideo.tasks import search as search_module
+from paddlevideo.utils.errors import ConfigError
+from tests.tiny_data import make_project
+from tools import search
+
+VIDEOS = 7
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    path = make_project(folder, videos=VIDEOS)
+    recipe = yaml.safe_load(path.read_text())
+    recipe["MODEL"]["retrieval_head"] = {"name": "RetrievalHead", "width": 8}
+    recipe["epochs"] = 1
+    path.write_text(yaml.safe_dump(recipe))
+    assert main.main(["-c", str(path)]) == 0
+    weights = str(folder / "output" / "Tiny_epoch_00001.pdparams")
+    out = ["-o", f"output_dir={folder / 'test'}"]
+    assert main.main(["--test", "-c", str(path), "-w", weights, *out]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """main.py logs to standard output, in this process too."""
+    logging.getLogger("paddlevideo").handlers.clear()
+
+
+def arguments(trained, *more):
+    weights = trained / "output" / "Tiny_epoch_00001.pdparams"
+    return ["-w", str(weights), "--features", str(trained / "test.lmdb"), *more]
+
+
+def run(capsys, *words):
+    capsys.readouterr()
+    assert search.main(list(words)) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_search_finds_what_the_test_found(trained, tmp_path, capsys):
+    queries = read_queries(trained / "test" / "queries.jsonl")
+    captions = [query for query in queries if query.direction == "text_to_video"]
+    flags = ["--json", "--index", str(tmp_path), *(query.query for query in captions)]
+    found = run(capsys, *arguments(trained, *flags))
+    for query, answer in zip(captions, found, strict=True):
+        assert answer["sentence"] == query.query
+        clips = answer["clips"]
+        assert [clip["clip"] for clip in clips] == [best.name for best in query.best]
+        scores = [clip["score"] for clip in clips]
+        assert scores == pytest.approx([best.score for best in query.best], abs=1e-3)
+        for clip in clips:
+            assert clip["score"] == pytest.approx(clip["margin"] + clip["similarity"], abs=1e-4)
+
+
+def test_a_second_search_reads_only_the_candidates(trained, tmp_path, capsys, monkeypatch):
+    words = arguments(trained, "--json", "--index", str(tmp_path), "--candidates", "2", "a dog")
+    first = run(capsys, *words)
+    read = []
+    take = search_module.ClipBatches.take
+    monkeypatch.setattr(
+        search_module.ClipBatches, "take", lambda s, at: read.append(len(at)) or take(s, at)
+    )
+    monkeypatch.setattr(search_module.ClipBatches, "__iter__", lambda self: pytest.fail("read all"))
+    assert run(capsys, *words) == first
+    assert read == [2] and len(first[0]["clips"]) == 2
+
+
+@pytest.mark.parametrize("what", ["features", "weights", "a damaged index"])
+def test_an_index_of_something_else_is_not_used(trained, tmp_path, capsys, what):
+    index = tmp_path / "index"
+    words = ["--json", "--index", str(index), "--best", "2", "a dog"]
+    first = run(capsys, *arguments(trained, *words))
+    if what == "features":
+        os.utime(trained / "test.lmdb" / "data.mdb")
+    elif what == "weights":
+        words += ["-w", str(trained / "output" / "Tiny_best.pdparams")]
+        import paddle
+
+        state = paddle.load(str(trained / "output" / "Tiny_epoch_00001.pdparams"))
+        changed = {name: x * 1.5 for name, x in state.items()}
+        paddle.save(changed, str(trained / "output" / "Tiny_best.pdparams"))
+    else:
+        for file in index.iterdir():
+            file.write_bytes(file.read_bytes()[:100])
+    assert (run(capsys, *arguments(trained, *words)) == first) == (what != "weights")
+    assert len(list(index.iterdir())) == (1 if what == "a damaged index" else 2)
+
+
+def test_without_a_head_every_clip_is_matched(trained, tmp_path, capsys):
+    changes = ["-o", "MODEL.retrieval_head=null"]
+    [found] = run(capsys, *arguments(trained, "--json", "a dog", *changes))
+    assert len(found["clips"]) == VIDEOS
+    assert all(clip["similarity"] == 0 for clip in found["clips"])
+    assert not (trained / "output" / "search_index").exists()
+
+
+def test_sentences_come_from_a_pipe_and_lines_go_to_one(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a dog\n\n  red soup \n"))
+    assert search.main(arguments(trained, "--index", str(tmp_path), "--best", "2")) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(line[0], line[3]) for line in lines] == [
+        *(("1", "a dog"), ("2", "a dog"), ("1", "red soup"), ("2", "red soup"))
+    ]
+    assert all(np.isfinite(float(line[1])) for line in lines)
+
+
+def test_a_page_shows_what_was_found(trained, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    words = ["--index", str(tmp_path), "--report", str(page), "a <dog>", "--best", "3"]
+    assert search.main(arguments(trained, *words)) == 0
+    text = page.read_text()
+    assert "a &lt;dog&gt;" in text and "video" in text and "<dog>" not in text
+
+
+def test_the_configuration_is_the_one_beside_the_weights(tmp_path):
+    weights = tmp_path / "w.pdparams"
+    assert search.config_for(weights, None) == "actbert_msrvtt.yaml"
+    (tmp_path / "config.yaml").touch()
+    assert search.config_for(weights, None) == str(tmp_path / "config.yaml")
+    assert search.config_for(weights, "mine.yaml") == "mine.yaml"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (["-w", "nowhere.pdparams"], "nowhere.pdparams: no such weight file"),
+        (["--features", "nowhere.lmdb"], "nowhere.lmdb: No such file or directory"),
+        (["-o", "MODEL.backbone.hiden_size=3"], 'Did you mean "hidden_size"'),
+        (["-o", "MODEL.retrieval_head.similarity_weight=auto"], "similarity_weight=1"),
+        (["-o", "DATASET.test.vision_feature_dim=9"], "Set vision_feature_dim"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(trained, tmp_path, capsys, change, message):
+    words = arguments(trained, "a dog", "--index", str(tmp_path), *change)
+    assert search.main(words) in {1, 2}
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_sizes_come_from_a_retrieval_set():
+    assert search_module.dataset_options({})["max_region_num"] == 36
+    with pytest.raises(ConfigError, match="takes its sizes from an MSRVTTDataset"):
+        search_module.dataset_options({"DATASET": {"test": {"format": "ActBertDataset"}}})
+
+
+def test_counts_must_be_positive(capsys):
+    with pytest.raises(SystemExit):
+        search.parse_arguments(["-w", "w", "--features", "f", "--best", "0"])
+    assert "must be at least 1" in capsys.readouterr().err
