@@ -7,7 +7,6 @@ where it does not agree, there is no checkpoint. ``<name>_latest.json`` points t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -22,7 +21,7 @@ import paddle
 
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.utils.errors import DataError, WeightsError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import checksum, write_whole
 
 log = logging.getLogger("paddlevideo")
 SUFFIXES = (".pdparams", ".pdopt")
@@ -152,12 +151,3 @@ class Checkpoints:
 
 def _save_state(state: dict[str, Any], path: Path) -> None:
     paddle.save(state, str(path))
-
-
-def checksum(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

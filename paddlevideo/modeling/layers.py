@@ -18,6 +18,7 @@ from paddlevideo.utils.errors import ConfigError
 LAYER_NORM_EPSILON = 1e-12
 #: Added to the attention scores of masked keys. Their weight underflows to exactly 0 in float32.
 MASKED_SCORE = -10000.0
+PADDLE_RELEASE = int(paddle.__version__.split(".")[0]) or 3  # a build from source has 0
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "relu": F.relu,
@@ -87,6 +88,8 @@ def attend(
     ``query`` (B, Tq, D), ``key`` and ``value`` (B, Tk, D), ``bias`` broadcast to (B, h, Tq, Tk).
     Returns (B, Tq, D).
     """
+    if fuses_attention(query):
+        return attend_fused(query, key, value, heads, bias, dropout)
     query, key, value = (split_heads(x, heads) for x in (query, key, value))
     scores = paddle.matmul(query * query.shape[-1] ** -0.5, key, transpose_y=True)
     if bias is not None:
@@ -98,10 +101,48 @@ def attend(
     return context.flatten(2)
 
 
+def fuses_attention(query: Tensor) -> bool:
+    """Whether Paddle has one kernel for attention here: flash attention's, for half types on GPUs.
+
+    Paddle 2.6 has it for some GPUs only, and fails on the others instead of falling back.
+    """
+    on_gpu = paddle.device.get_device().startswith("gpu")
+    return on_gpu and query.dtype != paddle.float32 and PADDLE_RELEASE >= 3
+
+
+def attend_fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: int,
+    bias: Tensor | None,
+    dropout: nn.Dropout | None,
+) -> Tensor:
+    """``attend`` by Paddle's own operator, which never holds the attention weights."""
+    batch = max(x.shape[0] for x in (query, key, value))
+    query, key, value = (
+        x.expand([batch, *x.shape[1:]]).reshape([batch, -1, heads, x.shape[-1] // heads])
+        for x in (query, key, value)
+    )
+    if bias is not None:
+        bias = bias.astype(query.dtype).expand([batch, heads, query.shape[1], key.shape[1]])
+    rate, training = (dropout.p, dropout.training) if dropout is not None else (0.0, False)
+    context = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias, dropout_p=rate, training=training
+    )
+    return context.flatten(2)
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, T, D) to (B, h, T, d)."""
-    batch, positions, width = x.shape
-    return x.reshape([batch, positions, heads, width // heads]).transpose([0, 2, 1, 3])
+    # 0 keeps a size, which in an exported program may be open.
+    return x.reshape([0, 0, heads, x.shape[-1] // heads]).transpose([0, 2, 1, 3])
+
+
+def length_of(x: Tensor) -> int | Tensor:
+    """T of (B, T, ...); a scalar tensor in an exported program that takes any length."""
+    length = x.shape[1]
+    return length if length >= 0 else paddle.shape(x)[1]
 
 
 class Projections(nn.Layer):

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paddlevideo.modeling import layers
+from paddlevideo.modeling.backbones import tangled as tangled_module
 from paddlevideo.modeling.backbones.tangled import spread_matrix
 from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.modeling.match_scorer import VideoCache
@@ -123,6 +125,27 @@ def assert_scores_equal_plain_forward(model, captions, videos):
         expected[row, column] = logits[0] - logits[1]
     rounding = 2e-7 * np.abs(expected).max()
     assert np.abs(found - expected).max() <= 1e-5 * expected.std() + rounding
+
+
+@pytest.mark.skipif(layers.PADDLE_RELEASE < 3, reason="Paddle 2.6 has the operator on GPUs only")
+@pytest.mark.parametrize("tangle", ["released", "paper"])
+def test_the_fused_attention_of_gpus_gives_the_same(monkeypatch, tangle):
+    """Its operator runs on a CPU too; what only a GPU can show is its speed."""
+    captions, videos = make_batch(1, clips=3), make_batch(2, clips=5)
+    model = build(tangle=tangle)
+    batch = make_batch(3)
+    plain = model.backbone(to_tensors(batch))
+    margins = model.margins(model.encode_captions(captions), model.encode_videos(videos)).numpy()
+    for module in (layers, tangled_module):
+        monkeypatch.setattr(module, "fuses_attention", lambda query: True)
+    fused = model.backbone(to_tensors(batch))
+    for first, second in zip(plain, fused, strict=True):
+        np.testing.assert_allclose(first.numpy(), second.numpy(), rtol=1e-4, atol=1e-5)
+    found = model.margins(model.encode_captions(captions), model.encode_videos(videos)).numpy()
+    np.testing.assert_allclose(found, margins, rtol=1e-4, atol=1e-5)
+    model.train()
+    model(batch)["loss"].backward()
+    assert np.isfinite(model.backbone.match_head.weight.grad.numpy()).all()
 
 
 def test_scores_equal_the_plain_forward():

@@ -9,7 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from paddlevideo.modeling.layers import StreamConfig, layer_norm, linear
+from paddlevideo.modeling.layers import StreamConfig, layer_norm, length_of, linear
 
 PADDING_WORD = 0
 BOX_SIZE = 5
@@ -40,7 +40,7 @@ class TextEmbeddings(nn.Layer):
         here: the released weights were trained so.
         """
         words = F.embedding(text_ids, self.word.weight, padding_idx=PADDING_WORD)
-        positions = self.position.weight[: text_ids.shape[1]].unsqueeze(0)
+        positions = self.position.weight[: length_of(text_ids)].unsqueeze(0)
         return self.dropout(self.norm(words + positions + self.token_type(token_type_ids)))
 
 

@@ -20,6 +20,8 @@ from paddlevideo.modeling.layers import (
     Projections,
     StreamConfig,
     attend,
+    fuses_attention,
+    length_of,
     linear,
     split_heads,
 )
@@ -218,7 +220,7 @@ class TangledLayer(nn.Layer):
                 )
             )
             context = attend(projected.query, key, value, self.heads, own_bias, dropout)
-        return self.outputs[name](context, state[:, : projected.query.shape[1]])
+        return self.outputs[name](context, state[:, : length_of(projected.query)])
 
 
 def expand_batch(x: Tensor, batch: int) -> Tensor:
@@ -243,7 +245,15 @@ def attend_stretched(
     position i takes row floor(i * A / padded), as nearest-neighbour interpolation does. Cutting a
     padded sequence short therefore does not change what its first positions receive.
     """
-    spread = spread_matrix(message.key.shape[1], key.shape[1], padded).astype(key.dtype)
+    spread = spread_matrix(message.key.shape[1], padded, padded).astype(key.dtype)
+    spread = spread[:, : length_of(key)]
+    if fuses_attention(query):
+        # One kernel beats fewer operations: the message is added to all positions after all.
+        key, value = (
+            own + paddle.matmul(spread, more, transpose_x=True)
+            for own, more in ((key, message.key), (value, message.value))
+        )
+        return attend(query, key, value, heads, bias, dropout)
     query = split_heads(query * (query.shape[-1] // heads) ** -0.5, heads)  # B, h, Tq, d
     key, value, more_key, more_value = (split_heads(x, heads) for x in (key, value, *message))
     shift = paddle.matmul(paddle.matmul(query, more_key, transpose_y=True), spread)

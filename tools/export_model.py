@@ -1,0 +1,152 @@
+"""Writes a trained model as programs that tools/predict.py runs without the model's code.
+
+    python tools/export_model.py -c actbert_msrvtt.yaml -w ActBERT.pdparams --output exported
+
+The folder holds three programs (captions, videos, pairs of both) and export.json, which says what
+they take. The configuration's DATASET.test (or valid) gives the sizes of captions and clips; no
+file of data has to be there. An earlier export is replaced; a folder that holds anything else is
+left alone. What Paddle 3 writes does not load in Paddle 2.6, nor the other way round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paddlevideo.modeling import BaseFramework
+    from paddlevideo.utils.export_manifest import Manifest, Sizes
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+SIZE_KEYS = ("max_seq_length", "max_region_num", "max_action_num", "bert_model")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line. Printing its help loads no Paddle."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", required=True, help="YAML file, or its name in configs/"
+    )
+    parser.add_argument(
+        "-w", "--weights", metavar="FILE", required=True, help=".pdparams or .safetensors"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument(
+        "-o",
+        "--override",
+        metavar="a.b.0.c=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="set a value of the configuration, read as YAML",
+    )
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        metavar="my.module",
+        action="append",
+        default=[],
+        help="import a module that registers parts of your own",
+    )
+    return parser.parse_args(arguments)
+
+
+def retrieval_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``SIZE_KEYS`` of DATASET.test or valid, with the data set's own defaults.
+
+    Raises ConfigError where neither is a data set for retrieval.
+    """
+    from paddlevideo.registry import DATASETS
+    from paddlevideo.utils.errors import ConfigError
+
+    for split in ("test", "valid"):
+        section = (config.get("DATASET") or {}).get(split) or {}
+        if "format" not in section:
+            continue
+        parameters = inspect.signature(DATASETS.get(section["format"])).parameters
+        if all(key in parameters for key in SIZE_KEYS):
+            return {key: section.get(key, parameters[key].default) for key in SIZE_KEYS}
+    raise ConfigError(
+        "neither DATASET.test nor DATASET.valid is a data set for retrieval, which would say how "
+        "long captions and clips are: use -c actbert_msrvtt.yaml, or add such a section"
+    )
+
+
+def sizes_for(model: BaseFramework, settings: Mapping[str, Any]) -> Sizes:
+    """What captions and clips look like: the data set's lengths, the model's widths."""
+    from paddlevideo.modeling import ActBert
+    from paddlevideo.utils.errors import ConfigError
+    from paddlevideo.utils.export_manifest import Sizes
+
+    if not isinstance(model, ActBert):
+        raise ConfigError(f"an ActBert can be exported, not a {type(model).__name__}")
+    widths = model.backbone.feature_sizes
+    return Sizes(
+        text_length=settings["max_seq_length"],
+        regions=settings["max_region_num"],
+        region_width=widths["image_feat"],
+        actions=settings["max_action_num"],
+        action_width=widths["action_feat"],
+    )
+
+
+def export(options: argparse.Namespace) -> Manifest:
+    """Checks, builds, loads and writes. Raises UserError."""
+    sys.path.insert(0, os.getcwd())
+    from paddlevideo.config import check_config, import_parts, load_config
+    from paddlevideo.loader import load_tokenizer
+    from paddlevideo.modeling import build_model, load_weights
+    from paddlevideo.modeling.export import export_model
+    from paddlevideo.utils.export_manifest import Vocabulary, check_output
+
+    check_output(options.output)
+    import_parts(options.modules)
+    config = load_config(options.config, options.override)
+    check_config(config, "export")
+    settings = retrieval_settings(config)
+    words = load_tokenizer(settings["bert_model"]).vocabulary_size
+    model = build_model(config.MODEL, pretrained=False)
+    load_weights(model, options.weights, for_test=True)
+    return export_model(
+        model,
+        options.output,
+        sizes_for(model, settings),
+        Vocabulary(settings["bert_model"], words),
+        options.weights,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code: 0, 1 weights, 2 configuration."""
+    options = parse_arguments(arguments)
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's notes about its executor
+    warnings.filterwarnings("ignore", message="No ccache found")
+    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.log import set_up_logging
+
+    set_up_logging()
+    try:
+        manifest = export(options)
+    except UserError as fault:
+        print(f"export_model: {fault}", file=sys.stderr)
+        return fault.exit_code
+    sizes, megabytes = manifest.sizes, sum(file.bytes for file in manifest.files.values()) / 1e6
+    print(
+        f"wrote {options.output}: {megabytes:.1f} MB, captions of up to {sizes.text_length} ids, "
+        f"{sizes.regions} regions of {sizes.region_width}, {sizes.actions} actions of "
+        f"{sizes.action_width}, {'a' if manifest.similarity else 'no'} retrieval vector"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
