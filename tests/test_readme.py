@@ -6,16 +6,9 @@ The commands run as they are typed, in a folder where the files that they name e
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import runpy
-import shlex
 import shutil
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +16,12 @@ import pytest
 
 import main
 from paddlevideo.config import check_config, import_parts, load_config
+from tests.readme_runs import run_tool, runner
 from tests.user_folder import make_user_folder
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("config", "data", "paddlevideo", "performance", "CONTRIBUTING", "CHANGELOG")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
-LAUNCH = "python (-B )?-m paddle.distributed.launch"
 
 
 class Block(NamedTuple):
@@ -81,168 +74,42 @@ def place(tmp_path_factory):
     trained = folder / "output" / "ActBert"
     for name in ("ActBERT.pdparams", "output/ActBert/ActBert_best.pdparams"):
         shutil.copy(trained / "ActBert_epoch_00001.pdparams", folder / name)
+    (folder / "data" / "msrvtt" / "videos").mkdir()
     return folder
 
 
-# -------------------------------------------------------------------- ways to run them
-
-#: What a run must have logged, by what its command says.
-LOGGED = {
-    r"--resume auto|resume_epoch=": "resumed epoch_",
-    r"--amp": "mixed precision needs a GPU",
-    r"--validate": "valid epoch:",
-    r"pretrained=| -w ": "parameters loaded",
-    r" -p ": "profiling steps",
-    r"--test": "results.json",
-    r"^((?!--test|--resume).)*$": "train step:",
-}
-
-
-def run_main(command: str, place: Path) -> None:
-    assert_done(command, place, lambda: main.main(shlex.split(command)[2:]))
-
-
-def run_process(command: str, place: Path) -> None:
-    """``python main.py`` or a launch, in processes of its own."""
-    command = re.sub(r'--gpus[= ]("[\d,]+"|[\d,]+)', "--nproc_per_node 2", command)
-    assert_done(command, place, lambda: finish(start(command, place)))
-
-
-def run_two_machines(command: str, place: Path) -> None:
-    """One line on each of two machines: here two launchers that meet on this one."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command, replaced = re.subn(r"--master \S+", f"--master 127.0.0.1:{port}", command)
-    assert replaced and "--nnodes 2" in command
-    both = [command.replace("main.py", f"--log_dir log{number} main.py") for number in (0, 1)]
-
-    def launch_both() -> int:
-        running = [start(one, place) for one in both]
-        return max(finish(process) for process in running)
-
-    assert_done(command, place, launch_both)
-
-
-def start(command: str, place: Path) -> subprocess.Popen:
-    words = [sys.executable, *shlex.split(command)[1:]]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.Popen(
-        words, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def finish(process: subprocess.Popen) -> int:
-    output, _ = process.communicate(timeout=300)
-    print(output.decode())
-    return process.returncode
-
-
-def assert_done(command: str, place: Path, run: Callable[[], int]) -> None:
-    """Runs it, and reads in the log that it did what its command says."""
-    log = place / "output" / ("Mine" if "my.yaml" in command else "ActBert") / "log.txt"
-    before = log.stat().st_size if log.is_file() else 0
-    assert run() == 0
-    text = log.read_text()[before:]
-    for pattern, expected in LOGGED.items():
-        if re.search(pattern, command):
-            assert expected in text, expected
-
-
-def make_target(command: str, place: Path) -> None:
-    """A target of the Makefile that .ci/run makes, or a part of one that it makes."""
-    target = command.split()[1]
-    done = subprocess.run(
-        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    part_of = {"test-fast": "test", "lint": "test"}
-    stages = re.findall(r"^stage make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.M)
-    assert part_of.get(target, target) in stages
-    if target == "lint":
-        assert re.search(r"^test: .*\blint\b", (ROOT / "Makefile").read_text(), re.M)
-
-
-def same_as_make(target: str) -> Callable[[str, Path], None]:
-    """The command is what ``make target``, which .ci/run makes, runs in its environment."""
-
-    def check(command: str, place: Path) -> None:
-        makes = ["make", "-n", target]
-        done = subprocess.run(makes, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert f".venv/bin/{command}" in done.stdout
-        script = command.split()[1]
-        assert script == "-m" or (ROOT / script).is_file(), f"{script} does not exist"
-
-    return check
-
-
-def pip_install(command: str, place: Path) -> None:
-    """What pip is asked for: extras that setup.py has, and pins that the tests install."""
-    import setuptools
-
-    seen: dict[str, Any] = {}
+@pytest.fixture(scope="module")
+def head(place):
+    """What ``actbert_two_stage.yaml`` trains, for the commands that need it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setuptools, "setup", lambda **arguments: seen.update(arguments))
-        runpy.run_path(str(ROOT / "setup.py"))
-    asked = [word for word in shlex.split(command)[2:] if word != "-e"]
-    tested = (ROOT / "Makefile").read_text()
-    for word in asked:
-        if extras := re.fullmatch(r"\.\[(.+)\]", word):
-            assert set(extras.group(1).split(",")) <= seen["extras_require"].keys()
-        elif pinned := re.fullmatch(r"(paddlepaddle-gpu)==(.+)", word):
-            assert f"{pinned.group(1)}>={pinned.group(2)}" in seen["extras_require"]["gpu"]
-        elif word == "numpy<2":
-            assert any(re.match(r"numpy>=1\.", line) for line in seen["install_requires"])
-        else:
-            assert re.search(rf"PYTHON26.*[ \"]{re.escape(word)}[ \"]", tested), word
+        patch.chdir(place)
+        arguments = ["-c", "actbert_two_stage.yaml", "--validate", "-w", "ActBERT.pdparams"]
+        assert main.main(arguments) == 0
 
 
-def make_environment(command: str, place: Path) -> None:
-    subprocess.run(
-        [sys.executable, *shlex.split(command)[1:], "--without-pip"], cwd=place, check=True
+@pytest.fixture(scope="module")
+def exported(place):
+    """What ``tools/export_model.py`` writes."""
+    run_tool(
+        "python tools/export_model.py -c actbert_msrvtt.yaml -w ActBERT.pdparams --output exported",
+        place,
     )
 
 
-def activate(command: str, place: Path) -> None:
-    if not (place / ".venv").is_dir():
-        make_environment("python3 -m venv .venv", place)
-    where = subprocess.check_output(
-        ["sh", "-c", f"{command} && command -v python"], cwd=place, text=True
-    )
-    assert Path(where.strip()).parent == place / ".venv" / "bin"
+@pytest.fixture(scope="module")
+def tested(place):
+    """A test's files, for a report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main.main(["--test", "-w", "ActBERT.pdparams"]) == 0
 
 
-def benchmark_alone(command: str, place: Path) -> None:
-    """The benchmark on a few pairs and without the peer, which would be downloaded."""
-    words = [sys.executable, str(ROOT / "tools" / "benchmark.py"), *shlex.split(command)[2:]]
-    small = ["--no_peer", "--videos", "4", "--rounds", "1", "--threads", "1"]
-    subprocess.run([*words, *small], cwd=place, check=True)
-    report = json.loads((place / shlex.split(command)[-1]).read_text())
-    assert report["ours"]["pairs_per_second"]["median"] > 0
-
-
-#: The first pattern that matches all of a command says how it is run. True: slow.
-RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
-    (r"make [\w-]+", make_target, False),
-    (r"pip install .+", pip_install, False),
-    (r"python3 -m venv .venv", make_environment, False),
-    (r"\. .venv/bin/activate", activate, False),
-    (r"python tools/demo.py", same_as_make("demo"), False),
-    (r"python tools/benchmark.py .+ --json \S+", benchmark_alone, True),
-    (r"python -m pytest .+", same_as_make("test"), False),
-    (rf"{LAUNCH} .*--nnodes 2 .+", run_two_machines, True),
-    (rf"{LAUNCH} .+", run_process, True),
-    (r"python main.py .*--import .+", run_process, True),
-    (r"python main.py .+", run_main, False),
-]
-
-
-def runner(command: str) -> tuple[Callable[[str, Path], None] | None, bool]:
-    for pattern, run, slow in RUNS:
-        if re.fullmatch(pattern, command):
-            return run, slow
-    return None, False
+#: What has to be there before a command that says so is run, wherever a test run begins.
+NEEDED = {
+    r"ActBert_two_stage_best": "head",
+    r"--model exported": "exported",
+    r"--results output/ActBert": "tested",
+}
 
 
 def cases() -> list[Any]:
@@ -256,8 +123,11 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize("command", cases())
-def test_a_command_runs(command, place, monkeypatch):
+def test_a_command_runs(command, place, monkeypatch, request):
     run, _ = runner(command)
+    for pattern, fixture in NEEDED.items():
+        if re.search(pattern, command):
+            request.getfixturevalue(fixture)
     assert run is not None, f"RUNS does not say how to run: {command}"
     monkeypatch.chdir(place)
     run(command, place)

@@ -1,0 +1,211 @@
+"""How each command of the documentation is run by tests/test_readme.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import main
+
+ROOT = Path(__file__).parents[1]
+LAUNCH = "python (-B )?-m paddle.distributed.launch"
+
+#: What a run must have logged, by what its command says.
+LOGGED = {
+    r"^((?!--test).)*(--resume auto|resume_epoch=)": "resumed epoch_",
+    r"--test.*--resume auto": "no interrupted test",
+    r"--amp": "mixed precision needs a GPU",
+    r"--validate": "valid epoch:",
+    r"pretrained=| -w ": "parameters loaded",
+    r" -p ": "profiling steps",
+    r"--test": "results.json",
+    r"^((?!--test|--resume).)*$": "train step:",
+}
+
+
+def run_main(command: str, place: Path) -> None:
+    assert_done(command, place, lambda: main.main(shlex.split(command)[2:]))
+
+
+def run_process(command: str, place: Path) -> None:
+    """``python main.py`` or a launch, in processes of its own."""
+    command = re.sub(r'--gpus[= ]("[\d,]+"|[\d,]+)', "--nproc_per_node 2", command)
+    assert_done(command, place, lambda: finish(start(command, place)))
+
+
+def run_two_machines(command: str, place: Path) -> None:
+    """One line on each of two machines: here two launchers that meet on this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command, replaced = re.subn(r"--master \S+", f"--master 127.0.0.1:{port}", command)
+    assert replaced and "--nnodes 2" in command
+    both = [command.replace("main.py", f"--log_dir log{number} main.py") for number in (0, 1)]
+
+    def launch_both() -> int:
+        running = [start(one, place) for one in both]
+        return max(finish(process) for process in running)
+
+    assert_done(command, place, launch_both)
+
+
+def start(command: str, place: Path) -> subprocess.Popen:
+    words = [sys.executable, *shlex.split(command)[1:]]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(
+        words, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(process: subprocess.Popen) -> int:
+    output, _ = process.communicate(timeout=300)
+    print(output.decode())
+    return process.returncode
+
+
+def assert_done(command: str, place: Path, run: Callable[[], int]) -> None:
+    """Runs it, and reads in the log that it did what its command says."""
+    outputs = {"my.yaml": "Mine", "actbert_two_stage.yaml": "ActBert_two_stage"}
+    name = next((name for file, name in outputs.items() if file in command), "ActBert")
+    log = place / "output" / name / "log.txt"
+    before = log.stat().st_size if log.is_file() else 0
+    assert run() == 0
+    text = log.read_text()[before:]
+    for pattern, expected in LOGGED.items():
+        if re.search(pattern, command):
+            assert expected in text, expected
+
+
+def make_target(command: str, place: Path) -> None:
+    """A target of the Makefile that .ci/run makes, or a part of one that it makes."""
+    target = command.split()[1]
+    done = subprocess.run(
+        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    part_of = {"test-fast": "test", "lint": "test"}
+    stages = re.findall(r"^stage make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.M)
+    assert part_of.get(target, target) in stages
+    if target == "lint":
+        assert re.search(r"^test: .*\blint\b", (ROOT / "Makefile").read_text(), re.M)
+
+
+def same_as_make(target: str) -> Callable[[str, Path], None]:
+    """The command is what ``make target``, which .ci/run makes, runs in its environment."""
+
+    def check(command: str, place: Path) -> None:
+        makes = ["make", "-n", target]
+        done = subprocess.run(makes, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert f".venv/bin/{command}" in done.stdout
+        script = command.split()[1]
+        assert script == "-m" or (ROOT / script).is_file(), f"{script} does not exist"
+
+    return check
+
+
+def pip_install(command: str, place: Path) -> None:
+    """What pip is asked for: extras that setup.py has, and pins that the tests install."""
+    import setuptools
+
+    seen: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setuptools, "setup", lambda **arguments: seen.update(arguments))
+        runpy.run_path(str(ROOT / "setup.py"))
+    asked = [word for word in shlex.split(command)[2:] if word != "-e"]
+    tested = (ROOT / "Makefile").read_text()
+    for word in asked:
+        if extras := re.fullmatch(r"\.\[(.+)\]", word):
+            assert set(extras.group(1).split(",")) <= seen["extras_require"].keys()
+        elif pinned := re.fullmatch(r"(paddlepaddle-gpu)==(.+)", word):
+            assert f"{pinned.group(1)}>={pinned.group(2)}" in seen["extras_require"]["gpu"]
+        elif word == "numpy<2":
+            assert any(re.match(r"numpy>=1\.", line) for line in seen["install_requires"])
+        else:
+            assert re.search(rf"PYTHON26.*[ \"]{re.escape(word)}[ \"]", tested), word
+
+
+def make_environment(command: str, place: Path) -> None:
+    subprocess.run(
+        [sys.executable, *shlex.split(command)[1:], "--without-pip"], cwd=place, check=True
+    )
+
+
+def activate(command: str, place: Path) -> None:
+    if not (place / ".venv").is_dir():
+        make_environment("python3 -m venv .venv", place)
+    where = subprocess.check_output(
+        ["sh", "-c", f"{command} && command -v python"], cwd=place, text=True
+    )
+    assert Path(where.strip()).parent == place / ".venv" / "bin"
+
+
+def benchmark_alone(command: str, place: Path) -> None:
+    """The benchmark on a few pairs and without the peer, which would be downloaded."""
+    words = [sys.executable, str(ROOT / "tools" / "benchmark.py"), *shlex.split(command)[2:]]
+    small = ["--no_peer", "--videos", "4", "--rounds", "1", "--threads", "1"]
+    subprocess.run([*words, *small], cwd=place, check=True)
+    report = json.loads((place / shlex.split(command)[-1]).read_text())
+    assert report["ours"]["pairs_per_second"]["median"] > 0
+
+
+def run_tool(command: str, place: Path) -> None:
+    """A tool, in a process of its own, on what the commands before it have left."""
+    words = [sys.executable, str(ROOT / shlex.split(command)[1]), *shlex.split(command)[2:]]
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for flag in ("--output", "--report"):
+        if flag in words:
+            assert (place / words[words.index(flag) + 1]).exists()
+    if "an onion" in command:
+        assert len(done.stdout.splitlines()) >= 5, "one line for each clip"
+
+
+def search(command: str, place: Path) -> None:
+    run_tool(command, place)
+    assert list((place / "output" / "ActBert_two_stage" / "search_index").iterdir())
+
+
+def test_with_report(command: str, place: Path) -> None:
+    run_main(command, place)
+    assert "<html" in (place / "report.html").read_text()
+
+
+test_with_report.__test__ = False
+
+
+#: The first pattern that matches all of a command says how it is run. True: slow.
+RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
+    (r"make [\w-]+", make_target, False),
+    (r"pip install .+", pip_install, False),
+    (r"python3 -m venv .venv", make_environment, False),
+    (r"\. .venv/bin/activate", activate, False),
+    (r"python tools/demo.py", same_as_make("demo"), False),
+    (r"python tools/benchmark.py .+ --json \S+", benchmark_alone, True),
+    (r"python tools/search.py .+", search, False),
+    (r"python tools/(report|export_model|predict).py .+", run_tool, False),
+    (r"python main.py .*--report .+", test_with_report, False),
+    (r"python -m pytest .+", same_as_make("test"), False),
+    (rf"{LAUNCH} .*--nnodes 2 .+", run_two_machines, True),
+    (rf"{LAUNCH} .+", run_process, True),
+    (r"python main.py .*--import .+", run_process, True),
+    (r"python main.py .+", run_main, False),
+]
+
+
+def runner(command: str) -> tuple[Callable[[str, Path], None] | None, bool]:
+    for pattern, run, slow in RUNS:
+        if re.fullmatch(pattern, command):
+            return run, slow
+    return None, False
