@@ -37,9 +37,12 @@ EXTRAS = {
         "datasets<3",
         "setuptools<80",
     ],
+    # Searches galleries of MODEL.retrieval_head.faiss_from videos and more.
+    "faiss": ["faiss-cpu"],
     "visualdl": ["visualdl"],
     "onnx": ["onnxruntime"],
     "test": [
+        "faiss-cpu>=1.8",
         "hypothesis>=6.100",
         "pytest>=8",
         "pytest-timeout>=2.3",

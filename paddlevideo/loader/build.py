@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,7 +73,7 @@ class SampleReader:
         collator = Collator(len(indices), allocate)
         for index in indices:
             # One by one: a sample's memory is used again for the next one.
-            collator.add(self.read(epoch, index), self._name(index))
+            collator.add(self.read(epoch, index), partial(self._name, index))
         return collator.batch
 
     def _name(self, index: int) -> str:

@@ -20,16 +20,16 @@ class Collator:
 
     >>> collator = Collator(len(samples))
     >>> for sample in samples:
-    ...     collator.add(sample, name)
+    ...     collator.add(sample, lambda: "the clip's name")
     """
 
     def __init__(self, size: int, allocate: Allocate = np.empty):
         self.size, self.filled, self.allocate = size, 0, allocate
         self.batch: Batch = {}
-        self.first = ""
+        self.first: Callable[[], str] = str
 
-    def add(self, sample: dict[str, Any], name: str) -> None:
-        """Copies a sample into the next row.
+    def add(self, sample: dict[str, Any], name: Callable[[], str]) -> None:
+        """Copies a sample into the next row. ``name`` is asked for in messages only.
 
         Raises DataError naming key and clips when samples differ in keys or shapes.
         """
@@ -38,15 +38,15 @@ class Collator:
             self.batch = {key: self._space(np.asarray(value)) for key, value in sample.items()}
         elif sample.keys() != self.batch.keys():
             odd = sorted(sample.keys() ^ self.batch.keys())
-            raise DataError(f'clip "{name}" and clip "{self.first}" differ in the keys {odd}')
+            raise DataError(f'clip "{name()}" and clip "{self.first()}" differ in the keys {odd}')
         for key, value in sample.items():
             space = self.batch[key]
             if isinstance(space, list):
                 space.append(value)
             elif np.shape(value) != space.shape[1:]:
                 raise DataError(
-                    f'{key} of clip "{name}" has shape {np.shape(value)}, that of clip '
-                    f'"{self.first}" {space.shape[1:]}. A batch needs equal shapes: pad them in '
+                    f'{key} of clip "{name()}" has shape {np.shape(value)}, that of clip '
+                    f'"{self.first()}" {space.shape[1:]}. A batch needs equal shapes: pad them in '
                     "the pipeline"
                 )
             else:

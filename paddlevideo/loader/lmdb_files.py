@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def environment(path: str | os.PathLike[str], databases: int = 0) -> lmdb.Enviro
     except OSError as fault:
         raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
     state = (os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns)
-    key = os.path.realpath(path)
+    key = _real_path(os.path.abspath(path))
     known = _environments.pop(key, None)
     if known is not None and known[0] != state:
         _close(known[1])  # inherited by a fork, or of a file that was replaced
@@ -42,6 +43,10 @@ def environment(path: str | os.PathLike[str], databases: int = 0) -> lmdb.Enviro
         known = state, _open(path, status.st_size, databases)
     _environments[key] = known
     return known[1]
+
+
+#: Following links costs as much as reading a small record.
+_real_path = lru_cache(maxsize=4096)(os.path.realpath)
 
 
 def table(path: str | os.PathLike[str], name: bytes) -> tuple[Any, Any]:

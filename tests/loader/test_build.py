@@ -276,7 +276,7 @@ def test_the_main_job_on_recorded_rows(shared, workers):
 def collate(samples):
     collator = Collator(len(samples))
     for number, sample in enumerate(samples):
-        collator.add(sample, f"c{number}")
+        collator.add(sample, lambda number=number: f"c{number}")
     return collator.batch
 
 

@@ -6,6 +6,7 @@ n regions of width F in C classes, m actions of width G.
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -164,7 +165,7 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     for name, entry in header.items():
         first, last = entry["data_offsets"]
         kind = TYPES[entry["dtype"]]
-        count = int(np.prod(entry["shape"], dtype=np.int64))
+        count = math.prod(entry["shape"])
         if not 0 <= first <= last <= len(data) or last - first != count * kind.itemsize:
             raise ValueError(f"{name} of shape {entry['shape']} lies at {first} to {last}")
         tensors[name] = np.frombuffer(data[first:last], kind).reshape(entry["shape"])

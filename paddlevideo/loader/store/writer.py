@@ -55,7 +55,7 @@ class StoreWriter:
         )
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock_folder()
-        self._waiting: list[tuple[bytes, bytes]] = []  # id keys and records
+        self._waiting: dict[bytes, bytes] = {}  # records by the keys of their ids
         self._waiting_bytes = self._waiting_captions = 0
         self._environment: lmdb.Environment | None = None
         try:
@@ -77,10 +77,10 @@ class StoreWriter:
         """Appends a clip. Raises DataError if its sizes differ, or its id is in this shard."""
         self._check(clip)
         key = id_key(clip.id)
-        if any(key == other for other, _ in self._waiting) or self._has(key):
+        if key in self._waiting or self._has(key):
             raise DataError(f'clip "{clip.id}": is in the store already. Ids must differ')
         record = encode(clip, self.manifest.dtype)
-        self._waiting.append((key, record))
+        self._waiting[key] = record
         self._waiting_bytes += len(record)
         self._waiting_captions += len(clip.captions)
         if self._waiting_bytes >= BATCH_BYTES:
@@ -112,11 +112,11 @@ class StoreWriter:
                     f"{self.path / shard.file}: cannot be written ({fault}); {self.manifest.clips} "
                     "clips are whole. Make room and run the same command again: it goes on"
                 ) from None
-        for _, record in self._waiting:
+        for record in self._waiting.values():
             shard.checksum = zlib.crc32(record[: PREFIX.size], shard.checksum)
         shard.clips += len(self._waiting)
         shard.captions += self._waiting_captions
-        self._waiting, self._waiting_bytes, self._waiting_captions = [], 0, 0
+        self._waiting, self._waiting_bytes, self._waiting_captions = {}, 0, 0
         shard.bytes = (self.path / shard.file).stat().st_size
         if shard.bytes >= self.shard_bytes:
             self._close_shard()
@@ -202,7 +202,7 @@ class StoreWriter:
         assert self._environment is not None
         records, ids = self._databases
         with self._environment.begin(write=True) as transaction:
-            for place, (key, record) in enumerate(self._waiting, shard.clips):
+            for place, (key, record) in enumerate(self._waiting.items(), shard.clips):
                 transaction.put(KEY.pack(place), record, db=records, append=True)
                 transaction.put(key, KEY.pack(place), db=ids, overwrite=False)
 
