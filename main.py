@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import warnings
 from collections.abc import Sequence
 
 TEST_CONFIG = "actbert_msrvtt.yaml"
@@ -87,8 +85,6 @@ def overrides_of(options: argparse.Namespace) -> list[str]:
 def run(options: argparse.Namespace) -> None:
     """Loads the parts and the configuration, and does what was asked."""
     sys.path.insert(0, os.getcwd())
-    # Paddle looks for a compiler cache on import; nothing here is compiled.
-    warnings.filterwarnings("ignore", message="No ccache found")
     from paddlevideo.config import import_parts, load_config
 
     import_parts(options.modules)
@@ -108,17 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 data or weights, 2 configuration."""
     options = parse_arguments(arguments)
     options.override_list = overrides_of(options)
-    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.command import exit_code_of
 
-    try:
-        run(options)
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+    return exit_code_of(lambda: run(options))
 
 
 if __name__ == "__main__":

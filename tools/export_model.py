@@ -14,7 +14,6 @@ import argparse
 import inspect
 import os
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,23 +128,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code: 0, 1 weights, 2 configuration."""
     options = parse_arguments(arguments)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's notes about its executor
-    warnings.filterwarnings("ignore", message="No ccache found")
-    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.command import exit_code_of
     from paddlevideo.utils.log import set_up_logging
 
     set_up_logging()
-    try:
-        manifest = export(options)
-    except UserError as fault:
-        print(f"export_model: {fault}", file=sys.stderr)
-        return fault.exit_code
+    return exit_code_of(lambda: describe(options.output, export(options)), "export_model")
+
+
+def describe(folder: Path, manifest: Manifest) -> None:
+    """Says what was written."""
     sizes, megabytes = manifest.sizes, sum(file.bytes for file in manifest.files.values()) / 1e6
     print(
-        f"wrote {options.output}: {megabytes:.1f} MB, captions of up to {sizes.text_length} ids, "
+        f"wrote {folder}: {megabytes:.1f} MB, captions of up to {sizes.text_length} ids, "
         f"{sizes.regions} regions of {sizes.region_width}, {sizes.actions} actions of "
         f"{sizes.action_width}, {'a' if manifest.similarity else 'no'} retrieval vector"
     )
-    return 0
 
 
 if __name__ == "__main__":

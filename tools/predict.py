@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,16 +193,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code: 0, 1 data or model, 2 command line."""
     options = parse_arguments(arguments)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's notes about its executor
-    warnings.filterwarnings("ignore", message="No ccache found")
-    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.command import exit_code_of
 
-    try:
-        answers = predict(options)
-    except UserError as fault:
-        print(f"predict: {fault}", file=sys.stderr)
-        return fault.exit_code
-    print_answers(options.captions, answers, options.json)
-    return 0
+    return exit_code_of(
+        lambda: print_answers(options.captions, predict(options), options.json), "predict"
+    )
 
 
 if __name__ == "__main__":

@@ -54,19 +54,18 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     from paddlevideo.report import read_queries, write_report
-    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.command import exit_code_of
 
     options = parse_arguments(arguments)
     output = options.output or options.results / "report.html"
-    try:
+
+    def work() -> None:
         results = read_results(options.results / "results.json")
         queries = read_queries(options.results / "queries.jsonl")
         write_report(output, results, queries, options.videos, options.shown)
-    except UserError as fault:
-        print(f"report: {fault}", file=sys.stderr)
-        return fault.exit_code
-    print(f"wrote {output}")
-    return 0
+        print(f"wrote {output}")
+
+    return exit_code_of(work, "report")
 
 
 if __name__ == "__main__":

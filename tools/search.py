@@ -129,11 +129,12 @@ def write_page(path: Path, found: Sequence[tuple[str, Sequence[Answer]]], videos
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.command import exit_code_of
 
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
+
+    def work() -> None:
         searcher = open_searcher(options)
         found = []
         for sentence in asked(options.sentences):
@@ -142,12 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found.append((sentence, answers))
         if options.report:
             write_page(options.report, found, options.videos)
-    except UserError as fault:
-        print(f"search: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+
+    return exit_code_of(work, "search")
 
 
 if __name__ == "__main__":

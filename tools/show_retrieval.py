@@ -160,20 +160,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.command import exit_code_of
 
     options = parse_arguments(arguments)
-    try:
+
+    def work() -> None:
         from paddlevideo.report.thumbnails import write_png
 
         results = read_results(options.scores)
         rows = choose_rows(results.ranks(), options.rows)
         write_png(options.output, draw(results, rows, options.videos))
-    except UserError as fault:
-        print(f"show_retrieval: {fault}", file=sys.stderr)
-        return fault.exit_code
-    print(f"wrote {options.output}")
-    return 0
+        print(f"wrote {options.output}")
+
+    return exit_code_of(work, "show_retrieval")
 
 
 if __name__ == "__main__":
