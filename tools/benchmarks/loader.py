@@ -23,7 +23,7 @@ CAPTIONS, WORDS, BATCH = 1050, 12, 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py loader``."""
-    parser.add_argument("--clips", type=int, default=64, help="clips on the disk (default 64)")
+    parser.add_argument("--clips", type=int, default=256, help="clips on the disk (default 256)")
     parser.add_argument("--samples", type=int, default=512, help="this project's in a turn")
     parser.add_argument("--peer_samples", type=int, default=16, help="the peer's in a turn")
     parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
@@ -82,7 +82,9 @@ def serve_ours(arguments: argparse.Namespace) -> None:
         build_dataset,
         build_pipeline,
     )
+    from paddlevideo.utils.cpu import tune_cpu
 
+    tune_cpu()  # as training does
     folder = arguments.inputs
     dataset = build_dataset({"format": "ActBertDataset", "file_path": str(folder / "store")})
     steps = build_pipeline(

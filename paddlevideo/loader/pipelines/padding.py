@@ -34,9 +34,7 @@ class FeaturePadding:
         boxes = sample.pop("boxes")[: self.regions]
         height, width = sample.pop("image_h"), sample.pop("image_w")
         sample["image_feat"] = _pad(features, self.regions)
-        sample["image_target"] = padded = _pad(target, self.regions)
-        real = padded[: len(boxes)]
-        real /= real.sum(axis=1, keepdims=True)  # float16 storage does not keep the sum
+        sample["image_target"] = _normalised(target, self.regions)
         sample["image_loc"] = _pad(box_vectors(boxes, height, width), self.regions)
         sample["image_mask"] = _mask(len(features), self.regions)
         actions, classes = sample["action_feat"], sample["action_target"]
@@ -47,8 +45,19 @@ class FeaturePadding:
         return sample
 
 
+def _normalised(rows: np.ndarray, count: int) -> np.ndarray:
+    """``_pad`` of rows that then sum to 1: storage in float16, or of few classes, does not."""
+    kept = min(len(rows), count)
+    padded = np.empty((count, rows.shape[1]), np.float32)
+    np.divide(rows[:kept], rows[:kept].sum(axis=1, keepdims=True), out=padded[:kept])
+    padded[kept:] = 0
+    return padded
+
+
 def _pad(rows: np.ndarray, count: int) -> np.ndarray:
-    """(n, width) to (count, width) float32: the first rows, then zeros."""
+    """(n, width) to (count, width) float32: the first rows, then zeros. May be ``rows`` itself."""
+    if len(rows) == count and rows.dtype == np.float32:
+        return rows
     kept = min(len(rows), count)
     padded = np.empty((count, rows.shape[1]), np.float32)
     padded[:kept] = rows[:kept]
