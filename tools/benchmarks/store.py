@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "writer_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "bytes": sum(path.stat().st_size for path in options.folder.iterdir()),
     }
-    command = [sys.executable, "-m", "benchmarks.store", str(options.folder)]
+    command = [sys.executable, "-m", "benchmarks.store", str(options.folder.resolve())]
     done = subprocess.run(
         command, cwd=ROOT / "tools", check=True, capture_output=True, text=True
     ).stdout
@@ -80,15 +80,16 @@ def read(folder: Path) -> dict[str, Any]:
     after_opening = resident()
     store[0]
     rng = np.random.default_rng(0)
-    random_numbers = rng.integers(len(store), size=SAMPLES).tolist()
+    samples = min(SAMPLES, len(store))
+    random_numbers = rng.integers(len(store), size=samples).tolist()
     order = store.shuffled(seed=0, epoch=0)
-    shuffled = [next(order) for _ in range(SAMPLES)]
+    shuffled = [next(order) for _ in range(samples)]
     speeds = {}
     for name, numbers in (("shuffled", shuffled), ("random", random_numbers)):
         start = time.perf_counter()
         for number in numbers:
             store[number]
-        speeds[f"{name}_clips_per_second"] = SAMPLES / (time.perf_counter() - start)
+        speeds[f"{name}_clips_per_second"] = samples / (time.perf_counter() - start)
     return {
         "shards": len(store.manifest.shards),
         "open_seconds": opened,
