@@ -104,10 +104,18 @@ def tested(place):
         assert main.main(["--test", "-w", "ActBERT.pdparams"]) == 0
 
 
+@pytest.fixture(scope="module")
+def packed(place):
+    """A store of the pre-training rows."""
+    rows, store = "data/howto100m/actbert_train_data.npy", "data/howto100m/train.store"
+    run_tool(f"python tools/prepare_data.py pack {rows} --output {store}", place)
+
+
 #: What has to be there before a command that says so is run, wherever a test run begins.
 NEEDED = {
     r"ActBert_two_stage_best": "head",
     r"--model exported": "exported",
+    r"train\.store": "packed",
     r"--results output/ActBert": "tested",
 }
 

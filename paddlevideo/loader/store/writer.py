@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest, Shard, Sizes
 from paddlevideo.loader.store.records import PREFIX, Clip, decode, encode
-from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key
+from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
 BATCH_BYTES = 32 << 20  # what is written at once, and held in memory
@@ -72,6 +72,15 @@ class StoreWriter:
     def written(self) -> int:
         """Clips that are there, those of a run before this one included."""
         return self.manifest.clips + len(self._waiting)
+
+    def id_keys(self) -> Iterator[bytes]:
+        """The keys of the ids that are written, 16 bytes each (``shards.id_key`` makes them)."""
+        for shard in self.manifest.shards[: -1 if self._environment else None]:
+            with reading(self.path / shard.file, IDS) as transaction:
+                yield from transaction.cursor().iternext(keys=True, values=False)
+        if self._environment is not None:  # LMDB opens a file once in a process
+            with self._environment.begin(db=self._databases[1]) as transaction:
+                yield from transaction.cursor().iternext(keys=True, values=False)
 
     def add(self, clip: Clip) -> None:
         """Appends a clip. Raises DataError if its sizes differ, or its id is in this shard."""

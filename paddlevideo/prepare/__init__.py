@@ -1,0 +1,10 @@
+"""Filling, checking and converting feature stores: the work of ``tools/prepare_data.py``."""
+
+from __future__ import annotations
+
+from paddlevideo.prepare.export import to_lmdb, to_npy
+from paddlevideo.prepare.inspect import describe
+from paddlevideo.prepare.pack import PackOptions, pack
+from paddlevideo.prepare.validate import Fault, faults_of, fix
+
+__all__ = ["Fault", "PackOptions", "describe", "faults_of", "fix", "pack", "to_lmdb", "to_npy"]

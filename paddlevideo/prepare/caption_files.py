@@ -1,0 +1,269 @@
+"""Captions and narrations in the files that they are published in, told apart by their content."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.loader.dataset.msrvtt import read_captions
+from paddlevideo.prepare.json_stream import json_entries
+from paddlevideo.utils.errors import DataError
+
+KINDS = """\
+  PaddleVideo's CSV: clip,caption, or with a header that names video_id and sentence
+  MSR-VTT's MSRVTT_data.json: {"sentences": [{"video_id", "caption"}]}
+  HowTo100M's caption.json: {video: {"start": [...], "end": [...], "text": [...]}}
+  a CSV for each video, named after it, with the header start,end,text; or a folder of such files
+  YouCook2's youcookii_annotations_trainval.json: {"database": {video: {"annotations": [...]}}}
+  clips.json: [{"clip", "video", "start", "end", "caption"}]
+  JSON lines: {"clip": ..., "caption": ..., "start": ..., "end": ..., "video": ...}, a line each"""
+
+Span = tuple[float, float]  # start and end in seconds
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a file says of a clip, or (``is_video``) of whatever clips of a video overlap it.
+
+    ``text`` None: only the clip's place in its video.
+    """
+
+    name: str
+    text: str | None
+    span: Span | None = None
+    is_video: bool = False
+    video: str = ""
+
+
+Reader = Callable[[Path], Iterator[Line]]
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """All lines of a file or folder of captions, in order.
+
+    Raises DataError, with the list of kinds, where the content is none of them, and with file and
+    line or entry where it is damaged.
+    """
+    yield from kind_of(path)[1](path)
+
+
+def kind_of(path: Path) -> tuple[str, Reader]:
+    """The name of the kind of a caption file, and its reader. Raises DataError for none."""
+    if path.is_dir():
+        if not any(path.glob("*.csv")):
+            raise _none_fits(path, "a folder without .csv files")
+        return "folder of narrations", _narration_folder
+    first = _first_line(path)
+    if first[:1] in ("{", "["):
+        return _json_kind(path, first)
+    if _is_narration(first):
+        return "narration", _narration
+    if "," not in first:
+        raise _none_fits(path, f"begins with {first[:40]!r}")
+    return "clip,caption", _caption_csv
+
+
+def _none_fits(path: Path, found: str) -> DataError:
+    return DataError(f"{path}: holds no captions of a known kind ({found}). Known are:\n{KINDS}")
+
+
+def _first_line(path: Path) -> str:
+    """The first line that is not blank, or the beginning of it. Raises DataError for no UTF-8."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            while line := file.readline(1 << 16):
+                if line.strip():
+                    return line.strip()
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+    raise _none_fits(path, "is empty")
+
+
+def _json_kind(path: Path, first: str) -> tuple[str, Reader]:
+    entry = next(json_entries(path), None)
+    if entry is None:
+        raise _none_fits(path, "no entries")
+    key, value = entry
+    if first[0] == "[":
+        if isinstance(value, dict) and "clip" in value:
+            return "clips.json", _clip_list
+    elif _is_json_line(first):
+        return "JSON lines", _json_lines
+    elif isinstance(value, dict) and {"start", "end", "text"} <= value.keys():
+        return "HowTo100M", _howto100m
+    else:
+        # The others have a fixed name somewhere at the top: info and videos may come before it.
+        for key, _ in json_entries(path):
+            if key == "sentences":
+                return "MSR-VTT", _msrvtt
+            if key == "database":
+                return "YouCook2", _youcook2
+    raise _none_fits(path, f"the first entry is {key!r}: {value!r:.60}")
+
+
+def _is_json_line(first: str) -> bool:
+    try:
+        record = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(record, dict) and isinstance(record.get("clip"), str)
+
+
+# ------------------------------------------------------------------- captions of clips
+
+
+def _caption_csv(path: Path) -> Iterator[Line]:
+    for number, (clip, text) in enumerate(read_captions(str(path))):
+        is_header = number == 0 and (clip.lower(), text.lower()) == ("clip", "caption")
+        if not is_header:
+            yield Line(clip, text)
+
+
+def _msrvtt(path: Path) -> Iterator[Line]:
+    for key, entries in json_entries(path):
+        if key == "sentences":
+            for number, entry in enumerate(_list(entries, f"{path}: sentences")):
+                where = f"{path}: sentence {number}"
+                yield Line(_text(entry, "video_id", where), _text(entry, "caption", where))
+
+
+def _clip_list(path: Path) -> Iterator[Line]:
+    for number, entry in json_entries(path):
+        yield _clip_line(entry, f"{path}: entry {number}")
+
+
+def _json_lines(path: Path) -> Iterator[Line]:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    where = f"{path}: line {number}"
+                    yield _clip_line(_parsed(line, where), where)
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
+
+
+def _parsed(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as fault:
+        raise DataError(f"{where}: is not JSON ({fault})") from None
+
+
+def _clip_line(entry: Any, where: str) -> Line:
+    name = _text(entry, "clip", where)
+    text = _text(entry, "caption", where) if entry.get("caption") is not None else None
+    video = _text(entry, "video", where) if entry.get("video") is not None else ""
+    span = None
+    if entry.get("start") is not None or entry.get("end") is not None:
+        span = _span((entry.get("start"), entry.get("end")), where)
+    return Line(name, text, span, video=video)
+
+
+# ----------------------------------------------------------------- narrations of videos
+
+
+def _howto100m(path: Path) -> Iterator[Line]:
+    for video, entry in json_entries(path):
+        where = f'{path}: video "{video}"'
+        names = ("start", "end", "text")
+        columns = [_list(_field(entry, name, where), f"{where}: {name}") for name in names]
+        if len({len(column) for column in columns}) > 1:
+            lengths = ", ".join(str(len(column)) for column in columns)
+            raise DataError(f"{where}: start, end and text have {lengths} entries")
+        for start, end, text in zip(*columns, strict=True):
+            yield from _narrated(str(video), text, (start, end), where)
+
+
+def _youcook2(path: Path) -> Iterator[Line]:
+    for key, videos in json_entries(path):
+        if key != "database":
+            continue
+        if not isinstance(videos, dict):
+            raise DataError(f"{path}: database is not an object of videos")
+        for video, entry in videos.items():
+            where = f'{path}: video "{video}"'
+            # The test videos have no annotations.
+            for part in _list(entry.get("annotations", []), f"{where}: annotations"):
+                segment = _list(_field(part, "segment", where), f"{where}: segment")
+                yield from _narrated(video, _field(part, "sentence", where), segment, where)
+
+
+def _is_narration(first: str) -> bool:
+    return [name.strip().lower() for name in first.split(",")][:3] == ["start", "end", "text"]
+
+
+def _narration_folder(path: Path) -> Iterator[Line]:
+    for file in sorted(path.glob("*.csv")):
+        if not _is_narration(_first_line(file)):
+            raise DataError(f"{file}: its header is not start,end,text, as in a narration")
+        yield from _narration(file)
+
+
+def _narration(path: Path) -> Iterator[Line]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, fieldnames=["start", "end", "text"], restkey="more"):
+                if row["start"].strip().lower() in ("start", ""):
+                    continue
+                where = f"{path}: row {row['start']},{row['end']}"
+                text = ",".join([row["text"] or "", *row.get("more", [])])
+                span = (_number(row["start"], where), _number(row["end"], where))
+                yield from _narrated(path.stem, text, span, where)
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
+    except csv.Error as fault:
+        raise DataError(f"{path}: is no CSV ({fault})") from None
+
+
+def _narrated(video: str, text: Any, span: Any, where: str) -> Iterator[Line]:
+    """One line, or none for a blank text: narrations hold silences."""
+    if isinstance(text, float) and math.isnan(text):
+        return  # what pandas writes for a blank text
+    if not isinstance(text, str):
+        raise DataError(f"{where}: {text!r:.40} where a text belongs")
+    if text.strip():
+        yield Line(video, text.strip(), _span(span, where), is_video=True)
+
+
+# ------------------------------------------------------------------------------ checks
+
+
+def _field(entry: Any, name: str, where: str) -> Any:
+    if not isinstance(entry, dict) or name not in entry:
+        raise DataError(f'{where}: has no "{name}"')
+    return entry[name]
+
+
+def _text(entry: Any, name: str, where: str) -> str:
+    value = _field(entry, name, where)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {name} is {value!r:.40}, where text belongs")
+    return value.strip()
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise DataError(f"{where}: {value!r:.40} where a list belongs")
+    return value
+
+
+def _number(text: Any, where: str) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: {text!r:.40} where seconds belong") from None
+
+
+def _span(values: Iterable[Any], where: str) -> Span:
+    numbers = [_number(value, where) for value in values]
+    if len(numbers) != 2 or not all(map(math.isfinite, numbers)) or numbers[0] > numbers[1]:
+        raise DataError(f"{where}: {numbers} is no start and end in seconds")
+    return numbers[0], numbers[1]

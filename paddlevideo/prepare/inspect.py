@@ -1,0 +1,83 @@
+"""What is in a store, as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from paddlevideo.loader.store import Clip, FeatureStore
+from paddlevideo.utils.progress import track
+
+BAR, LINES = 40, 12
+
+
+def describe(store: FeatureStore, records: int = 3, sample: int = 10_000) -> Iterator[str]:
+    """Lines about a store: counts, sizes, how long clips are, and its first ``records``.
+
+    Lengths are those of at most ``sample`` clips, spread evenly. Raises DataError for a damaged
+    clip among them.
+    """
+    manifest = store.manifest
+    size = sum(shard.bytes for shard in manifest.shards)
+    yield (
+        f"{store.path}: {manifest.clips:,} clips, {manifest.captions:,} captions, "
+        f"{len(manifest.shards)} shard(s), {size:,} bytes, {manifest.dtype}"
+    )
+    yield "sizes: " + ", ".join(f"{name} {value}" for name, value in asdict(manifest.sizes).items())
+    for name, words in manifest.vocabularies.items():
+        yield f"{name} classes: {len(words)} names, {', '.join(words[:5])} ..."
+    if manifest.lost_mass.get("rows"):
+        yield (
+            f"class mass not kept: {manifest.lost_mass['mean']:.2e} on average, "
+            f"{manifest.lost_mass['largest']:.2e} at most"
+        )
+    if manifest.made_by:
+        yield "made by: " + ", ".join(f"{key} {value}" for key, value in manifest.made_by.items())
+    step = max(1, len(store) // sample)
+    numbers = range(0, len(store), step)
+    lengths: dict[str, Counter[int]] = {
+        name: Counter() for name in ("regions", "actions", "captions", "words of a caption")
+    }
+    for number in track(numbers, "inspect", len(numbers), "clips"):
+        _count(store[number], lengths)
+    for name, counts in lengths.items():
+        yield f"{name}{'' if step == 1 else f' (of every {step}th clip)'}:"
+        yield from histogram(counts)
+    for number in range(min(records, len(store))):
+        yield from _record(number, store[number])
+
+
+def _count(clip: Clip, lengths: dict[str, Counter[int]]) -> None:
+    lengths["regions"][len(clip.regions)] += 1
+    lengths["actions"][len(clip.actions)] += 1
+    lengths["captions"][len(clip.captions)] += 1
+    lengths["words of a caption"].update(len(text.split()) for text in clip.captions)
+
+
+def histogram(counts: Counter[int]) -> Iterator[str]:
+    """Bars of at most ``LINES`` ranges of equal width."""
+    if not counts:
+        return
+    low, high = min(counts), max(counts)
+    width = -(-(high - low + 1) // LINES)
+    ranges = [
+        (start, sum(counts[value] for value in range(start, start + width)))
+        for start in range(low, high + 1, width)
+    ]
+    most = max(count for _, count in ranges)
+    for start, count in ranges:
+        end = min(start + width - 1, high)
+        name = f"{start}" if width == 1 or start == end else f"{start}-{end}"
+        yield f"  {name:>9s} {'#' * -(-count * BAR // most) if count else '':{BAR}s} {count:,}"
+
+
+def _record(number: int, clip: Clip) -> Iterator[str]:
+    yield f'clip {number}: "{clip.id}"' + (f" of video {clip.video}" if clip.video else "")
+    yield (
+        f"  {len(clip.regions)} regions in an image {clip.image_w} wide and {clip.image_h} high, "
+        f"{len(clip.actions)} actions"
+    )
+    for place, text in enumerate(clip.captions[:5]):
+        time = f"  ({clip.times[place][0]:g}-{clip.times[place][1]:g} s)" if clip.times else ""
+        yield f"  {text}{time}"

@@ -1,0 +1,115 @@
+"""The entries of a large JSON file one after another: HowTo100M's captions are gigabytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from paddlevideo.utils.errors import DataError
+
+CHUNK = 1 << 20  # characters
+_DECODER = json.JSONDecoder()
+
+
+def json_entries(path: str | os.PathLike[str]) -> Iterator[tuple[str | int, Any]]:
+    """Key and value of each entry of the object, or place and value of each item of the list.
+
+    Holds one entry and up to two chunks in memory. Raises DataError where the file is not JSON in
+    UTF-8, or neither an object nor a list.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            yield from _Stream(file, str(path)).entries()
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+
+
+class _Stream:
+    """A text file, read as far as the next value needs it."""
+
+    def __init__(self, file: Any, path: str) -> None:
+        self.file, self.path = file, path
+        self.text, self.place, self.ended = "", 0, False
+
+    def entries(self) -> Iterator[tuple[str | int, Any]]:
+        opening = self._sign()
+        if opening not in ("{", "["):
+            raise DataError(f"{self.path}: is neither a JSON object nor a JSON list")
+        closing = "}" if opening == "{" else "]"
+        number = 0
+        self._skip_space()
+        if self._at(closing):
+            return
+        while True:
+            key: str | int = number
+            if opening == "{":
+                key = self._key()
+            yield key, self._value()
+            number += 1
+            sign = self._sign()
+            if sign == closing:
+                return
+            if sign != ",":
+                raise self._fault(f"{sign!r} where , or {closing} belongs")
+
+    def _fault(self, message: str) -> DataError:
+        near = self.text[max(self.place - 20, 0) : self.place + 20]
+        return DataError(f"{self.path}: is not whole JSON ({message}, near {near!r})")
+
+    def _more(self) -> bool:
+        """Reads on: as much again as is held, so that a long value costs what it is long."""
+        if self.ended:
+            return False
+        held = self.text[self.place :]
+        new = self.file.read(max(CHUNK, len(held)))
+        self.text, self.place, self.ended = held + new, 0, not new
+        return not self.ended
+
+    def _skip_space(self) -> None:
+        while True:
+            while self.place < len(self.text) and self.text[self.place].isspace():
+                self.place += 1
+            if self.place < len(self.text) or not self._more():
+                return
+
+    def _at(self, sign: str) -> bool:
+        return self.text[self.place : self.place + 1] == sign
+
+    def _sign(self) -> str:
+        self._skip_space()
+        sign = self.text[self.place : self.place + 1]
+        self.place += 1
+        return sign
+
+    def _key(self) -> str:
+        key = self._value()
+        if not isinstance(key, str):
+            raise self._fault(f"the key {key!r:.40}")
+        if self._sign() != ":":
+            raise self._fault("a key without a value")
+        return key
+
+    def _value(self) -> Any:
+        self._skip_space()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.place)
+            except (json.JSONDecodeError, RecursionError) as fault:
+                if self.ended or self._is_final(fault):
+                    raise self._fault(str(fault)) from None
+                self._more()
+                continue
+            if end < len(self.text) or self.ended:
+                self.place = end
+                return value
+            self._more()  # a number at the very end of what was read may go on
+
+    def _is_final(self, fault: Exception) -> bool:
+        """Whether the text is wrong, and not only cut short so far."""
+        if not isinstance(fault, json.JSONDecodeError):
+            return True
+        return "Unterminated" not in fault.msg and fault.pos < len(self.text) - 16

@@ -1,0 +1,99 @@
+"""Clips and captions of many kinds of files into one store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import paddlevideo
+from paddlevideo.loader.store import Clip
+from paddlevideo.loader.store.records import KEPT_MASS
+from paddlevideo.prepare.caption_book import CaptionBook, Captions
+from paddlevideo.prepare.sources import joined_sizes, open_source
+from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """What is packed, and how. ``captions`` take the place of those that the clips bring."""
+
+    sources: Sequence[Path]
+    output: Path
+    captions: Sequence[Path] = ()
+    dtype: str = "float16"
+    kept_mass: float = KEPT_MASS
+    shard_gigabytes: float = 4.0
+    skip_bad: int = 0
+    require_captions: bool = False
+    vocabularies: dict[str, list[str]] = field(default_factory=dict)
+
+    def made_by(self) -> dict[str, object]:
+        """What decides the store's contents, for its manifest."""
+        return {
+            "command": "tools/prepare_data.py pack",
+            "sources": [str(path) for path in self.sources],
+            "captions": [str(path) for path in self.captions],
+            "kept_mass": self.kept_mass,
+            "require_captions": self.require_captions,
+            "paddlevideo": paddlevideo.__version__,
+        }
+
+
+def pack(options: PackOptions) -> Summary:
+    """Writes the store, or goes on with one that the same command began; returns a summary.
+
+    Raises DataError for sources or captions that cannot be read, for widths that differ, for a
+    bad clip beyond ``skip_bad``, and where the folder holds another command's store.
+    """
+    sources = [open_source(path, options.kept_mass) for path in options.sources]
+    target = Target(
+        options.output,
+        joined_sizes(sources),
+        options.dtype,
+        options.shard_gigabytes,
+        options.vocabularies,
+        options.made_by(),
+        options.skip_bad,
+    )
+    done = finished(target)
+    if done is not None:
+        summary = Summary(options.output, done)
+        summary.count("nothing to do: this very command has finished it", str(options.output))
+        return summary
+    book = CaptionBook(options.captions) if options.captions else None
+    silent = Tally()
+
+    def change(clip: Clip) -> Clip | str:
+        if book is not None:
+            clip = with_captions(clip, book.captions(clip.id), book.place(clip.id)[0])
+        if not clip.captions:
+            if options.require_captions:
+                return "left out because they have no caption, as --require_captions says"
+            silent.add(clip.id)
+        return clip
+
+    def passed(name: str) -> None:
+        if book is not None:
+            book.captions(name)  # notes that they are used
+
+    summary = write_clips(target, sources, change, passed)
+    unused = Tally(*book.unused()) if book is not None else Tally()
+    further = {
+        "clips without a caption": silent,
+        "clips or videos with captions that no clip took": unused,
+    }
+    summary.tallies |= {what: tally for what, tally in further.items() if tally.count}
+    return summary
+
+
+def with_captions(clip: Clip, captions: Captions, video: str) -> Clip:
+    """The clip with these captions; times only where every caption has one."""
+    spans = [span for _, span in captions]
+    times = [span for span in spans if span is not None]
+    return replace(
+        clip,
+        captions=[text for text, _ in captions],
+        times=times if len(times) == len(spans) else [],
+        video=clip.video or ("" if video == clip.id else video),
+    )

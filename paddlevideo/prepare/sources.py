@@ -1,0 +1,323 @@
+"""Where clips come from: PaddleVideo's rows and records, folders of .npz files, other stores."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from paddlevideo.loader.legacy import RecordStore, RowFile
+from paddlevideo.loader.lmdb_files import environment
+from paddlevideo.loader.regions import as_count, as_matrix, check_boxes
+from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
+from paddlevideo.utils.errors import DataError
+
+KINDS = """\
+  PaddleVideo's HowTo100M rows, a .npy file
+  PaddleVideo's MSR-VTT records, an LMDB folder or file
+  a folder with one .npz a clip
+  a feature store"""
+NPZ_KEYS = ("regions", "boxes", "image_h", "image_w", "actions")
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A clip that can be read; its ``name`` is None where only reading it tells its id.
+
+    ``read`` gives the clip and the share of each region's class distribution that was not kept,
+    (n,) or empty. It raises DataError for a bad clip.
+    """
+
+    name: str | None
+    read: Callable[[], tuple[Clip, np.ndarray]]
+
+
+class Source(Protocol):
+    """Clips in a fixed order."""
+
+    path: str
+
+    def __len__(self) -> int: ...
+
+    def sizes(self) -> Sizes:
+        """The widths of its clips; looks through all action classes, if it has any."""
+
+    def items(self) -> Iterator[Item]:
+        """All clips; nothing but names is read before it is asked for."""
+
+
+def open_source(path: Path, kept_mass: float) -> Source:
+    """The source of a path, its kind told by its content. Raises DataError for none."""
+    if is_store(path):
+        return StoreSource(path)
+    if path.is_dir():
+        if (path / "data.mdb").is_file():
+            return RecordSource(path)
+        if next(path.rglob("*.npz"), None) is not None:
+            return NpzSource(path, kept_mass)
+        raise DataError(f"{path}: a folder without clips of a known kind. Known are:\n{KINDS}")
+    if _begins_with(path, b"\x93NUMPY"):
+        return RowSource(path, kept_mass)
+    if _begins_with(path, b"\xde\xc0\xef\xbe", start=16):  # LMDB's mark, after its page header
+        return RecordSource(path)
+    raise DataError(f"{path}: holds no clips of a known kind. Known are:\n{KINDS}")
+
+
+def _begins_with(path: Path, mark: bytes, start: int = 0) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(start + len(mark))[start:] == mark
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+
+
+def joined_sizes(sources: Sequence[Source]) -> Sizes:
+    """The sizes of a store that holds all sources. Raises DataError where their widths differ."""
+    joined = sources[0].sizes()
+    for source in sources[1:]:
+        found = source.sizes()
+        for name in ("region", "action", "region_classes"):
+            first, other = getattr(joined, name), getattr(found, name)
+            if first != other and (name != "region_classes" or first and other):
+                raise DataError(
+                    f"{source.path}: {name} is {other} wide, but {first} in {sources[0].path}"
+                )
+        joined = replace(
+            joined,
+            region_classes=max(joined.region_classes, found.region_classes),
+            action_classes=max(joined.action_classes, found.action_classes),
+        )
+    return joined
+
+
+class RowSource:
+    """PaddleVideo's ``.npy`` rows, mapped: its index is held in memory, its arrays are not."""
+
+    def __init__(self, path: Path, kept_mass: float) -> None:
+        self.path, self.kept_mass = str(path), kept_mass
+        self.rows = RowFile(path)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sizes(self) -> Sizes:
+        """Widths of the first row."""
+        region, classes, action = self.rows.widths
+        # What is no array of numbers is reported when its row is read.
+        columns = (row[9] for row in self.rows.rows if isinstance(row[9], np.ndarray))
+        largest = max((_largest(column) for column in columns), default=-1)
+        return Sizes(region, action, classes, largest + 1)
+
+    def items(self) -> Iterator[Item]:
+        """All rows."""
+        for number, name in enumerate(self.rows.ids):
+            yield Item(name, lambda number=number: self._read(number))  # type: ignore[misc]
+
+    def _read(self, number: int) -> tuple[Clip, np.ndarray]:
+        row = self.rows[number]
+        targets, lost = _kept(row["region_target"], self.kept_mass)
+        texts = [text.strip() for text in row["caption"].split("!") if text.strip()]
+        clip = Clip(
+            id=self.rows.ids[number],
+            regions=row["region_feat"],
+            boxes=row["boxes"],
+            image_h=row["image_h"],
+            image_w=row["image_w"],
+            actions=row["action_feat"],
+            action_classes=row["action_target"],
+            region_classes=targets,
+            captions=texts,
+        )
+        return clip, lost
+
+
+class RecordSource:
+    """PaddleVideo's MSR-VTT records in the order of their keys."""
+
+    BATCH = 1024  # keys that are held in memory
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.records = RecordStore(path)
+        if not len(self.records):
+            raise DataError(f"{path}: holds no records")
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def sizes(self) -> Sizes:
+        """Widths of the first record that can be read; there are no classes."""
+        fault: DataError | None = None
+        for item in self.items():
+            try:
+                clip, _ = item.read()
+            except DataError as found:
+                fault = fault or found
+            else:
+                return Sizes(clip.regions.shape[1], clip.actions.shape[1])
+        assert fault is not None
+        raise fault
+
+    def items(self) -> Iterator[Item]:
+        """All records. Raises DataError on a key that is no text."""
+        key: bytes | None = b""
+        while key is not None:
+            keys, key = self._keys(key)
+            for found in keys:
+                try:
+                    name = found.decode()
+                except UnicodeDecodeError as fault:
+                    raise DataError(
+                        f"{self.path}: the key {found[:40]!r} is not a clip id ({fault})"
+                    ) from None
+                yield Item(name, lambda name=name: self._read(name))  # type: ignore[misc]
+
+    def _keys(self, start: bytes) -> tuple[list[bytes], bytes | None]:
+        """Some keys from ``start`` on, and the key after them."""
+        keys: list[bytes] = []
+        with environment(self.path).begin() as transaction, transaction.cursor() as cursor:
+            more = cursor.set_range(start) if start else cursor.first()
+            while more and len(keys) < self.BATCH:
+                keys.append(bytes(cursor.key()))
+                more = cursor.next()
+            return keys, bytes(cursor.key()) if more else None
+
+    def _read(self, name: str) -> tuple[Clip, np.ndarray]:
+        record = self.records[name]
+        clip = Clip(
+            id=name,
+            regions=record["features"],
+            boxes=record["boxes"],
+            image_h=record["image_h"],
+            image_w=record["image_w"],
+            actions=record["action_features"],
+        )
+        return clip, np.empty(0)
+
+
+class NpzSource:
+    """A folder of .npz files; an id is a file's path in it without the ending."""
+
+    def __init__(self, path: Path, kept_mass: float) -> None:
+        self.path, self.folder, self.kept_mass = str(path), path, kept_mass
+        self.files = sorted(path.rglob("*.npz"))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def sizes(self) -> Sizes:
+        """Widths of the first file that can be read."""
+        first: Clip | None = None
+        fault: DataError | None = None
+        largest = -1
+        for item in self.items():
+            assert item.name is not None
+            if first is None:
+                try:
+                    first, _ = item.read()
+                except DataError as found:
+                    fault = fault or found
+            largest = max(largest, self._largest_class(item.name))
+        if first is None:
+            assert fault is not None
+            raise fault
+        classes = first.region_classes.width if first.region_classes else 0
+        return Sizes(first.regions.shape[1], first.actions.shape[1], classes, largest + 1)
+
+    def _largest_class(self, name: str) -> int:
+        """Reads this one array of the file; a file that cannot be read is reported later."""
+        try:
+            with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:
+                return _largest(file["action_classes"])
+        except _DAMAGE:
+            return -1
+
+    def items(self) -> Iterator[Item]:
+        """All files in the order of their paths."""
+        for file in self.files:
+            name = file.relative_to(self.folder).as_posix().removesuffix(".npz")
+            yield Item(name, lambda file=file, name=name: self._read(file, name))  # type: ignore[misc]
+
+    def _read(self, path: Path, name: str) -> tuple[Clip, np.ndarray]:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except _DAMAGE as fault:
+            raise DataError(f"{path}: is no whole .npz of plain arrays ({fault})") from None
+        absent = [key for key in NPZ_KEYS if key not in arrays]
+        if absent:
+            raise DataError(f"{path}: lacks {', '.join(absent)}")
+        return _npz_clip(arrays, name, str(path), self.kept_mass)
+
+
+def _npz_clip(
+    arrays: dict[str, np.ndarray], name: str, where: str, kept_mass: float
+) -> tuple[Clip, np.ndarray]:
+    regions, actions = (_rows(arrays[key], key, where) for key in ("regions", "actions"))
+    clip = Clip(
+        id=name,
+        regions=as_matrix(regions, "regions", where, len(regions), None),
+        boxes=as_matrix(arrays["boxes"], "boxes", where, len(regions), 4),
+        image_h=as_count(arrays["image_h"][()], "image_h", where),
+        image_w=as_count(arrays["image_w"][()], "image_w", where),
+        actions=as_matrix(actions, "actions", where, len(actions), None),
+    )
+    if not len(regions):
+        raise DataError(f"{where}: has no regions. Leave the clip out")
+    check_boxes(clip.boxes, clip.image_h, clip.image_w, where)
+    lost = np.empty(0)
+    if "region_classes" in arrays:
+        dense = as_matrix(arrays["region_classes"], "region_classes", where, len(regions), None)
+        if dense.min(initial=0) < 0 or not dense.any(axis=1).all():
+            raise DataError(f"{where}: a class distribution has negative entries or is all zero")
+        clip.region_classes, lost = _kept(dense, kept_mass)
+    if "action_classes" in arrays:
+        clip.action_classes = _class_numbers(arrays["action_classes"], len(actions), where)
+    return clip, lost
+
+
+def _rows(array: np.ndarray, name: str, where: str) -> np.ndarray:
+    if array.ndim != 2:
+        raise DataError(f"{where}: {name} has shape {array.shape}, where two dimensions belong")
+    return array
+
+
+def _class_numbers(array: np.ndarray, count: int, where: str) -> np.ndarray:
+    if array.dtype.kind not in "iu" or array.shape != (count,):
+        raise DataError(f"{where}: action_classes are not {count} whole numbers")
+    return array.astype(np.int64)
+
+
+class StoreSource:
+    """Another feature store, to join or to rewrite; its class distributions are as they are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.store = FeatureStore(path)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def sizes(self) -> Sizes:
+        """Those of the store."""
+        return self.store.manifest.sizes
+
+    def items(self) -> Iterator[Item]:
+        """All clips."""
+        for number in range(len(self.store)):
+            yield Item(None, lambda number=number: (self.store[number], np.empty(0)))  # type: ignore[misc]
+
+
+def _kept(rows: Any, kept_mass: float) -> tuple[ClassTargets, np.ndarray]:
+    targets = ClassTargets.of(rows, kept_mass)
+    return targets, targets.lost(rows)
+
+
+def _largest(classes: np.ndarray) -> int:
+    usable = classes.dtype.kind in "iu" and classes.size
+    return int(classes.max()) if usable else -1

@@ -1,0 +1,163 @@
+"""Every record of a store against what it should be, and a repaired copy."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import paddlevideo
+from paddlevideo.loader.regions import check_boxes
+from paddlevideo.loader.store import Clip, FeatureStore, Sizes
+from paddlevideo.loader.store.records import PREFIX, decode
+from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
+from paddlevideo.prepare.caption_book import SeenIds
+from paddlevideo.prepare.sources import StoreSource
+from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.progress import track
+
+#: A box that leaves the image by no more pixels is cut by ``fix``; one further out is a mistake.
+CUT = 2.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong with a clip, or with a shard (then ``clip`` is empty)."""
+
+    kind: str
+    shard: str
+    clip: str
+    fault: str
+
+
+def faults_of(store: FeatureStore) -> Iterator[Fault]:
+    """All faults, shard after shard. Holds no more than a clip, and ids on the disk.
+
+    Kinds: "shard", "damaged", "checksum", "size", "not finite", "box", "class", "duplicate",
+    "id table", "caption", "no caption".
+    """
+    seen = SeenIds()
+    numbers = range(len(store.manifest.shards))
+    for number in track(numbers, "validate", len(numbers), "shards"):
+        try:
+            yield from _shard_faults(store, number, seen)
+        except DataError as fault:
+            yield Fault("shard", store.manifest.shards[number].file, "", str(fault))
+
+
+def _shard_faults(store: FeatureStore, number: int, seen: SeenIds) -> Iterator[Fault]:
+    shard = store.manifest.shards[number]
+    path = store.path / shard.file
+    with reading(path, RECORDS) as transaction:
+        entries = transaction.stat()["entries"]
+    if entries != shard.clips:
+        yield Fault("shard", shard.file, "", f"{entries} records, where {shard.clips} belong")
+    checksum = 0
+    for place in range(shard.clips):
+        with reading(path, RECORDS) as transaction:
+            record = transaction.get(KEY.pack(place)) or b""
+        checksum = zlib.crc32(record[: PREFIX.size], checksum)
+        try:
+            clip = decode(record, f"{path}: clip {place}")
+        except DataError as fault:
+            yield Fault("damaged", shard.file, f"number {place}", str(fault))
+            continue
+        for kind, text in _clip_faults(clip, store.manifest.sizes):
+            yield Fault(kind, shard.file, clip.id, text)
+        if seen.meet(id_key(clip.id)) != "new":
+            yield Fault("duplicate", shard.file, clip.id, "an earlier clip has the same id")
+        with reading(path, IDS) as transaction:
+            if transaction.get(id_key(clip.id)) != KEY.pack(place):
+                yield Fault("id table", shard.file, clip.id, "the table of ids leads elsewhere")
+    if checksum != shard.checksum:
+        yield Fault("checksum", shard.file, "", "its records are not those that were written")
+
+
+def _clip_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
+    """Kinds and descriptions."""
+    widths = {
+        "regions": (clip.regions, sizes.region),
+        "actions": (clip.actions, sizes.action),
+        "boxes": (clip.boxes, 4),
+    }
+    for name, (array, width) in widths.items():
+        if array.ndim != 2 or array.shape[1] != width:
+            yield "size", f"{name} of shape {array.shape}, where (any, {width}) belongs"
+        elif not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            yield "not finite", f"{name}[{row}, {column}] is {array[row, column]}"
+    if not len(clip.regions) or len(clip.boxes) != len(clip.regions):
+        yield "size", f"{len(clip.regions)} regions and {len(clip.boxes)} boxes"
+    elif np.isfinite(clip.boxes).all():
+        try:
+            check_boxes(clip.boxes, clip.image_h, clip.image_w, "")
+        except DataError as fault:
+            yield "box", str(fault).removeprefix(": ")
+    yield from _class_faults(clip, sizes)
+    if any(not text.strip() for text in clip.captions):
+        yield "caption", "a caption is blank"
+    if not any(text.strip() for text in clip.captions):
+        yield "no caption", "has no caption"
+
+
+def _class_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
+    if clip.action_classes is not None:
+        if len(clip.action_classes) != len(clip.actions):
+            yield "class", f"{len(clip.action_classes)} classes of {len(clip.actions)} actions"
+        outside = (clip.action_classes < -1) | (clip.action_classes >= sizes.action_classes)
+        if outside.any():
+            bad = clip.action_classes[outside][0]
+            yield "class", f"action class {bad}, where there are {sizes.action_classes}"
+    targets = clip.region_classes
+    if targets is not None:
+        outside = (targets.classes < 0) | (targets.classes >= sizes.region_classes)
+        if outside.any() or targets.width != sizes.region_classes:
+            yield "class", f"region classes beyond the {sizes.region_classes} of the store"
+        elif not np.isfinite(targets.mass).all() or (targets.mass < 0).any():
+            yield "class", "a class probability is negative or not finite"
+        elif not (targets.dense().sum(axis=1) > 0).all():
+            yield "class", "a region's class probabilities are all zero"
+
+
+def fix(store: FeatureStore, output: Path) -> Summary:
+    """A copy without what is wrong; the summary and ``<output>.skipped.jsonl`` say what was done.
+
+    Boxes up to 2 pixels outside the image are cut to it, blank captions dropped; clips that are
+    damaged, not finite, of other sizes or classes, or whose id was met before are left out.
+    """
+    made_by = {
+        "command": "tools/prepare_data.py validate --fix",
+        "sources": [str(store.path)],
+        "paddlevideo": paddlevideo.__version__,
+    }
+    sizes, dtype = store.manifest.sizes, store.manifest.dtype
+    target = Target(
+        output,
+        sizes,
+        dtype,
+        vocabularies=store.manifest.vocabularies,
+        made_by=made_by,
+        skip_bad=len(store),
+    )
+    if (done := finished(target)) is not None:
+        return Summary(output, done)
+    return write_clips(target, [StoreSource(store.path)], lambda clip: _repaired(clip, sizes))
+
+
+def _repaired(clip: Clip, sizes: Sizes) -> Clip | str:
+    kept = [number for number, text in enumerate(clip.captions) if text.strip()]
+    times = [clip.times[number] for number in kept] if clip.times else []
+    clip = replace(clip, captions=[clip.captions[number] for number in kept], times=times)
+    limits = np.array([clip.image_w, clip.image_h] * 2, np.float32)
+    if np.isfinite(clip.boxes).all() and len(clip.boxes):
+        near = (clip.boxes >= -CUT).all() and (clip.boxes <= limits + CUT).all()
+        if near:
+            clip = replace(clip, boxes=np.clip(clip.boxes, 0, limits))
+    for kind, text in _clip_faults(clip, sizes):
+        if kind != "no caption":
+            return f"left out: {kind} ({text})" if kind == "size" else f"left out: {kind}"
+    return clip

@@ -1,0 +1,245 @@
+"""Clips of sources into a new store: in one pass, on from an interruption, bad ones by name."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
+from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
+from paddlevideo.loader.store.shards import id_key
+from paddlevideo.prepare.caption_book import SeenIds
+from paddlevideo.prepare.sources import Item, Source
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.progress import track
+
+GIGABYTE = 1 << 30
+SHOWN = 5  # names in a summary
+
+
+@dataclass
+class Tally:
+    """A count with the first names that were counted."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Counts one."""
+        self.count += 1
+        if len(self.names) < SHOWN:
+            self.names.append(name)
+
+    def __str__(self) -> str:
+        shown = ", ".join(name if len(name) <= 60 else name[:57] + "..." for name in self.names)
+        more = ", ..." if self.count > len(self.names) else ""
+        return f"{self.count}" + (f": {shown}{more}" if shown else "")
+
+
+@dataclass
+class Summary:
+    """What a command did, line by line."""
+
+    store: Path
+    manifest: Manifest
+    seconds: float = 0.0
+    written: int = 0
+    before: int = 0
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+    def count(self, what: str, name: str) -> None:
+        """Counts ``name`` under ``what``."""
+        self.tallies.setdefault(what, Tally()).add(name)
+
+    def lines(self) -> list[str]:
+        """The summary as text."""
+        manifest = self.manifest
+        size = sum(shard.bytes for shard in manifest.shards)
+        each = f", {size / manifest.clips:,.0f} bytes a clip" if manifest.clips else ""
+        lines = [
+            f"{self.store}: {manifest.clips} clips, {manifest.captions} captions, "
+            f"{len(manifest.shards)} shards, {size:,} bytes{each}"
+        ]
+        if self.before:
+            lines.append(f"  went on after {self.before} clips of a run before")
+        rate = self.written / self.seconds if self.seconds else 0.0
+        lines.append(f"  wrote {self.written} clips in {self.seconds:.1f} s ({rate:,.0f} a second)")
+        lost = manifest.lost_mass
+        if lost.get("rows"):
+            lines.append(
+                f"  class mass not kept: {lost['mean']:.2e} of a region's on average, "
+                f"{lost['largest']:.2e} at most"
+            )
+        return lines + [f"  {what}: {tally}" for what, tally in self.tallies.items()]
+
+
+@dataclass
+class Target:
+    """The store to write, and how."""
+
+    path: Path
+    sizes: Sizes
+    dtype: str = "float16"
+    shard_gigabytes: float = 4.0
+    vocabularies: dict[str, list[str]] = field(default_factory=dict)
+    made_by: dict[str, Any] = field(default_factory=dict)
+    skip_bad: int = 0
+
+    @property
+    def skipped(self) -> Path:
+        """The list of the clips that were skipped."""
+        return self.path.with_name(self.path.name + ".skipped.jsonl")
+
+
+#: Changes a clip on its way, or leaves it out: then it says why.
+Change = Callable[[Clip], "Clip | str"]
+
+
+def finished(target: Target) -> Manifest | None:
+    """The manifest if this very command has finished the store already, else None.
+
+    Raises DataError where the folder holds a store that another command wrote or began.
+    """
+    for name in (COMPLETE, UNFINISHED):
+        if not (target.path / name).is_file():
+            continue
+        manifest = Manifest.read(target.path / name)
+        if manifest.made_by != target.made_by:
+            raise DataError(
+                f"{target.path}: holds {manifest.clips} clips that another command wrote: "
+                f"{_command(manifest.made_by)}. Name another folder, or remove it"
+            )
+        return manifest if name == COMPLETE else None
+    return None
+
+
+def _command(made_by: dict[str, Any]) -> str:
+    return json.dumps(made_by, ensure_ascii=False)[:300]
+
+
+def write_clips(
+    target: Target,
+    sources: Sequence[Source],
+    change: Change = lambda clip: clip,
+    passed: Callable[[str], object] = lambda name: None,
+) -> Summary:
+    """Writes all clips of ``sources`` that ``change`` leaves in; returns a summary.
+
+    What an interrupted run has written is passed over; ``passed`` is told its ids. A clip that is
+    bad, or whose id was met before, stops it with its id; up to ``skip_bad`` of them are listed in
+    ``<store>.skipped.jsonl`` instead. Raises DataError.
+    """
+    started = time.monotonic()
+    with StoreWriter(
+        target.path,
+        target.sizes,
+        target.dtype,
+        int(target.shard_gigabytes * GIGABYTE),
+        target.vocabularies,
+        target.made_by,
+    ) as writer:
+        run = _Run(target, writer, change, passed)
+        total = sum(len(source) for source in sources)
+        items = ((source, item) for source in sources for item in source.items())
+        for source, item in track(items, "clips", total, unit="clips"):
+            run.take(source, item)
+        run.summary.manifest = writer.finish()
+    run.summary.seconds = time.monotonic() - started
+    return run.summary
+
+
+class _Run:
+    """One run of a command."""
+
+    def __init__(
+        self,
+        target: Target,
+        writer: StoreWriter,
+        change: Change,
+        passed: Callable[[str], object],
+    ) -> None:
+        self.target, self.writer, self.change, self.passed = target, writer, change, passed
+        self.summary = Summary(target.path, writer.manifest, before=writer.written)
+        self.seen = SeenIds()
+        self.seen.add_old(writer.id_keys())
+        self.skipped = 0
+        target.skipped.unlink(missing_ok=True)
+
+    def take(self, source: Source, item: Item) -> None:
+        """Writes an item, passes it over, leaves it out, or reports it as bad."""
+        try:
+            self._take(item)
+        except _BadClip as bad:
+            self._skip(source, bad)
+
+    def _take(self, item: Item) -> None:
+        if item.name is not None and self._is_passed(item.name):
+            return
+        try:
+            clip, lost = item.read()
+        except DataError as fault:
+            raise _BadClip(item.name, str(fault)) from None
+        if item.name is None and self._is_passed(clip.id):
+            return
+        changed = self.change(clip)
+        if isinstance(changed, str):
+            self.summary.count(changed, clip.id)
+        else:
+            self._add(changed, lost)
+
+    def _is_passed(self, name: str) -> bool:
+        met = self.seen.meet(_key(name))
+        if met == "again":
+            raise _BadClip(name, f'clip "{name}": its id was met before. Ids must differ')
+        if met == "old":
+            self.passed(name)
+        return met == "old"
+
+    def _add(self, clip: Clip, lost: np.ndarray) -> None:
+        before, noted = self.writer.written, self.writer.manifest.lost_mass
+        self.writer.lost(lost)
+        try:
+            self.writer.add(clip)
+        except DataError as fault:
+            if self.writer.written > before:
+                raise  # the clip was taken, but the disk is full
+            self.writer.manifest.lost_mass = noted
+            raise _BadClip(clip.id, str(fault)) from None
+        self.summary.written += 1
+
+    def _skip(self, source: Source, bad: _BadClip) -> None:
+        if self.skipped >= self.target.skip_bad:
+            raise DataError(_advice(source, bad, self.target.skip_bad)) from None
+        self.skipped += 1
+        self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
+        with open(self.target.skipped, "a", encoding="utf-8") as file:
+            entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+class _BadClip(Exception):
+    """A clip that cannot be written; ``name`` None where its id could not be read."""
+
+    def __init__(self, name: str | None, fault: str) -> None:
+        super().__init__(fault)
+        self.name, self.fault = name, fault
+
+
+def _advice(source: Source, bad: _BadClip, allowed: int) -> str:
+    where = "" if source.path in bad.fault else f"{source.path}: "
+    if allowed:
+        return f"{where}{bad.fault}\n{allowed} bad clips were skipped before it, as --skip_bad says"
+    return f"{where}{bad.fault}\n--skip_bad N leaves out up to N bad clips, and lists them"
+
+
+def _key(name: str) -> bytes:
+    try:
+        return id_key(name)
+    except UnicodeEncodeError:
+        raise _BadClip(None, f"clip {name!r}: its id is no text that UTF-8 can hold") from None

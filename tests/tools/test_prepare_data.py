@@ -1,0 +1,78 @@
+"""tools/prepare_data.py as it is typed."""
+
+import json
+
+import pytest
+
+from tests.loader.clips import make_clip, write
+from tests.prepare.test_pack import damaged_store
+from tests.tiny_data import write_retrieval_set
+from tools import prepare_data
+
+
+def run(capsys, *words):
+    capsys.readouterr()
+    code = prepare_data.main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_from_an_lmdb_to_a_store_and_back(tmp_path, capsys):
+    write_retrieval_set(tmp_path, 5)
+    store = tmp_path / "s"
+    captions = ["--captions", tmp_path / "test.csv"]
+    code, out, _ = run(
+        capsys, "pack", tmp_path / "test.lmdb", *captions, "--output", store, "--dtype", "float32"
+    )
+    assert code == 0 and "5 clips, 5 captions" in out and "bytes a clip" in out
+    code, out, _ = run(capsys, "validate", store, "--captions_needed")
+    assert code == 0 and "faults: none" in out
+    code, out, _ = run(capsys, "inspect", store, "--records", 1)
+    assert code == 0 and 'clip 0: "video0"' in out
+    code, out, _ = run(capsys, "convert", store, "--to", "lmdb", "--output", tmp_path / "b.lmdb")
+    assert code == 0 and "5 records, 5 captions" in out
+    code, _, err = run(capsys, "convert", store, "--to", "npy", "--output", tmp_path / "b.npy")
+    assert code == 1 and "needs classes and a caption" in err
+
+
+def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
+    damaged_store(tmp_path / "s")
+    words = ["--json", tmp_path / "f.jsonl", "--fix", tmp_path / "t"]
+    code, out, _ = run(capsys, "validate", tmp_path / "s", *words)
+    assert code == 1 and "box 2" in out and "1 clips have no caption" in out
+    faults = [json.loads(line) for line in (tmp_path / "f.jsonl").read_text().splitlines()]
+    assert {"clip": "clip3", "kind": "class"}.items() <= faults[1].items()
+    code, out, _ = run(capsys, "validate", tmp_path / "t")
+    assert code == 0
+    code, out, _ = run(capsys, "validate", tmp_path / "t", "--captions_needed")
+    assert code == 1 and "no caption 1" in out
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["pack", "nowhere.npy", "--output", "x"], "nowhere.npy: cannot be read"),
+        (["pack", "s", "--output", "s"], "holds 1 clips that another command wrote"),
+        (["validate", "nowhere"], "is no feature store"),
+        (["inspect", "nowhere"], "is no feature store"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "s", [make_clip()])
+    code, _, err = run(capsys, *words)
+    assert code == 1 and message in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["", "pack", "validate", "inspect", "convert"])
+def test_help_has_an_example(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        prepare_data.main([*command.split(), "--help"])
+    assert stop.value.code == 0
+    assert f"python tools/prepare_data.py {command}".strip() in capsys.readouterr().out
+
+
+def test_shares_are_checked(capsys):
+    with pytest.raises(SystemExit):
+        prepare_data.main(["pack", "a", "--output", "b", "--kept_mass", "1.5"])
+    assert "--kept_mass is a share" in capsys.readouterr().err

@@ -1,0 +1,201 @@
+r"""Makes, checks, shows and converts feature stores (docs/data.md says what is in one).
+
+python tools/prepare_data.py pack train_data.npy --output train.store
+python tools/prepare_data.py pack msrvtt_test.lmdb --captions test.csv --output test.store
+python tools/prepare_data.py validate train.store
+python tools/prepare_data.py inspect train.store
+python tools/prepare_data.py convert train.store --to npy --output train_data.npy
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+Action = Callable[[argparse.Namespace], int]
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for add in (_add_pack, _add_validate, _add_inspect, _add_convert):
+        add(commands)
+    options = parser.parse_args(arguments)
+    if not 0 < getattr(options, "kept_mass", 1.0) <= 1:
+        parser.error("--kept_mass is a share: above 0, and 1 at most")
+    if getattr(options, "shard_gigabytes", 1.0) <= 0:
+        parser.error("--shard_gigabytes must be above 0")
+    return options
+
+
+def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=text.strip().splitlines()[0],
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_pack(commands: argparse._SubParsersAction) -> None:
+    from paddlevideo.prepare.caption_files import KINDS as CAPTION_KINDS
+    from paddlevideo.prepare.sources import KINDS as SOURCE_KINDS
+
+    text = f"""clips and captions into a store, on from where it was interrupted
+
+    python tools/prepare_data.py pack clips/ --captions captions.jsonl --output clips.store
+
+Clips come from
+{SOURCE_KINDS}
+An .npz holds regions (n, F), boxes (n, 4) in pixels, image_h, image_w, actions (m, G) and, for
+training, region_classes (n, C) and action_classes (m,).
+
+Captions come from
+{CAPTION_KINDS}
+Captions of a video, with times, go to its clips that overlap them."""
+    parser = _command(commands, "pack", text)
+    parser.set_defaults(action=pack_command)
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE")
+    parser.add_argument("--output", type=Path, required=True, metavar="STORE")
+    parser.add_argument("--captions", nargs="+", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    parser.add_argument(
+        "--kept_mass", type=float, default=0.999, help="of each region's class probability"
+    )
+    parser.add_argument("--shard_gigabytes", type=float, default=4.0)
+    parser.add_argument("--skip_bad", type=int, default=0, metavar="N", help="bad clips to skip")
+    parser.add_argument(
+        "--require_captions", action="store_true", help="leave clips without one out"
+    )
+
+
+def _add_validate(commands: argparse._SubParsersAction) -> None:
+    text = """every record against what it should be; exit code 1 if anything is wrong
+
+    python tools/prepare_data.py validate train.store --json faults.jsonl --fix repaired.store
+
+--fix writes a new store: boxes up to 2 pixels outside are cut, blank captions dropped, damaged,
+doubled and unusable clips left out and listed."""
+    parser = _command(commands, "validate", text)
+    parser.set_defaults(action=validate_command)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the faults, one a line")
+    parser.add_argument("--fix", type=Path, metavar="NEW_STORE")
+    parser.add_argument(
+        "--captions_needed", action="store_true", help="a clip without a caption is a fault"
+    )
+
+
+def _add_inspect(commands: argparse._SubParsersAction) -> None:
+    text = """counts, sizes, lengths and a few records
+
+    python tools/prepare_data.py inspect train.store --records 5"""
+    parser = _command(commands, "inspect", text)
+    parser.set_defaults(action=inspect_command)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--records", type=int, default=3)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    text = """back to PaddleVideo's files
+
+    python tools/prepare_data.py convert train.store --to npy --output train_data.npy
+
+npy: HowTo100M rows; that format holds all of them in memory. lmdb: MSR-VTT records, and the
+captions in a .csv beside them. For another dtype or other shards, pack the store anew."""
+    parser = _command(commands, "convert", text)
+    parser.set_defaults(action=convert_command)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--to", choices=("npy", "lmdb"), required=True)
+    parser.add_argument("--output", type=Path, required=True)
+
+
+# -------------------------------------------------------------------------- the commands
+
+
+def pack_command(options: argparse.Namespace) -> int:
+    """``pack``."""
+    from paddlevideo.prepare import PackOptions, pack
+
+    names = (
+        *("sources", "output", "captions", "dtype", "kept_mass", "shard_gigabytes"),
+        *("skip_bad", "require_captions"),
+    )
+    summary = pack(PackOptions(**{name: getattr(options, name) for name in names}))
+    print("\n".join(summary.lines()))
+    return 0
+
+
+def validate_command(options: argparse.Namespace) -> int:
+    """``validate``; 1 where there are faults, those that ``--fix`` mends too."""
+    from paddlevideo.loader.store import FeatureStore
+    from paddlevideo.prepare import faults_of, fix
+
+    store = FeatureStore(options.store)
+    kinds: Counter[str] = Counter()
+    lines, silent = [], 0
+    for fault in faults_of(store):
+        if fault.kind == "no caption" and not options.captions_needed:
+            silent += 1
+            continue
+        kinds[fault.kind] += 1
+        lines.append(json.dumps(asdict(fault), ensure_ascii=False))
+    if options.json:
+        options.json.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    for line in lines[:10]:
+        print(line)
+    found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
+    print(f"{options.store}: {len(store)} clips, faults: {found}")
+    if silent:
+        print(f"  {silent} clips have no caption")
+    if options.fix:
+        print("\n".join(fix(store, options.fix).lines()))
+    return 1 if kinds else 0
+
+
+def inspect_command(options: argparse.Namespace) -> int:
+    """``inspect``."""
+    from paddlevideo.loader.store import FeatureStore
+    from paddlevideo.prepare import describe
+
+    for line in describe(FeatureStore(options.store), options.records):
+        print(line)
+    return 0
+
+
+def convert_command(options: argparse.Namespace) -> int:
+    """``convert``."""
+    from paddlevideo.loader.store import FeatureStore
+    from paddlevideo.prepare import to_lmdb, to_npy
+
+    store = FeatureStore(options.store)
+    if options.to == "npy":
+        print(f"{options.output}: {to_npy(store, options.output)} rows")
+    else:
+        clips, captions = to_lmdb(store, options.output)
+        print(f"{options.output}: {clips} records, {captions} captions in the .csv beside it")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    from paddlevideo.utils.command import exit_code_of
+
+    options = parse_arguments(arguments)
+    codes: list[int] = []
+    failed = exit_code_of(lambda: codes.append(options.action(options)), "prepare_data")
+    return failed or codes[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
