@@ -44,8 +44,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--candidates",
         type=int,
-        default=128,
-        help="clips that the retrieval head proposes for matching (default 128)",
+        default=32,
+        help="clips that the retrieval head proposes for matching (default 32)",
     )
     parser.add_argument(
         "--index", type=Path, metavar="FOLDER", help="default: search_index beside the weights"

@@ -17,6 +17,7 @@ from paddlevideo.checkpoint import checksum
 from paddlevideo.config import Config, check_config, run_settings
 from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.pipelines.text import pad_ids
+from paddlevideo.loader.store import is_store
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.modeling.framework.actbert import ActBert
@@ -130,7 +131,8 @@ class Searcher:
 
     def _key(self, weights: Path, features: Path) -> str:
         """What the vectors depend on."""
-        file = features / "data.mdb" if features.is_dir() else features
+        name = "store.json" if is_store(features) else "data.mdb"
+        file = features / name if features.is_dir() else features
         state = file.stat()
         return json.dumps(
             {

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import main
+from paddlevideo.prepare import PackOptions, pack
 from paddlevideo.report import read_queries
 from paddlevideo.tasks import search as search_module
 from paddlevideo.utils.errors import ConfigError
@@ -98,6 +99,16 @@ def test_an_index_of_something_else_is_not_used(trained, tmp_path, capsys, what)
             file.write_bytes(file.read_bytes()[:100])
     assert (run(capsys, *arguments(trained, *words)) == first) == (what != "weights")
     assert len(list(index.iterdir())) == (1 if what == "a damaged index" else 2)
+
+
+def test_clips_of_a_store_are_found_too(trained, tmp_path, capsys):
+    pack(PackOptions([trained / "test.lmdb"], tmp_path / "clips.store", dtype="float32"))
+    words = ["--json", "--index", str(tmp_path / "index"), "a dog"]
+    wanted = run(capsys, *arguments(trained, *words))
+    store = ["--features", str(tmp_path / "clips.store")]
+    for _ in range(2):
+        assert run(capsys, *arguments(trained, *words, *store)) == wanted
+    assert len(list((tmp_path / "index").iterdir())) == 2
 
 
 def test_without_a_head_every_clip_is_matched(trained, tmp_path, capsys):
