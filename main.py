@@ -42,6 +42,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--resume",
         metavar="auto",
+        nargs="?",
+        const="auto",
         help="auto: go on from the newest checkpoint or, in a test, from the rows that are done",
     )
     parser.add_argument("--report", metavar="FILE.html", help="write a page about a test")

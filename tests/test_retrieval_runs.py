@@ -214,8 +214,9 @@ def test_damaged_rows_are_computed_again(trained, tmp_path, interrupted, capsys)
     assert "is damaged" in capsys.readouterr().out
 
 
-def test_resume_without_rows_says_so(trained, tmp_path, capsys):
-    test_run(trained, tmp_path, flags=["--resume", "auto"])
+@pytest.mark.parametrize("flags", [["--resume", "auto"], ["--resume"]])
+def test_resume_without_rows_says_so(trained, tmp_path, capsys, flags):
+    test_run(trained, tmp_path, flags=flags)
     assert "no interrupted test" in capsys.readouterr().out
 
 

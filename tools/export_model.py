@@ -113,7 +113,7 @@ def export(options: argparse.Namespace) -> Manifest:
     check_config(config, "export")
     settings = retrieval_settings(config)
     words = load_tokenizer(settings["bert_model"]).vocabulary_size
-    model = build_model(config.MODEL, pretrained=False)
+    model = build_model(config.MODEL, blank=True)
     load_weights(model, options.weights, for_test=True)
     return export_model(
         model,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import paddle
 
 from paddlevideo.modeling.framework.base import BaseFramework
+from paddlevideo.modeling.layers import weights_follow
 from paddlevideo.registry import FRAMEWORKS, MODEL_PARTS
 from paddlevideo.utils.cpu import tune_cpu
 
@@ -22,21 +24,25 @@ def copy_transposes() -> None:
         paddle.set_flags({"FLAGS_use_stride_kernel": False})
 
 
-def build_model(config: Mapping[str, Any], pretrained: bool = True) -> BaseFramework:
+def build_model(
+    config: Mapping[str, Any], pretrained: bool = True, blank: bool = False
+) -> BaseFramework:
     """The model that ``config`` describes: ``framework``, ``backbone``, ``loss``, options.
 
-    ``pretrained``: load the weights that the configuration names as a start.
+    ``pretrained``: load the weights that the configuration names as a start. ``blank``: matrices
+    are zeros, for a file of weights that is loaded next.
     Raises ConfigError for unknown names or sizes that do not fit together.
     """
     tune_cpu()
     copy_transposes()
-    arguments = {
-        key: MODEL_PARTS[key].build(value)
-        if key in MODEL_PARTS and isinstance(value, Mapping)
-        else value
-        for key, value in config.items()
-    }
-    model = FRAMEWORKS.build(arguments)
-    if pretrained:
+    with weights_follow() if blank else nullcontext():
+        arguments = {
+            key: MODEL_PARTS[key].build(value)
+            if key in MODEL_PARTS and isinstance(value, Mapping)
+            else value
+            for key, value in config.items()
+        }
+        model = FRAMEWORKS.build(arguments)
+    if pretrained and not blank:
         model.init_weights()
     return model

@@ -60,7 +60,7 @@ class Searcher:
         select_device(settings.device)
         use_threads(settings.num_threads)
         self.options = dataset_options(config)
-        model = build_model(config.MODEL, pretrained=False)
+        model = build_model(config.MODEL, blank=True)
         if not isinstance(model, ActBert):
             raise ConfigError("MODEL.framework: only an ActBert can be searched with")
         load_weights(model, weights, for_test=True)

@@ -49,7 +49,7 @@ def test(
     if videos and not Path(videos).is_dir():
         raise ConfigError(f"--videos: there is no folder {videos}")
     run = start_run(config, "test")
-    model = build_model(config.MODEL, pretrained=False)
+    model = build_model(config.MODEL, blank=True)
     load_weights(model, weights, for_test=True)
     dataset, loader = test_loader(run, "test")
     metric = build_metric(run, dataset)

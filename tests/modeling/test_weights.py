@@ -7,7 +7,7 @@ import pytest
 import paddlevideo as pv
 from paddlevideo.modeling.bert_weights import from_bert
 from paddlevideo.utils.errors import WeightsError
-from tests.modeling.tiny import build
+from tests.modeling.tiny import SIZES, build
 
 
 def save(path, state):
@@ -162,3 +162,19 @@ def _backbone():
     from tests.modeling.tiny import SIZES
 
     return {"name": "BertForMultiModalPreTraining", **SIZES}
+
+
+def test_a_blank_model_becomes_what_its_weights_are(tmp_path):
+    config = {
+        "framework": "ActBert",
+        "backbone": {"name": "BertForMultiModalPreTraining", **SIZES, "pretrained": "nowhere"},
+    }
+    model, blank = build(), pv.build_model(config, blank=True)
+    matrices = [tensor for tensor in blank.parameters() if tensor.ndim == 2]
+    assert not any(tensor.numpy().any() for tensor in matrices)
+    path = tmp_path / "w.pdparams"
+    paddle.save(model.to_released(model.state_dict()), str(path))
+    pv.load_weights(blank, path, for_test=True)
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), blank.state_dict()[name].numpy(), name)
+    assert build(seed=1).backbone.match_head.weight.numpy().any(), "others are drawn as before"

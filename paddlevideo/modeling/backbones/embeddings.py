@@ -5,11 +5,16 @@ B clips, T words, R regions, A actions, D the width of a stream.
 
 from __future__ import annotations
 
-import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from paddlevideo.modeling.layers import StreamConfig, layer_norm, length_of, linear
+from paddlevideo.modeling.layers import (
+    StreamConfig,
+    layer_norm,
+    length_of,
+    linear,
+    start_of_weights,
+)
 
 PADDING_WORD = 0
 BOX_SIZE = 5
@@ -24,8 +29,7 @@ class TextEmbeddings(nn.Layer):
         super().__init__()
 
         def table(rows: int) -> nn.Embedding:
-            normal = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.02))
-            return nn.Embedding(rows, stream.width, weight_attr=normal)
+            return nn.Embedding(rows, stream.width, weight_attr=start_of_weights())
 
         self.word = table(vocabulary_size)
         self.position = table(positions)
