@@ -48,7 +48,7 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argp
 
 
 def _add_pack(commands: argparse._SubParsersAction) -> None:
-    from paddlevideo.prepare.caption_files import KINDS as CAPTION_KINDS
+    from paddlevideo.loader.captions.files import KINDS as CAPTION_KINDS
     from paddlevideo.prepare.sources import KINDS as SOURCE_KINDS
 
     text = f"""clips and captions into a store, on from where it was interrupted

@@ -69,6 +69,12 @@ class DatasetSettings:
     #: Of the training data: a new order every epoch; whether to leave out an incomplete batch.
     shuffle: bool = True
     drop_last: bool = True
+    #: Shuffle within so many samples of blocks from anywhere: fewer jumps on the disk. 0 shuffles
+    #: all samples at once, as happens by default up to 262,144 of them.
+    shuffle_window: CountOrZero | None = None
+    #: Fill batches of the training data with samples of similar length, sorting this many batches
+    #: at a time; 0 does not.
+    group_by_length: CountOrZero = 0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from paddlevideo.loader.build import (
     build_pipeline,
 )
 from paddlevideo.loader.collate import Collator
-from paddlevideo.loader.dataset import ActBertDataset, Dataset, MSRVTTDataset
+from paddlevideo.loader.dataset import ActBertDataset, Dataset, MSRVTTDataset, YouCook2Dataset
 from paddlevideo.loader.pipelines import FeaturePadding, RandomCap, RandomMask, Tokenize
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.tokenizer import load_tokenizer
@@ -27,6 +27,7 @@ __all__ = [
     "SampleReader",
     "Tokenize",
     "TrainSampler",
+    "YouCook2Dataset",
     "build_dataset",
     "build_pipeline",
     "load_tokenizer",

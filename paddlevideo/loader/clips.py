@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from paddlevideo.loader.legacy import RecordStore
 from paddlevideo.loader.regions import box_vectors
 from paddlevideo.loader.store import StoreRecords, is_store
-from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.errors import ConfigError, DataError
 
 
 class ClipReader:
@@ -27,7 +28,12 @@ class ClipReader:
         region_width: int,
         action_width: int,
     ) -> None:
-        """``max_region_num`` counts the global region."""
+        """``max_region_num`` counts the global region. Raises ConfigError for too small numbers."""
+        if max_region_num < 2 or max_action_num < 1:
+            raise ConfigError(
+                f"max_region_num is {max_region_num} and max_action_num {max_action_num}; at least "
+                "2 (the global region is one) and 1 are needed"
+            )
         store = StoreRecords if is_store(features_path) else RecordStore
         self.store = store(features_path)
         self.regions, self.actions = max_region_num, max_action_num
@@ -53,11 +59,25 @@ class ClipReader:
             self._fill({key: array[row] for key, array in arrays.items()}, name)
         return arrays
 
-    def _fill(self, clip: dict[str, np.ndarray], name: str) -> None:
+    def record(self, name: str) -> dict[str, Any]:
+        """A clip as the store has it. Raises DataError also where it is of another width."""
         record = self.store[name]
+        options = {
+            "features": (self.region_width, "vision_feature_dim"),
+            "action_features": (self.action_width, "action_feature_dim"),
+        }
+        for key, (width, option) in options.items():
+            if record[key].shape[1] != width:
+                raise DataError(
+                    f'{self.store.path}: clip "{name}": {key} are {record[key].shape[1]} wide, '
+                    f"where {width} belong. Set {option} of the data set and the backbone's to "
+                    "their width"
+                )
+        return record
+
+    def _fill(self, clip: dict[str, np.ndarray], name: str) -> None:
+        record = self.record(name)
         features, actions = record["features"], record["action_features"]
-        self._check_width(name, "features", features, self.region_width, "vision_feature_dim")
-        self._check_width(name, "action_features", actions, self.action_width, "action_feature_dim")
         kept = min(len(features), self.regions - 1)
         clip["image_feat"][0] = features.mean(axis=0)  # of all regions, those cut off included
         clip["image_feat"][1 : kept + 1] = features[:kept]
@@ -67,13 +87,6 @@ class ClipReader:
         clip["image_mask"][: kept + 1] = 1
         kept_actions = actions[: self.actions]
         clip["action_feat"][: len(kept_actions)] = kept_actions
-
-    def _check_width(self, name: str, key: str, array: np.ndarray, width: int, option: str) -> None:
-        if array.shape[1] != width:
-            raise DataError(
-                f'{self.store.path}: clip "{name}": {key} are {array.shape[1]} wide, where {width} '
-                f"belong. Set {option} of MSRVTTDataset and the backbone's to their width"
-            )
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,12 @@ class RowFile:
         """The id of clip ``index``."""
         return self.ids[index]
 
+    def captions_of(self, index: int) -> list[str]:
+        """The alternatives of row ``index``'s caption that are not blank."""
+        caption = self.rows[index][7]
+        parts = caption.split("!") if isinstance(caption, str) else []
+        return [part.strip() for part in parts if part.strip()]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Row ``index``: region_feat (n, F), region_target (n, C), boxes (n, 4), image_h, image_w,
         caption, action_feat (m, G), action_target (m,) int64; float32. Raises DataError.

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 
+from paddlevideo.loader.order import InOrder, Order
 from paddlevideo.utils.errors import ConfigError
 
 
@@ -17,7 +18,7 @@ def _check(size: int, batch_size: int, rank: int, world_size: int) -> None:
 
 
 class TrainSampler:
-    """Batches for training; the order depends on (seed, epoch) alone.
+    """Batches for training, in an :class:`Order` of which each epoch has its own.
 
     Step s takes the next ``batch_size * world_size`` samples of the epoch's order and rank r its
     slice of them, so that W ranks with batches of B see what one rank with batches of W*B sees.
@@ -33,14 +34,14 @@ class TrainSampler:
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
-        seed: int = 0,
-        shuffle: bool = True,
+        order: Order | None = None,
         drop_last: bool = True,
     ):
+        """``order``: by default one after another."""
         _check(size, batch_size, rank, world_size)
         self.size, self.batch_size = size, batch_size
         self.rank, self.world_size = rank, world_size
-        self.seed, self.shuffle = seed, shuffle
+        self.order: Order = order or InOrder()
         whole, rest = divmod(size, batch_size * world_size)
         self.whole_steps = whole
         self.has_rest = not drop_last and rest >= world_size
@@ -56,12 +57,10 @@ class TrainSampler:
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[list[int]]:
         """This rank's lists of sample indices in an epoch, from step ``start`` on."""
-        order = np.arange(self.size)
-        if self.shuffle:
-            np.random.default_rng((self.seed, epoch)).shuffle(order)
         together = self.batch_size * self.world_size
         for step in range(start, len(self)):
-            share = order[step * together : (step + 1) * together]
+            stop = min((step + 1) * together, self.size)
+            share = self.order.part(epoch, step * together, stop)
             yield np.array_split(share, self.world_size)[self.rank].tolist()
 
 

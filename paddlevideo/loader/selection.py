@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from paddlevideo.utils.errors import DataError
 
@@ -24,28 +27,36 @@ def read_list(path: str | Path) -> set[str]:
 
 
 def select_clips(
-    clips: Sequence[str],
+    clips: Iterable[str],
     only: str | Path | None = None,
     exclude: str | Path | None = None,
     source: str = "",
-) -> list[int]:
-    """Places of the clips that the file ``only`` names and the file ``exclude`` does not.
+) -> np.ndarray:
+    """Places (n,) int64 of the clips that the file ``only`` names and ``exclude`` does not.
 
     A list names clips, or videos: the clip ``abc_07`` is a part of the video ``abc``. Without
-    lists all clips are kept. ``source`` is the clips' file, for messages. Raises DataError if a
-    list names none of the clips, or if none is left.
+    lists all clips are kept. ``source`` is the clips' file, for messages. Goes through ``clips``
+    once and keeps none. Raises DataError if a list names none of the clips, or if none is left.
     """
-    kept = list(range(len(clips)))
-    for path, wanted in ((only, True), (exclude, False)):
-        if path:
-            names = read_list(path)
-            listed = [clip in names or clip.rpartition("_")[0] in names for clip in clips]
-            if not any(listed):
-                raise DataError(
-                    f"{path}: names none of the clips of {source}, such as "
-                    f'"{clips[0]}". Write the ids of clips, or of videos without "_NUMBER"'
-                )
-            kept = [place for place in kept if listed[place] == wanted]
+    lists = {str(path): (read_list(path), path is only) for path in (only, exclude) if path}
+    unused = set(lists)
+    kept = array("q")
+    first = None
+    for place, clip in enumerate(clips):
+        first = clip if first is None else first
+        is_kept = True
+        for path, (names, wanted) in lists.items():
+            listed = clip in names or clip.rpartition("_")[0] in names
+            is_kept &= listed == wanted
+            if listed:
+                unused.discard(path)
+        if is_kept:
+            kept.append(place)
+    for path in unused:
+        raise DataError(
+            f"{path}: names none of the clips of {source}, such as "
+            f'"{first}". Write the ids of clips, or of videos without "_NUMBER"'
+        )
     if not kept:
         raise DataError(f"{source}: only={only} and exclude={exclude} leave no clip")
-    return kept
+    return np.frombuffer(kept, np.int64)

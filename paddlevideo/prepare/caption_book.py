@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paddlevideo.prepare.caption_files import Line, Span, read_lines
+from paddlevideo.loader.captions.files import Line, Span, read_lines
 from paddlevideo.utils.errors import DataError
 
 _TABLES = """

@@ -158,15 +158,21 @@ class _Tracked:
 
 
 def dataset_options(config: Config) -> dict[str, Any]:
-    """The arguments of DATASET.test, an MSRVTTDataset, with defaults for what it does not say."""
+    """The arguments of DATASET.test, a retrieval set, with defaults for what it does not say."""
     import inspect
 
     from paddlevideo.loader.dataset import MSRVTTDataset
 
     section = (config.get("DATASET") or {}).get("test") or {}
-    if section.get("format", "MSRVTTDataset") != "MSRVTTDataset":
-        raise ConfigError("DATASET.test.format: searching takes its sizes from an MSRVTTDataset")
-    unused = ("file_path", "features_path", "data_prefix", "test_mode", "only", "exclude")
+    if section.get("format", "MSRVTTDataset") not in ("MSRVTTDataset", "YouCook2Dataset"):
+        raise ConfigError(
+            "DATASET.test.format: searching takes its sizes from an MSRVTTDataset or a "
+            "YouCook2Dataset"
+        )
+    unused = (
+        *("file_path", "features_path", "data_prefix", "test_mode", "only", "exclude"),
+        "captions_per_clip",
+    )
     known = inspect.signature(MSRVTTDataset.__init__).parameters
     return {
         name: section.get(name, parameter.default)

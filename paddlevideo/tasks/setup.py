@@ -11,6 +11,14 @@ from paddlevideo.config import Config, RunSettings, check_config, dump_config, r
 from paddlevideo.config.check import Mode
 from paddlevideo.loader.build import BatchLoader, SampleReader, build_dataset, build_pipeline
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.order import (
+    WINDOW,
+    InOrder,
+    Order,
+    Shuffled,
+    ShuffledBlocks,
+    SimilarLengths,
+)
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.registry import METRICS
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
@@ -73,18 +81,33 @@ def split_setting(run: Run, split: str, key: str, default: int) -> int:
 def train_loader(run: Run) -> BatchLoader:
     """Shuffled batches of this rank."""
     dataset, steps = open_split(run, "train")
+    dataset = dataset.for_training()
     section, world = run.config.DATASET, run.world
     sampler = TrainSampler(
         len(dataset),
         section.get("batch_size", 8),
         world.rank,
         world.size,
-        run.settings.seed,
-        section.get("shuffle", True),
+        train_order(run, dataset),
         section.get("drop_last", True),
     )
     reader = SampleReader(dataset, steps, run.settings.seed)
     return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers", 0))
+
+
+def train_order(run: Run, dataset: Dataset) -> Order:
+    """The order that the DATASET section asks for; the same whatever the number of ranks."""
+    section, seed, size = run.config.DATASET, run.settings.seed, len(dataset)
+    window = section.get("shuffle_window")
+    order: Order = InOrder()
+    if section.get("shuffle", True):
+        by_blocks = size > (WINDOW if window is None else window or size)
+        order = ShuffledBlocks(size, seed, window or WINDOW) if by_blocks else Shuffled(size, seed)
+    pool = section.get("group_by_length", 0)
+    if pool:
+        batch = section.get("batch_size", 8)
+        order = SimilarLengths(order, size, batch, dataset.lengths, pool, seed)
+    return order
 
 
 def remaining(loader: BatchLoader, done: set[int]) -> BatchLoader:

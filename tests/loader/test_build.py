@@ -22,6 +22,7 @@ from paddlevideo.loader import (
     build_dataset,
     build_pipeline,
 )
+from paddlevideo.loader.order import Shuffled
 from paddlevideo.registry import DATASETS, PIPELINES
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.data import make_row, save_rows
@@ -265,7 +266,7 @@ def test_the_main_job_on_recorded_rows(shared, workers):
          {"RandomMask": {}}]
     )  # fmt: skip
     reader = SampleReader(dataset, steps, seed=3)
-    batches = list(BatchLoader(reader, TrainSampler(4, 2, seed=3), workers).epoch(1))
+    batches = list(BatchLoader(reader, TrainSampler(4, 2, order=Shuffled(4, 3)), workers).epoch(1))
     assert [batch["image_feat"].shape for batch in batches] == [(2, 37, 2048)] * 2
     assert all(batch["image_target"].dtype == np.float32 for batch in batches)
     single = SampleReader(dataset, steps, seed=3).read(1, int(batches[1]["index"][0]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.loader import MSRVTTDataset, load_tokenizer
-from paddlevideo.loader.dataset.msrvtt import read_captions
+from paddlevideo.loader.captions.clip_csv import read_captions
 from paddlevideo.loader.legacy import RecordStore
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.data import F, G, make_record, save_lmdb

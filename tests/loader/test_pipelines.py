@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddlevideo.loader import FeaturePadding, RandomCap, RandomMask, Tokenize, load_tokenizer
-from paddlevideo.loader.pipelines.text import read_caption_file
+from paddlevideo.loader.captions import open_bank
 from paddlevideo.loader.regions import box_vectors
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.data import C, F, G, make_row
@@ -110,16 +110,16 @@ def test_blank_alternatives_are_dropped(caption_path):
 def test_caption_file_is_read_once(caption_path, monkeypatch):
     first = RandomCap(caption_path)
     monkeypatch.setattr("builtins.open", None)
-    assert RandomCap(caption_path).captions is first.captions
+    assert RandomCap(caption_path).bank is first.bank
 
 
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
         (None, "cannot be read"),
-        ("", "cannot be read as JSON"),
-        ("[]", "not a list of captions"),
-        ('{"a": 1}', "not a list of captions"),
+        ("", "is empty"),
+        ("[]", "holds no captions"),
+        ('{"a": 1}', "no captions of a known kind"),
         ('["cut", 3]', "caption 1 is 3"),
         ('["cut", "!"]', 'caption 1: the caption "!" is blank'),
     ],
@@ -129,7 +129,7 @@ def test_faulty_caption_files(tmp_path, contents, message):
     if contents is not None:
         path.write_text(contents)
     with pytest.raises(DataError, match=rf"captions\.json: .*{message}"):
-        read_caption_file(str(path))
+        open_bank(str(path))
 
 
 def test_tokenize(tmp_path):

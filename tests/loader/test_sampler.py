@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paddlevideo.loader import GridSampler, TrainSampler
+from paddlevideo.loader.order import Shuffled
 from paddlevideo.utils.errors import ConfigError
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 40), st.integers(0, 5))
@@ -20,8 +21,9 @@ def flat(batches):
 def test_several_ranks_see_what_one_sees(numbers, epoch, drop_last):
     batch, world, more, seed = numbers
     size = batch * world + more
-    alone = TrainSampler(size, batch * world, seed=seed, drop_last=drop_last)
-    ranks = [TrainSampler(size, batch, r, world, seed, drop_last=drop_last) for r in range(world)]
+    order = Shuffled(size, seed)
+    alone = TrainSampler(size, batch * world, order=order, drop_last=drop_last)
+    ranks = [TrainSampler(size, batch, r, world, order, drop_last) for r in range(world)]
     steps = list(zip(*(list(rank.batches(epoch)) for rank in ranks), strict=True))
     assert all(len(rank) == len(steps) for rank in ranks)
     assert all(share for step in steps for share in step)
@@ -33,23 +35,23 @@ def test_several_ranks_see_what_one_sees(numbers, epoch, drop_last):
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 3))
 def test_every_index_once(size, batch, epoch):
-    sampler = TrainSampler(size, batch, drop_last=False)
+    sampler = TrainSampler(size, batch, order=Shuffled(size, 0), drop_last=False)
     assert sorted(flat(sampler.batches(epoch))) == list(range(size))
     assert len(list(sampler.batches(epoch))) == len(sampler)
 
 
 @given(st.integers(5, 60), st.integers(0, 20))
 def test_a_resumed_epoch_goes_on_where_it_stopped(size, start):
-    sampler = TrainSampler(size, 3, seed=4)
+    sampler = TrainSampler(size, 3, order=Shuffled(size, 4))
     assert list(sampler.batches(2, start)) == list(sampler.batches(2))[start:]
 
 
 def test_order():
-    sampler = TrainSampler(100, 10, seed=1)
-    assert list(sampler.batches(0)) == list(TrainSampler(100, 10, seed=1).batches(0))
-    assert list(sampler.batches(0)) != list(sampler.batches(1))
-    assert list(sampler.batches(0)) != list(TrainSampler(100, 10, seed=2).batches(0))
-    assert flat(TrainSampler(10, 4, shuffle=False).batches()) == list(range(8))
+    first, again, other = (TrainSampler(100, 10, order=Shuffled(100, seed)) for seed in (1, 1, 2))
+    assert list(first.batches(0)) == list(again.batches(0))
+    assert list(first.batches(0)) != list(first.batches(1))
+    assert list(first.batches(0)) != list(other.batches(0))
+    assert flat(TrainSampler(10, 4).batches()) == list(range(8))
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5), st.integers(0, 3))

@@ -10,6 +10,7 @@ from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.pipelines.text import RandomCap
 from paddlevideo.loader.store import ClassTargets, Clip, Sizes, StoreWriter
 from paddlevideo.utils.errors import DataError
+from tests.loader.clips import make_clip, write
 from tests.tiny_data import (
     ACTION_CLASSES,
     ACTION_SIZE,
@@ -106,10 +107,20 @@ def test_a_whole_run_trains_on_a_store(project, tmp_path):
     assert (tmp_path / "Tiny_epoch_00001.pdparams").is_file()
 
 
-def test_a_store_without_classes_trains_nothing_and_says_why(project):
-    dataset = build_dataset({"format": "ActBertDataset", "file_path": str(project / "test.store")})
-    with pytest.raises(DataError, match='"video0".*has no classes: this store was made for retri'):
-        dataset[0]
+def test_classes_that_are_not_there_cannot_be_asked_for(project, tmp_path):
+    clip = make_clip(region_classes=None, action_classes=None)
+    write(tmp_path / "s", [clip])
+    dataset = build_dataset({"format": "ActBertDataset", "file_path": str(tmp_path / "s")})
+    steps = [{"FeaturePadding": {}}, {"RandomCap": {"rate": 0}}, "Tokenize"]
+    for option in ("region_rate", "action_rate"):
+        other = {"region_rate": 0, "action_rate": 0} | {option: 0.1}
+        reader = SampleReader(dataset, build_pipeline([*steps, {"RandomMask": other}]))
+        with pytest.raises(DataError, match=f'"clip0".*classes, which .* set its {option} to 0'):
+            reader.read(0, 0)
+    mask = {"RandomMask": {"region_rate": 0, "action_rate": 0}}
+    sample = SampleReader(dataset, build_pipeline([*steps, mask])).read(0, 0)
+    assert "image_target" not in sample
+    assert (sample["image_label"] == -1).all() and (sample["action_label"] == -1).all()
 
 
 @pytest.mark.parametrize(

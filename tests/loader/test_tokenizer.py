@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import paddlevideo.loader.tokenizer as module
-from paddlevideo.loader.dataset.msrvtt import read_captions
+from paddlevideo.loader.captions.clip_csv import read_captions
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.utils.errors import ConfigError, DataError
 

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from paddlevideo.prepare import caption_files, json_stream
+from paddlevideo.loader.captions import files as caption_files
+from paddlevideo.loader.captions import json_stream
+from paddlevideo.loader.captions.files import kind_of, read_lines
+from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.prepare.caption_book import CaptionBook, SeenIds
-from paddlevideo.prepare.caption_files import kind_of, read_lines
-from paddlevideo.prepare.json_stream import json_entries
 from paddlevideo.utils.errors import DataError
 
 FILES = {

@@ -5,5 +5,6 @@ from __future__ import annotations
 from paddlevideo.loader.dataset.actbert import ActBertDataset
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.dataset.msrvtt import MSRVTTDataset
+from paddlevideo.loader.dataset.youcook2 import YouCook2Dataset
 
-__all__ = ["ActBertDataset", "Dataset", "MSRVTTDataset"]
+__all__ = ["ActBertDataset", "Dataset", "MSRVTTDataset", "YouCook2Dataset"]

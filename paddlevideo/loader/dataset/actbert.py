@@ -1,15 +1,19 @@
-"""HowTo100M rows for pre-training."""
+"""Clips for pre-training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.dataset.retrieval import mean_words
 from paddlevideo.loader.legacy import RowFile
 from paddlevideo.loader.selection import select_clips
 from paddlevideo.loader.store import StoreRows, is_store
 from paddlevideo.registry import DATASETS, InputPath
+from paddlevideo.utils.errors import ConfigError
 
 
 @DATASETS.register()
@@ -19,7 +23,10 @@ class ActBertDataset(Dataset):
     A sample: ``region_feat`` (n, F), ``region_target`` (n, C), ``boxes`` (n, 4) in pixels,
     ``image_h``, ``image_w``, ``action_feat`` (m, G), ``action_target`` (m,), ``caption``,
     ``bert_model`` and ``index``; arrays are float32, classes int64. From a store also
-    ``captions``, a list.
+    ``captions``, a list, and no classes where the clip has none.
+
+    ``neighbours``: of a store with narrations by time, join a clip's captions with those of up to
+    so many clips before and after it in its video, as long as ``max_words`` words come together.
 
     ``bert_model`` names the vocabulary, see :func:`paddlevideo.loader.tokenizer.load_tokenizer`.
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
@@ -36,12 +43,19 @@ class ActBertDataset(Dataset):
         test_mode: bool = False,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
+        neighbours: int = 0,
+        max_words: int = 30,
     ):
         self.rows = StoreRows(file_path) if is_store(file_path) else RowFile(file_path)
-        self.kept: Sequence[int] = range(len(self.rows))
+        self.kept: Sequence[int] | np.ndarray = range(len(self.rows))
         if only or exclude:
             self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path)
-        self.bert_model = bert_model
+        if neighbours and not isinstance(self.rows, StoreRows):
+            raise ConfigError(
+                f"ActBertDataset: neighbours={neighbours} needs a feature store, which knows the "
+                f"videos of clips; {file_path} is none. Pack it with tools/prepare_data.py"
+            )
+        self.bert_model, self.neighbours, self.max_words = bert_model, neighbours, max_words
 
     def __len__(self) -> int:
         """The number of clips."""
@@ -49,11 +63,21 @@ class ActBertDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Clip ``index``, checked. Raises DataError naming file, row and clip."""
-        return {**self.rows[self.kept[index]], "bert_model": self.bert_model, "index": index}
+        place = int(self.kept[index])
+        sample = {**self.rows[place], "bert_model": self.bert_model, "index": index}
+        if self.neighbours:
+            assert isinstance(self.rows, StoreRows)
+            text = self.rows.narration(place, self.neighbours, self.max_words)
+            sample |= {"caption": text, "captions": [text]}
+        return sample
 
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
-        return self.rows.name_of(self.kept[index])
+        return self.rows.name_of(int(self.kept[index]))
+
+    def lengths(self, indices: np.ndarray) -> np.ndarray:
+        """Words of a caption, on average over the clip's (without its neighbours')."""
+        return np.array([mean_words(self.rows.captions_of(int(self.kept[i]))) for i in indices])
 
     def describe(self) -> dict[str, Any]:
         """File, rows and feature widths."""

@@ -6,6 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
+from paddlevideo.utils.errors import ConfigError
+
 
 class Dataset(ABC):
     """A sequence of raw samples: dictionaries that the pipeline's steps make into arrays.
@@ -25,6 +29,17 @@ class Dataset(ABC):
     def name_of(self, index: int) -> str:
         """The clip's name, for messages."""
         return str(index)
+
+    def for_training(self) -> Dataset:
+        """The data set whose samples a training run takes: this one, or clips with captions."""
+        return self
+
+    def lengths(self, indices: np.ndarray) -> np.ndarray:
+        """How long some samples are, (n,) to (n,), for batches of similar length."""
+        raise ConfigError(
+            f"DATASET.group_by_length: {type(self).__name__} does not tell how long its samples "
+            "are. Give it a method `lengths`, or set the key to 0"
+        )
 
     def context(self) -> Iterable[dict[str, Any]] | None:
         """Batches that the model prepares once before a test (a gallery), or None.

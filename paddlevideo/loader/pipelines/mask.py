@@ -8,7 +8,7 @@ import numpy as np
 
 from paddlevideo.loader.tokenizer import BertTokenizer, load_tokenizer
 from paddlevideo.registry import PIPELINES
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, DataError
 
 _KEPT = ("token_type_ids", "text_mask", "next_sentence_label", "index", "image_target")
 
@@ -27,6 +27,8 @@ class RandomMask:
     A chosen piece becomes [MASK] (``mask_share``), a random piece of the vocabulary
     (``random_share``) or stays; its label is the piece. A chosen region or action is zeroed with
     probability ``zero_share``; its label is 1 or the action's class. Other labels are -1.
+    Clips without classes, as for fine-tuning, need ``region_rate`` and ``action_rate`` of 0
+    (DataError), and give no ``image_target``.
 
     The three lengths are those that arrive; a number given is compared with them (ConfigError).
     """
@@ -62,12 +64,26 @@ class RandomMask:
                     f"RandomMask: {option} is {length}, but the steps before it make "
                     f"{len(sample[key])}. Give both the same number"
                 )
+        self._check_classes(sample)
         return {
             **{key: sample[key] for key in _KEPT if key in sample},
             **self._words(sample, load_tokenizer(sample["bert_model"]), rng),
             **self._regions(sample, rng),
             **self._actions(sample, rng),
         }
+
+    def _check_classes(self, sample: dict[str, Any]) -> None:
+        """Nobody can be asked for classes that are not known."""
+        asked = {
+            "region_rate": (self.region_rate, "image_target"),
+            "action_rate": (self.action_rate, "action_target"),
+        }
+        for option, (rate, key) in asked.items():
+            if rate and key not in sample:
+                raise DataError(
+                    f"the clip has no {option.removesuffix('_rate')} classes, which RandomMask "
+                    f"asks for: set its {option} to 0, or pack the classes too"
+                )
 
     def _words(
         self, sample: dict[str, Any], tokenizer: BertTokenizer, rng: np.random.Generator
@@ -110,8 +126,9 @@ class RandomMask:
         choice, fate = rng.random((2, len(mask)))
         chosen = (mask == 1) & (choice < self.action_rate)
         features[chosen & (fate < self.zero_share)] = 0
+        classes = sample.get("action_target", np.zeros(len(mask), np.int64))
         return {
             "action_feat": features,
             "action_mask": mask,
-            "action_label": np.where(chosen, sample["action_target"], -1),
+            "action_label": np.where(chosen, classes, -1),
         }

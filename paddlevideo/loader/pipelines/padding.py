@@ -19,7 +19,8 @@ class FeaturePadding:
     and ``action_target`` of a raw sample. Adds ``image_feat`` (R, F), ``image_target`` (R, C; real
     rows sum to 1, others are 0), ``image_loc`` (R, 5), ``action_feat`` (A, G), all float32, and
     ``image_mask`` (R,), ``action_mask`` (A,) (1 = real) and ``action_target`` (A,) int64, with
-    class 0 where padded. Passes other keys on.
+    class 0 where padded. A clip without ``region_target`` or ``action_target`` gets none. Passes
+    other keys on.
     """
 
     def __init__(self, max_region_num: int = 36, max_action_num: int = 5):
@@ -30,18 +31,21 @@ class FeaturePadding:
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The padded sample; the arrays of ``sample`` are not changed."""
         sample = dict(sample)
-        features, target = sample.pop("region_feat"), sample.pop("region_target")
+        features = sample.pop("region_feat")
         boxes = sample.pop("boxes")[: self.regions]
         height, width = sample.pop("image_h"), sample.pop("image_w")
         sample["image_feat"] = _pad(features, self.regions)
-        sample["image_target"] = _normalised(target, self.regions)
+        if "region_target" in sample:
+            sample["image_target"] = _normalised(sample.pop("region_target"), self.regions)
         sample["image_loc"] = _pad(box_vectors(boxes, height, width), self.regions)
         sample["image_mask"] = _mask(len(features), self.regions)
-        actions, classes = sample["action_feat"], sample["action_target"]
+        actions = sample["action_feat"]
         sample["action_feat"] = _pad(actions, self.actions)
         sample["action_mask"] = _mask(len(actions), self.actions)
-        sample["action_target"] = np.zeros(self.actions, np.int64)
-        sample["action_target"][: len(classes)] = classes[: self.actions]
+        if "action_target" in sample:
+            classes = sample["action_target"][: self.actions]
+            sample["action_target"] = np.zeros(self.actions, np.int64)
+            sample["action_target"][: len(classes)] = classes
         return sample
 
 

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from paddlevideo.loader.captions.bank import alternatives, open_bank
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.registry import PIPELINES, InputPath
-from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.errors import ConfigError
 
 #: A drawn caption that the clip has itself is drawn again, at most so often.
 _DRAWS = 10
-
-
-def alternatives(caption: str, where: str) -> tuple[str, ...]:
-    """The alternatives of a caption, which ``!`` separates, blank ones left out.
-
-    Raises DataError, beginning with ``where``, if none is left.
-    """
-    kept = tuple([part.strip() for part in caption.split("!") if part.strip()])
-    if not kept:
-        raise DataError(f'{where}: the caption "{caption}" is blank')
-    return kept
-
-
-@lru_cache(maxsize=8)
-def read_caption_file(path: str) -> tuple[tuple[str, ...], ...]:
-    """The alternatives of every caption in a JSON list of strings, read once in a process.
-
-    Raises DataError naming the file and the place in the list.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            captions = json.load(file)
-    except (OSError, ValueError) as fault:
-        raise DataError(f"{path}: cannot be read as JSON ({fault})") from None
-    if not isinstance(captions, list) or not captions:
-        raise DataError(f"{path}: not a list of captions")
-    for number, caption in enumerate(captions):
-        if not isinstance(caption, str):
-            raise DataError(f"{path}: caption {number} is {caption!r:.60}, which is not text")
-    return tuple(
-        [alternatives(text, f"{path}: caption {number}") for number, text in enumerate(captions)]
-    )
 
 
 @PIPELINES.register()
@@ -56,24 +23,29 @@ class RandomCap:
     The alternatives are ``captions``, where there are several, or those that ``!`` separates in
     ``caption``. Changes ``caption``, adds ``next_sentence_label`` (0 = it belongs to the clip, 1 =
     it does not).
-    ``caption_path`` is a JSON list of captions. A drawn caption equal to one of the clip's own is
-    drawn again: its label would be wrong.
+    ``caption_path`` is what other clips' captions are drawn from: a JSON list of captions, a
+    feature store, or any other file that :func:`paddlevideo.loader.captions.read_lines` reads. A
+    drawn caption equal to one of the clip's own is drawn again: its label would be wrong.
     """
 
-    def __init__(self, caption_path: InputPath, rate: float = 0.5):
+    def __init__(self, caption_path: InputPath | None = None, rate: float = 0.5):
         if not 0 <= rate <= 1:
             raise ConfigError(f"RandomCap: rate is {rate}; a probability is from 0 to 1")
+        if rate and not caption_path:
+            raise ConfigError(
+                f"RandomCap: rate is {rate}, so it needs a caption_path to draw captions from. "
+                "rate: 0 leaves every clip its own"
+            )
         self.rate = rate
-        self.captions = read_caption_file(os.path.abspath(caption_path))
+        self.bank = open_bank(os.path.abspath(caption_path)) if caption_path else None
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with its caption chosen."""
         own = sample.get("captions") or alternatives(sample["caption"], "RandomCap")
         caption, label = own[rng.integers(len(own))], 0
-        if rng.random() < self.rate:
+        if self.bank is not None and rng.random() < self.rate:
             for _ in range(_DRAWS):
-                other = self.captions[rng.integers(len(self.captions))]
-                drawn = other[rng.integers(len(other))]
+                drawn = self.bank.draw(rng)
                 if drawn not in own:
                     caption, label = drawn, 1
                     break

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest
-from paddlevideo.loader.store.records import Clip, decode
+from paddlevideo.loader.store.records import About, Clip, decode, decode_about
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
@@ -45,21 +47,29 @@ class FeatureStore:
 
     def __getitem__(self, number: int) -> Clip:
         """Clip ``number``. Raises DataError, naming store and clip, if it is damaged."""
-        if not 0 <= number < len(self):
-            raise IndexError(f"clip {number} of {len(self)}")
-        shard = int(np.searchsorted(self.starts, number, side="right")) - 1
-        return self._read(shard, number - int(self.starts[shard]))
-
-    def _read(self, shard: int, place: int) -> Clip:
-        path = self._files[shard]
-        where = f"{path}: clip {place}"
-        with reading(path, RECORDS, buffers=True) as transaction:
-            record = transaction.get(KEY.pack(place))
-            if record is None:
-                raise DataError(f"{where}: has no record")
+        with self._record(number) as (record, where):
             clip = decode(record, where)  # copies: the buffer ends with the transaction
         self._check(clip, where)
         return clip
+
+    def about(self, number: int) -> About:
+        """Id, captions, times and video of clip ``number``: its arrays are not read."""
+        with self._record(number) as (record, where):
+            return decode_about(record, where)
+
+    @contextmanager
+    def _record(self, number: int) -> Iterator[tuple[Any, str]]:
+        """The record of clip ``number``, valid within the context, and its place for messages."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"clip {number} of {len(self)}")
+        shard = int(np.searchsorted(self.starts, number, side="right")) - 1
+        place = number - int(self.starts[shard])
+        path = self._files[shard]
+        with reading(path, RECORDS, buffers=True) as transaction:
+            record = transaction.get(KEY.pack(place))
+            if record is None:
+                raise DataError(f"{path}: clip {place}: has no record")
+            yield record, f"{path}: clip {place}"
 
     def _check(self, clip: Clip, where: str) -> None:
         """Raises DataError if a clip's sizes are not the store's."""

@@ -9,7 +9,8 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +87,16 @@ class Clip:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class About:
+    """What a record says of its clip beside the arrays; see :class:`Clip`."""
+
+    id: str
+    captions: Sequence[str]
+    times: Sequence[tuple[float, float]]
+    video: str
+
+
 def encode(clip: Clip, dtype: str = "float16") -> bytes:
     """The record of a clip, features as ``dtype``; DataError where that cannot hold them."""
     from safetensors.numpy import save
@@ -136,31 +147,55 @@ def decode(record: Any, where: str) -> Clip:
     Raises DataError, beginning with ``where``, if the record is damaged.
     """
     view = memoryview(record)
-    try:
+    with _damage(where):
         tensors, about = _parse(view)
         return _clip(tensors, about)
-    except (KeyError, ValueError, TypeError, struct.error, IndexError) as fault:
+
+
+def decode_about(record: Any, where: str) -> About:
+    """What stands beside the arrays of a record. The arrays are not read, nor the checksum made.
+
+    Raises DataError, beginning with ``where``, if the record is damaged.
+    """
+    with _damage(where):
+        _, about, _ = _head(memoryview(record))
+        times = [tuple(time) for time in about["times"]]
+        return About(about["id"], about["captions"], times, about["video"])
+
+
+@contextmanager
+def _damage(where: str) -> Iterator[None]:
+    """What reading a damaged record raises becomes a DataError."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, struct.error, IndexError, RecursionError) as fault:
         raise DataError(
             f"{where}: the record is damaged ({type(fault).__name__}: {fault}). "
             "Write it again: tools/prepare_data.py validate --fix leaves it out"
         ) from None
 
 
-def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays that lie in ``view``, and what stands beside them. Raises ValueError and its like."""
-    expected, version = PREFIX.unpack_from(view)
-    body = view[PREFIX.size :]
+def _head(view: memoryview) -> tuple[dict[str, Any], dict[str, Any], memoryview]:
+    """A record's tensors by name, what stands beside them, and the tensors' bytes."""
+    _, version = PREFIX.unpack_from(view)
     if version != VERSION:
         raise ValueError(f"version {version}, where {VERSION} is known")
-    if zlib.crc32(body) != expected:
-        raise ValueError("its checksum differs")
+    body = view[PREFIX.size :]
     (length,) = HEADER.unpack_from(body)
     start = HEADER.size + length
     if start > len(body):
         raise ValueError(f"a header of {length} bytes in a record of {len(body)}")
     header = json.loads(bytes(body[HEADER.size : start]))
     about = json.loads(header.pop("__metadata__")["clip"])
-    data = body[start:]
+    return header, about, body[start:]
+
+
+def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays that lie in ``view``, and what stands beside them. Raises ValueError and its like."""
+    expected, _ = PREFIX.unpack_from(view)
+    if zlib.crc32(view[PREFIX.size :]) != expected:
+        raise ValueError("its checksum differs")
+    header, about, data = _head(view)
     tensors = {}
     for name, entry in header.items():
         first, last = entry["data_offsets"]

@@ -310,7 +310,8 @@ def labelled_rows(batch: Batch) -> tuple[dict[str, Any], Rows]:
     regions = np.asarray(batch["image_label"])
     actions = np.asarray(batch["action_label"])
     text_at, region_at, action_at = (at_least_one(x) for x in (words, regions, actions))
-    targets = np.asarray(batch["image_target"])
+    # Without classes nothing may be labelled; then any width does for the row that is kept.
+    targets = np.asarray(batch.get("image_target", np.zeros((*regions.shape, 1), np.float32)))
     picked = {
         **batch,
         "text_labels": words.ravel()[text_at],

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.loader.dataset.msrvtt import read_captions
-from paddlevideo.prepare.json_stream import json_entries
+from paddlevideo.loader.captions.clip_csv import read_captions
+from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.utils.errors import DataError
 
 KINDS = """\

@@ -1,0 +1,9 @@
+"""Captions: the files that they are published in, and where the captions of negatives come from."""
+
+from __future__ import annotations
+
+from paddlevideo.loader.captions.bank import CaptionBank, open_bank
+from paddlevideo.loader.captions.clip_csv import read_captions
+from paddlevideo.loader.captions.files import KINDS, Line, Span, read_lines
+
+__all__ = ["KINDS", "CaptionBank", "Line", "Span", "open_bank", "read_captions", "read_lines"]

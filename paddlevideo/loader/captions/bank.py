@@ -1,0 +1,136 @@
+"""Captions to draw from: those of a file, held as bytes, or those of a feature store, left there.
+
+A caption as a Python object costs some 110 bytes beside its letters, and a data set may have a
+hundred million of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from paddlevideo.loader.captions.files import kind_of
+from paddlevideo.loader.captions.json_stream import json_entries
+from paddlevideo.loader.store import FeatureStore, is_store
+from paddlevideo.utils.errors import DataError
+
+#: A clip of a store may have no captions; another one is taken then, at most so often.
+_CLIPS_TRIED = 1000
+
+
+class CaptionBank(Protocol):
+    """Something that captions are drawn from."""
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A caption. Raises DataError where none can be had."""
+
+
+@lru_cache(maxsize=8)
+def open_bank(path: str) -> CaptionBank:
+    """The captions of a feature store or of any caption file, opened once in a process.
+
+    Raises DataError naming the file and the place in it that is wrong.
+    """
+    if is_store(path):
+        return StoreCaptions(FeatureStore(path))
+    texts, separated = _texts(Path(path))
+    return PackedCaptions(texts, path, separated)
+
+
+def alternatives(caption: str, where: str) -> tuple[str, ...]:
+    """The alternatives of a caption, which ``!`` separates, blank ones left out.
+
+    Raises DataError, beginning with ``where``, if none is left.
+    """
+    kept = tuple([part.strip() for part in caption.split("!") if part.strip()])
+    if not kept:
+        raise DataError(f'{where}: the caption "{caption}" is blank')
+    return kept
+
+
+class PackedCaptions:
+    """Captions one after another in memory: their letters, and 8 bytes for where each begins.
+
+    Processes that fork share the memory.
+    """
+
+    def __init__(self, texts: Iterable[str], path: str = "captions", separated: bool = False):
+        """Takes all ``texts``, in which ``!`` may separate alternatives.
+
+        Raises DataError, naming ``path``, if there are none.
+        """
+        self._separated = separated
+        letters = bytearray()
+        starts = [np.zeros(1, np.int64)]
+        block: list[int] = []
+        for text in texts:
+            letters += text.encode()
+            block.append(len(letters))
+            if len(block) == 1 << 16:
+                starts.append(np.array(block, np.int64))
+                block = []
+        self._starts = np.concatenate([*starts, np.array(block, np.int64)])
+        self._letters = bytes(letters)
+        if not len(self):
+            raise DataError(f"{path}: holds no captions")
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, number: int) -> str:
+        """Caption ``number``, its alternatives still together."""
+        return self._letters[self._starts[number] : self._starts[number + 1]].decode()
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A caption, or one of its alternatives."""
+        number = int(rng.integers(len(self)))
+        if not self._separated:
+            return self[number]
+        parts = alternatives(self[number], f"caption {number}")
+        return parts[rng.integers(len(parts))]
+
+
+class StoreCaptions:
+    """The captions of a store's clips. Nothing is held: a draw reads the head of one record."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self.store = store
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A caption of a clip: every clip is as likely, whatever the number of its captions."""
+        for _ in range(_CLIPS_TRIED):
+            about = self.store.about(int(rng.integers(len(self.store))))
+            captions = [text for text in about.captions if text.strip()]
+            if captions:
+                return captions[rng.integers(len(captions))]
+        raise DataError(f"{self.store.path}: {_CLIPS_TRIED} clips drawn, and none has a caption")
+
+
+def _texts(path: Path) -> tuple[Iterator[str], bool]:
+    """The captions of a file, and whether ``!`` separates alternatives in them."""
+    if path.is_file() and _is_list(path):
+        return _listed(path), True
+    lines = kind_of(path)[1](path)
+    return (line.text for line in lines if line.text is not None), False
+
+
+def _listed(path: Path) -> Iterator[str]:
+    """PaddleVideo's JSON list of texts."""
+    for number, text in json_entries(path):
+        if not isinstance(text, str):
+            raise DataError(f"{path}: caption {number} is {text!r:.60}, which is not text")
+        alternatives(text, f"{path}: caption {number}")
+        yield text
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a file is a JSON list of anything but objects."""
+    with open(path, "rb") as file:
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+            return False
+    first = next(json_entries(path), None)
+    return first is None or not isinstance(first[1], dict)

@@ -1,0 +1,183 @@
+"""Captions and the gallery of clips that they are searched in; the same pairs for training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.loader.clips import ClipBatches, ClipReader
+from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.legacy import few
+from paddlevideo.loader.pipelines.text import pad_ids
+from paddlevideo.loader.selection import select_clips
+from paddlevideo.loader.tokenizer import load_tokenizer
+from paddlevideo.utils.errors import ConfigError, DataError
+
+Pair = tuple[str, str]  # clip id, caption
+
+
+class RetrievalDataset(Dataset):
+    """Captions (the samples) and clips (the gallery).
+
+    A sample: ``text_ids``, ``token_type_ids``, ``text_mask`` (T,) int64 and ``index``. The gallery,
+    ``video_ids``, holds the distinct clips in the order of their first captions. In training a
+    sample is a clip with all its captions: see :class:`ClipsWithCaptions`.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        file_path: str,
+        reader: ClipReader,
+        tokens: TokenSettings,
+        gallery_batch: int = 32,
+        only: str | None = None,
+        exclude: str | None = None,
+        captions_per_clip: int = 0,
+    ):
+        """``file_path``: where the pairs come from, for messages.
+
+        ``captions_per_clip``: take so many of each clip's captions, the first ones; 0 takes all.
+
+        ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
+        :func:`paddlevideo.loader.selection.select_clips`. Raises DataError on captions whose clip
+        has no features.
+        """
+        if gallery_batch < 1 or captions_per_clip < 0:
+            raise ConfigError(
+                f"{type(self).__name__}: gallery_batch is at least 1, captions_per_clip at least 0"
+            )
+        self.file_path, self.reader, self.tokens = file_path, reader, tokens
+        self.gallery_batch = gallery_batch
+        kept = select_clips([clip for clip, _ in pairs], only, exclude, file_path)
+        self.pairs = first_captions([pairs[place] for place in kept], captions_per_clip)
+        self.captions = [caption for _, caption in self.pairs]
+        self.video_ids = list(dict.fromkeys(clip for clip, _ in self.pairs))
+        self._check_clips()
+
+    def _check_clips(self) -> None:
+        store = self.reader.store
+        missing = store.missing(self.video_ids)
+        if missing:
+            raise DataError(
+                f"{self.file_path}: {len(missing)} of {len(self.video_ids)} clips have no features "
+                f"in {store.path}: {few(missing)}"
+            )
+
+    def __len__(self) -> int:
+        """The number of captions."""
+        return len(self.captions)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Caption ``index`` as ids."""
+        return {"index": index, **self.tokens.encode(self.captions[index])}
+
+    def name_of(self, index: int) -> str:
+        """The clip that caption ``index`` belongs to."""
+        return self.pairs[index][0]
+
+    def for_training(self) -> ClipsWithCaptions:
+        """The clips, each with its captions."""
+        return ClipsWithCaptions(self)
+
+    def truth(self) -> np.ndarray:
+        """Each caption's clip as its place in the gallery: (captions,) int64."""
+        place = {clip: number for number, clip in enumerate(self.video_ids)}
+        return np.array([place[clip] for clip, _ in self.pairs], np.int64)
+
+    def context(self) -> ClipBatches:
+        """The gallery in batches of ``gallery_batch`` clips, each clip once."""
+        return ClipBatches(self.reader, self.video_ids, self.gallery_batch)
+
+    def describe(self) -> dict[str, Any]:
+        """Files and counts; ``repeated_lines`` counts exact repeats in the file."""
+        return {
+            **super().describe(),
+            "file": self.file_path,
+            "features": self.reader.store.path,
+            "captions": len(self.captions),
+            "videos": len(self.video_ids),
+            "repeated_lines": sum(count - 1 for count in Counter(self.pairs).values()),
+        }
+
+
+def first_captions(pairs: list[Pair], count: int) -> list[Pair]:
+    """The first ``count`` captions of each clip, in order; all for 0."""
+    if not count:
+        return pairs
+    taken: Counter[str] = Counter()
+    kept = []
+    for clip, caption in pairs:
+        taken[clip] += 1
+        if taken[clip] <= count:
+            kept.append((clip, caption))
+    return kept
+
+
+class TokenSettings:
+    """How captions become ids: a vocabulary, and the length that they are cut and padded to."""
+
+    def __init__(self, bert_model: str, length: int, padding_index: int) -> None:
+        if length < 3:
+            raise ConfigError("max_seq_length is at least 3: [CLS], a word, [SEP]")
+        self.bert_model, self.length, self.padding_index = bert_model, length, padding_index
+
+    def encode(self, caption: str) -> dict[str, np.ndarray]:
+        """``text_ids``, ``token_type_ids`` and ``text_mask`` (T,) int64."""
+        ids = load_tokenizer(self.bert_model).encode(caption, self.length)
+        return pad_ids(ids, self.length, self.padding_index)
+
+
+class ClipsWithCaptions(Dataset):
+    """Clips of a retrieval data set as samples for training, as :class:`ActBertDataset` has them.
+
+    A sample: ``region_feat`` (n, F), ``boxes`` (n, 4), ``image_h``, ``image_w``, ``action_feat``
+    (m, G), ``captions``, of which ``RandomCap`` takes one, ``caption``, the first, ``bert_model``
+    and ``index``. There are no classes, so nothing but words can be masked and asked for.
+    """
+
+    def __init__(self, source: RetrievalDataset) -> None:
+        self.source, self.clips = source, source.video_ids
+        self.captions: dict[str, list[str]] = {clip: [] for clip in self.clips}
+        for clip, caption in dict.fromkeys(source.pairs):  # exact repeats once
+            self.captions[clip].append(caption)
+
+    def __len__(self) -> int:
+        """The number of clips."""
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Clip ``index`` with its captions. Raises DataError, naming file and clip."""
+        name = self.clips[index]
+        record, captions = self.source.reader.record(name), self.captions[name]
+        return {
+            "region_feat": record["features"],
+            "boxes": record["boxes"],
+            "image_h": record["image_h"],
+            "image_w": record["image_w"],
+            "action_feat": record["action_features"],
+            "caption": captions[0],
+            "captions": captions,
+            "bert_model": self.source.tokens.bert_model,
+            "index": index,
+        }
+
+    def name_of(self, index: int) -> str:
+        """The id of clip ``index``."""
+        return self.clips[index]
+
+    def lengths(self, indices: np.ndarray) -> np.ndarray:
+        """Words of a caption, on average over the clip's."""
+        return np.array([mean_words(self.captions[self.clips[index]]) for index in indices])
+
+    def describe(self) -> dict[str, Any]:
+        """Those of the retrieval data set; samples are clips."""
+        return {**self.source.describe(), "samples": len(self)}
+
+
+def mean_words(captions: Sequence[str]) -> float:
+    """Words of a caption, on average; 0 without captions."""
+    return sum(text.count(" ") + 1 for text in captions) / max(len(captions), 1)

@@ -1,0 +1,108 @@
+"""YouCook2: captions of segments of cooking videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from paddlevideo.loader.captions.json_stream import json_entries
+from paddlevideo.loader.clips import ClipReader
+from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
+from paddlevideo.registry import DATASETS, InputPath
+from paddlevideo.utils.errors import ConfigError, DataError
+
+
+@DATASETS.register()
+class YouCook2Dataset(RetrievalDataset):
+    """Segments of the official annotation file, and their clips in a feature store or an LMDB.
+
+    ``file_path``: ``youcookii_annotations_trainval.json``, of which ``subset`` is taken ("" for
+    all). ``clip_id`` makes a segment's clip id of its ``video``, ``id``, ``start`` and ``end``
+    (whole seconds): the default gives ``xHr8X2Wpmno_03``, and "{video}_{start}_{end}" what
+    tools/extract_features.py makes of a list of segments. The other arguments are those of
+    :class:`MSRVTTDataset`. Raises DataError.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - flat, as the other data sets are
+        self,
+        file_path: InputPath,
+        features_path: InputPath,
+        subset: Literal["training", "validation", "testing", ""] = "validation",
+        clip_id: str = "{video}_{id:02d}",
+        bert_model: str = "bert-base-uncased",
+        max_seq_length: int = 36,
+        max_region_num: int = 36,
+        max_action_num: int = 5,
+        vision_feature_dim: int = 2048,
+        action_feature_dim: int = 2048,
+        gallery_batch: int = 32,
+        only: InputPath | None = None,
+        exclude: InputPath | None = None,
+        captions_per_clip: int = 0,
+    ):
+        super().__init__(
+            list(_segments(str(file_path), subset, clip_id)),
+            str(file_path),
+            ClipReader(
+                features_path,
+                max_region_num,
+                max_action_num,
+                vision_feature_dim,
+                action_feature_dim,
+            ),
+            TokenSettings(bert_model, max_seq_length, 0),
+            gallery_batch,
+            only,
+            exclude,
+            captions_per_clip,
+        )
+
+
+def _segments(path: str, subset: str, clip_id: str) -> Iterator[Pair]:
+    """Clip and caption of every annotated segment of a subset."""
+    found: set[str] = set()
+    empty = True
+    for key, videos in json_entries(path):
+        if key != "database" or not isinstance(videos, dict):
+            continue
+        for video, entry in videos.items():
+            where = f'{path}: video "{video}"'
+            if not isinstance(entry, dict):
+                raise DataError(f"{where}: is no object")
+            found.add(str(entry.get("subset", "")))
+            if subset in ("", entry.get("subset")):
+                for place, part in enumerate(entry.get("annotations") or []):
+                    empty = False
+                    yield _pair(clip_id, video, part, f"{where}: annotation {place}")
+    if not found:
+        raise DataError(f'{path}: is no annotation file of YouCook2: it has no "database"')
+    if empty:
+        raise DataError(
+            f'{path}: the subset "{subset}" has no annotations. Subsets here: '
+            + ", ".join(sorted(found))
+        )
+
+
+def _pair(clip_id: str, video: str, part: Any, where: str) -> Pair:
+    try:
+        start, end = part["segment"]
+        names: Mapping[str, Any] = {
+            "video": video,
+            "id": int(part["id"]),
+            "start": int(start),
+            "end": int(end),
+        }
+        caption = part["sentence"].strip()
+    except (TypeError, KeyError, ValueError, AttributeError) as fault:
+        raise DataError(
+            f"{where}: lacks segment, id or sentence ({type(fault).__name__}: {fault})"
+        ) from None
+    if not caption:
+        raise DataError(f"{where}: the sentence is blank")
+    try:
+        return clip_id.format(**names), caption
+    except (KeyError, ValueError, IndexError, AttributeError) as fault:
+        raise ConfigError(
+            f'YouCook2Dataset.clip_id is "{clip_id}", of which no id can be made '
+            f"({type(fault).__name__}: {fault}); it may name video, id, start and end"
+        ) from None
