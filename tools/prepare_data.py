@@ -35,6 +35,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         parser.error("--kept_mass is a share: above 0, and 1 at most")
     if getattr(options, "shard_gigabytes", 1.0) <= 0:
         parser.error("--shard_gigabytes must be above 0")
+    if getattr(options, "sheet", None) and not options.videos:
+        parser.error("--sheet needs --videos, the folder with the clips' videos or frames")
     return options
 
 
@@ -97,13 +99,17 @@ doubled and unusable clips left out and listed."""
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
-    text = """counts, sizes, lengths and a few records
+    text = """counts, sizes, lengths, a few records, and a picture of clips with their boxes
 
-    python tools/prepare_data.py inspect train.store --records 5"""
+    python tools/prepare_data.py inspect train.store --records 5
+    python tools/prepare_data.py inspect train.store --videos clips/ --sheet sheet.png"""
     parser = _command(commands, "inspect", text)
     parser.set_defaults(action=inspect_command)
     parser.add_argument("store", type=Path)
     parser.add_argument("--records", type=int, default=3)
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="frames with boxes and captions")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="videos or frames, for --sheet")
+    parser.add_argument("--clips", type=int, default=12, help="how many the sheet shows")
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
@@ -166,10 +172,14 @@ def validate_command(options: argparse.Namespace) -> int:
 def inspect_command(options: argparse.Namespace) -> int:
     """``inspect``."""
     from paddlevideo.loader.store import FeatureStore
-    from paddlevideo.prepare import describe
+    from paddlevideo.prepare import contact_sheet, describe
 
-    for line in describe(FeatureStore(options.store), options.records):
+    store = FeatureStore(options.store)
+    for line in describe(store, options.records):
         print(line)
+    if options.sheet:
+        shown = contact_sheet(store, options.videos, options.sheet, options.clips)
+        print(f"{options.sheet}: {shown} clips")
     return 0
 
 

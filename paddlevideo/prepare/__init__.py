@@ -5,6 +5,17 @@ from __future__ import annotations
 from paddlevideo.prepare.export import to_lmdb, to_npy
 from paddlevideo.prepare.inspect import describe
 from paddlevideo.prepare.pack import PackOptions, pack
+from paddlevideo.prepare.sheet import contact_sheet
 from paddlevideo.prepare.validate import Fault, faults_of, fix
 
-__all__ = ["Fault", "PackOptions", "describe", "faults_of", "fix", "pack", "to_lmdb", "to_npy"]
+__all__ = [
+    "Fault",
+    "PackOptions",
+    "contact_sheet",
+    "describe",
+    "faults_of",
+    "fix",
+    "pack",
+    "to_lmdb",
+    "to_npy",
+]

@@ -315,7 +315,7 @@ class StoreSource:
 
 def _kept(rows: Any, kept_mass: float) -> tuple[ClassTargets, np.ndarray]:
     targets = ClassTargets.of(rows, kept_mass)
-    return targets, targets.lost(rows)
+    return targets, targets.lost()
 
 
 def _largest(classes: np.ndarray) -> int:

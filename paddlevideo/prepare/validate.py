@@ -117,7 +117,10 @@ def _class_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
         outside = (targets.classes < 0) | (targets.classes >= sizes.region_classes)
         if outside.any() or targets.width != sizes.region_classes:
             yield "class", f"region classes beyond the {sizes.region_classes} of the store"
-        elif not np.isfinite(targets.mass).all() or (targets.mass < 0).any():
+        elif not all(
+            np.isfinite(held).all() and (held >= 0).all()
+            for held in (targets.mass, targets.rest if targets.rest is not None else np.zeros(1))
+        ):
             yield "class", "a class probability is negative or not finite"
         elif not (targets.dense().sum(axis=1) > 0).all():
             yield "class", "a region's class probabilities are all zero"

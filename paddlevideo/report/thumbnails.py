@@ -6,6 +6,7 @@ The only module of the package that needs OpenCV; without it importing raises Us
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,11 @@ class Canvas:
         low, high = (x - width // 2, y - width // 2), (x + side + width // 2, y + side + width // 2)
         cv2.rectangle(self.pixels, low, high, colour, width)
 
+    def box(self, corners: Sequence[float], colour: Colour) -> None:
+        """A rectangle with ``corners`` (x1, y1, x2, y2)."""
+        x1, y1, x2, y2 = (round(corner) for corner in corners)
+        cv2.rectangle(self.pixels, (x1, y1), (x2, y2), colour, 1)
+
 
 def find_clip(folder: Path, name: str) -> Path | None:
     """The file of a clip: ``name`` in ``folder`` with one of the usual endings, or None.
@@ -70,8 +76,16 @@ def middle_frame(path: Path) -> np.ndarray:
 
     Raises DataError where OpenCV cannot read it.
     """
+    return frame_at(path, None)
+
+
+def frame_at(path: Path, seconds: float | None) -> np.ndarray:
+    """The frame of a video at a time, or its middle one for None, or a picture: (h, w, 3) BGR.
+
+    Raises DataError where OpenCV cannot read it.
+    """
     is_picture = path.suffix in PICTURES
-    frame = cv2.imread(str(path)) if is_picture else _middle_of_video(path)
+    frame = cv2.imread(str(path)) if is_picture else _frame_of_video(path, seconds)
     if frame is None:
         raise DataError(f"{path}: OpenCV cannot read it")
     return frame
@@ -86,7 +100,7 @@ def thumbnail(folder: Path, name: str, side: int) -> np.ndarray:
     if path is None:
         endings = " ".join((*VIDEOS, *PICTURES))
         raise DataError(f'{folder}: no file "{name}" with one of the endings {endings}')
-    small = _fit(middle_frame(path), side, side)
+    small = fitted(middle_frame(path), side, side)
     square = np.full((side, side, 3), 230, np.uint8)
     top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     square[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -98,27 +112,29 @@ def small_jpeg(path: Path, width: int, height: int, quality: int) -> bytes:
 
     Raises DataError where OpenCV cannot read it.
     """
-    small = _fit(middle_frame(path), width, height)
+    small = fitted(middle_frame(path), width, height)
     encoded, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert encoded
     return data.tobytes()
 
 
-def _middle_of_video(path: Path) -> np.ndarray | None:
+def _frame_of_video(path: Path, seconds: float | None) -> np.ndarray | None:
     """Frames are read in order: seeking is not exact in every kind of file."""
     reader = cv2.VideoCapture(str(path))
-    middle = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) // 2
-    frame = None
-    for _ in range(middle + 1):
-        more, following = reader.read()
-        if not more:
+    wanted = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) // 2
+    if seconds is not None:
+        wanted = round(seconds * reader.get(cv2.CAP_PROP_FPS))
+    decoded = False
+    for _ in range(wanted + 1):
+        if not reader.grab():
             break
-        frame = following
+        decoded = True
+    frame = reader.retrieve()[1] if decoded else None
     reader.release()
     return frame
 
 
-def _fit(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+def fitted(frame: np.ndarray, width: int, height: int) -> np.ndarray:
     """``frame`` (h, w, 3) as large as fits into ``width`` x ``height``, its shape kept."""
     scale = min(width / frame.shape[1], height / frame.shape[0])
     size = (max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1))

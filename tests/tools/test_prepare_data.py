@@ -2,6 +2,8 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.loader.clips import make_clip, write
@@ -76,3 +78,30 @@ def test_shares_are_checked(capsys):
     with pytest.raises(SystemExit):
         prepare_data.main(["pack", "a", "--output", "b", "--kept_mass", "1.5"])
     assert "--kept_mass is a share" in capsys.readouterr().err
+
+
+def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):
+    frame = np.full((60, 80, 3), 200, np.uint8)
+    (tmp_path / "frames").mkdir()
+    box = np.array([[80.0, 60, 240, 180]])  # of an image four times as large
+    clips = [
+        make_clip(0, name="seen", regions=1, boxes=box),
+        make_clip(1, name="unseen", regions=1, boxes=box),
+        make_clip(2, name="film_2_4", regions=1, boxes=box, captions=[], times=[], video="film"),
+    ]
+    write(tmp_path / "s", clips)
+    cv2.imwrite(str(tmp_path / "frames" / "seen.png"), frame)
+    cv2.imwrite(str(tmp_path / "frames" / "film.png"), frame)
+    words = ["--sheet", tmp_path / "sheet.png", "--videos", tmp_path / "frames"]
+    code, out, _ = run(capsys, "inspect", tmp_path / "s", "--records", 0, *words)
+    assert code == 0 and "sheet.png: 2 clips" in out
+    picture = cv2.imread(str(tmp_path / "sheet.png")).astype(int)
+    # The first frame, 240 x 180 pixels at (10, 10): its box is a line at a quarter of either side.
+    assert np.ptp(picture[100, 70]) > 100 and np.ptp(picture[55, 130]) > 100
+    assert picture[40, 130].tolist() == [200, 200, 200]
+    (tmp_path / "empty").mkdir()
+    words = ["--sheet", tmp_path / "x.png", "--videos", tmp_path / "empty"]
+    code, _, err = run(capsys, "inspect", tmp_path / "s", *words)
+    assert code == 1 and "named after a clip or a video of" in err and '"seen.mp4"' in err
+    with pytest.raises(SystemExit):
+        prepare_data.parse_arguments(["inspect", "s", "--sheet", "x.png"])

@@ -36,12 +36,17 @@ KEPT_MASS = 0.999
 
 @dataclass(frozen=True)
 class ClassTargets:
-    """Class distributions (n, C) of which only the likeliest classes of each row are kept."""
+    """Class distributions (n, C) of which only the likeliest classes of each row are kept.
+
+    Of the others it is known what they hold together, so that each of them gets its even share:
+    with zeros there the region loss would change more than twice as much (docs/performance.md).
+    """
 
     counts: np.ndarray  # n, int: kept classes of each row
     classes: np.ndarray  # sum(counts), int
     mass: np.ndarray  # sum(counts), float: their probabilities, likeliest first in each row
     width: int  # C
+    rest: np.ndarray | None = None  # n, float: the probability of the other classes; None: 0
 
     @classmethod
     def of(cls, rows: np.ndarray, kept_mass: float = KEPT_MASS) -> ClassTargets:
@@ -51,18 +56,30 @@ class ClassTargets:
         total = ranked.sum(axis=1, keepdims=True)
         before = np.cumsum(ranked, axis=1) - ranked  # what the classes before it hold
         kept = (before < kept_mass * total) & (ranked > 0)
-        return cls(kept.sum(axis=1), order[kept], ranked[kept], rows.shape[1])
+        rest = np.where(kept, 0.0, ranked).sum(axis=1)
+        return cls(
+            kept.sum(axis=1),
+            order[kept],
+            ranked[kept],
+            rows.shape[1],
+            rest if rest.any() else None,
+        )
 
     def dense(self) -> np.ndarray:
-        """(n, C) float32; what was not kept is 0."""
+        """(n, C) float32; the classes that were not kept share evenly what is left for them."""
         rows = np.zeros((len(self.counts), self.width), np.float32)
+        if self.rest is not None:
+            rows += (self.rest / np.maximum(self.width - self.counts, 1))[:, None]
         rows[np.repeat(np.arange(len(self.counts)), self.counts), self.classes] = self.mass
         return rows
 
-    def lost(self, rows: np.ndarray) -> np.ndarray:
-        """The share (n,) of each row's probability that was not kept."""
-        kept = self.dense().sum(axis=1, dtype=np.float64)
-        return 1.0 - kept / rows.sum(axis=1, dtype=np.float64)
+    def lost(self) -> np.ndarray:
+        """The share (n,) of each row's probability whose classes were not kept."""
+        if self.rest is None or not len(self.counts):
+            return np.zeros(len(self.counts))
+        row = np.repeat(np.arange(len(self.counts)), self.counts)
+        kept = np.bincount(row, self.mass, minlength=len(self.counts))
+        return self.rest / (kept + self.rest)
 
 
 @dataclass
@@ -115,6 +132,8 @@ def encode(clip: Clip, dtype: str = "float16") -> bytes:
         small = np.uint16 if targets.width <= 1 << 16 else np.int32
         tensors["classes"] = np.ascontiguousarray(targets.classes, small)
         tensors["class_mass"] = np.ascontiguousarray(targets.mass, half)
+        if targets.rest is not None:
+            tensors["class_rest"] = np.ascontiguousarray(targets.rest, half)
     about: dict[str, Any] = {
         "id": clip.id,
         "size": [clip.image_h, clip.image_w],
@@ -210,15 +229,17 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _clip(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Clip:
     targets = None
     if "classes" in tensors:
+        rest = tensors.get("class_rest")
         targets = ClassTargets(
             tensors["class_counts"].astype(np.int64),
             tensors["classes"].astype(np.int64),
             tensors["class_mass"].astype(np.float32),
             int(about["region_classes"]),
+            None if rest is None else rest.astype(np.float32),
         )
-        if targets.counts.sum() != len(targets.classes) or len(targets.counts) != len(
-            tensors["regions"]
-        ):
+        rows = len(tensors["regions"])
+        fits = targets.counts.sum() == len(targets.classes) and len(targets.counts) == rows
+        if not fits or (rest is not None and rest.shape != (rows,)):
             raise ValueError("the kept classes do not fit the regions")
     classes = tensors.get("action_classes")
     height, width = about["size"]
