@@ -35,6 +35,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         parser.error("--kept_mass is a share: above 0, and 1 at most")
     if getattr(options, "shard_gigabytes", 1.0) <= 0:
         parser.error("--shard_gigabytes must be above 0")
+    if options.command == "convert" and options.to != "store" and (options.dtype or options.shards):
+        parser.error("--dtype and --shards are for --to store")
+    if getattr(options, "shards", None) is not None and options.shards < 1:
+        parser.error("--shards is at least 1")
     if getattr(options, "sheet", None) and not options.videos:
         parser.error("--sheet needs --videos, the folder with the clips' videos or frames")
     return options
@@ -113,17 +117,20 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
-    text = """back to PaddleVideo's files
+    text = """to another dtype, to other shards, or back to PaddleVideo's files
 
+    python tools/prepare_data.py convert train.store --dtype float32 --shards 8 --output new.store
     python tools/prepare_data.py convert train.store --to npy --output train_data.npy
 
 npy: HowTo100M rows; that format holds all of them in memory. lmdb: MSR-VTT records, and the
-captions in a .csv beside them. For another dtype or other shards, pack the store anew."""
+captions in a .csv beside them."""
     parser = _command(commands, "convert", text)
     parser.set_defaults(action=convert_command)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--to", choices=("npy", "lmdb"), required=True)
+    parser.add_argument("--to", choices=("store", "npy", "lmdb"), default="store")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--dtype", choices=("float16", "float32"), help="default: as it is")
+    parser.add_argument("--shards", type=int, help="how many; default: one for every 4 GB")
 
 
 # -------------------------------------------------------------------------- the commands
@@ -186,10 +193,22 @@ def inspect_command(options: argparse.Namespace) -> int:
 def convert_command(options: argparse.Namespace) -> int:
     """``convert``."""
     from paddlevideo.loader.store import FeatureStore
-    from paddlevideo.prepare import to_lmdb, to_npy
+    from paddlevideo.prepare import PackOptions, pack, to_lmdb, to_npy
 
     store = FeatureStore(options.store)
-    if options.to == "npy":
+    if options.to == "store":
+        summary = pack(
+            PackOptions(
+                [options.store],
+                options.output,
+                dtype=options.dtype or store.manifest.dtype,
+                shard_gigabytes=1e9 if options.shards else 4.0,
+                vocabularies=store.manifest.vocabularies,
+                shard_clips=options.shards and -(-len(store) // options.shards),
+            )
+        )
+        print("\n".join(summary.lines()))
+    elif options.to == "npy":
         print(f"{options.output}: {to_npy(store, options.output)} rows")
     else:
         clips, captions = to_lmdb(store, options.output)

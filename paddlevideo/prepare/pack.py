@@ -27,6 +27,7 @@ class PackOptions:
     skip_bad: int = 0
     require_captions: bool = False
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
+    shard_clips: int | None = None
 
     def made_by(self) -> dict[str, object]:
         """What decides the store's contents, for its manifest."""
@@ -55,6 +56,7 @@ def pack(options: PackOptions) -> Summary:
         options.vocabularies,
         options.made_by(),
         options.skip_bad,
+        options.shard_clips,
     )
     done = finished(target)
     if done is not None:

@@ -90,6 +90,7 @@ class Target:
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
     skip_bad: int = 0
+    shard_clips: int | None = None
 
     @property
     def skipped(self) -> Path:
@@ -143,6 +144,7 @@ def write_clips(
         int(target.shard_gigabytes * GIGABYTE),
         target.vocabularies,
         target.made_by,
+        target.shard_clips,
     ) as writer:
         run = _Run(target, writer, change, passed)
         total = sum(len(source) for source in sources)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from paddlevideo.loader.store import FeatureStore
 from tests.loader.clips import make_clip, write
 from tests.prepare.test_pack import damaged_store
 from tests.tiny_data import write_retrieval_set
@@ -105,3 +106,21 @@ def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):
     assert code == 1 and "named after a clip or a video of" in err and '"seen.mp4"' in err
     with pytest.raises(SystemExit):
         prepare_data.parse_arguments(["inspect", "s", "--sheet", "x.png"])
+
+
+def test_a_store_gets_another_dtype_and_other_shards(tmp_path, capsys):
+    write(
+        tmp_path / "s", [make_clip(number) for number in range(7)], vocabularies={"region": ["x"]}
+    )
+    words = ["--dtype", "float32", "--shards", 3, "--output", tmp_path / "t"]
+    code, out, _ = run(capsys, "convert", tmp_path / "s", *words)
+    assert code == 0 and "7 clips, 14 captions, 3 shards" in out
+    store = FeatureStore(tmp_path / "t")
+    assert [shard.clips for shard in store.manifest.shards] == [3, 3, 1]
+    assert store.manifest.dtype == "float32" and store.manifest.vocabularies == {"region": ["x"]}
+    assert [store[number].id for number in range(7)] == [f"clip{number}" for number in range(7)]
+    code, out, _ = run(capsys, "validate", tmp_path / "t")
+    assert code == 0
+    for words in (["--to", "npy", "--shards", "2"], ["--shards", "0"]):
+        with pytest.raises(SystemExit):
+            prepare_data.parse_arguments(["convert", "s", "--output", "t", *words])

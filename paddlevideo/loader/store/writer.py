@@ -45,9 +45,13 @@ class StoreWriter:
         shard_bytes: int = SHARD_BYTES,
         vocabularies: Mapping[str, list[str]] | None = None,
         made_by: Mapping[str, Any] | None = None,
+        shard_clips: int | None = None,
     ) -> None:
-        """Raises DataError where ``path`` holds a finished store, or another one's beginning."""
-        self.path, self.shard_bytes = Path(path), shard_bytes
+        """A shard ends with ``shard_bytes`` or ``shard_clips``, whatever comes first.
+
+        Raises DataError where ``path`` holds a finished store, or another one's beginning.
+        """
+        self.path, self.shard_bytes, self.shard_clips = Path(path), shard_bytes, shard_clips
         if (self.path / COMPLETE).exists():
             raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
         self.manifest = Manifest(
@@ -92,7 +96,7 @@ class StoreWriter:
         self._waiting[key] = record
         self._waiting_bytes += len(record)
         self._waiting_captions += len(clip.captions)
-        if self._waiting_bytes >= BATCH_BYTES:
+        if self._waiting_bytes >= BATCH_BYTES or self._fills_shard(len(self._waiting)):
             self.flush()
 
     def lost(self, shares: np.ndarray) -> None:
@@ -127,7 +131,7 @@ class StoreWriter:
         shard.captions += self._waiting_captions
         self._waiting, self._waiting_bytes, self._waiting_captions = {}, 0, 0
         shard.bytes = (self.path / shard.file).stat().st_size
-        if shard.bytes >= self.shard_bytes:
+        if shard.bytes >= self.shard_bytes or self._fills_shard(0):
             self._close_shard()
         self._save()
 
@@ -190,6 +194,13 @@ class StoreWriter:
                 f'clip "{clip.id}": {clip.region_classes.width} region classes, where '
                 f"{sizes.region_classes} belong in this store"
             )
+
+    def _fills_shard(self, further: int) -> bool:
+        """Whether ``further`` clips make the shard a whole one."""
+        if self.shard_clips is None:
+            return False
+        there = self.manifest.shards[-1].clips if self._environment is not None else 0
+        return there + further >= self.shard_clips
 
     def _shard(self) -> Shard:
         """The shard that is being written; a new one after the last was closed."""
