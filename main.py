@@ -46,6 +46,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         const="auto",
         help="auto: go on from the newest checkpoint or, in a test, from the rows that are done",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="resume although settings have changed that decide the result",
+    )
     parser.add_argument("--report", metavar="FILE.html", help="write a page about a test")
     parser.add_argument(
         "--videos", metavar="FOLDER", help="clips or pictures, shown in the report by their ids"
@@ -78,6 +83,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def overrides_of(options: argparse.Namespace) -> list[str]:
     """Flags that stand for keys of the configuration; an explicit ``-o`` wins."""
     flags = {"seed": options.seed, "max_iters": options.max_iters, "resume": options.resume}
+    if options.force:
+        flags |= {"force": True}
     if options.amp or options.amp_level:
         flags |= {"amp.enable": True, "amp.level": options.amp_level}
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]

@@ -1,8 +1,9 @@
 """Checkpoints: files are written whole or not at all, and one object knows them all.
 
-A checkpoint is ``<name>_<tag>.pdparams`` and ``.pdopt`` beside ``<name>_<tag>.json``, the
-manifest. The manifest is written last and holds the others' sizes and checksums: without it, or
-where it does not agree, there is no checkpoint. ``<name>_latest.json`` points to the newest.
+Tags are ``epoch_00003``, ``step_00001200`` (saved within an epoch) and ``best``. A checkpoint is
+``<name>_<tag>.pdparams`` and ``.pdopt`` beside ``<name>_<tag>.json``, the manifest. The manifest is
+written last and holds the others' sizes and checksums: without it, or where it does not agree,
+there is no checkpoint. ``<name>_latest.json`` points to the newest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from paddlevideo.utils.files import checksum, write_whole
 
 log = logging.getLogger("paddlevideo")
 SUFFIXES = (".pdparams", ".pdopt")
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class Checkpoints:
     """The checkpoints of one run, in one folder."""
 
     def __init__(self, folder: str | Path, name: str, keep: int = 3) -> None:
-        """``keep``: how many epochs' checkpoints stay; 0 keeps all. The best is always kept."""
+        """``keep``: how many epochs' checkpoints stay; 0 keeps all. The best is always kept.
+
+        Of those within an epoch as many stay, until the epoch has its own.
+        """
         self.folder = Path(folder)
         self.name = name
         self.keep = keep
@@ -65,6 +70,11 @@ class Checkpoints:
     def epoch_tag(epoch: int) -> str:
         """``epoch_00001`` for epoch 1."""
         return f"epoch_{epoch:05d}"
+
+    @staticmethod
+    def step_tag(step: int) -> str:
+        """``step_00001200`` after 1200 optimizer steps."""
+        return f"step_{step:08d}"
 
     def save(
         self,
@@ -90,23 +100,39 @@ class Checkpoints:
         record = {"progress": asdict(progress), "extra": dict(extra), "files": files}
         text = json.dumps(record, indent=1)
         write_whole(manifest, lambda file: file.write_text(text))
-        if tag.startswith("epoch_"):
+        if tag != BEST:
             pointer = json.dumps({"latest": tag})
             write_whole(self.path("latest", ".json"), lambda file: file.write_text(pointer))
             self._drop_old()
         return self.path(tag, ".pdparams")
 
     def _drop_old(self) -> None:
-        """Removes all but the newest ``keep``; the manifest goes first."""
-        for tag in self.tags()[: -self.keep] if self.keep else []:
+        """Removes what ``keep`` leaves no place for; manifests go first."""
+        tags = self.tags()
+        epochs, steps = (
+            [tag for tag in tags if tag.startswith(kind)] for kind in ("epoch", "step")
+        )
+        old = epochs[: -self.keep] + steps[: -self.keep] if self.keep else []
+        # An epoch's own checkpoint takes the place of those within it.
+        old += [tag for tag in steps if epochs and tags.index(tag) < tags.index(epochs[-1])]
+        for tag in old:
             for suffix in (".json", *SUFFIXES):
                 self.path(tag, suffix).unlink(missing_ok=True)
 
     def tags(self) -> list[str]:
-        """Tags of all epochs that have a manifest, oldest first."""
-        pattern = re.compile(re.escape(self.name) + r"_(epoch_\d+)\.json")
+        """Tags of all checkpoints that have a manifest but the best, in the order of training."""
+        pattern = re.compile(re.escape(self.name) + r"_((epoch|step)_\d+)\.json")
         names = (pattern.fullmatch(path.name) for path in self.folder.glob("*.json"))
-        return sorted((match.group(1) for match in names if match), key=lambda t: int(t[6:]))
+        return sorted((match.group(1) for match in names if match), key=self._position)
+
+    def _position(self, tag: str) -> tuple[float, ...]:
+        """How far the run had come; a manifest that cannot be read comes last, to be named."""
+        try:
+            progress = json.loads(self.path(tag, ".json").read_text())["progress"]
+            done = (progress["step"], progress["epoch"], progress["batches"])
+            return (*map(float, done), float(tag.startswith("epoch")))
+        except (OSError, ValueError, KeyError, TypeError):
+            return (float("inf"),)
 
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None. A damaged one is named and passed over."""

@@ -98,6 +98,13 @@ class World:
         dist.all_reduce(tensor)
         return tensor.numpy()
 
+    def any(self, mine: bool) -> bool:
+        """Whether it holds for any rank. May wait for long."""
+        if self.size == 1:
+            return mine
+        self.meet()
+        return bool(self.sum([mine])[0])
+
     def gather(self, item: Any) -> list[Any]:
         """Every rank's ``item``, in the order of ranks, on all ranks. May wait for long."""
         if self.size == 1:

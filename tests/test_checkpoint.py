@@ -49,6 +49,24 @@ def test_the_last_few_and_the_best_are_kept(tmp_path):
     assert not list(tmp_path.glob("*00001*"))
 
 
+def save_within(checkpoints, step):
+    progress = Progress(epoch=step // 10, batches=step % 10, step=step)
+    return checkpoints.save(Checkpoints.step_tag(step), {"w": paddle.ones([1])}, {}, progress, {})
+
+
+def test_checkpoints_within_an_epoch_make_way_for_its_own(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "M", keep=2)
+    save(checkpoints, 1)
+    for step in (12, 14, 16):
+        save_within(checkpoints, step)
+    assert checkpoints.tags() == ["epoch_00001", "step_00000014", "step_00000016"]
+    assert checkpoints.newest().progress == Progress(epoch=1, batches=6, step=16)
+    assert json.loads((tmp_path / "M_latest.json").read_text()) == {"latest": "step_00000016"}
+    save(checkpoints, 2)
+    assert checkpoints.tags() == ["epoch_00001", "epoch_00002"]
+    assert not list(tmp_path.glob("*step*"))
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove", "manifest", "no manifest"])
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage, caplog):
     checkpoints = Checkpoints(tmp_path, "M")

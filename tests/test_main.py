@@ -129,12 +129,13 @@ def test_resume_in_the_middle_of_an_epoch_equals_a_run_that_never_stopped(
 
 def test_resume_epoch_goes_back_to_a_named_epoch(trained, project):
     shutil.copytree(trained / "output", project / "output", dirs_exist_ok=True)
-    assert run(project, "-o", "resume_epoch=1") == 0
+    changes = ["-o", f"output_dir={project / 'output'}"]
+    assert run(trained, *changes, "resume_epoch=1") == 0
     assert_same_weights(
         trained / "output" / "Tiny_epoch_00002.pdparams",
         project / "output" / "Tiny_epoch_00002.pdparams",
     )
-    assert run(project, "-o", "resume_epoch=7") == 1
+    assert run(trained, *changes, "resume_epoch=7") == 1
 
 
 def test_accumulated_batches_train_like_one_large_batch(project):

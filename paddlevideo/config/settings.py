@@ -28,6 +28,9 @@ class RunSettings:
     log_interval: Count = 10
     #: Epochs between two checkpoints.
     save_interval: Count = 1
+    #: Optimizer steps, and minutes, between two checkpoints within an epoch; 0: none.
+    save_steps: CountOrZero = 0
+    save_minutes: Annotated[float, AtLeast(0)] = 30.0
     #: Epochs between two validations, with --validate.
     val_interval: Count = 1
     #: Where everything is written; output/<model_name> if it is empty.
@@ -36,6 +39,8 @@ class RunSettings:
     resume_epoch: CountOrZero = 0
     #: "auto" continues from the newest checkpoint in output_dir, if there is one.
     resume: Literal["", "auto"] = ""
+    #: Resume although settings have changed that decide the result.
+    force: bool = False
     #: The least important messages that are logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: Start of all randomness; equal seeds give equal runs.

@@ -15,6 +15,7 @@ from paddlevideo.runtime import Amp, World
 from paddlevideo.tasks.saved_rows import SavedRows
 from paddlevideo.tasks.setup import remaining
 from paddlevideo.utils.progress import track
+from paddlevideo.utils.stopping import Stopped, StopRequest
 
 
 @paddle.no_grad()
@@ -26,6 +27,7 @@ def evaluate(
     world: World,
     amp: Amp,
     saved: SavedRows | None = None,
+    stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Runs ``model`` over this rank's batches and returns what ``metric`` makes of all ranks'.
 
@@ -33,7 +35,9 @@ def evaluate(
     alone computes and returns it; the others return an empty dict. ``"stages"`` tells rank 0's
     seconds. ``saved``: predictions are kept there too, and what it holds already is not computed
     again; without it this is a validation, whose data may choose what the model then adopts.
+    Raises Stopped on all ranks once ``stop`` has received a signal on any.
     """
+    stop = stop or StopRequest()  # one that no signal reaches
     training = model.training
     model.eval()
     clock = Stages()
@@ -55,6 +59,10 @@ def evaluate(
         metric.update(batch["index"], predictions)
         if saved is not None:
             saved.add(batch["index"], predictions)
+        if stop.received is not None:
+            break
+    if world.any(stop.received is not None):
+        raise Stopped(stop.received)
     if training:
         model.train()
     states = world.gather(metric.state())

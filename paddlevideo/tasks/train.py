@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from paddle import Tensor
 
-from paddlevideo.checkpoint import Checkpoint, Checkpoints, Progress
+from paddlevideo.checkpoint import BEST, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import BaseFramework, build_model, load_weights
 from paddlevideo.modeling.weights import assign
@@ -20,6 +20,13 @@ from paddlevideo.solver.state import load_state_by_structured_name, state_by_str
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.meters import Meters
+from paddlevideo.tasks.resuming import (
+    batch_size,
+    checkpoint_to_resume,
+    describe,
+    place_in_epoch,
+)
+from paddlevideo.tasks.saving import Saver
 from paddlevideo.tasks.setup import (
     Run,
     build_metric,
@@ -30,6 +37,7 @@ from paddlevideo.tasks.setup import (
 )
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.progress import track
+from paddlevideo.utils.stopping import Stopped, StopRequest
 
 log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
@@ -71,7 +79,9 @@ class Trainer:
         self.model.connect(self.world.gather_rows)
         self.amp = Amp(self.settings.amp, run.device)
         self._build_updater()
-        self.checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
+        checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
+        self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
+        self.stop = StopRequest()
         self.progress = Progress()
         self._resume()
         self.called = self.world.wrap(self.model)
@@ -92,14 +102,31 @@ class Trainer:
     # ------------------------------------------------------------------------------ loop
 
     def fit(self) -> Progress:
-        """Runs all epochs that are left."""
-        while self.progress.epoch < self.settings.epochs and not self._reached_limit():
-            self.train_epoch()
-            if self.validation and self._is_due(self.settings.val_interval):
-                self.validate()
-            if self._is_due(self.settings.save_interval):
-                self.save(Checkpoints.epoch_tag(self._epochs_begun()))
+        """Runs all epochs that are left. Raises Stopped, with all saved, if a signal asks it to."""
+        self.saver.begin(self.progress.step)
+        with self.stop:
+            try:
+                while self.progress.epoch < self.settings.epochs and not self._reached_limit():
+                    self.run_epoch()
+            except Stopped:
+                self.save(Checkpoints.step_tag(self.progress.step))
+                self.saver.close()
+                raise
+            self.saver.close()
+            self.world.meet()
         return self.progress
+
+    def run_epoch(self) -> None:
+        """The rest of an epoch and, where they are due, its validation and its checkpoint."""
+        self.train_epoch()
+        # The epoch counts as finished after its validation only, so that a run which is stopped
+        # in that comes back to it.
+        if self.validation and self._is_due(self.settings.val_interval):
+            self.validate()
+        if self.progress.batches == len(self.loader):
+            self.progress = replace(self.progress, epoch=self.progress.epoch + 1, batches=0)
+        if self._is_due(self.settings.save_interval):
+            self.save(Checkpoints.epoch_tag(self._epochs_begun()))
 
     def train_epoch(self) -> None:
         """Trains to the end of the current epoch, or to ``max_iters``."""
@@ -112,9 +139,19 @@ class Trainer:
         for window in self.meters.timed(windows):
             self.train_step(window)
             self.profiler.step()
-            if self._reached_limit() and self.progress.batches < len(self.loader):
+            self.attend()
+            if self._reached_limit():
                 return
-        self.progress = replace(self.progress, epoch=epoch + 1, batches=0)
+
+    def attend(self) -> None:
+        """Between two steps: saves if it is time, ends if it was asked to; all ranks together."""
+        is_due = self.world.is_main and self.saver.is_due(self.progress.step)
+        stops, saves = self.world.sum([self.stop.received is not None, is_due])
+        if stops:
+            raise Stopped(self.stop.received)
+        is_last = self.progress.batches == len(self.loader)
+        if saves and not (is_last and self._is_due(self.settings.save_interval)):
+            self.save(Checkpoints.step_tag(self.progress.step))
 
     def train_step(self, window: Sequence[Mapping[str, Any]]) -> None:
         """One optimizer step over the micro-batches of ``window``."""
@@ -147,7 +184,9 @@ class Trainer:
         assert self.validation is not None
         dataset, loader = self.validation
         metric = build_metric(self.run, dataset)
-        results = evaluate(self.model, dataset, loader, metric, self.world, self.amp)
+        results = evaluate(
+            self.model, dataset, loader, metric, self.world, self.amp, stop=self.stop
+        )
         results = self.world.gather(results)[0]
         self.model.adopt(results)
         score = lookup(results, metric.best)
@@ -160,34 +199,22 @@ class Trainer:
         if best is None or (score > best if metric.higher_is_better else score < best):
             self.progress = replace(self.progress, best=score)
             log.info("best so far: %s = %.4f", metric.best, score)
-            self.save("best")
+            self.save(BEST)
 
     # ----------------------------------------------------------------- save and resume
 
     def save(self, tag: str) -> None:
-        """Writes a checkpoint on rank 0 while the others wait."""
+        """Has rank 0 write a checkpoint while training goes on."""
         if self.world.is_main:
             weights = self.model.to_released(self.model.state_dict())
             optimizer = {
                 "optimizer": state_by_structured_name(self.updater.optimizer, self.model),
                 "scaler": self.amp.scaler.state_dict(),
             }
-            extra = {
-                "config": self.run.config.to_dict(),
-                "ranks": self.world.size,
-                "threads": self.run.threads,
-            }
-            path = self.checkpoints.save(tag, weights, optimizer, self.progress, extra)
-            log.info("saved %s", path)
-        self.world.meet()
+            self.saver.save(tag, weights, optimizer, self.progress, describe(self.run))
 
     def _resume(self) -> None:
-        settings = self.settings
-        checkpoint: Checkpoint | None = None
-        if settings.resume_epoch:
-            checkpoint = self.checkpoints.load(Checkpoints.epoch_tag(settings.resume_epoch))
-        elif settings.resume == "auto":
-            checkpoint = self.checkpoints.newest()
+        checkpoint = checkpoint_to_resume(self.run, self.saver.checkpoints)
         if checkpoint is None:
             return
         report = assign(self.model, self.model.from_released(checkpoint.weights), checkpoint.tag)
@@ -200,7 +227,8 @@ class Trainer:
         load_state_by_structured_name(self.updater.optimizer, self.model, state["optimizer"])
         if state.get("scaler"):
             self.amp.scaler.load_state_dict(dict(state["scaler"]))
-        self.progress = checkpoint.progress
+        at_once = batch_size(self.run) * self.world.size
+        self.progress = place_in_epoch(checkpoint.progress, checkpoint.extra, at_once, self.window)
         log.info(
             "resumed %s: %d epochs done, step %d",
             checkpoint.tag,
@@ -215,8 +243,9 @@ class Trainer:
         return self.progress.epoch + (self.progress.batches > 0)
 
     def _is_due(self, interval: int) -> bool:
-        last = self.progress.epoch >= self.settings.epochs or self._reached_limit()
-        return last or self.progress.epoch % interval == 0
+        epoch = self._epochs_begun()
+        last = epoch >= self.settings.epochs or self._reached_limit()
+        return last or epoch % interval == 0
 
     def _reached_limit(self) -> bool:
         limit = self.settings.max_iters
@@ -235,7 +264,7 @@ def window_length(run: Run) -> int:
     wanted = (run.config.get("GRADIENT_ACCUMULATION") or {}).get("global_batch_size")
     if not wanted:
         return 1
-    at_once = run.config.DATASET.get("batch_size", 8) * run.world.size
+    at_once = batch_size(run) * run.world.size
     if wanted % at_once:
         raise ConfigError(
             f"GRADIENT_ACCUMULATION.global_batch_size={wanted} is not a multiple of batch_size "

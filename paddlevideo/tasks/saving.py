@@ -1,0 +1,114 @@
+"""Checkpoints beside the training loop: it waits for a copy in memory, not for the disk."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+import paddlevideo
+from paddlevideo.checkpoint import Checkpoints, Progress
+from paddlevideo.utils.errors import DataError
+
+log = logging.getLogger("paddlevideo")
+
+#: Copies of the whole state that may wait for the disk: the best one and that of its epoch.
+WAITING = 2
+
+
+class Saver:
+    """Writes checkpoints in a thread, one after another.
+
+    A checkpoint that cannot be written, on a full disk for one, is reported at once and the run
+    goes on: the one before it stays, and there may be room again for the next. The last one of a
+    run must succeed: :meth:`close` raises DataError.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, steps: int = 0, minutes: float = 0.0) -> None:
+        """``steps`` and ``minutes``: how often :meth:`is_due` says so within an epoch; 0: never."""
+        self.checkpoints, self.steps, self.seconds = checkpoints, steps, 60.0 * minutes
+        self._last_step, self._last_time = 0, time.monotonic()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._waiting: deque[Future[Path]] = deque()
+        self._fault: DataError | None = None
+
+    def begin(self, step: int) -> None:
+        """A run begins, or goes on, at ``step``."""
+        self._last_step, self._last_time = step, time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint within the epoch should be written after ``step``."""
+        by_steps = 0 < self.steps <= step - self._last_step
+        return by_steps or 0 < self.seconds <= time.monotonic() - self._last_time
+
+    def save(
+        self,
+        tag: str,
+        weights: Mapping[str, Any],
+        optimizer: Mapping[str, Any],
+        progress: Progress,
+        extra: Mapping[str, Any],
+    ) -> None:
+        """Copies the weights and has a checkpoint written; see :class:`Checkpoints`.
+
+        ``optimizer`` and what is in it must be copies already.
+        """
+        while len(self._waiting) >= WAITING:
+            self._settle()
+        kept = {name: on_host(tensor) for name, tensor in weights.items()}
+        extra = {**extra, "versions": versions()}
+        self._waiting.append(
+            self._thread.submit(self.checkpoints.save, tag, kept, optimizer, progress, extra)
+        )
+        self.begin(progress.step)
+        self._settle_finished()
+
+    def _settle_finished(self) -> None:
+        while self._waiting and self._waiting[0].done():
+            self._settle()
+
+    def _settle(self) -> None:
+        """Waits for the oldest checkpoint and reports it."""
+        try:
+            log.info("saved %s", self._waiting.popleft().result())
+            self._fault = None
+        except OSError as fault:
+            self._fault = DataError(
+                f"{self.checkpoints.folder}: a checkpoint could not be written ({fault}). Whole "
+                f"ones there: {', '.join(self.checkpoints.tags()) or 'none'}. Make room for it"
+            )
+            log.error("%s; training goes on and will try again", self._fault)
+
+    def close(self) -> None:
+        """Waits for the disk. Raises DataError if the last checkpoint could not be written."""
+        while self._waiting:
+            self._settle()
+        self._thread.shutdown()
+        if self._fault is not None:
+            raise self._fault
+
+
+def on_host(tensor: Any) -> Any:
+    """A copy of a tensor in the memory of the host; anything else as it is."""
+    if not isinstance(tensor, paddle.Tensor):
+        return tensor
+    with paddle.no_grad():
+        return tensor.clone() if tensor.place.is_cpu_place() else tensor.cpu()
+
+
+def versions() -> dict[str, str]:
+    """What a checkpoint was made with."""
+    return {
+        "paddlevideo": paddlevideo.__version__,
+        "paddle": paddle.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
