@@ -1,0 +1,172 @@
+"""Jobs of two processes that are stopped, killed and started again, as docs/training.md says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddlevideo.safe_pickle import load_state
+from tests.tiny_data import NO_DROPOUT, make_project
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+#: Imported by every rank: once, at the third step, does something to rank 1.
+ONCE = """
+import os, pathlib, signal
+from paddlevideo.tasks.train import Trainer
+
+step, calls, marker = Trainer.train_step, [0], pathlib.Path({marker!r})
+
+def train_step(self, window):
+    calls[0] += 1
+    if calls[0] == 3 and self.world.rank == 1 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.{name})
+    step(self, window)
+
+Trainer.train_step = train_step
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    make_project(folder)
+    return folder
+
+
+def command(project, processes, *arguments):
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(processes)]
+    start = [sys.executable, *launch, "--log_dir", str(project / "log")]
+    train = [str(ROOT / "main.py"), "-c", str(project / "tiny.yaml"), "--import", "once"]
+    return [*start, *train, *arguments]
+
+
+def run(project, words, shell=False):
+    paths = [str(ROOT), str(project), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        words,
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        shell=shell,
+        executable="/bin/bash" if shell else None,
+    )
+
+
+def changes(output, *more):
+    return ["-o", f"output_dir={output}", "DATASET.batch_size=2", "save_steps=1", *more]
+
+
+def weights(output):
+    return load_state(output / "Tiny_epoch_00002.pdparams")
+
+
+def assert_equal(first, second, tolerance=0.0):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole(project):
+    """The weights of a job that was never disturbed."""
+    (project / "once.py").write_text("")
+    done = run(project, command(project, 2, *changes(project / "whole")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return weights(project / "whole")
+
+
+def test_a_signal_that_reaches_one_rank_stops_all_and_nothing_is_lost(project, whole):
+    output = project / "stopped"
+    (project / "once.py").write_text(ONCE.format(marker=str(project / "a"), name="SIGUSR1"))
+    done = run(project, command(project, 2, *changes(output, "save_steps=0")))
+    assert done.returncode == 75
+    (saved,) = output.glob("Tiny_step_*.json")
+    assert json.loads(saved.read_text())["progress"]["step"] == 3
+    logs = [(project / "log" / f"workerlog.{rank}").read_text() for rank in (0, 1)]
+    assert all("stopped on request" in text and "Traceback" not in text for text in logs)
+    resumed = command(project, 2, "--resume", "auto", *changes(output, "save_steps=0"))
+    assert run(project, resumed).returncode == 0
+    assert_equal(weights(output), whole)
+
+
+def test_a_killed_rank_costs_nothing_with_the_documented_loop(project, whole):
+    output = project / "killed"
+    (project / "once.py").write_text(ONCE.format(marker=str(project / "b"), name="SIGKILL"))
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (loop,) = re.findall(r"```bash\n(for attempt.*?)```", text, re.DOTALL)
+    (launch,) = re.findall(r"python -m .* --resume auto", loop)
+    words = " ".join(command(project, 2, "--resume", "auto", *changes(output)))
+    script = loop.replace(launch, words).replace("sleep 10", "echo started again; sleep 1")
+    done = run(project, script, shell=True)
+    assert done.returncode == 0 and done.stdout.count("started again") == 1
+    assert_equal(weights(output), whole)
+
+
+def test_another_number_of_processes_goes_on_with_the_same_order(project, tmp_path):
+    (project / "once.py").write_text(SEEN.format(path=str(tmp_path / "seen")))
+    output = tmp_path / "out"
+    steady = changes(output, "save_steps=0", *NO_DROPOUT)
+    assert run(project, command(project, 2, *steady, "max_iters=3")).returncode == 0
+    alone = [sys.executable, *command(project, 1, "--resume", "auto", *steady)[7:]]
+    done = run(project, alone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "resumed with 2 samples a batch of all processes instead of 4: 12 samples" in done.stdout
+    together = [json.loads(line) for line in (tmp_path / "seen.2").read_text().splitlines()]
+    later = [json.loads(line) for line in (tmp_path / "seen.1").read_text().splitlines()]
+    first = sorted(index for batch in together for index in batch)
+    rest = sorted(index for batch in later[:2] for index in batch)
+    assert len(first) == 12 and sorted(first + rest) == list(range(16))
+
+
+#: Imported by every rank: writes down the samples of each step.
+SEEN = """
+import json
+from paddlevideo.tasks.train import Trainer
+
+step = Trainer.train_step
+
+def train_step(self, window):
+    with open({path!r} + "." + str(self.world.size), "a") as file:
+        for batch in window:
+            file.write(json.dumps([int(index) for index in batch["index"]]) + chr(10))
+    step(self, window)
+
+Trainer.train_step = train_step
+"""
+
+
+def test_sigterm_to_the_launcher_saves(project, whole):
+    output = project / "terminated"
+    (project / "once.py").write_text("")
+    words = command(project, 2, *changes(output, "save_steps=0", "epochs=500", "save_interval=500"))
+    paths = [str(ROOT), str(project), os.environ.get("PYTHONPATH", "")]
+    process = subprocess.Popen(
+        words,
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "train step" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    (saved,) = output.glob("Tiny_step_*.json")
+    assert json.loads(saved.read_text())["progress"]["step"] > 0
