@@ -51,6 +51,9 @@ class RunSettings:
     num_threads: CountOrZero = 0
     #: Stop after this many optimizer steps.
     max_iters: Count | None = None
+    #: Steps in a row that may be left out because a loss or gradient is not finite; null: 50 with
+    #: float16, which finds its scale so, else 0.
+    max_skipped_steps: CountOrZero | None = None
     #: How many of the newest epochs' checkpoints stay on the disk; 0 keeps all. The best one stays.
     keep: CountOrZero = 3
     #: Write the whole matrix of scores in a retrieval test.

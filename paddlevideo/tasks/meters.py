@@ -47,9 +47,9 @@ class Meters:
             self._reader_seconds += time.perf_counter() - start
             yield item
 
-    def add(self, losses: Mapping[str, Tensor], samples: int) -> None:
-        """Adds a micro-batch's shares of its step's losses; nothing is read back yet."""
-        self._losses.append({name: loss.detach() for name, loss in losses.items()})
+    def add(self, losses: Iterable[dict[str, Tensor]], samples: int) -> None:
+        """Adds the micro-batches' shares of a step's losses; nothing is read back yet."""
+        self._losses.extend(losses)
         self._samples += samples
 
     def end_step(self, epoch: int, step_in_epoch: int, steps_left: int, extra: Mapping) -> None:
@@ -58,7 +58,7 @@ class Meters:
         ``extra``: further scalars, the learning rate among them.
         """
         self._steps += 1
-        if step_in_epoch % self.log_interval:
+        if step_in_epoch % self.log_interval or not self._losses:  # all steps were left out
             return
         record = self._summarise(extra)
         if self.world.is_main:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Any, TypeVar
-
-from paddle import Tensor
+from typing import Any
 
 from paddlevideo.checkpoint import BEST, Checkpoints, Progress
 from paddlevideo.config import Config
-from paddlevideo.modeling import BaseFramework, build_model, load_weights
+from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.modeling.weights import assign
-from paddlevideo.runtime import Amp, World, profiler, seed_everything
+from paddlevideo.runtime import Amp, profiler, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.state import load_state_by_structured_name, state_by_structured_name
 from paddlevideo.solver.updater import Updater
+from paddlevideo.tasks.accumulation import in_windows, loss_shares, weigh, window_length
 from paddlevideo.tasks.evaluate import evaluate
+from paddlevideo.tasks.guard import FLOAT16_SKIPS, Guard, NotFinite
 from paddlevideo.tasks.meters import Meters
 from paddlevideo.tasks.resuming import (
     batch_size,
@@ -35,12 +35,11 @@ from paddlevideo.tasks.setup import (
     test_loader,
     train_loader,
 )
-from paddlevideo.utils.errors import ConfigError, WeightsError
+from paddlevideo.utils.errors import WeightsError
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.stopping import Stopped, StopRequest
 
 log = logging.getLogger("paddlevideo")
-Item = TypeVar("Item")
 
 
 def train(
@@ -81,6 +80,7 @@ class Trainer:
         self._build_updater()
         checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
+        self.guard = Guard(self._allowed_skips(), self.loader.reader.dataset.name_of)
         self.stop = StopRequest()
         self.progress = Progress()
         self._resume()
@@ -108,7 +108,7 @@ class Trainer:
             try:
                 while self.progress.epoch < self.settings.epochs and not self._reached_limit():
                     self.run_epoch()
-            except Stopped:
+            except (Stopped, NotFinite):
                 self.save(Checkpoints.step_tag(self.progress.step))
                 self.saver.close()
                 raise
@@ -156,7 +156,7 @@ class Trainer:
     def train_step(self, window: Sequence[Mapping[str, Any]]) -> None:
         """One optimizer step over the micro-batches of ``window``."""
         shares = loss_shares(self.model, window, self.world)
-        rate = self.updater.learning_rate
+        rate, seen = self.updater.learning_rate, []
         for number, (batch, share) in enumerate(zip(window, shares, strict=True)):
             seed_everything(self.settings.seed, self.progress.step, number, self.world.rank)
             accumulating = number + 1 < len(window)
@@ -164,8 +164,15 @@ class Trainer:
                 with self.amp.autocast():
                     losses = weigh(self.called(batch), share)
                 self.updater.backward(losses["loss"])
-            self.meters.add(losses, samples=len(next(iter(batch.values()))))
-        self.updater.step()
+            seen.append({name: loss.detach() for name, loss in losses.items()})
+        norm = self.updater.gradient_norm(self.model.parameters())
+        if math.isfinite(norm):
+            self.updater.step()
+            self.guard.good()
+            self.meters.add(seen, samples=sum(len(next(iter(b.values()))) for b in window))
+        else:
+            self.guard.bad(self.progress.step + 1, seen, window, self.model)
+            self.updater.skip()
         step_in_epoch = self.progress.batches // self.window
         self.progress = replace(
             self.progress,
@@ -176,7 +183,7 @@ class Trainer:
             self.progress.epoch + 1,
             step_in_epoch,
             self._total_steps() - self.progress.step,
-            {"lr": rate, "step_total": self.progress.step},
+            {"lr": rate, "grad_norm": norm, "step_total": self.progress.step},
         )
 
     def validate(self) -> None:
@@ -238,6 +245,12 @@ class Trainer:
 
     # -------------------------------------------------------------------------- counts
 
+    def _allowed_skips(self) -> int:
+        """Steps in a row that may be left out because something is not finite."""
+        if self.settings.max_skipped_steps is not None:
+            return self.settings.max_skipped_steps
+        return FLOAT16_SKIPS if self.amp.enabled and self.settings.amp.dtype == "float16" else 0
+
     def _epochs_begun(self) -> int:
         """Number of the epoch that ended last or, after an early stop, of the current one."""
         return self.progress.epoch + (self.progress.batches > 0)
@@ -254,58 +267,6 @@ class Trainer:
     def _total_steps(self) -> int:
         total = self.steps_per_epoch * self.settings.epochs
         return min(total, self.settings.max_iters or total)
-
-
-def window_length(run: Run) -> int:
-    """Micro-batches in an optimizer step: global_batch_size / (batch_size * ranks).
-
-    Raises ConfigError if that is no whole number.
-    """
-    wanted = (run.config.get("GRADIENT_ACCUMULATION") or {}).get("global_batch_size")
-    if not wanted:
-        return 1
-    at_once = batch_size(run) * run.world.size
-    if wanted % at_once:
-        raise ConfigError(
-            f"GRADIENT_ACCUMULATION.global_batch_size={wanted} is not a multiple of batch_size "
-            f"x ranks = {at_once}"
-        )
-    return wanted // at_once
-
-
-def in_windows(items: Iterable[Item], length: int) -> Iterator[list[Item]]:
-    """Consecutive lists of ``length`` items; the last one may be shorter."""
-    iterator = iter(items)
-    while window := list(islice(iterator, length)):
-        yield window
-
-
-def loss_shares(
-    model: BaseFramework, window: Sequence[Mapping[str, Any]], world: World
-) -> list[dict[str, float]]:
-    """What each micro-batch's named losses are multiplied by.
-
-    Summed over the window and averaged over ranks, as gradients are, losses so weighted are
-    those of all the samples at once: sum of numerators over sum of denominators.
-    """
-    own = [model.denominators(batch) for batch in window]
-    names = list(own[0])
-    if not names:
-        return [{"loss": 1.0 / len(window)} for _ in window]
-    totals = world.sum([sum(one[name] for one in own) for name in names])
-    return [
-        {
-            name: one[name] * world.size / total if total else 0.0
-            for name, total in zip(names, totals, strict=True)
-        }
-        for one in own
-    ]
-
-
-def weigh(losses: Mapping[str, Tensor], share: Mapping[str, float]) -> dict[str, Tensor]:
-    """Multiplies named losses by their shares; ``"loss"`` becomes the sum of those named."""
-    parts = {name: losses[name] * factor for name, factor in share.items()}
-    return {"loss": sum(parts.values()), **{k: v for k, v in parts.items() if k != "loss"}}
 
 
 def flatten(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -10,7 +10,7 @@ from paddlevideo.modeling.contrast import contrast_loss, meetings, same_caption
 from paddlevideo.modeling.framework.actbert import cut_padding, labelled_rows
 from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.runtime import World
-from paddlevideo.tasks.train import loss_shares
+from paddlevideo.tasks.accumulation import loss_shares
 from tests.modeling.tiny import build, make_batch
 
 

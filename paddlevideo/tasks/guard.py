@@ -1,0 +1,85 @@
+"""Losses and gradients that are not finite: named, and no step is taken on them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from paddlevideo.utils.errors import DataError
+
+log = logging.getLogger("paddlevideo")
+SHOWN = 8  # names in a message
+#: Steps in a row that mixed precision in float16 may leave out as it finds its scale.
+FLOAT16_SKIPS = 50
+
+
+class NotFinite(DataError):
+    """A loss or a gradient is NaN or infinite; the weights are as they were before the step."""
+
+
+class Guard:
+    """Counts optimizer steps that had to be left out, and says when there are too many in a row."""
+
+    def __init__(self, allowed: int, name_of: Callable[[int], str]) -> None:
+        """``allowed``: steps in a row; ``name_of``: a sample's clip, for messages."""
+        self.allowed, self.name_of = allowed, name_of
+        self.in_a_row = 0
+
+    def good(self) -> None:
+        """A step was taken."""
+        self.in_a_row = 0
+
+    def bad(
+        self,
+        step: int,
+        losses: Iterable[Mapping[str, Tensor]],
+        window: Sequence[Mapping[str, Any]],
+        model: nn.Layer,
+    ) -> None:
+        """A step is left out. Raises NotFinite once there are more in a row than allowed.
+
+        Args:
+            step: number of the step, from 1.
+            losses: the named losses of each micro-batch.
+            window: the micro-batches, for their ``index``.
+            model: its gradients are those of the step.
+        """
+        self.in_a_row += 1
+        message = f"step {step}: {', '.join(faults(losses, model))}. {self._clips(window)}"
+        if self.in_a_row > self.allowed:
+            raise NotFinite(
+                f"{message}. The weights are as before this step. Check these clips "
+                "(tools/prepare_data.py validate), lower the learning rate, or clip gradients "
+                "(OPTIMIZER.grad_clip)"
+            )
+        log.warning("%s; left out (%d in a row)", message, self.in_a_row)
+
+    def _clips(self, window: Sequence[Mapping[str, Any]]) -> str:
+        indices = [int(index) for batch in window for index in np.ravel(batch.get("index", []))]
+        more = f" and {len(indices) - SHOWN} more" if len(indices) > SHOWN else ""
+        return f"Clips: {', '.join(map(self.name_of, indices[:SHOWN]))}{more}"
+
+
+def faults(losses: Iterable[Mapping[str, Tensor]], model: nn.Layer) -> list[str]:
+    """What is not finite: losses by name and value, and the gradients of which parameters."""
+    found = {
+        name: float(value)
+        for named in losses
+        for name, value in named.items()
+        if name != "loss" and not np.isfinite(float(value))
+    }
+    parameters = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and not bool(paddle.isfinite(parameter.grad).all())
+    ]
+    texts = [f"{name} is {value}" for name, value in found.items()]
+    if parameters:
+        more = f" and {len(parameters) - 3} more" if len(parameters) > 3 else ""
+        texts.append(f"gradients are not finite of {', '.join(parameters[:3])}{more}")
+    return texts or ["the sum of all squared gradients is not finite"]

@@ -1,0 +1,72 @@
+"""NaN and infinity: the term, the clips and the parameters are named; nothing is lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+import main
+from paddlevideo.modeling.framework.actbert import ActBert
+from paddlevideo.safe_pickle import load_state
+from paddlevideo.solver.updater import squared
+from tests.tiny_data import make_project
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    make_project(tmp_path)
+    return ["-c", str(tmp_path / "tiny.yaml"), "-o", "epochs=1", f"output_dir={tmp_path / 'out'}"]
+
+
+def break_at(monkeypatch, calls, value):
+    """Multiplies the match loss by ``value`` at these calls of the model."""
+    really, count = ActBert.forward, [0]
+
+    def forward(self, batch):
+        losses = really(self, batch)
+        count[0] += 1
+        if count[0] in calls:
+            losses["match_loss"] = losses["match_loss"] * value
+        return losses
+
+    monkeypatch.setattr(ActBert, "forward", forward)
+
+
+@pytest.mark.parametrize(("value", "text"), [(float("nan"), "nan"), (float("inf"), "inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_with_what_is_known(
+    arguments, tmp_path, monkeypatch, capsys, value, text
+):
+    with monkeypatch.context() as patch:
+        break_at(patch, [3], value)
+        assert main.main(arguments) == 1
+    message = capsys.readouterr().err
+    assert f"step 3: match_loss is {text}, gradients are not finite of " in message
+    assert message.count("clip0") == 4 and "as before this step" in message  # a batch of four
+    saved = load_state(tmp_path / "out" / "Tiny_step_00000002.pdparams")
+    assert all(np.isfinite(array).all() for array in saved.values())
+    # The fault gone, the run goes on as if nothing had happened.
+    assert main.main([*arguments, "resume=auto"]) == 0
+    whole = [*arguments, f"output_dir={tmp_path / 'whole'}"]
+    assert main.main(whole) == 0
+    ends = [load_state(tmp_path / d / "Tiny_epoch_00001.pdparams") for d in ("out", "whole")]
+    for name in ends[0]:
+        np.testing.assert_array_equal(ends[0][name], ends[1][name], name)
+
+
+def test_steps_may_be_left_out_up_to_a_number_in_a_row(arguments, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        break_at(patch, [1, 3], float("nan"))
+        assert main.main([*arguments, "max_skipped_steps=1"]) == 0
+    assert capsys.readouterr().out.count("left out (1 in a row)") == 2
+    with monkeypatch.context() as patch:
+        break_at(patch, [2, 3], float("nan"))
+        assert main.main([*arguments, "max_skipped_steps=1", f"output_dir={tmp_path / 'b'}"]) == 1
+
+
+def test_the_norm_is_that_of_all_gradients():
+    rng = np.random.default_rng(0)
+    for shape in ((3,), (4, 5), (2, 3, 4)):
+        array = rng.normal(size=shape).astype("float32")
+        found = float(squared(paddle.to_tensor(array)))
+        assert found == pytest.approx((array**2).sum(), rel=1e-5)
