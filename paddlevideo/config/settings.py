@@ -83,6 +83,8 @@ class DatasetSettings:
     #: Fill batches of the training data with samples of similar length, sorting this many batches
     #: at a time; 0 does not.
     group_by_length: CountOrZero = 0
+    #: Share of the training clips that may be left out because they cannot be read.
+    skip_bad: Annotated[float, AtLeast(0)] = 0.0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from paddlevideo.loader.collate import Allocate, Batch, Collator
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.skipping import TRIES, BadClips
 from paddlevideo.loader.workers import batches_ahead
 from paddlevideo.registry import DATASETS, PIPELINES
 from paddlevideo.utils.errors import ConfigError, DataError, UserError
@@ -51,10 +52,19 @@ def build_pipeline(config: Iterable[Mapping[str, Any] | str] | None) -> list[Ste
 
 
 class SampleReader:
-    """Reads samples through the pipeline; chance depends on (seed, epoch, index) alone."""
+    """Reads samples through the pipeline; chance depends on (seed, epoch, index) alone.
 
-    def __init__(self, dataset: Dataset, steps: Iterable[Step] = (), seed: int = 0):
-        self.dataset, self.steps, self.seed = dataset, list(steps), seed
+    With ``bad`` a clip that cannot be read is listed there, and the next one takes its place.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        steps: Iterable[Step] = (),
+        seed: int = 0,
+        bad: BadClips | None = None,
+    ):
+        self.dataset, self.steps, self.seed, self.bad = dataset, list(steps), seed, bad
 
     def read(self, epoch: int, index: int) -> dict[str, Any]:
         """Sample ``index`` as it is in ``epoch``. Raises DataError with the clip's name."""
@@ -73,8 +83,20 @@ class SampleReader:
         collator = Collator(len(indices), allocate)
         for index in indices:
             # One by one: a sample's memory is used again for the next one.
-            collator.add(self.read(epoch, index), partial(self._name, index))
+            collator.add(self._read_or_next(epoch, index), partial(self._name, index))
         return collator.batch
+
+    def _read_or_next(self, epoch: int, index: int) -> dict[str, Any]:
+        """Sample ``index`` or, where bad clips may be left out, the first good one after it."""
+        for further in range(TRIES):
+            place = (index + further) % len(self.dataset)
+            try:
+                return self.read(epoch, place)
+            except DataError as fault:
+                if self.bad is None or further + 1 == TRIES:
+                    raise
+                self.bad.note(self._name(place), fault)
+        raise AssertionError("the last try returns or raises")
 
     def _name(self, index: int) -> str:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from paddlevideo.loader.order import (
     SimilarLengths,
 )
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
+from paddlevideo.loader.skipping import BadClips
 from paddlevideo.registry import METRICS
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
+from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_whole
 from paddlevideo.utils.log import set_up_logging
 
@@ -91,8 +94,21 @@ def train_loader(run: Run) -> BatchLoader:
         train_order(run, dataset),
         section.get("drop_last", True),
     )
-    reader = SampleReader(dataset, steps, run.settings.seed)
+    reader = SampleReader(dataset, steps, run.settings.seed, bad_clips(run, len(dataset)))
     return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers", 0))
+
+
+def bad_clips(run: Run, clips: int) -> BadClips | None:
+    """The list of training clips that may be left out; None where none may. Raises ConfigError."""
+    share = run.config.DATASET.get("skip_bad", 0.0)
+    if not share < 1:
+        raise ConfigError(f"DATASET.skip_bad is {share}: a share of the clips, below 1")
+    if not share:
+        return None
+    listed = BadClips(run.folder / "skipped_clips.jsonl", math.ceil(share * clips))
+    if run.world.is_main and not (run.settings.resume or run.settings.resume_epoch):
+        listed.path.unlink(missing_ok=True)  # of another run
+    return listed
 
 
 def train_order(run: Run, dataset: Dataset) -> Order:
