@@ -6,6 +6,7 @@ The rest of the package sees a ``World`` of one or many ranks and an ``Amp`` tha
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from paddle import Tensor, nn
 
 from paddlevideo.utils.amp_settings import AmpSettings
 from paddlevideo.utils.cpu import tune_cpu
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, UserError
 
 log = logging.getLogger("paddlevideo")
 
@@ -66,11 +67,19 @@ def world_size() -> int:
     return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
 
 
+class RankLost(UserError):
+    """A rank does not come."""
+
+
+#: Seconds that a rank is waited for before a warning names it.
+PATIENCE = 20.0
+
+
 class World:
     """The ranks that work together; a world of one costs nothing.
 
     gloo kills a rank that waits half a minute in a collective, so every wait that may be long
-    (a rank saves, or tests a larger share) goes through the launcher's key-value store instead.
+    (a rank reads, saves, or tests a larger share) is a meeting in the launcher's key-value store.
     """
 
     def __init__(self, fleet: bool = False) -> None:
@@ -129,15 +138,39 @@ class World:
         dist.all_gather(parts, paddle.concat([rows.detach(), filling]))
         return [part[:length] for part, length in zip(parts, lengths, strict=True)], self.rank
 
-    def meet(self) -> None:
-        """Waits until every rank has come here."""
+    def meet(self, where: str = "", limit: float = math.inf) -> None:
+        """Waits until every rank has come here; costs some 50 microseconds where all have.
+
+        A warning names the ranks that others have waited for since 20 seconds. Raises RankLost
+        after ``limit`` seconds. ``where`` is for these messages.
+        """
         if self.size == 1:
             return
         store = paddle.base.core.create_or_get_global_tcp_store()
         self._meetings += 1
-        store.set(f"meeting/{self._meetings}/{self.rank}", "here")
-        for rank in range(self.size):
-            store.wait(f"meeting/{self._meetings}/{rank}")
+        store.add(f"met/{self.rank}", 1)
+        together = store.add("met", 1)
+        began, report = time.monotonic(), PATIENCE
+        while together < self._meetings * self.size:
+            waited = time.monotonic() - began
+            if waited > min(report, limit):
+                absent = self._absent(store)
+                if waited > limit:
+                    raise RankLost(
+                        f"rank {self.rank} has waited {waited:.0f} s at {where} for rank(s) "
+                        f"{absent}: they hang or are gone. Their logs tell more; --resume auto "
+                        "goes on from the newest checkpoint"
+                    )
+                log.warning("rank %d waits at %s for rank(s) %s", self.rank, where, absent)
+                report *= 3
+            time.sleep(min(0.1 * waited + 2e-5, 0.05))
+            together = store.add("met", 0)
+
+    def _absent(self, store: Any) -> str:
+        """The ranks that have not come to this meeting yet."""
+        others = (rank for rank in range(self.size) if rank != self.rank)
+        late = [rank for rank in others if store.add(f"met/{rank}", 0) < self._meetings]
+        return ", ".join(map(str, late))
 
     def wrap(self, model: nn.Layer) -> nn.Layer:
         """The model as it is called in training: with gradients averaged over ranks."""

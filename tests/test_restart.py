@@ -170,3 +170,13 @@ def test_sigterm_to_the_launcher_saves(project, whole):
     process.communicate(timeout=60)
     (saved,) = output.glob("Tiny_step_*.json")
     assert json.loads(saved.read_text())["progress"]["step"] > 0
+
+
+def test_a_rank_that_hangs_is_named_and_ends_the_job(project):
+    (project / "once.py").write_text(ONCE.format(marker=str(project / "c"), name="SIGSTOP"))
+    output = changes(project / "hung", "save_steps=0", "rank_timeout=0.5")
+    done = run(project, command(project, 2, *output))
+    assert done.returncode == 1
+    log = (project / "log" / "workerlog.0").read_text(errors="replace")
+    assert "rank 0 waits at step 3 for rank(s) 1" in log
+    assert re.search(r"error: rank 0 has waited 3\d s at step 3 for rank\(s\) 1: they hang", log)

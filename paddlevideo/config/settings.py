@@ -41,6 +41,8 @@ class RunSettings:
     resume: Literal["", "auto"] = ""
     #: Resume although settings have changed that decide the result.
     force: bool = False
+    #: Minutes that a rank is waited for at the beginning of a step before the job ends.
+    rank_timeout: Annotated[float, AtLeast(0)] = 10.0
     #: The least important messages that are logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: Start of all randomness; equal seeds give equal runs.

@@ -155,6 +155,8 @@ class Trainer:
 
     def train_step(self, window: Sequence[Mapping[str, Any]]) -> None:
         """One optimizer step over the micro-batches of ``window``."""
+        # Here, because a collective would kill ranks that wait in it for half a minute.
+        self.world.meet(f"step {self.progress.step + 1}", 60.0 * self.settings.rank_timeout)
         shares = loss_shares(self.model, window, self.world)
         rate, seen = self.updater.learning_rate, []
         for number, (batch, share) in enumerate(zip(window, shares, strict=True)):
