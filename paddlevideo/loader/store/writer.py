@@ -23,6 +23,10 @@ FIRST_MAP = 64 << 20  # a shard's map grows from here, doubling
 SHARD_BYTES = 4 << 30
 
 
+class BusyStore(DataError):
+    """Another process is writing the store."""
+
+
 class StoreWriter:
     """Appends clips to a new store, or to one whose writing was interrupted.
 
@@ -46,7 +50,9 @@ class StoreWriter:
         vocabularies: Mapping[str, list[str]] | None = None,
         made_by: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raises DataError where ``path`` holds a finished store, or another one's beginning."""
+        """Raises DataError where ``path`` holds a finished store, or another one's beginning, and
+        BusyStore where another process writes it.
+        """
         self.path, self.shard_bytes = Path(path), shard_bytes
         if (self.path / COMPLETE).exists():
             raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
@@ -165,7 +171,7 @@ class StoreWriter:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock)
-            raise DataError(f"{self.path}: another process is writing this store") from None
+            raise BusyStore(f"{self.path}: another process is writing this store") from None
         return lock
 
     def _check(self, clip: Clip) -> None:
