@@ -34,7 +34,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--output", type=Path, required=True, metavar="STORE")
     add("-c", "--config", default="extract/classical.yaml", metavar="YAML")
     add(
-        "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="changes the YAML"
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="changes the YAML",
     )
     add("--captions", nargs="+", type=Path, default=[], metavar="FILE", help="as prepare_data.py")
     add("--work", type=Path, metavar="DIR", help="what is extracted so far; default STORE.work")

@@ -8,7 +8,8 @@ import numpy as np
 
 from paddlevideo.extract.images import clip_batch, fitted
 from paddlevideo.extract.network import Network
-from paddlevideo.extract.settings import OnnxActions, class_names
+from paddlevideo.extract.schema import OnnxActions
+from paddlevideo.extract.settings import class_names
 from paddlevideo.utils.errors import DataError
 
 WHERE = "actions.vectors.model"

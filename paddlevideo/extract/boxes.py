@@ -66,15 +66,15 @@ def suppress_by_class(
 
 
 def with_none(scores: np.ndarray) -> np.ndarray:
-    """Scores (n, C) as distributions (n, C + 1): what they leave of 1 is none's.
+    """Scores (n, C) as distributions (n, C + 1): what the best leaves of 1 is none's.
 
-    Scores of independent classes may add up to more than 1; they are then scaled, and none has 0.
+    The best score is shared out in proportion to the squares: of eighty independent scores the
+    small ones would together outweigh the one that counts.
     """
     scores = np.clip(scores, 0.0, 1.0).astype(np.float64)
-    total = scores.sum(axis=1, keepdims=True)
-    scaled = scores / np.maximum(total, 1.0)
-    none = 1.0 - np.minimum(total, 1.0)
-    return np.concatenate([scaled, none], axis=1).astype(np.float32)
+    best, squares = scores.max(axis=1, keepdims=True, initial=0.0), scores**2
+    shares = best * squares / np.maximum(squares.sum(axis=1, keepdims=True), 1e-12)
+    return np.concatenate([shares, 1.0 - best], axis=1).astype(np.float32)
 
 
 def one_class(count: int, classes: int, number: int) -> np.ndarray:

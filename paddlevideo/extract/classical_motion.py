@@ -8,18 +8,20 @@ import numpy as np
 
 from paddlevideo.extract.images import smaller
 from paddlevideo.extract.opencv import cv2
-from paddlevideo.extract.settings import ClassicalActions
+from paddlevideo.extract.schema import ClassicalActions
 
 DIRECTIONS, CELLS = 8, 3
 WIDTH = 2 * CELLS * CELLS * DIRECTIONS + 14
 #: Long sides of the frame a second: slower is noise.
 SLOW = 0.03
 
+KINDS = ("still", "left", "right", "up", "down", "towards", "away", "mixed")
+
 
 class ClassicalMotion:
     """Vectors (m, 158) and the dominant kind of motion of each piece of a clip."""
 
-    names = ["still", "left", "right", "up", "down", "towards", "away", "mixed"]
+    names: list[str] | None = list(KINDS)
 
     def __init__(self, settings: ClassicalActions) -> None:
         self.side = settings.side
@@ -38,7 +40,7 @@ class ClassicalMotion:
         for window in windows:
             flow = _flow(window, interval)
             rows.append(np.concatenate([*_histograms(flow), _summary(flow, window)]))
-            kinds.append(self.names.index(_kind(flow)))
+            kinds.append(KINDS.index(_kind(flow)))
         return np.stack(rows).astype(np.float32), np.array(kinds, np.int64)
 
 
@@ -47,7 +49,8 @@ def _flow(window: np.ndarray, interval: float) -> np.ndarray:
     none = np.zeros((*window.shape[1:3], 2), np.float32)
     steps = [
         # A frame that is repeated, because the video has too few, has not moved.
-        none if first is second or np.array_equal(first, second)
+        none
+        if first is second or np.array_equal(first, second)
         else cv2.calcOpticalFlowFarneback(first, second, none.copy(), 0.5, 2, 9, 2, 5, 1.1, 0)
         for first, second in zip(window, window[1:], strict=False)
     ]
@@ -63,7 +66,9 @@ def _histograms(flow: np.ndarray) -> list[np.ndarray]:
     found = []
     for half in np.array_split(flow, 2):
         x, y = half[..., 0], half[..., 1]
-        direction = ((np.arctan2(y, x) + np.pi) * (DIRECTIONS / (2 * np.pi))).astype(int) % DIRECTIONS
+        direction = ((np.arctan2(y, x) + np.pi) * (DIRECTIONS / (2 * np.pi))).astype(
+            int
+        ) % DIRECTIONS
         bins = (cell[None] * DIRECTIONS + direction).ravel()
         sums = np.bincount(bins, np.hypot(x, y).ravel(), CELLS * CELLS * DIRECTIONS)
         found.append(_damped(sums * CELLS * CELLS / max(x.size, 1)))
@@ -85,7 +90,7 @@ def _summary(flow: np.ndarray, window: np.ndarray) -> np.ndarray:
     signed = [way[0], way[1], spread.mean() * side, turn.mean() * side]
     light = window.mean(axis=(1, 2)) / 255
     jumps = np.abs(np.diff(light))
-    rest = [np.maximum(jumps.max(), 0), light[-1] - light[0], (speed > SLOW).mean()]
+    rest = np.array([jumps.max(), light[-1] - light[0], (speed > SLOW).mean()])
     parts = [_damped(np.maximum([*signed, *np.negative(signed)], 0))]
     parts += [_damped(np.array([speed.mean(), speed.std(), speed.mean(axis=(1, 2)).std()])), rest]
     return np.concatenate(parts)

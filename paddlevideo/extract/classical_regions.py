@@ -10,8 +10,9 @@ import numpy as np
 
 from paddlevideo.extract.boxes import Found, inside, suppress
 from paddlevideo.extract.classical import COLOURS, PALETTE, TEXTURES, Measured
+from paddlevideo.extract.images import smaller
 from paddlevideo.extract.opencv import cv2
-from paddlevideo.extract.settings import ClassicalDetector
+from paddlevideo.extract.schema import ClassicalDetector
 
 SMALLEST, LARGEST = 0.004, 0.8  # of the frame
 OVERLAP = 0.6
@@ -24,7 +25,9 @@ class ClassicalRegions:
     """Finds regions in a frame, with the help of the frame after it."""
 
     follows = True
-    names = [f"{colour} {texture}" for colour in COLOURS for texture in TEXTURES] + ["none"]
+    names: list[str] | None = [
+        f"{colour} {texture}" for colour in COLOURS for texture in TEXTURES
+    ] + ["none"]
 
     def __init__(self, settings: ClassicalDetector) -> None:
         self.side = settings.side
@@ -54,7 +57,7 @@ class ClassicalRegions:
         return moved if moved.mean() < 0.5 else np.zeros_like(moved)
 
     def _classes(self, measured: Measured, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        rows = np.zeros((len(boxes), len(self.names)), np.float32)
+        rows = np.zeros((len(boxes), len(COLOURS) * len(TEXTURES) + 1), np.float32)
         for row, box, score in zip(rows, boxes, scores, strict=True):
             window = measured.window(box)
             shares = np.bincount(measured.colour[window].ravel(), minlength=len(COLOURS))
@@ -77,16 +80,19 @@ def textures(measured: Measured, window: tuple[slice, slice]) -> np.ndarray:
 
 
 def _grey(frame: np.ndarray, side: int) -> np.ndarray:
-    from paddlevideo.extract.images import smaller
-
-    return np.asarray(cv2.GaussianBlur(cv2.cvtColor(smaller(frame, side), cv2.COLOR_BGR2GRAY), (5, 5), 0))
+    return np.asarray(
+        cv2.GaussianBlur(cv2.cvtColor(smaller(frame, side), cv2.COLOR_BGR2GRAY), (5, 5), 0)
+    )
 
 
 def _candidates(measured: Measured, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (n, 4) in small pixels, and the share of each that its own pixels fill."""
     smooth = np.asarray(cv2.medianBlur(measured.colour, 5))
     planes = [smooth == number for number in range(len(PALETTE))]
-    planes += [_outstanding(measured), np.asarray(cv2.dilate(moved.astype(np.uint8), np.ones((5, 5)))) > 0]
+    planes += [
+        _outstanding(measured),
+        np.asarray(cv2.dilate(moved.astype(np.uint8), np.ones((5, 5)))) > 0,
+    ]
     found = [_patches(plane) for plane in planes if plane.any()]
     rows = np.concatenate([np.empty((0, 5)), *found])
     share = rows[:, 4] / smooth.size
@@ -118,7 +124,7 @@ def _outstanding(measured: Measured) -> np.ndarray:
 def _scores(
     measured: Measured, moved: np.ndarray, boxes: np.ndarray, fills: np.ndarray
 ) -> np.ndarray:
-    """(n,), 0 to 1: contrast with what is around a box, how full it is, and how much moves in it."""
+    """(n,), 0 to 1: contrast with what is around a box, how full it is, how much moves in it."""
     planes = np.concatenate([measured.lab, moved[..., None].astype(np.float32)], axis=2)
     sums = np.pad(planes.astype(np.float64), ((1, 0), (1, 0), (0, 0))).cumsum(0).cumsum(1)
     limits = np.tile([measured.width, measured.height], 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from paddlevideo.extract.classical import COLOURS, DIRECTIONS, HUES, LIGHTS, PATTERNS, Measured
-from paddlevideo.extract.settings import ClassicalVectors
+from paddlevideo.extract.schema import ClassicalVectors
 
 CELL_WIDTH = HUES + LIGHTS + 6 + DIRECTIONS
 WIDTH = 4 * CELL_WIDTH + len(COLOURS) + PATTERNS + 3 + 6
@@ -49,9 +49,7 @@ def _cell(measured: Measured, window: tuple[slice, slice]) -> np.ndarray:
     directions = np.bincount(measured.direction[window].ravel(), edge, DIRECTIONS)
     # Small sums stay small: the directions of noise say nothing.
     directions = directions / (np.linalg.norm(directions) + 2.0 * np.sqrt(len(pixels)))
-    return np.concatenate(
-        [hues / 32, lights, pixels.mean(0) / 128, pixels.std(0) / 64, directions]
-    )
+    return np.concatenate([hues / 32, lights, pixels.mean(0) / 128, pixels.std(0) / 64, directions])
 
 
 def _texture(measured: Measured, window: tuple[slice, slice]) -> np.ndarray:

@@ -12,8 +12,9 @@ import numpy as np
 from paddlevideo.extract.opencv import cv2
 from paddlevideo.utils.errors import DataError
 
-#: Of the frames that a file announces, so many must be there: containers round.
-WHOLE = 0.9
+#: Of the frames that a file announces, so many must be there. Some are never shown: a video that
+#: was cut without encoding it anew still holds those before its first key frame.
+LEAST = 0.5
 #: Frames a second where a file does not say, or says what cannot be.
 USUAL_RATE, FASTEST = 25.0, 1000.0
 
@@ -42,6 +43,8 @@ class VideoFile:
         capture.release()
         usable = math.isfinite(announced) and 0 < announced < 1e9
         self.count = int(announced) if usable else self._count()
+        #: Frames that the file says it has.
+        self.announced = self.count
         if not self.count:
             raise VideoFault("no frames", f"{path}: holds no frame that OpenCV can read")
 
@@ -93,19 +96,19 @@ class VideoFile:
         return count
 
     def _ended(self, found: int) -> None:
-        announced, self.count = self.count, found
+        self.count = found
         if not found:
             raise VideoFault("no frames", f"{self.path}: holds no frame that OpenCV can read")
-        if found < WHOLE * announced:
+        if found < LEAST * self.announced:
             raise VideoFault(
                 "cut short",
-                f"{self.path}: ends after {found} of {announced} frames: copy it again",
+                f"{self.path}: ends after {found} of {self.announced} frames: copy it again",
             )
         raise Shorter
 
 
 class Shorter(Exception):
-    """The file has a few frames less than it announces: plan again with what it has."""
+    """The file has less frames than it announces: plan again with what it has."""
 
 
 def _check_file(path: Path) -> None:

@@ -9,13 +9,8 @@ from paddlevideo.extract.boxes import Found, inside, one_class, suppress_by_clas
 from paddlevideo.extract.images import cropped, image_batch, pooled, to_frame, to_input
 from paddlevideo.extract.network import Network
 from paddlevideo.extract.picodet import decode_heads
-from paddlevideo.extract.settings import (
-    BoxesDetector,
-    CropVectors,
-    MapVectors,
-    PicodetDetector,
-    class_names,
-)
+from paddlevideo.extract.schema import BoxesDetector, CropVectors, MapVectors, PicodetDetector
+from paddlevideo.extract.settings import class_names
 from paddlevideo.utils.errors import DataError
 
 DETECTOR, VECTORS = "regions.detector.model", "regions.vectors.model"
@@ -115,7 +110,9 @@ class OnnxRegions:
             )
         numbers, flat = classes.reshape(-1).astype(int), scores.reshape(-1)
         if not len(numbers) == len(flat) == count:
-            raise DataError(f"{DETECTOR}: {len(flat)} scores, {len(numbers)} classes, {count} boxes")
+            raise DataError(
+                f"{DETECTOR}: {len(flat)} scores, {len(numbers)} classes, {count} boxes"
+            )
         if not self.classes:
             raise DataError(f"{DETECTOR}: give the class names: only they say how many there are")
         rows = np.zeros((count, self.classes), np.float32)

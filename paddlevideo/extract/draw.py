@@ -41,8 +41,11 @@ def draw_video(video: Video, work: WorkFolder, folder: Path, names: Vocabularies
     for number, frame in VideoFile(video.path).take(sorted(wanted)):
         for clip in wanted[number]:
             _, data = cv2.imencode(".jpg", drawn(frame, clip, number, names))
-            path = folder / picture_name(clip.id)
-            write_whole(path, lambda partial, data=data: partial.write_bytes(data.tobytes()))
+            _save(folder / picture_name(clip.id), data.tobytes())
+
+
+def _save(path: Path, data: bytes) -> None:
+    write_whole(path, lambda partial: partial.write_bytes(data))
 
 
 def drawn(frame: np.ndarray, clip: Clip, number: int, names: Vocabularies) -> np.ndarray:
@@ -54,7 +57,9 @@ def drawn(frame: np.ndarray, clip: Clip, number: int, names: Vocabularies) -> np
     assert clip.region_classes is not None
     classes = clip.region_classes.dense()
     for place in reversed([place for place, each in enumerate(frames) if each == number]):
-        best = int(classes[place].argmax())
+        # None has what the best class leaves: it is named where there is nothing else.
+        best = int(classes[place, :-1].argmax()) if classes[place, :-1].any() else -1
+        best %= classes.shape[1]
         label = f"{_name(names, 'region', best)} {classes[place, best]:.2f}"
         _box(canvas, clip.boxes[place] * scale, label, COLOURS[best % len(COLOURS)])
     if clip.action_classes is not None:
@@ -79,4 +84,6 @@ def _text(
 ) -> None:
     plain = text.encode("ascii", "replace").decode()
     for weight, shade in ((3, (0, 0, 0)), (1, colour)):
-        cv2.putText(canvas, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, shade, weight, cv2.LINE_AA)
+        cv2.putText(
+            canvas, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, shade, weight, cv2.LINE_AA
+        )

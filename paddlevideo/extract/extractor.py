@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from paddlevideo.extract import settings as kinds
+from paddlevideo.extract import schema as kinds
 from paddlevideo.extract.actions import OnnxMotion
 from paddlevideo.extract.boxes import Found
 from paddlevideo.extract.classical_motion import ClassicalMotion
@@ -18,7 +18,8 @@ from paddlevideo.extract.classical_regions import ClassicalRegions
 from paddlevideo.extract.classical_vectors import ClassicalAppearance
 from paddlevideo.extract.detectors import CropRegions, MapRegions, OnnxRegions
 from paddlevideo.extract.plan import ClipPlan
-from paddlevideo.extract.settings import Settings, describe
+from paddlevideo.extract.schema import Settings
+from paddlevideo.extract.settings import class_names, describe, expanded
 from paddlevideo.loader.store import ClassTargets, Clip
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.files import checksum
@@ -204,9 +205,7 @@ class _Regions:
         return _Regions(self.boxes, self.classes, vectors, self.frames, self.found)
 
 
-def _with_whole(
-    rows: _Regions, number: int, frame: np.ndarray, detector: Detector
-) -> _Regions:
+def _with_whole(rows: _Regions, number: int, frame: np.ndarray, detector: Detector) -> _Regions:
     """The whole frame before the other regions."""
     box = np.array([[0, 0, frame.shape[1], frame.shape[0]]], np.float32)
     return _Regions(
@@ -251,9 +250,9 @@ def _with_checksums(values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         changed[key] = _with_checksums(value) if isinstance(value, dict) else value
         if key == "model":
-            changed["sha256"] = checksum(kinds.expanded(value))
+            changed["sha256"] = checksum(expanded(value))
         if key == "classes":
-            changed[key] = kinds.class_names(value)
+            changed[key] = class_names(value)
     return changed
 
 

@@ -1,4 +1,4 @@
-"""Pictures for networks: sized, normalised, laid out; and where a point of theirs lies in a frame."""
+"""Pictures for networks: sized, normalised, laid out; and where a point of them is in a frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from paddlevideo.extract.opencv import cv2
-from paddlevideo.extract.settings import ImageInput
+from paddlevideo.extract.schema import ImageInput
 
 
 def smaller(frame: np.ndarray, side: int) -> np.ndarray:
@@ -113,7 +113,9 @@ def pooled(plane: np.ndarray, boxes: np.ndarray, points: int) -> np.ndarray:
     rows = []
     for x1, y1, x2, y2 in boxes:
         x, y = x1 + steps * (x2 - x1) - 0.5, y1 + steps * (y2 - y1) - 0.5
-        rows.append((_weights(y, plane.shape[1]).T @ plane @ _weights(x, plane.shape[2])).mean((1, 2)))
+        rows.append(
+            (_weights(y, plane.shape[1]).T @ plane @ _weights(x, plane.shape[2])).mean((1, 2))
+        )
     return np.stack(rows) if rows else np.empty((0, len(plane)), np.float32)
 
 

@@ -76,6 +76,7 @@ class Job:
                     continue  # planned again: ``file.count`` is smaller now
         finally:
             status.frames, status.frame_rate = file.frames, file.rate
+            status.length, status.announced = file.count, file.announced
             status.decode_seconds = round(file.seconds, 4)
         first = done[0].clip
         assert first.region_classes is not None

@@ -14,7 +14,7 @@ from paddlevideo.utils.errors import ConfigError, DataError, UserError
 #: Where networks run: on a GPU where the installed onnxruntime can.
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 #: Inputs that are not float32.
-TYPES = {
+TYPES: dict[str, np.dtype[Any]] = {
     "tensor(float16)": np.dtype(np.float16),
     "tensor(double)": np.dtype(np.float64),
     "tensor(uint8)": np.dtype(np.uint8),
@@ -47,14 +47,14 @@ class Network:
                 )
         self._input = self._choose_input(input_name)
         types = {each.name: each.type for each in self._session.get_inputs()}
-        self._type = TYPES.get(types[self._input], np.dtype(np.float32))
+        self._type: np.dtype[Any] = TYPES.get(types[self._input], np.dtype(np.float32))
 
     def _choose_input(self, name: str | None) -> str:
         inputs = self._session.get_inputs()
         known = [each.name for each in inputs]
         if name is None and len(known) == 1:
             return known[0]
-        if name not in known:
+        if name is None or name not in known:
             asked = f'no input "{name}".{did_you_mean(name, known)}' if name else "several inputs"
             raise ConfigError(
                 f"{self.where}: {self.model} has {asked} input.name chooses one of: "
@@ -79,7 +79,9 @@ def _session(model: str, where: str, threads: int) -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        raise UserError(f"{where}: ONNX networks need onnxruntime: pip install onnxruntime") from None
+        raise UserError(
+            f"{where}: ONNX networks need onnxruntime: pip install onnxruntime"
+        ) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # advice for those who export networks
     options.intra_op_num_threads = threads

@@ -51,10 +51,12 @@ class ExtractedSource:
                     f"{self.statuses[0].path} {self.statuses[0].sizes}: the network's output "
                     "changes with the picture"
                 )
-        classes = self.action_classes or 1 + max(
-            int(np.max(item.read()[0].action_classes, initial=-1)) for item in self.items()
-        )
-        return Sizes(region, action, region_classes, classes)
+        return Sizes(region, action, region_classes, self.action_classes or self._largest() + 1)
+
+    def _largest(self) -> int:
+        """The largest action class of all records; -1 for none."""
+        found = (item.read()[0].action_classes for item in self.items())
+        return max((int(row.max(initial=-1)) for row in found if row is not None), default=-1)
 
     def items(self) -> Iterator[Item]:
         """All clips; the records of one video are in memory at a time."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddlevideo.extract.settings import ActionSettings, Settings
+from paddlevideo.extract.schema import ActionSettings, Settings
 from paddlevideo.extract.videos import Row, seconds_text
 
 #: The follower of a looked-at frame, for motion, comes so many seconds after it.
@@ -79,7 +79,11 @@ def _cut(
     edges = [start + seconds * place for place in range(pieces)] + [end]
     # A name that says seconds already says the wrong ones for its pieces.
     spoken = [seconds_text(row.start or 0.0)] + ([] if row.end is None else [seconds_text(row.end)])
-    base = row.clip.removesuffix("_" + "_".join(spoken)) if (row.start, row.end) != (None, None) else row.clip
+    base = (
+        row.clip.removesuffix("_" + "_".join(spoken))
+        if (row.start, row.end) != (None, None)
+        else row.clip
+    )
     cut = []
     for begin, stop in zip(edges, edges[1:], strict=False):
         first, last = _frame(begin, rate), min(_frame(stop, rate), count)

@@ -21,6 +21,9 @@ from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.progress import track
 
+#: A video with a smaller part of its announced frames is worth a remark.
+SHORT = 0.95
+
 
 @dataclass(frozen=True)
 class ExtractOptions:
@@ -163,18 +166,24 @@ def _say(run: _Run, before: str) -> None:
     for cause, tally in _causes(run.mine).items():
         print(f"  {cause}: {tally}")
     print(f"clips: {sum(len(status.clips) for status in done)}")
-    for what in ("without_regions", "outside"):
-        tally = Tally()
-        for name in (name for status in done for name in getattr(status, what)):
-            tally.add(name)
-        if tally.count:
-            said = {
-                "without_regions": "nothing was found, the whole frame is their region",
-                "outside": "left out: they begin after their video's end",
-            }
-            print(f"  {said[what]}: {tally}")
+    for what, tally in _remarks(done).items():
+        print(f"  {what}: {tally}")
     if run.new:
         _say_speed(run)
+
+
+def _remarks(done: Sequence[Status]) -> dict[str, Tally]:
+    """What is worth knowing of videos that are done."""
+    remarks: dict[str, Tally] = {}
+    for status in done:
+        for name in status.without_regions:
+            remarks.setdefault("no region found: the whole frame is theirs", Tally()).add(name)
+        for name in status.outside:
+            remarks.setdefault("left out, they begin after their video's end", Tally()).add(name)
+        if status.length < SHORT * status.announced:
+            what = "of videos with less frames than the file announces"
+            remarks.setdefault(what, Tally()).add(status.video)
+    return remarks
 
 
 def _causes(statuses: Sequence[Status]) -> dict[str, Tally]:

@@ -15,7 +15,25 @@ from paddlevideo.utils.errors import DataError
 
 #: Endings that are taken from a folder; a list or CSV may name any file.
 ENDINGS = frozenset(
-    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
+    (
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+    )
 )
 COLUMNS = ("video", "clip", "start", "end", "caption")
 
@@ -200,7 +218,9 @@ def clip_id(video: str, start: float | None, end: float | None) -> str:
     if start is None and end is None:
         return video
     # Without an end, which only the video tells, the start must do.
-    return "_".join([video, *(seconds_text(second) for second in (start or 0.0, end) if second is not None)])
+    return "_".join(
+        [video, *(seconds_text(second) for second in (start or 0.0, end) if second is not None)]
+    )
 
 
 def seconds_text(seconds: float) -> str:

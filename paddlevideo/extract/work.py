@@ -38,6 +38,9 @@ class Status:
     #: Clips in which nothing was found, and those that begin after the video's end.
     without_regions: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    #: Frames that the file has, and those that it says it has.
+    length: int = 0
+    announced: int = 0
     #: Widths of regions, actions and region classes.
     sizes: tuple[int, int, int] = (0, 0, 0)
     #: Frames that were gone through; seconds in all, and of these decoding.
@@ -83,7 +86,9 @@ class WorkFolder:
             records = list(self.records(video))
         except DataError:
             return None
-        whole = all(zlib.crc32(memoryview(each)[PREFIX.size :]) == _expected(each) for each in records)
+        whole = all(
+            zlib.crc32(memoryview(each)[PREFIX.size :]) == _expected(each) for each in records
+        )
         return status if whole and len(records) == len(status.clips) else None
 
     def records(self, video: str) -> Iterator[bytes]:
