@@ -17,6 +17,7 @@ from paddlevideo.extract.schema import ClassicalDetector
 SMALLEST, LARGEST = 0.004, 0.8  # of the frame
 OVERLAP = 0.6
 MOST, FEW = 24, 4  # regions of a frame; below FEW its quarters are added
+RIM = 0.15  # of a region's sides, that its texture does not count
 MOVED = 12  # levels of grey
 QUARTERS = np.array([[0, 0, 1, 1], [1, 0, 2, 1], [0, 1, 1, 2], [1, 1, 2, 2]]) / 2
 
@@ -69,14 +70,20 @@ class ClassicalRegions:
 def textures(measured: Measured, window: tuple[slice, slice]) -> np.ndarray:
     """(3,): how plain, lined and patterned a part of a frame is; the sum is 1.
 
-    Lined: its edges run in one direction.
+    Lined: its edges run in one direction. The rim is left out: a thing's outline is no texture.
     """
-    across, along = measured.across[window].ravel(), measured.along[window].ravel()
+    rows, columns = (_inner(part) for part in window)
+    across, along = (plane[rows, columns].ravel() for plane in (measured.across, measured.along))
     energy = float((across**2 + along**2).mean())
     one_way = np.hypot((across**2 - along**2).mean(), 2 * (across * along).mean())
     coherent = float(one_way / (energy + 1.0))
     plain = float(np.exp(-energy / 60))
     return np.array([plain, (1 - plain) * coherent, (1 - plain) * (1 - coherent)])
+
+
+def _inner(part: slice) -> slice:
+    rim = round((part.stop - part.start) * RIM)
+    return slice(part.start + rim, max(part.stop - rim, part.start + rim + 1))
 
 
 def _grey(frame: np.ndarray, side: int) -> np.ndarray:

@@ -181,7 +181,7 @@ def _remarks(done: Sequence[Status]) -> dict[str, Tally]:
         for name in status.outside:
             remarks.setdefault("left out, they begin after their video's end", Tally()).add(name)
         if status.length < SHORT * status.announced:
-            what = "of videos with less frames than the file announces"
+            what = "videos with fewer frames than their files announce"
             remarks.setdefault(what, Tally()).add(status.video)
     return remarks
 
