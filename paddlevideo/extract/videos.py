@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections import Counter
@@ -98,7 +99,7 @@ def _folder(folder: Path) -> list[Video]:
 
 def _list(source: Path) -> list[Video]:
     videos: dict[str, Video] = {}
-    for number, line in enumerate(_lines(source), 1):
+    for number, line in enumerate(_read(source).split("\n"), 1):
         if not line.strip():
             continue
         video = _video(source, line.strip())
@@ -117,9 +118,9 @@ def _video(source: Path, path: str) -> Video:
     return Video((str(whole)[1:] if outside else relative).replace(os.sep, "/"), whole, "")
 
 
-def _lines(source: Path) -> list[str]:
+def _read(source: Path) -> str:
     try:
-        return source.read_text(encoding="utf-8-sig").splitlines()
+        return source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as fault:
         raise DataError(
             f"{source}: is no list of videos: not UTF-8 text ({fault}). For a video its ending "
@@ -133,7 +134,7 @@ def _lines(source: Path) -> list[str]:
 
 
 def _csv(source: Path) -> list[Video]:
-    reader = csv.DictReader(_lines(source), restkey="", strict=True)
+    reader = csv.DictReader(io.StringIO(_read(source), newline=""), restkey="", strict=True)
     _check_header(source, reader.fieldnames or [])
     videos: dict[str, Video] = {}
     try:

@@ -9,7 +9,8 @@ from paddlevideo.extract.classical_motion import KINDS, WIDTH, ClassicalMotion
 from paddlevideo.extract.classical_regions import ClassicalRegions
 from paddlevideo.extract.classical_vectors import ClassicalAppearance
 from paddlevideo.extract.schema import ClassicalActions, ClassicalDetector, ClassicalVectors
-from tests.extract.samples import BLUE, GREEN, HEIGHT, RED, WIDTH as FRAME_WIDTH, moving, picture
+from tests.extract.samples import BLUE, GREEN, HEIGHT, RED, moving, picture
+from tests.extract.samples import WIDTH as FRAME_WIDTH
 
 REGIONS = ClassicalRegions(ClassicalDetector())
 APPEARANCE = ClassicalAppearance(ClassicalVectors())
