@@ -17,6 +17,7 @@ from paddlevideo.extract.output import Wanted, there_already, write_statuses, wr
 from paddlevideo.extract.settings import load_settings
 from paddlevideo.extract.videos import Video, read_videos
 from paddlevideo.extract.work import DONE, FAILED, Status, WorkFolder
+from paddlevideo.prepare.caption_files import kind_of
 from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.progress import track
@@ -87,6 +88,8 @@ def extract(options: ExtractOptions) -> int:
     if options.threads:
         cv2.setNumThreads(options.threads)
     videos = read_videos(options.videos)
+    for path in options.captions:
+        kind_of(path)  # what cannot be read is told now, not when all videos are done
     extractor = Extractor(load_settings(options.config, options.overrides), options.threads)
     job = Job(extractor, options.dtype)
     wanted = Wanted(

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tools import extract_features
+
 HEIGHT, WIDTH, RATE = 96, 128, 10
 RED, GREEN, BLUE = (30, 30, 210), (40, 170, 40), (200, 60, 20)
 
@@ -49,6 +51,27 @@ def write_video(path: Path, frames=None, codec: str = "mp4v", rate: float = RATE
         writer.write(frame)
     writer.release()
     return path
+
+
+def write_clips(folder: Path) -> Path:
+    """Three videos of two seconds, in two folders and three kinds of files."""
+    write_video(folder / "right.mp4")
+    write_video(folder / "sub" / "up.avi", moving((0, -1.5)), "MJPG")
+    write_video(folder / "z.mkv", moving((-2, 0), 40), "XVID", rate=20)
+    return folder
+
+
+class Command:
+    """``tools/extract_features.py``: called with words, it gives exit code, output and errors."""
+
+    def __init__(self, capfd, output: Path) -> None:
+        self.capfd, self.output = capfd, output
+
+    def __call__(self, *words, output: Path | None = None) -> tuple[int, str, str]:
+        self.capfd.readouterr()
+        arguments = [*words, "--output", output or self.output]
+        code = extract_features.main([str(word) for word in arguments])
+        return code, *self.capfd.readouterr()
 
 
 # -------------------------------------------------------------------------- networks
