@@ -83,7 +83,6 @@ def _text(
     canvas: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int]
 ) -> None:
     plain = text.encode("ascii", "replace").decode()
-    for weight, shade in ((3, (0, 0, 0)), (1, colour)):
-        cv2.putText(
-            canvas, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, shade, weight, cv2.LINE_AA
-        )
+    x, y = place
+    for where, shade in (((x + 1, y + 1), (0, 0, 0)), (place, colour)):
+        cv2.putText(canvas, plain, where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, shade, 1, cv2.LINE_AA)

@@ -225,6 +225,22 @@ def test_a_video_without_detections_keeps_its_whole_frame(clips, tmp_path, run):
     assert clip.region_classes.dense().tolist() == [[0, 0, 1]]
 
 
+def test_vectors_of_the_detector_and_no_action_classes(clips, tmp_path, run):
+    config = onnx_yaml(tmp_path, [[0, 0, 32, 48], [0, 0, 9, 9]], [[0.9, 0.0], [0.1, 0.0]])
+    vectors = [[1, 2, 3, 4], [3, 4, 5, 6]]
+    detector = tmp_path / "detector.onnx"
+    samples.boxes_network(detector, [[0, 0, 32, 48], [0, 0, 9, 9]], [[0.9, 0], [0.1, 0]], vectors)
+    words = ["regions.vectors={name: detector}", "regions.detector.outputs.vectors=vectors"]
+    words += ["regions.whole_frame=True", "actions.vectors.outputs.scores=null"]
+    words += ["actions.vectors.classes=null"]
+    code, _, err = run(clips, "-c", config, *(each for word in words for each in ("-o", word)))
+    assert (code, err) == (0, "")
+    store = FeatureStore(tmp_path / "c.store")
+    assert store[0].regions.tolist() == [[2, 3, 4, 5], *[[1, 2, 3, 4]] * 4]
+    assert store[0].action_classes.tolist() == [-1] * 4 and store.manifest.sizes.action_classes == 0
+    assert {fault.kind for fault in faults_of(store)} == {"no caption"}
+
+
 def test_a_network_that_gives_no_numbers_fails_its_videos(clips, tmp_path, run):
     config = onnx_yaml(tmp_path, [[0, 0, 32, 48]], [[0.9, 0.0]])
     inputs = {"image": ["n", 3, 16, 16]}
