@@ -22,7 +22,8 @@ from paddlevideo.solver.updater import Updater
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "configs").rglob("*.yaml"))
 #: configs/extract/ is for tools/extract_features.py: tests/extract/test_settings.py checks it.
-RECIPES = [path for path in FILES if not {"_base_", "extract"} & set(path.parts)]
+OTHERS = {"_base_", "extract"}
+RECIPES = [path for path in FILES if not OTHERS & set(path.relative_to(ROOT).parts)]
 WIDTH, INNER, HEADS, FEATURES, CLASSES, WORDS, CLIPS = 16, 32, 2, 12, 9, 50, 3
 
 

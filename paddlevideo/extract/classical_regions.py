@@ -98,7 +98,7 @@ def _candidates(measured: Measured, moved: np.ndarray) -> tuple[np.ndarray, np.n
     planes = [smooth == number for number in range(len(PALETTE))]
     planes += [
         _outstanding(measured),
-        np.asarray(cv2.dilate(moved.astype(np.uint8), np.ones((5, 5)))) > 0,
+        np.asarray(cv2.dilate(moved.astype(np.uint8), np.ones((5, 5), np.uint8))) > 0,
     ]
     found = [_patches(plane) for plane in planes if plane.any()]
     rows = np.concatenate([np.empty((0, 5)), *found])

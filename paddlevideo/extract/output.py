@@ -166,6 +166,11 @@ def write_store(
         return _write(target, source, wanted, videos, statuses)
     except BusyStore:
         return [f"{wanted.path}: another process is writing it"]
+    except DataError:
+        now = there_already(wanted, request, work.path)
+        if now is None or now.made_by.get(CLIPS) != made_by[CLIPS]:
+            raise
+        return [f"{wanted.path}: another process has written it"]  # since we looked
 
 
 def _write(

@@ -40,11 +40,6 @@ class ClipPlan:
     interval: float
 
     @property
-    def last(self) -> int:
-        """After this frame the clip is complete."""
-        return max(*self.regions, *self.followers, *(window[-1] for window in self.actions))
-
-    @property
     def middle(self) -> int:
         """The frame that stands for the clip."""
         return self.regions[len(self.regions) // 2]

@@ -141,7 +141,7 @@ def _draw(video: Video, work: WorkFolder, folder: Path, job: Job) -> None:
 
     try:
         draw_video(video, work, folder, job.extractor.vocabularies)
-    except UserError as fault:
+    except (UserError, OSError, cv2.error) as fault:
         print(f"{video.id}: not drawn: {fault}", file=sys.stderr)
 
 

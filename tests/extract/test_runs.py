@@ -169,6 +169,29 @@ def test_a_store_that_another_process_writes_is_left_to_it(clips, tmp_path, run)
     assert code == 0 and "another process is writing it" in out
 
 
+def test_a_store_that_another_process_has_just_written_is_left_alone(
+    clips, tmp_path, run, monkeypatch
+):
+    from paddlevideo.extract import output
+
+    assert run(clips)[0] == 0
+    real, calls = output.there_already, []
+
+    def late(*arguments):
+        calls.append(arguments)
+        return None if len(calls) == 1 else real(*arguments)
+
+    monkeypatch.setattr(output, "there_already", late)
+    code, out, _ = run(clips)
+    assert code == 0 and "another process has written it" in out and len(calls) == 2
+
+
+def test_pictures_that_cannot_be_written_stop_nothing(clips, tmp_path, run):
+    (tmp_path / "file").touch()
+    code, out, err = run(clips, "--draw", tmp_path / "file")
+    assert code == 0 and "3 done" in out and err.count("not drawn") == 3
+
+
 # ------------------------------------------------------------------------------ networks
 
 
