@@ -44,6 +44,8 @@ EXTRAS = {
     "test": [
         "faiss-cpu>=1.8",
         "hypothesis>=6.100",
+        "onnx>=1.16",
+        "onnxruntime>=1.18",
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",

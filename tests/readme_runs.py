@@ -208,7 +208,11 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"python tools/demo.py", same_as_make("demo"), False),
     (r"python tools/benchmark.py .+", benchmark_alone, True),
     (r"python tools/search.py .+", search, False),
-    (r"python tools/(report|export_model|predict|prepare_data).py .+", run_tool, False),
+    (
+        r"python tools/(report|export_model|predict|prepare_data|extract_features).py .+",
+        run_tool,
+        False,
+    ),
     (r"python main.py .*--report .+", test_with_report, False),
     (r"python -m pytest .+", same_as_make("test"), False),
     (rf"{LAUNCH} .*--nnodes 2 .+", run_two_machines, True),

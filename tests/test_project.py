@@ -87,6 +87,7 @@ def test_the_top_level_holds_what_the_layout_allows():
     [
         "paddlevideo",
         "paddlevideo.config",
+        "paddlevideo.extract",
         "paddlevideo.loader",
         "paddlevideo.metrics",
         "paddlevideo.registry",

@@ -16,6 +16,7 @@ import pytest
 
 import main
 from paddlevideo.config import check_config, import_parts, load_config
+from tests.extract.samples import write_clips
 from tests.readme_runs import run_tool, runner
 from tests.user_folder import make_user_folder
 
@@ -111,12 +112,19 @@ def packed(place):
     run_tool(f"python tools/prepare_data.py pack {rows} --output {store}", place)
 
 
+@pytest.fixture(scope="module")
+def videos(place):
+    """A folder of videos."""
+    write_clips(place / "data" / "videos")
+
+
 #: What has to be there before a command that says so is run, wherever a test run begins.
 NEEDED = {
     r"ActBert_two_stage_best": "head",
     r"--model exported": "exported",
     r"train\.store": "packed",
     r"--results output/ActBert": "tested",
+    r"extract_features": "videos",
 }
 
 

@@ -23,6 +23,10 @@ FIRST_MAP = 64 << 20  # a shard's map grows from here, doubling
 SHARD_BYTES = 4 << 30
 
 
+class BusyStore(DataError):
+    """Another process is writing the store."""
+
+
 class StoreWriter:
     """Appends clips to a new store, or to one whose writing was interrupted.
 
@@ -49,7 +53,8 @@ class StoreWriter:
     ) -> None:
         """A shard ends with ``shard_bytes`` or ``shard_clips``, whatever comes first.
 
-        Raises DataError where ``path`` holds a finished store, or another one's beginning.
+        Raises DataError where ``path`` holds a finished store, or another one's beginning, and
+        BusyStore where another process writes it.
         """
         self.path, self.shard_bytes, self.shard_clips = Path(path), shard_bytes, shard_clips
         if (self.path / COMPLETE).exists():
@@ -169,7 +174,7 @@ class StoreWriter:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock)
-            raise DataError(f"{self.path}: another process is writing this store") from None
+            raise BusyStore(f"{self.path}: another process is writing this store") from None
         return lock
 
     def _check(self, clip: Clip) -> None:

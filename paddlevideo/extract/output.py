@@ -1,0 +1,230 @@
+"""What was extracted into a store, with its captions; and the list of how each video went."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import paddlevideo
+from paddlevideo.extract.videos import Video
+from paddlevideo.extract.work import DONE, Status, WorkFolder
+from paddlevideo.loader.store import Clip, Manifest, Sizes
+from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
+from paddlevideo.loader.store.records import decode
+from paddlevideo.loader.store.writer import BusyStore
+from paddlevideo.prepare.caption_book import CaptionBook
+from paddlevideo.prepare.pack import with_captions
+from paddlevideo.prepare.sources import Item
+from paddlevideo.prepare.writing import Summary, Tally, Target, write_clips
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import checksum, write_whole
+
+#: The entry of ``made_by`` that is known when all videos have a status, not before.
+CLIPS = "clips"
+
+
+class ExtractedSource:
+    """The clips of a work folder in the order of the list: a ``Source`` of prepare."""
+
+    def __init__(self, work: WorkFolder, statuses: Sequence[Status], action_classes: int) -> None:
+        self.path, self.work = str(work.path), work
+        self.statuses = [status for status in statuses if status.status == DONE]
+        self.action_classes = action_classes
+
+    def __len__(self) -> int:
+        return sum(len(status.clips) for status in self.statuses)
+
+    def sizes(self) -> Sizes:
+        """Widths; the action classes those that are named, or the largest that was found."""
+        region, action, region_classes = self.statuses[0].sizes
+        for status in self.statuses:
+            if tuple(status.sizes) != tuple(self.statuses[0].sizes):
+                raise DataError(
+                    f"{status.path}: its features are {status.sizes} wide, those of "
+                    f"{self.statuses[0].path} {self.statuses[0].sizes}: the network's output "
+                    "changes with the picture"
+                )
+        return Sizes(region, action, region_classes, self.action_classes or self._largest() + 1)
+
+    def _largest(self) -> int:
+        """The largest action class of all records; -1 for none."""
+        found = (item.read()[0].action_classes for item in self.items())
+        return max((int(row.max(initial=-1)) for row in found if row is not None), default=-1)
+
+    def items(self) -> Iterator[Item]:
+        """All clips; the records of one video are in memory at a time."""
+        for status in self.statuses:
+            records: list[bytes] = []
+            for place, (name, *_) in enumerate(status.clips):
+                yield Item(name, lambda p=place, s=status, r=records: self._read(s, p, r))  # type: ignore[misc]
+
+    def _read(self, status: Status, place: int, records: list[bytes]) -> tuple[Clip, np.ndarray]:
+        if not records:
+            records.extend(self.work.records(status.video))
+        where = f"{self.work.place(status.video, '.clips')}: clip {place}"
+        if place >= len(records):
+            raise DataError(f"{where}: is not there. Run the same command again")
+        return decode(records[place], where), np.empty(0)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The store that is asked for."""
+
+    path: Path
+    source: Path
+    captions: Sequence[Path]
+    dtype: str
+    extraction: Mapping[str, Any]
+    vocabularies: dict[str, list[str]]
+
+    def request(self, videos: Sequence[Video]) -> dict[str, Any]:
+        """What decides the store's contents, as far as the command says it."""
+        listed = [
+            (video.id, [(row.clip, row.start, row.end, row.captions) for row in video.rows])
+            for video in videos
+        ]
+        files = [[str(path), checksum(path) if path.is_file() else ""] for path in self.captions]
+        return {
+            "command": "tools/extract_features.py",
+            "videos": str(self.source),
+            "list": _digest(listed),
+            "captions": files,
+            "extraction": dict(self.extraction),
+            "paddlevideo": paddlevideo.__version__,
+        }
+
+
+def there_already(wanted: Wanted, request: Mapping[str, Any], work: Path) -> Manifest | None:
+    """The manifest of the store, if this command has finished it, whatever clips it found.
+
+    Raises DataError where the folder holds another store than the one that is asked for.
+    """
+    for name in (COMPLETE, UNFINISHED):
+        if not (wanted.path / name).is_file():
+            continue
+        manifest = Manifest.read(wanted.path / name)
+        made = {key: value for key, value in manifest.made_by.items() if key != CLIPS}
+        asked = json.loads(json.dumps(request))  # tuples as the manifest has them
+        if made != asked or manifest.dtype != wanted.dtype:
+            names = sorted(
+                key for key in asked.keys() | made.keys() if made.get(key) != asked.get(key)
+            )
+            raise DataError(
+                f"{wanted.path}: holds {manifest.clips} clips that were made of something else "
+                f"({', '.join(names) or 'dtype'} differ). {_other_name(work)}"
+            )
+        return manifest if name == COMPLETE else None
+    return None
+
+
+def _other_name(work: Path) -> str:
+    return (
+        f"Name another --output, and --work {work}: nothing that fits is extracted twice; or "
+        "remove the store"
+    )
+
+
+def write_store(
+    wanted: Wanted,
+    request: Mapping[str, Any],
+    videos: Sequence[Video],
+    statuses: Sequence[Status],
+    work: WorkFolder,
+) -> list[str]:
+    """Writes the store of all videos that are done; returns what to say about it.
+
+    Raises DataError as ``prepare.writing.write_clips`` does, BusyStore where another process is
+    writing it.
+    """
+    done = [[status.video, status.fingerprint] for status in statuses if status.status == DONE]
+    made_by = {**request, CLIPS: _digest(done)}
+    before = there_already(wanted, request, work.path)
+    if before is not None:
+        if before.made_by.get(CLIPS) != made_by[CLIPS]:
+            raise DataError(
+                f"{wanted.path}: was written when other videos could be read, or before they were "
+                f"changed. {_other_name(work.path)}"
+            )
+        return [f"{wanted.path}: nothing to do: {before.clips} clips are in it"]
+    source = ExtractedSource(work, statuses, len(wanted.vocabularies.get("action", [])))
+    target = Target(
+        wanted.path,
+        source.sizes(),
+        wanted.dtype,
+        vocabularies=wanted.vocabularies,
+        made_by=made_by,
+    )
+    try:
+        return _write(target, source, wanted, videos, statuses)
+    except BusyStore:
+        return [f"{wanted.path}: another process is writing it"]
+    except DataError:
+        now = there_already(wanted, request, work.path)
+        if now is None or now.made_by.get(CLIPS) != made_by[CLIPS]:
+            raise
+        return [f"{wanted.path}: another process has written it"]  # since we looked
+
+
+def _write(
+    target: Target,
+    source: ExtractedSource,
+    wanted: Wanted,
+    videos: Sequence[Video],
+    statuses: Sequence[Status],
+) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "captions.jsonl"
+        own.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
+        files = [own] if own.stat().st_size else []
+        book = CaptionBook([*files, *wanted.captions])
+    silent = Tally()
+
+    def change(clip: Clip) -> Clip:
+        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id)[0])
+        if not clip.captions:
+            silent.add(clip.id)
+        return clip
+
+    summary = write_clips(target, [source], change, book.captions)
+    _tally(summary, "clips without a caption", silent)
+    _tally(summary, "clips or videos with captions that no clip took", Tally(*book.unused()))
+    return summary.lines()
+
+
+def _tally(summary: Summary, what: str, tally: Tally) -> None:
+    if tally.count:
+        summary.tallies[what] = tally
+
+
+def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Iterator[str]:
+    """What a CSV says of its clips: captions, and where in which video each lies."""
+    for video, status in zip(videos, statuses, strict=True):
+        for clip, number, start, end in status.clips:
+            row = video.rows[number]
+            if not row.where:
+                continue  # from a folder or a list: the clip's name says it all
+            entry: dict[str, Any] = {"clip": clip, "video": video.name}
+            if start is not None and end is not None:
+                entry |= {"start": start, "end": end}
+            for caption in row.captions or [None]:  # type: ignore[list-item]
+                yield json.dumps({**entry, "caption": caption}, ensure_ascii=False) + "\n"
+
+
+def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
+    """A line for each video, in the order of the list."""
+    text = "".join(status.line() + "\n" for status in statuses)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

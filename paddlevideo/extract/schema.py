@@ -1,0 +1,225 @@
+"""The keys of the YAML files of ``configs/extract/``: names, type hints and defaults.
+
+The maps ``detector`` and ``vectors`` name their kind with the key ``name``; DETECTORS, VECTORS and
+ACTIONS say which kinds there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from paddlevideo.config.arguments import AtLeast
+from paddlevideo.registry import InputPath
+
+Count = Annotated[int, AtLeast(1)]
+Positive = Annotated[float, AtLeast(1e-3)]
+NotNegative = Annotated[float, AtLeast(0)]
+Triple = tuple[float, float, float]
+#: Class names, or the path of a text file with one a line; None where they are not known.
+Names = list[str] | str | None
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """How a picture becomes a network's input: (pixel * scale - mean) / std for each channel."""
+
+    #: Height and width in pixels.
+    size: tuple[Count, Count]
+    #: Order of the channels; mean and std are in this order.
+    colour: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 1 / 255
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+    #: stretch: to the size, whatever the shape; pad: shape kept, the rest black, right and below;
+    #: crop: shape kept, the middle cut out.
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    #: Name of the network's input; needed where it has several.
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class ClipInput(ImageInput):
+    """The same for T frames at once."""
+
+    layout: Literal["NCTHW", "NTCHW", "NTHWC"] = "NCTHW"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class PicodetOutputs:
+    """Names of outputs, one for each stride: (1, cells, classes) and (1, cells, 4 * bins)."""
+
+    scores: list[str]
+    boxes: list[str]
+
+
+@dataclass(frozen=True)
+class BoxesOutputs:
+    """Names of outputs, with or without a first dimension of 1.
+
+    boxes (n, 4); scores (n,) of the best class or (n, classes); classes (n,) numbers; vectors
+    (n, F).
+    """
+
+    boxes: str
+    scores: str
+    classes: str | None = None
+    vectors: str | None = None
+
+
+@dataclass(frozen=True)
+class ActionOutputs:
+    """Names of outputs: vector (1, G) and scores (1, K); further dimensions are averaged."""
+
+    vector: str
+    scores: str | None = None
+
+
+@dataclass(frozen=True)
+class ClassicalDetector:
+    """Regions by colour, saliency and motion, without weights."""
+
+    #: Pixels on the long side of the frame that is looked at.
+    side: Count = 160
+
+
+@dataclass(frozen=True)
+class PicodetDetector:
+    """An ONNX network with the raw heads of PicoDet."""
+
+    model: InputPath
+    input: ImageInput
+    outputs: PicodetOutputs
+    strides: list[Count] = field(default_factory=lambda: [8, 16, 32, 64])
+    score_threshold: NotNegative = 0.4
+    #: Of two boxes of a class that overlap by more, the better one stays.
+    nms: NotNegative = 0.6
+    classes: Names = None
+
+
+@dataclass(frozen=True)
+class BoxesDetector:
+    """An ONNX network that gives boxes itself."""
+
+    model: InputPath
+    input: ImageInput
+    outputs: BoxesOutputs
+    box_format: Literal["xyxy", "yxyx", "cxcywh"] = "xyxy"
+    #: input: pixels of the network's input; relative: 0 to 1 of it.
+    box_units: Literal["input", "relative"] = "input"
+    score_threshold: NotNegative = 0.4
+    nms: NotNegative = 0.6
+    classes: Names = None
+
+
+@dataclass(frozen=True)
+class ClassicalVectors:
+    """Colours, directions of edges and texture of a box, without weights."""
+
+    side: Count = 160
+
+
+@dataclass(frozen=True)
+class CropVectors:
+    """An ONNX network that sees each box as a picture of its own."""
+
+    model: InputPath
+    input: ImageInput
+    #: Name of the output: (n, F); further dimensions are averaged.
+    output: str
+    #: Boxes that go through the network at once.
+    batch: Count = 16
+    #: A box grows by this share of its sides.
+    margin: NotNegative = 0.0
+
+
+@dataclass(frozen=True)
+class MapVectors:
+    """An ONNX network that sees the whole frame once; its map is averaged in each box."""
+
+    model: InputPath
+    input: ImageInput
+    #: Name of the output: (1, F, h, w).
+    output: str
+    #: The map is sampled at so many points of a box in each direction.
+    points: Count = 7
+
+
+@dataclass(frozen=True)
+class DetectorVectors:
+    """The vectors that the detector gives with its boxes: its ``outputs.vectors``."""
+
+
+@dataclass(frozen=True)
+class ClassicalActions:
+    """Optical flow by place and direction, without weights."""
+
+    side: Count = 80
+
+
+@dataclass(frozen=True)
+class OnnxActions:
+    """An ONNX network that sees the frames of a piece at once."""
+
+    model: InputPath
+    input: ClipInput
+    outputs: ActionOutputs
+    classes: Names = None
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How videos become clips."""
+
+    #: Length of a piece; null: the whole video is one clip.
+    seconds: Positive | None = None
+
+
+@dataclass(frozen=True)
+class RegionSettings:
+    """Which frames of a clip are looked at for regions, and how."""
+
+    detector: Any
+    vectors: Any
+    frames: Count = 4
+    max_regions: Count = 36
+    #: The whole middle frame is region 0.
+    whole_frame: bool = False
+
+
+@dataclass(frozen=True)
+class ActionSettings:
+    """Which frames of a clip are looked at for actions, and how."""
+
+    vectors: Any
+    #: Frames a second, and how many of them make one piece: one action vector.
+    frame_rate: Positive = 8.0
+    frames: Annotated[int, AtLeast(2)] = 16
+    #: At most; they are spread evenly over the clip.
+    pieces: Count = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole YAML file."""
+
+    clips: ClipSettings
+    regions: RegionSettings
+    actions: ActionSettings
+
+
+Kinds = Mapping[str, type]
+DETECTORS: Kinds = {
+    "classical": ClassicalDetector,
+    "picodet": PicodetDetector,
+    "boxes": BoxesDetector,
+}
+VECTORS: Kinds = {
+    "classical": ClassicalVectors,
+    "crops": CropVectors,
+    "feature_map": MapVectors,
+    "detector": DetectorVectors,
+}
+ACTIONS: Kinds = {"classical": ClassicalActions, "onnx": OnnxActions}

@@ -1,0 +1,78 @@
+"""Clips and frames of a video, from counts and times alone."""
+
+import pytest
+
+from paddlevideo.extract.plan import pieces_of, plan
+from paddlevideo.extract.settings import load_settings
+from paddlevideo.extract.videos import Row, clip_id
+
+
+def names(pieces):
+    return [piece.id for piece in pieces]
+
+
+def test_a_video_is_one_clip_unless_pieces_are_asked_for():
+    (piece,) = pieces_of([Row("a")], 250, 25.0, None)
+    assert (piece.id, piece.first, piece.stop, piece.start, piece.end) == ("a", 0, 250, None, None)
+
+
+def test_a_long_video_is_cut_and_a_short_rest_stays_with_the_piece_before():
+    pieces = pieces_of([Row("a")], 270, 25.0, 5.0)
+    assert names(pieces) == ["a_0_5", "a_5_10.8"]
+    assert [(piece.first, piece.stop) for piece in pieces] == [(0, 125), (125, 270)]
+    assert names(pieces_of([Row("a")], 325, 25.0, 5.0)) == ["a_0_5", "a_5_10", "a_10_13"]
+    assert names(pieces_of([Row("a")], 30, 25.0, 5.0)) == ["a_0_1.2"]
+
+
+def test_a_row_names_seconds_of_its_video():
+    rows = [Row(clip_id("a", 2.0, 4.0), 2.0, 4.0), Row("late", 20.0, 30.0), Row("b", 8.0)]
+    pieces = pieces_of(rows, 250, 25.0, None)
+    assert names(pieces) == ["a_2_4", "b"], "a clip after the end is left out"
+    assert (pieces[0].first, pieces[0].stop) == (50, 100)
+    assert (pieces[1].first, pieces[1].stop, pieces[1].start, pieces[1].end) == (200, 250, 8, 10)
+    assert [piece.row for piece in pieces] == [0, 2]
+
+
+def test_pieces_of_a_row_lie_in_it_and_keep_the_name_of_the_video():
+    rows = [Row(clip_id("a", 2.0, 8.0), 2.0, 8.0), Row("mine", 0.0, 4.0)]
+    pieces = pieces_of(rows, 250, 25.0, 2.0)
+    assert names(pieces) == ["a_2_4", "a_4_6", "a_6_8", "mine_0_2", "mine_2_4"]
+
+
+@pytest.mark.parametrize("start, end, expected", [(None, None, "v"), (1.5, None, "v_1.5")])
+def test_names_of_parts(start, end, expected):
+    assert clip_id("v", start, end) == expected
+
+
+@pytest.fixture
+def settings():
+    return load_settings("extract/classical.yaml")
+
+
+def test_frames_for_regions_are_spread_and_followed(settings):
+    (piece,) = pieces_of([Row("a")], 100, 25.0, None)
+    found = plan(piece, 25.0, settings)
+    assert found.regions == [12, 37, 62, 87] and found.followers == [16, 41, 66, 91]
+    assert found.middle == 62
+
+
+def test_frames_for_actions_come_at_their_own_rate(settings):
+    (piece,) = pieces_of([Row("a")], 250, 25.0, None)
+    found = plan(piece, 25.0, settings)
+    assert found.interval == pytest.approx(1 / 8)
+    assert [len(window) for window in found.actions] == [16] * 5, "10 seconds hold five windows"
+    assert found.actions[0][0] == 1 and found.actions[-1][-1] >= 247
+    assert all(sorted(window) == window for window in found.actions)
+
+
+def test_a_clip_shorter_than_a_window_is_spread_over_it(settings):
+    (piece,) = pieces_of([Row("a")], 8, 25.0, None)
+    found = plan(piece, 25.0, settings)
+    assert found.actions == [[n // 2 for n in range(16)]]
+    assert found.interval == pytest.approx(8 / 25 / 16)
+
+
+def test_one_frame_is_enough(settings):
+    (piece,) = pieces_of([Row("a")], 1, 25.0, None)
+    found = plan(piece, 25.0, settings)
+    assert found.regions == found.followers == [0] and found.actions == [[0] * 16]

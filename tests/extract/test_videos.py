@@ -1,0 +1,97 @@
+"""Lists of videos: folders, text files, CSVs; and what is wrong with them."""
+
+import pytest
+
+from paddlevideo.extract.videos import each_row, read_videos
+from paddlevideo.utils.errors import DataError
+
+
+def touched(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def named(videos):
+    return [(video.id, row.clip) for video, row in each_row(videos)]
+
+
+def listed(tmp_path, text, name="list.csv"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_folder_is_searched_and_sorted(tmp_path):
+    touched(tmp_path, "b.mp4", "a/z.AVI", "a/note.txt", "c.webm", "c.mkv")
+    found = read_videos(tmp_path)
+    assert named(found) == [
+        ("a/z.AVI", "a/z"),
+        ("b.mp4", "b"),
+        ("c.mkv", "c.mkv"),  # an ending alone tells these two apart
+        ("c.webm", "c.webm"),
+    ]
+    assert found[0].path == tmp_path / "a/z.AVI"
+
+
+def test_a_list_is_relative_to_its_folder(tmp_path):
+    text = f"\ufeffx.mp4\n\nsub/y.avi\n{tmp_path}/z.mp4\n/elsewhere/w.mp4\n"
+    found = read_videos(listed(tmp_path, text, "list.txt"))
+    assert [video.id for video in found] == ["x.mp4", "sub/y.avi", "z.mp4", "elsewhere/w.mp4"]
+    assert found[1].path == tmp_path / "sub/y.avi" and str(found[3].path) == "/elsewhere/w.mp4"
+
+
+def test_one_video_is_a_list(tmp_path):
+    touched(tmp_path, "x.mp4")
+    assert named(read_videos(tmp_path / "x.mp4")) == [("x.mp4", "x")]
+
+
+def test_a_csv_names_clips_and_captions(tmp_path):
+    text = (
+        "video,clip,start,end,caption\n"
+        'a.mp4,,1,2.5,"one, two"\n'
+        "b.mp4,mine,,,\n"
+        "a.mp4,,1,2.5,again\n"
+        "a.mp4,,4,,\n"
+    )
+    found = read_videos(listed(tmp_path, text))
+    assert named(found) == [("a.mp4", "a_1_2.5"), ("a.mp4", "a_4"), ("b.mp4", "mine")]
+    assert found[0].rows[0].captions == ["one, two", "again"]
+    assert found[0].name == "a" and (found[0].rows[1].start, found[0].rows[1].end) == (4.0, None)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "a header with the column video is wanted"),
+        ("path\nx.mp4\n", "a header with the column video is wanted"),
+        ("video,captoin\nx.mp4,b\n", 'unknown column "captoin". Did you mean "caption"'),
+        ("video,colour\nx.mp4,b\n", "Known: video, clip, start, end, caption"),
+        ("video\n", "names no video"),
+        ("video,clip\n,b\n", "line 2: the column video is empty"),
+        ("video,start\nx.mp4,soon\n", "line 2: start is 'soon', where seconds >= 0 belong"),
+        ("video,start\nx.mp4,-1\n", "start is '-1'"),
+        ("video,end\nx.mp4,nan\n", "end is 'nan'"),
+        ("video,start,end\nx.mp4,5,4\n", "ends at 4 s, but begins at 5 s"),
+        ("video,clip\nx.mp4,a\ny.mp4,a\n", 'line 3: the clip "a" stands in .* line 2 already'),
+        ("video,caption\nx.mp4,a,b\n", "more columns than the header"),
+        ('video,caption\nx.mp4,"a\n', "unexpected end of data"),
+    ],
+)
+def test_what_is_wrong_with_a_csv_is_named(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        read_videos(listed(tmp_path, text))
+
+
+def test_what_is_wrong_with_a_list_is_named(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder"):
+        read_videos(tmp_path / "none.txt")
+    with pytest.raises(DataError, match="line 3: ./a.mp4 stands above already"):
+        read_videos(listed(tmp_path, "a.mp4\n\n./a.mp4\n", "list.txt"))
+    (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="is no list of videos: not UTF-8"):
+        read_videos(tmp_path / "list.bin")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no file with one of the endings"):
+        read_videos(tmp_path / "empty")

@@ -1,0 +1,79 @@
+r"""Extracts features from videos into a feature store that ActBERT trains on.
+
+python tools/extract_features.py videos/ --output clips.store
+python tools/extract_features.py list.csv -c picodet.yaml \
+    -o regions.detector.model=picodet_xs_416.onnx --output clips.store --draw pictures/
+
+Without -c the features are classical: no weights, so that it works at once. Running it again does
+what is missing and checks what is there. docs/data.md says what the YAML files mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "videos",
+        type=Path,
+        metavar="VIDEOS",
+        help="a folder, a text file with a path a line, or a CSV: video[,clip][,start][,end]"
+        "[,caption]; paths are relative to the file",
+    )
+    add("--output", type=Path, required=True, metavar="STORE")
+    add("-c", "--config", default="extract/classical.yaml", metavar="YAML")
+    add(
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="changes the YAML",
+    )
+    add("--captions", nargs="+", type=Path, default=[], metavar="FILE", help="as prepare_data.py")
+    add("--work", type=Path, metavar="DIR", help="what is extracted so far; default STORE.work")
+    add("--draw", type=Path, metavar="DIR", help="a JPEG of each clip with its regions")
+    add("--dtype", choices=("float16", "float32"), default="float16")
+    add(
+        "--part",
+        default="",
+        metavar="K/N",
+        help="of the list, for this process; default: as paddle.distributed.launch says",
+    )
+    add("--threads", type=int, default=0, help="of OpenCV and onnxruntime; 0: as they choose")
+    options = parser.parse_args(arguments)
+    if options.threads < 0:
+        parser.error("--threads must be 0 or more")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    from paddlevideo.utils.command import exit_code_of
+
+    options = parse_arguments(arguments)
+    codes: list[int] = []
+    failed = exit_code_of(lambda: codes.append(_extract(options)), "extract_features")
+    return failed or codes[0]
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from paddlevideo.extract.run import ExtractOptions, extract
+
+    values = dict(vars(options))
+    return extract(ExtractOptions(overrides=values.pop("override"), **values))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
