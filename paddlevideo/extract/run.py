@@ -17,7 +17,7 @@ from paddlevideo.extract.output import Wanted, there_already, write_statuses, wr
 from paddlevideo.extract.settings import load_settings
 from paddlevideo.extract.videos import Video, read_videos
 from paddlevideo.extract.work import DONE, FAILED, Status, WorkFolder
-from paddlevideo.prepare.caption_files import kind_of
+from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.progress import track
