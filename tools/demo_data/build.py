@@ -25,6 +25,7 @@ from tools.demo_data.render import choose_container, render, write_video
 from tools.demo_data.write import (
     Clip,
     standardise,
+    write_all_captions,
     write_caption_list,
     write_caption_table,
     write_records,
@@ -140,6 +141,11 @@ def _run(jobs: list[Job], workers: int) -> Iterator[Clip]:
 def _write(folder: Path, splits: dict[str, list[Clip]]) -> None:
     write_rows(folder / "train_data.npy", splits["train"])
     write_caption_list(folder / "caption_train.json", splits["train"])
+    write_all_captions(
+        folder / "captions.csv", [clip for clips in splits.values() for clip in clips]
+    )
+    held_out = [clip.name for split in ("valid", "test") for clip in splits[split]]
+    (folder / "held_out.txt").write_text("".join(f"{name}\n" for name in held_out), "utf-8")
     for split in ("valid", "test"):
         write_records(folder / f"{split}.lmdb", splits[split])
         write_caption_table(folder / f"{split}.csv", splits[split])

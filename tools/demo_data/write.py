@@ -106,3 +106,9 @@ def _record(clip: Clip) -> dict[str, object]:
 def write_caption_table(path: Path, clips: Sequence[Clip]) -> None:
     """``clip id,caption`` lines without a header; the captions hold no comma."""
     path.write_text("".join(f"{clip.name},{clip.caption}\n" for clip in clips), "utf-8")
+
+
+def write_all_captions(path: Path, clips: Sequence[Clip]) -> None:
+    """The same lines for clips whose captions have alternatives: a line for each of them."""
+    lines = (f"{clip.name},{text}\n" for clip in clips for text in clip.caption.split("!"))
+    path.write_text("".join(lines), "utf-8")

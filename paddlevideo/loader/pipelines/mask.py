@@ -26,7 +26,8 @@ class RandomMask:
     Only the caption's pieces, real regions and real actions are chosen, each with its ``rate``.
     A chosen piece becomes [MASK] (``mask_share``), a random piece of the vocabulary
     (``random_share``) or stays; its label is the piece. A chosen region or action is zeroed with
-    probability ``zero_share``; its label is 1 or the action's class. Other labels are -1.
+    probability ``zero_share``; its label is 1 or the action's class. Other labels are -1. One
+    action of a clip always stays as it is.
     Clips without classes, as for fine-tuning, need ``region_rate`` and ``action_rate`` of 0
     (DataError), and give no ``image_target``.
 
@@ -125,7 +126,12 @@ class RandomMask:
         mask, features = sample["action_mask"], sample["action_feat"].copy()
         choice, fate = rng.random((2, len(mask)))
         chosen = (mask == 1) & (choice < self.action_rate)
-        features[chosen & (fate < self.zero_share)] = 0
+        hidden = chosen & (fate < self.zero_share)
+        if hidden.sum() == mask.sum():
+            # Layer normalisation of nothing but zeros multiplies gradients by a million, layer
+            # after layer: the first action stays.
+            hidden[:1] = False
+        features[hidden] = 0
         classes = sample.get("action_target", np.zeros(len(mask), np.int64))
         return {
             "action_feat": features,
