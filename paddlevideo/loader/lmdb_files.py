@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,16 @@ from paddlevideo.utils.errors import DataError
 _environments: dict[str, tuple[tuple[int, ...], lmdb.Environment]] = {}
 #: Handles of the tables of open environments: finding one costs a transaction.
 _tables: dict[tuple[lmdb.Environment, bytes], Any] = {}
+#: Several threads may ask at once. A fork takes the lock as it is, so the child gets a new one.
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 #: How many stay open: a process may have only so many files.
 LIMIT = 256
 
@@ -26,11 +37,18 @@ def environment(path: str | os.PathLike[str], databases: int = 0) -> lmdb.Enviro
     Use it at once: it may be closed when others are asked for. Raises DataError if it is absent,
     no LMDB or cut short.
     """
+    with _lock:
+        return _environment(path, databases)
+
+
+def _environment(path: str | os.PathLike[str], databases: int) -> lmdb.Environment:
     file = Path(path, "data.mdb") if os.path.isdir(path) else Path(path)
     try:
         status = file.stat()
     except OSError as fault:
         raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
+    if not os.access(file, os.R_OK):
+        raise DataError(f"{file}: may not be read: its permissions forbid it")
     state = (os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns)
     key = _real_path(os.path.abspath(path))
     known = _environments.pop(key, None)
@@ -51,10 +69,11 @@ _real_path = lru_cache(maxsize=4096)(os.path.realpath)
 
 def table(path: str | os.PathLike[str], name: bytes) -> tuple[Any, Any]:
     """The environment of a file that has tables, and the handle of one of them."""
-    shard = environment(path, databases=2)
-    if (shard, name) not in _tables:
-        _tables[shard, name] = shard.open_db(name)
-    return shard, _tables[shard, name]
+    with _lock:
+        shard = _environment(path, databases=2)
+        if (shard, name) not in _tables:
+            _tables[shard, name] = shard.open_db(name)
+        return shard, _tables[shard, name]
 
 
 def _close(shard: lmdb.Environment) -> None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.shards import id_key
@@ -184,7 +182,7 @@ class _Run:
         if item.name is not None and self._is_passed(item.name):
             return
         try:
-            clip, lost = item.read()
+            clip, _ = item.read()
         except DataError as fault:
             raise _BadClip(item.name, str(fault)) from None
         if item.name is None and self._is_passed(clip.id):
@@ -193,7 +191,7 @@ class _Run:
         if isinstance(changed, str):
             self.summary.count(changed, clip.id)
         else:
-            self._add(changed, lost)
+            self._add(changed)
 
     def _is_passed(self, name: str) -> bool:
         met = self.seen.meet(_key(name))
@@ -203,15 +201,13 @@ class _Run:
             self.passed(name)
         return met == "old"
 
-    def _add(self, clip: Clip, lost: np.ndarray) -> None:
-        before, noted = self.writer.written, self.writer.manifest.lost_mass
-        self.writer.lost(lost)
+    def _add(self, clip: Clip) -> None:
+        before = self.writer.written
         try:
             self.writer.add(clip)
         except DataError as fault:
             if self.writer.written > before:
                 raise  # the clip was taken, but the disk is full
-            self.writer.manifest.lost_mass = noted
             raise _BadClip(clip.id, str(fault)) from None
         self.summary.written += 1
 

@@ -9,6 +9,7 @@ from paddlevideo.loader.build import SampleReader
 from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.pipelines.text import RandomCap
 from paddlevideo.loader.store import ClassTargets, Clip, Sizes, StoreWriter
+from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.utils.errors import DataError
 from tests.loader.clips import make_clip, write
 from tests.tiny_data import (
@@ -131,7 +132,8 @@ def test_classes_that_are_not_there_cannot_be_asked_for(project, tmp_path):
         ({"boxes": np.array([[0, 0, 900, 10.0]])}, "box 0 is"),
     ],
 )
-def test_a_clip_that_cannot_be_used_is_named(tmp_path, changes, message):
+def test_a_clip_that_cannot_be_used_is_named(tmp_path, monkeypatch, changes, message):
+    monkeypatch.setattr(writer_module, "check_clip", lambda *arguments: None)
     rows = len(changes.get("regions", np.zeros((1, 1))))
     fields = {
         "regions": np.ones((1, REGION_SIZE)),

@@ -1,5 +1,6 @@
 """Writing a store that is interrupted: nothing is lost, and nobody takes it for whole."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,18 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddlevideo.loader.store import FeatureStore, StoreWriter
+from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreWriter
+from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.loader.store.manifest import UNFINISHED
 from paddlevideo.loader.store.shards import id_key
 from paddlevideo.utils.errors import DataError
-from tests.loader.clips import SIZES, assert_same, make_clip
+from tests.loader.clips import SIZES, assert_same, make_clip, write
 
 ROOT = Path(__file__).parents[2]
 
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from paddlevideo.loader.store import StoreWriter, writer as writer_module
+from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreWriter
+from paddlevideo.loader.store import writer as writer_module
 from tests.loader.clips import SIZES, make_clip
 
 writer_module.BATCH_BYTES = 2_000
@@ -75,7 +78,8 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path):
     script = f"""
 import resource, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-from paddlevideo.loader.store import StoreWriter, writer as writer_module
+from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreWriter
+from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.utils.errors import DataError
 from tests.loader.clips import SIZES, make_clip
 
@@ -103,14 +107,70 @@ except DataError as fault:
     assert [FeatureStore(path)[n].id for n in range(50)] == [f"clip{n}" for n in range(50)]
 
 
-def test_lost_mass_is_noted(tmp_path):
+def clips_with_lost_mass():
+    rows = np.random.default_rng(0).dirichlet(np.full(9, 0.3), (20, 3))
+    return [
+        make_clip(number, region_classes=ClassTargets.of(row, 0.9))
+        for number, row in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("killed", ["before the manifest", "between batches"])
+def test_a_store_that_was_interrupted_is_the_same_store(tmp_path, monkeypatch, killed):
+    monkeypatch.setattr(writer_module, "BATCH_BYTES", 2_000)
+    whole = write(tmp_path / "whole", clips_with_lost_mass(), shard_bytes=5_000)
+    assert len(whole.manifest.shards) > 2 and whole.manifest.lost_mass["largest"] > 0.01
+    for stop in range(1, 20, 3):
+        folder = tmp_path / f"{stop}"
+        with monkeypatch.context() as patch:
+            writer = StoreWriter(folder, SIZES, shard_bytes=5_000)
+            for clip in clips_with_lost_mass()[:stop]:
+                writer.add(clip)
+            if killed == "before the manifest":  # the batch is written, the manifest is not
+                patch.setattr(StoreWriter, "_save", lambda self: None)
+                writer.flush()
+            writer._waiting = {}
+            writer._close_shard()
+            os.close(writer._lock)
+        with StoreWriter(folder, SIZES, shard_bytes=5_000) as writer:
+            for clip in clips_with_lost_mass()[writer.written :]:
+                writer.add(clip)
+            again = writer.finish()
+        for shard, expected in zip(again.shards, whole.manifest.shards, strict=True):
+            assert (shard.clips, shard.checksum) == (expected.clips, expected.checksum)
+        for name, value in whole.manifest.lost_mass.items():
+            assert again.lost_mass[name] == pytest.approx(value)
+        assert FeatureStore(folder).find("clip19") == 19
+
+
+def test_a_shard_that_no_manifest_names_is_written_anew(tmp_path):
+    first = StoreWriter(tmp_path / "s", SIZES)
+    first._save = lambda: None  # killed between the first batch and the manifest
+    for number in range(5):
+        first.add(make_clip(number, name=f"old{number}"))
+    first.close()
     with StoreWriter(tmp_path / "s", SIZES) as writer:
-        writer.lost(np.array([0.1, 0.3]))
-        writer.lost(np.array([]))
-        writer.lost(np.array([0.2]))
-        writer.add(make_clip())
-        noted = writer.finish().lost_mass
-    assert noted == {"rows": 3, "mean": pytest.approx(0.2), "largest": 0.3}
+        assert writer.written == 0
+        for number in range(3):
+            writer.add(make_clip(number, name=f"new{number}"))
+        writer.finish()
+    store = FeatureStore(tmp_path / "s")
+    assert list(store.ids()) == ["new0", "new1", "new2"] and store.find("new2") == 2
+
+
+def test_a_store_that_another_process_finishes_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    lock = StoreWriter._lock_folder
+
+    def finish_first(self):
+        with monkeypatch.context() as patch:
+            patch.setattr(StoreWriter, "_lock_folder", lock)
+            write(tmp_path / "s", [make_clip()])
+        return lock(self)
+
+    monkeypatch.setattr(StoreWriter, "_lock_folder", finish_first)
+    with pytest.raises(DataError, match="is a finished store"):
+        StoreWriter(tmp_path / "s", SIZES)
+    assert len(FeatureStore(tmp_path / "s")) == 1
 
 
 def test_ids_of_any_length_have_short_keys():

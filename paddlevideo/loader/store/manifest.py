@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,13 @@ from paddlevideo.utils.files import write_whole
 FORMAT = "paddlevideo feature store"
 VERSION = 1
 COMPLETE, UNFINISHED = "store.json", "unfinished.json"
+SHARD_NAME = re.compile(r"shard-\d{5,}\.lmdb")
+LOST = ("rows", "mean", "largest")
 LARGEST = 1 << 20  # of any width: a larger one is a mistake, or an attack on the memory
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,12 @@ class Sizes:
     region_classes: int = 0
     action_classes: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises DataError unless all are whole numbers that can be."""
+        for name, size in asdict(self).items():
+            if not _is_count(size) or size > LARGEST:
+                raise DataError(f"{name} is {size!r:.40}, where 0 to {LARGEST} belongs")
+
 
 @dataclass
 class Shard:
@@ -35,6 +48,8 @@ class Shard:
     clips: int = 0
     captions: int = 0
     bytes: int = 0
+    #: Bytes of its records: what decides where a shard ends.
+    payload: int = 0
     #: CRC32 of the checksums of its records, in order.
     checksum: int = 0
 
@@ -66,7 +81,7 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Writes it whole or not at all."""
         record = {"format": FORMAT, "version": VERSION, "clips": self.clips, **asdict(self)}
-        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(record, indent=1) + "\n"  # ASCII: file names need not be UTF-8
         write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
     @classmethod
@@ -74,7 +89,7 @@ class Manifest:
         """Raises DataError where the file is damaged or from a newer version."""
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, RecursionError) as fault:
             raise DataError(f"{path}: cannot be read ({fault})") from None
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
             raise DataError(f"{path}: is not the manifest of a feature store")
@@ -85,22 +100,27 @@ class Manifest:
             )
         try:
             return cls._of(record)
-        except (KeyError, TypeError, ValueError) as fault:
+        except (KeyError, TypeError, ValueError, AttributeError) as fault:
             raise DataError(f"{path}: is damaged ({type(fault).__name__}: {fault})") from None
 
     @classmethod
     def _of(cls, record: Mapping[str, Any]) -> Manifest:
         sizes = Sizes(**record["sizes"])
-        for name, size in asdict(sizes).items():
-            if not isinstance(size, int) or not 0 <= size <= LARGEST:
-                raise ValueError(f"{name} is {size}")
         shards = [Shard(**shard) for shard in record["shards"]]
         for shard in shards:
-            if Path(shard.file).name != shard.file or shard.clips < 0:
-                raise ValueError(f"shard {shard.file!r} with {shard.clips} clips")
+            numbers = (shard.clips, shard.captions, shard.bytes, shard.payload, shard.checksum)
+            if not all(map(_is_count, numbers)) or not SHARD_NAME.fullmatch(shard.file):
+                raise ValueError(f"shard {shard!r:.100}")
         if record["clips"] != sum(shard.clips for shard in shards):
             raise ValueError("the shards do not add up to all clips")
         if record["dtype"] not in ("float16", "float32"):
             raise ValueError(f"dtype {record['dtype']}")
-        names = ("vocabularies", "made_by", "lost_mass")
-        return cls(sizes, record["dtype"], shards, *(dict(record[name]) for name in names))
+        vocabularies, made_by, lost = (
+            record[name] for name in ("vocabularies", "made_by", "lost_mass")
+        )
+        for names in vocabularies.values():
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("a vocabulary is no list of texts")
+        if lost and not all(isinstance(lost[key], (int, float)) for key in LOST):
+            raise ValueError("lost_mass")
+        return cls(sizes, record["dtype"], shards, dict(vocabularies), dict(made_by), dict(lost))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.loader.store.check import check_clip
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest
 from paddlevideo.loader.store.records import About, Clip, decode, decode_about
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
@@ -46,11 +47,9 @@ class FeatureStore:
         return int(self.starts[-1])
 
     def __getitem__(self, number: int) -> Clip:
-        """Clip ``number``. Raises DataError, naming store and clip, if it is damaged."""
+        """Clip ``number``, whole but as it is. Raises DataError, naming it, if it is damaged."""
         with self._record(number) as (record, where):
-            clip = decode(record, where)  # copies: the buffer ends with the transaction
-        self._check(clip, where)
-        return clip
+            return decode(record, where)  # copies: the buffer ends with the transaction
 
     def about(self, number: int) -> About:
         """Id, captions, times and video of clip ``number``: its arrays are not read."""
@@ -71,21 +70,15 @@ class FeatureStore:
                 raise DataError(f"{path}: clip {place}: has no record")
             yield record, f"{path}: clip {place}"
 
-    def _check(self, clip: Clip, where: str) -> None:
-        """Raises DataError if a clip's sizes are not the store's."""
-        sizes = self.manifest.sizes
-        found = {
-            "regions": (clip.regions.shape[1:], (sizes.region,)),
-            "actions": (clip.actions.shape[1:], (sizes.action,)),
-            "boxes": (clip.boxes.shape, (len(clip.regions), 4)),
-        }
-        if clip.region_classes is not None:
-            found["region classes"] = ((clip.region_classes.width,), (sizes.region_classes,))
-        for name, (shape, expected) in found.items():
-            if shape != expected:
-                raise DataError(
-                    f'{where} ("{clip.id}"): {name} of shape {shape}, where {expected} belongs'
-                )
+    def usable(self, number: int) -> Clip:
+        """Clip ``number``, checked in all that training and testing rely on.
+
+        Raises DataError, naming store and clip: features that are not finite, boxes outside the
+        image, classes that there are not, or another width than the store's.
+        """
+        clip = self[number]
+        check_clip(clip, self.manifest.sizes, f'{self.path}: clip {number} ("{clip.id}")')
+        return clip
 
     def find(self, name: str) -> int | None:
         """The number of the clip called ``name``, or None. Looks into one shard after another."""
@@ -94,8 +87,25 @@ class FeatureStore:
             with reading(path, IDS) as transaction:
                 place = transaction.get(key)
             if place is not None:
-                return int(self.starts[shard]) + KEY.unpack(place)[0]
+                return self._number(shard, place, name)
         return None
+
+    def _number(self, shard: int, place: bytes, name: str) -> int:
+        """The number of the clip that an id's entry leads to, if it is that clip."""
+        if len(place) == KEY.size:
+            (within,) = KEY.unpack(place)
+            if within < self.manifest.shards[shard].clips:
+                number = int(self.starts[shard]) + int(within)
+                if self.about(number).id == name:
+                    return number
+        raise DataError(
+            f'{self._files[shard]}: the table of ids leads from "{name}" to another clip. '
+            "tools/prepare_data.py validate --fix writes it anew"
+        )
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all clips, in order. Reads the head of every record."""
+        return (self.about(number).id for number in range(len(self)))
 
     def shuffled(
         self, seed: int, epoch: int, rank: int = 0, ranks: int = 1, window: int = 8192

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ TYPES: dict[str, np.dtype[Any]] = {
 PREFIX = struct.Struct("<II")
 VERSION = 1
 HEADER = struct.Struct("<Q")
+#: Pixels: a larger image is a mistake, or an attack on whoever multiplies its sides.
+LARGEST_SIDE = 1 << 20
 #: Share of a row's probability that its kept classes hold at least.
 KEPT_MASS = 0.999
 
@@ -54,6 +57,10 @@ class ClassTargets:
         order = np.argsort(-rows, axis=1, kind="stable")
         ranked = np.take_along_axis(rows, order, axis=1).astype(np.float64)
         total = ranked.sum(axis=1, keepdims=True)
+        # Rows need not sum to 1; float16 would make others of 1e5, or of 1e-9, infinite or 0.
+        far = ((total < 0.5) | (total > 2)) & (total > 0)
+        ranked /= np.where(far, total, 1.0)
+        total = np.where(far, 1.0, total)
         before = np.cumsum(ranked, axis=1) - ranked  # what the classes before it hold
         kept = (before < kept_mass * total) & (ranked > 0)
         rest = np.where(kept, 0.0, ranked).sum(axis=1)
@@ -73,13 +80,22 @@ class ClassTargets:
         rows[np.repeat(np.arange(len(self.counts)), self.counts), self.classes] = self.mass
         return rows
 
+    def totals(self) -> np.ndarray:
+        """The sum (n,) of each row."""
+        row = np.repeat(np.arange(len(self.counts)), self.counts)
+        kept = np.bincount(row, self.mass, minlength=len(self.counts))
+        return kept if self.rest is None else kept + self.rest
+
     def lost(self) -> np.ndarray:
         """The share (n,) of each row's probability whose classes were not kept."""
         if self.rest is None or not len(self.counts):
             return np.zeros(len(self.counts))
-        row = np.repeat(np.arange(len(self.counts)), self.counts)
-        kept = np.bincount(row, self.mass, minlength=len(self.counts))
-        return self.rest / (kept + self.rest)
+        return self.rest / self.totals()
+
+    def rounded(self, dtype: np.dtype) -> ClassTargets:
+        """As a record of ``dtype`` holds it."""
+        rest = None if self.rest is None else self.rest.astype(dtype)
+        return replace(self, mass=self.mass.astype(dtype), rest=rest)
 
 
 @dataclass
@@ -136,15 +152,19 @@ def encode(clip: Clip, dtype: str = "float16") -> bytes:
             tensors["class_rest"] = np.ascontiguousarray(targets.rest, half)
     about: dict[str, Any] = {
         "id": clip.id,
-        "size": [clip.image_h, clip.image_w],
+        "size": [operator.index(clip.image_h), operator.index(clip.image_w)],
         "captions": list(clip.captions),
-        "times": [list(time) for time in clip.times],
+        "times": [[float(second) for second in time] for time in clip.times],
         "video": clip.video,
         "extra": dict(clip.extra),
     }
     if clip.region_classes is not None:
         about["region_classes"] = clip.region_classes.width
-    body = save(tensors, {"clip": json.dumps(about, ensure_ascii=False, separators=(",", ":"))})
+    text = json.dumps(about, ensure_ascii=False, separators=(",", ":"))
+    try:
+        body = save(tensors, {"clip": text})
+    except UnicodeEncodeError as fault:
+        raise DataError(f"clip {clip.id!r}: a text that UTF-8 cannot hold ({fault})") from None
     return PREFIX.pack(zlib.crc32(body), VERSION) + body
 
 
@@ -178,8 +198,13 @@ def decode_about(record: Any, where: str) -> About:
     """
     with _damage(where):
         _, about, _ = _head(memoryview(record))
-        times = [tuple(time) for time in about["times"]]
-        return About(about["id"], about["captions"], times, about["video"])
+        return About(*_texts(about))
+
+
+_DAMAGE = (
+    *(KeyError, ValueError, TypeError, IndexError, AttributeError),
+    *(OverflowError, RecursionError, struct.error),
+)
 
 
 @contextmanager
@@ -187,7 +212,7 @@ def _damage(where: str) -> Iterator[None]:
     """What reading a damaged record raises becomes a DataError."""
     try:
         yield
-    except (KeyError, ValueError, TypeError, struct.error, IndexError, RecursionError) as fault:
+    except _DAMAGE as fault:
         raise DataError(
             f"{where}: the record is damaged ({type(fault).__name__}: {fault}). "
             "Write it again: tools/prepare_data.py validate --fix leaves it out"
@@ -226,36 +251,74 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return tensors, about
 
 
+def _texts(about: Mapping[str, Any]) -> tuple[str, list[str], list[tuple[float, float]], str]:
+    """Id, captions, times and video, of the types that they must have. Raises ValueError."""
+    name, captions, times, video = (about[key] for key in ("id", "captions", "times", "video"))
+    if not isinstance(captions, list) or not isinstance(times, list):
+        raise ValueError("captions or times are no list")
+    for text in (name, video, *captions):
+        if not isinstance(text, str):
+            raise ValueError(f"{text!r:.40} where a text belongs")
+        text.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
+    if len(times) not in (0, len(captions)):
+        raise ValueError(f"{len(times)} times of {len(captions)} captions")
+    spans = [(float(start), float(end)) for start, end in times]
+    if not all(math.isfinite(start) and math.isfinite(end) for start, end in spans):
+        raise ValueError("times that are not finite")
+    return name, captions, spans, video
+
+
+def _matrix(tensors: Mapping[str, np.ndarray], name: str, dimensions: int) -> np.ndarray:
+    array = tensors[name]
+    if array.ndim != dimensions:
+        raise ValueError(f"{name} has {array.ndim} dimensions, not {dimensions}")
+    return array
+
+
+def _targets(tensors: Mapping[str, np.ndarray], width: int, rows: int) -> ClassTargets:
+    counts = _matrix(tensors, "class_counts", 1).astype(np.int64)
+    classes = _matrix(tensors, "classes", 1).astype(np.int64)
+    mass = _matrix(tensors, "class_mass", 1).astype(np.float32)
+    rest = None
+    if "class_rest" in tensors:
+        rest = _matrix(tensors, "class_rest", 1).astype(np.float32)
+    fits = len(counts) == rows and (counts >= 0).all() and counts.sum() == len(classes)
+    if not fits or len(mass) != len(classes) or (rest is not None and len(rest) != rows):
+        raise ValueError("the kept classes do not fit the regions")
+    if len(classes) and not 0 <= classes.min() <= classes.max() < width:
+        raise ValueError(f"a kept class beyond the {width} that there are")
+    return ClassTargets(counts, classes, mass, width, rest)
+
+
 def _clip(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Clip:
+    name, captions, times, video = _texts(about)
+    regions = _matrix(tensors, "regions", 2)
+    height, width = (operator.index(side) for side in about["size"])
+    if not (0 < height < LARGEST_SIDE and 0 < width < LARGEST_SIDE):
+        raise ValueError(f"an image of {height} x {width} pixels")
+    extra = about["extra"]
+    if not isinstance(extra, dict):
+        raise ValueError(f"{extra!r:.40} under extra")
     targets = None
     if "classes" in tensors:
-        rest = tensors.get("class_rest")
-        targets = ClassTargets(
-            tensors["class_counts"].astype(np.int64),
-            tensors["classes"].astype(np.int64),
-            tensors["class_mass"].astype(np.float32),
-            int(about["region_classes"]),
-            None if rest is None else rest.astype(np.float32),
-        )
-        rows = len(tensors["regions"])
-        fits = targets.counts.sum() == len(targets.classes) and len(targets.counts) == rows
-        if not fits or (rest is not None and rest.shape != (rows,)):
-            raise ValueError("the kept classes do not fit the regions")
-    classes = tensors.get("action_classes")
-    height, width = about["size"]
+        classes = operator.index(about["region_classes"])
+        targets = _targets(tensors, classes, len(regions))
+    actions = None
+    if "action_classes" in tensors:
+        actions = _matrix(tensors, "action_classes", 1).astype(np.int64)
     return Clip(
-        id=about["id"],
-        regions=copied(tensors["regions"]),
-        boxes=copied(tensors["boxes"]),
-        image_h=int(height),
-        image_w=int(width),
-        actions=copied(tensors["actions"]),
-        action_classes=None if classes is None else classes.astype(np.int64),
+        id=name,
+        regions=copied(regions),
+        boxes=copied(_matrix(tensors, "boxes", 2)),
+        image_h=height,
+        image_w=width,
+        actions=copied(_matrix(tensors, "actions", 2)),
+        action_classes=actions,
         region_classes=targets,
-        captions=about["captions"],
-        times=[tuple(time) for time in about["times"]],
-        video=about["video"],
-        extra=about["extra"],
+        captions=captions,
+        times=times,
+        video=video,
+        extra=extra,
     )
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.loader.regions import check_boxes
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.reader import FeatureStore
-from paddlevideo.loader.store.records import About, Clip
+from paddlevideo.loader.store.records import About
 from paddlevideo.utils.errors import DataError
 
 
@@ -40,7 +39,7 @@ class StoreRows:
     @property
     def ids(self) -> Iterator[str]:
         """The ids of all clips, in order. Reads the head of every record."""
-        return (self.store.about(number).id for number in range(len(self.store)))
+        return self.store.ids()
 
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
@@ -52,14 +51,13 @@ class StoreRows:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Clip ``index``; keys and errors as for a row of PaddleVideo's file."""
-        clip = self.store[index]
-        where = f'{self.path}: clip {index} ("{clip.id}")'
-        if not len(clip.regions):
-            raise DataError(f"{where}: has no regions. Leave the clip out")
+        clip = self.store.usable(index)
         captions = [text for text in clip.captions if text.strip()]
         if not captions:
-            raise DataError(f"{where}: has no caption. Leave the clip out, or give it one")
-        check_boxes(clip.boxes, clip.image_h, clip.image_w, where)
+            raise DataError(
+                f'{self.path}: clip {index} ("{clip.id}"): has no caption. Leave the clip out, or '
+                "give it one"
+            )
         row = {
             "region_feat": clip.regions,
             "boxes": clip.boxes,
@@ -129,7 +127,7 @@ class StoreRecords:
 
     def ids(self) -> list[str]:
         """The ids of all clips, in order. Reads the head of every record."""
-        return [self.store.about(number).id for number in range(len(self.store))]
+        return list(self.store.ids())
 
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Those of ``ids`` that have no record."""
@@ -140,11 +138,7 @@ class StoreRecords:
         number = self.store.find(name)
         if number is None:
             raise DataError(f'{self.path}: clip "{name}": has no record')
-        clip: Clip = self.store[number]
-        where = f'{self.path}: clip "{name}"'
-        if not len(clip.regions):
-            raise DataError(f"{where}: has no regions. Leave the clip out")
-        check_boxes(clip.boxes, clip.image_h, clip.image_w, where)
+        clip = self.store.usable(number)
         return {
             "features": clip.regions,
             "boxes": clip.boxes,

@@ -13,6 +13,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from paddlevideo.loader.store.check import check_clip
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest, Shard, Sizes
 from paddlevideo.loader.store.records import PREFIX, Clip, decode, encode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
@@ -64,6 +65,9 @@ class StoreWriter:
         )
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock_folder()
+        if (self.path / COMPLETE).exists():  # finished by another process since we looked
+            os.close(self._lock)
+            raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
         self._waiting: dict[bytes, bytes] = {}  # records by the keys of their ids
         self._waiting_bytes = self._waiting_captions = 0
         self._environment: lmdb.Environment | None = None
@@ -92,8 +96,8 @@ class StoreWriter:
                 yield from transaction.cursor().iternext(keys=True, values=False)
 
     def add(self, clip: Clip) -> None:
-        """Appends a clip. Raises DataError if its sizes differ, or its id is in this shard."""
-        self._check(clip)
+        """Appends a clip. Raises DataError if it does not fit, or its id is in this shard."""
+        check_clip(clip, self.manifest.sizes, f'clip "{clip.id}"')
         key = id_key(clip.id)
         if key in self._waiting or self._has(key):
             raise DataError(f'clip "{clip.id}": is in the store already. Ids must differ')
@@ -101,17 +105,21 @@ class StoreWriter:
         self._waiting[key] = record
         self._waiting_bytes += len(record)
         self._waiting_captions += len(clip.captions)
-        if self._waiting_bytes >= BATCH_BYTES or self._fills_shard(len(self._waiting)):
+        self._note_lost(clip)
+        if self._waiting_bytes >= BATCH_BYTES or self._fills_shard():
             self.flush()
 
-    def lost(self, shares: np.ndarray) -> None:
-        """Notes the shares (n,) of class distributions that were not kept, for the manifest."""
+    def _note_lost(self, clip: Clip) -> None:
+        """Notes the shares of class distributions that were not kept, for the manifest."""
+        if clip.region_classes is None:
+            return
+        # As the record holds them, so that a writer that goes on comes to the same numbers.
+        shares = clip.region_classes.rounded(np.dtype(self.manifest.dtype)).lost()
         noted = self.manifest.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
         rows = noted["rows"] + len(shares)
-        if rows:
-            mean = (noted["rows"] * noted["mean"] + float(np.sum(shares))) / rows
-            largest = max(noted["largest"], float(np.max(shares, initial=0.0)))
-            self.manifest.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
+        mean = (noted["rows"] * noted["mean"] + float(np.sum(shares))) / max(rows, 1)
+        largest = max(noted["largest"], float(np.max(shares, initial=0.0)))
+        self.manifest.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
 
     def flush(self) -> None:
         """Writes what waits. Raises DataError where the disk is full; nothing written is lost."""
@@ -133,10 +141,11 @@ class StoreWriter:
         for record in self._waiting.values():
             shard.checksum = zlib.crc32(record[: PREFIX.size], shard.checksum)
         shard.clips += len(self._waiting)
+        shard.payload += self._waiting_bytes
         shard.captions += self._waiting_captions
         self._waiting, self._waiting_bytes, self._waiting_captions = {}, 0, 0
         shard.bytes = (self.path / shard.file).stat().st_size
-        if shard.bytes >= self.shard_bytes or self._fills_shard(0):
+        if self._fills_shard():
             self._close_shard()
         self._save()
 
@@ -177,41 +186,22 @@ class StoreWriter:
             raise BusyStore(f"{self.path}: another process is writing this store") from None
         return lock
 
-    def _check(self, clip: Clip) -> None:
-        sizes = self.manifest.sizes
-        arrays = {
-            "regions": (clip.regions, sizes.region),
-            "boxes": (clip.boxes, 4),
-            "actions": (clip.actions, sizes.action),
-        }
-        for name, (array, width) in arrays.items():
-            if np.ndim(array) != 2 or array.shape[1] != width:
-                raise DataError(
-                    f'clip "{clip.id}": {name} of shape {np.shape(array)}, where (any, {width}) '
-                    "belongs in this store"
-                )
-        if len(clip.boxes) != len(clip.regions):
-            raise DataError(
-                f'clip "{clip.id}": {len(clip.boxes)} boxes for {len(clip.regions)} regions'
-            )
-        if clip.region_classes is not None and clip.region_classes.width != sizes.region_classes:
-            raise DataError(
-                f'clip "{clip.id}": {clip.region_classes.width} region classes, where '
-                f"{sizes.region_classes} belong in this store"
-            )
-
-    def _fills_shard(self, further: int) -> bool:
-        """Whether ``further`` clips make the shard a whole one."""
-        if self.shard_clips is None:
-            return False
-        there = self.manifest.shards[-1].clips if self._environment is not None else 0
-        return there + further >= self.shard_clips
+    def _fills_shard(self) -> bool:
+        """Whether the shard is a whole one with what waits; its records alone decide that."""
+        there = self.manifest.shards[-1] if self._environment is not None else Shard("")
+        if there.payload + self._waiting_bytes >= self.shard_bytes:
+            return True
+        clips = there.clips + len(self._waiting)
+        return self.shard_clips is not None and clips >= self.shard_clips
 
     def _shard(self) -> Shard:
         """The shard that is being written; a new one after the last was closed."""
         if self._environment is None:
             number = len(self.manifest.shards)
-            self.manifest.shards.append(Shard(f"shard-{number:05d}.lmdb"))
+            shard = Shard(f"shard-{number:05d}.lmdb")
+            # Of a run that was killed before the manifest named it: nobody knows what is in it.
+            (self.path / shard.file).unlink(missing_ok=True)
+            self.manifest.shards.append(shard)
             self._open_shard()
         return self.manifest.shards[-1]
 
@@ -228,8 +218,10 @@ class StoreWriter:
         records, ids = self._databases
         with self._environment.begin(write=True) as transaction:
             for place, (key, record) in enumerate(self._waiting.items(), shard.clips):
-                transaction.put(KEY.pack(place), record, db=records, append=True)
-                transaction.put(key, KEY.pack(place), db=ids, overwrite=False)
+                entry = KEY.pack(place)
+                new = transaction.put(entry, record, db=records, append=True)
+                if not new or not transaction.put(key, entry, db=ids, overwrite=False):
+                    raise DataError(f"{self.path / shard.file}: was changed by another process")
 
     def _has(self, key: bytes) -> bool:
         if self._environment is None:
@@ -275,5 +267,9 @@ class StoreWriter:
                 record = bytes(transaction.get(KEY.pack(place)) or b"")
                 clip = decode(record, f"{self.path / shard.file}: clip {place}")
                 shard.captions += len(clip.captions)
+                shard.payload += len(record)
+                self._note_lost(clip)
                 shard.checksum = zlib.crc32(record[: PREFIX.size], shard.checksum)
         shard.clips, shard.bytes = there, (self.path / shard.file).stat().st_size
+        if self._fills_shard():
+            self._close_shard()

@@ -1,0 +1,92 @@
+"""What every clip of a store must be: asked when it is written, read for use, and validated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from paddlevideo.loader.regions import check_boxes
+from paddlevideo.loader.store.manifest import Sizes
+from paddlevideo.loader.store.records import ClassTargets, Clip
+from paddlevideo.utils.errors import DataError
+
+
+def check_clip(clip: Clip, sizes: Sizes, where: str) -> None:
+    """Raises DataError, beginning with ``where``, if the clip does not fit a store of ``sizes``."""
+    for _, text in clip_faults(clip, sizes):
+        raise DataError(f"{where}: {text}")
+
+
+def clip_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
+    """Kind and description of everything that is wrong with a clip.
+
+    Kinds: "size", "not finite", "box", "class" and "caption".
+    """
+    features = {"regions": (clip.regions, sizes.region), "actions": (clip.actions, sizes.action)}
+    for name, (array, width) in {**features, "boxes": (clip.boxes, 4)}.items():
+        if np.ndim(array) != 2 or array.shape[1] != width:
+            shape = np.shape(array)
+            yield "size", f"{name} of shape {shape}, where (any, {width}) belongs in this store"
+        elif not _is_finite(array):
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            yield "not finite", f"{name}[{row}, {column}] is {array[row, column]}"
+    if not len(clip.regions):
+        yield "size", "has no regions. Leave the clip out"
+    elif len(clip.boxes) != len(clip.regions):
+        yield "size", f"{len(clip.boxes)} boxes for {len(clip.regions)} regions"
+    elif np.shape(clip.boxes)[1:] == (4,) and _is_finite(clip.boxes):
+        try:
+            check_boxes(np.asarray(clip.boxes), clip.image_h, clip.image_w, "")
+        except DataError as fault:
+            yield "box", str(fault).removeprefix(": ")
+    yield from _action_faults(clip, sizes)
+    if clip.region_classes is not None:
+        yield from _target_faults(clip.region_classes, len(clip.regions), sizes)
+    yield from _caption_faults(clip)
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """In one cheap pass in the usual case: NaN and infinity survive a sum."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.sum(array))) or bool(np.isfinite(array).all())
+
+
+def _action_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
+    classes = clip.action_classes
+    if classes is None:
+        return
+    classes = np.asarray(classes)
+    if classes.shape != (len(clip.actions),) or classes.dtype.kind not in "iu":
+        yield "class", f"{classes.size} classes of {len(clip.actions)} actions"
+        return
+    outside = (classes < -1) | (classes >= sizes.action_classes)
+    if outside.any():
+        bad = classes[outside][0]
+        yield "class", f"action class {bad}, where there are {sizes.action_classes}"
+
+
+def _target_faults(targets: ClassTargets, regions: int, sizes: Sizes) -> Iterator[tuple[str, str]]:
+    if targets.width != sizes.region_classes:
+        wanted = f"{sizes.region_classes} belong in this store"
+        yield "class", f"{targets.width} region classes, where {wanted}"
+    elif len(targets.counts) != regions:
+        yield "class", f"class probabilities of {len(targets.counts)} regions for {regions}"
+    elif ((targets.classes < 0) | (targets.classes >= targets.width)).any():
+        yield "class", f"region classes beyond the {targets.width} of the store"
+    elif not all(
+        np.isfinite(held).all() and (np.asarray(held) >= 0).all()
+        for held in (targets.mass, targets.rest if targets.rest is not None else np.zeros(1))
+    ):
+        yield "class", "a class probability is negative or not finite"
+    elif not (targets.totals() > 0).all():
+        yield "class", "a region's class probabilities are all zero"
+
+
+def _caption_faults(clip: Clip) -> Iterator[tuple[str, str]]:
+    if isinstance(clip.captions, str):
+        yield "caption", "captions are one text, where a list of texts belongs"
+    elif len(clip.times) not in (0, len(clip.captions)):
+        yield "caption", f"{len(clip.times)} times of {len(clip.captions)} captions"
+    elif not all(np.isfinite(time).all() and time[0] <= time[1] for time in clip.times):
+        yield "caption", "a caption's times are no start and end in seconds"
