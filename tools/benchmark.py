@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmarks import loader, retrieval, store  # noqa: E402
+from benchmarks import loader, retrieval, store, train  # noqa: E402
 
-BENCHMARKS = {"retrieval": retrieval, "loader": loader, "store": store}
+BENCHMARKS = {"retrieval": retrieval, "loader": loader, "store": store, "train": train}
 
 
 def main(arguments: list[str] | None = None) -> int:
