@@ -118,5 +118,3 @@ def needed_gflop(batch: Mapping[str, np.ndarray]) -> float:
     per_pair += labelled[2] * narrow * (narrow + ACTION_CLASSES)
     features = FEATURES * (regions * wide + actions * narrow)
     return 2 * (3 * per_pair + 2 * features) / 1e9
-
-

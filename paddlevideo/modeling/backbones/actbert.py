@@ -236,7 +236,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         padded: PaddedLengths | None = None,
         rows: Rows | None = None,
     ) -> Streams[Tensor]:
-        """The three streams' last states (B, T | R | A, D of the stream); with ``rows`` (B, K, D)."""
+        """The last states (B, T | R | A, D of the stream), or (B, K, D) with ``rows``."""
         return self.upper(self.lower(batch), padded, rows)
 
     def match(self, states: Streams[Tensor]) -> Tensor:
