@@ -20,7 +20,7 @@ def gradients(model, loss):
     "depths", [{}, {"t_ent_attention_id": [0, 3], "v_ent_attention_id": [1, 2]}]
 )
 def test_training_without_dropout_has_the_gradients_of_computing_everything(depths):
-    """Also with masked words in between, one of them labelled, and where a stream ends with a tangled layer."""
+    """Also with masked words in between, and where a stream ends with a tangled layer."""
     model = build(**depths)
     batch = make_batch(1)
     batch["text_mask"][[0, 1], [2, 4]] = 0  # of which the latter is labelled
