@@ -15,9 +15,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmarks import loader, precision, retrieval, store  # noqa: E402
+from benchmarks import loader, precision, retrieval, store, train  # noqa: E402
 
-BENCHMARKS = {"retrieval": retrieval, "loader": loader, "store": store, "precision": precision}
+BENCHMARKS = {
+    "retrieval": retrieval,
+    "train": train,
+    "loader": loader,
+    "store": store,
+    "precision": precision,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,6 +16,7 @@ import paddle
 from paddle.optimizer.lr import LRScheduler
 
 from paddlevideo.registry import OPTIMIZERS, did_you_mean
+from paddlevideo.solver.penalty import add_in_place
 from paddlevideo.solver.schedules import make_schedule
 from paddlevideo.utils.errors import ConfigError
 
@@ -136,7 +137,7 @@ class Recipe:
             parameter.regularizer = None if name in exempt else penalty
         _scale_rates(named, self.scales())
         precision = {"multi_precision": multi_precision} if self.has_master_weights else {}
-        return self.paddle_class(
+        optimizer = self.paddle_class(
             learning_rate=schedule,
             parameters=[parameter for _, parameter in named],
             grad_clip=self.clip(),
@@ -144,6 +145,9 @@ class Recipe:
             **self.own_arguments(),
             **precision,
         )
+        if penalty is not None and kind == "L2":
+            add_in_place(optimizer, strength)
+        return optimizer
 
 
 @OPTIMIZERS.register()

@@ -55,7 +55,8 @@ class Updater:
         """Clips and applies the gradients (skipped by the scaler if they are not finite)."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.clear_grad()
+        # Freed, not filled with zeros to which the next gradients would be added.
+        self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()
 
 

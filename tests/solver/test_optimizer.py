@@ -248,3 +248,29 @@ def test_every_optimizer_trains_and_has_a_signature_that_can_be_checked(name):
     (net(paddle.ones([2, 3])) ** 2).sum().backward()
     optimizer.step()
     assert not np.array_equal(weights(net)["last.weight"], before["last.weight"])
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "Adamax"])
+def test_l2_in_place_has_the_bits_of_paddles_own_sum(name):
+    config = {
+        "name": name,
+        "learning_rate": 1e-3,
+        "weight_decay": {"name": "L2", "value": 1e-2},
+        "grad_clip": {"name": "global", "value": 0.1},
+    }
+
+    def trained(in_place):
+        net = model()
+        optimizer = build_optimizer(config, config["learning_rate"], net)
+        if not in_place:
+            del optimizer._create_regularization_of_grad
+        for step in range(3):
+            paddle.seed(step)
+            (net(paddle.randn([5, 3])) ** 2).mean().backward()
+            optimizer.step()
+            optimizer.clear_grad(set_to_zero=False)
+        return weights(net)
+
+    found, expected = trained(in_place=True), trained(in_place=False)
+    for key, array in expected.items():
+        np.testing.assert_array_equal(found[key], array)

@@ -19,13 +19,6 @@ MODULE = "benchmarks.retrieval"
 WORDS, PADDED, REGIONS, ACTIONS, FEATURES = 12, 36, 36, 5, 2048
 VIDEO_KEYS = ("image_feat", "image_loc", "image_mask", "action_feat", "action_mask")
 
-#: With these the peer gets the process settings that this project makes for itself.
-TUNED = {
-    "MKL_DEBUG_CPU_TYPE": "5",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py retrieval``."""
@@ -237,7 +230,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         sides = {"ours": Side(MODULE, ["ours", *common, *saved, *chunk])}
         if not options.no_peer:
             theirs = ["peer", *common, *saved, "--peer", str(options.peer)]
-            sides["peer"] = Side(MODULE, theirs, TUNED if options.tune_peer else None)
+            sides["peer"] = Side(MODULE, theirs, peer.TUNED if options.tune_peer else None)
         turns: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
         for _ in range(options.rounds):
             for name, side in sides.items():

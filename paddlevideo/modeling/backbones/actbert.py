@@ -25,6 +25,7 @@ from paddlevideo.modeling.backbones.tangled import (
 )
 from paddlevideo.modeling.layers import (
     ClassHead,
+    Packing,
     Pooler,
     StreamConfig,
     WordHead,
@@ -53,11 +54,10 @@ class LowerStates(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Positions that predictions are wanted for, as indices into the flattened (B * length)."""
+    """What predictions are wanted for."""
 
-    text: Tensor
-    regions: Tensor
-    actions: Tensor
+    positions: Streams[Tensor]  # (B, K): position 0 and what is predicted of each clip, then 0
+    predicted: Streams[Tensor]  # (N,) indices of the latter into the flattened (B * K)
 
 
 @BACKBONES.register()
@@ -199,32 +199,45 @@ class BertForMultiModalPreTraining(nn.Layer):
     def _gradient_unless(fixed: int) -> contextlib.AbstractContextManager:
         return paddle.no_grad() if fixed else contextlib.nullcontext()
 
-    def lower(self, batch: Mapping[str, Tensor]) -> LowerStates:
-        """Embeddings, and each stream's layers below the first tangled one."""
+    def lower(self, batch: Mapping[str, Tensor], packing: Packing | None = None) -> LowerStates:
+        """Embeddings, and each stream's layers below the first tangled one.
+
+        ``packing``: the words worth computing there; the others hold copies, to be masked.
+        """
         batch = to_tensors(batch)
         self.check_batch(batch)
         embedded = (
             self.embed_text(batch), self.embed_regions(batch), self.embed_actions(batch)
         )  # fmt: skip
         states, bias = (Streams(*items) for items in zip(*embedded, strict=True))
-        run, stop = self.encoder.run, self.encoder.first_tangled
-        states = Streams(*map(run, Streams._fields, states, bias, self.fixed, stop))
-        return LowerStates(states, bias)
+        run, start, stop = self.encoder.run, self.fixed, self.encoder.first_tangled
+        text = states.text if packing is None else packing.pack(states.text)
+        text = run("text", text, bias.text, start.text, stop.text, None, packing)
+        text = text if packing is None else packing.unpack(text)
+        regions = run("regions", states.regions, bias.regions, start.regions, stop.regions)
+        actions = run("actions", states.actions, bias.actions, start.actions, stop.actions)
+        return LowerStates(Streams(text, regions, actions), bias)
 
-    def upper(self, lower: LowerStates, padded: PaddedLengths | None = None) -> Streams[Tensor]:
-        """The streams' last states, from where ``lower`` left them.
+    def upper(
+        self, lower: LowerStates, padded: PaddedLengths | None = None, rows: Rows | None = None
+    ) -> Streams[Tensor]:
+        """The streams' last states, from where ``lower`` left them; with ``rows`` (B, K, D).
 
         ``padded`` tells to what lengths text and regions were padded if padding was cut off.
         """
         text, regions, _ = lower.states
         padded = padded or PaddedLengths(text.shape[1], regions.shape[1])
-        return self.encoder(lower.states, lower.bias, padded, self.encoder.first_tangled)
+        start, positions = self.encoder.first_tangled, rows.positions if rows else None
+        return self.encoder(lower.states, lower.bias, padded, start, positions)
 
     def encode(
-        self, batch: Mapping[str, Tensor], padded: PaddedLengths | None = None
+        self,
+        batch: Mapping[str, Tensor],
+        padded: PaddedLengths | None = None,
+        rows: Rows | None = None,
     ) -> Streams[Tensor]:
-        """The three streams' last states (B, T | R | A, D of the stream)."""
-        return self.upper(self.lower(batch), padded)
+        """The last states (B, T | R | A, D of the stream), or (B, K, D) with ``rows``."""
+        return self.upper(self.lower(batch), padded, rows)
 
     def match(self, states: Streams[Tensor]) -> Tensor:
         """Match logits (B, 2) from the streams' last states (position 0 is enough)."""
@@ -246,15 +259,15 @@ class BertForMultiModalPreTraining(nn.Layer):
 
         Raises DataError if the batch's sizes are not the model's.
         """
-        return self.predict(self.encode(batch, padded), rows)
+        return self.predict(self.encode(batch, padded, rows), rows)
 
     def predict(self, states: Streams[Tensor], rows: Rows | None = None) -> ActBertOutput:
-        """Predictions from the streams' last states, for every position or for ``rows`` only."""
+        """Predictions from the last states of all positions, or of those that ``rows`` asks for."""
         text, regions, actions = states
         if rows is not None:
             text, regions, actions = (
                 paddle.index_select(state.flatten(0, 1), wanted, axis=0)
-                for state, wanted in zip(states, rows, strict=True)
+                for state, wanted in zip(states, rows.predicted, strict=True)
             )
         return ActBertOutput(
             self.word_head(text, self.text_embeddings.word.weight),

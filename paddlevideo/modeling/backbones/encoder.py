@@ -17,7 +17,7 @@ from paddlevideo.modeling.backbones.tangled import (
     TangleConfig,
     TangledLayer,
 )
-from paddlevideo.modeling.layers import StreamConfig, TransformerLayer
+from paddlevideo.modeling.layers import Packing, StreamConfig, TransformerLayer, take_rows
 
 FROM_THE_START = Streams(0, 0, 0)
 
@@ -57,13 +57,18 @@ class TangledEncoder(nn.Layer):
         bias: Tensor,
         start: int = 0,
         stop: int | None = None,
-        rows: int | None = None,
+        rows: int | Tensor | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
-        """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` rows only."""
+        """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` only.
+
+        ``rows`` as ``take_rows`` takes them; without a layer to run they are taken from ``x``.
+        With ``packing``, ``x`` and the result are packed.
+        """
         layers = list(self.layers[stream])[start:stop]
         for depth, layer in enumerate(layers, start=1):
-            x = layer(x, bias, rows if depth == len(layers) else None)
-        return x if rows is None else x[:, :rows]
+            x = layer(x, bias, rows if depth == len(layers) else None, packing)
+        return x if layers else take_rows(x, rows)
 
     def forward(
         self,
@@ -71,23 +76,25 @@ class TangledEncoder(nn.Layer):
         bias: Streams[Tensor],
         padded: PaddedLengths,
         start: Streams[int] = FROM_THE_START,
-        rows: int | None = None,
+        rows: int | Streams[Tensor] | None = None,
         known: Sequence[Known] = (),
     ) -> Streams[Tensor]:
         """Runs the layers that are left after ``start`` of each stream.
 
-        ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions.
+        ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions, or
+        the positions that ``rows`` names for each stream (B, K).
         ``known``: for each tangled layer, what need not be computed. Actions may be None where
         all their queries are known.
         """
         known = known or [NOTHING_KNOWN] * len(self.tangled)
+        first = rows if isinstance(rows, int) else None  # a tangled layer takes no others
         for number, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
             states = self._run_each(states, bias, start, stop)
             start = Streams(*stop)
             last = number == len(self.tangled) - 1
             wanted = Streams(
                 *(
-                    rows if last and s == depth else None
+                    first if last and s == depth else None
                     for s, depth in zip(stop, self.depths, strict=True)
                 )
             )
@@ -100,13 +107,14 @@ class TangledEncoder(nn.Layer):
         bias: Streams[Tensor],
         start: Sequence[int],
         stop: Sequence[int],
-        rows: int | None = None,
+        rows: int | Streams[Tensor] | None = None,
     ) -> Streams[Tensor]:
+        each = rows if isinstance(rows, Streams) else Streams(rows, rows, rows)
         return Streams(
             *(
-                None if x is None else self.run(name, x, b, begin, end, rows)
-                for name, x, b, begin, end in zip(
-                    Streams._fields, states, bias, start, stop, strict=True
+                None if x is None else self.run(name, x, b, begin, end, wanted)
+                for name, x, b, begin, end, wanted in zip(
+                    Streams._fields, states, bias, start, stop, each, strict=True
                 )
             )
         )

@@ -14,19 +14,15 @@ import paddle.nn.functional as F
 from paddle import Tensor
 
 from paddlevideo.modeling import released_weights
-from paddlevideo.modeling.backbones.actbert import (
-    BertForMultiModalPreTraining,
-    LowerStates,
-    PaddedLengths,
-    Rows,
-)
+from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining, LowerStates
 from paddlevideo.modeling.contrast import BatchContrast, original_words, own_captions
 from paddlevideo.modeling.framework.base import BaseFramework, Batch, Gather
 from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.layers import to_tensors
-from paddlevideo.modeling.losses.actbert import IGNORED, ActBertLoss
+from paddlevideo.modeling.losses.actbert import ActBertLoss
 from paddlevideo.modeling.match_scorer import CaptionCache, MatchScorer, VideoCache
+from paddlevideo.modeling.needed import cut_padding, labelled_rows, pack_words
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.utils.errors import ConfigError
@@ -96,9 +92,9 @@ class ActBert(BaseFramework):
         """Losses of a batch of the design's keys, as arrays or tensors.
 
         Returns scalars "loss" (their sum), "text_loss", "region_loss", "action_loss",
-        "match_loss" and, with ``match_negatives``, "contrast_loss". Padding that the whole batch
-        shares is cut off, and predictions are made only where labels ask for them; neither
-        changes a loss.
+        "match_loss" and, with ``match_negatives``, "contrast_loss". Padding is left out where that
+        is possible, and predictions are made only where labels ask for them; neither changes a
+        loss.
         """
         divisors = self.denominators(batch)
         whole, (batch, padded) = batch, cut_padding(batch)
@@ -109,8 +105,8 @@ class ActBert(BaseFramework):
             return {"retrieval_loss": loss, "loss": loss}
         picked, rows = labelled_rows(batch)
         tensors = to_tensors(picked)
-        lower = self.backbone.lower(tensors)
-        output = self.backbone.predict(self.backbone.upper(lower, padded), rows)
+        lower = self.backbone.lower(tensors, pack_words(batch))
+        output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
         losses = self.loss(output, tensors, divisors)
         further = {}
         if self.contrast is not None:
@@ -273,59 +269,3 @@ def select(batch: Batch, keys: Iterable[str]) -> dict[str, Any]:
     if "token_type_ids" not in batch and "text_ids" in batch:
         batch = {**batch, "token_type_ids": np.zeros_like(np.asarray(batch["text_ids"]))}
     return {key: batch[key] for key in keys}
-
-
-def cut_padding(batch: Batch) -> tuple[dict[str, Any], PaddedLengths]:
-    """Cuts off the words and regions that are padding in every clip of the batch.
-
-    Masked positions weigh exactly 0 in attention and carry no label, so nothing else changes.
-    """
-    words = used_length(batch["text_mask"])
-    regions = used_length(batch["image_mask"])
-    lengths = {
-        **dict.fromkeys(("text_ids", "token_type_ids", "text_mask", "text_labels"), words),
-        **dict.fromkeys(("image_feat", "image_loc", "image_mask"), regions),
-        **dict.fromkeys(("image_label", "image_target"), regions - 1),  # no global region there
-    }
-    padded = PaddedLengths(batch["text_mask"].shape[1], batch["image_mask"].shape[1])
-    cut = {
-        key: value[:, : lengths[key]] if key in lengths else value for key, value in batch.items()
-    }
-    return cut, padded
-
-
-def used_length(mask: Any) -> int:
-    """One more than the last position that is real in any row of ``mask`` (B, T); at least 2."""
-    used = np.flatnonzero(np.asarray(mask).any(axis=0))
-    return max(int(used[-1]) + 1 if used.size else 0, 2)
-
-
-def labelled_rows(batch: Batch) -> tuple[dict[str, Any], Rows]:
-    """Picks the labelled positions: their labels and targets, and where they stand.
-
-    Where nothing is labelled one row is kept all the same, with its ignoring label: the heads
-    then still take part, with a gradient of zero, on every rank.
-    """
-    words = np.asarray(batch["text_labels"])
-    regions = np.asarray(batch["image_label"])
-    actions = np.asarray(batch["action_label"])
-    text_at, region_at, action_at = (at_least_one(x) for x in (words, regions, actions))
-    # Without classes nothing may be labelled; then any width does for the row that is kept.
-    targets = np.asarray(batch.get("image_target", np.zeros((*regions.shape, 1), np.float32)))
-    picked = {
-        **batch,
-        "text_labels": words.ravel()[text_at],
-        "image_label": regions.ravel()[region_at],
-        "image_target": targets.reshape(-1, targets.shape[-1])[region_at],
-        "action_label": actions.ravel()[action_at],
-    }
-    per_clip = regions.shape[1]
-    with_global = region_at + region_at // per_clip + 1  # the global region stands first
-    rows = Rows(*(paddle.to_tensor(at) for at in (text_at, with_global, action_at)))
-    return picked, rows
-
-
-def at_least_one(labels: np.ndarray) -> np.ndarray:
-    """Flat indices of labels other than -1, or [0] if there are none."""
-    at = np.flatnonzero(labels != IGNORED)
-    return at if at.size else np.zeros(1, dtype=np.int64)

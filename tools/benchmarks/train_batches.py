@@ -1,0 +1,120 @@
+"""Batches that both sides train on, and the arithmetic that a step on them cannot do without."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CLIPS, PADDED, REGIONS, ACTIONS, FEATURES = 8, 36, 36, 5, 2048
+CLASSES, ACTION_CLASSES, VOCABULARY = 1601, 700, 30522
+LABELS = ("text_labels", "image_label", "action_label")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read_captions(path: Path | None) -> list[str]:
+    """The last column of a CSV file with a header; drawn captions without a file."""
+    if path is None:
+        return drawn_captions(np.random.default_rng(0), 1000)
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row[-1] for row in list(csv.reader(file))[1:]]
+
+
+def drawn_captions(rng: np.random.Generator, count: int) -> list[str]:
+    """Captions of random whole words, as long as those of MSR-VTT's 1k-A test split are.
+
+    The logarithm of the number of words is normal(2.19, 0.42): with [CLS] and [SEP] 11.8 ids on
+    average, and 19 in the longest of eight captions. From 1 word to 34.
+    """
+    path = ROOT / "paddlevideo" / "loader" / "vocab" / "bert-base-uncased-vocab.txt"
+    pieces = path.read_text(encoding="utf-8").splitlines()
+    words = [piece for piece in pieces if piece.isascii() and piece.isalpha()]
+    lengths = np.rint(rng.lognormal(2.19, 0.42, count)).astype(int).clip(1, PADDED - 2)
+    return [" ".join(rng.choice(words, length)) for length in lengths]
+
+
+class Clips:
+    """Raw clips of random features, in which every region and action is real."""
+
+    def __init__(self, captions: list[str]) -> None:
+        self.captions = captions
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        rng = np.random.default_rng(number)
+        corner = rng.uniform(0, 100, (REGIONS, 2)).astype(np.float32)
+        return {
+            "region_feat": rng.random((REGIONS, FEATURES), dtype=np.float32),
+            "region_target": rng.dirichlet(np.full(CLASSES, 0.01), REGIONS).astype(np.float32),
+            "boxes": np.concatenate([corner, corner + 50], axis=1),
+            "image_h": 240,
+            "image_w": 320,
+            "action_feat": rng.random((ACTIONS, FEATURES), dtype=np.float32),
+            "action_target": rng.integers(0, ACTION_CLASSES, ACTIONS),
+            "caption": self.captions[number % len(self.captions)],
+        }
+
+
+def write_batches(folder: Path, captions: list[str], count: int) -> list[float]:
+    """Writes ``count`` batches of 8 as this project's training pipeline makes them.
+
+    Returns the GFLOP that each of them needs.
+    """
+    from paddlevideo.loader import SampleReader, build_pipeline
+
+    caption_path = folder / "captions.json"
+    caption_path.write_text(json.dumps([text for text in captions if text.strip(" !")]))
+    steps = build_pipeline(
+        [
+            {"FeaturePadding": {"max_region_num": REGIONS, "max_action_num": ACTIONS}},
+            {"RandomCap": {"caption_path": str(caption_path)}},
+            {"Tokenize": {"max_seq_length": PADDED}},
+            {"RandomMask": {}},
+        ]
+    )
+    reader = SampleReader(Clips(captions), steps)
+    order = np.random.default_rng(0).permutation(max(len(captions), count * CLIPS))
+    needed = []
+    for number in range(count):
+        batch = reader.batch(0, order[number * CLIPS : (number + 1) * CLIPS].tolist())
+        np.savez(folder / f"batch{number}.npz", **batch)
+        needed.append(needed_gflop(batch))
+    return needed
+
+
+def read_batches(folder: Path) -> list[dict[str, np.ndarray]]:
+    """The batches in the order in which they were made."""
+    count = len(list(folder.glob("batch*.npz")))
+    return [dict(np.load(folder / f"batch{number}.npz")) for number in range(count)]
+
+
+def needed_gflop(batch: Mapping[str, np.ndarray]) -> float:
+    """Multiplications and additions that a training step of the default model cannot do without.
+
+    Forward: what real words, regions and actions go through (no padding); in the last layer of a
+    stream the positions that are pooled or predicted alone, but the keys and values of all; heads
+    at labelled positions. Backward: twice that, less the gradient of the inputs' own features.
+    Attention's products, about 1 %, and the optimizer, no matrix product, are left out.
+    """
+    words, regions, actions = (
+        int(batch[key].sum()) for key in ("text_mask", "image_mask", "action_mask")
+    )
+    labelled = [int((batch[key] != -1).sum()) for key in LABELS]
+    clips = len(batch["text_mask"])
+    wide, narrow, inner = 1024, 768, 3072
+    layer = 4 * narrow * narrow + 2 * narrow * inner
+    tangled = 4 * narrow * wide + 2 * narrow * inner  # words and actions alike
+    asked_words, asked_regions, asked_actions = (clips + count for count in labelled)
+    keys = 2 * narrow * narrow
+    per_pair = words * (11 * layer + 2 * tangled + keys) + asked_words * (layer - keys)
+    per_pair += actions * (2 * layer + 2 * tangled + keys) + asked_actions * (layer - keys)
+    per_pair += wide * wide * (regions * (6 + 6 + 6 + 2) + asked_regions * 4)
+    per_pair += 2 * 4 * actions * wide * wide  # messages of two tangled layers
+    per_pair += clips * wide * (2 * narrow + wide) + labelled[0] * narrow * (narrow + VOCABULARY)
+    per_pair += labelled[1] * wide * (wide + CLASSES)
+    per_pair += labelled[2] * narrow * (narrow + ACTION_CLASSES)
+    features = FEATURES * (regions * wide + actions * narrow)
+    return 2 * (3 * per_pair + 2 * features) / 1e9
