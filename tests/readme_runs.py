@@ -156,6 +156,8 @@ SMALL = {
     "retrieval": "--no_peer --videos 4 --rounds 1 --threads 1",
     "loader": "--no_peer --clips 16 --samples 16 --rounds 1",
     "store": "--clips 300 --shards 3",
+    "precision": "--epochs 1",
+    "train": "--no_peer --rounds 1 --steps 1 --threads 1",
 }
 
 
@@ -170,6 +172,8 @@ def benchmark_alone(command: str, place: Path) -> None:
         "retrieval": lambda: report["ours"]["pairs_per_second"]["median"],
         "loader": lambda: report["ours_2_workers"]["samples_per_second"]["median"],
         "store": lambda: report["shuffled_clips_per_second"],
+        "precision": lambda: report["store"]["losses"]["text_loss"],
+        "train": lambda: report["ours"]["samples_per_second"]["median"],
     }
     assert speeds[words[2]]() > 0
 

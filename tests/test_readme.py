@@ -21,7 +21,7 @@ from tests.readme_runs import run_tool, runner
 from tests.user_folder import make_user_folder
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("config", "data", "paddlevideo", "performance", "CONTRIBUTING", "CHANGELOG")
+NAMES = ("config", "data", "training", "paddlevideo", "performance", "CONTRIBUTING", "CHANGELOG")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
 
 
@@ -118,6 +118,16 @@ def videos(place):
     write_clips(place / "data" / "videos")
 
 
+@pytest.fixture(scope="module")
+def resumable(place):
+    """A run of the recipe as it stands: other commands have left those of other settings."""
+    for file in (place / "output" / "ActBert").glob("ActBert_epoch_*"):
+        file.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main.main(["-c", "actbert.yaml"]) == 0
+
+
 #: What has to be there before a command that says so is run, wherever a test run begins.
 NEEDED = {
     r"ActBert_two_stage_best": "head",
@@ -125,6 +135,7 @@ NEEDED = {
     r"train\.store": "packed",
     r"--results output/ActBert": "tested",
     r"extract_features": "videos",
+    r"main.py -c actbert.yaml .*resume": "resumable",
 }
 
 
@@ -174,7 +185,10 @@ def test_a_yaml_block_is_a_valid_configuration(block, place, monkeypatch):
 
 
 def test_nothing_hides_from_these_tests():
-    assert {block.language for block in blocks()} <= {"sh", "python", "yaml", "text"}
+    assert {block.language for block in blocks()} <= {"sh", "bash", "python", "yaml", "text"}
+    # Scripts, which have tests of their own: test_worked_path.py and test_restart.py.
+    scripts = [block.text.split()[:2] for block in blocks("bash")]
+    assert scripts == [["#", "912"], ["for", "attempt"]]
     shown = list(commands())
     for needed in ("make demo", "make test", "python main.py --test -w ActBERT.pdparams"):
         assert needed in shown

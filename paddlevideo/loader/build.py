@@ -88,15 +88,15 @@ class SampleReader:
 
     def _read_or_next(self, epoch: int, index: int) -> dict[str, Any]:
         """Sample ``index`` or, where bad clips may be left out, the first good one after it."""
-        for further in range(TRIES):
-            place = (index + further) % len(self.dataset)
+        if self.bad is None:
+            return self.read(epoch, index)
+        for _ in range(TRIES):
             try:
-                return self.read(epoch, place)
+                return self.read(epoch, index)
             except DataError as fault:
-                if self.bad is None or further + 1 == TRIES:
-                    raise
-                self.bad.note(self._name(place), fault)
-        raise AssertionError("the last try returns or raises")
+                self.bad.note(self._name(index), fault)
+            index = (index + 1) % len(self.dataset)
+        raise DataError(f"{TRIES} clips in a row cannot be read; {self.bad.path} lists them")
 
     def _name(self, index: int) -> str:
         try:

@@ -48,7 +48,7 @@ class Updater:
         if self.scaler.is_enable():
             self.scaler.step(self.optimizer)  # sees that gradients are not finite
             self.scaler.update()
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()
 
     def step(self) -> None:

@@ -60,7 +60,7 @@ def our_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any
     from paddlevideo.runtime import World, seed_everything, use_threads
     from paddlevideo.solver import build_optimizer, build_schedule
     from paddlevideo.solver.updater import Updater
-    from paddlevideo.tasks.train import loss_shares, weigh
+    from paddlevideo.tasks.accumulation import loss_shares, weigh
 
     use_threads(arguments.threads)
     backbone: dict[str, Any] = {"name": "BertForMultiModalPreTraining"}

@@ -1,0 +1,51 @@
+"""docs/data.md's way from a folder of videos to a trained model, command by command."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cv2")
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+#: What makes a command short.
+SMALLER = {
+    "make_demo_data": "--train 34 --valid 6 --test 8",
+    "--validate": "-o epochs=1 num_threads=1 MODEL.pair_batch=64",
+}
+
+
+def commands():
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    section = text[text.index("## From a folder of videos to a trained model") :]
+    (block,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    return [line for line in block.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_worked_path(tmp_path):
+    for command in commands():
+        words = shlex.split(command)
+        more = next((text for part, text in SMALLER.items() if part in command), "")
+        done = subprocess.run(
+            [sys.executable, str(ROOT / words[1]), *words[2:], *more.split()],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    results = json.loads((tmp_path / "output" / "ActBert_videos" / "results.json").read_text())
+    assert results["protocol"]["videos"] == 8
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+    assert "<html" in (tmp_path / "report.html").read_text()
+    assert len(done.stdout.splitlines()) >= 5  # the clips that the search found
+    statuses = (tmp_path / "data" / "videos.store.status.jsonl").read_text().splitlines()
+    assert len(statuses) == 48 and all('"done"' in line for line in statuses)
