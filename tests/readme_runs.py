@@ -78,6 +78,7 @@ def finish(process: subprocess.Popen) -> int:
 def assert_done(command: str, place: Path, run: Callable[[], int]) -> None:
     """Runs it, and reads in the log that it did what its command says."""
     outputs = {"my.yaml": "Mine", "actbert_two_stage.yaml": "ActBert_two_stage"}
+    outputs["actbert_msrvtt_finetune.yaml"] = "ActBert_msrvtt"
     name = next((name for file, name in outputs.items() if file in command), "ActBert")
     log = place / "output" / name / "log.txt"
     before = log.stat().st_size if log.is_file() else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,23 @@ def write_data(folder: Path) -> None:
         tiny_data.write_retrieval_set(msrvtt, 7)
         (msrvtt / "test.lmdb").rename(msrvtt / f"msrvtt_{split}.lmdb")
         (msrvtt / "test.csv").rename(msrvtt / f"MSRVTT_JSFUSION_{split}.csv")
+    write_fine_tuning_data(msrvtt)
+
+
+def write_fine_tuning_data(folder: Path) -> None:
+    """MSR-VTT's annotations and lists of 40 clips, three of them for validation."""
+    tiny_data.write_retrieval_set(folder, 40)
+    (folder / "test.lmdb").rename(folder / "msrvtt_features.lmdb")
+    (folder / "test.csv").unlink()
+    sentences = [
+        {"video_id": f"video{clip}", "caption": f"clip {clip} and {word}", "sen_id": 0}
+        for clip in range(40)
+        for word in ("a dog", "a man")
+    ]
+    text = json.dumps({"videos": [], "sentences": sentences})
+    (folder / "MSRVTT_data.json").write_text(text)
+    names = "".join(f"video{clip}\n" for clip in range(40))
+    (folder / "MSRVTT_train.9k.csv").write_text(f"video_id\n{names}")
 
 
 def write_recipes(folder: Path) -> None:
@@ -52,7 +70,14 @@ def write_recipes(folder: Path) -> None:
             "epochs": 1,
             "DATASET": {"batch_size": 8, "num_workers": 0, "valid": widths, "test": widths},
         },
+        "actbert_msrvtt_finetune.yaml": {
+            "epochs": 1,
+            "DATASET": {"num_workers": 0, "train": widths, "valid": widths, "test": widths},
+        },
     }
+    held_out = folder / "multimodal" / "actbert" / "msrvtt_validation.txt"
+    held_out.parent.mkdir(parents=True)
+    held_out.write_text("video3\nvideo5\nvideo7\n")
     for name, change in changes.items():
         shipped = ROOT / "configs" / "multimodal" / "actbert" / name
         (folder / name).write_text(yaml.safe_dump({"_base_": str(shipped), **model, **change}))
