@@ -5,6 +5,7 @@
 #   make test-fast       tests without the slow ones
 #   make test-paddle26   fast tests on Paddle 2.6.2 and the oldest supported releases of the rest
 #   make test-paddlenlp  our tokenizer against the one of the optional paddlenlp
+#   make soak            faults at random moments and mutated files, for half an hour
 #   make lint            ruff, import-linter, mypy
 #   make clean           remove environments and caches; data/ and output/ stay
 #
@@ -27,7 +28,7 @@ REQUIREMENTS := setup.py requirements.txt
 # Files of one test module stay in one process, so that its fixtures are made once.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help demo test test-fast test-paddle26 test-paddlenlp lint clean
+.PHONY: help demo test test-fast test-paddle26 test-paddlenlp soak lint clean
 
 help:
 	@sed -n 's/^#   make /  make /p' Makefile
@@ -49,6 +50,10 @@ test-paddle26: $(VENV26)/.installed
 
 test-paddlenlp: $(VENV_NLP)/.installed
 	$(PYTHON_NLP) -m pytest tests/test_paddlenlp.py $(PYTEST_ARGS)
+
+soak: $(VENV)/.installed-dev
+	FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20000} SOAK_FAULTS=$${SOAK_FAULTS:-100} \
+		$(PYTHON) $(PYTEST) -s tests/test_fuzz.py tests/test_soak.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
