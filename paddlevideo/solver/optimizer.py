@@ -6,7 +6,6 @@ needs no model; ``create`` makes the optimizer.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,13 +15,10 @@ import paddle
 from paddle.optimizer.lr import LRScheduler
 
 from paddlevideo.registry import OPTIMIZERS, did_you_mean
+from paddlevideo.solver.groups import Named, exempt_names, freeze, scale_rates
 from paddlevideo.solver.penalty import add_in_place
 from paddlevideo.solver.schedules import make_schedule
 from paddlevideo.utils.errors import ConfigError
-
-logger = logging.getLogger(__name__)
-
-Named = list[tuple[str, paddle.Tensor]]
 
 CLIPS = {
     "ClipGradByGlobalNorm": paddle.nn.ClipGradByGlobalNorm,
@@ -52,6 +48,8 @@ class Recipe:
             spaces, have no weight decay.
         lr_scale: a list of maps of ``match`` (a regular expression found in parameters' names) and
             ``scale`` (a factor on their learning rate). The first rule that matches holds.
+        layer_decay: the learning rate of a stream's layer is this times that of the layer above.
+        freeze: regular expressions; parameters in whose names one is found are not trained.
     """
 
     learning_rate: float | dict
@@ -59,6 +57,8 @@ class Recipe:
     grad_clip: dict | None = None
     no_weight_decay_name: str = ""
     lr_scale: list[dict] | None = None
+    layer_decay: float = 1.0
+    freeze: list[str] | None = None
 
     #: Paddle's class, and whether it can keep float32 copies of float16 weights.
     paddle_class: ClassVar[Any]
@@ -71,6 +71,10 @@ class Recipe:
         self.decay()
         self.clip()
         self.scales()
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(
+                f"OPTIMIZER.layer_decay is {self.layer_decay}; above 0, and 1 at most"
+            )
 
     def decay(self) -> tuple[str, float]:
         """The kind of weight decay (L1, L2, Decoupled) and its strength, 0 for none."""
@@ -130,12 +134,12 @@ class Recipe:
     def create(self, schedule: LRScheduler | float, named: Named, multi_precision: bool) -> Any:
         """The optimizer of these parameters."""
         kind, strength = self.decay()
-        exempt = _exempt(named, self.no_weight_decay_name.split())
+        exempt = exempt_names(named, self.no_weight_decay_name.split())
         penalty = None if self.decouples or not strength else PENALTIES[kind](strength)
         for name, parameter in named:
             # Not by Paddle's parameter groups: each group would clip by a norm of its own.
             parameter.regularizer = None if name in exempt else penalty
-        _scale_rates(named, self.scales())
+        scale_rates(named, self.scales(), self.layer_decay)
         precision = {"multi_precision": multi_precision} if self.has_master_weights else {}
         optimizer = self.paddle_class(
             learning_rate=schedule,
@@ -281,7 +285,9 @@ def build_optimizer(
             f"OPTIMIZER.name: {config['name']} keeps no float32 copies of the weights, which "
             f"--amp_level O2 needs. Take O1, or one of {', '.join(able)}"
         )
-    named = [pair for pair in named_parameters(parameters) if not pair[1].stop_gradient]
+    everything = named_parameters(parameters)
+    freeze(everything, recipe.freeze or ())
+    named = [pair for pair in everything if not pair[1].stop_gradient]
     if not named:
         raise ConfigError("the model has no trainable parameters: is every layer frozen?")
     return recipe.create(schedule, named, multi_precision)
@@ -311,26 +317,3 @@ def _name_and_value(entry: Mapping[str, Any], key: str) -> tuple[str, float]:
             f"OPTIMIZER.{key} is {dict(entry)}; expected {{name: ..., value: a number}}"
         )
     return str(entry["name"]), float(entry["value"])
-
-
-def _exempt(named: Named, words: list[str]) -> set[str]:
-    """Structured names that contain one of ``words``. A word that no name contains is logged."""
-    for word in words:
-        if not any(word in name for name, _ in named):
-            logger.warning('no_weight_decay_name: no trainable parameter contains "%s"', word)
-    return {name for name, _ in named if any(word in name for word in words)}
-
-
-def _scale_rates(named: Named, rules: list[tuple[re.Pattern[str], float]]) -> None:
-    """Sets each parameter's factor on the learning rate, 1 where no rule matches."""
-    unused = {pattern.pattern for pattern, _ in rules}
-    for name, parameter in named:
-        pattern, scale = next((rule for rule in rules if rule[0].search(name)), (None, 1.0))
-        parameter.optimize_attr["learning_rate"] = scale
-        if pattern is not None:
-            unused.discard(pattern.pattern)
-    if unused:
-        raise ConfigError(
-            f"OPTIMIZER.lr_scale: {', '.join(sorted(unused))} matches no trainable parameter that "
-            f"an earlier rule left. Names look like {named[0][0]}"
-        )

@@ -1,0 +1,87 @@
+"""Which parameters are trained, and at what rate, by rules on their names."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import paddle
+
+from paddlevideo.utils.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Named = list[tuple[str, paddle.Tensor]]
+#: Layers of a stream by number, and what lies below its first one.
+_LAYER = re.compile(r"encoder\.layers\.(?P<stream>\w+)\.(?P<number>\d+)\.")
+_BELOW = {"text_embeddings": "text", "region_embeddings": "regions", "action_embeddings": "actions"}
+
+
+def freeze(named: Iterable[tuple[str, paddle.Tensor]], patterns: Sequence[str]) -> None:
+    """Parameters whose names match one of the regular expressions are not trained.
+
+    Raises ConfigError for a pattern that matches none, or is no regular expression.
+    """
+    for pattern in patterns:
+        try:
+            found = [parameter for name, parameter in named if re.search(pattern, name)]
+        except re.error as fault:
+            raise ConfigError(f'OPTIMIZER.freeze: "{pattern}" is no pattern: {fault}') from None
+        if not found:
+            raise ConfigError(f'OPTIMIZER.freeze: no parameter matches "{pattern}"')
+        for parameter in found:
+            parameter.stop_gradient = True
+
+
+def layer_factors(names: Sequence[str], decay: float) -> dict[str, float]:
+    """A factor on the learning rate for each name: ``decay`` to the power of its depth.
+
+    A stream's topmost layer has depth 1, the one below it 2, its embeddings one more than its
+    lowest layer; tangled layers, poolers and heads, which lie above, have depth 0 (Clark et al.
+    2020, ELECTRA, section 3.1, for one stream).
+    """
+    places = {name: match for name in names if (match := _LAYER.search(name))}
+    counts = Counter(
+        {
+            stream: 1 + max(int(m["number"]) for m in places.values() if m["stream"] == stream)
+            for stream in {match["stream"] for match in places.values()}
+        }
+    )
+    factors = {}
+    for name in names:
+        depth = 0
+        if name in places:
+            depth = counts[places[name]["stream"]] - int(places[name]["number"])
+        else:
+            below = next((stream for part, stream in _BELOW.items() if part in name), None)
+            depth = counts[below] + 1 if below else 0
+        factors[name] = decay**depth
+    return factors
+
+
+def exempt_names(named: Named, words: list[str]) -> set[str]:
+    """Structured names that contain one of ``words``. A word that no name contains is logged."""
+    for word in words:
+        if not any(word in name for name, _ in named):
+            logger.warning('no_weight_decay_name: no trainable parameter contains "%s"', word)
+    return {name for name, _ in named if any(word in name for word in words)}
+
+
+def scale_rates(
+    named: Named, rules: list[tuple[re.Pattern[str], float]], layer_decay: float = 1.0
+) -> None:
+    """Sets each parameter's factor on the learning rate: that of its layer, times its rule's."""
+    factors = layer_factors([name for name, _ in named], layer_decay)
+    unused = {pattern.pattern for pattern, _ in rules}
+    for name, parameter in named:
+        pattern, scale = next((rule for rule in rules if rule[0].search(name)), (None, 1.0))
+        parameter.optimize_attr["learning_rate"] = scale * factors[name]
+        if pattern is not None:
+            unused.discard(pattern.pattern)
+    if unused:
+        raise ConfigError(
+            f"OPTIMIZER.lr_scale: {', '.join(sorted(unused))} matches no trainable parameter that "
+            f"an earlier rule left. Names look like {named[0][0]}"
+        )
