@@ -1,9 +1,9 @@
 """Checkpoints: files are written whole or not at all, and one object knows them all.
 
-Tags are ``epoch_00003``, ``step_00001200`` (saved within an epoch) and ``best``. A checkpoint is
-``<name>_<tag>.pdparams`` and ``.pdopt`` beside ``<name>_<tag>.json``, the manifest. The manifest is
-written last and holds the others' sizes and checksums: without it, or where it does not agree,
-there is no checkpoint. ``<name>_latest.json`` points to the newest.
+Tags are ``epoch_00003``, ``step_00001200`` (saved within an epoch), ``best`` and ``average``. A
+checkpoint is ``<name>_<tag>.pdparams`` and ``.pdopt`` beside ``<name>_<tag>.json``, the manifest.
+The manifest is written last and holds the others' sizes and checksums: without it, or where it
+does not agree, there is no checkpoint. ``<name>_latest.json`` points to the newest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from paddlevideo.utils.files import checksum, write_whole
 
 log = logging.getLogger("paddlevideo")
 SUFFIXES = (".pdparams", ".pdopt")
-BEST = "best"
+BEST, AVERAGE = "best", "average"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Progress:
     batches: int = 0
     step: int = 0  # optimizer steps taken
     best: float | None = None
+    stale: int = 0  # validations since the best
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Checkpoints:
         record = {"progress": asdict(progress), "extra": dict(extra), "files": files}
         text = json.dumps(record, indent=1)
         write_whole(manifest, lambda file: file.write_text(text))
-        if tag != BEST:
+        if tag not in (BEST, AVERAGE):
             pointer = json.dumps({"latest": tag})
             write_whole(self.path("latest", ".json"), lambda file: file.write_text(pointer))
             self._drop_old()
@@ -120,7 +121,7 @@ class Checkpoints:
                 self.path(tag, suffix).unlink(missing_ok=True)
 
     def tags(self) -> list[str]:
-        """Tags of all checkpoints that have a manifest but the best, in the order of training."""
+        """Tags of all checkpoints to resume from that have a manifest, in the order of training."""
         pattern = re.compile(re.escape(self.name) + r"_((epoch|step)_\d+)\.json")
         names = (pattern.fullmatch(path.name) for path in self.folder.glob("*.json"))
         return sorted((match.group(1) for match in names if match), key=self._position)

@@ -10,7 +10,7 @@ from typing import Any
 DECISIVE = (
     *("MODEL", "OPTIMIZER", "GRADIENT_ACCUMULATION", "PIPELINE.train", "DATASET.train"),
     *("DATASET.batch_size", "DATASET.shuffle", "DATASET.drop_last", "DATASET.shuffle_window"),
-    *("DATASET.group_by_length", "epochs", "seed", "amp"),
+    *("DATASET.group_by_length", "epochs", "seed", "amp", "ema_decay"),
 )
 HARMLESS = ("MODEL.pair_batch", "MODEL.gallery_gigabytes", "MODEL.backbone.pretrained")
 

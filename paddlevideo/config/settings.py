@@ -33,6 +33,10 @@ class RunSettings:
     save_minutes: Annotated[float, AtLeast(0)] = 30.0
     #: Epochs between two validations, with --validate.
     val_interval: Count = 1
+    #: Stop after so many validations in a row that are no better than the best; 0: never.
+    patience: CountOrZero = 0
+    #: Decay of a running average of the weights, as 0.999, which validations use; 0: none.
+    ema_decay: Annotated[float, AtLeast(0)] = 0.0
     #: Where everything is written; output/<model_name> if it is empty.
     output_dir: str = ""
     #: Continue after this epoch's checkpoint in output_dir; 0 starts anew.
@@ -114,7 +118,7 @@ IGNORED_SETTINGS = {
 REFUSED_SETTINGS = {
     "MIX": "mixing of samples is not offered: remove it",
     "PRECISEBN": "no model here has batch normalisation to recompute: remove it",
-    "EMA": "averaged weights are not offered: remove it",
+    "EMA": "write ema_decay: 0.999 at the top level",
     "AMP": "write it in lower case: amp: {level: O1, dtype: float16}",
     "RUNTIME": "write its settings at the top level",
 }

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from paddlevideo.checkpoint import BEST, Checkpoints, Progress
+from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.modeling.weights import assign
 from paddlevideo.runtime import Amp, profiler, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
+from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.state import load_state_by_structured_name, state_by_structured_name
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.accumulation import in_windows, loss_shares, weigh, window_length
@@ -80,6 +81,7 @@ class Trainer:
         self._build_updater()
         checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
+        self.average = WeightAverage(self.model, self.settings.ema_decay)
         self.guard = Guard(self._allowed_skips(), self.loader.reader.dataset.name_of)
         self.stop = StopRequest()
         self.progress = Progress()
@@ -106,7 +108,7 @@ class Trainer:
         self.saver.begin(self.progress.step)
         with self.stop:
             try:
-                while self.progress.epoch < self.settings.epochs and not self._reached_limit():
+                while not self._is_over():
                     self.run_epoch()
             except (Stopped, NotFinite):
                 self.save(Checkpoints.step_tag(self.progress.step))
@@ -122,11 +124,15 @@ class Trainer:
         # The epoch counts as finished after its validation only, so that a run which is stopped
         # in that comes back to it.
         if self.validation and self._is_due(self.settings.val_interval):
-            self.validate()
+            with self.average.applied():
+                self.validate()
         if self.progress.batches == len(self.loader):
             self.progress = replace(self.progress, epoch=self.progress.epoch + 1, batches=0)
         if self._is_due(self.settings.save_interval):
             self.save(Checkpoints.epoch_tag(self._epochs_begun()))
+            if self.settings.ema_decay:
+                with self.average.applied():
+                    self.save(AVERAGE)
 
     def train_epoch(self) -> None:
         """Trains to the end of the current epoch, or to ``max_iters``."""
@@ -170,6 +176,7 @@ class Trainer:
         norm = self.updater.gradient_norm(self.model.parameters())
         if math.isfinite(norm):
             self.updater.step()
+            self.average.update()
             self.guard.good()
             self.meters.add(seen, samples=sum(len(next(iter(b.values()))) for b in window))
         else:
@@ -206,9 +213,13 @@ class Trainer:
             self.meters.write_scalars(self.progress.step, flatten(results, "valid."))
         best = self.progress.best
         if best is None or (score > best if metric.higher_is_better else score < best):
-            self.progress = replace(self.progress, best=score)
+            self.progress = replace(self.progress, best=score, stale=0)
             log.info("best so far: %s = %.4f", metric.best, score)
             self.save(BEST)
+            return
+        self.progress = replace(self.progress, stale=self.progress.stale + 1)
+        if self._is_stale():
+            log.info("no better for %d validations: this is the end", self.progress.stale)
 
     # ----------------------------------------------------------------- save and resume
 
@@ -219,6 +230,7 @@ class Trainer:
             optimizer = {
                 "optimizer": state_by_structured_name(self.updater.optimizer, self.model),
                 "scaler": self.amp.scaler.state_dict(),
+                "average": self.average.state(),
             }
             self.saver.save(tag, weights, optimizer, self.progress, describe(self.run))
 
@@ -236,6 +248,7 @@ class Trainer:
         load_state_by_structured_name(self.updater.optimizer, self.model, state["optimizer"])
         if state.get("scaler"):
             self.amp.scaler.load_state_dict(dict(state["scaler"]))
+        self.average.load(state.get("average"))
         at_once = batch_size(self.run) * self.world.size
         self.progress = place_in_epoch(checkpoint.progress, checkpoint.extra, at_once, self.window)
         log.info(
@@ -259,8 +272,16 @@ class Trainer:
 
     def _is_due(self, interval: int) -> bool:
         epoch = self._epochs_begun()
-        last = epoch >= self.settings.epochs or self._reached_limit()
+        last = epoch >= self.settings.epochs or self._reached_limit() or self._is_stale()
         return last or epoch % interval == 0
+
+    def _is_over(self) -> bool:
+        done = self.progress.epoch >= self.settings.epochs
+        return done or self._reached_limit() or self._is_stale()
+
+    def _is_stale(self) -> bool:
+        """Whether ``patience`` validations in a row were no better than the best."""
+        return 0 < self.settings.patience <= self.progress.stale
 
     def _reached_limit(self) -> bool:
         limit = self.settings.max_iters

@@ -1,0 +1,87 @@
+"""The running average of the weights."""
+
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+import main
+from paddlevideo.safe_pickle import load_state
+from paddlevideo.solver.average import WeightAverage
+from paddlevideo.utils.errors import ConfigError, WeightsError
+from tests.tiny_data import make_project
+
+
+def test_the_average_is_the_formula_and_the_weights_come_back():
+    layer = paddle.nn.Linear(2, 2)
+    average = WeightAverage(layer, 0.9)
+    expected, values = layer.weight.numpy(), []
+    for step in range(30):
+        layer.weight.set_value(paddle.full([2, 2], float(step)))
+        average.update()
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+        values.append(step)
+    with average.applied():
+        np.testing.assert_allclose(layer.weight.numpy(), expected, rtol=1e-5)
+    np.testing.assert_array_equal(layer.weight.numpy(), np.full((2, 2), 29.0))
+    again = WeightAverage(layer, 0.9)
+    again.load(average.state())
+    with again.applied():
+        np.testing.assert_allclose(layer.weight.numpy(), expected, rtol=1e-5)
+    with pytest.raises(WeightsError, match="no averages of these parameters"):
+        again.load(None)
+
+
+def test_without_a_decay_nothing_is_kept():
+    layer = paddle.nn.Linear(2, 2)
+    before = layer.weight.numpy()
+    average = WeightAverage(layer)
+    average.update()
+    with average.applied():
+        np.testing.assert_array_equal(layer.weight.numpy(), before)
+    assert average.state() == {}
+    average.load(None)
+
+
+def test_a_decay_of_1_would_never_learn():
+    with pytest.raises(ConfigError, match="ema_decay is 1.0"):
+        WeightAverage(paddle.nn.Linear(2, 2), 1.0)
+
+
+def run(folder, output, *changes):
+    arguments = ["-c", str(folder / "tiny.yaml"), "--validate", "-o", f"output_dir={output}"]
+    return main.main([*arguments, *changes])
+
+
+def test_a_run_with_an_average_validates_it_and_resumes_exactly(tmp_path):
+    make_project(tmp_path)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run(tmp_path, whole, "ema_decay=0.9") == 0
+    assert run(tmp_path, stopped, "ema_decay=0.9", "max_iters=3") == 0
+    assert run(tmp_path, stopped, "ema_decay=0.9", "resume=auto") == 0
+    for name in ("epoch_00002", "average"):
+        first, second = (load_state(f / f"Tiny_{name}.pdparams") for f in (whole, stopped))
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key], key)
+    plain = load_state(whole / "Tiny_epoch_00002.pdparams")
+    average = load_state(whole / "Tiny_average.pdparams")
+    assert any((plain[key] != average[key]).any() for key in plain)
+    assert run(tmp_path, tmp_path / "without") == 0
+    without = load_state(tmp_path / "without" / "Tiny_epoch_00002.pdparams")
+    for key in plain:  # the average does not change the training
+        np.testing.assert_array_equal(plain[key], without[key], key)
+
+
+def test_patience_ends_a_run_that_gets_no_better(tmp_path, monkeypatch, capsys):
+    make_project(tmp_path)
+    scores = iter([0.5, 0.4, 0.45, 0.6, 0.1, 0.1, 0.1])
+    module = sys.modules["paddlevideo.tasks.train"]  # the package has a function of this name
+    monkeypatch.setattr(module, "lookup", lambda results, key: next(scores))
+    assert run(tmp_path, tmp_path / "out", "patience=2", "epochs=9") == 0
+    assert "no better for 2 validations" in capsys.readouterr().out
+    saved = {path.stem for path in (tmp_path / "out").glob("Tiny_epoch_*.pdparams")}
+    assert max(saved) == "Tiny_epoch_00003"
+    assert run(tmp_path, tmp_path / "out", "patience=2", "epochs=9", "resume=auto") == 0
+    assert not (tmp_path / "out" / "Tiny_epoch_00004.pdparams").exists()
