@@ -19,6 +19,7 @@ from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import differences
 from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import printable
 from paddlevideo.utils.progress import track
 
 GIGABYTE = 1 << 30
@@ -39,7 +40,8 @@ class Tally:
             self.names.append(name)
 
     def __str__(self) -> str:
-        shown = ", ".join(name if len(name) <= 60 else name[:57] + "..." for name in self.names)
+        names = [printable(name) for name in self.names]
+        shown = ", ".join(name if len(name) <= 60 else name[:57] + "..." for name in names)
         more = ", ..." if self.count > len(self.names) else ""
         return f"{self.count}" + (f": {shown}{more}" if shown else "")
 
