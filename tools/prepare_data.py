@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 Action = Callable[[argparse.Namespace], int]
+SHOWN = 10  # faults that validate prints
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,17 +36,26 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     for add in (_add_pack, _add_validate, _add_inspect, _add_convert):
         add(commands)
     options = parser.parse_args(arguments)
-    if not 0 < getattr(options, "kept_mass", 1.0) <= 1:
-        parser.error("--kept_mass is a share: above 0, and 1 at most")
-    if getattr(options, "shard_gigabytes", 1.0) <= 0:
-        parser.error("--shard_gigabytes must be above 0")
+    _check_numbers(parser, options)
     if options.command == "convert" and options.to != "store" and (options.dtype or options.shards):
         parser.error("--dtype and --shards are for --to store")
-    if getattr(options, "shards", None) is not None and options.shards < 1:
-        parser.error("--shards is at least 1")
     if getattr(options, "sheet", None) and not options.videos:
         parser.error("--sheet needs --videos, the folder with the clips' videos or frames")
+    output = getattr(options, "output", None)
+    if output is not None and not Path(os.path.abspath(output)).name:
+        parser.error(f"--output {output} is the root of all folders: name one in it")
     return options
+
+
+def _check_numbers(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if not 0 < getattr(options, "kept_mass", 1.0) <= 1:
+        parser.error("--kept_mass is a share: above 0, and 1 at most")
+    if not 0 < getattr(options, "shard_gigabytes", 1.0) < math.inf:
+        parser.error("--shard_gigabytes must be above 0, and finite")
+    for name, least in {"skip_bad": 0, "records": 0, "clips": 1, "shards": 1}.items():
+        number = getattr(options, name, None)
+        if number is not None and number < least:
+            parser.error(f"--{name} is at least {least}")
 
 
 def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
@@ -153,20 +167,22 @@ def validate_command(options: argparse.Namespace) -> int:
     """``validate``; 1 where there are faults, those that ``--fix`` mends too."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import faults_of, fix
+    from paddlevideo.utils.printable import printable
 
     store = FeatureStore(options.store)
     kinds: Counter[str] = Counter()
-    lines, silent = [], 0
-    for fault in faults_of(store):
-        if fault.kind == "no caption" and not options.captions_needed:
-            silent += 1
-            continue
-        kinds[fault.kind] += 1
-        lines.append(json.dumps(asdict(fault), ensure_ascii=False))
-    if options.json:
-        options.json.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    for line in lines[:10]:
-        print(line)
+    silent = 0
+    with _lines_file(options.json) as file:
+        for fault in faults_of(store):
+            if fault.kind == "no caption" and not options.captions_needed:
+                silent += 1
+                continue
+            kinds[fault.kind] += 1
+            line = json.dumps(asdict(fault), ensure_ascii=False)
+            if kinds.total() <= SHOWN:
+                print(printable(line))
+            if file is not None:
+                file.write(line + "\n")
     found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
     print(f"{options.store}: {len(store)} clips, faults: {found}")
     if silent:
@@ -176,14 +192,22 @@ def validate_command(options: argparse.Namespace) -> int:
     return 1 if kinds else 0
 
 
+def _lines_file(path: Path | None) -> AbstractContextManager[TextIO | None]:
+    """The file to write lines to, if one is wanted; it can hold an id that is no text."""
+    if path is None:
+        return nullcontext()
+    return open(path, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
+
+
 def inspect_command(options: argparse.Namespace) -> int:
     """``inspect``."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import contact_sheet, describe
+    from paddlevideo.utils.printable import printable
 
     store = FeatureStore(options.store)
     for line in describe(store, options.records):
-        print(line)
+        print(printable(line))
     if options.sheet:
         shown = contact_sheet(store, options.videos, options.sheet, options.clips)
         print(f"{options.sheet}: {shown} clips")
@@ -220,10 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     from paddlevideo.utils.command import exit_code_of
 
-    options = parse_arguments(arguments)
     codes: list[int] = []
-    failed = exit_code_of(lambda: codes.append(options.action(options)), "prepare_data")
-    return failed or codes[0]
+
+    def work() -> None:
+        options = parse_arguments(arguments)
+        codes.append(options.action(options))
+
+    return exit_code_of(work, "prepare_data") or codes[0]
 
 
 if __name__ == "__main__":

@@ -133,8 +133,8 @@ class RecordStore:
         self.path = str(path)
 
     @contextmanager
-    def _reading(self) -> Iterator[lmdb.Transaction]:
-        """A transaction; what LMDB itself reports becomes a DataError."""
+    def reading(self) -> Iterator[lmdb.Transaction]:
+        """A transaction for use at once; what LMDB itself reports becomes a DataError."""
         try:
             with environment(self.path).begin() as transaction:
                 yield transaction
@@ -144,12 +144,12 @@ class RecordStore:
             ) from None
 
     def __len__(self) -> int:
-        with self._reading() as transaction:
+        with self.reading() as transaction:
             return transaction.stat()["entries"]
 
     def ids(self) -> list[str]:
         """The ids of all clips, in the store's order. Raises DataError on a key that is no text."""
-        with self._reading() as transaction, transaction.cursor() as cursor:
+        with self.reading() as transaction, transaction.cursor() as cursor:
             keys = [bytes(key) for key in cursor.iternext(keys=True, values=False)]
         try:
             return [key.decode() for key in keys]
@@ -158,7 +158,7 @@ class RecordStore:
 
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Those of ``ids`` that have no record."""
-        with self._reading() as transaction, transaction.cursor() as cursor:
+        with self.reading() as transaction, transaction.cursor() as cursor:
             return [name for name in ids if not cursor.set_key(name.encode())]
 
     def __getitem__(self, name: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class RecordStore:
         action_features (m, G); float32. Raises DataError; KeyError is never raised.
         """
         where = f'{self.path}: clip "{name}"'
-        with self._reading() as transaction:
+        with self.reading() as transaction:
             # Without buffers=True these are bytes: nothing refers to the map afterwards.
             value = transaction.get(name.encode())
         if value is None:

@@ -33,23 +33,34 @@ class CaptionBook:
     """
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
-        """Reads all files. Raises DataError as :func:`read_lines` does."""
+        """Reads all files.
+
+        Raises DataError as :func:`read_lines` does, and where a clip belongs to two videos.
+        """
         self._base = sqlite3.connect("")  # a private temporary file that goes with the process
         self._base.executescript(_TABLES)
         with database_faults():
             for path in paths:
-                self._base.executemany(
-                    "INSERT INTO lines VALUES (?, ?, ?, ?, ?)", self._rows(read_lines(path))
-                )
+                self._base.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?)", self._rows(path))
             self._base.execute("CREATE INDEX by_name ON lines (name, is_video)")
 
-    def _rows(self, lines: Iterable[Line]) -> Iterator[tuple[object, ...]]:
-        for line in lines:
+    def _rows(self, path: Path) -> Iterator[tuple[object, ...]]:
+        for line in read_lines(path):
             start, end = line.span or (None, None)
             if not line.is_video and (line.span or line.video):
+                self._check_video(line, path)
                 self._widen(line)
             if line.text is not None:
                 yield line.name, line.is_video, line.text, start, end
+
+    def _check_video(self, line: Line, path: Path) -> None:
+        query = "SELECT video FROM spans WHERE clip = ?"
+        (before,) = self._base.execute(query, (line.name,)).fetchone() or ("",)
+        if before and line.video and before != line.video:
+            raise DataError(
+                f'{path}: clip "{line.name}": is of video "{line.video}", but of "{before}" in a '
+                "line before. A clip is a piece of one video: correct one of them"
+            )
 
     def _widen(self, line: Line) -> None:
         """A clip spans all that its lines say."""
@@ -70,6 +81,8 @@ class CaptionBook:
     def place(self, clip: str) -> tuple[str, Span | None]:
         """The video of a clip, and the clip's start and end in it, if they are known."""
         named = _NAMED.fullmatch(clip)
+        if named and self._is_spoken(clip) and not self._is_spoken(named["video"]):
+            named = None  # a whole video: YouTube's ids may end in two numbers too
         row = self._base.execute(
             "SELECT video, start, stop FROM spans WHERE clip = ?", (clip,)
         ).fetchone()
@@ -99,6 +112,10 @@ class CaptionBook:
         for text, start, end in (*found, *spoken):
             times.setdefault(text, span if start is None else (start, end))
         return list(times.items())
+
+    def _is_spoken(self, video: str) -> bool:
+        query = "SELECT 1 FROM lines WHERE name = ? AND is_video = 1 LIMIT 1"
+        return self._base.execute(query, (video,)).fetchone() is not None
 
     def _spoken(self, video: str, span: Span | None) -> list[tuple[str, float, float]]:
         query = "SELECT text, start, stop FROM lines WHERE name = ? AND is_video = 1 "

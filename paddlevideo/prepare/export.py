@@ -5,22 +5,28 @@ from __future__ import annotations
 import csv
 import pickle
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
 
+from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.store import Clip, FeatureStore
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_folder_whole, write_whole
 from paddlevideo.utils.progress import track
+
+KEY_BYTES = 511  # of LMDB's keys, at most
+BATCH = 64  # clips that are written at once
 
 
 def to_npy(store: FeatureStore, output: Path) -> int:
     """HowTo100M rows in one ``.npy``; returns how many. The format holds all rows in memory.
 
-    Class distributions become dense, several captions are joined by ``!``. Raises DataError for a
-    clip without classes or captions.
+    Class distributions become dense, several captions are joined by ``!``. Raises DataError where
+    ``output`` exists, and for a clip without classes or captions.
     """
+    _refuse_existing(output)
     rows = np.empty(len(store), dtype=object)
     for number in track(range(len(store)), "rows", len(store), "clips"):
         rows[number] = _row(store[number])
@@ -53,30 +59,91 @@ def _row(clip: Clip) -> tuple:
 
 
 def to_lmdb(store: FeatureStore, output: Path) -> tuple[int, int]:
-    """MSR-VTT records in ``output`` and captions in ``output`` with the ending .csv; their counts.
+    """MSR-VTT records in ``output`` and captions in a .csv beside it; their counts.
 
-    Raises DataError where ``output`` exists, or an id is too long for LMDB's keys.
+    Both are there when all is written, or neither. Blank captions are left out. Raises DataError
+    where one of them exists, for an id that these files cannot hold, and where LMDB cannot write.
     """
-    if output.exists():
-        raise DataError(f"{output}: exists already; name another folder, or remove it")
-    output.mkdir(parents=True)
+    _refuse_existing(output)
+    table = caption_table(output)
+    _refuse_existing(table)
+    _check_ids(store)
+
     captions = 0
-    with (
-        lmdb.open(str(output), map_size=1 << 40) as environment,
-        open(output.with_suffix(".csv"), "w", encoding="utf-8", newline="") as file,
-    ):
-        lines = csv.writer(file)
-        for number in track(range(len(store)), "records", len(store), "clips"):
-            clip = store[number]
-            key = clip.id.encode("utf-8")
-            if not 0 < len(key) <= environment.max_key_size():
-                raise DataError(f'clip "{clip.id:.60}...": LMDB keys end at 511 bytes')
-            with environment.begin(write=True) as transaction:
-                transaction.put(key, pickle.dumps(_record(clip), protocol=4))
-            for text in clip.captions:
-                lines.writerow([clip.id, " ".join(text.split())])
-                captions += 1
+
+    def write(partial: Path) -> None:
+        nonlocal captions
+        with open(partial, "w", encoding="utf-8", newline="") as file:
+            # The folder gets its name first, the table a moment later.
+            captions = _write_records(store, output, csv.writer(file))
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(table, write)
     return len(store), captions
+
+
+def caption_table(output: Path) -> Path:
+    """The CSV of captions that belongs to an LMDB folder: x.csv for x.lmdb, x.v1.csv for x.v1."""
+    return output.with_name(output.name.removesuffix(".lmdb") + ".csv")
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise DataError(f"{path}: exists already; name another one, or remove it")
+
+
+def _check_ids(store: FeatureStore) -> None:
+    """Before anything is written: a key of LMDB, and a field of a line of CSV, from every id."""
+    for number in track(range(len(store)), "ids", len(store), "clips"):
+        name = store.about(number).id
+        where = f'{store.path}: clip {number} ("{name:.60}")'
+        length = len(writable(name, where).encode())
+        if not 0 < length <= KEY_BYTES:
+            raise DataError(
+                f"{where}: an id of {length} bytes, where 1 to {KEY_BYTES} fit into LMDB"
+            )
+        if name != name.strip() or "\n" in name or "\r" in name:
+            raise DataError(
+                f"{where}: its id {name!r:.60} begins or ends with a space, or has a line break, "
+                "which the CSV of captions cannot hold"
+            )
+
+
+def _write_records(store: FeatureStore, output: Path, lines: Any) -> int:
+    """Writes the folder whole, and the captions as it goes; returns how many."""
+    captions = 0
+
+    def write(folder: Path) -> None:
+        nonlocal captions
+        try:
+            with lmdb.open(str(folder), map_size=1 << 40) as environment:
+                for start in track(range(0, len(store), BATCH), "records", unit="batches"):
+                    numbers = range(start, min(start + BATCH, len(store)))
+                    captions += _write_batch(store, numbers, environment, lines)
+        except lmdb.Error as fault:
+            raise DataError(f"{output}: cannot be written ({fault}). Make room for it") from None
+
+    write_folder_whole(output, write)
+    return captions
+
+
+def _write_batch(
+    store: FeatureStore, numbers: range, environment: lmdb.Environment, lines: Any
+) -> int:
+    captions = 0
+    with environment.begin(write=True) as transaction:
+        for number in numbers:
+            clip = store[number]
+            value = pickle.dumps(_record(clip), protocol=4)
+            if not transaction.put(clip.id.encode(), value, overwrite=False):
+                raise DataError(
+                    f'{store.path}: clip {number}: an earlier clip has its id "{clip.id}". '
+                    "tools/prepare_data.py validate --fix leaves it out"
+                )
+            for text in filter(None, (" ".join(text.split()) for text in clip.captions)):
+                lines.writerow([clip.id, writable(text, f'{store.path}: clip "{clip.id}"')])
+                captions += 1
+    return captions
 
 
 def _record(clip: Clip) -> dict[str, object]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import paddlevideo
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import KEPT_MASS
 from paddlevideo.prepare.caption_book import CaptionBook, Captions
+from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.sources import joined_sizes, open_source
 from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
 
@@ -31,14 +31,15 @@ class PackOptions:
 
     def made_by(self) -> dict[str, object]:
         """What decides the store's contents, for its manifest."""
-        return {
-            "command": "tools/prepare_data.py pack",
-            "sources": [str(path) for path in self.sources],
-            "captions": [str(path) for path in self.captions],
-            "kept_mass": self.kept_mass,
-            "require_captions": self.require_captions,
-            "paddlevideo": paddlevideo.__version__,
-        }
+        return made_by(
+            "pack",
+            {"sources": self.sources, "captions": self.captions},
+            kept_mass=self.kept_mass,
+            require_captions=self.require_captions,
+            dtype=self.dtype,
+            shard_gigabytes=self.shard_gigabytes,
+            shard_clips=self.shard_clips,
+        )
 
 
 def pack(options: PackOptions) -> Summary:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.legacy import RecordStore, RowFile
-from paddlevideo.loader.lmdb_files import environment
-from paddlevideo.loader.regions import as_count, as_matrix, check_boxes
-from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
+from paddlevideo.loader.store import Clip, FeatureStore, Sizes, is_store
+from paddlevideo.loader.store.manifest import LARGEST
+from paddlevideo.prepare.classes import check_action_classes, kept, largest_class
+from paddlevideo.prepare.npz import read_arrays, read_clip
 from paddlevideo.utils.errors import DataError
 
 KINDS = """\
@@ -21,8 +22,6 @@ KINDS = """\
   PaddleVideo's MSR-VTT records, an LMDB folder or file
   a folder with one .npz a clip
   a feature store"""
-NPZ_KEYS = ("regions", "boxes", "image_h", "image_w", "actions")
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ def open_source(path: Path, kept_mass: float) -> Source:
         if next(path.rglob("*.npz"), None) is not None:
             return NpzSource(path, kept_mass)
         raise DataError(f"{path}: a folder without clips of a known kind. Known are:\n{KINDS}")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is neither a regular file nor a folder. Write it to a file first")
     if _begins_with(path, b"\x93NUMPY"):
         return RowSource(path, kept_mass)
     if _begins_with(path, b"\xde\xc0\xef\xbe", start=16):  # LMDB's mark, after its page header
@@ -77,10 +78,13 @@ def _begins_with(path: Path, mark: bytes, start: int = 0) -> bool:
 
 
 def joined_sizes(sources: Sequence[Source]) -> Sizes:
-    """The sizes of a store that holds all sources. Raises DataError where their widths differ."""
-    joined = sources[0].sizes()
+    """The sizes of a store that holds all sources.
+
+    Raises DataError where their widths differ, or are more than a store can have.
+    """
+    joined = _sizes(sources[0])
     for source in sources[1:]:
-        found = source.sizes()
+        found = _sizes(source)
         for name in ("region", "action", "region_classes"):
             first, other = getattr(joined, name), getattr(found, name)
             if first != other and (name != "region_classes" or first and other):
@@ -93,6 +97,14 @@ def joined_sizes(sources: Sequence[Source]) -> Sizes:
             action_classes=max(joined.action_classes, found.action_classes),
         )
     return joined
+
+
+def _sizes(source: Source) -> Sizes:
+    sizes = source.sizes()
+    for name, size in asdict(sizes).items():
+        if size > LARGEST:
+            raise DataError(f"{source.path}: {name} is {size} wide, where at most {LARGEST} fit")
+    return sizes
 
 
 class RowSource:
@@ -110,7 +122,7 @@ class RowSource:
         region, classes, action = self.rows.widths
         # What is no array of numbers is reported when its row is read.
         columns = (row[9] for row in self.rows.rows if isinstance(row[9], np.ndarray))
-        largest = max((_largest(column) for column in columns), default=-1)
+        largest = max((largest_class(column) for column in columns), default=-1)
         return Sizes(region, action, classes, largest + 1)
 
     def items(self) -> Iterator[Item]:
@@ -120,10 +132,15 @@ class RowSource:
 
     def _read(self, number: int) -> tuple[Clip, np.ndarray]:
         row = self.rows[number]
-        targets, lost = _kept(row["region_target"], self.kept_mass)
-        texts = [text.strip() for text in row["caption"].split("!") if text.strip()]
+        name = self.rows.ids[number]
+        where = f'{self.path}: row {number} (clip "{name}")'
+        check_action_classes(row["action_target"], where)
+        targets, lost = kept(row["region_target"], self.kept_mass)
+        texts = [
+            text.strip() for text in writable(row["caption"], where).split("!") if text.strip()
+        ]
         clip = Clip(
-            id=self.rows.ids[number],
+            id=name,
             regions=row["region_feat"],
             boxes=row["boxes"],
             image_h=row["image_h"],
@@ -180,7 +197,7 @@ class RecordSource:
     def _keys(self, start: bytes) -> tuple[list[bytes], bytes | None]:
         """Some keys from ``start`` on, and the key after them."""
         keys: list[bytes] = []
-        with environment(self.path).begin() as transaction, transaction.cursor() as cursor:
+        with self.records.reading() as transaction, transaction.cursor() as cursor:
             more = cursor.set_range(start) if start else cursor.first()
             while more and len(keys) < self.BATCH:
                 keys.append(bytes(cursor.key()))
@@ -232,65 +249,16 @@ class NpzSource:
     def _largest_class(self, name: str) -> int:
         """Reads this one array of the file; a file that cannot be read is reported later."""
         try:
-            with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:
-                return _largest(file["action_classes"])
-        except _DAMAGE:
+            arrays = read_arrays(self.folder / f"{name}.npz", ("action_classes",))
+        except DataError:
             return -1
+        return largest_class(arrays.get("action_classes", np.empty(0)))
 
     def items(self) -> Iterator[Item]:
         """All files in the order of their paths."""
         for file in self.files:
             name = file.relative_to(self.folder).as_posix().removesuffix(".npz")
-            yield Item(name, lambda file=file, name=name: self._read(file, name))  # type: ignore[misc]
-
-    def _read(self, path: Path, name: str) -> tuple[Clip, np.ndarray]:
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-        except _DAMAGE as fault:
-            raise DataError(f"{path}: is no whole .npz of plain arrays ({fault})") from None
-        absent = [key for key in NPZ_KEYS if key not in arrays]
-        if absent:
-            raise DataError(f"{path}: lacks {', '.join(absent)}")
-        return _npz_clip(arrays, name, str(path), self.kept_mass)
-
-
-def _npz_clip(
-    arrays: dict[str, np.ndarray], name: str, where: str, kept_mass: float
-) -> tuple[Clip, np.ndarray]:
-    regions, actions = (_rows(arrays[key], key, where) for key in ("regions", "actions"))
-    clip = Clip(
-        id=name,
-        regions=as_matrix(regions, "regions", where, len(regions), None),
-        boxes=as_matrix(arrays["boxes"], "boxes", where, len(regions), 4),
-        image_h=as_count(arrays["image_h"][()], "image_h", where),
-        image_w=as_count(arrays["image_w"][()], "image_w", where),
-        actions=as_matrix(actions, "actions", where, len(actions), None),
-    )
-    if not len(regions):
-        raise DataError(f"{where}: has no regions. Leave the clip out")
-    check_boxes(clip.boxes, clip.image_h, clip.image_w, where)
-    lost = np.empty(0)
-    if "region_classes" in arrays:
-        dense = as_matrix(arrays["region_classes"], "region_classes", where, len(regions), None)
-        if dense.min(initial=0) < 0 or not dense.any(axis=1).all():
-            raise DataError(f"{where}: a class distribution has negative entries or is all zero")
-        clip.region_classes, lost = _kept(dense, kept_mass)
-    if "action_classes" in arrays:
-        clip.action_classes = _class_numbers(arrays["action_classes"], len(actions), where)
-    return clip, lost
-
-
-def _rows(array: np.ndarray, name: str, where: str) -> np.ndarray:
-    if array.ndim != 2:
-        raise DataError(f"{where}: {name} has shape {array.shape}, where two dimensions belong")
-    return array
-
-
-def _class_numbers(array: np.ndarray, count: int, where: str) -> np.ndarray:
-    if array.dtype.kind not in "iu" or array.shape != (count,):
-        raise DataError(f"{where}: action_classes are not {count} whole numbers")
-    return array.astype(np.int64)
+            yield Item(name, lambda f=file, n=name: read_clip(f, n, self.kept_mass))  # type: ignore[misc]
 
 
 class StoreSource:
@@ -299,6 +267,14 @@ class StoreSource:
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         self.store = FeatureStore(path)
+        for shard in self.store.manifest.shards:
+            file = self.store.path / shard.file
+            # A manifest that lies must not keep anyone busy for ever.
+            if file.is_file() and shard.clips > file.stat().st_size:
+                raise DataError(
+                    f"{path}: its manifest says that {shard.file}, of {file.stat().st_size} bytes, "
+                    f"holds {shard.clips} clips. Copy the store again"
+                )
 
     def __len__(self) -> int:
         return len(self.store)
@@ -311,13 +287,3 @@ class StoreSource:
         """All clips."""
         for number in range(len(self.store)):
             yield Item(None, lambda number=number: (self.store[number], np.empty(0)))  # type: ignore[misc]
-
-
-def _kept(rows: Any, kept_mass: float) -> tuple[ClassTargets, np.ndarray]:
-    targets = ClassTargets.of(rows, kept_mass)
-    return targets, targets.lost()
-
-
-def _largest(classes: np.ndarray) -> int:
-    usable = classes.dtype.kind in "iu" and classes.size
-    return int(classes.max()) if usable else -1

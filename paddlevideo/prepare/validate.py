@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-import paddlevideo
 from paddlevideo.loader.regions import check_boxes
 from paddlevideo.loader.store import Clip, FeatureStore, Sizes
 from paddlevideo.loader.store.records import PREFIX, decode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.prepare.caption_book import SeenIds
+from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.sources import StoreSource
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.errors import DataError
@@ -57,7 +57,7 @@ def _shard_faults(store: FeatureStore, number: int, seen: SeenIds) -> Iterator[F
     if entries != shard.clips:
         yield Fault("shard", shard.file, "", f"{entries} records, where {shard.clips} belong")
     checksum = 0
-    for place in range(shard.clips):
+    for place in range(min(entries, shard.clips)):
         with reading(path, RECORDS) as transaction:
             record = transaction.get(KEY.pack(place)) or b""
         checksum = zlib.crc32(record[: PREFIX.size], checksum)
@@ -132,18 +132,13 @@ def fix(store: FeatureStore, output: Path) -> Summary:
     Boxes up to 2 pixels outside the image are cut to it, blank captions dropped; clips that are
     damaged, not finite, of other sizes or classes, or whose id was met before are left out.
     """
-    made_by = {
-        "command": "tools/prepare_data.py validate --fix",
-        "sources": [str(store.path)],
-        "paddlevideo": paddlevideo.__version__,
-    }
     sizes, dtype = store.manifest.sizes, store.manifest.dtype
     target = Target(
         output,
         sizes,
         dtype,
         vocabularies=store.manifest.vocabularies,
-        made_by=made_by,
+        made_by=made_by("validate --fix", {"sources": [store.path]}),
         skip_bad=len(store),
     )
     if (done := finished(target)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.shards import id_key
 from paddlevideo.prepare.caption_book import SeenIds
+from paddlevideo.prepare.made_by import differences
 from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import printable
 from paddlevideo.utils.progress import track
 
 GIGABYTE = 1 << 30
@@ -35,7 +38,8 @@ class Tally:
             self.names.append(name)
 
     def __str__(self) -> str:
-        shown = ", ".join(name if len(name) <= 60 else name[:57] + "..." for name in self.names)
+        names = [printable(name) for name in self.names]
+        shown = ", ".join(name if len(name) <= 60 else name[:57] + "..." for name in names)
         more = ", ..." if self.count > len(self.names) else ""
         return f"{self.count}" + (f": {shown}{more}" if shown else "")
 
@@ -93,7 +97,8 @@ class Target:
     @property
     def skipped(self) -> Path:
         """The list of the clips that were skipped."""
-        return self.path.with_name(self.path.name + ".skipped.jsonl")
+        path = Path(os.path.abspath(self.path))  # "." has no name
+        return path.with_name(path.name + ".skipped.jsonl")
 
 
 #: Changes a clip on its way, or leaves it out: then it says why.
@@ -103,23 +108,22 @@ Change = Callable[[Clip], "Clip | str"]
 def finished(target: Target) -> Manifest | None:
     """The manifest if this very command has finished the store already, else None.
 
-    Raises DataError where the folder holds a store that another command wrote or began.
+    Raises DataError where the folder holds a store that another command wrote or began, or this
+    one from other inputs: what differs is named; and where it is no folder.
     """
+    if target.path.exists() and not target.path.is_dir():
+        raise DataError(f"{target.path}: is a file, where the store's folder belongs")
     for name in (COMPLETE, UNFINISHED):
         if not (target.path / name).is_file():
             continue
         manifest = Manifest.read(target.path / name)
-        if manifest.made_by != target.made_by:
+        if other := differences(manifest.made_by, target.made_by):
             raise DataError(
-                f"{target.path}: holds {manifest.clips} clips that another command wrote: "
-                f"{_command(manifest.made_by)}. Name another folder, or remove it"
+                f"{target.path}: holds {manifest.clips} clips that another command wrote, or this "
+                f"one from other files: {other}. Name another folder, or remove it"
             )
         return manifest if name == COMPLETE else None
     return None
-
-
-def _command(made_by: dict[str, Any]) -> str:
-    return json.dumps(made_by, ensure_ascii=False)[:300]
 
 
 def write_clips(
@@ -216,7 +220,8 @@ class _Run:
             raise DataError(_advice(source, bad, self.target.skip_bad)) from None
         self.skipped += 1
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
-        with open(self.target.skipped, "a", encoding="utf-8") as file:
+        # A file name may be no text.
+        with open(self.target.skipped, "a", encoding="utf-8", errors="backslashreplace") as file:
             entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 

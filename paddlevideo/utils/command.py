@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
+import select
 import signal
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.stopping import Stopped
@@ -15,12 +20,17 @@ def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
     """Runs ``action`` and returns the exit code: 0, that of a UserError, or 130 after Ctrl-C.
 
     A run that was asked to end and has saved returns 75, or 130 after Ctrl-C. The message of a
-    UserError is printed to standard error with ``name`` before it.
+    UserError, and what the system says of a file or a full disk (1), is printed to standard error
+    with ``name`` before it. Where nobody reads the output any more it returns 141, and says
+    nothing. What else is raised is a mistake of the program, and goes on.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be no text
     # Paddle looks for a compiler cache on import; nothing here is compiled.
     warnings.filterwarnings("ignore", message="No ccache found")
     try:
         action()
+        sys.stdout.flush()
     except UserError as fault:
         print(f"{name}: {fault}", file=sys.stderr)
         return fault.exit_code
@@ -30,4 +40,37 @@ def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    except OSError as fault:
+        return _code_of_system(fault, name)
     return 0
+
+
+def _code_of_system(fault: OSError, name: str) -> int:
+    """Says what the system said; raises it again where it is not about a file."""
+    is_cut_off = isinstance(fault, BrokenPipeError) and _nobody_reads(sys.stdout)
+    # Of a connection between processes the place in the program matters.
+    if not is_cut_off and (fault.errno is None or isinstance(fault, ConnectionError)):
+        raise fault
+    _drop_output(sys.stdout)
+    if is_cut_off:
+        return 128 + signal.SIGPIPE
+    where = f"{os.fsdecode(fault.filename)}: " if isinstance(fault.filename, str | bytes) else ""
+    print(f"{name}: {where}{fault.strerror}", file=sys.stderr)
+    return 1
+
+
+def _nobody_reads(stream: Any) -> bool:
+    with suppress(OSError):  # a stream without a descriptor
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLERR)
+        return bool(poll.poll(0))
+    return False
+
+
+def _drop_output(stream: Any) -> None:
+    """What cannot be printed now Python would try to print at exit, and complain."""
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,11 +1,13 @@
 """Captions of every kind of file, and which clip each belongs to."""
 
 import json
+import os
 
 import pytest
 
 from paddlevideo.loader.captions import files as caption_files
 from paddlevideo.loader.captions import json_stream
+from paddlevideo.loader.captions.bank import open_bank
 from paddlevideo.loader.captions.files import kind_of, read_lines
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.prepare.caption_book import CaptionBook, SeenIds
@@ -94,6 +96,21 @@ def test_a_folder_of_narrations(tmp_path):
         (b'{"v": {"start": [3], "end": [1], "text": ["x"]}}', "no start and end"),
         ("v1,Käse\n".encode("latin-1"), "cannot be read as UTF-8"),
         (b'{"v": {"start": [1], "end": [2], "text": ["x"]}', "is not whole JSON"),
+        (b'{"v": {"start": [1], "end": [2], "text": ["x"]}} {"w"', "more comes after its end"),
+        (b"[] x", "more comes after its end"),
+        (b'[{"clip": "a", "caption": "\\ud800"}]', "entry 0: .* holds half of a character"),
+        (b'{"clip": "a\\udc00", "caption": "b"}', "line 1: .* holds half of a character"),
+        (b'{"\\ud800": {"start": [1], "end": [2], "text": ["x"]}}', "holds half of a character"),
+        (b'{"database": {"v": "x"}}', "video \"v\": 'x' where an object belongs"),
+        (b'{"clip": "a", "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", "line 1: is not JSON"),
+        (b"[" * 30_000 + b"]" * 30_000, "is not whole JSON"),
+        (b'{"clip": "a", "end": 1, "start": 1' + b"0" * 400 + b"}", "where seconds belong"),
+        (b'{"clip": "a", "start": 1' + b"0" * 5000 + b"}", "line 1: is not JSON"),
+        (b'[{"clip": "a", "start": 1' + b"0" * 5000 + b"}]", "is not whole JSON"),
+        (b"a,one\nb," + b"x" * 140_000, "line 2: is no CSV"),
+        (b"start,end,text\n1,2,a\n,3,b\n", "line 3: '' where seconds belong"),
+        (b"start,end,text\n1,2,a\nStart,End,b\n", "line 3: 'Start' where seconds belong"),
+        (b'start,end,text\n1,2,"a\nb"\n', "line 3: .* is not a start, an end and a text"),
     ],
 )
 def test_a_damaged_file_is_one_clear_error(tmp_path, content, message):
@@ -102,6 +119,54 @@ def test_a_damaged_file_is_one_clear_error(tmp_path, content, message):
     with pytest.raises(DataError, match=message) as caught:
         list(read_lines(path))
     assert str(path) in str(caught.value)
+
+
+def test_a_stray_quote_swallows_no_narration(tmp_path):
+    path = tmp_path / "v1.csv"
+    path.write_text('start,end,text\n1,2,"so\n2,3,a dog\n\n,,\n3,4,"yes, a ""dog"""\n')
+    assert [line.text for line in read_lines(path)] == ["so", "a dog", 'yes, a "dog"']
+
+
+def test_only_newlines_end_a_line(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text("v1,a\u2028man\r\nv2,a\x0cdog\x85 runs\n", encoding="utf-8", newline="")
+    assert [line.text for line in read_lines(path)] == ["a\u2028man", "a\x0cdog\x85 runs"]
+
+
+def test_the_first_json_line_may_be_long(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps({"caption": "a" * 100_000, "clip": "v1"}) + '\n{"clip": "v2"}\n')
+    assert [line.name for line in read_lines(path)] == ["v1", "v2"]
+
+
+def test_a_pipe_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: is no regular file"):
+        list(read_lines(tmp_path / "pipe"))
+
+
+def test_a_list_of_captions_is_checked_for_half_characters(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_text('["a dog", "\\ud800"]')
+    with pytest.raises(DataError, match="caption 1: .* holds half of a character"):
+        open_bank(str(path))
+
+
+def test_a_clip_of_two_videos_is_refused(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"clip": "c", "video": "v"}\n{"clip": "c"}\n{"clip": "c", "video": "w"}\n')
+    with pytest.raises(DataError, match='clip "c": is of video "w", but of "v"'):
+        CaptionBook([path])
+
+
+def test_an_id_that_ends_in_numbers_may_be_a_video(tmp_path):
+    path = tmp_path / "h.json"
+    texts = {"start": [0, 10], "end": [10, 20], "text": ["first", "second"]}
+    path.write_text(json.dumps({"tube_1_2": texts, "film": texts}))
+    book = CaptionBook([path])
+    assert book.place("tube_1_2") == ("tube_1_2", None)
+    assert [text for text, _ in book.captions("tube_1_2")] == ["first", "second"]
+    assert book.place("film_1_2") == ("film", (1.0, 2.0))
 
 
 def test_captions_of_a_video_go_to_the_clips_that_overlap_them(tmp_path):

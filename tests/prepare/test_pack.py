@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,15 @@ import pytest
 from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.store import FeatureStore, Sizes, StoreWriter
 from paddlevideo.loader.store import writer as writer_module
-from paddlevideo.prepare import PackOptions, describe, faults_of, fix, pack, to_lmdb, to_npy
+from paddlevideo.prepare import (
+    PackOptions,
+    describe,
+    faults_of,
+    fix,
+    pack,
+    to_lmdb,
+    to_npy,
+)
 from paddlevideo.utils.errors import DataError
 from tests.loader.clips import SIZES, make_clip, write
 from tests.tiny_data import write_retrieval_set, write_training_rows
@@ -113,8 +122,50 @@ def test_a_finished_store_is_left_alone(folder, tmp_path):
     before = (tmp_path / "s" / "store.json").stat().st_mtime_ns
     assert "nothing to do" in "\n".join(pack(packed).lines())
     assert (tmp_path / "s" / "store.json").stat().st_mtime_ns == before
-    with pytest.raises(DataError, match="another command wrote"):
-        pack(replace(packed, kept_mass=0.5))
+    for change, message in (
+        ({"kept_mass": 0.5}, "kept_mass was 0.999, and is 0.5"),
+        ({"dtype": "float32"}, 'dtype was "float16", and is "float32"'),
+        ({"shard_clips": 3}, "shard_clips was null, and is 3"),
+        ({"shard_gigabytes": 1.0}, "shard_gigabytes was 4.0, and is 1.0"),
+        ({"sources": [folder / "train.npy"]}, r"sources differ: .*test\.lmdb.* is now .*train"),
+        ({"captions": [folder / "test.csv"]}, "captions differ: 0 were given, and 1 are"),
+    ):
+        with pytest.raises(DataError, match=f"another command wrote.*{message}"):
+            pack(replace(packed, **change))
+    pack(replace(packed, skip_bad=1))  # which decides nothing about what is written
+
+
+def test_a_store_of_inputs_that_were_changed_is_not_called_finished(tmp_path):
+    write(tmp_path / "a", [make_clip(0)])
+    captions = tmp_path / "c.csv"
+    captions.write_text("clip0,one\n")
+    packed = options(tmp_path, tmp_path / "s", "a", captions=[captions])
+    pack(packed)
+    assert "nothing to do" in "\n".join(pack(packed).lines())
+    captions.write_text("clip0,two\n")
+    os.utime(captions, ns=(0, 1))
+    with pytest.raises(DataError, match=r"captions differ: .*c\.csv was changed"):
+        pack(packed)
+    repaired = tmp_path / "t"
+    fix(FeatureStore(tmp_path / "a"), repaired)
+    assert fix(FeatureStore(tmp_path / "a"), repaired).written == 0
+    shutil.rmtree(tmp_path / "a")
+    write(tmp_path / "a", [make_clip(0), make_clip(1)])
+    with pytest.raises(DataError, match="sources differ: .*a was changed"):
+        fix(FeatureStore(tmp_path / "a"), repaired)
+    with pytest.raises(DataError, match="by tools/prepare_data.py pack, not by .* --fix"):
+        fix(FeatureStore(tmp_path / "a"), tmp_path / "s")
+
+
+def test_a_manifest_that_lies_about_its_clips_is_checked_as_far_as_they_go(tmp_path):
+    write(tmp_path / "s", [make_clip(0)])
+    manifest = json.loads((tmp_path / "s" / "store.json").read_text())
+    manifest["clips"] = manifest["shards"][0]["clips"] = 10**15
+    (tmp_path / "s" / "store.json").write_text(json.dumps(manifest))
+    [fault] = faults_of(FeatureStore(tmp_path / "s"))
+    assert fault.fault == f"1 records, where {10**15} belong"
+    with pytest.raises(DataError, match="its manifest says that shard-00000.lmdb, of .* bytes"):
+        fix(FeatureStore(tmp_path / "s"), tmp_path / "t")
 
 
 def test_a_bad_clip_stops_it_or_is_listed(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.loader.store import FeatureStore
+from paddlevideo.prepare import faults_of
 from tests.loader.clips import make_clip, write
 from tests.prepare.test_pack import damaged_store
 from tests.tiny_data import write_retrieval_set
@@ -58,11 +59,18 @@ def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
         (["pack", "s", "--output", "s"], "holds 1 clips that another command wrote"),
         (["validate", "nowhere"], "is no feature store"),
         (["inspect", "nowhere"], "is no feature store"),
+        (["pack", "s", "--output", "file"], "file: is a file, where the store's folder belongs"),
+        (["validate", "s", "--fix", "file"], "file: is a file, where the store's folder belongs"),
+        (["validate", "s", "--json", "."], "prepare_data: .: Is a directory"),
+        (["pack", "s", "--output", "file/x"], "prepare_data: file/x: Not a directory"),
+        (["convert", "s", "--to", "npy", "--output", "."], ".: exists already"),
+        (["convert", "s", "--to", "lmdb", "--output", "."], ".: exists already"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "s", [make_clip()])
+    (tmp_path / "file").touch()
     code, _, err = run(capsys, *words)
     assert code == 1 and message in err and "Traceback" not in err
 
@@ -75,10 +83,61 @@ def test_help_has_an_example(capsys, command):
     assert f"python tools/prepare_data.py {command}".strip() in capsys.readouterr().out
 
 
-def test_shares_are_checked(capsys):
-    with pytest.raises(SystemExit):
-        prepare_data.main(["pack", "a", "--output", "b", "--kept_mass", "1.5"])
-    assert "--kept_mass is a share" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("pack a --output b --kept_mass 1.5", "--kept_mass is a share"),
+        ("pack a --output b --shard_gigabytes nan", "--shard_gigabytes must be"),
+        ("pack a --output b --shard_gigabytes inf", "--shard_gigabytes must be"),
+        ("pack a --output b --skip_bad -1", "--skip_bad is at least 0"),
+        ("pack a --output /", "--output / is the root"),
+        ("inspect a --records -1", "--records is at least 0"),
+        ("inspect a --clips 0", "--clips is at least 1"),
+    ],
+)
+def test_arguments_are_checked(capsys, words, message):
+    with pytest.raises(SystemExit) as stop:
+        prepare_data.main(words.split())
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_store_may_be_packed_into_the_folder_one_is_in(tmp_path, capsys, monkeypatch):
+    write(tmp_path / "s", [make_clip()])
+    (tmp_path / "t").mkdir()
+    monkeypatch.chdir(tmp_path / "t")
+    code, out, _ = run(capsys, "pack", "../s", "--output", ".")
+    assert code == 0 and "1 clips" in out
+
+
+def test_what_steers_a_terminal_is_shown_as_text(tmp_path, capsys):
+    name = "a\x1b[31m\x9b"
+    write(tmp_path / "s", [make_clip(0, name=name, captions=["b\x07\nc"], times=[])])
+    code, out, _ = run(capsys, "inspect", tmp_path / "s")
+    assert code == 0 and r'"a\x1b[31m\x9b"' in out and r"b\x07\nc" in out
+    write(tmp_path / "t", [make_clip(0, name=name, captions=[])])
+    code, out, _ = run(capsys, "validate", tmp_path / "t", "--captions_needed")
+    assert code == 1 and r"\x9b" in out and "\x9b" not in out
+
+
+def test_ctrl_c_while_modules_load_is_no_traceback(capsys, monkeypatch):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare_data, "parse_arguments", interrupt)
+    assert run(capsys, "pack") == (130, "", "interrupted\n")
+
+
+def test_faults_are_in_the_file_when_validation_is_interrupted(tmp_path, capsys, monkeypatch):
+    store = damaged_store(tmp_path / "s")
+
+    def some(opened):
+        yield next(faults_of(store))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paddlevideo.prepare.faults_of", some)
+    words = ["--captions_needed", "--json", tmp_path / "f.jsonl"]
+    assert run(capsys, "validate", tmp_path / "s", *words)[0] == 130
+    assert json.loads((tmp_path / "f.jsonl").read_text())["clip"] == "clip1"
 
 
 def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):

@@ -1,6 +1,10 @@
 """How commands end."""
 
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +22,8 @@ def fail(fault):
         (ConfigError("a key"), 2, "tool: a key\n"),
         (DataError("a clip"), 1, "tool: a clip\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (FileNotFoundError(2, "No such file", "a/b"), 1, "tool: a/b: No such file\n"),
+        (OSError(28, "No space left on device"), 1, "tool: No space left on device\n"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(capsys, fault, code, line):
@@ -31,3 +37,48 @@ def test_what_is_no_users_mistake_keeps_its_traceback():
         assert exit_code_of(lambda: None) == 0
         with pytest.raises(ZeroDivisionError):
             exit_code_of(lambda: 1 / 0)
+        for fault in (
+            OSError("no number"),
+            ConnectionResetError(104, "x"),
+            BrokenPipeError(32, ""),
+        ):
+            with pytest.raises(type(fault)):
+                exit_code_of(lambda fault=fault: fail(fault))
+
+
+PRINTING = """
+import sys
+sys.path.insert(0, {root!r})
+from paddlevideo.utils.command import exit_code_of
+sys.exit(exit_code_of(lambda: print({what}), "tool"))
+"""
+
+
+def printing(what, stdout, *flags):
+    code = PRINTING.format(root=str(Path(__file__).parents[2]), what=what)
+    command = [sys.executable, *flags, "-c", code]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    return subprocess.run(
+        command, check=False, stdout=stdout, stderr=subprocess.PIPE, env=environment
+    )
+
+
+@pytest.mark.parametrize("flags", [(), ("-u",)])
+@pytest.mark.parametrize("what", ["'x'", "'x' * 100_000"])
+def test_output_that_nobody_reads_ends_it_quietly(what, flags):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = printing(what, writing, *flags)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_output_on_a_full_disk_is_one_line():
+    with open("/dev/full", "w") as full:
+        ended = printing("'x'", full)
+    assert (ended.returncode, ended.stderr) == (1, b"tool: No space left on device\n")
+
+
+def test_what_the_terminal_cannot_show_is_spelled():
+    ended = printing(r"'\udcff \u00e4'", subprocess.PIPE)
+    assert (ended.returncode, ended.stdout) == (0, rb"\udcff \xe4" + b"\n")

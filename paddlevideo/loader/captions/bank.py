@@ -15,6 +15,7 @@ import numpy as np
 
 from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.loader.captions.json_stream import json_entries
+from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.loader.store import FeatureStore, is_store
 from paddlevideo.utils.errors import DataError
 
@@ -124,13 +125,13 @@ def _listed(path: Path) -> Iterator[str]:
         if not isinstance(text, str):
             raise DataError(f"{path}: caption {number} is {text!r:.60}, which is not text")
         alternatives(text, f"{path}: caption {number}")
-        yield text
+        yield writable(text, f"{path}: caption {number}")
 
 
 def _is_list(path: Path) -> bool:
     """Whether a file is a JSON list of anything but objects."""
-    with open(path, "rb") as file:
-        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+    with open_text(path) as file:
+        if file.read(64).lstrip()[:1] != "[":
             return False
     first = next(json_entries(path), None)
     return first is None or not isinstance(first[1], dict)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
+from paddlevideo.loader.captions.text import csv_rows
 from paddlevideo.loader.regions import as_caption
 from paddlevideo.utils.errors import DataError
 
@@ -16,14 +14,7 @@ def read_captions(path: str) -> list[tuple[str, str]]:
     belongs to the caption; and with a header that names ``video_id`` and ``sentence``. Quotes
     are as usual in CSV, within one line. Raises DataError naming file and line.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
-    # Line by line: a stray quote must not swallow the captions after it.
-    rows = [
-        (number, next(csv.reader([line]))) for number, line in enumerate(lines, 1) if line.strip()
-    ]
+    rows = list(csv_rows(path))
     clip_column, text_column, is_last = 0, 1, True
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     if "video_id" in header and "sentence" in header:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 from paddlevideo.loader.captions.clip_csv import read_captions
 from paddlevideo.loader.captions.json_stream import json_entries
+from paddlevideo.loader.captions.text import csv_rows, open_text, writable
 from paddlevideo.utils.errors import DataError
 
 KINDS = """\
@@ -74,15 +74,10 @@ def _none_fits(path: Path, found: str) -> DataError:
 
 def _first_line(path: Path) -> str:
     """The first line that is not blank, or the beginning of it. Raises DataError for no UTF-8."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            while line := file.readline(1 << 16):
-                if line.strip():
-                    return line.strip()
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+    with open_text(path) as file:
+        while line := file.readline(1 << 16):
+            if line.strip():
+                return line.strip()
     raise _none_fits(path, "is empty")
 
 
@@ -94,26 +89,18 @@ def _json_kind(path: Path, first: str) -> tuple[str, Reader]:
     if first[0] == "[":
         if isinstance(value, dict) and "clip" in value:
             return "clips.json", _clip_list
-    elif _is_json_line(first):
-        return "JSON lines", _json_lines
     elif isinstance(value, dict) and {"start", "end", "text"} <= value.keys():
         return "HowTo100M", _howto100m
     else:
         # The others have a fixed name somewhere at the top: info and videos may come before it.
-        for key, _ in json_entries(path):
-            if key == "sentences":
+        for name, held in json_entries(path):
+            if name == "clip" and isinstance(held, str):
+                return "JSON lines", _json_lines
+            if name == "sentences":
                 return "MSR-VTT", _msrvtt
-            if key == "database":
+            if name == "database":
                 return "YouCook2", _youcook2
     raise _none_fits(path, f"the first entry is {key!r}: {value!r:.60}")
-
-
-def _is_json_line(first: str) -> bool:
-    try:
-        record = json.loads(first)
-    except ValueError:
-        return False
-    return isinstance(record, dict) and isinstance(record.get("clip"), str)
 
 
 # ------------------------------------------------------------------- captions of clips
@@ -140,14 +127,11 @@ def _clip_list(path: Path) -> Iterator[Line]:
 
 
 def _json_lines(path: Path) -> Iterator[Line]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    where = f"{path}: line {number}"
-                    yield _clip_line(_parsed(line, where), where)
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                where = f"{path}: line {number}"
+                yield _clip_line(_parsed(line, where), where)
 
 
 def _parsed(line: str, where: str) -> Any:
@@ -190,6 +174,8 @@ def _youcook2(path: Path) -> Iterator[Line]:
             raise DataError(f"{path}: database is not an object of videos")
         for video, entry in videos.items():
             where = f'{path}: video "{video}"'
+            if not isinstance(entry, dict):
+                raise DataError(f"{where}: {entry!r:.40} where an object belongs")
             # The test videos have no annotations.
             for part in _list(entry.get("annotations", []), f"{where}: annotations"):
                 segment = _list(_field(part, "segment", where), f"{where}: segment")
@@ -208,19 +194,17 @@ def _narration_folder(path: Path) -> Iterator[Line]:
 
 
 def _narration(path: Path) -> Iterator[Line]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, fieldnames=["start", "end", "text"], restkey="more"):
-                if row["start"].strip().lower() in ("start", ""):
-                    continue
-                where = f"{path}: row {row['start']},{row['end']}"
-                text = ",".join([row["text"] or "", *row.get("more", [])])
-                span = (_number(row["start"], where), _number(row["end"], where))
-                yield from _narrated(path.stem, text, span, where)
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
-    except csv.Error as fault:
-        raise DataError(f"{path}: is no CSV ({fault})") from None
+    rows = csv_rows(path)
+    next(rows)  # the header
+    for number, row in rows:
+        if not any(field.strip() for field in row):
+            continue
+        where = f"{path}: line {number}"
+        if len(row) < 3:
+            raise DataError(f'{where}: "{",".join(row)[:60]}" is not a start, an end and a text')
+        span = (_number(row[0], where), _number(row[1], where))
+        # Commas that nobody quoted belong to the text.
+        yield from _narrated(path.stem, ",".join(row[2:]), span, where)
 
 
 def _narrated(video: str, text: Any, span: Any, where: str) -> Iterator[Line]:
@@ -230,7 +214,8 @@ def _narrated(video: str, text: Any, span: Any, where: str) -> Iterator[Line]:
     if not isinstance(text, str):
         raise DataError(f"{where}: {text!r:.40} where a text belongs")
     if text.strip():
-        yield Line(video, text.strip(), _span(span, where), is_video=True)
+        text, video = writable(text.strip(), where), writable(video, where)
+        yield Line(video, text, _span(span, where), is_video=True)
 
 
 # ------------------------------------------------------------------------------ checks
@@ -246,7 +231,7 @@ def _text(entry: Any, name: str, where: str) -> str:
     value = _field(entry, name, where)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {name} is {value!r:.40}, where text belongs")
-    return value.strip()
+    return writable(value.strip(), where)
 
 
 def _list(value: Any, where: str) -> list[Any]:
@@ -258,7 +243,7 @@ def _list(value: Any, where: str) -> list[Any]:
 def _number(text: Any, where: str) -> float:
     try:
         return float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{where}: {text!r:.40} where seconds belong") from None
 
 

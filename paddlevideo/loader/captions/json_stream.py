@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
 
 CHUNK = 1 << 20  # characters
@@ -17,15 +18,10 @@ def json_entries(path: str | os.PathLike[str]) -> Iterator[tuple[str | int, Any]
     """Key and value of each entry of the object, or place and value of each item of the list.
 
     Holds one entry and up to two chunks in memory. Raises DataError where the file is not JSON in
-    UTF-8, or neither an object nor a list.
+    UTF-8, neither an object nor a list, or where more comes after it.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            yield from _Stream(file, str(path)).entries()
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+    with open_text(path) as file:
+        yield from _Stream(file, str(path)).entries()
 
 
 class _Stream:
@@ -43,6 +39,8 @@ class _Stream:
         number = 0
         self._skip_space()
         if self._at(closing):
+            self._sign()
+            self._end()
             return
         while True:
             key: str | int = number
@@ -52,9 +50,15 @@ class _Stream:
             number += 1
             sign = self._sign()
             if sign == closing:
+                self._end()
                 return
             if sign != ",":
                 raise self._fault(f"{sign!r} where , or {closing} belongs")
+
+    def _end(self) -> None:
+        self._skip_space()
+        if self.place < len(self.text):
+            raise self._fault("more comes after its end")
 
     def _fault(self, message: str) -> DataError:
         near = self.text[max(self.place - 20, 0) : self.place + 20]
@@ -98,7 +102,7 @@ class _Stream:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.place)
-            except (json.JSONDecodeError, RecursionError) as fault:
+            except (ValueError, RecursionError) as fault:  # ValueError: a number too long
                 if self.ended or self._is_final(fault):
                     raise self._fault(str(fault)) from None
                 self._more()

@@ -1,0 +1,77 @@
+"""What a store was made from, in its manifest: whether a command would make the same one again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import paddlevideo
+from paddlevideo.loader.store import is_store
+from paddlevideo.loader.store.manifest import COMPLETE
+from paddlevideo.utils.files import checksum
+
+#: How the files of a folder end that clips and captions come from.
+_ENDINGS = (".npz", ".csv", "data.mdb")
+_SHOWN = 100  # letters of a value in a message
+
+
+def made_by(command: str, inputs: Mapping[str, Iterable[Path]], **settings: Any) -> dict[str, Any]:
+    """All that decides what is in a store: the command, the state of its inputs, its settings."""
+    return {
+        "command": f"tools/prepare_data.py {command}",
+        **{name: [_state(path) for path in paths] for name, paths in inputs.items()},
+        **settings,
+        "paddlevideo": paddlevideo.__version__,
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In which entries two commands differ, for a message; empty where they are the same."""
+    if before.get("command") != now.get("command"):
+        return f"by {before.get('command')}, not by {now.get('command')}"
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(
+        f"{name} was {_short(before.get(name))}, and is {_short(now.get(name))}"
+        if not isinstance(now.get(name), list)
+        else _changed_files(name, before.get(name), now[name])
+        for name in names
+    )
+
+
+def _changed_files(name: str, before: Any, now: list[Any]) -> str:
+    """Of inputs, the first that differs."""
+    before = before if isinstance(before, list) else []
+    for old, new in zip(before, now, strict=False):
+        if old != new and isinstance(old, dict) and old.get("path") == new["path"]:
+            return f"{name} differ: {new['path']} was changed"
+        if old != new:
+            return f"{name} differ: {_short(old)} is now {_short(new)}"
+    return f"{name} differ: {len(before)} were given, and {len(now)} are"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """What tells an input from another, or from itself after a change. Not all of it is read."""
+    real = path.resolve()
+    # A file name may be no text; the manifest is.
+    state: dict[str, Any] = {"path": os.fsencode(real).decode("utf-8", "backslashreplace")}
+    if is_store(real):
+        manifest = real / COMPLETE
+        return state | {"checksum": checksum(manifest) if manifest.is_file() else "unfinished"}
+    if real.is_dir():
+        files = [file for file in real.rglob("*") if file.name.endswith(_ENDINGS)]
+        found = [file.stat() for file in files]
+        state["files"] = len(files)
+    else:
+        found = [real.stat()]
+    return state | {
+        "bytes": sum(status.st_size for status in found),
+        "modified_ns": max((status.st_mtime_ns for status in found), default=0),
+    }

@@ -1,0 +1,95 @@
+"""A clip in an .npz file, read without trusting it."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from paddlevideo.loader.regions import as_count, as_matrix, check_boxes
+from paddlevideo.loader.store import Clip
+from paddlevideo.prepare.classes import check_action_classes, kept
+from paddlevideo.utils.errors import DataError
+
+NEEDED = ("regions", "boxes", "image_h", "image_w", "actions")
+CLASSES = ("region_classes", "action_classes")
+#: An array may unpack to so many times its size in the file, but for small ones, and to so much.
+_RATIO, _SMALL, _MOST = 1000, 64 << 20, 4 << 30
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those of the arrays called ``names`` that the file has; no other is unpacked.
+
+    Raises DataError where the file is damaged, or an array pretends to be far larger than it.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: is no regular file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            held = set(archive.namelist())
+            size = path.stat().st_size
+            return {
+                name: _array(archive, f"{name}.npy", size)
+                for name in names
+                if f"{name}.npy" in held
+            }
+    except Exception as fault:
+        # What zipfile, its decompressors and NumPy's header parser raise on damage has no common
+        # class: zlib.error, RuntimeError (encrypted), TokenError, MemoryError, and others.
+        text = str(fault) or type(fault).__name__
+        raise DataError(f"{path}: is no whole .npz of plain arrays ({text})") from None
+
+
+def _array(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
+    entry = archive.getinfo(name)
+    if entry.file_size > min(max(_RATIO * min(entry.compress_size, size), _SMALL), _MOST):
+        raise ValueError(f"{name} would unpack to {entry.file_size} bytes")
+    with archive.open(entry) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def read_clip(path: Path, name: str, kept_mass: float) -> tuple[Clip, np.ndarray]:
+    """The clip of a file, and the share of each region's distribution that was not kept.
+
+    Raises DataError where the file is damaged, lacks an array, or one is not what it should be.
+    """
+    arrays, where = read_arrays(path, (*NEEDED, *CLASSES)), str(path)
+    absent = [key for key in NEEDED if key not in arrays]
+    if absent:
+        raise DataError(f"{where}: lacks {', '.join(absent)}")
+    regions, actions = (_rows(arrays[key], key, where) for key in ("regions", "actions"))
+    clip = Clip(
+        id=name,
+        regions=as_matrix(regions, "regions", where, len(regions), None),
+        boxes=as_matrix(arrays["boxes"], "boxes", where, len(regions), 4),
+        image_h=as_count(arrays["image_h"][()], "image_h", where),
+        image_w=as_count(arrays["image_w"][()], "image_w", where),
+        actions=as_matrix(actions, "actions", where, len(actions), None),
+    )
+    if not len(regions):
+        raise DataError(f"{where}: has no regions. Leave the clip out")
+    check_boxes(clip.boxes, clip.image_h, clip.image_w, where)
+    lost = np.empty(0)
+    if "region_classes" in arrays:
+        dense = as_matrix(arrays["region_classes"], "region_classes", where, len(regions), None)
+        if dense.min(initial=0) < 0 or not dense.any(axis=1).all():
+            raise DataError(f"{where}: a class distribution has negative entries or is all zero")
+        clip.region_classes, lost = kept(dense, kept_mass)
+    if "action_classes" in arrays:
+        clip.action_classes = _class_numbers(arrays["action_classes"], len(actions), where)
+    return clip, lost
+
+
+def _rows(array: np.ndarray, name: str, where: str) -> np.ndarray:
+    if array.ndim != 2:
+        raise DataError(f"{where}: {name} has shape {array.shape}, where two dimensions belong")
+    return array
+
+
+def _class_numbers(array: np.ndarray, count: int, where: str) -> np.ndarray:
+    if array.dtype.kind not in "iu" or array.shape != (count,):
+        raise DataError(f"{where}: action_classes are not {count} whole numbers")
+    check_action_classes(array, where)
+    return array.astype(np.int64)

@@ -1,0 +1,62 @@
+"""Back to PaddleVideo's files: whole or not at all, and over nothing."""
+
+import lmdb
+import pytest
+
+from paddlevideo.prepare import export, to_lmdb, to_npy
+from paddlevideo.utils.errors import DataError
+from tests.loader.clips import make_clip, write
+from tests.prepare.test_pack import damaged_store
+
+
+def test_nothing_is_written_over(tmp_path):
+    store = write(tmp_path / "s", [make_clip()])
+    assert to_lmdb(store, tmp_path / "back.v1") == (1, 2) and (tmp_path / "back.v1.csv").is_file()
+    (tmp_path / "a.csv").write_text("mine")
+    with pytest.raises(DataError, match=r"a\.csv: exists already"):
+        to_lmdb(store, tmp_path / "a.lmdb")
+    with pytest.raises(DataError, match=r"a\.csv: exists already"):
+        to_npy(store, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "mine" and not (tmp_path / "a.lmdb").exists()
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("a" * 512, "an id of 512 bytes"),
+        ("a\nb", "has a line break"),
+        (" a", "begins or ends with a space"),
+    ],
+)
+def test_an_id_that_the_files_cannot_hold_is_refused_before_all(tmp_path, name, message):
+    store = write(tmp_path / "s", [make_clip(0), make_clip(1, name=name)])
+    with pytest.raises(DataError, match=message):
+        to_lmdb(store, tmp_path / "b.lmdb")
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+@pytest.mark.parametrize("fault", [lmdb.DiskError("no space"), KeyboardInterrupt()])
+def test_nothing_is_left_of_an_lmdb_that_was_not_finished(tmp_path, monkeypatch, fault):
+    monkeypatch.setattr(export, "BATCH", 2)
+    calls = []
+
+    def record(clip):
+        calls.append(1)
+        if len(calls) == 4:
+            raise fault
+        return {}
+
+    monkeypatch.setattr(export, "_record", record)
+    captions = ["one", " \n"]
+    clips = [make_clip(n, captions=captions) for n in range(5)]
+    store = write(tmp_path / "s", clips)
+    with pytest.raises(DataError if isinstance(fault, lmdb.Error) else KeyboardInterrupt):
+        to_lmdb(store, tmp_path / "b.lmdb")
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert to_lmdb(store, tmp_path / "b.lmdb") == (5, 5)
+
+
+def test_an_id_that_occurs_twice_is_not_exported(tmp_path):
+    store = damaged_store(tmp_path / "s")
+    with pytest.raises(DataError, match='an earlier clip has its id "clip0"'):
+        to_lmdb(store, tmp_path / "b.lmdb")

@@ -1,0 +1,167 @@
+"""Files that clips come from: what is wrong with one is said, and never ends in a traceback."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+from paddlevideo.loader.store import FeatureStore
+from paddlevideo.prepare import PackOptions, npz, pack
+from paddlevideo.prepare.sources import RecordSource, open_source
+from paddlevideo.utils.errors import DataError
+from tests.loader.clips import make_clip
+from tests.tiny_data import write_training_rows
+
+
+def arrays(**changes):
+    clip = make_clip(1)
+    fields = {
+        "regions": clip.regions,
+        "boxes": clip.boxes,
+        "image_h": 240,
+        "image_w": 320,
+        "actions": clip.actions,
+        "action_classes": clip.action_classes,
+    }
+    return {**fields, **changes}
+
+
+def member(shape):
+    """An .npy of float32 with this shape and no data."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def with_member(path, content):
+    np.savez(path, **{key: value for key, value in arrays().items() if key != "regions"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("regions.npy", content)
+
+
+def with_bytes_changed(path, change):
+    np.savez_compressed(path, **arrays())
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.write_bytes(content)
+
+
+def encrypt(content):
+    place = -1
+    while (place := content.find(b"PK\x01\x02", place + 1)) >= 0:
+        content[place + 8] |= 1
+
+
+def spoil_stream(content):
+    start = content.index(b"regions.npy") + len(b"regions.npy") + 60
+    content[start : start + 200] = b"\xff" * 200
+
+
+def an_npy(path):
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+
+
+DAMAGE = {
+    "an .npy": an_npy,
+    "no zip": lambda path: path.write_bytes(b"PK damaged"),
+    "a pipe": os.mkfifo,
+    "encrypted": lambda path: with_bytes_changed(path, encrypt),
+    "a damaged stream": lambda path: with_bytes_changed(path, spoil_stream),
+    "a shape beyond memory": lambda path: with_member(path, member((1 << 55, 9))),
+    "a shape beyond any number": lambda path: with_member(path, member((1 << 70, 9))),
+    "a junk header": lambda path: with_member(path, member("'''(")),
+    "objects": lambda path: np.savez(path, **arrays(regions=np.array([{}, []], dtype=object))),
+    "text": lambda path: np.savez(path, **arrays(regions=np.array([["a"]]))),
+    "a bomb": lambda path: np.savez_compressed(path, **arrays(regions=np.zeros((3000, 12)))),
+    "a class beyond what fits": lambda path: np.savez(
+        path, **arrays(action_classes=np.array([0, 1 << 20]))
+    ),
+    "a class beyond 63 bits": lambda path: np.savez(
+        path, **arrays(action_classes=np.array([0, 1 << 63], np.uint64))
+    ),
+    "a class below -1": lambda path: np.savez(path, **arrays(action_classes=np.array([0, -2]))),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_bad_npz_is_named_and_can_be_skipped(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(npz, "_SMALL", 1 << 12)
+    monkeypatch.setattr(npz, "_RATIO", 50)
+    (tmp_path / "clips").mkdir()
+    np.savez(tmp_path / "clips" / "good.npz", **arrays())
+    DAMAGE[kind](tmp_path / "clips" / "bad.npz")
+    options = {"sources": [tmp_path / "clips"], "output": tmp_path / "s"}
+    with pytest.raises(DataError, match=r"bad\.npz: .*\n--skip_bad"):
+        pack(PackOptions(**options))
+    pack(PackOptions(**options, skip_bad=1))
+    assert [FeatureStore(tmp_path / "s")[0].id] == ["good"]
+
+
+def test_arrays_that_nobody_asked_for_are_not_unpacked(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("more.npy", b"no array")
+    assert npz.read_clip(path, "a", 1.0)[0].id == "a"
+
+
+def test_a_file_name_that_is_no_text_can_be_skipped(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/clips\xff"))
+    folder.mkdir()
+    for name in ("good.npz", os.fsdecode(b"bad\xff.npz")):
+        np.savez(folder / name, **arrays())
+    summary = pack(PackOptions([folder], tmp_path / "s", skip_bad=1))
+    assert summary.manifest.clips == 1
+    assert "udcff" in json.loads((tmp_path / "s.skipped.jsonl").read_text())["fault"]
+    [source] = FeatureStore(tmp_path / "s").manifest.made_by["sources"]
+    assert source["path"].endswith("clips\\xff") and source["files"] == 2
+
+
+@pytest.mark.parametrize("number", [1 << 20, 1 << 40, -2])
+def test_a_class_number_that_no_store_can_hold_is_refused(tmp_path, number):
+    write_training_rows(tmp_path / "t.npy", 3)
+    rows = np.load(tmp_path / "t.npy", allow_pickle=True)
+    changed = list(rows[1])
+    changed[9] = np.full(changed[10], number)
+    rows = list(rows)
+    rows[1] = tuple(changed)
+    table = np.empty(3, dtype=object)
+    table[:] = [tuple(row) for row in rows]
+    np.save(tmp_path / "t.npy", table, allow_pickle=True)
+    options = {"sources": [tmp_path / "t.npy"], "output": tmp_path / "s"}
+    with pytest.raises(DataError, match=rf't\.npy: row 1 \(clip ".*"\): action class {number}'):
+        pack(PackOptions(**options))
+    pack(PackOptions(**options, skip_bad=1))
+    assert len(FeatureStore(tmp_path / "s")) == 2
+
+
+def test_a_width_that_no_store_can_have_is_refused(tmp_path):
+    (tmp_path / "clips").mkdir()
+    wide = np.empty((0, (1 << 20) + 1), np.float32)
+    np.savez(tmp_path / "clips" / "a.npz", **arrays(actions=wide, action_classes=np.empty(0, int)))
+    with pytest.raises(DataError, match="action is 1048577 wide"):
+        pack(PackOptions([tmp_path / "clips"], tmp_path / "s"))
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_lmdb_says_of_a_key_is_a_clear_error(tmp_path, monkeypatch):
+    with lmdb.open(str(tmp_path / "x.lmdb")) as environment, environment.begin(write=True) as all_:
+        all_.put(b"a", b"b")
+    source = RecordSource(tmp_path / "x.lmdb")
+
+    def fail(path):
+        raise lmdb.CorruptedError("page")
+
+    monkeypatch.setattr("paddlevideo.loader.legacy.environment", fail)
+    with pytest.raises(DataError, match=r"x\.lmdb: not a whole LMDB"):
+        next(source.items())
+
+
+def test_a_pipe_is_no_source(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: is neither a regular file nor a folder"):
+        open_source(tmp_path / "pipe", 1.0)
