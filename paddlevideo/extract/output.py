@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import paddlevideo
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import DONE, Status, WorkFolder
@@ -55,7 +53,7 @@ class ExtractedSource:
 
     def _largest(self) -> int:
         """The largest action class of all records; -1 for none."""
-        found = (item.read()[0].action_classes for item in self.items())
+        found = (item.read().action_classes for item in self.items())
         return max((int(row.max(initial=-1)) for row in found if row is not None), default=-1)
 
     def items(self) -> Iterator[Item]:
@@ -65,13 +63,13 @@ class ExtractedSource:
             for place, (name, *_) in enumerate(status.clips):
                 yield Item(name, lambda p=place, s=status, r=records: self._read(s, p, r))  # type: ignore[misc]
 
-    def _read(self, status: Status, place: int, records: list[bytes]) -> tuple[Clip, np.ndarray]:
+    def _read(self, status: Status, place: int, records: list[bytes]) -> Clip:
         if not records:
             records.extend(self.work.records(status.video))
         where = f"{self.work.place(status.video, '.clips')}: clip {place}"
         if place >= len(records):
             raise DataError(f"{where}: is not there. Run the same command again")
-        return decode(records[place], where), np.empty(0)
+        return decode(records[place], where)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,11 @@
-"""Classes of clips on their way into a store: which numbers it can hold, and what it leaves out."""
+"""Numbers of action classes on their way into a store: which it can hold."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from paddlevideo.loader.store import ClassTargets
 from paddlevideo.loader.store.manifest import LARGEST
 from paddlevideo.utils.errors import DataError
-
-
-def kept(rows: np.ndarray, kept_mass: float) -> tuple[ClassTargets, np.ndarray]:
-    """Class distributions (n, C) as a store holds them, and the share (n,) that is not kept."""
-    targets = ClassTargets.of(rows, kept_mass)
-    return targets, targets.lost()
 
 
 def check_action_classes(classes: np.ndarray, where: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.loader.regions import as_count, as_matrix, check_boxes
-from paddlevideo.loader.store import Clip
-from paddlevideo.prepare.classes import check_action_classes, kept
+from paddlevideo.loader.store import ClassTargets, Clip
+from paddlevideo.prepare.classes import check_action_classes
 from paddlevideo.utils.errors import DataError
 
 NEEDED = ("regions", "boxes", "image_h", "image_w", "actions")
@@ -50,8 +50,8 @@ def _array(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def read_clip(path: Path, name: str, kept_mass: float) -> tuple[Clip, np.ndarray]:
-    """The clip of a file, and the share of each region's distribution that was not kept.
+def read_clip(path: Path, name: str, kept_mass: float) -> Clip:
+    """The clip of a file.
 
     Raises DataError where the file is damaged, lacks an array, or one is not what it should be.
     """
@@ -71,15 +71,14 @@ def read_clip(path: Path, name: str, kept_mass: float) -> tuple[Clip, np.ndarray
     if not len(regions):
         raise DataError(f"{where}: has no regions. Leave the clip out")
     check_boxes(clip.boxes, clip.image_h, clip.image_w, where)
-    lost = np.empty(0)
     if "region_classes" in arrays:
         dense = as_matrix(arrays["region_classes"], "region_classes", where, len(regions), None)
         if dense.min(initial=0) < 0 or not dense.any(axis=1).all():
             raise DataError(f"{where}: a class distribution has negative entries or is all zero")
-        clip.region_classes, lost = kept(dense, kept_mass)
+        clip.region_classes = ClassTargets.of(dense, kept_mass)
     if "action_classes" in arrays:
         clip.action_classes = _class_numbers(arrays["action_classes"], len(actions), where)
-    return clip, lost
+    return clip
 
 
 def _rows(array: np.ndarray, name: str, where: str) -> np.ndarray:

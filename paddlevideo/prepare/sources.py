@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.legacy import RecordStore, RowFile
-from paddlevideo.loader.store import Clip, FeatureStore, Sizes, is_store
-from paddlevideo.loader.store.manifest import LARGEST
-from paddlevideo.prepare.classes import check_action_classes, kept, largest_class
+from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
+from paddlevideo.prepare.classes import check_action_classes, largest_class
 from paddlevideo.prepare.npz import read_arrays, read_clip
 from paddlevideo.utils.errors import DataError
 
@@ -28,12 +27,11 @@ KINDS = """\
 class Item:
     """A clip that can be read; its ``name`` is None where only reading it tells its id.
 
-    ``read`` gives the clip and the share of each region's class distribution that was not kept,
-    (n,) or empty. It raises DataError for a bad clip.
+    ``read`` gives the clip, or raises DataError for a bad one.
     """
 
     name: str | None
-    read: Callable[[], tuple[Clip, np.ndarray]]
+    read: Callable[[], Clip]
 
 
 class Source(Protocol):
@@ -100,11 +98,12 @@ def joined_sizes(sources: Sequence[Source]) -> Sizes:
 
 
 def _sizes(source: Source) -> Sizes:
-    sizes = source.sizes()
-    for name, size in asdict(sizes).items():
-        if size > LARGEST:
-            raise DataError(f"{source.path}: {name} is {size} wide, where at most {LARGEST} fit")
-    return sizes
+    try:
+        return source.sizes()
+    except DataError as fault:
+        if source.path in str(fault):
+            raise
+        raise DataError(f"{source.path}: {fault}") from None
 
 
 class RowSource:
@@ -130,12 +129,12 @@ class RowSource:
         for number, name in enumerate(self.rows.ids):
             yield Item(name, lambda number=number: self._read(number))  # type: ignore[misc]
 
-    def _read(self, number: int) -> tuple[Clip, np.ndarray]:
+    def _read(self, number: int) -> Clip:
         row = self.rows[number]
         name = self.rows.ids[number]
         where = f'{self.path}: row {number} (clip "{name}")'
         check_action_classes(row["action_target"], where)
-        targets, lost = kept(row["region_target"], self.kept_mass)
+        targets = ClassTargets.of(row["region_target"], self.kept_mass)
         texts = [
             text.strip() for text in writable(row["caption"], where).split("!") if text.strip()
         ]
@@ -150,7 +149,7 @@ class RowSource:
             region_classes=targets,
             captions=texts,
         )
-        return clip, lost
+        return clip
 
 
 class RecordSource:
@@ -172,7 +171,7 @@ class RecordSource:
         fault: DataError | None = None
         for item in self.items():
             try:
-                clip, _ = item.read()
+                clip = item.read()
             except DataError as found:
                 fault = fault or found
             else:
@@ -204,7 +203,7 @@ class RecordSource:
                 more = cursor.next()
             return keys, bytes(cursor.key()) if more else None
 
-    def _read(self, name: str) -> tuple[Clip, np.ndarray]:
+    def _read(self, name: str) -> Clip:
         record = self.records[name]
         clip = Clip(
             id=name,
@@ -214,7 +213,7 @@ class RecordSource:
             image_w=record["image_w"],
             actions=record["action_features"],
         )
-        return clip, np.empty(0)
+        return clip
 
 
 class NpzSource:
@@ -236,7 +235,7 @@ class NpzSource:
             assert item.name is not None
             if first is None:
                 try:
-                    first, _ = item.read()
+                    first = item.read()
                 except DataError as found:
                     fault = fault or found
             largest = max(largest, self._largest_class(item.name))
@@ -286,4 +285,4 @@ class StoreSource:
     def items(self) -> Iterator[Item]:
         """All clips."""
         for number in range(len(self.store)):
-            yield Item(None, lambda number=number: (self.store[number], np.empty(0)))  # type: ignore[misc]
+            yield Item(None, lambda number=number: self.store[number])  # type: ignore[misc]

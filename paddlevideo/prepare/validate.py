@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlevideo.loader.regions import check_boxes
 from paddlevideo.loader.store import Clip, FeatureStore, Sizes
+from paddlevideo.loader.store.check import clip_faults
 from paddlevideo.loader.store.records import PREFIX, decode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.prepare.caption_book import SeenIds
@@ -66,7 +66,7 @@ def _shard_faults(store: FeatureStore, number: int, seen: SeenIds) -> Iterator[F
         except DataError as fault:
             yield Fault("damaged", shard.file, f"number {place}", str(fault))
             continue
-        for kind, text in _clip_faults(clip, store.manifest.sizes):
+        for kind, text in _faults_of_clip(clip, store.manifest.sizes):
             yield Fault(kind, shard.file, clip.id, text)
         if seen.meet(id_key(clip.id)) != "new":
             yield Fault("duplicate", shard.file, clip.id, "an earlier clip has the same id")
@@ -77,53 +77,13 @@ def _shard_faults(store: FeatureStore, number: int, seen: SeenIds) -> Iterator[F
         yield Fault("checksum", shard.file, "", "its records are not those that were written")
 
 
-def _clip_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
-    """Kinds and descriptions."""
-    widths = {
-        "regions": (clip.regions, sizes.region),
-        "actions": (clip.actions, sizes.action),
-        "boxes": (clip.boxes, 4),
-    }
-    for name, (array, width) in widths.items():
-        if array.ndim != 2 or array.shape[1] != width:
-            yield "size", f"{name} of shape {array.shape}, where (any, {width}) belongs"
-        elif not np.isfinite(array).all():
-            row, column = np.argwhere(~np.isfinite(array))[0]
-            yield "not finite", f"{name}[{row}, {column}] is {array[row, column]}"
-    if not len(clip.regions) or len(clip.boxes) != len(clip.regions):
-        yield "size", f"{len(clip.regions)} regions and {len(clip.boxes)} boxes"
-    elif np.isfinite(clip.boxes).all():
-        try:
-            check_boxes(clip.boxes, clip.image_h, clip.image_w, "")
-        except DataError as fault:
-            yield "box", str(fault).removeprefix(": ")
-    yield from _class_faults(clip, sizes)
+def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
+    """What no store may hold, and what helps nobody."""
+    yield from clip_faults(clip, sizes)
     if any(not text.strip() for text in clip.captions):
         yield "caption", "a caption is blank"
     if not any(text.strip() for text in clip.captions):
         yield "no caption", "has no caption"
-
-
-def _class_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
-    if clip.action_classes is not None:
-        if len(clip.action_classes) != len(clip.actions):
-            yield "class", f"{len(clip.action_classes)} classes of {len(clip.actions)} actions"
-        outside = (clip.action_classes < -1) | (clip.action_classes >= sizes.action_classes)
-        if outside.any():
-            bad = clip.action_classes[outside][0]
-            yield "class", f"action class {bad}, where there are {sizes.action_classes}"
-    targets = clip.region_classes
-    if targets is not None:
-        outside = (targets.classes < 0) | (targets.classes >= sizes.region_classes)
-        if outside.any() or targets.width != sizes.region_classes:
-            yield "class", f"region classes beyond the {sizes.region_classes} of the store"
-        elif not all(
-            np.isfinite(held).all() and (held >= 0).all()
-            for held in (targets.mass, targets.rest if targets.rest is not None else np.zeros(1))
-        ):
-            yield "class", "a class probability is negative or not finite"
-        elif not (targets.dense().sum(axis=1) > 0).all():
-            yield "class", "a region's class probabilities are all zero"
 
 
 def fix(store: FeatureStore, output: Path) -> Summary:
@@ -155,7 +115,7 @@ def _repaired(clip: Clip, sizes: Sizes) -> Clip | str:
         near = (clip.boxes >= -CUT).all() and (clip.boxes <= limits + CUT).all()
         if near:
             clip = replace(clip, boxes=np.clip(clip.boxes, 0, limits))
-    for kind, text in _clip_faults(clip, sizes):
+    for kind, text in _faults_of_clip(clip, sizes):
         if kind != "no caption":
             return f"left out: {kind} ({text})" if kind == "size" else f"left out: {kind}"
     return clip

@@ -186,7 +186,7 @@ class _Run:
         if item.name is not None and self._is_passed(item.name):
             return
         try:
-            clip, _ = item.read()
+            clip = item.read()
         except DataError as fault:
             raise _BadClip(item.name, str(fault)) from None
         if item.name is None and self._is_passed(clip.id):

@@ -114,7 +114,7 @@ def test_what_steers_a_terminal_is_shown_as_text(tmp_path, capsys):
     write(tmp_path / "s", [make_clip(0, name=name, captions=["b\x07\nc"], times=[])])
     code, out, _ = run(capsys, "inspect", tmp_path / "s")
     assert code == 0 and r'"a\x1b[31m\x9b"' in out and r"b\x07\nc" in out
-    write(tmp_path / "t", [make_clip(0, name=name, captions=[])])
+    write(tmp_path / "t", [make_clip(0, name=name, captions=[], times=[])])
     code, out, _ = run(capsys, "validate", tmp_path / "t", "--captions_needed")
     assert code == 1 and r"\x9b" in out and "\x9b" not in out
 
