@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -47,9 +48,10 @@ def clip_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
 
 
 def _is_finite(array: np.ndarray) -> bool:
-    """In one cheap pass in the usual case: NaN and infinity survive a sum."""
+    """In one cheap pass in the usual case: NaN and infinity survive a product with itself."""
+    flat = np.ascontiguousarray(array).reshape(-1)
     with np.errstate(all="ignore"):
-        return bool(np.isfinite(np.sum(array))) or bool(np.isfinite(array).all())
+        return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(array).all())
 
 
 def _action_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
@@ -72,15 +74,28 @@ def _target_faults(targets: ClassTargets, regions: int, sizes: Sizes) -> Iterato
         yield "class", f"{targets.width} region classes, where {wanted}"
     elif len(targets.counts) != regions:
         yield "class", f"class probabilities of {len(targets.counts)} regions for {regions}"
-    elif ((targets.classes < 0) | (targets.classes >= targets.width)).any():
-        yield "class", f"region classes beyond the {targets.width} of the store"
-    elif not all(
-        np.isfinite(held).all() and (np.asarray(held) >= 0).all()
-        for held in (targets.mass, targets.rest if targets.rest is not None else np.zeros(1))
+    elif len(targets.classes) and not (
+        0 <= targets.classes.min() <= targets.classes.max() < targets.width
     ):
+        yield "class", f"region classes beyond the {targets.width} of the store"
+    elif not _are_probabilities(targets.mass) or not _are_probabilities(targets.rest):
         yield "class", "a class probability is negative or not finite"
-    elif not (targets.totals() > 0).all():
+    elif not _has_mass(targets):
         yield "class", "a region's class probabilities are all zero"
+
+
+def _are_probabilities(held: np.ndarray | None) -> bool:
+    if held is None or not len(held):
+        return True
+    return bool(held.min() >= 0) and bool(held.max() < np.inf)  # NaN is neither
+
+
+def _has_mass(targets: ClassTargets) -> bool:
+    """Whether every row holds something; its likeliest class, which stands first, tells."""
+    if not len(targets.counts) or targets.counts.min() == 0:
+        return bool((targets.totals() > 0).all())
+    firsts = np.cumsum(targets.counts) - targets.counts
+    return bool((targets.mass[firsts] > 0).all()) or bool((targets.totals() > 0).all())
 
 
 def _caption_faults(clip: Clip) -> Iterator[tuple[str, str]]:
@@ -88,5 +103,5 @@ def _caption_faults(clip: Clip) -> Iterator[tuple[str, str]]:
         yield "caption", "captions are one text, where a list of texts belongs"
     elif len(clip.times) not in (0, len(clip.captions)):
         yield "caption", f"{len(clip.times)} times of {len(clip.captions)} captions"
-    elif not all(np.isfinite(time).all() and time[0] <= time[1] for time in clip.times):
+    elif not all(0 <= end - start < math.inf for start, end in clip.times):
         yield "caption", "a caption's times are no start and end in seconds"

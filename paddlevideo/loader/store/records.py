@@ -74,10 +74,12 @@ class ClassTargets:
 
     def dense(self) -> np.ndarray:
         """(n, C) float32; the classes that were not kept share evenly what is left for them."""
-        rows = np.zeros((len(self.counts), self.width), np.float32)
-        if self.rest is not None:
-            rows += (self.rest / np.maximum(self.width - self.counts, 1))[:, None]
-        rows[np.repeat(np.arange(len(self.counts)), self.counts), self.classes] = self.mass
+        rows = np.empty((len(self.counts), self.width), np.float32)
+        others = 0.0 if self.rest is None else self.rest / np.maximum(self.width - self.counts, 1)
+        rows.T[:] = others
+        starts = np.arange(len(self.counts)) * self.width
+        # Places in the flat array: half the time of an index for each dimension.
+        rows.reshape(-1)[np.repeat(starts, self.counts) + self.classes] = self.mass
         return rows
 
     def totals(self) -> np.ndarray:
