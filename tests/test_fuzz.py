@@ -26,7 +26,7 @@ from paddlevideo.loader.legacy import RowFile
 from paddlevideo.loader.selection import read_list
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.records import PREFIX, decode, encode
-from paddlevideo.prepare.sources import NpzSource
+from paddlevideo.prepare.sources import ClipFiles
 from paddlevideo.utils.errors import UserError
 from tests.loader.clips import make_clip, write
 from tests.tiny_data import make_project, write_training_rows
@@ -115,7 +115,7 @@ def read_npz(path: Path) -> None:
     folder = path.parent / "mutated_npz"
     folder.mkdir(exist_ok=True)
     (folder / "a.npz").write_bytes(path.read_bytes())
-    for item in NpzSource(folder, 0.999).items():
+    for item in ClipFiles(folder, 0.999).items():
         item.read()
 
 

@@ -77,8 +77,9 @@ def _add_pack(commands: argparse._SubParsersAction) -> None:
 
 Clips come from
 {SOURCE_KINDS}
-An .npz holds regions (n, F), boxes (n, 4) in pixels, image_h, image_w, actions (m, G) and, for
-training, region_classes (n, C) and action_classes (m,).
+A clip's file holds regions (n, F), boxes (n, 4) in pixels, image_h, image_w, actions (m, G) and,
+for training, region_classes (n, C) and action_classes (m,). A .npy is a dictionary of them that
+np.save wrote; features and action_features are known there too.
 
 Captions come from
 {CAPTION_KINDS}

@@ -14,7 +14,7 @@ from paddlevideo.loader.store.manifest import COMPLETE
 from paddlevideo.utils.files import checksum
 
 #: How the files of a folder end that clips and captions come from.
-_ENDINGS = (".npz", ".csv", "data.mdb")
+_ENDINGS = (".npz", ".npy", ".csv", "data.mdb")
 _SHOWN = 100  # letters of a value in a message
 
 

@@ -1,4 +1,4 @@
-"""Where clips come from: PaddleVideo's rows and records, folders of .npz files, other stores."""
+"""Where clips come from: PaddleVideo's rows and records, folders of files, other stores."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
 from paddlevideo.prepare.classes import check_action_classes, largest_class
-from paddlevideo.prepare.npz import read_arrays, read_clip
+from paddlevideo.prepare.clip_files import read_arrays, read_clip
 from paddlevideo.utils.errors import DataError
 
 KINDS = """\
   PaddleVideo's HowTo100M rows, a .npy file
   PaddleVideo's MSR-VTT records, an LMDB folder or file
-  a folder with one .npz a clip
+  a folder with one .npz a clip, or one .npy that holds a dictionary
   a feature store"""
 
 
@@ -55,8 +55,8 @@ def open_source(path: Path, kept_mass: float) -> Source:
     if path.is_dir():
         if (path / "data.mdb").is_file():
             return RecordSource(path)
-        if next(path.rglob("*.npz"), None) is not None:
-            return NpzSource(path, kept_mass)
+        if any(True for _ in clip_files(path)):
+            return ClipFiles(path, kept_mass)
         raise DataError(f"{path}: a folder without clips of a known kind. Known are:\n{KINDS}")
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: is neither a regular file nor a folder. Write it to a file first")
@@ -216,12 +216,17 @@ class RecordSource:
         return clip
 
 
-class NpzSource:
-    """A folder of .npz files; an id is a file's path in it without the ending."""
+def clip_files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and its subfolders that may hold a clip each."""
+    return (path for path in folder.rglob("*.np[yz]"))
+
+
+class ClipFiles:
+    """A folder of .npz and .npy files; an id is a file's path in it without the ending."""
 
     def __init__(self, path: Path, kept_mass: float) -> None:
         self.path, self.folder, self.kept_mass = str(path), path, kept_mass
-        self.files = sorted(path.rglob("*.npz"))
+        self.files = sorted(clip_files(path))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -231,24 +236,23 @@ class NpzSource:
         first: Clip | None = None
         fault: DataError | None = None
         largest = -1
-        for item in self.items():
-            assert item.name is not None
+        for file, item in zip(self.files, self.items(), strict=True):
             if first is None:
                 try:
                     first = item.read()
                 except DataError as found:
                     fault = fault or found
-            largest = max(largest, self._largest_class(item.name))
+            largest = max(largest, self._largest_class(file))
         if first is None:
             assert fault is not None
             raise fault
         classes = first.region_classes.width if first.region_classes else 0
         return Sizes(first.regions.shape[1], first.actions.shape[1], classes, largest + 1)
 
-    def _largest_class(self, name: str) -> int:
+    def _largest_class(self, file: Path) -> int:
         """Reads this one array of the file; a file that cannot be read is reported later."""
         try:
-            arrays = read_arrays(self.folder / f"{name}.npz", ("action_classes",))
+            arrays = read_arrays(file, ("action_classes",))
         except DataError:
             return -1
         return largest_class(arrays.get("action_classes", np.empty(0)))
@@ -256,7 +260,7 @@ class NpzSource:
     def items(self) -> Iterator[Item]:
         """All files in the order of their paths."""
         for file in self.files:
-            name = file.relative_to(self.folder).as_posix().removesuffix(".npz")
+            name = file.relative_to(self.folder).with_suffix("").as_posix()
             yield Item(name, lambda f=file, n=name: read_clip(f, n, self.kept_mass))  # type: ignore[misc]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.loader.store import FeatureStore
-from paddlevideo.prepare import PackOptions, npz, pack
+from paddlevideo.prepare import PackOptions, clip_files, pack
 from paddlevideo.prepare.sources import RecordSource, open_source
 from paddlevideo.utils.errors import DataError
 from tests.loader.clips import make_clip
@@ -89,8 +89,8 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_bad_npz_is_named_and_can_be_skipped(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(npz, "_SMALL", 1 << 12)
-    monkeypatch.setattr(npz, "_RATIO", 50)
+    monkeypatch.setattr(clip_files, "_SMALL", 1 << 12)
+    monkeypatch.setattr(clip_files, "_RATIO", 50)
     (tmp_path / "clips").mkdir()
     np.savez(tmp_path / "clips" / "good.npz", **arrays())
     DAMAGE[kind](tmp_path / "clips" / "bad.npz")
@@ -106,7 +106,7 @@ def test_arrays_that_nobody_asked_for_are_not_unpacked(tmp_path):
     np.savez(path, **arrays())
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("more.npy", b"no array")
-    assert npz.read_clip(path, "a", 1.0).id == "a"
+    assert clip_files.read_clip(path, "a", 1.0).id == "a"
 
 
 def test_a_file_name_that_is_no_text_can_be_skipped(tmp_path):
@@ -165,3 +165,21 @@ def test_a_pipe_is_no_source(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="pipe: is neither a regular file nor a folder"):
         open_source(tmp_path / "pipe", 1.0)
+
+
+def test_a_saved_dictionary_is_a_clip_too(tmp_path):
+    folder = tmp_path / "clips" / "part"
+    folder.mkdir(parents=True)
+    clip = arrays()
+    np.save(folder / "ours.npy", dict(clip), allow_pickle=True)
+    names = {"regions": "features", "actions": "action_features"}
+    theirs = {names.get(key, key): value for key, value in clip.items()}
+    np.save(folder / "theirs.npy", {**theirs, "objects": "not asked for"}, allow_pickle=True)
+    np.save(folder / "bare.npy", clip["regions"])
+    with pytest.raises(DataError, match="bare.npy: holds one array.*a dictionary of arrays"):
+        pack(PackOptions([tmp_path / "clips"], tmp_path / "s"))
+    pack(PackOptions([tmp_path / "clips"], tmp_path / "t", skip_bad=1))
+    store = FeatureStore(tmp_path / "t")
+    assert list(store.ids()) == ["part/ours", "part/theirs"]
+    np.testing.assert_array_equal(store[0].regions, store[1].regions)
+    assert store.manifest.sizes.action_classes == int(clip["action_classes"].max()) + 1

@@ -1,4 +1,4 @@
-"""A clip in an .npz file, read without trusting it."""
+"""A clip in a file of its own, .npz or .npy, read without trusting it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paddlevideo import safe_pickle
 from paddlevideo.loader.regions import as_count, as_matrix, check_boxes
 from paddlevideo.loader.store import ClassTargets, Clip
 from paddlevideo.prepare.classes import check_action_classes
@@ -15,17 +16,36 @@ from paddlevideo.utils.errors import DataError
 
 NEEDED = ("regions", "boxes", "image_h", "image_w", "actions")
 CLASSES = ("region_classes", "action_classes")
+#: What PaddleVideo's records call them.
+ALIASES = {"features": "regions", "action_features": "actions"}
 #: An array may unpack to so many times its size in the file, but for small ones, and to so much.
 _RATIO, _SMALL, _MOST = 1000, 64 << 20, 4 << 30
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of the arrays called ``names`` that the file has; no other is unpacked.
+    """Those of the arrays called ``names`` that the file has.
 
-    Raises DataError where the file is damaged, or an array pretends to be far larger than it.
+    Of an .npz no other is unpacked. Raises DataError where the file is damaged, or an array
+    pretends to be far larger than it.
     """
     if not path.is_file():
         raise DataError(f"{path}: is no regular file")
+    return (_saved if path.suffix == ".npy" else _zipped)(path, names)
+
+
+def _saved(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Of a dictionary that np.save wrote, under these names or PaddleVideo's."""
+    array = safe_pickle.load_npy(path)
+    held = array[()] if array.dtype == object and array.ndim == 0 else None
+    if not isinstance(held, dict):
+        raise DataError(
+            f"{path}: holds one array. A clip's .npy is a dictionary of arrays that np.save wrote"
+        )
+    known = {ALIASES.get(key, key): value for key, value in held.items()}
+    return {name: np.asarray(known[name]) for name in names if name in known}
+
+
+def _zipped(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             held = set(archive.namelist())
