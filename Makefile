@@ -5,7 +5,7 @@
 #   make test-fast       tests without the slow ones
 #   make test-paddle26   fast tests on Paddle 2.6.2 and the oldest supported releases of the rest
 #   make test-paddlenlp  our tokenizer against the one of the optional paddlenlp
-#   make soak            faults at random moments and mutated files, for half an hour
+#   make soak            faults at random moments and mutated files, for some twenty minutes
 #   make lint            ruff, import-linter, mypy
 #   make clean           remove environments and caches; data/ and output/ stay
 #
