@@ -9,8 +9,11 @@ from dataclasses import replace
 import lmdb
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreRecords, StoreWriter
+from paddlevideo.loader.store.check import clip_faults, is_sound
 from paddlevideo.loader.store.manifest import COMPLETE
 from paddlevideo.loader.store.records import HEADER, PREFIX, decode, encode
 from paddlevideo.loader.store.shards import id_key
@@ -103,6 +106,37 @@ def test_a_writer_takes_nothing_that_could_not_be_used(tmp_path, changes, messag
         pytest.raises(DataError, match=f'clip "clip0": .*{message}'),
     ):
         writer.add(replace(make_clip(), **changes))
+
+
+FAULTY = [
+    {"action_classes": np.array([0])},
+    {"action_classes": np.array([0, 700])},
+    {"action_classes": np.array([-7, 0])},
+    {"boxes": np.full((3, 4), np.nan)},
+    {"boxes": np.full((3, 4), 900.0)},
+    {"regions": np.full((3, 12), np.nan)},
+    {"actions": np.full((2, 10), np.inf)},
+    {"regions": np.ones((3, 13))},
+    {"times": [(3.0, 1.0), (0.0, 1.0)]},
+    {"region_classes": ClassTargets.of(np.ones((3, 4)))},
+    {"region_classes": ClassTargets.of(np.zeros((3, 9)))},
+    {"region_classes": ClassTargets(np.ones(3, int), np.arange(3), np.full(3, np.nan), 9)},
+    {"region_classes": ClassTargets(np.ones(3, int), np.arange(3), np.full(3, -1.0), 9)},
+    {"region_classes": ClassTargets(np.ones(3, int), np.arange(3), np.zeros(3), 9)},
+]
+
+
+@pytest.mark.parametrize("changes", FAULTY)
+def test_no_faulty_clip_is_taken_for_sound(changes):
+    clip = replace(make_clip(), **changes)
+    assert list(clip_faults(clip, SIZES)) and not is_sound(clip, SIZES)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 9), st.integers(0, 4))
+@settings(max_examples=60, deadline=None)
+def test_a_sound_clip_has_no_faults(number, regions, actions):
+    clip = decode(encode(make_clip(number, regions=regions, actions=actions)), "here")
+    assert is_sound(clip, SIZES) and not list(clip_faults(clip, SIZES))
 
 
 def test_values_of_numpy_are_taken(tmp_path):

@@ -52,8 +52,11 @@ class FeaturePadding:
 def _normalised(rows: np.ndarray, count: int) -> np.ndarray:
     """``_pad`` of rows that then sum to 1: storage in float16, or of few classes, does not."""
     kept = min(len(rows), count)
+    sums = rows[:kept].sum(axis=1, keepdims=True)
+    if np.abs(sums - 1).max(initial=0) < 1e-6:
+        return _pad(rows, count)  # as a store with all its classes gives them: no pass over them
     padded = np.empty((count, rows.shape[1]), np.float32)
-    np.divide(rows[:kept], rows[:kept].sum(axis=1, keepdims=True), out=padded[:kept])
+    np.divide(rows[:kept], sums, out=padded[:kept])
     padded[kept:] = 0
     return padded
 

@@ -19,6 +19,45 @@ def check_clip(clip: Clip, sizes: Sizes, where: str) -> None:
         raise DataError(f"{where}: {text}")
 
 
+def is_sound(clip: Clip, sizes: Sizes) -> bool:
+    """Whether a clip that was decoded is beyond doubt: half the time of asking for its faults.
+
+    What shapes a record has was seen to when it was decoded. False: ask :func:`clip_faults`.
+    """
+    regions, actions = clip.regions, clip.actions
+    widths = (regions.shape[1], actions.shape[1]) == (sizes.region, sizes.action)
+    if not widths or not len(regions) or clip.boxes.shape != (len(regions), 4):
+        return False
+    # NaN and infinity survive a product with itself.
+    squares = [np.dot(flat, flat) for flat in (regions.reshape(-1), actions.reshape(-1))]
+    if not math.isfinite(sum(squares)) or not _is_within(
+        clip.action_classes, -1, sizes.action_classes - 1, len(actions)
+    ):
+        return False
+    if clip.region_classes is not None and not _is_sound_target(clip.region_classes, sizes):
+        return False
+    try:
+        check_boxes(clip.boxes, clip.image_h, clip.image_w, "")
+    except DataError:
+        return False
+    return all(start <= end for start, end in clip.times)
+
+
+def _is_within(classes: np.ndarray | None, low: int, high: int, count: int) -> bool:
+    if classes is None:
+        return True
+    fits = len(classes) == count
+    return fits and (not count or bool(low <= classes.min() and classes.max() <= high))
+
+
+def _is_sound_target(targets: ClassTargets, sizes: Sizes) -> bool:
+    if targets.width != sizes.region_classes or targets.counts.min(initial=1) == 0:
+        return False
+    firsts = np.cumsum(targets.counts) - targets.counts
+    sound = _are_probabilities(targets.mass) and _are_probabilities(targets.rest)
+    return sound and bool(targets.mass[firsts].min(initial=1) > 0)
+
+
 def clip_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
     """Kind and description of everything that is wrong with a clip.
 

@@ -76,7 +76,7 @@ class ClassTargets:
         """(n, C) float32; the classes that were not kept share evenly what is left for them."""
         rows = np.empty((len(self.counts), self.width), np.float32)
         others = 0.0 if self.rest is None else self.rest / np.maximum(self.width - self.counts, 1)
-        rows.T[:] = others
+        rows.T[:] = others  # a row's own number into each of its places
         starts = np.arange(len(self.counts)) * self.width
         # Places in the flat array: half the time of an index for each dimension.
         rows.reshape(-1)[np.repeat(starts, self.counts) + self.classes] = self.mass
