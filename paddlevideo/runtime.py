@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ class World:
         return [part[:length] for part, length in zip(parts, lengths, strict=True)], self.rank
 
     def meet(self, where: str = "", limit: float = math.inf) -> None:
-        """Waits until every rank has come here; costs some 50 microseconds where all have.
+        """Waits until every rank has come here; where all have, for three answers of the store.
 
         A warning names the ranks that others have waited for since 20 seconds. Raises RankLost
         after ``limit`` seconds. ``where`` is for these messages.
@@ -148,6 +149,8 @@ class World:
             return
         store = paddle.base.core.create_or_get_global_tcp_store()
         self._meetings += 1
+        if self._meetings <= 2:  # by the second, every rank has connected to the store
+            answer_at_once()
         store.add(f"met/{self.rank}", 1)
         together = store.add("met", 1)
         began, report = time.monotonic(), PATIENCE
@@ -185,6 +188,22 @@ class World:
     def accumulate_only(self, model: nn.Layer, accumulating: bool) -> AbstractContextManager:
         """Leaves gradients unaveraged while micro-batches are still to come."""
         return model.no_sync() if self.size > 1 and accumulating else nullcontext()
+
+
+def answer_at_once() -> None:
+    """Switches off the delay of small packets on this process's connections to the store.
+
+    Paddle writes requests and answers in pieces; with Nagle's algorithm each waits 44 ms for an
+    acknowledgement, and a meeting takes 130. Linux only; elsewhere nothing happens.
+    """
+    port = os.environ.get("PADDLE_MASTER", "").rpartition(":")[2]
+    if not port.isdecimal() or not os.path.isdir("/proc/self/fd"):
+        return
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as copy:
+            is_tcp = copy.family in (socket.AF_INET, socket.AF_INET6)
+            if is_tcp and int(port) in (copy.getsockname()[1], copy.getpeername()[1]):
+                copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 # -------------------------------------------------------------------------------- seeds

@@ -115,10 +115,11 @@ def train_order(run: Run, dataset: Dataset) -> Order:
     """The order that the DATASET section asks for; the same whatever the number of ranks."""
     section, seed, size = run.config.DATASET, run.settings.seed, len(dataset)
     window = section.get("shuffle_window")
+    window = WINDOW if window is None else window
     order: Order = InOrder()
     if section.get("shuffle", True):
-        by_blocks = size > (WINDOW if window is None else window or size)
-        order = ShuffledBlocks(size, seed, window or WINDOW) if by_blocks else Shuffled(size, seed)
+        in_blocks = 0 < window < size
+        order = ShuffledBlocks(size, seed, window) if in_blocks else Shuffled(size, seed)
     pool = section.get("group_by_length", 0)
     if pool:
         batch = section.get("batch_size", 8)
