@@ -39,8 +39,8 @@ def layer_factors(names: Sequence[str], decay: float) -> dict[str, float]:
     """A factor on the learning rate for each name: ``decay`` to the power of its depth.
 
     A stream's topmost layer has depth 1, the one below it 2, its embeddings one more than its
-    lowest layer; tangled layers, poolers and heads, which lie above, have depth 0. For one stream this is
-    the discriminative fine-tuning of Howard and Ruder 2018 (ULMFiT).
+    lowest layer; tangled layers, poolers and heads, which lie above, have depth 0. For one stream
+    this is the discriminative fine-tuning of Howard and Ruder 2018 (ULMFiT).
     """
     places = {name: match for name in names if (match := _LAYER.search(name))}
     counts = Counter(
