@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import lmdb
@@ -42,13 +42,7 @@ def environment(path: str | os.PathLike[str], databases: int = 0) -> lmdb.Enviro
 
 
 def _environment(path: str | os.PathLike[str], databases: int) -> lmdb.Environment:
-    file = Path(path, "data.mdb") if os.path.isdir(path) else Path(path)
-    try:
-        status = file.stat()
-    except OSError as fault:
-        raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
-    if not os.access(file, os.R_OK):
-        raise DataError(f"{file}: may not be read: its permissions forbid it")
+    status = _status(path)
     state = (os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns)
     key = _real_path(os.path.abspath(path))
     known = _environments.pop(key, None)
@@ -61,6 +55,19 @@ def _environment(path: str | os.PathLike[str], databases: int) -> lmdb.Environme
         known = state, _open(path, status.st_size, databases)
     _environments[key] = known
     return known[1]
+
+
+def _status(path: str | os.PathLike[str]) -> os.stat_result:
+    """Of the file, or of the one in the folder: asked at every read, so in one call if it can."""
+    file = path
+    try:
+        status = os.stat(file)
+        if stat.S_ISDIR(status.st_mode):
+            file = os.path.join(path, "data.mdb")
+            status = os.stat(file)
+    except OSError as fault:
+        raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
+    return status
 
 
 #: Following links costs as much as reading a small record.
@@ -83,6 +90,9 @@ def _close(shard: lmdb.Environment) -> None:
 
 
 def _open(path: str | os.PathLike[str], size: int, databases: int) -> lmdb.Environment:
+    file = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
+    if not os.access(file, os.R_OK):
+        raise DataError(f"{file}: may not be read: its permissions forbid it")
     # Read-ahead makes cold reads about twenty times faster; there is no writer to lock out.
     found: lmdb.Environment = lmdb.open(
         os.fspath(path),

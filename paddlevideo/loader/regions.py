@@ -70,10 +70,9 @@ def check_boxes(boxes: np.ndarray, height: int, width: int, where: str) -> None:
         raise DataError(f"{where}: an image of {height} x {width} pixels")
     if not len(boxes):
         return
-    low, high = boxes.min(axis=0), boxes.max(axis=0)
-    inside = min(low) >= -BOX_TOLERANCE and max(high[0::2]) <= width + BOX_TOLERANCE
-    inside = inside and max(high[1::2]) <= height + BOX_TOLERANCE
-    if inside and (boxes[:, 2:] >= boxes[:, :2]).all():
+    ordered = boxes.min() >= -BOX_TOLERANCE and (boxes[:, 2:] >= boxes[:, :2]).all()
+    right, bottom = boxes[:, 2].max(), boxes[:, 3].max()
+    if ordered and right <= width + BOX_TOLERANCE and bottom <= height + BOX_TOLERANCE:
         return
     limits = np.array([width, height, width, height]) + BOX_TOLERANCE
     bad = ((boxes < -BOX_TOLERANCE) | (boxes > limits)).any(axis=1)
