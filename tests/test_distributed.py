@@ -93,6 +93,16 @@ def test_two_processes_have_the_losses_of_one(runs):
                 assert second[name] == pytest.approx(first[name], rel=1e-5), name
 
 
+def test_two_processes_have_the_accuracies_of_one(runs):
+    one, two = records(runs / "1"), records(runs / "2")
+    kinds = ("word", "region", "action", "match")
+    for first, second in zip(one, two, strict=True):
+        for name in (f"{kind}_accuracy" for kind in kinds):
+            assert second.get(name) == pytest.approx(first.get(name)), name
+    for kind in kinds:
+        assert any(0 < record.get(f"{kind}_accuracy", 0) < 1 for record in one), kind
+
+
 def test_both_ranks_hold_equal_weights(runs):
     first, second = (np.load(runs / "2" / f"rank{r}_epoch_00002.npz") for r in (0, 1))
     single = np.load(runs / "1" / "rank0_epoch_00002.npz")
@@ -137,7 +147,7 @@ def test_negatives_come_from_all_processes(head_runs):
     one, two = records(head_runs / "1"), records(head_runs / "2")
     assert len(one) == len(two) == 4
     for first, second in zip(one, two, strict=True):
-        for name in ("loss", "retrieval_loss", "match_loss"):
+        for name in ("loss", "retrieval_loss", "match_loss", "retrieval_accuracy"):
             assert second[name] == pytest.approx(first[name], rel=1e-5), name
 
 

@@ -47,9 +47,20 @@ def assert_same_weights(first, second):
         np.testing.assert_array_equal(a[name], b[name], name)
 
 
+def records_of(output):
+    return [json.loads(line) for line in (output / "train.jsonl").read_text().splitlines()]
+
+
 def losses_of(output):
-    lines = (output / "train.jsonl").read_text().splitlines()
-    return [record["loss"] for record in map(json.loads, lines) if "loss" in record]
+    return [record["loss"] for record in records_of(output) if "loss" in record]
+
+
+def accuracies_of(output):
+    return [
+        {name: value for name, value in record.items() if name.endswith("_accuracy")}
+        for record in records_of(output)
+        if "loss" in record
+    ]
 
 
 def test_training_writes_what_the_contract_names(trained):
@@ -71,6 +82,34 @@ def test_training_writes_what_the_contract_names(trained):
     for word in ("lr: ", "batch_cost: ", "reader_cost: ", "ips: ", "eta: "):
         assert word in log
     assert len(losses_of(output)) == 8
+
+
+def test_the_records_hold_accuracies_rates_times_and_validations(trained):
+    records = records_of(trained / "output")
+    steps = [record for record in records if "loss" in record]
+    assert [record["step_total"] for record in steps] == list(range(1, 9))
+    for record in steps:
+        assert 0 <= record["match_accuracy"] <= 1
+        assert record["lr"] == 1e-3 and "lr_lowest" not in record, "one rate for all"
+        assert record["skipped_steps"] == 0 and "loss_scale" not in record
+        for name in ("grad_norm", "batch_cost", "reader_cost", "ips", "memory_mb"):
+            assert record[name] > 0, name
+    found = {name for each in accuracies_of(trained / "output") for name in each}
+    assert found == {f"{kind}_accuracy" for kind in ("word", "region", "action", "match")}
+    validations = [record for record in records if "loss" not in record]
+    assert [record["step_total"] for record in validations] == [4, 8]
+    for record in validations:
+        for direction in ("text_to_video", "video_to_text"):
+            assert 0 <= record[f"valid.{direction}.R@10"] <= 100
+            assert record[f"valid.{direction}.MedianR"] >= 1
+
+
+def test_rates_that_differ_are_logged(project):
+    assert run(project, "--max_iters", "1", "-o", "OPTIMIZER.layer_decay=0.5") == 0
+    (record,) = records_of(project / "output")
+    assert record["lr_highest"] == record["lr"] == 1e-3
+    # Embeddings below two layers of text: three times the factor.
+    assert record["lr_lowest"] == pytest.approx(1e-3 * 0.5**3)
 
 
 def test_the_saved_configuration_repeats_the_run_bit_for_bit(trained, tmp_path):
@@ -154,6 +193,8 @@ def test_accumulated_batches_train_like_one_large_batch(project):
     first, second = losses_of(large), losses_of(small)
     assert len(first) == len(second) == 2
     np.testing.assert_allclose(first, second, rtol=1e-5)
+    accuracies = accuracies_of(large)
+    assert accuracies == accuracies_of(small) and all("word_accuracy" in a for a in accuracies)
 
 
 def test_weights_start_a_training(trained, project):

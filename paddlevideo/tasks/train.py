@@ -10,11 +10,12 @@ from typing import Any
 
 from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoints, Progress
 from paddlevideo.config import Config
-from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.modeling import accuracies_of, build_model, load_weights
 from paddlevideo.modeling.weights import assign
 from paddlevideo.runtime import Amp, profiler, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
+from paddlevideo.solver.groups import rate_factors
 from paddlevideo.solver.state import load_state_by_structured_name, state_by_structured_name
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.accumulation import in_windows, loss_shares, weigh, window_length
@@ -87,8 +88,9 @@ class Trainer:
         self.progress = Progress()
         self._resume()
         self.called = self.world.wrap(self.model)
+        settings = self.settings
         self.meters = Meters(
-            self.world, run.folder, self.settings.epochs, self.settings.log_interval
+            self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
         )
         self.profiler = profiler(profile, run.folder)
 
@@ -99,7 +101,8 @@ class Trainer:
         optimizer = build_optimizer(config, schedule, self.model, self.amp.multi_precision)
         self.model, optimizer = self.amp.decorate(self.model, optimizer)
         optimizer = self.world.wrap_optimizer(optimizer)
-        self.updater = Updater(optimizer, schedule, self.amp.scaler)
+        factors = rate_factors(self.model.parameters())
+        self.updater = Updater(optimizer, schedule, self.amp.scaler, factors)
 
     # ------------------------------------------------------------------------------ loop
 
@@ -164,21 +167,23 @@ class Trainer:
         # Here, because a collective would kill ranks that wait in it for half a minute.
         self.world.meet(f"step {self.progress.step + 1}", 60.0 * self.settings.rank_timeout)
         shares = loss_shares(self.model, window, self.world)
-        rate, seen = self.updater.learning_rate, []
+        scalars, seen, hits = self.updater.scalars(), [], []
         for number, (batch, share) in enumerate(zip(window, shares, strict=True)):
             seed_everything(self.settings.seed, self.progress.step, number, self.world.rank)
             accumulating = number + 1 < len(window)
             with self.world.accumulate_only(self.called, accumulating):
                 with self.amp.autocast():
-                    losses = weigh(self.called(batch), share)
+                    found = self.called(batch)
+                    losses = weigh(found, share)
                 self.updater.backward(losses["loss"])
+            hits.append(accuracies_of(found))
             seen.append({name: loss.detach() for name, loss in losses.items()})
         norm = self.updater.gradient_norm(self.model.parameters())
         if math.isfinite(norm):
             self.updater.step()
             self.average.update()
             self.guard.good()
-            self.meters.add(seen, samples=sum(len(next(iter(b.values()))) for b in window))
+            self.meters.add(seen, hits, sum(len(next(iter(b.values()))) for b in window))
         else:
             self.guard.bad(self.progress.step + 1, seen, window, self.model)
             self.updater.skip()
@@ -192,7 +197,7 @@ class Trainer:
             self.progress.epoch + 1,
             step_in_epoch,
             self._total_steps() - self.progress.step,
-            {"lr": rate, "grad_norm": norm, "step_total": self.progress.step},
+            {**scalars, "grad_norm": norm, "step_total": self.progress.step},
         )
 
     def validate(self) -> None:
