@@ -223,11 +223,17 @@ def test_mixed_precision_on_a_cpu_warns_once_and_trains_in_float32(trained, proj
     )
 
 
-def test_profiling_writes_a_trace(project):
-    options = f"batch_range=[1,3];profile_path={project / 'profile'}"
-    assert run(project, "-p", options) == 0
-    assert list((project / "profile").rglob("*.json"))
-    assert run(project, "-p", "batchrange=[1,3]") == 2
+def test_profiling_writes_a_trace_and_a_table(project, capsys):
+    folder = project / "profile"
+    assert run(project, "-p", f"batch_range=[1,3]; profile_path={folder}") == 0
+    (trace,) = folder.glob("*.paddle_trace.json")
+    names = [event.get("name", "") for event in json.loads(trace.read_text())["traceEvents"]]
+    steps = sorted(name.split("[")[0] for name in names if name.startswith("ProfileStep"))
+    assert steps == ["ProfileStep#1", "ProfileStep#2"]
+    table = (folder / "table_rank0.txt").read_text()
+    assert "Operator Summary" in table and "adamw" in table
+    printed = capsys.readouterr().out
+    assert "profile of steps 1 to 3" in printed and "Operator Summary" in printed
 
 
 @pytest.mark.parametrize(
@@ -240,6 +246,7 @@ def test_profiling_writes_a_trace(project):
         (["-w", "absent.pdparams"], 1, "absent.pdparams"),
         (["-o", "DATASET.train.file_path=absent.npy"], 2, "absent.npy"),
         (["--import", "no.such.module"], 2, "no.such.module"),
+        (["-p", "batchrange=[1,3]"], 2, "batch_range"),
         (["-o", "DATASET.batch_size=99"], 2, "do not fill one step"),
         (["-o", "GRADIENT_ACCUMULATION.global_batch_size=6"], 2, "multiple of batch_size"),
         (["-o", "MODEL.backbone.v_feature_size=9"], 1, "image_feat is 12 wide"),

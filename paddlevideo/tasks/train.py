@@ -12,7 +12,7 @@ from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import accuracies_of, build_model, load_weights
 from paddlevideo.modeling.weights import assign
-from paddlevideo.runtime import Amp, profiler, seed_everything
+from paddlevideo.runtime import Amp, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.groups import rate_factors
@@ -22,6 +22,7 @@ from paddlevideo.tasks.accumulation import in_windows, loss_shares, weigh, windo
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.guard import FLOAT16_SKIPS, Guard, NotFinite
 from paddlevideo.tasks.meters import Meters
+from paddlevideo.tasks.profiling import Profile, ProfilerOptions, profiler_options
 from paddlevideo.tasks.resuming import (
     batch_size,
     checkpoint_to_resume,
@@ -55,20 +56,28 @@ def train(
 
     ``weights`` start the model; ``validate`` tests on DATASET.valid every ``val_interval`` epochs
     and keeps the best checkpoint; ``fleet`` wraps model and optimizer by Paddle's Fleet;
-    ``profile``: see ``runtime.profiler``.
+    ``profile``: see ``tasks.profiling``.
     """
+    options = None if profile is None else profiler_options(profile)
     run = start_run(config, "train", validate, fleet)
-    trainer = Trainer(run, weights, validate, profile)
+    trainer = Trainer(run, weights, validate, options)
     try:
         return trainer.fit()
     finally:
         trainer.meters.close()
+        trainer.profile.close()
 
 
 class Trainer:
     """The state of a training run, and its loop."""
 
-    def __init__(self, run: Run, weights: str | None, validate: bool, profile: str | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        weights: str | None,
+        validate: bool,
+        profile: ProfilerOptions | None,
+    ) -> None:
         self.run, self.settings, self.world = run, run.settings, run.world
         self.loader = train_loader(run)
         self.window = window_length(run)
@@ -92,7 +101,7 @@ class Trainer:
         self.meters = Meters(
             self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
         )
-        self.profiler = profiler(profile, run.folder)
+        self.profile = Profile(profile, run.folder, self.world.rank)
 
     def _build_updater(self) -> None:
         config = self.run.config.OPTIMIZER
@@ -147,7 +156,7 @@ class Trainer:
             windows = track(windows, f"epoch {epoch + 1}", left, "steps")
         for window in self.meters.timed(windows):
             self.train_step(window)
-            self.profiler.step()
+            self.profile.step()
             self.attend()
             if self._reached_limit():
                 return
