@@ -10,8 +10,10 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from PIL import Image
 
 import main
+from paddlevideo.report import curves, plot
 from paddlevideo.safe_pickle import load_state
 from tests.tiny_data import NO_DROPOUT, make_project
 
@@ -72,6 +74,7 @@ def test_training_writes_what_the_contract_names(trained):
         "config.yaml",
         "log.txt",
         "train.jsonl",
+        "curves.png",
     ):
         assert (output / name).is_file(), name
     assert list((output / "tensorboard").iterdir())
@@ -102,6 +105,36 @@ def test_the_records_hold_accuracies_rates_times_and_validations(trained):
         for direction in ("text_to_video", "video_to_text"):
             assert 0 <= record[f"valid.{direction}.R@10"] <= 100
             assert record[f"valid.{direction}.MedianR"] >= 1
+
+
+def test_the_curves_are_drawn_at_the_end_and_cover_a_resumed_run(trained, project, monkeypatch):
+    def picture(output):
+        with Image.open(output / "curves.png") as image:
+            return image.format, np.asarray(image)
+
+    assert picture(trained / "output")[0] == "PNG"
+    drawn = []
+    monkeypatch.setattr(
+        plot, "picture", lambda *given: drawn.append(given) or Image.new("L", (1, 1))
+    )
+    monkeypatch.setattr(curves, "picture", plot.picture)
+    assert run(project, "--max_iters", "3") == 0
+    with (project / "output" / "train.jsonl").open("a") as file:
+        file.write('{"epoch": 1, "step_to')  # as kill -9 may leave it
+    assert run(project, "--resume", "auto") == 0
+    for panels in (given[2] for given in drawn):
+        assert all(np.isfinite(line.y).all() for panel in panels for line in panel.lines)
+    steps = [given[2][0].lines[0].x.tolist() for given in drawn]
+    assert steps == [[1, 2, 3], list(range(1, 9))]
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning(project, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for name in ("paddlevideo.report.plot", "paddlevideo.report.curves"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert run(project, "--max_iters", "1") == 0
+    assert "curves.png is not drawn: this needs Pillow" in capsys.readouterr().out
+    assert not (project / "output" / "curves.png").exists()
 
 
 def test_rates_that_differ_are_logged(project):

@@ -14,7 +14,7 @@ from paddle import Tensor
 
 from paddlevideo.modeling import Hits
 from paddlevideo.runtime import World, memory_used, synchronize_clock
-from paddlevideo.tasks.boards import Writers
+from paddlevideo.tasks.boards import Writers, draw_curves
 
 log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
@@ -27,7 +27,7 @@ class Meters:
         self, world: World, folder: Path, epochs: int, log_interval: int, visualdl: bool = False
     ) -> None:
         """``folder``: where rank 0 writes; ``visualdl``: for VisualDL too."""
-        self.world = world
+        self.world, self._folder = world, folder
         self.epochs = epochs
         self.log_interval = log_interval
         self._reset()
@@ -132,6 +132,11 @@ class Meters:
         """Writes validation results beside the training curves."""
         if self._writers is not None:
             self._writers.write({"step_total": step, **scalars})
+
+    def draw(self) -> None:
+        """Draws the curves of what was logged so far, if anything was."""
+        if self._writers is not None and self._writers.any_line:
+            draw_curves(self._folder)
 
     def close(self) -> None:
         """Flushes the files."""

@@ -126,8 +126,12 @@ class Trainer:
                 self.save(Checkpoints.step_tag(self.progress.step))
                 self.saver.close()
                 raise
-            self.saver.close()
-            self.world.meet()
+            else:
+                self.saver.close()
+                self.world.meet()
+            finally:
+                # All is saved, and the launcher's further signals still do nothing.
+                self.meters.draw()
         return self.progress
 
     def run_epoch(self) -> None:
