@@ -124,15 +124,19 @@ class Trainer:
                     self.run_epoch()
             except (Stopped, NotFinite):
                 self.save(Checkpoints.step_tag(self.progress.step))
-                self.saver.close()
+                self.end()
                 raise
-            else:
-                self.saver.close()
-                self.world.meet()
-            finally:
-                # All is saved, and the launcher's further signals still do nothing.
-                self.meters.draw()
+            self.end()
         return self.progress
+
+    def end(self) -> None:
+        """Waits until all is written, and draws the curves; all ranks together.
+
+        A rank that left before the others would have the launcher end them within it.
+        """
+        self.saver.close()
+        self.meters.draw()
+        self.world.meet()
 
     def run_epoch(self) -> None:
         """The rest of an epoch and, where they are due, its validation and its checkpoint."""
