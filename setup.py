@@ -23,6 +23,7 @@ REQUIRED = [
     "safetensors>=0.4.1",
     "rich>=13.0.0",
     "tensorboardX>=2.6.2.2",
+    "Pillow>=10.1.0",
 ]
 
 EXTRAS = {

@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -269,36 +268,6 @@ def autocast(enable: bool, **options: Any) -> Iterator[None]:
         return
     with paddle.amp.auto_cast(enable=True, **options):
         yield
-
-
-class _NoProfiler:
-    """Does nothing at every step."""
-
-    def step(self) -> None:
-        """Does nothing."""
-
-
-def profiler(options: str | None, folder: Path) -> Any:
-    """A profiler to step once a training step; it writes a trace and prints a table.
-
-    ``options`` as PaddleVideo writes them: ``batch_range=[10,20]`` (steps to record) and
-    ``profile_path=DIR``, separated by ``;``. Raises ConfigError for other options.
-    """
-    if options is None:
-        return _NoProfiler()
-    given = dict(part.split("=", 1) for part in options.split(";") if "=" in part)
-    unknown = set(given) - {"batch_range", "profile_path", "sorted_key", "tracer_option", "state"}
-    if unknown:
-        raise ConfigError(f"-p: unknown profiler option {sorted(unknown)[0]}")
-    start, stop = (int(n) for n in given.get("batch_range", "[10,20]").strip("[]").split(","))
-    path = given.get("profile_path", str(folder / "profile"))
-    recorder = paddle.profiler.Profiler(
-        scheduler=(start, stop),
-        on_trace_ready=paddle.profiler.export_chrome_tracing(path),
-    )
-    recorder.start()
-    log.info("profiling steps %d to %d into %s", start, stop, path)
-    return recorder
 
 
 def memory_used() -> int:

@@ -184,7 +184,7 @@ def run_tool(command: str, place: Path) -> None:
     words = [sys.executable, str(ROOT / shlex.split(command)[1]), *shlex.split(command)[2:]]
     done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for flag in ("--output", "--report"):
+    for flag in ("--output", "--report", "-o"):
         if flag in words:
             assert (place / words[words.index(flag) + 1]).exists()
     if "an onion" in command:
@@ -214,7 +214,7 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"python tools/benchmark.py .+", benchmark_alone, True),
     (r"python tools/search.py .+", search, False),
     (
-        r"python tools/(report|export_model|predict|prepare_data|extract_features).py .+",
+        r"python tools/(report|curves|export_model|predict|prepare_data|extract_features).py .+",
         run_tool,
         False,
     ),

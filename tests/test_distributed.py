@@ -93,6 +93,17 @@ def test_two_processes_have_the_losses_of_one(runs):
                 assert second[name] == pytest.approx(first[name], rel=1e-5), name
 
 
+def test_two_processes_have_the_accuracies_of_one(runs):
+    one, two = records(runs / "1"), records(runs / "2")
+    names = [f"{kind}_accuracy" for kind in ("word", "region", "action", "match")]
+    for first, second in zip(one, two, strict=True):
+        for name in names:
+            assert second.get(name) == pytest.approx(first.get(name)), name
+    found = {name: [record[name] for record in one if name in record] for name in names}
+    assert all(found.values()), "all are asked for"
+    assert any(0 < value < 1 for values in found.values() for value in values)
+
+
 def test_both_ranks_hold_equal_weights(runs):
     first, second = (np.load(runs / "2" / f"rank{r}_epoch_00002.npz") for r in (0, 1))
     single = np.load(runs / "1" / "rank0_epoch_00002.npz")
@@ -137,7 +148,7 @@ def test_negatives_come_from_all_processes(head_runs):
     one, two = records(head_runs / "1"), records(head_runs / "2")
     assert len(one) == len(two) == 4
     for first, second in zip(one, two, strict=True):
-        for name in ("loss", "retrieval_loss", "match_loss"):
+        for name in ("loss", "retrieval_loss", "match_loss", "retrieval_accuracy"):
             assert second[name] == pytest.approx(first[name], rel=1e-5), name
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from PIL import Image
 
 import main
+from paddlevideo.report import curves, plot
 from paddlevideo.safe_pickle import load_state
 from tests.tiny_data import NO_DROPOUT, make_project
 
@@ -47,9 +49,20 @@ def assert_same_weights(first, second):
         np.testing.assert_array_equal(a[name], b[name], name)
 
 
+def records_of(output):
+    return [json.loads(line) for line in (output / "train.jsonl").read_text().splitlines()]
+
+
 def losses_of(output):
-    lines = (output / "train.jsonl").read_text().splitlines()
-    return [record["loss"] for record in map(json.loads, lines) if "loss" in record]
+    return [record["loss"] for record in records_of(output) if "loss" in record]
+
+
+def accuracies_of(output):
+    return [
+        {name: value for name, value in record.items() if name.endswith("_accuracy")}
+        for record in records_of(output)
+        if "loss" in record
+    ]
 
 
 def test_training_writes_what_the_contract_names(trained):
@@ -61,6 +74,7 @@ def test_training_writes_what_the_contract_names(trained):
         "config.yaml",
         "log.txt",
         "train.jsonl",
+        "curves.png",
     ):
         assert (output / name).is_file(), name
     assert list((output / "tensorboard").iterdir())
@@ -71,6 +85,64 @@ def test_training_writes_what_the_contract_names(trained):
     for word in ("lr: ", "batch_cost: ", "reader_cost: ", "ips: ", "eta: "):
         assert word in log
     assert len(losses_of(output)) == 8
+
+
+def test_the_records_hold_accuracies_rates_times_and_validations(trained):
+    records = records_of(trained / "output")
+    steps = [record for record in records if "loss" in record]
+    assert [record["step_total"] for record in steps] == list(range(1, 9))
+    for record in steps:
+        assert 0 <= record["match_accuracy"] <= 1
+        assert record["lr"] == 1e-3 and "lr_lowest" not in record, "one rate for all"
+        assert record["skipped_steps"] == 0 and "loss_scale" not in record
+        for name in ("grad_norm", "batch_cost", "reader_cost", "ips", "memory_mb"):
+            assert record[name] > 0, name
+    found = {name for each in accuracies_of(trained / "output") for name in each}
+    assert found == {f"{kind}_accuracy" for kind in ("word", "region", "action", "match")}
+    validations = [record for record in records if "loss" not in record]
+    assert [record["step_total"] for record in validations] == [4, 8]
+    for record in validations:
+        for direction in ("text_to_video", "video_to_text"):
+            assert 0 <= record[f"valid.{direction}.R@10"] <= 100
+            assert record[f"valid.{direction}.MedianR"] >= 1
+
+
+def test_the_curves_are_drawn_at_the_end_and_cover_a_resumed_run(trained, project, monkeypatch):
+    def picture(output):
+        with Image.open(output / "curves.png") as image:
+            return image.format, np.asarray(image)
+
+    assert picture(trained / "output")[0] == "PNG"
+    drawn = []
+    monkeypatch.setattr(
+        plot, "picture", lambda *given: drawn.append(given) or Image.new("L", (1, 1))
+    )
+    monkeypatch.setattr(curves, "picture", plot.picture)
+    assert run(project, "--max_iters", "3") == 0
+    with (project / "output" / "train.jsonl").open("a") as file:
+        file.write('{"epoch": 1, "step_to')  # as kill -9 may leave it
+    assert run(project, "--resume", "auto") == 0
+    for panels in (given[2] for given in drawn):
+        assert all(np.isfinite(line.y).all() for panel in panels for line in panel.lines)
+    steps = [given[2][0].lines[0].x.tolist() for given in drawn]
+    assert steps == [[1, 2, 3], list(range(1, 9))]
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning(project, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for name in ("paddlevideo.report.plot", "paddlevideo.report.curves"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert run(project, "--max_iters", "1") == 0
+    assert "curves.png is not drawn: this needs Pillow" in capsys.readouterr().out
+    assert not (project / "output" / "curves.png").exists()
+
+
+def test_rates_that_differ_are_logged(project):
+    assert run(project, "--max_iters", "1", "-o", "OPTIMIZER.layer_decay=0.5") == 0
+    (record,) = records_of(project / "output")
+    assert record["lr_highest"] == record["lr"] == 1e-3
+    # Embeddings below two layers of text: three times the factor.
+    assert record["lr_lowest"] == pytest.approx(1e-3 * 0.5**3)
 
 
 def test_the_saved_configuration_repeats_the_run_bit_for_bit(trained, tmp_path):
@@ -154,6 +226,8 @@ def test_accumulated_batches_train_like_one_large_batch(project):
     first, second = losses_of(large), losses_of(small)
     assert len(first) == len(second) == 2
     np.testing.assert_allclose(first, second, rtol=1e-5)
+    accuracies = accuracies_of(large)
+    assert accuracies == accuracies_of(small) and all("word_accuracy" in a for a in accuracies)
 
 
 def test_weights_start_a_training(trained, project):
@@ -182,11 +256,17 @@ def test_mixed_precision_on_a_cpu_warns_once_and_trains_in_float32(trained, proj
     )
 
 
-def test_profiling_writes_a_trace(project):
-    options = f"batch_range=[1,3];profile_path={project / 'profile'}"
-    assert run(project, "-p", options) == 0
-    assert list((project / "profile").rglob("*.json"))
-    assert run(project, "-p", "batchrange=[1,3]") == 2
+def test_profiling_writes_a_trace_and_a_table(project, capsys):
+    folder = project / "profile"
+    assert run(project, "-p", f"batch_range=[1,3]; profile_path={folder}") == 0
+    (trace,) = folder.glob("*.paddle_trace.json")
+    names = [event.get("name", "") for event in json.loads(trace.read_text())["traceEvents"]]
+    steps = sorted(name.split("[")[0] for name in names if name.startswith("ProfileStep"))
+    assert steps == ["ProfileStep#1", "ProfileStep#2"]
+    table = (folder / "table_rank0.txt").read_text()
+    assert "Operator Summary" in table and "adamw" in table
+    printed = capsys.readouterr().out
+    assert "profile of steps 1 to 3" in printed and "Operator Summary" in printed
 
 
 @pytest.mark.parametrize(
@@ -199,6 +279,7 @@ def test_profiling_writes_a_trace(project):
         (["-w", "absent.pdparams"], 1, "absent.pdparams"),
         (["-o", "DATASET.train.file_path=absent.npy"], 2, "absent.npy"),
         (["--import", "no.such.module"], 2, "no.such.module"),
+        (["-p", "batchrange=[1,3]"], 2, "batch_range"),
         (["-o", "DATASET.batch_size=99"], 2, "do not fill one step"),
         (["-o", "GRADIENT_ACCUMULATION.global_batch_size=6"], 2, "multiple of batch_size"),
         (["-o", "MODEL.backbone.v_feature_size=9"], 1, "image_feat is 12 wide"),

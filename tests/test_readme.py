@@ -130,7 +130,7 @@ def resumable(place):
 
 #: What has to be there before a command that says so is run, wherever a test run begins.
 NEEDED = {
-    r"ActBert_two_stage_best": "head",
+    r"ActBert_two_stage(_best| )": "head",
     r"--model exported": "exported",
     r"train\.store": "packed",
     r"--results output/ActBert": "tested",

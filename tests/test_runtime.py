@@ -58,6 +58,12 @@ class FakeScaler:
     def __init__(self, **options):
         self.options, self.calls = options, []
 
+    def is_enable(self):
+        return self.options.get("enable", True)
+
+    def state_dict(self):
+        return {"scale": np.float32(1024.0)} if self.is_enable() else {}
+
     def scale(self, loss):
         self.calls.append("scale")
         return loss
@@ -145,3 +151,17 @@ def test_an_updater_scales_every_backward_and_steps_once():
     np.testing.assert_allclose(layer.weight.numpy(), before - 0.5 * 2, rtol=1e-6)
     assert layer.weight.grad is None or not layer.weight.grad.numpy().any()
     assert updater.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("enabled", "factors", "expected"),
+    [
+        (False, (1.0, 1.0), {"lr": 0.5}),
+        (False, (0.25, 1.0), {"lr": 0.5, "lr_lowest": 0.125, "lr_highest": 0.5}),
+        (True, (1.0, 1.0), {"lr": 0.5, "loss_scale": 1024.0}),
+    ],
+)
+def test_what_a_step_is_taken_with(enabled, factors, expected):
+    optimizer = paddle.optimizer.SGD(0.5, parameters=paddle.nn.Linear(1, 1).parameters())
+    updater = Updater(optimizer, None, FakeScaler(enable=enabled), factors)
+    assert updater.scalars() == expected

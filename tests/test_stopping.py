@@ -72,6 +72,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert f"{signal.Signals(number).name}: ends after this step" in capfd.readouterr().err
     assert not (tmp_path / "Tiny_epoch_00002.pdparams").exists()
     assert list(tmp_path.glob("Tiny_step_*.pdparams"))
+    assert (tmp_path / "curves.png").is_file()
     assert main.main(["--resume", "auto", *arguments]) == 0
     assert_same_end(whole / "output", tmp_path)
     assert not list(tmp_path.glob("Tiny_step_*"))

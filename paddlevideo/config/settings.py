@@ -64,6 +64,8 @@ class RunSettings:
     keep: CountOrZero = 3
     #: Write the whole matrix of scores in a retrieval test.
     score_matrix: bool = False
+    #: Also write the curves for VisualDL.
+    visualdl: bool = False
     #: Mixed precision: {enable, level: O1 or O2, dtype: float16 or bfloat16, ...}.
     amp: AmpSettings = field(default_factory=AmpSettings)
 

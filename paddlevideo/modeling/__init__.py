@@ -1,5 +1,6 @@
 """Models: layers, backbones, losses and the frameworks that join them."""
 
+from paddlevideo.modeling.accuracy import Hits, Losses, accuracies_of
 from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 from paddlevideo.modeling.build import build_model
 from paddlevideo.modeling.framework.actbert import ActBert
@@ -13,8 +14,11 @@ __all__ = [
     "ActBertLoss",
     "BaseFramework",
     "BertForMultiModalPreTraining",
+    "Hits",
     "LoadReport",
+    "Losses",
     "RetrievalHead",
+    "accuracies_of",
     "build_model",
     "load_weights",
 ]

@@ -13,6 +13,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
+from paddlevideo.modeling.accuracy import Hits, added, winner_hits
 from paddlevideo.modeling.backbones.actbert import LowerStates
 from paddlevideo.modeling.backbones.tangled import PaddedLengths
 from paddlevideo.modeling.layers import MASKED_SCORE
@@ -34,12 +35,16 @@ class BatchContrast:
 
     def loss(
         self, batch: Mapping[str, Any], lower: LowerStates, padded: PaddedLengths, divisor: float
-    ) -> Tensor:
-        """The loss of ``batch``, whose streams have come as far as ``lower``. Scalar."""
+    ) -> tuple[Tensor, Hits]:
+        """The loss of ``batch``, a scalar, and how often the right one won, both ways.
+
+        ``lower``: how far the batch's streams have come.
+        """
         own = own_captions(batch)
         captions = meetings(len(own), self.negatives)
-        margins = self.margins(lower, padded, captions)
-        return contrast_loss(margins, same_caption(batch, captions), own, max(divisor, 1.0))
+        margins, same = self.margins(lower, padded, captions), same_caption(batch, captions)
+        loss = contrast_loss(margins, same, own, max(divisor, 1.0))
+        return loss, contrast_hits(margins, same, own)
 
     def margins(self, lower: LowerStates, padded: PaddedLengths, captions: np.ndarray) -> Tensor:
         """Margins of each clip with ``captions`` (rows, B), places in the batch; same shape.
@@ -92,6 +97,26 @@ def contrast_loss(margins: Tensor, same: np.ndarray, own: np.ndarray, divisor: f
     pair; the other clips and captions are negatives. The mean of the two cross-entropies is
     summed over ``own`` and divided by ``divisor`` (van den Oord et al. 2018, equation 4). Scalar.
     """
+    by_clip, by_caption = both_sides(margins, same)
+    right = F.log_softmax(by_clip, axis=0)[0] + F.log_softmax(by_caption, axis=0)[0]
+    return -(right * paddle.to_tensor(own.astype("float32"))).sum() / (2 * divisor)
+
+
+@paddle.no_grad()
+def contrast_hits(margins: Tensor, same: np.ndarray, own: np.ndarray) -> Hits:
+    """How often the right caption of a clip, and the right clip of a caption, has won.
+
+    The arguments are those of ``contrast_loss``.
+    """
+    sides = [winner_hits(side, side[:1], own, axis=0) for side in both_sides(margins, same)]
+    return added(*sides)
+
+
+def both_sides(margins: Tensor, same: np.ndarray) -> tuple[Tensor, Tensor]:
+    """``margins`` (1 + k, B) in columns of one clip each, and of one caption each.
+
+    Row 0 holds the right pairs; pairs in ``same`` (1 + k, B) are masked in the other rows.
+    """
     rows, clips = margins.shape
     left_out = same.astype("float32")
     left_out[0] = 0.0
@@ -100,6 +125,4 @@ def contrast_loss(margins: Tensor, same: np.ndarray, own: np.ndarray, divisor: f
     shifts = np.arange(rows)[:, None]
     at = shifts * clips + (np.arange(clips) - shifts) % clips
     by_caption = paddle.index_select(by_clip.flatten(), paddle.to_tensor(at.ravel()))
-    by_caption = by_caption.reshape([rows, clips])
-    right = F.log_softmax(by_clip, axis=0)[0] + F.log_softmax(by_caption, axis=0)[0]
-    return -(right * paddle.to_tensor(own.astype("float32"))).sum() / (2 * divisor)
+    return by_clip, by_caption.reshape([rows, clips])

@@ -85,3 +85,10 @@ def scale_rates(
             f"OPTIMIZER.lr_scale: {', '.join(sorted(unused))} matches no trainable parameter that "
             f"an earlier rule left. Names look like {named[0][0]}"
         )
+
+
+def rate_factors(parameters: Iterable[paddle.Tensor]) -> tuple[float, float]:
+    """The lowest and the highest factor on the learning rate of what is trained; (1, 1) of none."""
+    trained = (parameter for parameter in parameters if not parameter.stop_gradient)
+    factors = {parameter.optimize_attr["learning_rate"] for parameter in trained} or {1.0}
+    return min(factors), max(factors)

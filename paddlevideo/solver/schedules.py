@@ -219,6 +219,16 @@ class CustomWarmupAdjustDecay(Schedule):
         return self.step_base_lr * self.lr_decay_rate ** _passed(self.boundaries, epochs)
 
 
+def _steps(number: float, clock: Clock) -> int:
+    """``number`` of optimizer steps or, below 1, that share of the run."""
+    return round(number * clock.total_steps) if number < 1 else int(number)
+
+
+def _done(clock: Clock, iter_step: bool) -> int:
+    """Optimizer steps done or, without ``iter_step``, those of the epochs that are over."""
+    return clock.step if iter_step else clock.units(False) * clock.steps_per_epoch
+
+
 @dataclass(frozen=True, kw_only=True)
 class _WarmupDecay(Schedule):
     """From nothing to ``base_lr`` in ``warmup_steps``, then to ``final_lr`` at the run's end.
@@ -237,11 +247,7 @@ class _WarmupDecay(Schedule):
 
     def __call__(self, clock: Clock) -> float:
         """The learning rate at ``clock``. The first step of a warm-up is not a step of zero."""
-        share = self.warmup_steps < 1
-        warmup = round(self.warmup_steps * clock.total_steps) if share else int(self.warmup_steps)
-        done = clock.step
-        if not self.iter_step:
-            done = clock.units(False) * clock.steps_per_epoch
+        warmup, done = _steps(self.warmup_steps, clock), _done(clock, self.iter_step)
         if done < warmup:
             return self.base_lr * (done + 1) / warmup
         return self.decay(min(1.0, (done - warmup) / max(1, clock.total_steps - warmup)))
@@ -269,6 +275,40 @@ class WarmupCosineDecay(_WarmupDecay):
     def decay(self, progress: float) -> float:
         """The rate at ``progress`` from 0 to 1 of the decay."""
         return _cosine(self.base_lr, self.final_lr, progress)
+
+
+@SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class WarmupPiecewiseDecay(Schedule):
+    """A straight line to ``values[0]`` in ``warmup_steps``, then ``values[i]`` as long as it holds.
+
+    Args:
+        boundaries: after how many steps, counted from the start of the run, the next value
+            holds; below 1: a share of the run.
+        values: one more than there are boundaries.
+        warmup_steps: likewise; not beyond the first boundary.
+    """
+
+    boundaries: list[float]
+    values: list[float]
+    warmup_steps: float = 0
+    iter_step: bool = True
+
+    def __post_init__(self) -> None:
+        expected = len(self.boundaries) + 1
+        fault = f"{len(self.boundaries)} boundaries need {expected} values, not {len(self.values)}"
+        _check(len(self.values) == expected, self, fault)
+        _check(self.warmup_steps >= 0, self, "warmup_steps must not be negative")
+
+    def __call__(self, clock: Clock) -> float:
+        """The learning rate at ``clock``. The first step of a warm-up is not a step of zero."""
+        boundaries = [_steps(boundary, clock) for boundary in self.boundaries]
+        warmup, done = _steps(self.warmup_steps, clock), _done(clock, self.iter_step)
+        places = [warmup, *boundaries]  # in a short run shares may fall on one step
+        _check(places == sorted(places), self, f"warm-up and boundaries {places} do not ascend")
+        if done < warmup:
+            return self.values[0] * (done + 1) / warmup
+        return self.values[_passed(boundaries, done)]
 
 
 def make_schedule(config: float | Mapping[str, Any]) -> Schedule:

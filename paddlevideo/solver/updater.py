@@ -13,16 +13,45 @@ from paddle import Tensor
 class Updater:
     """One optimizer step made of one or more backward passes."""
 
-    def __init__(self, optimizer: Any, schedule: Any, scaler: Any) -> None:
-        """``schedule`` counts optimizer steps; ``scaler`` is a GradScaler, disabled if unused."""
+    def __init__(
+        self,
+        optimizer: Any,
+        schedule: Any,
+        scaler: Any,
+        factors: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
+        """One updater a run.
+
+        Args:
+            optimizer: what ``build_optimizer`` returned.
+            schedule: counts optimizer steps.
+            scaler: a GradScaler, disabled if unused.
+            factors: the lowest and the highest that parameters have on the learning rate.
+        """
         self.optimizer = optimizer
         self.schedule = schedule
         self.scaler = scaler
+        self.factors = factors
 
     @property
     def learning_rate(self) -> float:
         """The rate of the next step."""
         return float(self.optimizer.get_lr())
+
+    def scalars(self) -> dict[str, float]:
+        """What the next step is taken with: "lr", and what there is beside it.
+
+        "lr_lowest" and "lr_highest" where parameters have different rates, "loss_scale" where
+        the loss is scaled.
+        """
+        rate = self.learning_rate
+        found = {"lr": rate}
+        lowest, highest = self.factors
+        if lowest != highest:
+            found |= {"lr_lowest": rate * lowest, "lr_highest": rate * highest}
+        if self.scaler.is_enable():
+            found["loss_scale"] = self.loss_scale
+        return found
 
     def backward(self, loss: Tensor) -> None:
         """Adds this micro-batch's gradients."""

@@ -1,55 +1,75 @@
-"""Times and losses of a training run: the log line, JSON lines and TensorBoard scalars."""
+"""Times, losses and accuracies of a training run: the log line, and records for the boards."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import paddle
 from paddle import Tensor
 
+from paddlevideo.modeling import Hits
 from paddlevideo.runtime import World, memory_used, synchronize_clock
+from paddlevideo.tasks.boards import Writers, draw_curves
 
 log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
 
 
 class Meters:
-    """Collects one logging interval. Losses stay on the device until they are printed."""
+    """Collects one logging interval. Losses and hits stay on the device until they are printed."""
 
-    def __init__(self, world: World, folder: Path, epochs: int, log_interval: int) -> None:
-        self.world = world
+    def __init__(
+        self, world: World, folder: Path, epochs: int, log_interval: int, visualdl: bool = False
+    ) -> None:
+        """``folder``: where rank 0 writes; ``visualdl``: for VisualDL too."""
+        self.world, self._folder = world, folder
         self.epochs = epochs
         self.log_interval = log_interval
-        self._losses: list[dict[str, Tensor]] = []
-        self._samples = 0
-        self._steps = 0
-        self._reader_seconds = 0.0
-        self._since = time.perf_counter()
-        self._writers = Writers(folder) if world.is_main else None
+        self._reset()
+        self._writers = Writers(folder, visualdl) if world.is_main else None
 
     def timed(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yields ``items`` and counts the seconds spent waiting for them."""
+        """Yields ``items``; the seconds until the last one is done count, and those of waiting.
+
+        What happens between two epochs does not count.
+        """
         iterator = iter(items)
         self._since = synchronize_clock()
-        while True:
-            start = time.perf_counter()
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            self._reader_seconds += time.perf_counter() - start
-            yield item
+        try:
+            while True:
+                start = time.perf_counter()
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+                self._reader_seconds += time.perf_counter() - start
+                yield item
+        finally:
+            self._seconds += synchronize_clock() - self._since
 
-    def add(self, losses: Iterable[dict[str, Tensor]], samples: int) -> None:
-        """Adds the micro-batches' shares of a step's losses; nothing is read back yet."""
+    def add(
+        self,
+        losses: Iterable[Mapping[str, Tensor]],
+        hits: Iterable[Mapping[str, Hits]],
+        samples: int,
+    ) -> None:
+        """Adds a step that was taken; nothing is read back yet.
+
+        Args:
+            losses: the micro-batches' shares of the step's losses.
+            hits: their right answers.
+            samples: of this rank in the step.
+        """
         self._losses.extend(losses)
+        for each in hits:
+            for name, one in each.items():
+                self._hits.setdefault(name, []).append(one)
+        self._taken += 1
         self._samples += samples
 
     def end_step(self, epoch: int, step_in_epoch: int, steps_left: int, extra: Mapping) -> None:
@@ -71,30 +91,52 @@ class Meters:
 
     def _summarise(self, extra: Mapping[str, float]) -> dict[str, float]:
         """Averages over steps and ranks; called by all ranks at the same step."""
-        names = list(self._losses[0])
-        columns = [paddle.stack([losses[name] for losses in self._losses]) for name in names]
-        sums = [float(column.astype("float32").sum()) for column in columns]
-        means = self.world.sum(sums) / (self.world.size * self._steps)
-        seconds = max(synchronize_clock() - self._since, 1e-9)
+        seconds = max(self._seconds + synchronize_clock() - self._since, 1e-9)
+        means, accuracies = self._over_ranks()
         return {
-            **dict(zip(names, (float(mean) for mean in means), strict=True)),
+            **means,
+            **accuracies,
             **extra,
+            "skipped_steps": self._steps - self._taken,
             "batch_cost": seconds / self._steps,
             "reader_cost": self._reader_seconds / self._steps,
             "ips": self._samples * self.world.size / seconds,
             "memory_mb": memory_used() / 2**20,
         }
 
+    def _over_ranks(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Mean losses of the steps taken, and shares of right answers, by name.
+
+        A share is all right answers over all that were asked for; where none was, there is none.
+        """
+        names, shares = list(self._losses[0]), list(self._hits)
+        columns = [paddle.stack([losses[name] for losses in self._losses]) for name in names]
+        sums = [float(column.astype("float32").sum()) for column in columns]
+        right = [float(paddle.stack([h.right for h in self._hits[n]]).sum()) for n in shares]
+        asked = [float(sum(h.asked for h in self._hits[name])) for name in shares]
+        totals = [float(total) for total in self.world.sum([*sums, *right, *asked])]
+        losses, totals = totals[: len(sums)], totals[len(sums) :]
+        steps = self.world.size * self._taken
+        means = {name: loss / steps for name, loss in zip(names, losses, strict=True)}
+        counts = zip(shares, totals[: len(shares)], totals[len(shares) :], strict=True)
+        return means, {name: hits / of for name, hits, of in counts if of}
+
     def _reset(self) -> None:
-        self._losses = []
-        self._samples = self._steps = 0
-        self._reader_seconds = 0.0
+        self._losses: list[Mapping[str, Tensor]] = []
+        self._hits: dict[str, list[Hits]] = {}
+        self._samples = self._steps = self._taken = 0
+        self._reader_seconds = self._seconds = 0.0
         self._since = time.perf_counter()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes validation results beside the training curves."""
         if self._writers is not None:
             self._writers.write({"step_total": step, **scalars})
+
+    def draw(self) -> None:
+        """Draws the curves of what was logged so far, if anything was."""
+        if self._writers is not None and self._writers.any_line:
+            draw_curves(self._folder)
 
     def close(self) -> None:
         """Flushes the files."""
@@ -110,28 +152,3 @@ def format_line(line: str, record: Mapping[str, float], eta: timedelta) -> str:
         f"batch_cost: {record['batch_cost']:.5f} sec, reader_cost: {record['reader_cost']:.5f} "
         f"sec, ips: {record['ips']:.5f} instance/sec, eta: {eta}"
     )
-
-
-class Writers:
-    """``train.jsonl`` and TensorBoard's event file."""
-
-    def __init__(self, folder: Path) -> None:
-        from tensorboardX import SummaryWriter
-
-        folder.mkdir(parents=True, exist_ok=True)
-        self._jsonl = (folder / "train.jsonl").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """One line, and one scalar for every number in it."""
-        self._jsonl.write(json.dumps(record) + "\n")
-        self._jsonl.flush()
-        step = int(record["step_total"])
-        for name, value in record.items():
-            if isinstance(value, (float, np.floating)):
-                self._board.add_scalar(name.replace("@", "_at_"), value, step)
-
-    def close(self) -> None:
-        """Flushes both."""
-        self._jsonl.close()
-        self._board.close()

@@ -10,17 +10,19 @@ from typing import Any
 
 from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoints, Progress
 from paddlevideo.config import Config
-from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.modeling import accuracies_of, build_model, load_weights
 from paddlevideo.modeling.weights import assign
-from paddlevideo.runtime import Amp, profiler, seed_everything
+from paddlevideo.runtime import Amp, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
+from paddlevideo.solver.groups import rate_factors
 from paddlevideo.solver.state import load_state_by_structured_name, state_by_structured_name
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.accumulation import in_windows, loss_shares, weigh, window_length
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.guard import FLOAT16_SKIPS, Guard, NotFinite
 from paddlevideo.tasks.meters import Meters
+from paddlevideo.tasks.profiling import Profile, ProfilerOptions, profiler_options
 from paddlevideo.tasks.resuming import (
     batch_size,
     checkpoint_to_resume,
@@ -54,20 +56,28 @@ def train(
 
     ``weights`` start the model; ``validate`` tests on DATASET.valid every ``val_interval`` epochs
     and keeps the best checkpoint; ``fleet`` wraps model and optimizer by Paddle's Fleet;
-    ``profile``: see ``runtime.profiler``.
+    ``profile``: see ``tasks.profiling``.
     """
+    options = None if profile is None else profiler_options(profile)
     run = start_run(config, "train", validate, fleet)
-    trainer = Trainer(run, weights, validate, profile)
+    trainer = Trainer(run, weights, validate, options)
     try:
         return trainer.fit()
     finally:
         trainer.meters.close()
+        trainer.profile.close()
 
 
 class Trainer:
     """The state of a training run, and its loop."""
 
-    def __init__(self, run: Run, weights: str | None, validate: bool, profile: str | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        weights: str | None,
+        validate: bool,
+        profile: ProfilerOptions | None,
+    ) -> None:
         self.run, self.settings, self.world = run, run.settings, run.world
         self.loader = train_loader(run)
         self.window = window_length(run)
@@ -87,10 +97,11 @@ class Trainer:
         self.progress = Progress()
         self._resume()
         self.called = self.world.wrap(self.model)
+        settings = self.settings
         self.meters = Meters(
-            self.world, run.folder, self.settings.epochs, self.settings.log_interval
+            self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
         )
-        self.profiler = profiler(profile, run.folder)
+        self.profile = Profile(profile, run.folder, self.world.rank)
 
     def _build_updater(self) -> None:
         config = self.run.config.OPTIMIZER
@@ -99,7 +110,8 @@ class Trainer:
         optimizer = build_optimizer(config, schedule, self.model, self.amp.multi_precision)
         self.model, optimizer = self.amp.decorate(self.model, optimizer)
         optimizer = self.world.wrap_optimizer(optimizer)
-        self.updater = Updater(optimizer, schedule, self.amp.scaler)
+        factors = rate_factors(self.model.parameters())
+        self.updater = Updater(optimizer, schedule, self.amp.scaler, factors)
 
     # ------------------------------------------------------------------------------ loop
 
@@ -112,11 +124,19 @@ class Trainer:
                     self.run_epoch()
             except (Stopped, NotFinite):
                 self.save(Checkpoints.step_tag(self.progress.step))
-                self.saver.close()
+                self.end()
                 raise
-            self.saver.close()
-            self.world.meet()
+            self.end()
         return self.progress
+
+    def end(self) -> None:
+        """Waits until all is written, and draws the curves; all ranks together.
+
+        A rank that left before the others would have the launcher end them within it.
+        """
+        self.saver.close()
+        self.meters.draw()
+        self.world.meet()
 
     def run_epoch(self) -> None:
         """The rest of an epoch and, where they are due, its validation and its checkpoint."""
@@ -144,7 +164,7 @@ class Trainer:
             windows = track(windows, f"epoch {epoch + 1}", left, "steps")
         for window in self.meters.timed(windows):
             self.train_step(window)
-            self.profiler.step()
+            self.profile.step()
             self.attend()
             if self._reached_limit():
                 return
@@ -164,21 +184,23 @@ class Trainer:
         # Here, because a collective would kill ranks that wait in it for half a minute.
         self.world.meet(f"step {self.progress.step + 1}", 60.0 * self.settings.rank_timeout)
         shares = loss_shares(self.model, window, self.world)
-        rate, seen = self.updater.learning_rate, []
+        scalars, seen, hits = self.updater.scalars(), [], []
         for number, (batch, share) in enumerate(zip(window, shares, strict=True)):
             seed_everything(self.settings.seed, self.progress.step, number, self.world.rank)
             accumulating = number + 1 < len(window)
             with self.world.accumulate_only(self.called, accumulating):
                 with self.amp.autocast():
-                    losses = weigh(self.called(batch), share)
+                    found = self.called(batch)
+                    losses = weigh(found, share)
                 self.updater.backward(losses["loss"])
+            hits.append(accuracies_of(found))
             seen.append({name: loss.detach() for name, loss in losses.items()})
         norm = self.updater.gradient_norm(self.model.parameters())
         if math.isfinite(norm):
             self.updater.step()
             self.average.update()
             self.guard.good()
-            self.meters.add(seen, samples=sum(len(next(iter(b.values()))) for b in window))
+            self.meters.add(seen, hits, sum(len(next(iter(b.values()))) for b in window))
         else:
             self.guard.bad(self.progress.step + 1, seen, window, self.model)
             self.updater.skip()
@@ -192,7 +214,7 @@ class Trainer:
             self.progress.epoch + 1,
             step_in_epoch,
             self._total_steps() - self.progress.step,
-            {"lr": rate, "grad_norm": norm, "step_total": self.progress.step},
+            {**scalars, "grad_norm": norm, "step_total": self.progress.step},
         )
 
     def validate(self) -> None:

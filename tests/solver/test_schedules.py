@@ -125,6 +125,25 @@ def test_modern_schedules_take_their_length_from_the_run(name, middle, warmup):
     assert rates[40:] == pytest.approx([0.1] * 20)
 
 
+@pytest.mark.parametrize("warmup", [10, 0.25])
+@pytest.mark.parametrize("boundaries", [[20, 30], [0.5, 0.75], [0.5, 30]])
+def test_warmup_before_pieces_in_steps_or_shares_of_the_run(warmup, boundaries):
+    values = [1.0, 0.1, 0.01]
+    config = {"name": "WarmupPiecewiseDecay", "boundaries": boundaries, "values": values}
+    rates = curve({**config, "warmup_steps": warmup}, 60)
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert rates[10:20] == [1.0] * 10
+    assert rates[20:30] == [0.1] * 10
+    assert rates[30:] == [0.01] * 30
+    assert curve(config, 60)[0] == 1.0, "no warm-up unless asked for"
+
+
+def test_pieces_that_do_not_ascend_are_named():
+    config = {"name": "WarmupPiecewiseDecay", "values": [1.0, 0.1], "warmup_steps": 30}
+    with pytest.raises(ConfigError, match="do not ascend"):
+        curve({**config, "boundaries": [20]}, 60)
+
+
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_every_schedule_has_a_signature_that_can_be_checked(name):
     part = SCHEDULES.get(name)
@@ -139,6 +158,7 @@ def test_every_schedule_has_a_signature_that_can_be_checked(name):
     [
         ({"name": "CustomPiecewiseDecay", "boundaries": [1], "values": [1.0]}, "need 2 values"),
         ({"name": "PiecewiseDecay", "boundaries": [2, 1], "values": [1.0] * 3}, "do not ascend"),
+        ({"name": "WarmupPiecewiseDecay", "boundaries": [1], "values": [1.0]}, "need 2 values"),
         ({"name": "WarmupLinear", "base_lr": 1.0}, 'Did you mean "WarmupLinearDecay"'),
         ({"base_lr": 1.0}, 'needs the key "name"'),
         ({"name": "WarmupCosineDecay", "base_lr": 1.0, "warmup_steps": -1}, "warmup_steps"),

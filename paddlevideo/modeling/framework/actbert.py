@@ -14,7 +14,12 @@ import paddle.nn.functional as F
 from paddle import Tensor
 
 from paddlevideo.modeling import released_weights
-from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining, LowerStates
+from paddlevideo.modeling.accuracy import Hits, Losses, class_hits, likeliest
+from paddlevideo.modeling.backbones.actbert import (
+    ActBertOutput,
+    BertForMultiModalPreTraining,
+    LowerStates,
+)
 from paddlevideo.modeling.contrast import BatchContrast, original_words, own_captions
 from paddlevideo.modeling.framework.base import BaseFramework, Batch, Gather
 from paddlevideo.modeling.gallery import Gallery
@@ -88,38 +93,46 @@ class ActBert(BaseFramework):
         if self.head_alone:
             self.backbone.eval()
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> Losses:
         """Losses of a batch of the design's keys, as arrays or tensors.
 
         Returns scalars "loss" (their sum), "text_loss", "region_loss", "action_loss",
         "match_loss" and, with ``match_negatives``, "contrast_loss". Padding is left out where that
         is possible, and predictions are made only where labels ask for them; neither changes a
         loss.
+
+        In training, counts of right answers come beside them: "word_accuracy",
+        "region_accuracy", "action_accuracy" and "match_accuracy" and, where those losses are
+        there, "contrast_accuracy" and "retrieval_accuracy".
         """
         divisors = self.denominators(batch)
         whole, (batch, padded) = batch, cut_padding(batch)
         if self.head_alone:
             with paddle.no_grad():
                 lower = self.backbone.lower(to_tensors(batch))
-            loss = self.retrieval_loss(whole, lower, divisors)
-            return {"retrieval_loss": loss, "loss": loss}
+            loss, won = self.retrieval_loss(whole, lower, divisors)
+            return Losses({"retrieval_loss": loss, "loss": loss}, {"retrieval_accuracy": won})
         picked, rows = labelled_rows(batch)
         tensors = to_tensors(picked)
         lower = self.backbone.lower(tensors, pack_words(batch))
         output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
         losses = self.loss(output, tensors, divisors)
+        hits = pretraining_hits(output, picked) if self.training else {}
         further = {}
         if self.contrast is not None:
-            by = divisors["contrast_loss"]
-            further["contrast_loss"] = self.contrast.loss(batch, lower, padded, by)
+            further["contrast_loss"], hits["contrast_accuracy"] = self.contrast.loss(
+                batch, lower, padded, divisors["contrast_loss"]
+            )
         if self.retrieval_head is not None:
-            further["retrieval_loss"] = self.retrieval_loss(whole, lower, divisors)
-        return {**losses, **further, "loss": sum(further.values(), losses["loss"])}
+            further["retrieval_loss"], hits["retrieval_accuracy"] = self.retrieval_loss(
+                whole, lower, divisors
+            )
+        return Losses({**losses, **further, "loss": sum(further.values(), losses["loss"])}, hits)
 
     def retrieval_loss(
         self, batch: Batch, lower: LowerStates, divisors: Mapping[str, float]
-    ) -> Tensor:
-        """The retrieval head's loss of ``batch``, whose streams have come as far as ``lower``."""
+    ) -> tuple[Tensor, Hits]:
+        """The retrieval head's loss and hits, ``batch``'s streams having come to ``lower``."""
         assert self.retrieval_head is not None
         words, own = original_words(batch), own_captions(batch)
         return self.retrieval_head.loss(lower, words, own, divisors["retrieval_loss"])
@@ -249,6 +262,24 @@ class ActBert(BaseFramework):
             ".chosen_weight",  # the metric says what to do where it is needed
         )
         super().check_loaded([name for name in missing if not any(u in name for u in unused)])
+
+
+def pretraining_hits(output: ActBertOutput, picked: Batch) -> dict[str, Hits]:
+    """How often the four pre-training questions were answered right.
+
+    ``picked``: the labels as ``output`` lies, see ``labelled_rows``.
+    """
+    targets, asked = np.asarray(picked["image_target"]), np.asarray(picked["image_label"])
+    answers = {
+        "word": (output.text_logits, picked["text_labels"]),
+        "region": (output.region_logits, likeliest(targets, asked)),
+        "action": (output.action_logits, picked["action_label"]),
+        "match": (output.match_logits, picked["next_sentence_label"]),
+    }
+    return {
+        f"{name}_accuracy": class_hits(logits, np.asarray(labels).ravel())
+        for name, (logits, labels) in answers.items()
+    }
 
 
 def both_ways(top_k: int | Sequence[int]) -> tuple[int, int] | None:

@@ -22,7 +22,11 @@ class BaseFramework(nn.Layer):
     """
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar losses; ``"loss"`` is the one to minimise."""
+        """Named scalar losses; ``"loss"`` is the one to minimise.
+
+        In training they may come as ``paddlevideo.modeling.Losses``, with counts of right
+        answers beside them, whose shares the log then shows.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define forward(batch)")
 
     def denominators(self, batch: Batch) -> dict[str, float]:

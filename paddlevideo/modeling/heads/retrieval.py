@@ -14,6 +14,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from paddlevideo.modeling.accuracy import Hits, added, winner_hits
 from paddlevideo.modeling.layers import MASKED_SCORE, layer_norm, linear
 from paddlevideo.registry import HEADS
 from paddlevideo.utils.first_stage import FirstStage, Shortlists
@@ -126,8 +127,10 @@ class RetrievalHead(nn.Layer):
 
     def loss(
         self, lower: LowerStates, words: np.ndarray, own: np.ndarray, divisor: float
-    ) -> Tensor:
+    ) -> tuple[Tensor, Hits]:
         """Cross-entropy of the right clip for a caption and of the right caption for a clip.
+
+        And how often the right one of this rank's pairs has the highest score, both ways.
 
         ``words`` (B, T): the captions' ids; equal captions are no negatives of each other.
         ``own`` (B,): the clip has its own caption. The mean of both directions over ``own`` clips,
@@ -154,7 +157,7 @@ class RetrievalHead(nn.Layer):
         loss, whole = right[mine].sum(), right.sum()
         if len(right) > len(own):
             loss = loss.detach() + whole - whole.detach()
-        return loss * (0.5 * self.loss_weight / divisor)
+        return loss * (0.5 * self.loss_weight / divisor), hits(scores, mine, own)
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, slice]:
         """All ranks' rows, this rank's with their gradient, and where those stand."""
@@ -163,6 +166,18 @@ class RetrievalHead(nn.Layer):
         start = sum(len(part) for part in parts[:place])
         together = paddle.concat(parts) if len(parts) > 1 else rows
         return together, slice(start, start + len(rows))
+
+
+@paddle.no_grad()
+def hits(scores: Tensor, mine: slice, own: np.ndarray) -> Hits:
+    """How often the right pair wins among all ranks' (N, N), both ways.
+
+    ``mine``: where this rank's pairs stand; ``own`` (n,) bool: which of them are right ones.
+    """
+    right = paddle.diagonal(scores)[mine]
+    captions = winner_hits(scores[mine], right.unsqueeze(1), own, axis=1)
+    clips = winner_hits(scores[:, mine], right.unsqueeze(0), own, axis=0)
+    return added(captions, clips)
 
 
 def masked_mean(x: Tensor, bias: Tensor) -> Tensor:
