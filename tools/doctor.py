@@ -1,0 +1,75 @@
+"""Looks whether this machine can train, and says what to do where it cannot.
+
+python tools/doctor.py
+python tools/doctor.py --distributed --json doctor.json
+
+Exit code 0: nothing is wrong; 1: there is a problem.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent
+sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
+
+from checks import machine, packages, training  # noqa: E402
+from checks.finding import PROBLEM, Check, Finding, examine  # noqa: E402
+from paddlevideo.utils.command import exit_code_of  # noqa: E402
+
+CHECKS: tuple[Check, ...] = (
+    *(packages.python, packages.packages, packages.device),
+    *(machine.processors, machine.memory, machine.shared_memory, machine.disk),
+    *(machine.open_files, machine.feature_files, machine.video),
+)
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--distributed", action="store_true", help="train with two processes on the CPU too"
+    )
+    parser.add_argument("--no_training", action="store_true", help="look only, train nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> list[Finding]:
+    """Examines, printing each finding as it comes."""
+    checks = list(CHECKS)
+    if not options.no_training:
+        checks.append(training.training)
+        if options.distributed:
+            checks.append(training.two_processes)
+    findings = []
+    for finding in examine(checks):
+        findings.append(finding)
+        print(f"{finding.status:8s} {finding.subject}: {finding.says}", flush=True)
+        if finding.advice:
+            print(f"{'':8s} -> {finding.advice}", flush=True)
+    problems = sum(finding.status == PROBLEM for finding in findings)
+    print(f"\n{problems} problem(s)" if problems else "\nThis machine can train.")
+    if options.json:
+        text = json.dumps([asdict(finding) for finding in findings], indent=2)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    return findings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    options = parse_arguments(arguments)
+    findings: list[Finding] = []
+    code = exit_code_of(lambda: findings.extend(run(options)))
+    return code or int(any(finding.status == PROBLEM for finding in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
