@@ -13,6 +13,7 @@ from paddlevideo.runtime.device import (
     world_size,
 )
 from paddlevideo.runtime.precision import Amp
+from paddlevideo.runtime.recompute import recompute_layers
 from paddlevideo.runtime.world import RankLost, World
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "World",
     "memory_used",
     "profiler",
+    "recompute_layers",
     "seed_everything",
     "select_device",
     "synchronize_clock",

@@ -7,7 +7,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -17,7 +17,13 @@ import paddle.distributed as dist
 from paddle import Tensor, nn
 
 from paddlevideo.runtime.device import world_size
-from paddlevideo.utils.errors import UserError
+from paddlevideo.runtime.sharding import (
+    ShardedOptimizer,
+    collect,
+    description,
+    shard_by_paddle,
+)
+from paddlevideo.utils.errors import ConfigError, UserError
 
 log = logging.getLogger("paddlevideo")
 
@@ -37,13 +43,23 @@ class World:
     (a rank reads, saves, or tests a larger share) is a meeting in the launcher's key-value store.
     """
 
-    def __init__(self, fleet: bool = False) -> None:
-        """``fleet``: model and optimizer are wrapped by Paddle's Fleet, not by DataParallel."""
+    def __init__(self, fleet: bool = False, sharding: int = 0) -> None:
+        """``fleet``: model and optimizer are wrapped by Paddle's Fleet, not by DataParallel.
+
+        ``sharding``: what is divided over the ranks: 1 the optimizer's arrays, 2 gradients too, 3
+        parameters too; 0 nothing. Raises ConfigError for 2 and 3 without a GPU.
+        """
         self.size = world_size()
-        self.fleet = fleet
+        self.sharding = sharding if self.size > 1 else 0
+        if self.sharding > 1 and not paddle.device.get_device().startswith("gpu"):
+            raise ConfigError(
+                f"sharding: {sharding} needs GPUs: Paddle's group_sharded_parallel takes nothing "
+                "else. sharding: 1 divides the optimizer's arrays on CPUs too"
+            )
+        self.fleet = fleet or self.sharding > 0
         self.rank = int(os.environ.get("PADDLE_TRAINER_ID") or 0) if self.size > 1 else 0
         self._meetings = 0
-        if fleet:
+        if self.fleet:
             dist.fleet.init(is_collective=True)
         elif self.size > 1:
             dist.init_parallel_env()
@@ -129,19 +145,41 @@ class World:
         late = [rank for rank in others if store.add(f"met/{rank}", 0) < self._meetings]
         return ", ".join(map(str, late))
 
-    def wrap(self, model: nn.Layer) -> nn.Layer:
-        """The model as it is called in training: with gradients averaged over ranks."""
+    def wrap(self, model: nn.Layer, updater: Any = None) -> nn.Layer:
+        """The model as it is called in training: with gradients averaged over ranks.
+
+        With ``sharding`` 2 or 3 the ``optimizer`` and the ``scaler`` of ``updater`` are replaced.
+        """
+        if self.sharding > 1:
+            return shard_by_paddle(model, updater, self.sharding)
         if self.fleet:
             return dist.fleet.distributed_model(model)
         return model if self.size == 1 else paddle.DataParallel(model)
 
     def wrap_optimizer(self, optimizer: Any) -> Any:
-        """The optimizer as Fleet wants it, or as it is."""
-        return dist.fleet.distributed_optimizer(optimizer) if self.fleet else optimizer
+        """The optimizer with its arrays divided over the ranks, as Fleet wants it, or as it is."""
+        if self.sharding == 1:
+            return ShardedOptimizer(optimizer, self.rank, self.size)
+        by_fleet = self.fleet and self.sharding == 0
+        return dist.fleet.distributed_optimizer(optimizer) if by_fleet else optimizer
+
+    def whole_norm(self, norm: float) -> float:
+        """Length of all gradients, from the length of those that this rank has."""
+        return norm if self.sharding < 2 else math.sqrt(self.sum([norm**2])[0])
+
+    def collect(self, mine: Mapping[str, Any]) -> dict[str, Any]:
+        """What this rank has of the optimizer's state -> all of it on rank 0, else nothing.
+
+        To be called on all ranks if arrays are divided over them.
+        """
+        if self.sharding != 1:
+            return dict(mine)
+        return collect(mine, self.gather(description(mine)), self.rank)
 
     def accumulate_only(self, model: nn.Layer, accumulating: bool) -> AbstractContextManager:
         """Leaves gradients unaveraged while micro-batches are still to come."""
-        return model.no_sync() if self.size > 1 and accumulating else nullcontext()
+        waits = self.size > 1 and accumulating and self.sharding < 2
+        return model.no_sync() if waits else nullcontext()
 
 
 def answer_at_once() -> None:

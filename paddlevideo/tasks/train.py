@@ -12,7 +12,7 @@ from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.modeling.weights import assign
-from paddlevideo.runtime import Amp, profiler, seed_everything
+from paddlevideo.runtime import Amp, profiler, recompute_layers, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.state import load_state_by_structured_name, state_by_structured_name
@@ -86,7 +86,9 @@ class Trainer:
         self.stop = StopRequest()
         self.progress = Progress()
         self._resume()
-        self.called = self.world.wrap(self.model)
+        if self.settings.recompute:
+            recompute_layers(self.model.recomputable())
+        self.called = self.world.wrap(self.model, self.updater)
         self.meters = Meters(
             self.world, run.folder, self.settings.epochs, self.settings.log_interval
         )
@@ -173,7 +175,7 @@ class Trainer:
                     losses = weigh(self.called(batch), share)
                 self.updater.backward(losses["loss"])
             seen.append({name: loss.detach() for name, loss in losses.items()})
-        norm = self.updater.gradient_norm(self.model.parameters())
+        norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
         if math.isfinite(norm):
             self.updater.step()
             self.average.update()
@@ -224,11 +226,15 @@ class Trainer:
     # ----------------------------------------------------------------- save and resume
 
     def save(self, tag: str) -> None:
-        """Has rank 0 write a checkpoint while training goes on."""
+        """Has rank 0 write a checkpoint while training goes on. All ranks call it."""
+        arrays = {}
+        if self.world.is_main or self.world.sharding:
+            arrays = state_by_structured_name(self.updater.optimizer, self.model)
+            arrays = self.world.collect(arrays)
         if self.world.is_main:
             weights = self.model.to_released(self.model.state_dict())
             optimizer = {
-                "optimizer": state_by_structured_name(self.updater.optimizer, self.model),
+                "optimizer": arrays,
                 "scaler": self.amp.scaler.state_dict(),
                 "average": self.average.state(),
             }
