@@ -23,6 +23,7 @@ from paddlevideo.runtime.sharding import (
     description,
     shard_by_paddle,
 )
+from paddlevideo.runtime.watch import Watch
 from paddlevideo.utils.errors import ConfigError, UserError
 
 log = logging.getLogger("paddlevideo")
@@ -59,6 +60,7 @@ class World:
         self.fleet = fleet or self.sharding > 0
         self.rank = int(os.environ.get("PADDLE_TRAINER_ID") or 0) if self.size > 1 else 0
         self._meetings = 0
+        self._watch: Watch | None = None
         if self.fleet:
             dist.fleet.init(is_collective=True)
         elif self.size > 1:
@@ -113,11 +115,26 @@ class World:
         """Waits until every rank has come here; where all have, for three answers of the store.
 
         A warning names the ranks that others have waited for since 20 seconds. Raises RankLost
-        after ``limit`` seconds. ``where`` is for these messages.
+        after ``limit`` seconds. ``where`` is for these messages. With it, what begins here should
+        not take long: it is watched until the next meeting or :meth:`rest`.
         """
         if self.size == 1:
             return
         store = paddle.base.core.create_or_get_global_tcp_store()
+        if self._watch is None:
+            self._watch = Watch(self.rank, self.size, store, PATIENCE)
+        self.rest()
+        with self._watch.lock:
+            self._wait(store, where or "the end of a test or of a checkpoint", limit)
+        if where:
+            self._watch.begin(where)
+
+    def rest(self) -> None:
+        """What comes before the next meeting may take its time on any rank."""
+        if self._watch is not None:
+            self._watch.end()
+
+    def _wait(self, store: Any, where: str, limit: float) -> None:
         self._meetings += 1
         if self._meetings <= 2:  # by the second, every rank has connected to the store
             answer_at_once()

@@ -113,6 +113,7 @@ class Trainer:
                 while not self._is_over():
                     self.run_epoch()
             except (Stopped, NotFinite):
+                self.world.rest()
                 self.save(Checkpoints.step_tag(self.progress.step))
                 self.saver.close()
                 raise
@@ -155,6 +156,7 @@ class Trainer:
         """Between two steps: saves if it is time, ends if it was asked to; all ranks together."""
         is_due = self.world.is_main and self.saver.is_due(self.progress.step)
         stops, saves = self.world.sum([self.stop.received is not None, is_due])
+        self.world.rest()
         if stops:
             raise Stopped(self.stop.received)
         is_last = self.progress.batches == len(self.loader)
