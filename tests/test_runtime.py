@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from paddlevideo import runtime
-from paddlevideo.runtime import Amp, World
+from paddlevideo.runtime import Amp, World, device, precision
 from paddlevideo.solver.updater import Updater
 from paddlevideo.utils.amp_settings import AmpSettings
 from paddlevideo.utils.errors import ConfigError
@@ -21,7 +21,7 @@ def test_a_cpu_is_found_without_being_told():
 
 
 def test_all_cores_are_used_and_shared_by_local_ranks(monkeypatch):
-    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: set(range(8)))
     used = []
     monkeypatch.setattr(paddle.base.core, "set_num_threads", used.append)
     assert runtime.use_threads() == 8
@@ -120,7 +120,7 @@ def test_on_a_gpu_settings_reach_paddle(recorded, level, dtype):
 
 def test_on_a_cpu_it_warns_once_and_stays_off(recorded, monkeypatch):
     warnings = []
-    monkeypatch.setattr(runtime.log, "warning", lambda *message: warnings.append(message))
+    monkeypatch.setattr(precision.log, "warning", lambda *message: warnings.append(message))
     amp = Amp(AmpSettings(enable=True, level="O2"), "cpu")
     for _ in range(3):
         with amp.autocast():

@@ -62,8 +62,15 @@ def load_state_by_structured_name(
         WeightsError: an array is unknown to this optimizer, missing or of another shape or type.
     """
     optimizer = _unwrapped(optimizer)
-    named = named_parameters(parameters)
-    saved = {key: np.asarray(value) for key, value in state.items() if key != SCHEDULE_KEY}
+    own = {parameter.name for parameter in optimizer._parameter_list}
+    everything = named_parameters(parameters)
+    named = [(name, parameter) for name, parameter in everything if parameter.name in own]
+    elsewhere = {name for name, _ in everything} - {name for name, _ in named}
+    saved = {
+        key: np.asarray(value)
+        for key, value in state.items()
+        if key != SCHEDULE_KEY and key.rsplit("/", 1)[0] not in elsewhere
+    }
     stepped = {key.rsplit("/", 1)[0] for key in saved}
     _create_arrays(optimizer, [parameter for name, parameter in named if name in stepped])
     arrays = dict(_arrays(optimizer, named))

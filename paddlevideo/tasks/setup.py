@@ -53,7 +53,7 @@ def start_run(config: Config, mode: Mode, validate: bool = False, fleet: bool = 
     settings = run_settings(config)
     device = select_device(settings.device)
     threads = use_threads(settings.num_threads)
-    world = World(fleet)
+    world = World(fleet, settings.sharding if mode == "train" else 0)
     folder = Path(settings.output_dir)
     set_up_logging(settings.log_level, folder, silent=not world.is_main)
     text = dump_config(config)

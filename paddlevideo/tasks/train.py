@@ -12,7 +12,7 @@ from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import accuracies_of, build_model, load_weights
 from paddlevideo.modeling.weights import assign
-from paddlevideo.runtime import Amp, seed_everything
+from paddlevideo.runtime import Amp, recompute_layers, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.groups import rate_factors
@@ -96,8 +96,10 @@ class Trainer:
         self.stop = StopRequest()
         self.progress = Progress()
         self._resume()
-        self.called = self.world.wrap(self.model)
         settings = self.settings
+        if settings.recompute:
+            recompute_layers(self.model.recomputable())
+        self.called = self.world.wrap(self.model, self.updater)
         self.meters = Meters(
             self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
         )
@@ -123,6 +125,7 @@ class Trainer:
                 while not self._is_over():
                     self.run_epoch()
             except (Stopped, NotFinite):
+                self.world.rest()
                 self.save(Checkpoints.step_tag(self.progress.step))
                 self.end()
                 raise
@@ -173,6 +176,7 @@ class Trainer:
         """Between two steps: saves if it is time, ends if it was asked to; all ranks together."""
         is_due = self.world.is_main and self.saver.is_due(self.progress.step)
         stops, saves = self.world.sum([self.stop.received is not None, is_due])
+        self.world.rest()
         if stops:
             raise Stopped(self.stop.received)
         is_last = self.progress.batches == len(self.loader)
@@ -195,7 +199,7 @@ class Trainer:
                 self.updater.backward(losses["loss"])
             hits.append(accuracies_of(found))
             seen.append({name: loss.detach() for name, loss in losses.items()})
-        norm = self.updater.gradient_norm(self.model.parameters())
+        norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
         if math.isfinite(norm):
             self.updater.step()
             self.average.update()
@@ -246,11 +250,15 @@ class Trainer:
     # ----------------------------------------------------------------- save and resume
 
     def save(self, tag: str) -> None:
-        """Has rank 0 write a checkpoint while training goes on."""
+        """Has rank 0 write a checkpoint while training goes on. All ranks call it."""
+        arrays = {}
+        if self.world.is_main or self.world.sharding:
+            arrays = state_by_structured_name(self.updater.optimizer, self.model)
+            arrays = self.world.collect(arrays)
         if self.world.is_main:
             weights = self.model.to_released(self.model.state_dict())
             optimizer = {
-                "optimizer": state_by_structured_name(self.updater.optimizer, self.model),
+                "optimizer": arrays,
                 "scaler": self.amp.scaler.state_dict(),
                 "average": self.average.state(),
             }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 import paddle.nn.functional as F
-from paddle import Tensor
+from paddle import Tensor, nn
 
 from paddlevideo.modeling import released_weights
 from paddlevideo.modeling.accuracy import Hits, Losses, class_hits, likeliest
@@ -146,6 +146,12 @@ class ActBert(BaseFramework):
             # Never 0: a rank without a right pair still has negatives of the others' pairs.
             divisors["retrieval_loss"] = max(float(own_captions(batch).sum()), 1e-6)
         return divisors
+
+    def recomputable(self) -> list[nn.Layer]:
+        """Every layer of the streams and every tangled one."""
+        encoder = self.backbone.encoder
+        streams = (layer for stream in encoder.layers.values() for layer in stream)
+        return [*streams, *encoder.tangled]
 
     def connect(self, gather: Gather) -> None:
         """The retrieval head's negatives come from all ranks."""

@@ -62,6 +62,10 @@ class BaseFramework(nn.Layer):
     def connect(self, gather: Gather) -> None:
         """Hands over how rows are gathered from all ranks, for losses that compare samples."""
 
+    def recomputable(self) -> list[nn.Layer]:
+        """Layers that ``recompute: True`` computes anew in the backward pass."""
+        return []
+
     def predict(self, batch: Batch, prepared: Any) -> Any:
         """One row for each sample, for a metric: an array, or a dict of arrays.
 

@@ -1,0 +1,29 @@
+"""Device, ranks, seeds and mixed precision: alone names Paddle's machinery for them.
+
+The rest of the package sees a ``World`` of one or many ranks and an ``Amp`` that is on or off.
+"""
+
+from paddlevideo.runtime.device import (
+    memory_used,
+    seed_everything,
+    select_device,
+    synchronize_clock,
+    use_threads,
+    world_size,
+)
+from paddlevideo.runtime.precision import Amp
+from paddlevideo.runtime.recompute import recompute_layers
+from paddlevideo.runtime.world import RankLost, World
+
+__all__ = [
+    "Amp",
+    "RankLost",
+    "World",
+    "memory_used",
+    "recompute_layers",
+    "seed_everything",
+    "select_device",
+    "synchronize_clock",
+    "use_threads",
+    "world_size",
+]

@@ -1,0 +1,73 @@
+"""The device, its threads, memory and clock, and seeds."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import paddle
+import paddle.distributed as dist
+
+from paddlevideo.utils.cpu import tune_cpu
+from paddlevideo.utils.errors import ConfigError
+
+
+def select_device(asked: str = "auto") -> str:
+    """Sets and returns the device: "gpu" where Paddle has one, else "cpu".
+
+    Raises ConfigError if a GPU is asked for and there is none.
+    """
+    has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if asked.startswith("gpu") and not has_gpu:
+        raise ConfigError(
+            "device: a GPU is asked for, but Paddle finds none. Install paddlepaddle-gpu and check "
+            "nvidia-smi, or use device=cpu"
+        )
+    chosen = ("gpu" if has_gpu else "cpu") if asked == "auto" else asked
+    if chosen == "gpu" and world_size() > 1:
+        chosen = f"gpu:{dist.ParallelEnv().dev_id}"  # gpu-only
+    paddle.set_device(chosen)
+    return chosen
+
+
+def use_threads(count: int = 0) -> int:
+    """Lets Paddle's CPU kernels use ``count`` threads; 0: all cores, shared by local ranks.
+
+    Paddle starts with one. Returns the number set.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    tune_cpu()
+    count = count or max(1, (cores or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE") or 1))
+    paddle.base.core.set_num_threads(count)
+    return count
+
+
+def world_size() -> int:
+    """How many ranks the launcher started; 1 without a launcher."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+
+
+def seed_everything(*parts: int) -> None:
+    """Seeds Paddle's generator from ``parts`` (seed, step, micro-batch, rank, ...).
+
+    Dropout is seeded so at every step, which makes repeated and resumed runs equal without
+    saving any generator's state. Costs about 10 microseconds.
+    """
+    paddle.seed(int(np.random.SeedSequence([p & 0xFFFFFFFF for p in parts]).generate_state(1)[0]))
+
+
+def memory_used() -> int:
+    """Peak memory in bytes: the GPU's where there is one, else the process's."""
+    if paddle.device.is_compiled_with_cuda() and paddle.device.get_device().startswith("gpu"):
+        return int(paddle.device.cuda.max_memory_allocated())  # gpu-only
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def synchronize_clock() -> float:
+    """Seconds of a monotonic clock, after the device has finished its work."""
+    if paddle.device.get_device().startswith("gpu"):
+        paddle.device.synchronize()  # gpu-only
+    return time.perf_counter()

@@ -1,0 +1,231 @@
+"""The optimizer's arrays divided over processes; what needs GPUs is tested for its wiring."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+
+import main
+from paddlevideo.runtime import World, sharding
+from paddlevideo.runtime.sharding import ClipByNormOfAll, ShardedOptimizer, share_out
+from paddlevideo.safe_pickle import load_state
+from paddlevideo.solver import load_state_by_structured_name, state_by_structured_name
+from tests.tiny_data import make_project
+
+ROOT = Path(__file__).parents[1]
+
+# ------------------------------------------------------------------------- in one process
+
+
+def test_sizes_are_shared_out_evenly_and_always_alike():
+    sizes = [10, 1, 7, 7, 3, 10, 2]
+    owners = share_out(sizes, 2)
+    sums = [sum(s for s, o in zip(sizes, owners, strict=True) if o == rank) for rank in (0, 1)]
+    assert sums == [20, 20] and owners == share_out(list(sizes), 2)
+    assert sorted(share_out([5], 3)) == [0]
+
+
+def model_and_optimizer(name="Adam", clip=0.1):
+    paddle.seed(3)
+    model = paddle.nn.Sequential(paddle.nn.Linear(3, 5), paddle.nn.Linear(5, 2))
+    optimizer = getattr(paddle.optimizer, name)(
+        0.1, parameters=model.parameters(), grad_clip=paddle.nn.ClipGradByGlobalNorm(clip)
+    )
+    return model, optimizer
+
+
+def step(model, optimizer):
+    model(paddle.ones([4, 3])).sum().backward()
+    optimizer.step()
+    optimizer.clear_grad(set_to_zero=False)
+
+
+def test_ranks_together_do_what_one_optimizer_does(monkeypatch):
+    """Each rank's part of a step, and its part of the state, one after the other."""
+    monkeypatch.setattr(sharding.dist, "broadcast", lambda tensor, src: None)
+    whole, optimizer = model_and_optimizer()
+    step(whole, optimizer)
+    expected = {name: x.numpy() for name, x in whole.state_dict().items()}
+    saved = state_by_structured_name(optimizer, whole)
+    parts = {}
+    for rank in (0, 1):
+        model, optimizer = model_and_optimizer()
+        before = {name: x.numpy().copy() for name, x in model.state_dict().items()}
+        sharded = ShardedOptimizer(optimizer, rank, 2)
+        step(model, sharded)
+        mine = state_by_structured_name(sharded, model)
+        owned = {key.rsplit("/", 1)[0] for key in mine}
+        for name, x in model.state_dict().items():
+            wanted = expected if name in owned else before
+            np.testing.assert_array_equal(x.numpy(), wanted[name], name)
+        assert all(parameter.grad is None for parameter in model.parameters())
+        assert 0 < len(owned) < 4 and not parts.keys() & mine.keys()
+        parts |= mine
+        other, optimizer = model_and_optimizer()
+        loaded = ShardedOptimizer(optimizer, rank, 2)
+        load_state_by_structured_name(loaded, other, saved)
+        again = state_by_structured_name(loaded, other)
+        assert again.keys() == mine.keys()
+        assert all(np.array_equal(again[key], mine[key]) for key in mine)
+    assert parts.keys() == saved.keys()
+
+
+def test_the_norm_of_all_clips_each_part():
+    def clipped(by):
+        """The first bias's gradient; Paddle 3 clips in place, so each call has its own."""
+        model, _ = model_and_optimizer()
+        model(paddle.ones([4, 3])).sum().backward()
+        pairs = [(p, p._grad_ivar()) for p in model.parameters()]
+        return by(model.parameters(), pairs)
+
+    clip = paddle.nn.ClipGradByGlobalNorm(0.1)
+    part = clipped(lambda every, pairs: ClipByNormOfAll(clip, every)(pairs[1:2]))
+    right = clipped(lambda every, pairs: clip(pairs)[1])
+    wrong = clipped(lambda every, pairs: clip(pairs[1:2])[0])
+    assert len(part) == 1
+    np.testing.assert_array_equal(part[0][1].numpy(), right[1].numpy())
+    assert not np.array_equal(part[0][1].numpy(), wrong[1].numpy())
+
+
+def test_a_rank_without_parameters_only_receives(monkeypatch):
+    received = []
+    monkeypatch.setattr(sharding.dist, "broadcast", lambda tensor, src: received.append(src))
+    model, optimizer = model_and_optimizer()
+    step(model, ShardedOptimizer(optimizer, 9, 10))
+    assert len(received) == 4
+
+
+def test_gradients_are_not_divided_on_a_cpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    config = ["-c", str(make_project(tmp_path)), "-o", "sharding=2"]
+    assert main.main(config) == 2
+    assert "sharding: 2 needs GPUs" in capsys.readouterr().err
+    assert main.main([*config, "sharding=4"]) == 2
+
+
+@pytest.mark.parametrize(("stage", "level"), [(2, "os_g"), (3, "p_g_os")])
+@pytest.mark.parametrize("scales", [False, True])
+def test_on_gpus_stages_2_and_3_are_paddles(monkeypatch, stage, level, scales):
+    calls = []
+
+    def group_sharded_parallel(model, optimizer, **options):
+        calls.append((model, optimizer, options))
+        return "wrapped", "its optimizer", options["scaler"] and "its scaler"
+
+    monkeypatch.setattr(sharding.dist.sharding, "group_sharded_parallel", group_sharded_parallel)
+    monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:0")
+    fleet = []
+    started = lambda **options: fleet.append(options)  # noqa: E731
+    monkeypatch.setattr(sharding.dist.fleet, "init", started)
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    world = World(sharding=stage)
+    assert world.fleet and fleet == [{"is_collective": True}]
+    scaler = SimpleNamespace(is_enable=lambda: scales)
+    updater = SimpleNamespace(optimizer=world.wrap_optimizer("optimizer"), scaler=scaler)
+    assert world.wrap("model", updater) == "wrapped"
+    asked = {"level": level, "scaler": scaler if scales else None}
+    assert calls == [("model", "optimizer", asked)]
+    assert updater.optimizer == "its optimizer"
+    assert updater.scaler == ("its scaler" if scales else scaler)
+
+
+def test_alone_there_is_nothing_to_divide():
+    world = World(sharding=3)
+    assert world.sharding == 0 and world.wrap_optimizer("optimizer") == "optimizer"
+
+
+# ------------------------------------------------------------------------- two processes
+
+#: Imported by every rank: writes down how many numbers its optimizer keeps.
+WITNESS = """
+from paddlevideo.solver.state import state_by_structured_name
+from paddlevideo.tasks.train import Trainer
+
+save = Trainer.save
+
+def count(self, tag):
+    state = state_by_structured_name(self.updater.optimizer, self.model)
+    size = sum(array.size for array in state.values() if hasattr(array, "size"))
+    (self.run.folder / f"rank{self.world.rank}").write_text(str(size))
+    save(self, tag)
+
+Trainer.save = count
+"""
+
+RECIPES = {
+    "AdamW": ["OPTIMIZER.grad_clip={name: global, value: 0.3}"],
+    # L2 with exempt parameters, as the shipped recipe has it, and unequal rates
+    "Adam": ["OPTIMIZER.no_weight_decay_name=bias", "OPTIMIZER.layer_decay=0.9"],
+}
+
+
+def launch(folder, output, processes, *changes):
+    start = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(processes)]
+    paths = [str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")]
+    train = [str(ROOT / "main.py"), "-c", str(folder / "tiny.yaml"), "--import", "witness"]
+    done = subprocess.run(
+        [*start, "--log_dir", str(folder / "log"), *train, "-o", f"output_dir={output}", *changes],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    make_project(folder)
+    (folder / "witness.py").write_text(WITNESS)
+    return folder
+
+
+def flat(item, path=""):
+    if not isinstance(item, dict):
+        return {path: item}
+    return {k: v for key, value in item.items() for k, v in flat(value, f"{path}/{key}").items()}
+
+
+def assert_equal_checkpoints(first, second):
+    for end in ("pdparams", "pdopt"):
+        a, b = (flat(load_state(f / f"Tiny_epoch_00002.{end}")) for f in (first, second))
+        assert a.keys() == b.keys() and len(a) > 100
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], name)
+
+
+def losses(folder):
+    lines = (folder / "train.jsonl").read_text().splitlines()
+    return [(json.loads(line)["loss"], json.loads(line)["grad_norm"]) for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_divided_arrays_change_neither_weights_nor_checkpoints(project, name):
+    recipe = [f"OPTIMIZER.name={name}", *RECIPES[name], "DATASET.batch_size=2"]
+    whole, divided, resumed, alone = (project / f"{name}{number}" for number in range(4))
+    launch(project, whole, 2, *recipe, "recompute=True")
+    launch(project, divided, 2, *recipe, "sharding=1")
+    assert_equal_checkpoints(whole, divided)
+    assert losses(whole) == losses(divided)
+    sizes = [[int((f / f"rank{rank}").read_text()) for rank in (0, 1)] for f in (whole, divided)]
+    assert sum(sizes[1]) == sizes[0][0] and max(sizes[1]) < 0.6 * sizes[0][0]
+    # From a checkpoint of divided arrays to divided ones, and to a run that has them whole.
+    launch(project, resumed, 2, *recipe, "sharding=1", "max_iters=3")
+    launch(project, resumed, 2, *recipe, "sharding=1", "max_iters=6", "resume=auto")
+    launch(project, resumed, 2, *recipe, "resume=auto")
+    assert_equal_checkpoints(whole, resumed)
+    launch(project, alone, 2, *recipe, "sharding=1", "max_iters=3")
+    launch(project, alone, 1, *recipe, "sharding=1", "resume=auto")
+    assert (alone / "Tiny_epoch_00002.pdparams").is_file()

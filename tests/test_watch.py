@@ -1,0 +1,173 @@
+"""Ranks that wait for each other: quickly, for long where that is right, and named if they hang."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from paddlevideo.runtime import watch
+from tests.tiny_data import make_project
+
+ROOT = Path(__file__).parents[1]
+
+
+def launch(folder, *words):
+    """Two processes; returns the exit code and what each of them wrote."""
+    paths = [str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")]
+    start = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*start, "--log_dir", str(folder / "log"), *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    files = [folder / "log" / f"workerlog.{rank}" for rank in (0, 1)]
+    return done.returncode, [file.read_text(errors="replace") for file in files]
+
+
+def train(folder, patch, *changes):
+    """Trains with ``patch``, a module that every rank imports."""
+    make_project(folder)
+    (folder / "patch.py").write_text(patch)
+    config = [ROOT / "main.py", "-c", folder / "tiny.yaml", "--import", "patch", "--validate"]
+    return launch(folder, *config, "-o", "DATASET.batch_size=2", "epochs=1", *changes)
+
+
+MEETINGS = """
+import statistics, time
+from paddlevideo.runtime import World
+
+world, times = World(), []
+for _ in range(60):
+    began = time.perf_counter()
+    world.meet()
+    times.append(time.perf_counter() - began)
+print("median", statistics.median(times[10:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_meeting_is_quick(tmp_path):
+    """0.5 ms; it took 131 while the store's small packets were delayed."""
+    (tmp_path / "meetings.py").write_text(MEETINGS)
+    code, logs = launch(tmp_path, tmp_path / "meetings.py")
+    assert code == 0, logs
+    for text in logs:
+        (median,) = re.findall(r"median (\S+)", text)
+        assert float(median) < 0.02
+
+
+HANGS_IN_BACKWARD = """
+import time
+from paddlevideo.tasks.train import Trainer
+
+step, calls = Trainer.train_step, [0]
+
+def sleep_in_backward(gradient):
+    time.sleep(60)
+
+def train_step(self, window):
+    calls[0] += 1
+    if calls[0] == 2 and self.world.rank == 1:
+        self.model.backbone.match_head.weight.register_hook(sleep_in_backward)
+    step(self, window)
+
+Trainer.train_step = train_step
+"""
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_in_the_backward_pass_is_named_before_gloo_ends_the_others(tmp_path):
+    code, logs = train(tmp_path, HANGS_IN_BACKWARD)
+    assert code != 0
+    for text in logs:
+        told = re.search(r"step 2 takes 2\d s so far\. Rank\(s\) 1 keep\(s\) the others .*", text)
+        assert told, text
+        assert "rank 1 is in sleep_in_backward (patch.py, line 8)" in told.group()
+        assert "rank 0 waits for the others in backward" in told.group()
+
+
+#: Longer than the half minute after which gloo gives up, on one rank each.
+TAKES_LONG = """
+import time
+from paddlevideo.metrics.msrvtt import MSRVTTMetric
+from paddlevideo.tasks.saving import Saver
+from paddlevideo.tasks.train import Trainer
+
+validate, save, late = Trainer.validate, Saver.save, []
+
+def slow_validate(self):
+    if self.world.rank == 1:
+        time.sleep(33)
+    validate(self)
+
+def slow_save(self, tag, *rest):
+    if not late:
+        late.append(time.sleep(33))
+    save(self, tag, *rest)
+
+Trainer.validate, Saver.save = slow_validate, slow_save
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", [0, 1])
+def test_validation_and_saving_may_take_longer_than_gloo_waits(tmp_path, sharding):
+    changes = [f"sharding={sharding}", "val_interval=1"]
+    code, logs = train(tmp_path, TAKES_LONG, *changes)
+    assert code == 0, logs
+    assert (tmp_path / "output" / "Tiny_epoch_00001.pdparams").is_file()
+    assert "rank 0 waits at the end of a test or of a checkpoint for rank(s) 1" in logs[0]
+    assert not re.search(r"takes \d+ s so far", "".join(logs))
+
+
+class Store(dict):
+    """The launcher's store, within a process."""
+
+    def add(self, key, amount):
+        self[key] = self.get(key, 0) + amount
+        return self[key]
+
+    def set(self, key, text):
+        self[key] = text.encode()
+
+
+def test_a_step_that_takes_too_long_is_told_once_and_a_pause_is_not(monkeypatch):
+    monkeypatch.setattr(watch, "INTERVAL", 0.01)
+    monkeypatch.setattr(watch, "GATHERING", 0.01)
+    told, waiting = [], threading.Event()
+    monkeypatch.setattr(watch.log, "warning", lambda text, *of: (told.append(of), waiting.set()))
+    store = Store()
+    watched = watch.Watch(0, 2, store, patience=0.1)
+    watched.begin("step 1")
+    watched.end()
+    assert not waiting.wait(0.4)
+    watched.begin("step 2")
+    assert waiting.wait(10)
+    assert not threading.Event().wait(0.3) and len(told) == 1
+    where, seconds, places = told[0]
+    assert where == "step 2" and seconds > 0.1 and "rank 1 does not answer" in places
+    watched.end()
+
+
+def test_those_who_do_not_wait_are_named():
+    waits = f"{watch.WAITS}backward"
+    text = watch.tell({0: waits, 1: "is in read (disk.py, line 3)", 2: None, 3: waits})
+    assert text.startswith("Rank(s) 1, 2 keep(s) the others waiting")
+    assert "rank 1 is in read (disk.py, line 3); rank 2 does not answer; rank 0 waits" in text
+    assert watch.tell({0: waits, 1: waits}) == f"rank 0 {waits}; rank 1 {waits}"
+
+
+def test_where_the_main_thread_is():
+    assert re.fullmatch(
+        r"is in place_of_main_thread \(watch\.py, line \d+\)", watch.place_of_main_thread()
+    )
