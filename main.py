@@ -51,6 +51,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         action="store_true",
         help="resume although settings have changed that decide the result",
     )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="take a few steps, write nothing, tell sizes, memory and time",
+    )
     parser.add_argument("--report", metavar="FILE.html", help="write a page about a test")
     parser.add_argument(
         "--videos", metavar="FOLDER", help="clips or pictures, shown in the report by their ids"
@@ -75,6 +80,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         options.config = TEST_CONFIG
     if not options.test and (options.report or options.videos):
         parser.error("--report and --videos belong to --test")
+    if options.test and options.dry_run:
+        parser.error("--dry_run is about training: leave --test out")
     if not options.config:
         parser.error("-c FILE is needed for training (try -c actbert.yaml)")
     return options
@@ -103,6 +110,8 @@ def run(options: argparse.Namespace) -> None:
 
     if options.test:
         tasks.test(config, options.weights, options.report, options.videos)
+    elif options.dry_run:
+        tasks.dry_run(config, options.weights, options.validate, options.fleet)
     else:
         tasks.train(
             config, options.weights, options.validate, options.fleet, options.profiler_options

@@ -204,6 +204,12 @@ def test_with_report(command: str, place: Path) -> None:
 test_with_report.__test__ = False
 
 
+def dry_run(command: str, place: Path) -> None:
+    before = sorted(place.rglob("*"))
+    assert main.main(shlex.split(command)[2:]) == 0
+    assert sorted(place.rglob("*")) == before
+
+
 #: The first pattern that matches all of a command says how it is run. True: slow.
 RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"make [\w-]+", make_target, False),
@@ -218,6 +224,8 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
         run_tool,
         False,
     ),
+    (r"python tools/doctor.py.*", run_tool, False),
+    (r"python main.py .*--dry_run", dry_run, False),
     (r"python main.py .*--report .+", test_with_report, False),
     (r"python -m pytest .+", same_as_make("test"), False),
     (rf"{LAUNCH} .*--nnodes 2 .+", run_two_machines, True),

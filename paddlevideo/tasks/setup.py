@@ -43,18 +43,24 @@ class Run:
     folder: Path
 
 
-def start_run(config: Config, mode: Mode, validate: bool = False, fleet: bool = False) -> Run:
+def start_run(
+    config: Config,
+    mode: Mode,
+    validate: bool = False,
+    fleet: bool = False,
+    folder: Path | None = None,
+) -> Run:
     """Checks the configuration, then chooses device, threads, ranks and output folder.
 
-    The resolved configuration is printed and saved as ``<folder>/config.yaml``.
-    Raises ConfigError with every fault that was found.
+    The resolved configuration is printed and saved as ``<folder>/config.yaml``; ``folder`` is
+    ``output_dir`` if it is not given. Raises ConfigError with every fault that was found.
     """
     warnings = check_config(config, mode, validate)
     settings = run_settings(config)
     device = select_device(settings.device)
     threads = use_threads(settings.num_threads)
     world = World(fleet, settings.sharding if mode == "train" else 0)
-    folder = Path(settings.output_dir)
+    folder = folder or Path(settings.output_dir)
     set_up_logging(settings.log_level, folder, silent=not world.is_main)
     text = dump_config(config)
     if world.is_main:

@@ -217,7 +217,7 @@ class Trainer:
         self.meters.end_step(
             self.progress.epoch + 1,
             step_in_epoch,
-            self._total_steps() - self.progress.step,
+            self.total_steps() - self.progress.step,
             {**scalars, "grad_norm": norm, "step_total": self.progress.step},
         )
 
@@ -317,7 +317,8 @@ class Trainer:
         limit = self.settings.max_iters
         return limit is not None and self.progress.step >= limit
 
-    def _total_steps(self) -> int:
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
         total = self.steps_per_epoch * self.settings.epochs
         return min(total, self.settings.max_iters or total)
 

@@ -23,7 +23,10 @@ SUBSTITUTES = {
 }
 #: Distributions without which training works.
 OPTIONAL = ("opencv-python-headless",)
-MODULES = {"paddlepaddle": "paddle", "PyYAML": "yaml", "opencv-python-headless": "cv2"}
+MODULES = {
+    **{"paddlepaddle": "paddle", "PyYAML": "yaml", "Pillow": "PIL"},
+    "opencv-python-headless": "cv2",
+}
 GPU_PACKAGE = "pip uninstall -y paddlepaddle && pip install paddlepaddle-gpu"
 
 

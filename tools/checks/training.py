@@ -67,14 +67,14 @@ def failure(done: subprocess.CompletedProcess[str]) -> str:
 def success(subject: str, records: Path, output: str) -> Finding:
     """Speed and losses of the steps; a problem where these are not finite."""
     steps = [json.loads(line) for line in records.read_text().splitlines()]
-    first, last = steps[0]["loss"], steps[-1]["loss"]
-    if not math.isfinite(first) or not math.isfinite(last):
-        return Finding(PROBLEM, subject, f"the loss went from {first:.3g} to {last:.3g}")
+    losses = [step["loss"] for step in steps]
+    if not all(map(math.isfinite, losses)):
+        return Finding(PROBLEM, subject, f"a loss is not finite: {losses}")
     seconds = float(np.median([step["batch_cost"] for step in steps[1:]]))
     device = re.search(r"(\S+), \d+ rank\(s\)", output)
     where = f" on {device[1]}" if device else ""
     speed = f"{1 / max(seconds, 1e-9):.0f} steps/s"
-    return Finding(OK, subject, f"{speed} of a small model{where}, loss {first:.2f} to {last:.2f}")
+    return Finding(OK, subject, f"{speed} of a small model{where}, losses finite")
 
 
 def write_store(folder: Path) -> None:

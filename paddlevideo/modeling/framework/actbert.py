@@ -147,6 +147,21 @@ class ActBert(BaseFramework):
             divisors["retrieval_loss"] = max(float(own_captions(batch).sum()), 1e-6)
         return divisors
 
+    def parts(self) -> dict[str, list[nn.Layer]]:
+        """The three streams with their embeddings, the tangled layers, and the heads."""
+        own, encoder = self.backbone, self.backbone.encoder
+        named = {
+            "text stream": [own.text_embeddings, encoder.layers["text"]],
+            "region stream": [own.region_embeddings, encoder.layers["regions"]],
+            "action stream": [own.action_embeddings, encoder.layers["actions"]],
+            "tangled layers": [encoder.tangled],
+            "poolers": [own.text_pooler, own.region_pooler, own.action_pooler],
+            "prediction heads": [own.match_head, own.word_head, own.region_head, own.action_head],
+        }
+        if self.retrieval_head is not None:
+            named["retrieval head"] = [self.retrieval_head]
+        return named
+
     def recomputable(self) -> list[nn.Layer]:
         """Every layer of the streams and every tangled one."""
         encoder = self.backbone.encoder

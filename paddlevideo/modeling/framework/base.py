@@ -62,6 +62,13 @@ class BaseFramework(nn.Layer):
     def connect(self, gather: Gather) -> None:
         """Hands over how rows are gathered from all ranks, for losses that compare samples."""
 
+    def parts(self) -> dict[str, list[nn.Layer]]:
+        """The layers by the names under which a dry run counts their parameters.
+
+        A parameter that several share counts where it comes first.
+        """
+        return {name: [layer] for name, layer in self.named_children()}
+
     def recomputable(self) -> list[nn.Layer]:
         """Layers that ``recompute: True`` computes anew in the backward pass."""
         return []

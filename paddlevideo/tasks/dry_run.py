@@ -1,0 +1,174 @@
+"""What a training run would be: sizes, memory and time, from a few steps that are thrown away."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.config import Config
+from paddlevideo.modeling import BaseFramework
+from paddlevideo.runtime import memory_used, synchronize_clock
+from paddlevideo.solver.state import state_by_structured_name
+from paddlevideo.tasks.accumulation import in_windows
+from paddlevideo.tasks.resuming import batch_size
+from paddlevideo.tasks.setup import start_run
+from paddlevideo.tasks.train import Trainer
+
+#: The first step warms up, the others are timed.
+STEPS = 4
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a few steps showed. Seconds: medians of all but the first."""
+
+    first_batch: Mapping[str, Any]
+    waiting_seconds: float
+    step_seconds: float
+
+
+def dry_run(
+    config: Config, weights: str | None = None, validate: bool = False, fleet: bool = False
+) -> None:
+    """Builds all that training needs, takes a few steps, and prints what it found.
+
+    Nothing is written but to a temporary folder, and no checkpoint is resumed. Raises what
+    training would raise.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run = start_run(config, "train", validate, fleet, Path(folder))
+        fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
+        trainer = Trainer(replace(run, settings=fresh), weights, validate, None)
+        try:
+            steps = take_steps(trainer)
+            peak = memory_used()
+            arrays = state_by_structured_name(trainer.updater.optimizer, trainer.model)
+            held = sum(array.nbytes for array in arrays.values() if isinstance(array, np.ndarray))
+            held_by_all = int(run.world.sum([held])[0]) if run.world.sharding else held
+            run.world.meet()
+        finally:
+            trainer.saver.close()
+            trainer.meters.close()
+    if run.world.is_main:
+        for title, lines in {
+            "data": data_lines(trainer, steps),
+            "parameters": parameter_lines(trainer.model),
+            "memory of a process": memory_lines(trainer, held, peak),
+            "disk": disk_lines(trainer, held_by_all, Path(run.settings.output_dir)),
+            f"time on this machine ({run.device}, {run.world.size} process(es), "
+            f"{run.threads} thread(s) each)": time_lines(trainer, steps),
+        }.items():
+            print(f"\n{title}")
+            for line in lines:
+                print(f"  {line}")
+        print(f"\nNothing of this is kept. A run writes to {run.settings.output_dir}")
+
+
+def take_steps(trainer: Trainer) -> Steps:
+    """Reads and trains as a run does at its beginning."""
+    trainer.model.train()
+    windows = in_windows(trainer.loader.epoch(0), trainer.window)
+    waiting, taking = [], []
+    first_batch: Mapping[str, Any] = {}
+    began = time.perf_counter()
+    for window in islice(windows, min(STEPS, trainer.steps_per_epoch)):
+        read = time.perf_counter()
+        trainer.train_step(window)
+        done = synchronize_clock()
+        waiting.append(read - began)
+        taking.append(done - read)
+        first_batch = first_batch or window[0]
+        began = time.perf_counter()
+    return Steps(first_batch, median(waiting[1:] or waiting), median(taking[1:] or taking))
+
+
+def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
+    """How many clips, steps and epochs, and what a batch is made of."""
+    size, ranks = batch_size(trainer.run), trainer.world.size
+    epochs = trainer.settings.epochs
+    total = trainer.total_steps()
+    at_once = f"batch_size {size} x {ranks} process(es) x {trainer.window} micro-batch(es)"
+    yield f"{'clips':16s} {len(trainer.loader.reader.dataset):,}"
+    yield f"{'a step':16s} {size * ranks * trainer.window} clips: {at_once}"
+    yield f"{'all':16s} {epochs} epoch(s) of {trainer.steps_per_epoch:,} steps: {total:,} steps"
+    yield "the first batch:"
+    for name, array in steps.first_batch.items():
+        array = np.asarray(array)
+        yield f"  {name:20s} {' x '.join(map(str, array.shape)):20s} {array.dtype}"
+
+
+def parameter_lines(model: BaseFramework) -> Iterator[str]:
+    """Numbers in each part of the model, and how many of them are trained."""
+    yield f"{'':20s} {'all':>13s} {'trained':>13s}"
+    sums = [0, 0]
+    for name, (count, trained) in count_parameters(model).items():
+        yield f"{name:20s} {count:13,d} {trained:13,d}"
+        sums = [sums[0] + count, sums[1] + trained]
+    yield f"{'total':20s} {sums[0]:13,d} {sums[1]:13,d}"
+
+
+def count_parameters(model: BaseFramework) -> dict[str, tuple[int, int]]:
+    """Parameters and trained ones by part; every parameter of the model counts once."""
+    counts: dict[str, tuple[int, int]] = {}
+    seen: set[str] = set()
+
+    def count(parameters: Iterable[Any]) -> tuple[int, int]:
+        new = {p.name: p for p in parameters if p.name not in seen}
+        seen.update(new)
+        sizes = [(int(np.prod(p.shape)), not p.stop_gradient) for p in new.values()]
+        return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+
+    for name, layers in model.parts().items():
+        counts[name] = count(p for layer in layers for p in layer.parameters())
+    rest = count(model.parameters())
+    return {**counts, "others": rest} if rest[0] else counts
+
+
+def memory_lines(trainer: Trainer, held: int, peak: int) -> Iterator[str]:
+    """What takes memory, and the peak of the steps that were taken."""
+    parameters = list(trainer.model.parameters())
+    weights = sum(p.numel().item() * p.element_size() for p in parameters)
+    gradients = sum(p.numel().item() * p.element_size() for p in parameters if not p.stop_gradient)
+    average = weights if trainer.settings.ema_decay else 0
+    named = {"weights": weights, "gradients": gradients, "optimizer arrays": held}
+    if average:
+        named["their average"] = average
+    rest = "activations, data and the program itself"
+    for name, size in named.items():
+        yield f"{name:16s} {size / MEGABYTE:8,.0f} MB"
+    yield f"{'peak':16s} {peak / MEGABYTE:8,.0f} MB measured; the rest of it: {rest}"
+
+
+def disk_lines(trainer: Trainer, held: int, folder: Path) -> Iterator[str]:
+    """What checkpoints take, at most, and what is free where they go."""
+    weights = sum(p.numel().item() * p.element_size() for p in trainer.model.parameters())
+    averaged = weights if trainer.settings.ema_decay else 0
+    one = weights + held + averaged
+    # The newest epochs, one within an epoch, and the one that is being written; the best too.
+    count = trainer.settings.keep + 2 + (trainer.validation is not None)
+    exists = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(exists).free
+    yield f"{'a checkpoint':16s} {one / MEGABYTE:8,.0f} MB"
+    yield f"{'all of them':16s} {count * one / MEGABYTE:8,.0f} MB at most, in {folder}"
+    yield f"{'free there':16s} {free / MEGABYTE:8,.0f} MB"
+
+
+def time_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
+    """A step's and the run's."""
+    step, waiting = steps.step_seconds, steps.waiting_seconds
+    total = timedelta(seconds=round((step + waiting) * trainer.total_steps()))
+    samples = batch_size(trainer.run) * trainer.world.size * trainer.window / (step + waiting)
+    yield f"{'a step':16s} {step + waiting:.3g} s, {waiting:.2g} s of it waiting for data"
+    yield f"{'speed':16s} {samples:.3g} samples/s"
+    yield f"{'all steps':16s} {total}, without validations and checkpoints"

@@ -1,0 +1,115 @@
+"""--dry_run: what it counts and measures, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import paddle
+import pytest
+
+import main
+from paddlevideo.modeling import BaseFramework
+from paddlevideo.tasks.dry_run import count_parameters
+from tests.modeling.tiny import build
+from tests.tiny_data import make_project
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path):
+    return make_project(tmp_path)
+
+
+def dry_run(project, *arguments):
+    return main.main(["-c", str(project), "--dry_run", *arguments])
+
+
+def test_it_tells_sizes_and_leaves_nothing(project, capsys):
+    before = sorted(project.parent.rglob("*"))
+    changes = ["GRADIENT_ACCUMULATION.global_batch_size=8", "max_iters=3", "ema_decay=0.9"]
+    assert dry_run(project, "-o", *changes) == 0
+    assert sorted(project.parent.rglob("*")) == before
+    text = " ".join(capsys.readouterr().out.split())
+    assert "model_name: Tiny" in text, "the resolved configuration"
+    for part in (
+        "clips 16 a step 8 clips: batch_size 4 x 1 process(es) x 2 micro-batch(es)",
+        "all 2 epoch(s) of 2 steps: 3 steps",
+        "image_feat 4 x 9 x 12 float32",
+        "text_ids 4 x 16 int64",
+        "their average",
+        f"A run writes to {project.parent / 'output'}",
+    ):
+        assert part in text
+    parts = re.findall(r"(?:stream|layers|poolers|heads) ([\d,]+) ([\d,]+)", text)
+    sums = [sum(int(p[i].replace(",", "")) for p in parts) for i in (0, 1)]
+    (total,) = re.findall(r"total ([\d,]+) ([\d,]+)", text)
+    assert len(parts) == 6 and sums == [int(number.replace(",", "")) for number in total]
+
+
+def test_an_older_checkpoint_and_a_list_of_bad_clips_stay_as_they_are(project, capsys):
+    output = project.parent / "output"
+    assert main.main(["-c", str(project), "-o", "epochs=1"]) == 0
+    (output / "skipped_clips.jsonl").write_text("{}\n")
+    before = {path: path.read_bytes() for path in output.iterdir() if path.is_file()}
+    capsys.readouterr()
+    assert dry_run(project, "--resume", "auto", "--validate", "-o", "DATASET.skip_bad=0.1") == 0
+    after = {path: path.read_bytes() for path in output.iterdir() if path.is_file()}
+    assert after == before and "resumed" not in capsys.readouterr().out
+
+
+def test_faults_are_those_of_training(project, capsys):
+    assert dry_run(project, "-o", "epochs=no") == 2
+    (project.parent / "train.npy").unlink()
+    assert dry_run(project) != 0
+    assert "train.npy" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        dry_run(project, "--test")
+    assert not (project.parent / "output").exists()
+
+
+def test_every_parameter_counts_once():
+    model = build()
+    counts = count_parameters(model)
+    assert "others" not in counts and len(counts) == 6
+    everything = sum(int(p.size) for p in model.parameters())
+    assert sum(count for count, _ in counts.values()) == everything
+    for parameter in model.backbone.text_embeddings.parameters():
+        parameter.stop_gradient = True
+    frozen = sum(int(p.size) for p in model.backbone.text_embeddings.parameters())
+    count, trained = count_parameters(model)["text stream"]
+    assert count - trained == frozen and count == counts["text stream"][0]
+
+
+def test_any_model_is_counted_by_its_children():
+    class Other(BaseFramework):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = paddle.nn.Linear(2, 3), paddle.nn.Linear(3, 1)
+            self.scale = self.create_parameter([5])
+
+    assert count_parameters(Other()) == {"first": (9, 9), "second": (4, 4), "others": (5, 5)}
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_reports(project):
+    words = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
+    words += ["--log_dir", str(project.parent / "log"), str(ROOT / "main.py"), "--dry_run"]
+    done = subprocess.run(
+        [*words, "-c", str(project), "-o", "sharding=1", "DATASET.batch_size=2"],
+        cwd=project.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    logs = {path.name: path.read_text() for path in (project.parent / "log").glob("workerlog.*")}
+    assert done.returncode == 0, logs
+    assert "batch_size 2 x 2 process(es)" in logs["workerlog.0"]
+    assert "process(es)" not in logs["workerlog.1"]
+    assert not (project.parent / "output").exists()
