@@ -186,9 +186,9 @@ def test_a_yaml_block_is_a_valid_configuration(block, place, monkeypatch):
 
 def test_nothing_hides_from_these_tests():
     assert {block.language for block in blocks()} <= {"sh", "bash", "python", "yaml", "text"}
-    # Scripts, which have tests of their own: test_worked_path.py and test_restart.py.
+    # Scripts, which have tests of their own: test_worked_path, test_restart and test_elastic.py.
     scripts = [block.text.split()[:2] for block in blocks("bash")]
-    assert scripts == [["#", "912"], ["for", "attempt"]]
+    assert scripts == [["#", "912"], ["for", "attempt"], ["python", "-m"]]
     shown = list(commands())
     for needed in ("make demo", "make test", "python main.py --test -w ActBERT.pdparams"):
         assert needed in shown

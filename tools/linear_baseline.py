@@ -23,6 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from paddlevideo.report.queries import Query, write_queries  # noqa: E402
+
 FEATURES = ("actions", "regions")
 
 
@@ -33,6 +35,8 @@ class Pairs:
     clips: np.ndarray  # clips, features
     captions: np.ndarray  # captions, width of the BERT
     truth: np.ndarray  # captions
+    texts: Sequence[str] = ()  # the captions
+    names: Sequence[str] = ()  # of the clips
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="fit by ridge regression instead of training; 5 suits 1,000 clips",
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=5, help="trainings (default 5)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write numbers and ranks")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
+    parser.add_argument(
+        "--queries", type=Path, metavar="FOLDER",
+        help="write each query's rank to seed0.jsonl, ..., for compare_runs.py",
+    )  # fmt: skip
     return parser.parse_args(arguments)
 
 
@@ -97,6 +105,8 @@ def read(config: Any, bert: str, features: Sequence[str]) -> tuple[Pairs, Pairs]
             means(tested, features),
             sentence_vectors(backbone, tokens, test.captions),
             test.truth(),
+            test.captions,
+            test.video_ids,
         ),
     )
 
@@ -196,7 +206,7 @@ def run(options: argparse.Namespace) -> None:
     """Reads, trains once for each seed, tests, prints."""
     import paddlevideo as pv
     from paddlevideo.config import import_parts
-    from paddlevideo.metrics.retrieval import chance_metrics, ranks, retrieval_metrics
+    from paddlevideo.metrics.retrieval import chance_metrics, retrieval_metrics
     from paddlevideo.runtime import use_threads
 
     import_parts()
@@ -217,11 +227,29 @@ def run(options: argparse.Namespace) -> None:
             spread = f"+- {values.std(ddof=1):.1f}" if len(values) > 1 else ""
             print(f"  {name:8s} {values.mean():6.1f} {spread:8s} chance {chance[way][name]:.1f}")
     if options.json:
-        report = {
-            "metrics": found,
-            "text_to_video_ranks": [ranks(each, test.truth).tolist() for each in scores],
-        }
-        options.json.write_text(json.dumps(report) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    if options.queries:
+        options.queries.mkdir(parents=True, exist_ok=True)
+        for seed, each in enumerate(scores):
+            write_queries(options.queries / f"seed{seed}.jsonl", queries_of(each, test))
+
+
+def queries_of(scores: np.ndarray, test: Pairs) -> list[Query]:
+    """Each query with its rank, as ``main.py --test`` writes them, without the best answers."""
+    from paddlevideo.metrics.retrieval import ranks, video_ranks
+
+    asked = sorted(set(test.truth.tolist()))
+    of_captions, of_clips = ranks(scores, test.truth), video_ranks(scores, test.truth)
+    own = {
+        clip: [test.texts[place] for place in np.flatnonzero(test.truth == clip)] for clip in asked
+    }
+    return [
+        Query("text_to_video", text, [test.names[clip]], int(rank), [])
+        for text, clip, rank in zip(test.texts, test.truth, of_captions, strict=True)
+    ] + [
+        Query("video_to_text", test.names[clip], own[clip], int(rank), [])
+        for clip, rank in zip(asked, of_clips, strict=True)
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

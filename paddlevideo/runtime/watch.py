@@ -6,6 +6,7 @@ Paddle lets other threads of Python run meanwhile, so a thread can tell before.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -37,8 +38,16 @@ class Watch:
         self.lock = threading.Lock()
         self._longest, self._number = 0.0, 0
         self._since: tuple[float, str] | None = None
-        thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        thread.start()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+        # A thread that wakes up while the interpreter and Paddle are taken down may crash them.
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._over.set()
+        self._thread.join(timeout=2 * INTERVAL)
 
     def begin(self, where: str) -> None:
         """A step that ``where`` names begins, on all ranks."""
@@ -53,8 +62,7 @@ class Watch:
 
     def _run(self) -> None:
         reported = 0
-        while True:
-            time.sleep(INTERVAL)
+        while not self._over.wait(INTERVAL):
             since, number = self._since, self._number
             if since is None or number == reported:
                 continue
@@ -66,8 +74,7 @@ class Watch:
         with self.lock:
             self.store.set(f"place/{number}/{self.rank}", place_of_main_thread())
             self.store.add(f"placed/{number}/{self.rank}", 1)
-        time.sleep(GATHERING)
-        if self._since != (began, where):
+        if self._over.wait(GATHERING) or self._since != (began, where):
             return  # it went on
         places: dict[int, str | None] = dict.fromkeys(range(self.size))
         with self.lock:

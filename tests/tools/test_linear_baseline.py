@@ -10,7 +10,7 @@ import pytest
 
 from paddlevideo.metrics.retrieval import retrieval_metrics
 from tests.tiny_data import make_project
-from tools import find_bert, linear_baseline
+from tools import compare_runs, find_bert, linear_baseline
 from tools.linear_baseline import Pairs, Settings, fit_map, train_map
 
 
@@ -63,9 +63,14 @@ def test_the_recorded_number_of_real_clips(shared, tmp_path, monkeypatch, capsys
     monkeypatch.chdir(Path(__file__).parents[2])  # where the recipe's paths begin
     report = tmp_path / "numbers.json"
     arguments = ["-c", "actbert_youcook2_mini.yaml", "--bert", str(bert), "--json", str(report)]
-    assert linear_baseline.main([*arguments, "--seeds", "3"]) == 0
+    arguments += ["--seeds", "3", "--queries", str(tmp_path)]
+    assert linear_baseline.main(arguments) == 0
     assert "1050 captions to learn from, 300 to test" in capsys.readouterr().out
     numbers = json.loads(report.read_text())
-    found = [run["text_to_video"]["R@10"] for run in numbers["metrics"]]
+    found = [run["text_to_video"]["R@10"] for run in numbers]
     assert 18.5 < np.mean(found) < 23.5
-    assert [len(ranks) for ranks in numbers["text_to_video_ranks"]] == [300] * 3
+    # The files of its seeds are compared as tests are.
+    files = [str(tmp_path / f"seed{seed}.jsonl") for seed in range(3)]
+    assert compare_runs.main([*files[:2], "--with", files[2]]) == 0
+    first, second = np.mean(found[:2]), found[2]
+    assert f"R@10  {first:6.1f} {second:7.1f}" in capsys.readouterr().out
