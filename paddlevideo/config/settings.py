@@ -47,8 +47,8 @@ class RunSettings:
     force: bool = False
     #: Minutes that a rank is waited for at the beginning of a step before the job ends.
     rank_timeout: Annotated[float, AtLeast(0)] = 10.0
-    #: What --fleet divides over the processes: 1 the optimizer's arrays, 2 gradients too, 3
-    #: parameters too; 0 nothing. Others than 0 switch --fleet on.
+    #: What is divided over the processes: 1 the optimizer's arrays, 2 gradients too, 3 parameters
+    #: too; 0 nothing. 2 and 3 switch --fleet on.
     sharding: Literal[0, 1, 2, 3] = 0
     #: Compute each layer once more in the backward pass instead of keeping what it computed.
     recompute: bool = False

@@ -57,7 +57,7 @@ class World:
                 f"sharding: {sharding} needs GPUs: Paddle's group_sharded_parallel takes nothing "
                 "else. sharding: 1 divides the optimizer's arrays on CPUs too"
             )
-        self.fleet = fleet or self.sharding > 0
+        self.fleet = fleet or self.sharding > 1
         self.rank = int(os.environ.get("PADDLE_TRAINER_ID") or 0) if self.size > 1 else 0
         self._meetings = 0
         self._watch: Watch | None = None
