@@ -122,7 +122,7 @@ def sentence_vectors(backbone: Any, tokens: Any, captions: Sequence[str]) -> np.
     """Means of the text stream's last states over each caption's ids, (captions, D) float32."""
     import paddle
 
-    from paddlevideo.modeling.heads.retrieval import masked_mean
+    from paddlevideo.modeling.heads.vectors import masked_mean
     from paddlevideo.modeling.layers import to_tensors
 
     found = []

@@ -66,6 +66,15 @@ class SampleReader:
     ):
         self.dataset, self.steps, self.seed, self.bad = dataset, list(steps), seed, bad
 
+    def undisturbed(self) -> SampleReader:
+        """The same samples with nothing hidden, exchanged or made noisy.
+
+        A step that does so says by ``undisturbed`` what takes its place; None: nothing does.
+        """
+        calm = [getattr(step, "undisturbed", lambda step=step: step)() for step in self.steps]
+        kept = [step for step in calm if step is not None]
+        return SampleReader(self.dataset, kept, self.seed, self.bad)
+
     def read(self, epoch: int, index: int) -> dict[str, Any]:
         """Sample ``index`` as it is in ``epoch``. Raises DataError with the clip's name."""
         try:

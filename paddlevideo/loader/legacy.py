@@ -82,8 +82,10 @@ class RowFile:
         return [part.strip() for part in parts if part.strip()]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Row ``index``: region_feat (n, F), region_target (n, C), boxes (n, 4), image_h, image_w,
-        caption, action_feat (m, G), action_target (m,) int64; float32. Raises DataError.
+        """Row ``index``: clip, its id, region_feat (n, F), region_target (n, C), boxes (n, 4),
+        image_h, image_w, caption, action_feat (m, G), action_target (m,) int64; float32.
+
+        Raises DataError.
         """
         row = self.rows[index]
         where = f'{self.path}: row {index} (clip "{self.ids[index]}")'
@@ -92,6 +94,7 @@ class RowFile:
             raise DataError(f"{where}: has no regions. Leave the clip out")
         region_width, classes, action_width = self.widths
         sample: dict[str, Any] = {
+            "clip": self.ids[index],
             "region_feat": as_matrix(row[0], "region features", where, regions, region_width),
             "region_target": as_matrix(row[1], "class distribution", where, regions, classes),
             "boxes": as_matrix(row[2], "boxes", where, regions, 4),

@@ -88,6 +88,14 @@ class GridSampler:
         rest.cells = left[self.rank :: self.world_size]
         return rest
 
+    def thinned(self, samples: int) -> GridSampler:
+        """The same grid but for batches left out evenly, with about ``samples`` in the rest."""
+        cells = -(-self.size // self.batch_size)
+        step = max(1, round(cells * self.batch_size / max(samples, 1)))
+        part = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
+        part.cells = range(0, cells, step)[self.rank :: self.world_size]
+        return part
+
     def __len__(self) -> int:
         """Batches of this rank; ranks may differ by one."""
         return len(self.cells)

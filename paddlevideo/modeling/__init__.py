@@ -5,6 +5,7 @@ from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 from paddlevideo.modeling.build import build_model
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
+from paddlevideo.modeling.heads.fitted import FittedHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.losses.actbert import ActBertLoss
 from paddlevideo.modeling.weights import LoadReport, load_weights
@@ -14,6 +15,7 @@ __all__ = [
     "ActBertLoss",
     "BaseFramework",
     "BertForMultiModalPreTraining",
+    "FittedHead",
     "Hits",
     "LoadReport",
     "Losses",

@@ -7,11 +7,14 @@ that is the share of all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import paddle
 from paddle import Tensor
+
+if TYPE_CHECKING:
+    from paddlevideo.modeling.backbones.actbert import ActBertOutput
 
 NOT_ASKED = -1
 
@@ -80,3 +83,21 @@ def winner_hits(scores: Tensor, right: Tensor, asked: np.ndarray, axis: int) -> 
 def added(first: Hits, second: Hits) -> Hits:
     """Both counts in one."""
     return Hits(first.right + second.right, first.asked + second.asked)
+
+
+def pretraining_hits(output: ActBertOutput, picked: Mapping[str, Any]) -> dict[str, Hits]:
+    """How often the four pre-training questions were answered right.
+
+    ``picked``: the labels as ``output`` lies, see ``labelled_rows``.
+    """
+    targets, asked = np.asarray(picked["image_target"]), np.asarray(picked["image_label"])
+    answers = {
+        "word": (output.text_logits, picked["text_labels"]),
+        "region": (output.region_logits, likeliest(targets, asked)),
+        "action": (output.action_logits, picked["action_label"]),
+        "match": (output.match_logits, picked["next_sentence_label"]),
+    }
+    return {
+        f"{name}_accuracy": class_hits(logits, np.asarray(labels).ravel())
+        for name, (logits, labels) in answers.items()
+    }

@@ -1,12 +1,14 @@
-"""Matching with the other captions of a batch: many negatives for each clip, both ways.
+"""Matching with other captions: many negatives for each clip, both ways.
 
-B clips and as many captions; k other captions for each clip; T words, R regions, A actions.
+B clips of this process's micro-batch, N captions (theirs first or, with several processes, where
+they stand among all ranks'); k other captions for each clip; T words, R regions, A actions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -16,22 +18,43 @@ from paddle import Tensor
 from paddlevideo.modeling.accuracy import Hits, added, winner_hits
 from paddlevideo.modeling.backbones.actbert import LowerStates
 from paddlevideo.modeling.backbones.tangled import PaddedLengths
-from paddlevideo.modeling.layers import MASKED_SCORE
+from paddlevideo.modeling.layers import MASKED_SCORE, to_tensors
 from paddlevideo.modeling.losses.actbert import IGNORED
 from paddlevideo.modeling.match_scorer import MatchScorer
 
+if TYPE_CHECKING:
+    from paddlevideo.modeling.framework.base import Gather
+
+VIDEO_KEYS = ("image_feat", "image_mask", "action_feat", "action_mask")
+
+
+@dataclass(frozen=True)
+class Captions:
+    """N captions that clips can meet; those of this process's clips stand at ``own`` (B,)."""
+
+    state: Tensor  # N, T, D, below the first tangled layer
+    bias: Tensor  # N, 1, 1, T
+    words: np.ndarray  # N, T: ids, before any was masked
+    own: np.ndarray  # B
+
 
 class BatchContrast:
-    """Each clip's own caption has to win against ``negatives`` others of its batch.
+    """Each clip's own caption has to win against ``negatives`` others.
 
     And each caption's own clip against the clips that met it. One negative at a time teaches at
-    most one bit a clip; k of them teach log2(k + 1). Clip i meets captions i + 1 ... i + k,
-    counted around the batch, so negatives come from the micro-batch of one process.
+    most one bit a clip; k of them teach log2(k + 1). Clip i meets captions i + 1 ... i + k of the
+    micro-batch of its process, counted around it.
+
+    ``hard``: instead, each clip meets the k captions that the retrieval head finds most similar
+    to it among those of all ranks (after Li et al. 2021, "Align before Fuse", section 3.2, which
+    draws one by similarity). Other ranks' captions come without gradient.
     """
 
-    def __init__(self, scorer: MatchScorer, negatives: int) -> None:
-        self.scorer = scorer
-        self.negatives = negatives
+    #: How rows come from all ranks; a world of one by default.
+    gather: Gather = staticmethod(lambda rows: ([rows], 0))
+
+    def __init__(self, scorer: MatchScorer, negatives: int, hard: bool = False) -> None:
+        self.scorer, self.negatives, self.hard = scorer, negatives, hard
 
     def loss(
         self, batch: Mapping[str, Any], lower: LowerStates, padded: PaddedLengths, divisor: float
@@ -41,21 +64,74 @@ class BatchContrast:
         ``lower``: how far the batch's streams have come.
         """
         own = own_captions(batch)
-        captions = meetings(len(own), self.negatives)
-        margins, same = self.margins(lower, padded, captions), same_caption(batch, captions)
-        loss = contrast_loss(margins, same, own, max(divisor, 1.0))
-        return loss, contrast_hits(margins, same, own)
+        captions = self.captions(batch, lower, padded)
+        met = self.meetings(batch, lower, captions)
+        margins = self.margins(lower, padded, captions, met)
+        by_clip, by_caption = both_sides(margins, met, same_words(captions.words, met))
+        loss = contrast_loss(by_clip, by_caption, own, max(divisor, 1.0))
+        return loss, contrast_hits(by_clip, by_caption, own)
 
-    def margins(self, lower: LowerStates, padded: PaddedLengths, captions: np.ndarray) -> Tensor:
-        """Margins of each clip with ``captions`` (rows, B), places in the batch; same shape.
+    def captions(
+        self, batch: Mapping[str, Any], lower: LowerStates, padded: PaddedLengths
+    ) -> Captions:
+        """Those that clips can meet: of this micro-batch or, if they are mined, of all ranks."""
+        state, bias = lower.states.text, lower.bias.text
+        words, here = original_words(batch), np.arange(len(state))
+        if not self.hard:
+            return Captions(state, bias, words, here)
+        missing = padded.text - state.shape[1]  # ranks have cut padding to other lengths
+        if missing:
+            state = paddle.concat([state, paddle.zeros([len(here), missing, state.shape[2]])], 1)
+            bias = F.pad(bias, [0, missing, 0, 0], value=MASKED_SCORE)
+            words = np.pad(words, [(0, 0), (0, missing)])
+        states, place = self.gather(state)
+        states[place] = state
+        biases, all_words = self.gather(bias)[0], self.gather(paddle.to_tensor(words))[0]
+        start = sum(len(part) for part in states[:place])
+        if len(states) == 1:
+            return Captions(state, bias, words, here)
+        return Captions(
+            paddle.concat(states), paddle.concat(biases), paddle.concat(all_words).numpy(),
+            start + here,
+        )  # fmt: skip
+
+    def meetings(
+        self, batch: Mapping[str, Any], lower: LowerStates, captions: Captions
+    ) -> np.ndarray:
+        """Which captions each clip meets, (1 + k, B): its own first."""
+        if not self.hard:
+            return meetings(len(captions.own), self.negatives)
+        similar = self.similarities(batch, lower, captions)
+        return hardest(similar, captions.own, self.negatives)
+
+    @paddle.no_grad()
+    def similarities(
+        self, batch: Mapping[str, Any], lower: LowerStates, captions: Captions
+    ) -> np.ndarray:
+        """What the retrieval head thinks of all captions for each clip, (B, N)."""
+        head = self.scorer.head
+        assert head is not None
+        ids = paddle.to_tensor(captions.words)
+        mask = (captions.bias[:, 0, 0] > MASKED_SCORE / 2).astype("int64")
+        texts = head.caption_vectors(
+            captions.state, captions.bias, {"text_ids": ids, "text_mask": mask}
+        )
+        videos = to_tensors({key: batch[key] for key in VIDEO_KEYS})
+        clips = head.video_vectors(tuple(lower.states[1:]), tuple(lower.bias[1:]), videos)
+        return paddle.matmul(clips, texts, transpose_y=True).astype("float32").numpy()
+
+    def margins(
+        self, lower: LowerStates, padded: PaddedLengths, captions: Captions, met: np.ndarray
+    ) -> Tensor:
+        """Margins of each clip with the captions at the places ``met`` (rows, B); same shape.
 
         What a clip or a caption has on its own is computed once and repeated for its pairs.
         """
-        (text, regions, actions), (text_bias, region_bias, action_bias) = lower
-        rows, clips = captions.shape
-        text_at = paddle.to_tensor(captions.ravel())
+        (_, regions, actions), (_, region_bias, action_bias) = lower
+        rows, clips = met.shape
+        text_at = paddle.to_tensor(met.ravel())
         clip_at = paddle.to_tensor(np.tile(np.arange(clips), rows))
-        texts = self.scorer.caption_cache(text, text_bias, padded.text).take(text_at)
+        texts = self.scorer.caption_cache(captions.state, captions.bias, padded.text).take(text_at)
         videos = self.scorer.video_cache(regions, region_bias, actions, action_bias).take(clip_at)
         return self.scorer.pair_margins(texts, videos, padded.regions).reshape([rows, clips])
 
@@ -74,13 +150,23 @@ def meetings(clips: int, negatives: int) -> np.ndarray:
     return (np.arange(clips) + shifts[:, None]) % clips
 
 
-def same_caption(batch: Mapping[str, Any], captions: np.ndarray) -> np.ndarray:
+def hardest(similar: np.ndarray, own: np.ndarray, negatives: int) -> np.ndarray:
+    """Which captions each clip meets, (1 + k, B): its ``own`` (B,), then the most similar others.
+
+    ``similar`` (B, N). k is ``negatives``, or N - 1 where there are fewer.
+    """
+    others = similar.copy()
+    others[np.arange(len(own)), own] = -np.inf
+    count = min(negatives, similar.shape[1] - 1)
+    return np.vstack([own, np.argsort(-others, axis=1, kind="stable")[:, :count].T])
+
+
+def same_words(words: np.ndarray, met: np.ndarray) -> np.ndarray:
     """Where the caption that a clip meets has the words of its own, (1 + k, B) bool.
 
-    Such a pair is no negative. Words that were masked count as what they were.
+    Such a pair is no negative. ``words`` (N, T) as they were before any was masked.
     """
-    words = original_words(batch)
-    return (words[captions] == words).all(axis=-1)
+    return (words[met] == words[met[0]]).all(axis=-1)
 
 
 def original_words(batch: Mapping[str, Any]) -> np.ndarray:
@@ -89,40 +175,45 @@ def original_words(batch: Mapping[str, Any]) -> np.ndarray:
     return np.where(labels == IGNORED, ids, labels)
 
 
-def contrast_loss(margins: Tensor, same: np.ndarray, own: np.ndarray, divisor: float) -> Tensor:
+def contrast_loss(by_clip: Tensor, by_caption: Tensor, own: np.ndarray, divisor: float) -> Tensor:
     """Cross-entropy of the right caption for a clip and of the right clip for a caption.
 
-    ``margins`` (1 + k, B) as ``meetings`` arranges them, so row 0 holds the right pairs; pairs in
-    ``same`` (1 + k, B) are left out of the other rows. Only clips in ``own`` (B,) have a right
-    pair; the other clips and captions are negatives. The mean of the two cross-entropies is
-    summed over ``own`` and divided by ``divisor`` (van den Oord et al. 2018, equation 4). Scalar.
+    Both sides as ``both_sides`` gives them. Only clips in ``own`` (B,) have a right pair; the
+    other clips and captions are negatives. The mean of the two cross-entropies is summed over
+    ``own`` and divided by ``divisor`` (van den Oord et al. 2018, equation 4). Scalar.
     """
-    by_clip, by_caption = both_sides(margins, same)
-    right = F.log_softmax(by_clip, axis=0)[0] + F.log_softmax(by_caption, axis=0)[0]
+    right = F.log_softmax(by_clip, axis=0)[0] + paddle.diagonal(F.log_softmax(by_caption, axis=0))
     return -(right * paddle.to_tensor(own.astype("float32"))).sum() / (2 * divisor)
 
 
 @paddle.no_grad()
-def contrast_hits(margins: Tensor, same: np.ndarray, own: np.ndarray) -> Hits:
+def contrast_hits(by_clip: Tensor, by_caption: Tensor, own: np.ndarray) -> Hits:
     """How often the right caption of a clip, and the right clip of a caption, has won.
 
     The arguments are those of ``contrast_loss``.
     """
-    sides = [winner_hits(side, side[:1], own, axis=0) for side in both_sides(margins, same)]
-    return added(*sides)
+    right = paddle.diagonal(by_caption).unsqueeze(0)
+    return added(
+        winner_hits(by_clip, by_clip[:1], own, axis=0), winner_hits(by_caption, right, own, axis=0)
+    )
 
 
-def both_sides(margins: Tensor, same: np.ndarray) -> tuple[Tensor, Tensor]:
-    """``margins`` (1 + k, B) in columns of one clip each, and of one caption each.
+def both_sides(margins: Tensor, met: np.ndarray, same: np.ndarray) -> tuple[Tensor, Tensor]:
+    """``margins`` (1 + k, B) in columns of one clip each, and (B, B) of one own caption each.
 
-    Row 0 holds the right pairs; pairs in ``same`` (1 + k, B) are masked in the other rows.
+    ``met`` (1 + k, B): the captions' places; row 0 holds the right pairs. Pairs in ``same``
+    (1 + k, B) are masked in the other rows, and so are the clips that a caption did not meet.
     """
     rows, clips = margins.shape
     left_out = same.astype("float32")
     left_out[0] = 0.0
     by_clip = margins + paddle.to_tensor(left_out) * MASKED_SCORE
-    # Caption j met clip j - s in row s.
-    shifts = np.arange(rows)[:, None]
-    at = shifts * clips + (np.arange(clips) - shifts) % clips
-    by_caption = paddle.index_select(by_clip.flatten(), paddle.to_tensor(at.ravel()))
-    return by_clip, by_caption.reshape([rows, clips])
+    # Clip i and clip j's caption: where they met among the margins, else one more place.
+    at = np.full((clips, clips), rows * clips)
+    row, clip = np.nonzero(np.isin(met, met[0]))
+    column = np.searchsorted(met[0], met[row, clip])  # own captions stand in rising order
+    at[clip, column] = row * clips + clip
+    stranger = paddle.full([1], MASKED_SCORE, by_clip.dtype)
+    known = paddle.concat([by_clip.flatten(), stranger])
+    by_caption = paddle.index_select(known, paddle.to_tensor(at.ravel()))
+    return by_clip, by_caption.reshape([clips, clips])

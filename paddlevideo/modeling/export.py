@@ -271,10 +271,8 @@ class CaptionProgram(_Program):
     @paddle.jit.not_to_static
     def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Padding is not cut off: the caller gives as many words as it wants to."""
-        backbone, encoder = self.model.backbone, self.model.backbone.encoder
-        text, bias = backbone.embed_text(dict(zip(CAPTION_KEYS, tensors, strict=True)))
-        text = encoder.run("text", text, bias, backbone.fixed.text, encoder.first_tangled.text)
-        cache = self.model.scorer.caption_cache(text, bias, self.padded_length)
+        captions = dict(zip(CAPTION_KEYS, tensors, strict=True))
+        cache = self.model.scorer.encode_words(captions, self.padded_length)
         return list(flatten(cache).values())
 
 

@@ -11,7 +11,7 @@ last layers, and no prediction head is evaluated. The scores are those of the pl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from paddlevideo.modeling.backbones.tangled import (
     Streams,
     TangledLayer,
 )
-from paddlevideo.modeling.heads.retrieval import RetrievalHead
+from paddlevideo.modeling.heads.vectors import VectorHead
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.gallery import Gallery
@@ -145,7 +145,7 @@ class MatchScorer:
         self,
         backbone: BertForMultiModalPreTraining,
         pair_batch: int,
-        head: RetrievalHead | None = None,
+        head: VectorHead | None = None,
     ) -> None:
         """``head``: gives the caches the vectors of the first stage."""
         self.backbone = backbone
@@ -167,15 +167,25 @@ class MatchScorer:
         self.backbone.check_batch(captions)
         used = captions["text_mask"].numpy().any(axis=0).nonzero()[0]
         length = int(used[-1]) + 1 if used.size else 1
-        text, bias = self.backbone.embed_text({k: x[:, :length] for k, x in captions.items()})
-        text = self._below_first_tangled("text", text, bias)
-        return self.caption_cache(text, bias, padded_length=captions["text_mask"].shape[1])
+        short = {key: ids[:, :length] for key, ids in captions.items()}
+        return self.encode_words(short, captions["text_mask"].shape[1])
+
+    def encode_words(self, captions: Mapping[str, Tensor], padded_length: int) -> CaptionCache:
+        """The same of captions as they are; ``padded_length`` before they were cut."""
+        text, bias = self.lower_text(captions)
+        cache = self.caption_cache(text, bias, padded_length)
+        vectors = self.head.caption_vectors(text, bias, captions) if self.head else None
+        return replace(cache, vector=vectors)
+
+    def lower_text(self, captions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The text below the first tangled layer, (C, T, D), and its bias (C, 1, 1, T)."""
+        text, bias = self.backbone.embed_text(captions)
+        return self._below_first_tangled("text", text, bias), bias
 
     def caption_cache(self, text: Tensor, bias: Tensor, padded_length: int) -> CaptionCache:
-        """The same from states (C, T, D) that have come to the first tangled layer."""
+        """A cache without vectors of states (C, T, D) that have come to the first tangled layer."""
         first = self._first.project("text", text) if self._first else None
-        vector = self.head.text_vector(text, bias) if self.head else None
-        return CaptionCache(text, bias, first, vector, padded_length)
+        return CaptionCache(text, bias, first, None, padded_length)
 
     def encode_videos(self, videos: Mapping[str, Tensor]) -> VideoCache:
         """What depends on videos alone."""
@@ -184,13 +194,16 @@ class MatchScorer:
         regions = self._below_first_tangled("regions", regions, bias)
         embedded, action_bias = self.backbone.embed_actions(videos)
         actions = self._below_first_tangled("actions", embedded, action_bias)
-        return self.video_cache(regions, bias, actions, action_bias)
+        cache = self.video_cache(regions, bias, actions, action_bias)
+        if self.head is None:
+            return cache
+        states, biases = (regions, actions), (bias, action_bias)
+        return replace(cache, vector=self.head.video_vectors(states, biases, videos))
 
     def video_cache(
         self, regions: Tensor, bias: Tensor, actions: Tensor | None, action_bias: Tensor
     ) -> VideoCache:
-        """The same from states (V, R | A, D) that have come to the first tangled layer."""
-        vector = self.head.video_vector(regions, bias, actions, action_bias) if self.head else None
+        """A cache without vectors of states (V, R | A, D) that have come that far."""
         queries: list[Tensor] = []
         first = message = pooled = None
         if self._actions_alone:
@@ -202,7 +215,7 @@ class MatchScorer:
             first = self._first.project("regions", regions)
             message = self._first.region_message(query, first, bias)
         return VideoCache(
-            regions, bias, first, message, tuple(queries), pooled, actions, action_bias, vector
+            regions, bias, first, message, tuple(queries), pooled, actions, action_bias, None
         )
 
     def _below_first_tangled(self, stream: str, x: Tensor, bias: Tensor) -> Tensor:

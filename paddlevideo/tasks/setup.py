@@ -104,6 +104,14 @@ def train_loader(run: Run) -> BatchLoader:
     return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers", 0))
 
 
+def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
+    """This rank's share of about ``samples`` of a training reader's samples, as they are."""
+    size, world = run.config.DATASET.get("batch_size", 8), run.world
+    sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).thinned(samples)
+    workers = split_setting(run, "train", "num_workers", 0)
+    return BatchLoader(reader.undisturbed(), sampler, workers)
+
+
 def bad_clips(run: Run, clips: int) -> BadClips | None:
     """The list of training clips that may be left out; None where none may. Raises ConfigError."""
     share = run.config.DATASET.get("skip_bad", 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,7 @@ from paddlevideo.tasks.saving import Saver
 from paddlevideo.tasks.setup import (
     Run,
     build_metric,
+    fitting_loader,
     lookup,
     start_run,
     test_loader,
@@ -120,6 +122,8 @@ class Trainer:
     def fit(self) -> Progress:
         """Runs all epochs that are left. Raises Stopped, with all saved, if a signal asks it to."""
         self.saver.begin(self.progress.step)
+        if self.model.fits() and not self.progress.batches and not self.progress.epoch:
+            self.fit_closed_form()
         with self.stop:
             try:
                 while not self._is_over():
@@ -131,6 +135,14 @@ class Trainer:
                 raise
             self.end()
         return self.progress
+
+    def fit_closed_form(self) -> None:
+        """Has the model fit what needs no steps, to the training samples as they are."""
+        began = time.monotonic()
+        loader = fitting_loader(self.run, self.loader.reader, self.model.fits())
+        self.model.eval()
+        self.model.fit(loader.epoch(), self.world.sum)
+        log.info("fitted what has a closed form in %.1f s", time.monotonic() - began)
 
     def end(self) -> None:
         """Waits until all is written, and draws the curves; all ranks together.

@@ -6,12 +6,21 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.modeling.contrast import contrast_loss, meetings, same_caption
+import paddlevideo as pv
+from paddlevideo.modeling.contrast import (
+    both_sides,
+    contrast_loss,
+    hardest,
+    meetings,
+    original_words,
+    same_words,
+)
 from paddlevideo.modeling.framework.actbert import cut_padding, labelled_rows
 from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.runtime import World
 from paddlevideo.tasks.accumulation import loss_shares
-from tests.modeling.tiny import build, make_batch
+from paddlevideo.utils.errors import ConfigError
+from tests.modeling.tiny import SIZES, build, make_batch
 
 
 def with_negatives(count, **changes):
@@ -87,7 +96,7 @@ def test_a_masked_word_does_not_make_captions_differ():
         "text_ids": np.array([[1, 103, 9], [1, 7, 9], [1, 8, 9]]),
         "text_labels": np.array([[-1, 7, -1], [-1, -1, -1], [-1, -1, -1]]),
     }
-    same = same_caption(batch, meetings(3, 1))
+    same = same_words(original_words(batch), meetings(3, 1))
     assert same.tolist() == [[True, True, True], [True, False, False]]
 
 
@@ -96,7 +105,8 @@ def test_the_right_pair_wins_or_loses():
     right = np.zeros((3, 3), "float32")
     right[0] = 50
     for margins, expected in ((right, 0.0), (0 * right, np.log(3)), (-right, 50 + np.log(2))):
-        loss = contrast_loss(paddle.to_tensor(margins), same, own, 3.0)
+        sides = both_sides(paddle.to_tensor(margins), meetings(3, 2), same)
+        loss = contrast_loss(*sides, own, 3.0)
         assert float(loss) == pytest.approx(expected, abs=1e-4)
 
 
@@ -120,3 +130,95 @@ def test_gradients_reach_both_sides_below_the_first_tangled_layer():
     model.contrast.loss(cut, lower, padded, 4.0)[0].backward()
     for part in (model.backbone.text_embeddings, model.backbone.region_embeddings.feature):
         assert float(paddle.add_n([(p.grad**2).sum() for p in part.parameters()])) > 0
+
+
+def test_the_hardest_captions_come_first_and_never_the_own_one():
+    similar = np.array([[9.0, 1, 5, 3], [2, 4, 0, 8]])
+    found = hardest(similar, np.array([0, 3]), 2)
+    assert found.T.tolist() == [[0, 2, 3], [3, 1, 0]]
+    assert hardest(similar, np.array([0, 3]), 9).shape == (4, 2)
+
+
+def hard_model(negatives, seed=0):
+    model = pv.build_model(
+        {
+            "framework": "ActBert",
+            "backbone": {"name": "BertForMultiModalPreTraining", **SIZES},
+            "match_negatives": negatives,
+            "hard_negatives": True,
+            "retrieval_head": {"name": "RetrievalHead", "width": 8, "dropout": 0.0},
+        }
+    )
+    model.set_state_dict(build(seed).state_dict())
+    model.eval()
+    return model
+
+
+def test_hard_negatives_are_those_that_the_head_finds_most_similar():
+    model, batch = hard_model(2), make_batch(clips=6)
+    batch["next_sentence_label"] = np.array([0, 1, 0, 0, 1, 0])
+    texts = {**batch, "text_ids": original_words(batch)}
+    # The head sees the masked words' states, so those are what is compared with here.
+    similar = model.encode_videos(batch).vector @ model.encode_captions(batch).vector.t()
+    met = hardest(similar.numpy(), np.arange(6), 2)
+    scores = model.margins(model.encode_captions(batch), model.encode_videos(batch)).numpy()
+    same = (texts["text_ids"][:, None] == texts["text_ids"]).all(axis=-1) & ~np.eye(6, dtype=bool)
+    expected = plain_contrast(scores, met, same, batch["next_sentence_label"] == 0)
+    assert float(model(batch)["contrast_loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_hard_negatives_come_from_all_ranks():
+    """Two ranks mine among the captions of both; each clip's loss is that of one process."""
+    whole = make_batch(clips=6)
+    whole["next_sentence_label"] = np.zeros(6, np.int64)
+    whole["text_mask"][:4, 7:] = whole["text_ids"][:4, 7:] = 0  # rank 0 cuts more padding off
+    whole["text_labels"][:4, 7:] = -1
+    parts = [{key: value[at] for key, value in whole.items()} for at in (slice(4), slice(4, 6))]
+    model = hard_model(3)
+    seen = [[], []]
+    for rank, batch in enumerate(parts):
+        model.connect(lambda rows, rank=rank: (seen[rank].append(rows.detach()), ([rows], 0))[1])
+        model(batch)
+    met = []
+    for rank, batch in enumerate(parts):
+        calls = iter(zip(*(rows[:3] for rows in seen), strict=True))
+        model.contrast.gather = lambda rows, rank=rank, calls=calls: (list(next(calls)), rank)
+        model.learned_head.gather = lambda rows: ([rows], 0)
+        cut, padded = cut_padding(batch)
+        lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
+        captions = model.contrast.captions(cut, lower, padded)
+        met.append(model.contrast.meetings(cut, lower, captions))
+        assert captions.own.tolist() == [[0, 1, 2, 3], [4, 5]][rank]
+        assert float(model.contrast.margins(lower, padded, captions, met[-1]).sum()) != 0
+    cut, padded = cut_padding(whole)
+    lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
+    model.contrast.gather = lambda rows: ([rows], 0)
+    captions = model.contrast.captions(cut, lower, padded)
+    expected = model.contrast.meetings(cut, lower, captions)
+    np.testing.assert_array_equal(np.concatenate(met, axis=1), expected)
+    both = model.contrast.margins(lower, padded, captions, expected)
+    assert both.shape == [4, 6]
+
+
+def test_hard_negatives_need_a_head_to_mine_with():
+    with pytest.raises(ConfigError, match="hard_negatives.*retrieval_head"):
+        pv.build_model(
+            {
+                "framework": "ActBert",
+                "backbone": {"name": "BertForMultiModalPreTraining", **SIZES},
+                "match_negatives": 2,
+                "hard_negatives": True,
+            }
+        )
+
+
+def test_no_words_or_regions_are_asked_of_clips_with_anothers_caption():
+    batch = make_batch(clips=5)
+    batch["next_sentence_label"] = np.array([0, 1, 0, 1, 0])
+    own = {key: value[[0, 2, 4]] for key, value in batch.items()}
+    model, released = (build(loss={"mismatched": m, "normalize": "labels"}) for m in (False, True))
+    found, expected = model(batch), released(own)
+    for name in ("text_loss", "region_loss"):
+        assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-4)
+    for name in ("action_loss", "match_loss"):
+        assert float(found[name]) == pytest.approx(float(released(batch)[name]), rel=1e-4)

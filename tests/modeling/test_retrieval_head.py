@@ -6,7 +6,8 @@ import paddle.nn.functional as F
 import pytest
 
 import paddlevideo as pv
-from paddlevideo.modeling.heads.retrieval import RetrievalHead, masked_mean
+from paddlevideo.modeling.heads.retrieval import RetrievalHead
+from paddlevideo.modeling.heads.vectors import masked_mean
 from paddlevideo.modeling.layers import mask_to_bias
 from tests.modeling.tiny import SIZES, build, make_batch
 

@@ -52,6 +52,31 @@ def read_lines(path: Path) -> Iterator[Line]:
     yield from kind_of(path)[1](path)
 
 
+def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
+    """Videos and what is said in them, sentence by sentence.
+
+    Reads ``{video: [sentence, ...]}`` as JSON and the narrations among :func:`read_lines`' kinds.
+    Raises DataError, naming file and entry, for anything else.
+    """
+    if not path.is_dir() and _first_line(path)[0] == "{":
+        entry = next(json_entries(path), None)
+        if entry is not None and isinstance(entry[1], list):
+            for video, sentences in json_entries(path):
+                where = f'{path}: video "{video}"'
+                for sentence in _list(sentences, where):
+                    if not isinstance(sentence, str):
+                        raise DataError(f"{where}: {sentence!r:.60} is no sentence")
+                    yield str(video), writable(sentence, where)
+            return
+    for line in read_lines(path):
+        if not line.is_video:
+            raise DataError(
+                f'{path}: tells of the clip "{line.name}", but not what is said in a video'
+            )
+        if line.text:
+            yield line.name, line.text
+
+
 def kind_of(path: Path) -> tuple[str, Reader]:
     """The name of the kind of a caption file, and its reader. Raises DataError for none."""
     if path.is_dir():

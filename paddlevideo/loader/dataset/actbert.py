@@ -20,9 +20,9 @@ from paddlevideo.utils.errors import ConfigError
 class ActBertDataset(Dataset):
     """Clips with regions, actions and captions: a feature store, or PaddleVideo's ``.npy`` rows.
 
-    A sample: ``region_feat`` (n, F), ``region_target`` (n, C), ``boxes`` (n, 4) in pixels,
-    ``image_h``, ``image_w``, ``action_feat`` (m, G), ``action_target`` (m,), ``caption``,
-    ``bert_model`` and ``index``; arrays are float32, classes int64. From a store also
+    A sample: ``clip``, its id, ``region_feat`` (n, F), ``region_target`` (n, C), ``boxes`` (n, 4)
+    in pixels, ``image_h``, ``image_w``, ``action_feat`` (m, G), ``action_target`` (m,),
+    ``caption``, ``bert_model`` and ``index``; arrays are float32, classes int64. From a store also
     ``captions``, a list, and no classes where the clip has none.
 
     ``neighbours``: of a store with narrations by time, join a clip's captions with those of up to

@@ -154,6 +154,7 @@ class ClipsWithCaptions(Dataset):
         name = self.clips[index]
         record, captions = self.source.reader.record(name), self.captions[name]
         return {
+            "clip": name,
             "region_feat": record["features"],
             "boxes": record["boxes"],
             "image_h": record["image_h"],

@@ -57,6 +57,11 @@ class RandomMask:
         self.word_rate, self.region_rate, self.action_rate = word_rate, region_rate, action_rate
         self.mask_share, self.random_share, self.zero_share = mask_share, random_share, zero_share
 
+    def undisturbed(self) -> RandomMask:
+        """The same step, which hides nothing."""
+        lengths = [length for _, length in self.lengths.values()]
+        return RandomMask(*lengths, word_rate=0.0, region_rate=0.0, action_rate=0.0)
+
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The masked sample; the arrays of ``sample`` are not changed."""
         for key, (option, length) in self.lengths.items():

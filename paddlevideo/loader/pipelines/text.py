@@ -39,6 +39,10 @@ class RandomCap:
         self.rate = rate
         self.bank = open_bank(os.path.abspath(caption_path)) if caption_path else None
 
+    def undisturbed(self) -> RandomCap:
+        """The same step, which leaves every clip one of its own captions."""
+        return RandomCap(rate=0.0)
+
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with its caption chosen."""
         own = sample.get("captions") or alternatives(sample["caption"], "RandomCap")

@@ -59,6 +59,7 @@ class StoreRows:
                 "give it one"
             )
         row = {
+            "clip": clip.id,
             "region_feat": clip.regions,
             "boxes": clip.boxes,
             "image_h": clip.image_h,

@@ -14,16 +14,17 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from paddlevideo.modeling import released_weights
-from paddlevideo.modeling.accuracy import Hits, Losses, class_hits, likeliest
+from paddlevideo.modeling.accuracy import Hits, Losses, pretraining_hits
 from paddlevideo.modeling.backbones.actbert import (
-    ActBertOutput,
     BertForMultiModalPreTraining,
     LowerStates,
 )
 from paddlevideo.modeling.contrast import BatchContrast, original_words, own_captions
 from paddlevideo.modeling.framework.base import BaseFramework, Batch, Gather
 from paddlevideo.modeling.gallery import Gallery
+from paddlevideo.modeling.heads.fitted import FittedHead, Total, read_pairs
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
+from paddlevideo.modeling.heads.vectors import VectorHead
 from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.modeling.losses.actbert import ActBertLoss
 from paddlevideo.modeling.match_scorer import CaptionCache, MatchScorer, VideoCache
@@ -35,6 +36,7 @@ from paddlevideo.utils.first_stage import FirstStage
 
 CAPTION_KEYS = ("text_ids", "token_type_ids", "text_mask")
 VIDEO_KEYS = ("image_feat", "image_loc", "image_mask", "action_feat", "action_mask")
+INPUT_KEYS = (*CAPTION_KEYS, *VIDEO_KEYS)
 
 
 @FRAMEWORKS.register()
@@ -45,9 +47,11 @@ class ActBert(BaseFramework):
     it bounds the memory of a test.
     ``match_negatives``: with how many other captions of its batch each clip is matched as well in
     training; 0, as the published weights were trained, for none. It adds "contrast_loss": see
-    ``paddlevideo.modeling.contrast``.
+    ``paddlevideo.modeling.contrast``. ``hard_negatives``: those that the retrieval head finds most
+    similar among the captions of all ranks.
     ``retrieval_head``: vectors for captions and clips, trained with the other losses by
-    "retrieval_loss"; in a test their similarity is added to the match margin.
+    "retrieval_loss", or fitted before them; in a test their similarity is added to the match
+    margin.
     ``top_k``: match only the k videos of a caption and the k captions of a video that the
     retrieval head finds most similar; two numbers give each way its own, and a second one of 0
     leaves the way from video to text to the head alone. 0 matches every pair.
@@ -60,7 +64,8 @@ class ActBert(BaseFramework):
         loss: ActBertLoss | None = None,
         pair_batch: int = 64,
         match_negatives: int = 0,
-        retrieval_head: RetrievalHead | None = None,
+        hard_negatives: bool = False,
+        retrieval_head: VectorHead | None = None,
         top_k: int | Sequence[int] = 0,
         gallery_gigabytes: float = 8.0,
     ) -> None:
@@ -69,9 +74,16 @@ class ActBert(BaseFramework):
         self.loss = loss if loss is not None else ActBertLoss()
         self.retrieval_head = retrieval_head
         if retrieval_head is not None:
-            retrieval_head.build(*backbone.widths)
+            retrieval_head.build(backbone)
         self.scorer = MatchScorer(backbone, pair_batch, retrieval_head)
-        self.contrast = BatchContrast(self.scorer, match_negatives) if match_negatives else None
+        self.contrast = None
+        if match_negatives:
+            self.contrast = BatchContrast(self.scorer, match_negatives, hard_negatives)
+        if hard_negatives and (retrieval_head is None or not match_negatives):
+            raise ConfigError(
+                "MODEL.hard_negatives takes the captions that a MODEL.retrieval_head finds most "
+                "similar, as many as MODEL.match_negatives says: set both"
+            )
         self.top_k, self.gallery_gigabytes = both_ways(top_k), gallery_gigabytes
         if self.top_k and retrieval_head is None:
             raise ConfigError(
@@ -81,6 +93,12 @@ class ActBert(BaseFramework):
         if self.head_alone:
             for parameter in backbone.parameters():
                 parameter.stop_gradient = True
+
+    @property
+    def learned_head(self) -> RetrievalHead | None:
+        """The retrieval head if it is trained by a loss."""
+        head = self.retrieval_head
+        return head if isinstance(head, RetrievalHead) else None
 
     @property
     def head_alone(self) -> bool:
@@ -112,7 +130,7 @@ class ActBert(BaseFramework):
                 lower = self.backbone.lower(to_tensors(batch))
             loss, won = self.retrieval_loss(whole, lower, divisors)
             return Losses({"retrieval_loss": loss, "loss": loss}, {"retrieval_accuracy": won})
-        picked, rows = labelled_rows(batch)
+        picked, rows = labelled_rows(self.loss.asked(batch))
         tensors = to_tensors(picked)
         lower = self.backbone.lower(tensors, pack_words(batch))
         output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
@@ -123,7 +141,7 @@ class ActBert(BaseFramework):
             further["contrast_loss"], hits["contrast_accuracy"] = self.contrast.loss(
                 batch, lower, padded, divisors["contrast_loss"]
             )
-        if self.retrieval_head is not None:
+        if self.learned_head is not None:
             further["retrieval_loss"], hits["retrieval_accuracy"] = self.retrieval_loss(
                 whole, lower, divisors
             )
@@ -133,16 +151,16 @@ class ActBert(BaseFramework):
         self, batch: Batch, lower: LowerStates, divisors: Mapping[str, float]
     ) -> tuple[Tensor, Hits]:
         """The retrieval head's loss and hits, ``batch``'s streams having come to ``lower``."""
-        assert self.retrieval_head is not None
+        assert self.learned_head is not None
         words, own = original_words(batch), own_captions(batch)
-        return self.retrieval_head.loss(lower, words, own, divisors["retrieval_loss"])
+        return self.learned_head.loss(lower, words, own, divisors["retrieval_loss"])
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """What each loss of ``batch`` is divided by."""
         divisors = {} if self.head_alone else self.loss.denominators(batch)
         if self.contrast is not None:
             divisors["contrast_loss"] = float(own_captions(batch).sum())
-        if self.retrieval_head is not None:
+        if self.learned_head is not None:
             # Never 0: a rank without a right pair still has negatives of the others' pairs.
             divisors["retrieval_loss"] = max(float(own_captions(batch).sum()), 1e-6)
         return divisors
@@ -169,9 +187,23 @@ class ActBert(BaseFramework):
         return [*streams, *encoder.tangled]
 
     def connect(self, gather: Gather) -> None:
-        """The retrieval head's negatives come from all ranks."""
-        if self.retrieval_head is not None:
-            self.retrieval_head.gather = gather
+        """The retrieval head's negatives come from all ranks, and so do hard ones."""
+        if self.contrast is not None:
+            self.contrast.gather = gather
+        if self.learned_head is not None:
+            self.learned_head.gather = gather
+
+    def fits(self) -> int:
+        """How many clips a fitted retrieval head takes."""
+        return self.retrieval_head.clips if isinstance(self.retrieval_head, FittedHead) else 0
+
+    @paddle.no_grad()
+    def fit(self, batches: Iterable[Batch], total: Total) -> None:
+        """Fits the retrieval head to the pairs that belong together."""
+        assert isinstance(self.retrieval_head, FittedHead)
+        right = (select_rows(batch, own_captions(batch), INPUT_KEYS) for batch in batches)
+        pairs = read_pairs(self.retrieval_head, self.scorer.lower_text, right)
+        self.retrieval_head.fit(pairs, total)
 
     def init_weights(self) -> None:
         """Starts from the weights named by the backbone's ``pretrained``, if any."""
@@ -285,24 +317,6 @@ class ActBert(BaseFramework):
         super().check_loaded([name for name in missing if not any(u in name for u in unused)])
 
 
-def pretraining_hits(output: ActBertOutput, picked: Batch) -> dict[str, Hits]:
-    """How often the four pre-training questions were answered right.
-
-    ``picked``: the labels as ``output`` lies, see ``labelled_rows``.
-    """
-    targets, asked = np.asarray(picked["image_target"]), np.asarray(picked["image_label"])
-    answers = {
-        "word": (output.text_logits, picked["text_labels"]),
-        "region": (output.region_logits, likeliest(targets, asked)),
-        "action": (output.action_logits, picked["action_label"]),
-        "match": (output.match_logits, picked["next_sentence_label"]),
-    }
-    return {
-        f"{name}_accuracy": class_hits(logits, np.asarray(labels).ravel())
-        for name, (logits, labels) in answers.items()
-    }
-
-
 def both_ways(top_k: int | Sequence[int]) -> tuple[int, int] | None:
     """Videos of a caption and captions of a video to match; None for all. Raises ConfigError."""
     numbers = (top_k, top_k) if isinstance(top_k, int) else tuple(top_k)
@@ -314,6 +328,11 @@ def both_ways(top_k: int | Sequence[int]) -> tuple[int, int] | None:
             "and how many captions of a video"
         )
     return numbers[0], numbers[1]
+
+
+def select_rows(batch: Batch, wanted: np.ndarray, keys: Iterable[str]) -> dict[str, np.ndarray]:
+    """The entries called ``keys``, of the samples that are ``wanted`` (B,)."""
+    return {key: np.asarray(batch[key])[wanted] for key in keys}
 
 
 def select(batch: Batch, keys: Iterable[str]) -> dict[str, Any]:

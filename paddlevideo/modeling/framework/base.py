@@ -62,6 +62,18 @@ class BaseFramework(nn.Layer):
     def connect(self, gather: Gather) -> None:
         """Hands over how rows are gathered from all ranks, for losses that compare samples."""
 
+    def fits(self) -> int:
+        """How many samples :meth:`fit` takes at most; 0: there is nothing to fit."""
+        return 0
+
+    def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Fits what has a closed form, once, before the first step of a new run.
+
+        ``batches``: this rank's share of the training samples, nothing of them hidden; ``total``:
+        the sum of an array over all ranks.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define fit")
+
     def parts(self) -> dict[str, list[nn.Layer]]:
         """The layers by the names under which a dry run counts their parameters.
 

@@ -6,7 +6,7 @@ and a pair costs one dot product.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,16 +15,13 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from paddlevideo.modeling.accuracy import Hits, added, winner_hits
+from paddlevideo.modeling.heads.vectors import VectorHead, masked_mean
 from paddlevideo.modeling.layers import MASKED_SCORE, layer_norm, linear
 from paddlevideo.registry import HEADS
-from paddlevideo.utils.first_stage import FirstStage, Shortlists
-from paddlevideo.utils.nearest import nearest
 
 if TYPE_CHECKING:
-    from paddlevideo.modeling.backbones.actbert import LowerStates
+    from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining, LowerStates
     from paddlevideo.modeling.framework.base import Gather
-
-LARGEST_SCALE = 100.0
 
 
 class VectorProjection(nn.Layer):
@@ -44,7 +41,7 @@ class VectorProjection(nn.Layer):
 
 
 @HEADS.register()
-class RetrievalHead(nn.Layer):
+class RetrievalHead(VectorHead):
     """Vectors whose dot products tell which caption belongs to which clip.
 
     ``width`` of the vectors; ``dropout`` on what they are made of; ``temperature``: what the dot
@@ -64,66 +61,33 @@ class RetrievalHead(nn.Layer):
         alone: bool = False,
         faiss_from: int = 50_000,
     ) -> None:
-        super().__init__()
+        super().__init__(temperature, similarity_weight, faiss_from)
         self.width, self.dropout = width, dropout
-        self.loss_weight, self.alone, self.faiss_from = loss_weight, alone, faiss_from
-        self.similarity_weight = similarity_weight
-        if similarity_weight == "auto":
-            self.register_buffer("chosen_weight", paddle.full([1], float("nan")))
-        start = nn.initializer.Constant(math.log(1.0 / temperature))
-        self.log_scale = self.create_parameter([], default_initializer=start)
+        self.loss_weight, self.alone = loss_weight, alone
         #: How rows come from all ranks; a world of one by default.
         self.gather: Gather = lambda rows: ([rows], 0)
 
-    def build(self, text_width: int, region_width: int, action_width: int) -> None:
+    def build(self, backbone: BertForMultiModalPreTraining) -> None:
         """Makes the projections, once the streams' widths are known."""
-        self.text = VectorProjection(text_width, self.width, self.dropout)
-        self.video = VectorProjection(region_width + action_width, self.width, self.dropout)
+        text, regions, actions = backbone.widths
+        self.text = VectorProjection(text, self.width, self.dropout)
+        self.video = VectorProjection(regions + actions, self.width, self.dropout)
 
-    @property
-    def scale(self) -> Tensor:
-        """What similarities are multiplied by."""
-        return paddle.clip(paddle.exp(self.log_scale), max=LARGEST_SCALE)
-
-    @property
-    def weight(self) -> float:
-        """How much of the similarity is added to match margins; NaN: nobody has chosen it."""
-        if self.similarity_weight == "auto":
-            return self.chosen_weight.item()
-        return float(self.similarity_weight)
-
-    def choose(self, weight: float) -> None:
-        """Keeps the weight that a validation chose, if it was to choose one."""
-        if self.similarity_weight == "auto":
-            self.chosen_weight.set_value(np.array([weight], np.float32))
-
-    def text_vector(self, text: Tensor, bias: Tensor) -> Tensor:
-        """States (B, T, D) and attention bias (B, 1, 1, T) -> (B, width)."""
+    def caption_vectors(
+        self, text: Tensor, bias: Tensor, captions: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """States (C, T, D) and attention bias (C, 1, 1, T) -> (C, width)."""
         return self.text(masked_mean(text, bias))
 
-    def video_vector(
-        self, regions: Tensor, region_bias: Tensor, actions: Tensor, action_bias: Tensor
+    def video_vectors(
+        self,
+        states: tuple[Tensor, Tensor],
+        bias: tuple[Tensor, Tensor],
+        videos: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """States of regions (B, R, D) and actions (B, A, D) -> (B, width)."""
-        seen = [masked_mean(regions, region_bias), masked_mean(actions, action_bias)]
+        """States of regions (V, R, D) and actions (V, A, D) -> (V, width)."""
+        seen = [masked_mean(*pair) for pair in zip(states, bias, strict=True)]
         return self.video(paddle.concat(seen, axis=-1))
-
-    def similarities(self, texts: Tensor, videos: Tensor) -> Tensor:
-        """Scaled dot products (C, V) of vectors (C, width) and (V, width)."""
-        return paddle.matmul(texts, videos, transpose_y=True) * self.scale
-
-    def first_stage(
-        self, captions: np.ndarray, videos: np.ndarray, top_k: tuple[int, int] | None
-    ) -> FirstStage:
-        """Similarities of (C, width) and (V, width), and each side's ``top_k`` best (None: all)."""
-        captions = captions * np.float32(float(self.scale))
-        lists = None
-        if top_k and (top_k[0] < len(videos) or top_k[1] < len(captions)):
-            lists = Shortlists(
-                nearest(captions, videos, top_k[0], self.faiss_from),
-                nearest(videos, captions, top_k[1], self.faiss_from),
-            )
-        return FirstStage(captions, videos, self.weight, self.similarity_weight == "auto", lists)
 
     def loss(
         self, lower: LowerStates, words: np.ndarray, own: np.ndarray, divisor: float
@@ -140,9 +104,9 @@ class RetrievalHead(nn.Layer):
         gradient of its own vectors alone; the ranks' sum is then the gradient of one rank with
         all the pairs. The value is the loss of this rank's own pairs.
         """
-        (text, regions, actions), (text_bias, region_bias, action_bias) = lower
-        texts, mine = self._gather(self.text_vector(text, text_bias))
-        videos, _ = self._gather(self.video_vector(regions, region_bias, actions, action_bias))
+        (text, *seen), (text_bias, *seen_bias) = lower
+        texts, mine = self._gather(self.caption_vectors(text, text_bias))
+        videos, _ = self._gather(self.video_vectors(tuple(seen), tuple(seen_bias)))
         labels, _ = self._gather(paddle.to_tensor(np.column_stack([words, own]).astype("int64")))
         every_own, every_word = labels[:, -1].numpy() > 0, labels[:, :-1].numpy()
         scale = self.scale  # every rank computes all of its gradient: its share is a part of it
@@ -178,9 +142,3 @@ def hits(scores: Tensor, mine: slice, own: np.ndarray) -> Hits:
     captions = winner_hits(scores[mine], right.unsqueeze(1), own, axis=1)
     clips = winner_hits(scores[:, mine], right.unsqueeze(0), own, axis=0)
     return added(captions, clips)
-
-
-def masked_mean(x: Tensor, bias: Tensor) -> Tensor:
-    """Mean of (B, T, D) over the positions that ``bias`` (B, 1, 1, T) leaves in; (B, D)."""
-    weights = F.softmax(bias[:, 0].astype(x.dtype), axis=-1)  # B, 1, T: equal where not masked
-    return paddle.matmul(weights, x)[:, 0]

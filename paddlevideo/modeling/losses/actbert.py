@@ -7,7 +7,7 @@ micro-batches, can share one divisor. N rows: all positions of a batch, or the l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -60,9 +60,11 @@ class ActBertLoss(nn.Layer):
     padding included, as the released weights were trained; "labels": by the number of labels.
     ``*_weight`` multiply the terms; 0 removes one. ``vocab_size`` and ``a_target_size`` are
     accepted for PaddleVideo's files: the sizes are those of the logits.
+    ``mismatched``: whether words and regions are asked for also where the caption is another
+    clip's, as in the released weights' training; the other stream says nothing of them there.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - two of them are there for PaddleVideo's files
         self,
         vocab_size: int = 30522,
         a_target_size: int = 700,
@@ -71,9 +73,10 @@ class ActBertLoss(nn.Layer):
         region_weight: float = 1.0,
         action_weight: float = 1.0,
         match_weight: float = 1.0,
+        mismatched: bool = True,
     ) -> None:
         super().__init__()
-        self.normalize = normalize
+        self.normalize, self.mismatched = normalize, mismatched
         self.weights = {
             "text_loss": text_weight,
             "region_loss": region_weight,
@@ -81,8 +84,17 @@ class ActBertLoss(nn.Layer):
             "match_loss": match_weight,
         }
 
+    def asked(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """``batch`` with the labels that count: without those that ``mismatched`` leaves out."""
+        if self.mismatched:
+            return dict(batch)
+        stranger = np.asarray(batch["next_sentence_label"]).reshape(-1, 1) == 1
+        labels = {key: np.asarray(batch[key]) for key in ("text_labels", "image_label")}
+        return {**batch, **{key: np.where(stranger, IGNORED, x) for key, x in labels.items()}}
+
     def denominators(self, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
         """What each loss of this batch is divided by (0 where nothing is asked for)."""
+        batch = self.asked(batch)
 
         def labels(key: str) -> float:
             array = np.asarray(batch[key])
