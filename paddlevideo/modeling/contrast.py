@@ -45,15 +45,16 @@ class BatchContrast:
     most one bit a clip; k of them teach log2(k + 1). Clip i meets captions i + 1 ... i + k of the
     micro-batch of its process, counted around it.
 
-    ``hard``: instead, each clip meets the k captions that the retrieval head finds most similar
-    to it among those of all ranks (after Li et al. 2021, "Align before Fuse", section 3.2, which
-    draws one by similarity). Other ranks' captions come without gradient.
+    ``hard``: so many of the k are those that the retrieval head finds most similar to the clip
+    among the captions of all ranks (after Li et al. 2021, "Align before Fuse", section 3.2, which
+    draws one by similarity), and the others come from all ranks too. Other ranks' captions come
+    without gradient.
     """
 
     #: How rows come from all ranks; a world of one by default.
     gather: Gather = staticmethod(lambda rows: ([rows], 0))
 
-    def __init__(self, scorer: MatchScorer, negatives: int, hard: bool = False) -> None:
+    def __init__(self, scorer: MatchScorer, negatives: int, hard: int = 0) -> None:
         self.scorer, self.negatives, self.hard = scorer, negatives, hard
 
     def loss(
@@ -102,7 +103,7 @@ class BatchContrast:
         if not self.hard:
             return meetings(len(captions.own), self.negatives)
         similar = self.similarities(batch, lower, captions)
-        return hardest(similar, captions.own, self.negatives)
+        return hardest(similar, captions.own, self.hard, self.negatives)
 
     @paddle.no_grad()
     def similarities(
@@ -150,15 +151,21 @@ def meetings(clips: int, negatives: int) -> np.ndarray:
     return (np.arange(clips) + shifts[:, None]) % clips
 
 
-def hardest(similar: np.ndarray, own: np.ndarray, negatives: int) -> np.ndarray:
-    """Which captions each clip meets, (1 + k, B): its ``own`` (B,), then the most similar others.
+def hardest(similar: np.ndarray, own: np.ndarray, hard: int, negatives: int) -> np.ndarray:
+    """Which captions each clip meets, (1 + k, B): its ``own`` (B,), ``hard`` similar ones, others.
 
-    ``similar`` (B, N). k is ``negatives``, or N - 1 where there are fewer.
+    ``similar`` (B, N). k is ``negatives``, or N - 1 where there are fewer. The others are those
+    that come after the clip's own, counted around all N.
     """
-    others = similar.copy()
-    others[np.arange(len(own)), own] = -np.inf
-    count = min(negatives, similar.shape[1] - 1)
-    return np.vstack([own, np.argsort(-others, axis=1, kind="stable")[:, :count].T])
+    clips, count = similar.shape
+    place = np.arange(count)
+    priority = (place - own[:, None]) % count  # 0 for the own one
+    masked = similar.astype(np.float64)
+    masked[np.arange(clips), own] = -np.inf
+    found = np.argsort(-masked, axis=1, kind="stable")[:, : min(hard, count - 1)]
+    np.put_along_axis(priority, found, np.arange(found.shape[1]) - found.shape[1], axis=1)
+    priority[np.arange(clips), own] = -count
+    return np.argsort(priority, axis=1, kind="stable")[:, : 1 + min(negatives, count - 1)].T
 
 
 def same_words(words: np.ndarray, met: np.ndarray) -> np.ndarray:

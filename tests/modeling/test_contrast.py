@@ -134,33 +134,38 @@ def test_gradients_reach_both_sides_below_the_first_tangled_layer():
 
 def test_the_hardest_captions_come_first_and_never_the_own_one():
     similar = np.array([[9.0, 1, 5, 3], [2, 4, 0, 8]])
-    found = hardest(similar, np.array([0, 3]), 2)
-    assert found.T.tolist() == [[0, 2, 3], [3, 1, 0]]
-    assert hardest(similar, np.array([0, 3]), 9).shape == (4, 2)
+    own = np.array([0, 3])
+    assert hardest(similar, own, 2, 2).T.tolist() == [[0, 2, 3], [3, 1, 0]]
+    assert hardest(similar, own, 1, 2).T.tolist() == [[0, 2, 1], [3, 1, 0]]  # then one by one
+    assert hardest(similar, own, 1, 9).T.tolist() == [[0, 2, 1, 3], [3, 1, 0, 2]]
+    np.testing.assert_array_equal(hardest(np.zeros((4, 4)), np.arange(4), 0, 2), meetings(4, 2))
 
 
-def hard_model(negatives, seed=0):
+def hard_model(negatives, hard, seed=0):
     model = pv.build_model(
         {
             "framework": "ActBert",
             "backbone": {"name": "BertForMultiModalPreTraining", **SIZES},
             "match_negatives": negatives,
-            "hard_negatives": True,
+            "hard_negatives": hard,
             "retrieval_head": {"name": "RetrievalHead", "width": 8, "dropout": 0.0},
         }
     )
-    model.set_state_dict(build(seed).state_dict())
+    start = build(seed).state_dict()
+    for name, value in model.state_dict().items():
+        if name in start:
+            value.set_value(start[name])
     model.eval()
     return model
 
 
 def test_hard_negatives_are_those_that_the_head_finds_most_similar():
-    model, batch = hard_model(2), make_batch(clips=6)
+    model, batch = hard_model(3, 2), make_batch(clips=6)
     batch["next_sentence_label"] = np.array([0, 1, 0, 0, 1, 0])
     texts = {**batch, "text_ids": original_words(batch)}
     # The head sees the masked words' states, so those are what is compared with here.
     similar = model.encode_videos(batch).vector @ model.encode_captions(batch).vector.t()
-    met = hardest(similar.numpy(), np.arange(6), 2)
+    met = hardest(similar.numpy(), np.arange(6), 2, 3)
     scores = model.margins(model.encode_captions(batch), model.encode_videos(batch)).numpy()
     same = (texts["text_ids"][:, None] == texts["text_ids"]).all(axis=-1) & ~np.eye(6, dtype=bool)
     expected = plain_contrast(scores, met, same, batch["next_sentence_label"] == 0)
@@ -174,7 +179,7 @@ def test_hard_negatives_come_from_all_ranks():
     whole["text_mask"][:4, 7:] = whole["text_ids"][:4, 7:] = 0  # rank 0 cuts more padding off
     whole["text_labels"][:4, 7:] = -1
     parts = [{key: value[at] for key, value in whole.items()} for at in (slice(4), slice(4, 6))]
-    model = hard_model(3)
+    model = hard_model(3, 2)
     seen = [[], []]
     for rank, batch in enumerate(parts):
         model.connect(lambda rows, rank=rank: (seen[rank].append(rows.detach()), ([rows], 0))[1])
@@ -207,7 +212,7 @@ def test_hard_negatives_need_a_head_to_mine_with():
                 "framework": "ActBert",
                 "backbone": {"name": "BertForMultiModalPreTraining", **SIZES},
                 "match_negatives": 2,
-                "hard_negatives": True,
+                "hard_negatives": 2,
             }
         )
 

