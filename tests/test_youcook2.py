@@ -14,6 +14,7 @@ from paddlevideo.loader.selection import read_list
 from tools.find_bert import PACKAGE, find_bert
 
 RECIPE = "actbert_youcook2_mini.yaml"
+HOLDING_BACK = "actbert_youcook2_mini_validation.yaml"
 ROOT = Path(__file__).parents[1]
 #: Everything small, the text stream too: random weights have no need of a BERT's sizes.
 TINY = [
@@ -21,7 +22,7 @@ TINY = [
     for name in (
         "num_hidden_layers=1",
         "t_ent_attention_id=[1]",
-        "fixed_t_layer=0",
+        "fixed_t_layer=1",
         "hidden_size=48",
         "intermediate_size=64",
         "v_hidden_size=32",
@@ -40,12 +41,12 @@ def at_home(shared, monkeypatch):
 
 
 def run(*arguments):
-    return main.main(["-c", RECIPE, *map(str, arguments)])
+    return main.main(["-c", HOLDING_BACK, *map(str, arguments)])
 
 
 def test_training_validation_and_test_share_no_video(at_home):
     import_parts()
-    splits = load_config(RECIPE).DATASET
+    splits = load_config(HOLDING_BACK).DATASET
     names = {}
     for split in ("train", "valid", "test"):
         dataset = build_dataset(splits[split])
@@ -59,6 +60,15 @@ def test_training_validation_and_test_share_no_video(at_home):
     assert videos["valid"] == read_list(splits.valid.only)
     assert not videos["train"] & videos["valid"]
     assert not videos["test"] & (videos["train"] | videos["valid"])
+
+
+def test_the_recipe_differs_from_what_settings_were_chosen_with_in_its_data_alone():
+    recipe, other = (load_config(name).to_dict() for name in (RECIPE, HOLDING_BACK))
+    assert other["DATASET"].pop("valid") and other["DATASET"]["train"].pop("exclude")
+    assert "valid" not in recipe["DATASET"] and "exclude" not in recipe["DATASET"]["train"]
+    for name in ("model_name", "val_interval"):
+        recipe.pop(name), other.pop(name)
+    assert recipe == other
 
 
 @pytest.mark.slow

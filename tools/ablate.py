@@ -1,7 +1,7 @@
 r"""Trains and tests variants of a recipe, and tells what each of its parts is worth.
 
     python tools/ablate.py actbert_youcook2_mini.yaml \
-      --variants configs/multimodal/actbert/youcook2_mini_ablation.yaml \
+      --variants tools/ablations/youcook2_mini.yaml \
       -o MODEL.backbone.pretrained=$BERT
 
 The variants are a YAML list; the first one is what the others are compared with:

@@ -24,8 +24,9 @@ from paddle.static import InputSpec
 
 import paddlevideo
 from paddlevideo.modeling.backbones.tangled import Message, Projected
-from paddlevideo.modeling.framework.actbert import CAPTION_KEYS, VIDEO_KEYS, ActBert
+from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
+from paddlevideo.modeling.framework.batches import CAPTION_KEYS, VIDEO_KEYS
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.export_manifest import (
@@ -287,7 +288,7 @@ class VideoProgram(_Program):
     def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """All regions and actions, padded ones included."""
         videos = dict(zip(VIDEO_KEYS, tensors, strict=True))
-        return list(flatten(self.model.scorer.encode_videos(videos)).values())
+        return list(flatten(self.model.scorer.encode_videos(self.model.blinded(videos))).values())
 
 
 class PairProgram(_Program):

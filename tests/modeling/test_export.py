@@ -20,19 +20,26 @@ CASES = {
     "released, sum, head": {"fusion_method": "sum", "head": {"similarity_weight": 0.7}},
     "paper, head": {"tangle": "paper", "head": {}},
     "paper, sum, frozen": {"tangle": "paper", "fusion_method": "sum", "fixed_t_layer": 1},
+    "fitted head, no actions": {
+        "fixed_t_layer": 1,
+        "head": {"name": "FittedHead", "words": 8},
+        "without": ["actions"],
+    },
     "one tangled layer": {f"{stream}_ent_attention_id": [0] for stream in "tva"},
     "no tangled layer": {f"{stream}_ent_attention_id": [] for stream in "tva"},
 }
 
 
-def build(head=None, seed=0, **changes):
+def build(head=None, seed=0, without=(), **changes):
     paddle.seed(seed)
     config = {
         "framework": "ActBert",
         "backbone": {"name": "BertForMultiModalPreTraining", **SIZES, **changes},
+        "without": list(without),
     }
     if head is not None:
-        config["retrieval_head"] = {"name": "RetrievalHead", "width": 8, **head}
+        learned = {"name": "RetrievalHead", "width": 8}
+        config["retrieval_head"] = head if "name" in head else {**learned, **head}
     model = pv.build_model(config)
     rng = np.random.default_rng(seed)
     for parameter in model.parameters():
@@ -40,6 +47,8 @@ def build(head=None, seed=0, **changes):
             noise = rng.normal(0, 0.25, parameter.shape).astype("float32")
             parameter.set_value(paddle.to_tensor(noise))
     model.eval()
+    if model.fits():
+        model.fit([make_batch(clips=40)], np.asarray)
     return model
 
 

@@ -93,7 +93,7 @@ def test_equals_ridge_regression_written_out(words, penalty):
     np.testing.assert_allclose(found_clips[:, :chosen], clips, atol=2e-4)
 
 
-def test_two_ranks_fit_what_one_does():
+def test_ranks_fit_what_one_does():
     pairs = random_pairs()
     one = with_head().retrieval_head
     one.fit(pairs, alone)
@@ -220,3 +220,34 @@ def test_the_fit_is_a_part_of_the_weights(tmp_path):
     np.testing.assert_array_equal(
         other.encode_videos(batches[0]).vector, model.encode_videos(batches[0]).vector
     )
+
+
+def test_a_stream_can_be_left_out():
+    """Whatever a left-out stream holds, nothing changes: losses, the fit, vectors and scores."""
+    for stream, key in (("regions", "image_feat"), ("actions", "action_feat")):
+        batches = [make_batch(s, clips=6) for s in range(4)]
+        others = [{**b, key: b[key] * 3 - 1} for b in batches]
+        seen = []
+        for data in (batches, others):
+            paddle.seed(0)
+            model = pv.build_model(
+                {
+                    "framework": "ActBert",
+                    "backbone": {
+                        "name": "BertForMultiModalPreTraining",
+                        **SIZES,
+                        "fixed_t_layer": 1,
+                    },
+                    "retrieval_head": {"name": "FittedHead", "words": 8},
+                    "without": [stream],
+                }
+            )
+            model.eval()
+            model.fit(data, alone)
+            videos = model.encode_videos(data[0])
+            margins = model.margins(model.encode_captions(data[0]), videos)
+            seen.append([model(data[0])["loss"], videos.vector, margins])
+        for first, second in zip(*seen, strict=True):
+            np.testing.assert_array_equal(first.numpy(), second.numpy())
+        with_all = fitted()[0].encode_videos(batches[0]).vector
+        assert float((with_all - seen[0][1]).abs().max()) > 1e-3

@@ -6,7 +6,7 @@ B clips or captions, T words, R regions (the global one first), A actions, V vid
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -21,6 +21,14 @@ from paddlevideo.modeling.backbones.actbert import (
 )
 from paddlevideo.modeling.contrast import BatchContrast, original_words, own_captions
 from paddlevideo.modeling.framework.base import BaseFramework, Batch, Gather
+from paddlevideo.modeling.framework.batches import (
+    CAPTION_KEYS,
+    INPUT_KEYS,
+    VIDEO_KEYS,
+    blinded,
+    select,
+    select_rows,
+)
 from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.modeling.heads.fitted import FittedHead, Total, read_pairs
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
@@ -33,10 +41,6 @@ from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.first_stage import FirstStage
-
-CAPTION_KEYS = ("text_ids", "token_type_ids", "text_mask")
-VIDEO_KEYS = ("image_feat", "image_loc", "image_mask", "action_feat", "action_mask")
-INPUT_KEYS = (*CAPTION_KEYS, *VIDEO_KEYS)
 
 
 @FRAMEWORKS.register()
@@ -55,10 +59,12 @@ class ActBert(BaseFramework):
     ``top_k``: match only the k videos of a caption and the k captions of a video that the
     retrieval head finds most similar; two numbers give each way its own, and a second one of 0
     leaves the way from video to text to the head alone. 0 matches every pair.
+    ``without``: streams whose features are replaced by ones, which say nothing, to learn what they
+    are worth; their boxes, masks and classes stay.
     ``gallery_gigabytes``: a gallery whose caches need more is encoded again for each batch.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - users' YAML files name these arguments
         self,
         backbone: BertForMultiModalPreTraining,
         loss: ActBertLoss | None = None,
@@ -68,8 +74,10 @@ class ActBert(BaseFramework):
         retrieval_head: VectorHead | None = None,
         top_k: int | Sequence[int] = 0,
         gallery_gigabytes: float = 8.0,
+        without: Sequence[Literal["regions", "actions"]] = (),
     ) -> None:
         super().__init__()
+        self.without = tuple(without)
         self.backbone = backbone
         self.loss = loss if loss is not None else ActBertLoss()
         self.retrieval_head = retrieval_head
@@ -124,7 +132,7 @@ class ActBert(BaseFramework):
         "region_accuracy", "action_accuracy" and "match_accuracy" and, where those losses are
         there, "contrast_accuracy" and "retrieval_accuracy".
         """
-        divisors = self.denominators(batch)
+        divisors, batch = self.denominators(batch), self.blinded(batch)
         whole, (batch, padded) = batch, cut_padding(batch)
         if self.head_alone:
             with paddle.no_grad():
@@ -155,6 +163,10 @@ class ActBert(BaseFramework):
         assert self.learned_head is not None
         words, own = original_words(batch), own_captions(batch)
         return self.learned_head.loss(lower, words, own, divisors["retrieval_loss"])
+
+    def blinded(self, batch: Batch) -> Batch:
+        """``batch`` without the features that ``without`` names."""
+        return blinded(batch, self.without)
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """What each loss of ``batch`` is divided by."""
@@ -202,7 +214,8 @@ class ActBert(BaseFramework):
     def fit(self, batches: Iterable[Batch], total: Total) -> None:
         """Fits the retrieval head to the pairs that belong together."""
         assert isinstance(self.retrieval_head, FittedHead)
-        right = (select_rows(batch, own_captions(batch), INPUT_KEYS) for batch in batches)
+        seen = map(self.blinded, batches)
+        right = (select_rows(batch, own_captions(batch), INPUT_KEYS) for batch in seen)
         pairs = read_pairs(self.retrieval_head, self.scorer.lower_text, right)
         self.retrieval_head.fit(pairs, total)
 
@@ -221,7 +234,7 @@ class ActBert(BaseFramework):
     @paddle.no_grad()
     def encode_videos(self, videos: Batch) -> VideoCache:
         """What depends on videos alone. ``videos``: the arrays of ``VIDEO_KEYS``."""
-        return self.scorer.encode_videos(to_tensors(select(videos, VIDEO_KEYS)))
+        return self.scorer.encode_videos(to_tensors(self.blinded(select(videos, VIDEO_KEYS))))
 
     @paddle.no_grad()
     def margins(self, captions: CaptionCache, videos: VideoCache | Gallery) -> Tensor:
@@ -329,15 +342,3 @@ def both_ways(top_k: int | Sequence[int]) -> tuple[int, int] | None:
             "and how many captions of a video"
         )
     return numbers[0], numbers[1]
-
-
-def select_rows(batch: Batch, wanted: np.ndarray, keys: Iterable[str]) -> dict[str, np.ndarray]:
-    """The entries called ``keys``, of the samples that are ``wanted`` (B,)."""
-    return {key: np.asarray(batch[key])[wanted] for key in keys}
-
-
-def select(batch: Batch, keys: Iterable[str]) -> dict[str, Any]:
-    """The entries called ``keys``; token types default to zeros."""
-    if "token_type_ids" not in batch and "text_ids" in batch:
-        batch = {**batch, "token_type_ids": np.zeros_like(np.asarray(batch["text_ids"]))}
-    return {key: batch[key] for key in keys}

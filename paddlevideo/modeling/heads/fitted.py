@@ -101,14 +101,15 @@ class FittedHead(VectorHead):
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
         """Makes the arrays that are fitted. Raises ConfigError if the text is to be trained."""
         needed = backbone.encoder.first_tangled.text
-        if backbone.fixed.text < max(needed, 1):
+        if backbone.fixed.text < needed:
             raise ConfigError(
                 "MODEL.retrieval_head: a FittedHead is fitted to what the text stream says before "
                 "training, so that has to stay as it is: set MODEL.backbone.fixed_t_layer="
-                f"{max(needed, 1)}, all text layers below the first tangled one"
+                f"{needed}, all text layers below the first tangled one"
             )
-        # Else the word head's gradient would move it: the two share it.
-        backbone.text_embeddings.word.weight.stop_gradient = True
+        # Of the words too: the word head shares them, and its gradient would move them.
+        for parameter in backbone.text_embeddings.parameters():
+            parameter.stop_gradient = True
         sizes = backbone.feature_sizes
         self.parts = (sizes["image_feat"], sizes["action_feat"])
         inputs, text = sum(self.parts), backbone.widths.text
