@@ -11,6 +11,7 @@ import main
 from paddlevideo.config import import_parts, load_config
 from paddlevideo.loader.build import build_dataset
 from paddlevideo.loader.selection import read_list
+from tests.tiny_data import make_project
 from tools.find_bert import PACKAGE, find_bert
 
 RECIPE = "actbert_youcook2_mini.yaml"
@@ -72,6 +73,26 @@ def test_the_recipe_differs_from_what_settings_were_chosen_with_in_its_data_alon
 
 
 @pytest.mark.slow
+def test_the_recipe_runs_on_other_data_by_paths_and_sizes_alone(tmp_path, monkeypatch):
+    make_project(tmp_path, clips=12, videos=5)
+    monkeypatch.chdir(tmp_path)
+    sizes = {"v_feature_size": 12, "a_feature_size": 10, "v_target_size": 9, "a_target_size": 7}
+    changes = [
+        *(f"MODEL.backbone.{name}={size}" for name, size in sizes.items()),
+        *("DATASET.train.file_path=train.npy", "DATASET.test.file_path=test.csv"),
+        "DATASET.test.features_path=test.lmdb",
+        *("DATASET.test.vision_feature_dim=12", "DATASET.test.action_feature_dim=10"),
+        "PIPELINE.train.transform.1.RandomCap.caption_path=captions.json",
+        *("DATASET.batch_size=6", "epochs=1", "output_dir=out", "num_threads=1"),
+    ]
+    assert main.main(["-c", RECIPE, "-o", *changes]) == 0
+    weights = "out/ActBert_youcook2_mini_epoch_00001.pdparams"
+    assert main.main(["--test", "-c", RECIPE, "-w", weights, "-o", *changes]) == 0
+    results = json.loads(Path("out/results.json").read_text())
+    assert results["protocol"]["videos"] == 5 and results["similarity_weight"] == 8.0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["random", "bert"])
 def test_the_recipe_trains_validates_and_tests(at_home, tmp_path, start):
     changes = [f"output_dir={tmp_path}", "log_interval=1", "num_threads=1", "DATASET.batch_size=8"]
@@ -90,7 +111,7 @@ def test_the_recipe_trains_validates_and_tests(at_home, tmp_path, start):
         True
     ] * 3
     assert "valid.text_to_video.R@10" in records[-1]
-    weights = tmp_path / "ActBert_youcook2_mini_best.pdparams"
+    weights = tmp_path / "ActBert_youcook2_mini_validation_best.pdparams"
     assert run("--test", "-w", weights, "-o", *changes) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["protocol"]["captions"] == results["protocol"]["videos"] == 3
