@@ -71,7 +71,7 @@ class World:
         """Whether this rank prints and writes files."""
         return self.rank == 0
 
-    def sum(self, values: Sequence[float]) -> np.ndarray:
+    def sum(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
         """Sums over ranks, float64; exact for counts below 2**53."""
         array = np.asarray(values, dtype=np.float64)
         if self.size == 1:
@@ -80,12 +80,16 @@ class World:
         dist.all_reduce(tensor)
         return tensor.numpy()
 
+    def sum_patiently(self, values: np.ndarray) -> np.ndarray:
+        """The same, for ranks that may come at very different times."""
+        self.meet()
+        return self.sum(values)
+
     def any(self, mine: bool) -> bool:
         """Whether it holds for any rank. May wait for long."""
         if self.size == 1:
             return mine
-        self.meet()
-        return bool(self.sum([mine])[0])
+        return bool(self.sum_patiently(np.array([mine]))[0])
 
     def gather(self, item: Any) -> list[Any]:
         """Every rank's ``item``, in the order of ranks, on all ranks. May wait for long."""

@@ -141,7 +141,7 @@ class Trainer:
         began = time.monotonic()
         loader = fitting_loader(self.run, self.loader.reader, self.model.fits())
         self.model.eval()
-        self.model.fit(loader.epoch(), self.world.sum)
+        self.model.fit(loader.epoch(), self.world.sum_patiently)
         log.info("fitted what has a closed form in %.1f s", time.monotonic() - began)
 
     def end(self) -> None:

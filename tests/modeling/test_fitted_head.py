@@ -251,3 +251,23 @@ def test_a_stream_can_be_left_out():
             np.testing.assert_array_equal(first.numpy(), second.numpy())
         with_all = fitted()[0].encode_videos(batches[0]).vector
         assert float((with_all - seen[0][1]).abs().max()) > 1e-3
+
+
+def test_arrays_of_half_precision_are_set_and_used():
+    """Mixed precision of level O2 turns a layer's arrays into float16."""
+    exact, pairs = with_head().retrieval_head, random_pairs()
+    exact.fit(pairs, alone)
+    half = with_head().retrieval_head
+    for name, array in list(half.named_buffers()):
+        if array.dtype == paddle.float32:
+            half.register_buffer(name, array.astype("float16"))
+    half.fit(pairs, alone)
+    assert half.map.dtype == paddle.float16
+    rows = np.asarray(pairs.features[:, None])
+    batch = {
+        "image_feat": paddle.to_tensor(rows[..., :12]),
+        "action_feat": paddle.to_tensor(rows[..., 12:]),
+        "action_mask": paddle.ones([len(rows), 1], "int64"),
+    }
+    found, expected = (head.video_vectors((), (), batch).numpy() for head in (half, exact))
+    assert (found * expected).sum(axis=1).min() > 0.99

@@ -59,8 +59,8 @@ class RandomMask:
 
     def undisturbed(self) -> RandomMask:
         """The same step, which hides nothing."""
-        lengths = [length for _, length in self.lengths.values()]
-        return RandomMask(*lengths, word_rate=0.0, region_rate=0.0, action_rate=0.0)
+        text, actions, regions = (length for _, length in self.lengths.values())
+        return RandomMask(text, actions, regions, 0.0, 0.0, 0.0)
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The masked sample; the arrays of ``sample`` are not changed."""

@@ -140,8 +140,8 @@ class FittedHead(VectorHead):
         videos: Mapping[str, Tensor],
     ) -> Tensor:
         """The arrays of a batch's clips -> (V, width); ``states`` are not used."""
-        seen = (self.features(videos) - self.feature_mean) * self.feature_scale
-        return F.normalize(paddle.matmul(seen, self.map))
+        mean, scale, weights = self._floats("feature_mean", "feature_scale", "map")
+        return F.normalize(paddle.matmul((self.features(videos) - mean) * scale, weights))
 
     def features(self, videos: Mapping[str, Tensor]) -> Tensor:
         """The global region and the mean of the actions, (V, F).
@@ -156,23 +156,24 @@ class FittedHead(VectorHead):
 
     def target(self, sentences: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """Means of states (C, D), ids and mask (C, T) -> (C, width), each part of length 1."""
-        sentences = F.normalize(sentences.astype("float32") - self.sentence_mean)
+        mean, weights = self._floats("sentence_mean", "piece_weight")
+        sentences = F.normalize(sentences.astype("float32") - mean)
         if not self.words:
             return sentences
         columns = paddle.index_select(self.piece_column, words.flatten())
         columns = columns.reshape([-1, length_of(words)])
         columns = paddle.where(mask > 0, columns, paddle.full_like(columns, self.words))
         held = F.one_hot(columns, self.words + 1).max(axis=1)
-        pieces = F.normalize(held[:, : self.words] * self.piece_weight)
+        pieces = F.normalize(held[:, : self.words] * weights)
         return paddle.concat([sentences, pieces * self.word_weight], axis=-1)
 
     # -------------------------------------------------------------------------- the fit
 
     def no_pairs(self) -> Pairs:
         """None at all, in the right shapes."""
-        text = self.sentence_mean.shape[0]
-        shapes = (0, sum(self.parts)), (0, text)
-        return Pairs(*(np.zeros(s, np.float32) for s in shapes), np.zeros((0, 1), np.int64))
+        features, text = sum(self.parts), self.sentence_mean.shape[0]
+        none = np.zeros((0, features), np.float32), np.zeros((0, text), np.float32)
+        return Pairs(none[0], none[1], np.zeros((0, 1), np.int64))
 
     @paddle.no_grad()
     def fit(self, pairs: Pairs, total: Total) -> None:
@@ -226,7 +227,7 @@ class FittedHead(VectorHead):
 
     def _rows(self, pairs: Pairs) -> Any:
         """Standardised features and caption vectors in float64, some rows at a time."""
-        mean, scale = self.feature_mean.numpy(), self.feature_scale.numpy()
+        mean, scale = (x.numpy() for x in self._floats("feature_mean", "feature_scale"))
         for start in range(0, len(pairs.features), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             words = pairs.words[part]
@@ -239,7 +240,12 @@ class FittedHead(VectorHead):
             yield x, target.numpy().astype(np.float64)
 
     def _set(self, name: str, value: np.ndarray) -> None:
-        getattr(self, name).set_value(np.ascontiguousarray(value, np.float32))
+        buffer = getattr(self, name)
+        buffer.set_value(paddle.to_tensor(value.astype(np.float32)).astype(buffer.dtype))
+
+    def _floats(self, *names: str) -> list[Tensor]:
+        """What was fitted, as float32: mixed precision of level O2 keeps it in less."""
+        return [getattr(self, name).astype("float32") for name in names]
 
 
 def read_pairs(
