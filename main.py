@@ -8,9 +8,15 @@ python -m paddle.distributed.launch --gpus 0,1,2,3 main.py --amp -c actbert.yaml
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paddlevideo.config import Config
 
 TEST_CONFIG = "actbert_msrvtt.yaml"
 
@@ -52,6 +58,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="resume although settings have changed that decide the result",
     )
     parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the run whose checkpoints are in output_dir",
+    )
+    parser.add_argument(
         "--dry_run",
         action="store_true",
         help="take a few steps, write nothing, tell sizes, memory and time",
@@ -76,6 +87,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="import a module that registers parts of your own",
     )
     options = parser.parse_args(arguments)
+    options.names_config = bool(options.config)
     if options.test and not options.config:
         options.config = TEST_CONFIG
     if not options.test and (options.report or options.videos):
@@ -90,32 +102,72 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def overrides_of(options: argparse.Namespace) -> list[str]:
     """Flags that stand for keys of the configuration; an explicit ``-o`` wins."""
     flags = {"seed": options.seed, "max_iters": options.max_iters, "resume": options.resume}
-    if options.force:
-        flags |= {"force": True}
+    flags |= {name: True for name in ("force", "overwrite") if getattr(options, name)}
     if options.amp or options.amp_level:
         flags |= {"amp.enable": True, "amp.level": options.amp_level}
+    if not options.test:
+        flags |= {name: True for name in ("validate", "fleet") if getattr(options, name)}
+        if options.weights:
+            flags["weights"] = json.dumps(options.weights, ensure_ascii=False)
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     return given + options.override
+
+
+def config_beside(weights: str | None) -> str | None:
+    """The ``config.yaml`` of the run that wrote ``weights``, if a test can be made by it."""
+    from paddlevideo.config import load_config
+    from paddlevideo.utils.errors import ConfigError
+
+    path = Path(weights or "").parent / "config.yaml"
+    if not weights or not path.is_file():
+        return None
+    try:
+        config = load_config(path)
+    except ConfigError:
+        return None
+    return str(path) if config.get("MODEL") and (config.get("DATASET") or {}).get("test") else None
+
+
+def import_modules(config: Config, options: argparse.Namespace) -> None:
+    """Imports the parts: of a file that was named with -c also those that it asks for."""
+    from paddlevideo.config import import_parts, modules_of
+    from paddlevideo.utils.errors import ConfigError
+
+    modules = list(dict.fromkeys([*modules_of(config), *options.modules]))
+    unasked = [name for name in modules if name not in options.modules]
+    if unasked and not options.names_config:
+        flags = " ".join(f"--import {name}" for name in unasked)
+        raise ConfigError(
+            f"{options.config}, beside the weights, asks for modules of its own. They run code: "
+            f"if you trust them add {flags}, or name the file with -c"
+        )
+    if modules:
+        config["imports"] = modules
+    import_parts(modules)
 
 
 def run(options: argparse.Namespace) -> None:
     """Loads the parts and the configuration, and does what was asked."""
     sys.path.insert(0, os.getcwd())
-    from paddlevideo.config import import_parts, load_config
+    from paddlevideo.config import load_config
 
-    import_parts(options.modules)
+    if options.test and not options.names_config:
+        beside = config_beside(options.weights)
+        options.config = beside or options.config
+        where = "from the folder of the weights" if beside else "the default"
+        if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
+            print(f"configuration: {options.config}, {where}; -c FILE chooses another")
     config = load_config(options.config, options.override_list)
+    import_modules(config, options)
 
     from paddlevideo import tasks
 
     if options.test:
         tasks.test(config, options.weights, options.report, options.videos)
     elif options.dry_run:
-        tasks.dry_run(config, options.weights, options.validate, options.fleet)
+        tasks.dry_run(config)
     else:
-        tasks.train(
-            config, options.weights, options.validate, options.fleet, options.profiler_options
-        )
+        tasks.train(config, profile=options.profiler_options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

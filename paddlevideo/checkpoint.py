@@ -4,6 +4,9 @@ Tags are ``epoch_00003``, ``step_00001200`` (saved within an epoch), ``best`` an
 checkpoint is ``<name>_<tag>.pdparams`` and ``.pdopt`` beside ``<name>_<tag>.json``, the manifest.
 The manifest is written last and holds the others' sizes and checksums: without it, or where it
 does not agree, there is no checkpoint. ``<name>_latest.json`` points to the newest.
+
+A manifest also says which run wrote it, and in which order the run's checkpoints were saved:
+"newest" means saved last, also where a run went back to an earlier epoch.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from paddlevideo.utils.files import checksum, write_whole
 log = logging.getLogger("paddlevideo")
 SUFFIXES = (".pdparams", ".pdopt")
 BEST, AVERAGE = "best", "average"
+_RESUMABLE = r"(?:epoch|step)_\d+"
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,17 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run, in one folder."""
 
-    def __init__(self, folder: str | Path, name: str, keep: int = 3) -> None:
+    def __init__(self, folder: str | Path, name: str, keep: int = 3, run: str = "") -> None:
         """``keep``: how many epochs' checkpoints stay; 0 keeps all. The best is always kept.
 
-        Of those within an epoch as many stay, until the epoch has its own.
+        Of those within an epoch as many stay, until the epoch has its own. ``run``: the identity
+        of the run; checkpoints of others are not touched. Without it all are this run's, and so
+        are those that name no run.
         """
         self.folder = Path(folder)
         self.name = name
         self.keep = keep
+        self.run = run
 
     def path(self, tag: str, suffix: str) -> Path:
         """``<folder>/<name>_<tag><suffix>``."""
@@ -91,49 +98,107 @@ class Checkpoints:
         is first made invalid, so that a stop between two files leaves none that is mixed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        manifest = self.path(tag, ".json")
-        manifest.unlink(missing_ok=True)
+        self._invalidate(tag)
         files = {}
         for suffix, state in zip(SUFFIXES, (weights, optimizer), strict=True):
             path = self.path(tag, suffix)
             write_whole(path, partial(_save_state, dict(state)))
             files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
-        record = {"progress": asdict(progress), "extra": dict(extra), "files": files}
-        text = json.dumps(record, indent=1)
-        write_whole(manifest, lambda file: file.write_text(text))
+        record: dict[str, Any] = {"run": self.run} if self.run else {}
+        record |= {"progress": asdict(progress), "extra": dict(extra), "files": files}
         if tag not in (BEST, AVERAGE):
-            pointer = json.dumps({"latest": tag})
-            write_whole(self.path("latest", ".json"), lambda file: file.write_text(pointer))
-            self._drop_old()
+            orders = (_age(other, saved)[0] for other, saved in self._own().items())
+            record["order"] = 1 + int(max(orders, default=0))
+        self._write_json(self.path(tag, ".json"), record)
+        if tag not in (BEST, AVERAGE):
+            self._point_to(tag)
+            self._drop_old(tag)
         return self.path(tag, ".pdparams")
 
-    def _drop_old(self) -> None:
-        """Removes what ``keep`` leaves no place for; manifests go first."""
-        tags = self.tags()
+    def _invalidate(self, tag: str) -> None:
+        """Takes a checkpoint that is to be replaced out of the manifests and out of ``latest``."""
+        latest = self.path("latest", ".json")
+        if (_read_json(latest) or {}).get("latest") == tag:
+            others = [other for other in self._own() if other != tag]
+            if others:
+                self._point_to(others[-1])
+            else:
+                latest.unlink()
+        self.path(tag, ".json").unlink(missing_ok=True)
+
+    def _point_to(self, tag: str) -> None:
+        run = {"run": self.run} if self.run else {}
+        self._write_json(self.path("latest", ".json"), {"latest": tag, **run})
+
+    @staticmethod
+    def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+        text = json.dumps(record, indent=1)
+        write_whole(path, lambda file: file.write_text(text))
+
+    def _drop_old(self, saved: str) -> None:
+        """Removes what ``keep`` has no room for, never what was ``saved`` last; manifests first."""
+        tags = list(self._own())
         epochs, steps = (
             [tag for tag in tags if tag.startswith(kind)] for kind in ("epoch", "step")
         )
         old = epochs[: -self.keep] + steps[: -self.keep] if self.keep else []
-        # An epoch's own checkpoint takes the place of those within it.
+        # An epoch's own checkpoint replaces those within it.
         old += [tag for tag in steps if epochs and tags.index(tag) < tags.index(epochs[-1])]
         for tag in old:
-            for suffix in (".json", *SUFFIXES):
-                self.path(tag, suffix).unlink(missing_ok=True)
+            if tag != saved:
+                for suffix in (".json", *SUFFIXES):
+                    self.path(tag, suffix).unlink(missing_ok=True)
 
     def tags(self) -> list[str]:
-        """Tags of all checkpoints to resume from that have a manifest, in the order of training."""
-        pattern = re.compile(re.escape(self.name) + r"_((epoch|step)_\d+)\.json")
-        names = (pattern.fullmatch(path.name) for path in self.folder.glob("*.json"))
-        return sorted((match.group(1) for match in names if match), key=self._position)
+        """Tags of the run's checkpoints to resume from, oldest first.
 
-    def _position(self, tag: str) -> tuple[float, ...]:
-        """How far the run had come; a manifest that cannot be read comes last, to be named."""
-        try:
-            progress = json.loads(self.path(tag, ".json").read_text())["progress"]
-            done = (progress["step"], progress["epoch"], progress["batches"])
-            return (*map(float, done), float(tag.startswith("epoch")))
-        except (OSError, ValueError, KeyError, TypeError):
-            return (float("inf"),)
+        A manifest that cannot be read comes last, so that it is named.
+        """
+        manifests = self._manifests(_RESUMABLE)
+        return [*self._own(), *sorted(tag for tag, record in manifests.items() if not record)]
+
+    def _own(self) -> dict[str, dict[str, Any]]:
+        """By tag this run's manifests to resume from that can be read, oldest first."""
+        own = [
+            (_age(tag, record), tag, record)
+            for tag, record in self._manifests(_RESUMABLE).items()
+            if record and (not self.run or record.get("run", self.run) == self.run)
+        ]
+        return {tag: record for _, tag, record in sorted(own, key=lambda each: each[0])}
+
+    def _manifests(self, tags: str) -> dict[str, dict[str, Any] | None]:
+        """By tag what each manifest says; None where it cannot be read. ``tags``: a pattern."""
+        pattern = re.compile(rf"{re.escape(self.name)}_({tags})\.json")
+        matches = (pattern.fullmatch(path.name) for path in self.folder.glob("*.json"))
+        return {match[1]: _read_manifest(self.folder / match[0]) for match in matches if match}
+
+    def runs(self) -> dict[str, list[str]]:
+        """By the identity of a run the tags of its checkpoints; "": those that name no run."""
+        found: dict[str, list[str]] = {}
+        for tag, record in self._manifests(rf"{_RESUMABLE}|{BEST}|{AVERAGE}").items():
+            if record:
+                found.setdefault(str(record.get("run", "")), []).append(tag)
+        return found
+
+    def files(self) -> list[Path]:
+        """All files of checkpoints with this name, whole or not; manifests come first."""
+        tags = rf"{_RESUMABLE}|{BEST}|{AVERAGE}"
+        names = re.compile(rf"{re.escape(self.name)}_({tags})\.(json|pdparams|pdopt)")
+        paths = [path for path in self.folder.glob("*") if names.fullmatch(path.name)]
+        return sorted(paths, key=lambda path: (path.suffix != ".json", path.name))
+
+    def remove(self) -> None:
+        """Removes all of them."""
+        self.path("latest", ".json").unlink(missing_ok=True)
+        for path in self.files():
+            path.unlink()
+
+    @staticmethod
+    def names_in(folder: Path) -> set[str]:
+        """Names of all runs that have saved an epoch or a step in ``folder``."""
+        pattern = re.compile(rf"(.+)_{_RESUMABLE}\.json")
+        matches = (pattern.fullmatch(path.name) for path in folder.glob("*.json"))
+        return {match[1] for match in matches if match}
 
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None. A damaged one is named and passed over."""
@@ -174,6 +239,33 @@ class Checkpoints:
             raise WeightsError(f"{path} has {size} bytes, its manifest says {expected['bytes']}.")
         if checksum(path) != expected["sha256"]:
             raise WeightsError(f"{path} is damaged: its checksum is not its manifest's.")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The map in a JSON file; None where there is none that can be read."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    """What a manifest says; None unless it tells progress, the order of saving and files."""
+    record = _read_json(path)
+    try:
+        assert record is not None and isinstance(record["files"], dict)
+        _age("", record)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return record
+
+
+def _age(tag: str, record: Mapping[str, Any]) -> tuple[float, ...]:
+    """Sorts checkpoints by when they were saved; older releases noted their progress alone."""
+    progress = record["progress"]
+    done = (progress.get(name, 0) for name in ("step", "epoch", "batches"))
+    return (float(record.get("order", 0)), *map(float, done), float(tag.startswith("epoch")))
 
 
 def _save_state(state: dict[str, Any], path: Path) -> None:

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from paddlevideo.config.check import check_config, import_parts
+from paddlevideo.config.check import check_config, import_parts, modules_of
 from paddlevideo.config.files import dump_config, find_config, format_config, load_config
 from paddlevideo.config.overrides import apply_override
 from paddlevideo.config.settings import AmpSettings, RunSettings, run_settings
@@ -30,6 +30,7 @@ __all__ = [
     "import_parts",
     "load_config",
     "merge",
+    "modules_of",
     "position_of",
     "run_settings",
 ]

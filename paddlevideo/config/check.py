@@ -58,6 +58,13 @@ def import_parts(modules: Iterable[str] = ()) -> None:
             ) from None
 
 
+def modules_of(config: Mapping[str, Any]) -> list[str]:
+    """The modules that ``imports`` names; none where it is not a list of names (see the check)."""
+    modules = config.get("imports") or []
+    is_list = isinstance(modules, list) and all(isinstance(name, str) for name in modules)
+    return list(modules) if is_list else []
+
+
 def check_config(
     config: Mapping[str, Any], mode: Mode = "train", validate: bool = False
 ) -> list[str]:
@@ -88,7 +95,8 @@ class _Check:
         self.training = mode == "train"
         self.purpose = {"train": "training", "test": "a test", "export": "an export"}[mode]
         read: dict[Mode, tuple[str, ...]]
-        read = {"train": SPLITS[: 1 + validate], "test": ("test",), "export": ()}
+        validates = validate or config.get("validate") is True
+        read = {"train": SPLITS[: 1 + validates], "test": ("test",), "export": ()}
         self.read_splits = read[mode]
 
     def line(self, fault: Fault) -> str:

@@ -5,7 +5,7 @@ The dataclasses are the schema: their names, type hints and defaults are what is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -42,6 +42,16 @@ class RunSettings:
     resume: Literal["", "auto"] = ""
     #: Resume although settings have changed that decide the result.
     force: bool = False
+    #: Replace the run whose checkpoints are in output_dir.
+    overwrite: bool = False
+    #: Weights that training starts from; "" starts from those that the model is built with.
+    weights: str = ""
+    #: Test on DATASET.valid while training.
+    validate: bool = False
+    #: Modules that register parts of your own.
+    imports: Sequence[str] = ()
+    #: Distribute through Paddle's Fleet.
+    fleet: bool = False
     #: Minutes that a rank is waited for at the beginning of a step before the job ends.
     rank_timeout: NonNegative = 10.0
     #: What is divided over the processes: 1 the optimizer's arrays, 2 gradients too, 3 parameters
@@ -132,6 +142,7 @@ def run_settings(config: Mapping[str, Any]) -> RunSettings:
     """The run settings of a checked configuration, with their defaults filled in."""
     given = {f.name: config[f.name] for f in fields(RunSettings) if f.name in config}
     settings = {**given, "amp": AmpSettings(**(given.get("amp") or {}))}
+    settings["imports"] = tuple(given.get("imports") or ())
     if "model_name" not in given:
         settings["model_name"] = (config.get("MODEL") or {}).get("framework", "model")
     if not given.get("output_dir"):

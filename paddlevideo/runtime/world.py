@@ -7,9 +7,9 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import paddle
@@ -27,6 +27,7 @@ from paddlevideo.runtime.watch import Watch
 from paddlevideo.utils.errors import ConfigError, UserError
 
 log = logging.getLogger("paddlevideo")
+Item = TypeVar("Item")
 
 
 class RankLost(UserError):
@@ -99,6 +100,19 @@ class World:
         items: list[Any] = []
         dist.all_gather_object(items, item)
         return items
+
+    def decide(self, choose: Callable[[], Item]) -> Item:
+        """What ``choose`` returns on rank 0, on all ranks; what it raises there, all raise."""
+        outcome: Any = None
+        if self.is_main:
+            try:
+                outcome = choose()
+            except (UserError, OSError) as error:
+                outcome = error
+        outcome = self.gather(outcome)[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def gather_rows(self, rows: Tensor) -> tuple[list[Tensor], int]:
         """Every rank's ``rows`` (n, ...), without gradient, and the place of this rank's own.

@@ -55,16 +55,21 @@ class Writers:
             self._visualdl.close()
 
 
-def visualdl_writer(folder: Path) -> Any:
-    """A writer of VisualDL's logs in ``folder``. Raises ConfigError where it is not installed."""
+def visualdl_log_writer() -> Any:
+    """VisualDL's class of writers. Raises ConfigError where it is not installed."""
     try:
         from visualdl import LogWriter
-    except ImportError as fault:
+    except ImportError as error:
         raise ConfigError(
-            f"visualdl: True needs VisualDL ({fault}): pip install visualdl. Without it, leave the "
+            f"visualdl: True needs VisualDL ({error}): pip install visualdl. Without it, leave the "
             "setting out: TensorBoard's files and train.jsonl hold the same numbers"
         ) from None
-    return LogWriter(logdir=str(folder))
+    return LogWriter
+
+
+def visualdl_writer(folder: Path) -> Any:
+    """A writer of VisualDL's logs in ``folder``. Raises ConfigError where it is not installed."""
+    return visualdl_log_writer()(logdir=str(folder))
 
 
 def draw_curves(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
@@ -15,14 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.config import Config
+from paddlevideo.config import Config, RunSettings
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import memory_used, synchronize_clock
 from paddlevideo.solver.state import state_by_structured_name
 from paddlevideo.tasks.accumulation import in_windows
 from paddlevideo.tasks.resuming import batch_size
-from paddlevideo.tasks.setup import start_run
+from paddlevideo.tasks.run_folder import run_identity
+from paddlevideo.tasks.setup import as_asked, start_run
 from paddlevideo.tasks.train import Trainer
+from paddlevideo.utils.errors import ConfigError
+
+log = logging.getLogger("paddlevideo")
 
 #: The first step warms up, the others are timed.
 STEPS = 4
@@ -47,9 +52,10 @@ def dry_run(
     training would raise.
     """
     with tempfile.TemporaryDirectory() as folder:
-        run = start_run(config, "train", validate, fleet, Path(folder))
+        run = start_run(as_asked(config, weights, validate, fleet), "train", Path(folder))
+        warn_if_refused(run.settings)
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
-        trainer = Trainer(replace(run, settings=fresh), weights, validate, None)
+        trainer = Trainer(replace(run, settings=fresh), None)
         try:
             steps = take_steps(trainer)
             peak = memory_used()
@@ -60,6 +66,7 @@ def dry_run(
         finally:
             trainer.saver.close()
             trainer.meters.close()
+            run.lock.release()
     if run.world.is_main:
         for title, lines in {
             "data": data_lines(trainer, steps),
@@ -73,6 +80,14 @@ def dry_run(
             for line in lines:
                 print(f"  {line}")
         print(f"\nNothing of this is kept. A run writes to {run.settings.output_dir}")
+
+
+def warn_if_refused(settings: RunSettings) -> None:
+    """Says so where training would not start because the folder holds another run."""
+    try:
+        run_identity(Path(settings.output_dir), settings)
+    except ConfigError as error:
+        log.warning("training would be refused: %s", error)
 
 
 def take_steps(trainer: Trainer) -> Steps:

@@ -29,7 +29,15 @@ def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | Non
         checkpoint = checkpoints.newest()
     if checkpoint is not None:
         check_same_run(run, checkpoint)
+        keep_start(run, checkpoint)
     return checkpoint
+
+
+def keep_start(run: Run, checkpoint: Checkpoint) -> None:
+    """The run goes on, so its configuration still names the weights that it once started from."""
+    weights = checkpoint.extra.get("config", {}).get("weights")
+    if weights is not None:
+        run.config["weights"] = weights
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -24,16 +24,26 @@ from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.skipping import BadClips
 from paddlevideo.registry import METRICS
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
+from paddlevideo.tasks.boards import visualdl_log_writer
+from paddlevideo.tasks.run_folder import (
+    CONFIG,
+    LOG,
+    SKIPPED,
+    begin_in,
+    check_inputs_stay,
+    run_identity,
+)
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_whole
-from paddlevideo.utils.log import set_up_logging
+from paddlevideo.utils.folder_lock import FolderLock
+from paddlevideo.utils.log import log_to, set_up_logging
 
 log = logging.getLogger("paddlevideo")
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how a task runs."""
+    """Where and how a task runs. ``lock``: on the folder; ``identity``: of a training run."""
 
     config: Config
     settings: RunSettings
@@ -41,38 +51,73 @@ class Run:
     device: str
     threads: int
     folder: Path
+    lock: FolderLock
+    identity: str = ""
 
 
-def start_run(
-    config: Config,
-    mode: Mode,
-    validate: bool = False,
-    fleet: bool = False,
-    folder: Path | None = None,
-) -> Run:
+def as_asked(
+    config: Config, weights: str | None = None, validate: bool = False, fleet: bool = False
+) -> Config:
+    """``config`` with what the command line, or a caller, asks of a training run beside it."""
+    config = config.copy()
+    asked = {"weights": weights, "validate": validate, "fleet": fleet}
+    config.update({key: value for key, value in asked.items() if value})
+    return config
+
+
+def start_run(config: Config, mode: Mode, folder: Path | None = None) -> Run:
     """Checks the configuration, then chooses device, threads, ranks and output folder.
 
-    The resolved configuration is printed and saved as ``<folder>/config.yaml``; ``folder`` is
-    ``output_dir`` if it is not given. Raises ConfigError with every fault that was found.
+    The folder, ``output_dir`` if it is not given, is locked; nothing is written to it before
+    :func:`begin`. Raises ConfigError with every fault that was found, and where another run has
+    the folder.
     """
-    warnings = check_config(config, mode, validate)
+    warnings = check_config(config, mode)
     settings = run_settings(config)
     device = select_device(settings.device)
     threads = use_threads(settings.num_threads)
-    world = World(fleet, settings.sharding if mode == "train" else 0)
+    trains = mode == "train"
+    world = World(trains and settings.fleet, settings.sharding if trains else 0)
+    set_up_logging(settings.log_level, silent=not world.is_main)
     folder = folder or Path(settings.output_dir)
-    set_up_logging(settings.log_level, folder, silent=not world.is_main)
-    text = dump_config(config)
-    if world.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        name = "config.yaml" if mode == "train" else f"{mode}_config.yaml"
-        write_whole(folder / name, lambda partial: partial.write_text(text))
+    lock = FolderLock(folder, mode, "output_dir (-o output_dir=FOLDER)")
+
+    def take_folder() -> str:
+        lock.acquire()
+        try:
+            if trains:
+                check_inputs_stay(folder, settings, config)
+            return run_identity(folder, settings) if trains else ""
+        except BaseException:
+            lock.release()
+            raise
+
+    identity = world.decide(take_folder)
     for warning in warnings:
         log.warning("%s", warning)
-    log.info("configuration:\n%s", text.rstrip())
+    log.info("configuration:\n%s", dump_config(config).rstrip())
     log.info("%s, %d rank(s), %d thread(s) each, output in %s", device, world.size, threads, folder)
     seed_everything(settings.seed)
-    return Run(config, settings, world, device, threads, folder)
+    return Run(config, settings, world, device, threads, folder, lock, identity)
+
+
+def begin(run: Run, is_new: bool = True) -> None:
+    """From here on the run writes to its folder; what could refuse it has been tried.
+
+    ``is_new``: it starts with its first step. Writes what repeats the run to ``config.yaml``.
+    """
+    if run.settings.visualdl and run.identity:
+        visualdl_log_writer()
+    if run.world.is_main:
+        if run.identity:
+            begin_in(run.folder, run.settings, run.identity, is_new)
+        log_to(run.folder / LOG)
+        once = ("resume", "resume_epoch", "force", "overwrite")  # said of one start of the run
+        kept = Config({key: value for key, value in run.config.items() if key not in once})
+        text = dump_config(kept)
+        name = CONFIG if run.identity else "test_config.yaml"
+        write_whole(run.folder / name, lambda partial: partial.write_text(text))
+    run.world.meet()
 
 
 def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
@@ -119,10 +164,7 @@ def bad_clips(run: Run, clips: int) -> BadClips | None:
         raise ConfigError(f"DATASET.skip_bad is {share}: a share of the clips, below 1")
     if not share:
         return None
-    listed = BadClips(run.folder / "skipped_clips.jsonl", math.ceil(share * clips))
-    if run.world.is_main and not (run.settings.resume or run.settings.resume_epoch):
-        listed.path.unlink(missing_ok=True)  # of another run
-    return listed
+    return BadClips(run.folder / SKIPPED, math.ceil(share * clips))
 
 
 def train_order(run: Run, dataset: Dataset) -> Order:

@@ -19,7 +19,7 @@ from paddlevideo.runtime import Amp
 from paddlevideo.tasks.answers import queries_of
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.saved_rows import SavedRows
-from paddlevideo.tasks.setup import Run, build_metric, start_run, test_loader
+from paddlevideo.tasks.setup import Run, begin, build_metric, start_run, test_loader
 from paddlevideo.tasks.tables import print_results
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.files import write_whole
@@ -49,7 +49,13 @@ def test(
     if videos and not Path(videos).is_dir():
         raise ConfigError(f"--videos: there is no folder {videos}")
     run = start_run(config, "test")
-    model = build_model(config.MODEL, blank=True)
+    with run.lock:
+        return test_in(run, weights, report, videos)
+
+
+def test_in(run: Run, weights: str, report: str | None, videos: str | None) -> dict[str, Any]:
+    """The test, once its folder is taken."""
+    model = build_model(run.config.MODEL, blank=True)
     load_weights(model, weights, for_test=True)
     dataset, loader = test_loader(run, "test")
     metric = build_metric(run, dataset)
@@ -60,6 +66,7 @@ def test(
         "mixed_precision": amp.enabled,
         "paddlevideo": paddlevideo.__version__,
     }
+    begin(run)
     with SavedRows(run.folder, test_key(run, what), run.world, resumes(run)) as saved:
         results = evaluate(model, dataset, loader, metric, run.world, amp, saved)
         if run.world.is_main:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
 NAME = "paddlevideo"
+FORMAT = logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
 
 
-def set_up_logging(level: str = "INFO", folder: Path | None = None, silent: bool = False) -> None:
-    """Sends the package's log to standard output and to ``<folder>/log.txt``.
+def set_up_logging(level: str = "INFO", silent: bool = False) -> None:
+    """Sends the package's log to standard output, and keeps it for :func:`log_to`.
 
-    ``silent``: warnings and errors only, without a file: what ranks other than the first do.
+    ``silent``: warnings and errors only, not kept: what ranks other than the first do.
     """
     logger = logging.getLogger(NAME)
     logger.propagate = False
@@ -20,15 +22,34 @@ def set_up_logging(level: str = "INFO", folder: Path | None = None, silent: bool
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [_Printer()]
-    if folder is not None and not silent:
-        folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(folder / "log.txt", encoding="utf-8"))
+    handlers: list[logging.Handler] = [_Printer()] if silent else [_Printer(), _Keeper()]
     for handler in handlers:
-        handler.setFormatter(
-            logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
-        )
+        handler.setFormatter(FORMAT)
         logger.addHandler(handler)
+
+
+def log_to(path: Path) -> None:
+    """Appends the log to a file, beginning with what has been logged so far."""
+    logger = logging.getLogger(NAME)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(FORMAT)
+    for keeper in [each for each in logger.handlers if isinstance(each, _Keeper)]:
+        logger.removeHandler(keeper)
+        for record in keeper.records:
+            handler.handle(record)
+    logger.addHandler(handler)
+
+
+class _Keeper(logging.Handler):
+    """Keeps the last records until there is a file to write them to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: deque[logging.LogRecord] = deque(maxlen=1000)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps one record."""
+        self.records.append(record)
 
 
 class _Printer(logging.Handler):

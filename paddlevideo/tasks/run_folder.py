@@ -1,0 +1,153 @@
+"""A run owns its folder: its files carry the run's identity, and no other run may write there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.checkpoint import Checkpoints
+from paddlevideo.config import RunSettings
+from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.files import write_whole
+
+log = logging.getLogger("paddlevideo")
+
+#: What a run writes beside its checkpoints. The curves of a run begin with it.
+RECORD, LOG, CONFIG, SKIPPED = "run.json", "log.txt", "config.yaml", "skipped_clips.jsonl"
+CURVES = ("train.jsonl", "curves.png", "tensorboard/events.out.tfevents.*", "visualdl/vdlrecords.*")
+
+WAYS_OUT = (
+    "Go on with it by --resume auto, choose another folder by -o output_dir=FOLDER, or remove its "
+    "checkpoints and curves by --overwrite"
+)
+
+
+def run_identity(folder: Path, settings: RunSettings) -> str:
+    """The identity of a training in ``folder``: that of the run it resumes, or a new one.
+
+    Only reads. Raises ConfigError where the folder holds what the training would damage.
+    """
+    if settings.overwrite and _resumes(settings):
+        raise ConfigError("overwrite and resume exclude each other: leave one of them out")
+    checkpoints = Checkpoints(folder, settings.model_name)
+    files = checkpoints.files()
+    others = Checkpoints.names_in(folder) - {settings.model_name}
+    if others and not (files and _resumes(settings)):
+        raise ConfigError(
+            f"{folder} holds checkpoints of a run with another model_name, "
+            f"{' and '.join(sorted(others))}: choose another folder by -o output_dir=FOLDER"
+        )
+    if not files or settings.overwrite:
+        return uuid.uuid4().hex
+    if not _resumes(settings):
+        raise ConfigError(f"{folder} holds {_whose(folder, files)}. {WAYS_OUT}")
+    return _resumed_identity(folder, checkpoints, files)
+
+
+def _resumes(settings: RunSettings) -> bool:
+    return bool(settings.resume or settings.resume_epoch)
+
+
+def _whose(folder: Path, files: list[Path]) -> str:
+    """The run whose checkpoints are there, in words."""
+    record = read_record(folder)
+    begun = f", begun {record['begun']}" if record.get("begun") else ""
+    more = f" and {len(files) - 1} other files" if files[1:] else ""
+    return f"the checkpoints of another run{begun} ({files[0].name}{more})"
+
+
+def _resumed_identity(folder: Path, checkpoints: Checkpoints, files: list[Path]) -> str:
+    """Whose checkpoints these are. Checkpoints of older releases name no run."""
+    runs = checkpoints.runs()
+    named = {identity: tags for identity, tags in runs.items() if identity}
+    if len(named) > 1:
+        lists = "; ".join(", ".join(sorted(tags)) for tags in named.values())
+        raise ConfigError(
+            f"{folder} holds checkpoints of {len(named)} runs ({lists}): move those that are not "
+            "to be resumed to another folder"
+        )
+    if named:
+        return next(iter(named))
+    record = read_record(folder)
+    if not runs and not record:
+        raise ConfigError(
+            f"{folder} holds {files[0].name}, but no manifest (.json) beside it, so nothing can "
+            "be resumed and training would overwrite it. Start from it with -w in another folder "
+            "(-o output_dir=FOLDER), or replace it by --overwrite"
+        )
+    return str(record.get("run") or uuid.uuid4().hex)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What ``run.json`` says; empty where there is none that can be read."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def begin_in(folder: Path, settings: RunSettings, identity: str, is_new: bool) -> None:
+    """Makes the folder ready for the run ``identity``; what an earlier one left is removed.
+
+    ``is_new``: the run starts with its first step. Curves are only removed of a run that has noted
+    its identity, or that is overwritten; everything else in the folder stays.
+    """
+    checkpoints = Checkpoints(folder, settings.model_name)
+    record = read_record(folder)
+    if is_new:
+        is_ours = bool(record) or (settings.overwrite and bool(checkpoints.runs()))
+        if settings.overwrite:
+            checkpoints.remove()
+            (folder / LOG).unlink(missing_ok=True)
+        for pattern in (SKIPPED, *(CURVES if is_ours else ())):
+            for path in folder.glob(pattern):
+                path.unlink()
+    if record.get("run") != identity:
+        write_record(folder, settings.model_name, identity)
+
+
+def write_record(folder: Path, model_name: str, identity: str) -> None:
+    """Writes ``run.json``."""
+    record = {
+        "run": identity,
+        "model_name": model_name,
+        "begun": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": shlex.join(sys.argv),
+    }
+    text = json.dumps(record, indent=1) + "\n"
+    write_whole(folder / RECORD, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def check_inputs_stay(folder: Path, settings: RunSettings, config: Mapping[str, Any]) -> None:
+    """Raises ConfigError if the configuration names a file that ``overwrite`` would remove."""
+    if not settings.overwrite:
+        return
+    files = Checkpoints(folder, settings.model_name).files()
+    removed = {os.path.realpath(name) for path in files for name in (path, path.with_suffix(""))}
+    for key, value in _texts(config, ""):
+        if "\0" not in value and os.path.realpath(os.path.expanduser(value)) in removed:
+            raise ConfigError(
+                f"{key}: {value} is one of the checkpoints that --overwrite removes: choose "
+                "another folder by -o output_dir=FOLDER, or copy the file elsewhere first"
+            )
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text in a configuration, with its dotted key."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, f"{path}.{key}".strip("."))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts(item, f"{path}.{number}")

@@ -1,0 +1,141 @@
+"""A lock on a folder: one process at a time writes there; it is free again once its holder dies."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from paddlevideo.utils.errors import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("paddlevideo")
+
+#: What a file system says that has no locks, as some network file systems.
+UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
+
+#: Descriptors of the locks that this process holds.
+_held: set[int] = set()
+
+
+def _forget() -> None:
+    """A forked child does not hold its parent's locks, so that they end with the parent."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+class FolderLock:
+    """Holds ``<folder>/.<purpose>.lock`` while it is open.
+
+    The system frees the lock when its process ends, however it ends. A file that a killed process
+    has left behind locks nothing. Folder and file are removed on release where nothing else is
+    there, so that a command that is refused leaves no trace.
+
+    >>> with FolderLock(folder, "train").acquire():
+    ...     write_files()
+    """
+
+    def __init__(self, folder: str | Path, purpose: str, setting: str = "folder") -> None:
+        """``purpose`` and ``setting``, what chooses the folder, are for the message."""
+        self.folder, self.purpose, self.setting = Path(folder), purpose, setting
+        self.path = self.folder / f".{purpose}.lock"
+        self._descriptor = -1
+        self._made: list[Path] = []
+
+    def acquire(self) -> FolderLock:
+        """Takes the lock. Raises ConfigError, naming the holder, if another process has it."""
+        self._make_folder()
+        while self._descriptor < 0:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self._lock(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            if self._is_current(descriptor):
+                self._descriptor = descriptor
+                _held.add(descriptor)
+            else:  # its last holder has removed it in between
+                os.close(descriptor)
+        with suppress(OSError):  # it only tells others who holds the lock
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, _this_process().encode(), 0)
+        return self
+
+    def _make_folder(self) -> None:
+        """Creates the folder, and notes which ones are new."""
+        absent = (path for path in (self.folder, *self.folder.parents) if not path.exists())
+        self._made = list(absent)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _lock(self, descriptor: int) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+                raise ConfigError(
+                    f"{self.folder}: another process writes there ({self.purpose}"
+                    f"{', ' if holder else ''}{holder}). Wait until it ends, stop it, or choose "
+                    f"another {self.setting}"
+                ) from None
+            if error.errno not in UNSUPPORTED:
+                raise
+            log.warning(
+                "%s: the file system has no locks (%s): nothing here notices a second process "
+                "that writes to the same folder",
+                self.folder,
+                error.strerror,
+            )
+
+    def _is_current(self, descriptor: int) -> bool:
+        """Whether the locked file is still the one that others find under its name."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Frees the lock; does nothing where it is not held."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor not in _held:
+            return
+        _held.remove(descriptor)
+        with suppress(OSError):
+            self.path.unlink()
+        os.close(descriptor)
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def _this_process() -> str:
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f"process {os.getpid()} on {socket.gethostname()} since {now}"
