@@ -17,7 +17,7 @@ import pytest
 import main
 from paddlevideo.config import check_config, import_parts, load_config
 from tests.extract.samples import write_clips
-from tests.readme_runs import run_tool, runner
+from tests.readme_runs import room_for_a_run, run_tool, runner
 from tests.user_folder import make_user_folder
 
 ROOT = Path(__file__).parents[1]
@@ -85,6 +85,7 @@ def head(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         arguments = ["-c", "actbert_two_stage.yaml", "--validate", "-w", "ActBERT.pdparams"]
+        arguments += ["--overwrite"]
         assert main.main(arguments) == 0
 
 
@@ -121,9 +122,7 @@ def videos(place):
 @pytest.fixture(scope="module")
 def resumable(place):
     """A run of the recipe as it stands: other commands have left those of other settings."""
-    for file in (place / "output" / "ActBert").glob("ActBert_epoch_*"):
-        file.unlink()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, room_for_a_run(place / "output" / "ActBert"):
         patch.chdir(place)
         assert main.main(["-c", "actbert.yaml"]) == 0
 
