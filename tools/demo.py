@@ -33,7 +33,8 @@ def run(data: Path, output: Path, extra: list[str], sizes: Sequence[str] = ()) -
     overrides = ["-o", f"output_dir={output}", *paths_in(data), *extra]
     steps = [
         ("render clips", make_demo_data.main, ["--output", str(data), *sizes]),
-        ("train", main.main, ["-c", CONFIG, "--validate", *overrides]),
+        # Each demo starts from the beginning, also where one has been before.
+        ("train", main.main, ["-c", CONFIG, "--validate", "--overwrite", *overrides]),
         (
             "test on clips that it did not train on",
             main.main,

@@ -101,15 +101,15 @@ def sizes_for(model: BaseFramework, settings: Mapping[str, Any]) -> Sizes:
 def export(options: argparse.Namespace) -> Manifest:
     """Checks, builds, loads and writes. Raises UserError."""
     sys.path.insert(0, os.getcwd())
-    from paddlevideo.config import check_config, import_parts, load_config
+    from paddlevideo.config import check_config, import_parts, load_config, modules_of
     from paddlevideo.loader import load_tokenizer
     from paddlevideo.modeling import build_model, load_weights
     from paddlevideo.modeling.export import export_model
     from paddlevideo.utils.export_manifest import Vocabulary, check_output
 
     check_output(options.output)
-    import_parts(options.modules)
     config = load_config(options.config, options.override)
+    import_parts([*modules_of(config), *options.modules])
     check_config(config, "export")
     settings = retrieval_settings(config)
     words = load_tokenizer(settings["bert_model"]).vocabulary_size

@@ -69,13 +69,14 @@ def config_for(weights: Path, given: str | None) -> str:
 
 def open_searcher(options: argparse.Namespace) -> Searcher:
     """The searcher that the command line asks for."""
-    from paddlevideo.config import import_parts, load_config
-
-    import_parts([])
-    from paddlevideo.tasks.search import Searcher
+    from paddlevideo.config import import_parts, load_config, modules_of
 
     overrides = [*options.override, "MODEL.backbone.pretrained="]
     config = load_config(config_for(options.weights, options.config), overrides)
+    # Modules run code: only a file that the user has named may ask for them.
+    import_parts(modules_of(config) if options.config else [])
+    from paddlevideo.tasks.search import Searcher
+
     index = options.index or options.weights.parent / "search_index"
     return Searcher(config, options.weights, options.features, index, options.candidates)
 
