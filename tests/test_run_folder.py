@@ -110,7 +110,7 @@ def test_overwrite_replaces_the_run_and_nothing_else(project):
     identity = json.loads((output / "run.json").read_text())["run"]
     manifest = json.loads((output / "Tiny_epoch_00001.json").read_text())
     assert manifest["run"] == identity != before
-    assert "overwrite" not in (output / "config.yaml").read_text()
+    assert "overwrite" not in yaml.safe_load((output / "config.yaml").read_text())
 
 
 def test_an_overwrite_that_fails_leaves_the_older_run(project):
@@ -377,7 +377,8 @@ def test_a_second_run_at_the_same_time_is_refused(project, capsys):
             assert run(project, *test) == 2
 
 
-def test_a_test_leaves_the_runs_own_files(project):
+def test_a_test_leaves_the_runs_own_files(finished, project):
+    same_data(finished, project)
     output = project / "output"
     before = content(output)
     weights = str(output / "Tiny_epoch_00002.pdparams")
@@ -446,8 +447,9 @@ def test_config_yaml_repeats_the_run(finished, tmp_path, monkeypatch):
     again = ["-c", str(tmp_path / "output" / "config.yaml")]
     assert main.main(again) == 2, "in the same folder it would be another run"
     assert main.main([*again, "-o", "output_dir=again"]) == 0
-    for name in ("Tiny_epoch_00002.pdparams", "Tiny_best.pdparams"):
-        assert_same_weights(tmp_path / "output" / name, tmp_path / "again" / name)
+    first, second = (tmp_path / name / "Tiny_epoch_00002.pdparams" for name in ("output", "again"))
+    assert_same_weights(first, second)
+    assert (tmp_path / "again" / "Tiny_best.pdparams").is_file()
     repeated = yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())
     assert {**repeated, "output_dir": saved["output_dir"]} == saved
 
