@@ -53,7 +53,9 @@ def dry_run(
     """
     with tempfile.TemporaryDirectory() as folder:
         run = start_run(as_asked(config, weights, validate, fleet), "train", Path(folder))
-        warn_if_refused(run.settings)
+        run.lock.release()  # nothing else writes there
+        if run.world.is_main:
+            warn_if_refused(run.settings)
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
         trainer = Trainer(replace(run, settings=fresh), None)
         try:
@@ -66,7 +68,6 @@ def dry_run(
         finally:
             trainer.saver.close()
             trainer.meters.close()
-            run.lock.release()
     if run.world.is_main:
         for title, lines in {
             "data": data_lines(trainer, steps),
