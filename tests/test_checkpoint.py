@@ -10,6 +10,8 @@ from paddlevideo.checkpoint import Checkpoints, Progress
 from paddlevideo.utils.errors import WeightsError
 from paddlevideo.utils.files import write_whole
 
+pytestmark = pytest.mark.filterwarnings("ignore:The input state dict is empty")
+
 
 def save(checkpoints, epoch, value=1.0):
     return checkpoints.save(
@@ -128,3 +130,63 @@ def test_a_stop_between_the_files_of_an_overwritten_checkpoint_leaves_none_that_
     with pytest.raises(OSError):
         save(checkpoints, 2, 3.0)
     assert checkpoints.newest().tag == "epoch_00001"
+
+
+def save_empty(checkpoints, epoch, step=None):
+    tag = Checkpoints.epoch_tag(epoch) if step is None else Checkpoints.step_tag(step)
+    progress = Progress(epoch=epoch, step=10 * epoch if step is None else step)
+    return checkpoints.save(tag, {}, {}, progress, {})
+
+
+def latest(checkpoints):
+    return json.loads(checkpoints.path("latest", ".json").read_text())["latest"]
+
+
+def test_what_was_saved_last_stays_after_going_back(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "M", keep=1, run="a")
+    for epoch in range(1, 6):
+        save_empty(checkpoints, epoch)
+    for epoch, step in ((2, 15), (2, None), (3, None)):
+        path = save_empty(checkpoints, epoch, step)
+        assert path.is_file() and checkpoints.newest().tag == latest(checkpoints)
+        assert checkpoints.path(latest(checkpoints), ".pdparams") == path
+    assert checkpoints.tags() == ["epoch_00003"]
+
+
+def test_another_runs_are_neither_counted_nor_removed(tmp_path):
+    other = Checkpoints(tmp_path, "M", keep=3, run="other")
+    for epoch in (7, 8, 9):
+        save_empty(other, epoch)
+    own = Checkpoints(tmp_path, "M", keep=1, run="own")
+    for epoch in (1, 2):
+        assert save_empty(own, epoch).is_file()
+    assert own.tags() == ["epoch_00002"] and own.newest().tag == "epoch_00002"
+    assert other.tags() == ["epoch_00007", "epoch_00008", "epoch_00009"]
+
+
+def test_a_manifest_that_cannot_be_read_takes_no_room(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "M", keep=1, run="a")
+    for text in ("{", "[]", "{}", '{"progress": 3, "files": {}}'):
+        (tmp_path / "M_epoch_00099.json").write_text(text)
+        assert save_empty(checkpoints, 1).is_file()
+        assert checkpoints.newest().tag == "epoch_00001"
+
+
+def test_latest_never_names_a_checkpoint_that_is_being_replaced(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, "M", run="a")
+    save_empty(checkpoints, 1)
+    save_empty(checkpoints, 2)
+
+    def fail(state, path):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("paddlevideo.checkpoint.paddle.save", fail)
+        with pytest.raises(OSError):
+            save_empty(checkpoints, 2)
+    assert latest(checkpoints) == "epoch_00001" == checkpoints.newest().tag
+    with monkeypatch.context() as patch:
+        patch.setattr("paddlevideo.checkpoint.paddle.save", fail)
+        with pytest.raises(OSError):
+            save_empty(checkpoints, 1)
+    assert not checkpoints.path("latest", ".json").exists()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,6 @@ import pytest
 import yaml
 
 import main
-from paddlevideo.checkpoint import Checkpoints, Progress
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.folder_lock import FolderLock
@@ -242,124 +239,7 @@ def test_an_epoch_whose_manifest_is_damaged_is_refused_and_left(finished, projec
     assert content(project / "output") == before
 
 
-# ------------------------------------------------------------------------- checkpoints
-
-
-def save(checkpoints, epoch, step=None):
-    tag = Checkpoints.epoch_tag(epoch) if step is None else Checkpoints.step_tag(step)
-    progress = Progress(epoch=epoch, step=10 * epoch if step is None else step)
-    return checkpoints.save(tag, {}, {}, progress, {})
-
-
-def latest(checkpoints):
-    return json.loads(checkpoints.path("latest", ".json").read_text())["latest"]
-
-
-@pytest.mark.filterwarnings("ignore:The input state dict is empty")
-class TestPruning:
-    def test_what_was_saved_last_stays_after_going_back(self, tmp_path):
-        checkpoints = Checkpoints(tmp_path, "M", keep=1, run="a")
-        for epoch in range(1, 6):
-            save(checkpoints, epoch)
-        for epoch, step in ((2, 15), (2, None), (3, None)):
-            path = save(checkpoints, epoch, step)
-            assert path.is_file() and checkpoints.newest().tag == latest(checkpoints)
-            assert checkpoints.path(latest(checkpoints), ".pdparams") == path
-        assert checkpoints.tags() == ["epoch_00003"]
-
-    def test_another_runs_are_neither_counted_nor_removed(self, tmp_path):
-        other = Checkpoints(tmp_path, "M", keep=3, run="other")
-        for epoch in (7, 8, 9):
-            save(other, epoch)
-        own = Checkpoints(tmp_path, "M", keep=1, run="own")
-        for epoch in (1, 2):
-            assert save(own, epoch).is_file()
-        assert own.tags() == ["epoch_00002"] and own.newest().tag == "epoch_00002"
-        assert other.tags() == ["epoch_00007", "epoch_00008", "epoch_00009"]
-
-    def test_a_manifest_that_cannot_be_read_takes_no_room(self, tmp_path):
-        checkpoints = Checkpoints(tmp_path, "M", keep=1, run="a")
-        for text in ("{", "[]", "{}", '{"progress": 3, "files": {}}'):
-            (tmp_path / "M_epoch_00099.json").write_text(text)
-            assert save(checkpoints, 1).is_file()
-            assert checkpoints.newest().tag == "epoch_00001"
-
-    def test_latest_never_names_a_checkpoint_that_is_being_replaced(self, tmp_path, monkeypatch):
-        checkpoints = Checkpoints(tmp_path, "M", run="a")
-        save(checkpoints, 1)
-        save(checkpoints, 2)
-
-        def fail(state, path):
-            raise OSError("disk full")
-
-        with monkeypatch.context() as patch:
-            patch.setattr("paddlevideo.checkpoint.paddle.save", fail)
-            with pytest.raises(OSError):
-                save(checkpoints, 2)
-        assert latest(checkpoints) == "epoch_00001" == checkpoints.newest().tag
-        with monkeypatch.context() as patch:
-            patch.setattr("paddlevideo.checkpoint.paddle.save", fail)
-            with pytest.raises(OSError):
-                save(checkpoints, 1)
-        assert not checkpoints.path("latest", ".json").exists()
-
-
 # ----------------------------------------------------------------------------- at once
-
-
-def test_a_lock_is_held_by_one_and_leaves_nothing_behind(tmp_path):
-    folder = tmp_path / "new" / "folder"
-    with FolderLock(folder, "train").acquire():
-        with pytest.raises(ConfigError, match=f"process {os.getpid()} on .* since"):
-            FolderLock(folder, "train").acquire()
-        with FolderLock(folder, "test").acquire():
-            pass  # for another purpose
-    assert not (tmp_path / "new").exists()
-    FolderLock(folder, "train").release()  # never acquired
-
-
-def test_the_lock_of_a_killed_process_is_free_though_its_child_lives(tmp_path):
-    code = textwrap.dedent(
-        """
-        import os, sys, time
-        from paddlevideo.utils.folder_lock import FolderLock
-        lock = FolderLock(sys.argv[1], "train").acquire()
-        if os.fork():
-            print("held", flush=True)
-        time.sleep(60)
-        """
-    )
-    words = [sys.executable, "-c", code, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    holder = subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=f"process {holder.pid}"):
-            FolderLock(tmp_path, "train").acquire()
-        holder.kill()
-        holder.wait()
-        with FolderLock(tmp_path, "train").acquire():
-            pass
-        assert not list(tmp_path.iterdir())
-    finally:
-        os.killpg(holder.pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("code", [38, 37, 95])  # ENOSYS, ENOLCK, EOPNOTSUPP
-def test_a_file_system_without_locks_gets_a_warning(tmp_path, monkeypatch, caplog, code):
-    import logging
-
-    from paddlevideo.utils import folder_lock
-
-    def refuse(descriptor, operation):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(folder_lock.fcntl, "flock", refuse)
-    monkeypatch.setattr(logging.getLogger("paddlevideo"), "propagate", True)
-    with FolderLock(tmp_path, "train").acquire():
-        assert "has no locks" in caplog.text
 
 
 def test_a_second_run_at_the_same_time_is_refused(project, capsys):
@@ -415,93 +295,3 @@ def test_two_processes_are_refused_together(project):
         log = (project / "log" / f"workerlog.{rank}").read_text()
         assert "holds the checkpoints of another run" in log and "Traceback" not in log
     assert content(project / "output") == before
-
-
-# -------------------------------------------------------------------------- config.yaml
-
-PARTS = """
-from paddlevideo.registry import PIPELINES
-
-@PIPELINES.register()
-class KeepAll:
-    def __call__(self, sample, rng):
-        return sample
-"""
-
-
-def test_config_yaml_repeats_the_run(finished, tmp_path, monkeypatch):
-    """From its -w, with its --validate and --import, and after a resume without -w."""
-    make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "keep_all_parts.py").write_text(PARTS)
-    start = str(finished / "output" / "Tiny_epoch_00001.pdparams")
-    step = "PIPELINE.valid={transform: [{KeepAll: }]}"
-    given = ["--validate", "--import", "keep_all_parts", "-o", step]
-    assert run(tmp_path, "-w", start, "--max_iters", "3", *given) == 0
-    assert run(tmp_path, "--resume", "auto", *given) == 0
-    saved = yaml.safe_load((tmp_path / "output" / "config.yaml").read_text())
-    assert saved["weights"] == start and saved["validate"] is True
-    assert saved["imports"] == ["keep_all_parts"]
-    assert not {"resume", "resume_epoch", "force", "overwrite", "max_iters"} & saved.keys()
-    again = ["-c", str(tmp_path / "output" / "config.yaml")]
-    assert main.main(again) == 2, "in the same folder it would be another run"
-    assert main.main([*again, "-o", "output_dir=again"]) == 0
-    first, second = (tmp_path / name / "Tiny_epoch_00002.pdparams" for name in ("output", "again"))
-    assert_same_weights(first, second)
-    assert (tmp_path / "again" / "Tiny_best.pdparams").is_file()
-    repeated = yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())
-    assert {**repeated, "output_dir": saved["output_dir"]} == saved
-
-
-def test_flags_win_over_keys(finished, tmp_path):
-    make_project(tmp_path)
-    config = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
-    config |= {"weights": "absent.pdparams", "max_iters": 1, "fleet": False, "validate": False}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
-    assert run(tmp_path) == 1
-    weights = str(finished / "output" / "Tiny_epoch_00001.pdparams")
-    assert run(tmp_path, "-w", weights, "--validate") == 0
-    assert (tmp_path / "output" / "Tiny_best.pdparams").is_file()
-
-
-def test_a_test_takes_no_weights_from_the_configuration(finished, tmp_path, capsys):
-    """They are what training started from."""
-    make_project(tmp_path)
-    weights = finished / "output" / "Tiny_epoch_00001.pdparams"
-    assert run(tmp_path, "--test", "-o", f"weights={weights}") == 2
-    assert "-w WEIGHTS" in capsys.readouterr().err
-
-
-# ------------------------------------------------------ a test by the weights' config.yaml
-
-
-def test_a_test_without_c_takes_the_configuration_beside_the_weights(project, capsys):
-    weights = project / "output" / "Tiny_epoch_00002.pdparams"
-    changes = ["-o", f"output_dir={project / 'tested'}"]
-    assert main.main(["--test", "-w", str(weights), *changes]) == 0
-    beside = project / "output" / "config.yaml"
-    assert f"configuration: {beside}, from the folder of the weights" in capsys.readouterr().out
-    assert (
-        json.loads((project / "tested" / "results.json").read_text())["protocol"]["captions"] == 7
-    )
-
-
-@pytest.mark.parametrize("text", ["MODEL: {}", "services: {web: 1}", "a: [", "DATASET: 3"])
-def test_a_configuration_beside_that_cannot_test_is_not_taken(project, capsys, text):
-    (project / "output" / "config.yaml").write_text(text)
-    weights = project / "output" / "Tiny_epoch_00002.pdparams"
-    assert main.main(["--test", "-w", str(weights)]) == 2
-    printed = capsys.readouterr()
-    assert "configuration: actbert_msrvtt.yaml, the default" in printed.out
-    assert "Traceback" not in printed.err
-
-
-def test_modules_of_a_configuration_that_was_not_named_are_not_run(project, capsys, monkeypatch):
-    path = project / "output" / "config.yaml"
-    path.write_text(path.read_text() + "imports: [run_by_surprise]\n")
-    (project / "run_by_surprise.py").write_text("raise SystemExit('it ran')")
-    monkeypatch.chdir(project)
-    weights = str(project / "output" / "Tiny_epoch_00002.pdparams")
-    assert main.main(["--test", "-w", weights]) == 2
-    assert "--import run_by_surprise" in capsys.readouterr().err

@@ -57,3 +57,13 @@ def test_with_captions_shuffled_it_falls_to_chance(finished):
     found = results["text_to_video"]["R@10"]
     chance = results["chance"]["text_to_video"]["R@10"]
     assert found < 2.2 * chance  # four standard deviations above chance
+
+
+def test_it_starts_from_the_beginning_where_one_has_been(finished):
+    """Last in this file: it replaces what the others look at."""
+    folder, _ = finished
+    sizes = ["--train", "320", "--valid", "32", "--test", str(CLIPS)]
+    extra = ["epochs=1", "num_threads=1"]
+    demo.run(folder / "data", folder / "output", extra, sizes)
+    assert list((folder / "output").glob("*_epoch_00001.pdparams"))
+    assert not list((folder / "output").glob("*_epoch_00008.pdparams"))
