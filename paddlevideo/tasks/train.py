@@ -69,6 +69,7 @@ def train(
         try:
             return trainer.fit()
         finally:
+            trainer.saver.rest()  # before others may write to the folder
             trainer.meters.close()
             trainer.profile.close()
 
