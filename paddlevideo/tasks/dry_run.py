@@ -23,7 +23,7 @@ from paddlevideo.solver.state import state_by_structured_name
 from paddlevideo.tasks.accumulation import in_windows
 from paddlevideo.tasks.resuming import batch_size
 from paddlevideo.tasks.run_folder import run_identity
-from paddlevideo.tasks.setup import as_asked, start_run
+from paddlevideo.tasks.setup import start_run
 from paddlevideo.tasks.train import Trainer
 from paddlevideo.utils.errors import ConfigError
 
@@ -52,12 +52,12 @@ def dry_run(
     training would raise.
     """
     with tempfile.TemporaryDirectory() as folder:
-        run = start_run(as_asked(config, weights, validate, fleet), "train", Path(folder))
+        run = start_run(config, "train", validate, fleet, Path(folder), weights)
         run.lock.release()  # nothing else writes there
         if run.world.is_main:
             warn_if_refused(run.settings)
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
-        trainer = Trainer(replace(run, settings=fresh), None)
+        trainer = Trainer(replace(run, settings=fresh), fresh.weights, fresh.validate, None)
         try:
             steps = take_steps(trainer)
             peak = memory_used()

@@ -26,12 +26,12 @@ class Meters:
     def __init__(
         self, world: World, folder: Path, epochs: int, log_interval: int, visualdl: bool = False
     ) -> None:
-        """``folder``: where rank 0 writes; ``visualdl``: for VisualDL too."""
-        self.world, self._folder = world, folder
+        """``folder``: where rank 0 writes, from the first line on; ``visualdl``: for VisualDL."""
+        self.world, self._folder, self._visualdl = world, folder, visualdl
         self.epochs = epochs
         self.log_interval = log_interval
         self._reset()
-        self._writers = Writers(folder, visualdl) if world.is_main else None
+        self._writers: Writers | None = None
 
     def timed(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yields ``items``; the seconds until the last one is done count, and those of waiting.
@@ -85,8 +85,7 @@ class Meters:
             eta = timedelta(seconds=round(steps_left * record["batch_cost"]))
             line = f"epoch:[{epoch:>3d}/{self.epochs} ] train step:{step_in_epoch:<5d}"
             log.info("%s", format_line(line, record, eta))
-            assert self._writers is not None
-            self._writers.write({"epoch": epoch, "step": step_in_epoch, **record})
+            self._open().write({"epoch": epoch, "step": step_in_epoch, **record})
         self._reset()
 
     def _summarise(self, extra: Mapping[str, float]) -> dict[str, float]:
@@ -130,12 +129,17 @@ class Meters:
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes validation results beside the training curves."""
-        if self._writers is not None:
-            self._writers.write({"step_total": step, **scalars})
+        if self.world.is_main:
+            self._open().write({"step_total": step, **scalars})
+
+    def _open(self) -> Writers:
+        if self._writers is None:
+            self._writers = Writers(self._folder, self._visualdl)
+        return self._writers
 
     def draw(self) -> None:
         """Draws the curves of what was logged so far, if anything was."""
-        if self._writers is not None and self._writers.any_line:
+        if self.world.is_main and self._open().any_line:
             draw_curves(self._folder)
 
     def close(self) -> None:

@@ -87,10 +87,6 @@ class Saver:
             )
             log.error("%s; training goes on and will try again", self._fault)
 
-    def rest(self) -> None:
-        """Waits until nothing is written any more, after a run that failed."""
-        self._thread.shutdown()
-
     def close(self) -> None:
         """Waits for the disk. Raises DataError if the last checkpoint could not be written."""
         while self._waiting:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
 from paddlevideo.config.check import Mode
 from paddlevideo.loader.build import BatchLoader, SampleReader, build_dataset, build_pipeline
@@ -55,23 +56,24 @@ class Run:
     identity: str = ""
 
 
-def as_asked(
-    config: Config, weights: str | None = None, validate: bool = False, fleet: bool = False
-) -> Config:
-    """``config`` with what the command line, or a caller, asks of a training run beside it."""
-    config = config.copy()
-    asked = {"weights": weights, "validate": validate, "fleet": fleet}
-    config.update({key: value for key, value in asked.items() if value})
-    return config
-
-
-def start_run(config: Config, mode: Mode, folder: Path | None = None) -> Run:
+def start_run(
+    config: Config,
+    mode: Mode,
+    validate: bool = False,
+    fleet: bool = False,
+    folder: Path | None = None,
+    weights: str | None = None,
+) -> Run:
     """Checks the configuration, then chooses device, threads, ranks and output folder.
 
+    What is asked for beside the configuration becomes the setting of the same name.
     The folder, ``output_dir`` if it is not given, is locked; nothing is written to it before
     :func:`begin`. Raises ConfigError with every fault that was found, and where another run has
     the folder.
     """
+    config = config.copy()
+    asked = {"validate": validate, "fleet": fleet, "weights": weights}
+    config.update({key: value for key, value in asked.items() if value})
     warnings = check_config(config, mode)
     settings = run_settings(config)
     device = select_device(settings.device)
@@ -118,6 +120,11 @@ def begin(run: Run, is_new: bool = True) -> None:
         name = CONFIG if run.identity else "test_config.yaml"
         write_whole(run.folder / name, lambda partial: partial.write_text(text))
     run.world.meet()
+
+
+def checkpoints_of(run: Run) -> Checkpoints:
+    """The run's own, in its folder."""
+    return Checkpoints(run.folder, run.settings.model_name, run.settings.keep, run.identity)
 
 
 def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:

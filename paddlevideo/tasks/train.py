@@ -33,9 +33,9 @@ from paddlevideo.tasks.resuming import (
 from paddlevideo.tasks.saving import Saver
 from paddlevideo.tasks.setup import (
     Run,
-    as_asked,
     begin,
     build_metric,
+    checkpoints_of,
     fitting_loader,
     lookup,
     start_run,
@@ -59,17 +59,16 @@ def train(
     """Trains what ``config`` describes and returns how far it came.
 
     ``weights`` start the model; ``validate`` tests on DATASET.valid every ``val_interval`` epochs
-    and keeps the best checkpoint; ``fleet`` wraps model and optimizer by Paddle's Fleet: as the
-    settings of these names. ``profile``: see ``tasks.profiling``.
+    and keeps the best checkpoint; ``fleet`` wraps model and optimizer by Paddle's Fleet;
+    ``profile``: see ``tasks.profiling``.
     """
     options = None if profile is None else profiler_options(profile)
-    run = start_run(as_asked(config, weights, validate, fleet), "train")
+    run = start_run(config, "train", validate, fleet, weights=weights)
     with run.lock:
-        trainer = Trainer(run, options)
+        trainer = Trainer(run, run.settings.weights, run.settings.validate, options)
         try:
             return trainer.fit()
         finally:
-            trainer.saver.rest()  # before others may write to the folder
             trainer.meters.close()
             trainer.profile.close()
 
@@ -77,20 +76,25 @@ def train(
 class Trainer:
     """The state of a training run, and its loop."""
 
-    def __init__(self, run: Run, profile: ProfilerOptions | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        weights: str | None,
+        validate: bool,
+        profile: ProfilerOptions | None,
+    ) -> None:
         self.run, self.settings, self.world = run, run.settings, run.world
         self.loader = train_loader(run)
         self.window = window_length(run)
         self.steps_per_epoch = -(-len(self.loader) // self.window)
-        self.validation = test_loader(run, "valid") if self.settings.validate else None
+        self.validation = test_loader(run, "valid") if validate else None
         self.model = build_model(run.config.MODEL)
-        if self.settings.weights:
-            load_weights(self.model, self.settings.weights)
+        if weights:
+            load_weights(self.model, weights)
         self.model.connect(self.world.gather_rows)
         self.amp = Amp(self.settings.amp, run.device)
         self._build_updater()
-        name, keep = self.settings.model_name, self.settings.keep
-        checkpoints = Checkpoints(run.folder, name, keep, run.identity)
+        checkpoints = checkpoints_of(run)
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
         self.average = WeightAverage(self.model, self.settings.ema_decay)
         self.guard = Guard(self._allowed_skips(), self.loader.reader.dataset.name_of)
@@ -101,7 +105,6 @@ class Trainer:
         if settings.recompute:
             recompute_layers(self.model.recomputable())
         self.called = self.world.wrap(self.model, self.updater)
-        begin(run, is_new=self.progress == Progress())
         self.meters = Meters(
             self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
         )
@@ -124,6 +127,7 @@ class Trainer:
         self.saver.begin(self.progress.step)
         if self.model.fits() and not self.progress.batches and not self.progress.epoch:
             self.fit_closed_form()
+        begin(self.run, is_new=self.progress == Progress())
         with self.stop:
             try:
                 while not self._is_over():
