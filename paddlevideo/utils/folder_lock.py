@@ -20,9 +20,6 @@ except ImportError:  # not on Windows
 
 log = logging.getLogger("paddlevideo")
 
-#: What a file system says that has no locks, as some network file systems.
-UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
-
 #: Descriptors of the locks that this process holds.
 _held: set[int] = set()
 
@@ -95,8 +92,7 @@ class FolderLock:
                     f"{', ' if holder else ''}{holder}). Wait until it ends, stop it, or choose "
                     f"another {self.setting}"
                 ) from None
-            if error.errno not in UNSUPPORTED:
-                raise
+            # As some network file systems, each with an error of its own.
             log.warning(
                 "%s: the file system has no locks (%s): nothing here notices a second process "
                 "that writes to the same folder",

@@ -59,7 +59,7 @@ def test_the_lock_of_a_killed_process_is_free_though_its_child_lives(tmp_path):
         os.killpg(holder.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("code", [38, 37, 95])  # ENOSYS, ENOLCK, EOPNOTSUPP
+@pytest.mark.parametrize("code", [38, 37, 95, 25])  # ENOSYS, ENOLCK, EOPNOTSUPP, ENOTTY
 def test_a_file_system_without_locks_gets_a_warning(tmp_path, monkeypatch, caplog, code):
     def refuse(descriptor, operation):
         raise OSError(code, os.strerror(code))
