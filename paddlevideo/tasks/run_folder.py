@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.checkpoint import Checkpoints
-from paddlevideo.config import RunSettings
+from paddlevideo.config import Config, RunSettings
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.folder_lock import FolderLock
 
 log = logging.getLogger("paddlevideo")
 
@@ -28,6 +29,22 @@ WAYS_OUT = (
     "Go on with it by --resume auto, choose another folder by -o output_dir=FOLDER, or remove its "
     "checkpoints and curves by --overwrite"
 )
+
+
+def take_folder(lock: FolderLock, settings: RunSettings, training: Config | None) -> str:
+    """Locks a folder and returns the identity of the run; "" unless it is a training.
+
+    Raises ConfigError, and leaves the folder as it is, where another run has it.
+    """
+    lock.acquire()
+    if training is None:
+        return ""
+    try:
+        check_inputs_stay(lock.folder, settings, training)
+        return run_identity(lock.folder, settings)
+    except BaseException:
+        lock.release()
+        raise
 
 
 def run_identity(folder: Path, settings: RunSettings) -> str:

@@ -31,8 +31,7 @@ from paddlevideo.tasks.run_folder import (
     LOG,
     SKIPPED,
     begin_in,
-    check_inputs_stay,
-    run_identity,
+    take_folder,
 )
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_whole
@@ -66,10 +65,9 @@ def start_run(
 ) -> Run:
     """Checks the configuration, then chooses device, threads, ranks and output folder.
 
-    What is asked for beside the configuration becomes the setting of the same name.
-    The folder, ``output_dir`` if it is not given, is locked; nothing is written to it before
-    :func:`begin`. Raises ConfigError with every fault that was found, and where another run has
-    the folder.
+    ``validate``, ``fleet`` and ``weights`` set the settings of these names. The folder,
+    ``output_dir`` if it is not given, is locked; nothing is written to it before :func:`begin`.
+    Raises ConfigError with every fault that was found, and where another run has the folder.
     """
     config = config.copy()
     asked = {"validate": validate, "fleet": fleet, "weights": weights}
@@ -83,18 +81,7 @@ def start_run(
     set_up_logging(settings.log_level, silent=not world.is_main)
     folder = folder or Path(settings.output_dir)
     lock = FolderLock(folder, mode, "output_dir (-o output_dir=FOLDER)")
-
-    def take_folder() -> str:
-        lock.acquire()
-        try:
-            if trains:
-                check_inputs_stay(folder, settings, config)
-            return run_identity(folder, settings) if trains else ""
-        except BaseException:
-            lock.release()
-            raise
-
-    identity = world.decide(take_folder)
+    identity = world.decide(lambda: take_folder(lock, settings, config if trains else None))
     for warning in warnings:
         log.warning("%s", warning)
     log.info("configuration:\n%s", dump_config(config).rstrip())
@@ -118,7 +105,7 @@ def begin(run: Run, is_new: bool = True) -> None:
         kept = Config({key: value for key, value in run.config.items() if key not in once})
         text = dump_config(kept)
         name = CONFIG if run.identity else "test_config.yaml"
-        write_whole(run.folder / name, lambda partial: partial.write_text(text))
+        write_whole(run.folder / name, lambda partial: partial.write_text(text, encoding="utf-8"))
     run.world.meet()
 
 
