@@ -205,13 +205,13 @@ def fit_map(train: Pairs, test: Pairs, penalty: float) -> np.ndarray:
 def run(options: argparse.Namespace) -> None:
     """Reads, trains once for each seed, tests, prints."""
     import paddlevideo as pv
-    from paddlevideo.config import import_parts, modules_of
+    from paddlevideo.config import import_parts
     from paddlevideo.metrics.retrieval import chance_metrics, retrieval_metrics
     from paddlevideo.runtime import use_threads
 
+    import_parts()
     use_threads()
     config = pv.load_config(options.config, options.override)
-    import_parts(modules_of(config))
     train, test = read(config, options.bert, options.features)
     if options.ridge:
         scores = [fit_map(train, test, options.ridge)]
