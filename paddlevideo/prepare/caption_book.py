@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paddlevideo.loader.captions.files import Line, Span, read_lines
+from paddlevideo.loader.captions.files import read_lines
+from paddlevideo.loader.captions.line import Line, Span
 from paddlevideo.utils.errors import DataError
 
 _TABLES = """

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.loader.captions.clip_csv import read_captions
+from paddlevideo.loader.captions.clip_csv import CLIP_NAMES, caption_lines, first_of
 from paddlevideo.loader.captions.json_stream import json_entries
-from paddlevideo.loader.captions.text import csv_rows, open_text, writable
+from paddlevideo.loader.captions.line import Line, as_span
+from paddlevideo.loader.captions.table import SEPARATORS, Table
+from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.utils.errors import DataError
 
 KINDS = """\
@@ -22,23 +23,6 @@ KINDS = """\
   YouCook2's youcookii_annotations_trainval.json: {"database": {video: {"annotations": [...]}}}
   clips.json: [{"clip", "video", "start", "end", "caption"}]
   JSON lines: {"clip": ..., "caption": ..., "start": ..., "end": ..., "video": ...}, a line each"""
-
-Span = tuple[float, float]  # start and end in seconds
-
-
-@dataclass(frozen=True)
-class Line:
-    """What a file says of a clip, or (``is_video``) of whatever clips of a video overlap it.
-
-    ``text`` None: only the clip's place in its video.
-    """
-
-    name: str
-    text: str | None
-    span: Span | None = None
-    is_video: bool = False
-    video: str = ""
-
 
 Reader = Callable[[Path], Iterator[Line]]
 
@@ -86,11 +70,11 @@ def kind_of(path: Path) -> tuple[str, Reader]:
     first = _first_line(path)
     if first[:1] in ("{", "["):
         return _json_kind(path, first)
-    if _is_narration(first):
+    if _narration_table(path).names:
         return "narration", _narration
-    if "," not in first:
+    if not any(separator in first for separator in SEPARATORS):
         raise _none_fits(path, f"begins with {first[:40]!r}")
-    return "clip,caption", _caption_csv
+    return "clip,caption", caption_lines
 
 
 def _none_fits(path: Path, found: str) -> DataError:
@@ -131,13 +115,6 @@ def _json_kind(path: Path, first: str) -> tuple[str, Reader]:
 # ------------------------------------------------------------------- captions of clips
 
 
-def _caption_csv(path: Path) -> Iterator[Line]:
-    for number, (clip, text) in enumerate(read_captions(str(path))):
-        is_header = number == 0 and (clip.lower(), text.lower()) == ("clip", "caption")
-        if not is_header:
-            yield Line(clip, text)
-
-
 def _msrvtt(path: Path) -> Iterator[Line]:
     for key, entries in json_entries(path):
         if key == "sentences":
@@ -172,7 +149,7 @@ def _clip_line(entry: Any, where: str) -> Line:
     video = _text(entry, "video", where) if entry.get("video") is not None else ""
     span = None
     if entry.get("start") is not None or entry.get("end") is not None:
-        span = _span((entry.get("start"), entry.get("end")), where)
+        span = as_span((entry.get("start"), entry.get("end")), where)
     return Line(name, text, span, video=video)
 
 
@@ -207,29 +184,28 @@ def _youcook2(path: Path) -> Iterator[Line]:
                 yield from _narrated(video, _field(part, "sentence", where), segment, where)
 
 
-def _is_narration(first: str) -> bool:
-    return [name.strip().lower() for name in first.split(",")][:3] == ["start", "end", "text"]
+def _is_narration(names: Sequence[str]) -> bool:
+    return {"start", "end", "text"} <= set(names) and not first_of(CLIP_NAMES, names)
+
+
+def _narration_table(path: Path) -> Table:
+    return Table(path, _is_narration, ["text"])
 
 
 def _narration_folder(path: Path) -> Iterator[Line]:
     for file in sorted(path.glob("*.csv")):
-        if not _is_narration(_first_line(file)):
+        if not _narration_table(file).names:
             raise DataError(f"{file}: its header is not start,end,text, as in a narration")
         yield from _narration(file)
 
 
 def _narration(path: Path) -> Iterator[Line]:
-    rows = csv_rows(path)
-    next(rows)  # the header
-    for number, row in rows:
-        if not any(field.strip() for field in row):
-            continue
-        where = f"{path}: line {number}"
-        if len(row) < 3:
-            raise DataError(f'{where}: "{",".join(row)[:60]}" is not a start, an end and a text')
-        span = (_number(row[0], where), _number(row[1], where))
-        # Commas that nobody quoted belong to the text.
-        yield from _narrated(path.stem, ",".join(row[2:]), span, where)
+    for row in _narration_table(path):
+        if len(row.fields) < 3:
+            line = ",".join(row.fields)[:60]
+            raise DataError(f'{row.where}: "{line}" is not a start, an end and a text')
+        span = (row.get("start"), row.get("end"))
+        yield from _narrated(path.stem, row.get("text"), span, row.where)
 
 
 def _narrated(video: str, text: Any, span: Any, where: str) -> Iterator[Line]:
@@ -240,7 +216,7 @@ def _narrated(video: str, text: Any, span: Any, where: str) -> Iterator[Line]:
         raise DataError(f"{where}: {text!r:.40} where a text belongs")
     if text.strip():
         text, video = writable(text.strip(), where), writable(video, where)
-        yield Line(video, text, _span(span, where), is_video=True)
+        yield Line(video, text, as_span(span, where), is_video=True)
 
 
 # ------------------------------------------------------------------------------ checks
@@ -263,17 +239,3 @@ def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise DataError(f"{where}: {value!r:.40} where a list belongs")
     return value
-
-
-def _number(text: Any, where: str) -> float:
-    try:
-        return float(text)
-    except (TypeError, ValueError, OverflowError):
-        raise DataError(f"{where}: {text!r:.40} where seconds belong") from None
-
-
-def _span(values: Iterable[Any], where: str) -> Span:
-    numbers = [_number(value, where) for value in values]
-    if len(numbers) != 2 or not all(map(math.isfinite, numbers)) or numbers[0] > numbers[1]:
-        raise DataError(f"{where}: {numbers} is no start and end in seconds")
-    return numbers[0], numbers[1]
