@@ -15,9 +15,9 @@ from paddlevideo.extract.job import Job
 from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.output import Wanted, there_already, write_statuses, write_store
 from paddlevideo.extract.settings import load_settings
-from paddlevideo.extract.videos import Video, read_videos
+from paddlevideo.extract.videos import Video, each_row, read_videos
 from paddlevideo.extract.work import DONE, FAILED, Status, WorkFolder
-from paddlevideo.loader.captions.files import kind_of
+from paddlevideo.prepare.caption_names import check_captions
 from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.progress import track
@@ -88,8 +88,9 @@ def extract(options: ExtractOptions) -> int:
     if options.threads:
         cv2.setNumThreads(options.threads)
     videos = read_videos(options.videos)
-    for path in options.captions:
-        kind_of(path)  # what cannot be read is told now, not when all videos are done
+    # What cannot be read, or fits no video, is told now, not when all videos are done.
+    clips = [(row.clip, video.name) for video, row in each_row(videos)]
+    check_captions(options.captions, clips)
     extractor = Extractor(load_settings(options.config, options.overrides), options.threads)
     job = Job(extractor, options.dtype)
     wanted = Wanted(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import KEPT_MASS
 from paddlevideo.prepare.caption_book import CaptionBook, Captions
+from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
-from paddlevideo.prepare.sources import joined_sizes, open_source
+from paddlevideo.prepare.sources import Source, joined_sizes, names_of, open_source
 from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
 
 
@@ -64,7 +67,7 @@ def pack(options: PackOptions) -> Summary:
         summary = Summary(options.output, done)
         summary.count("nothing to do: this very command has finished it", str(options.output))
         return summary
-    book = CaptionBook(options.captions) if options.captions else None
+    book = _matched_captions(options, sources) if options.captions else None
     silent = Tally()
 
     def change(clip: Clip) -> Clip | str:
@@ -81,13 +84,28 @@ def pack(options: PackOptions) -> Summary:
             book.captions(name)  # notes that they are used
 
     summary = write_clips(target, sources, change, passed)
-    unused = Tally(*book.unused()) if book is not None else Tally()
-    further = {
-        "clips without a caption": silent,
-        "clips or videos with captions that no clip took": unused,
-    }
-    summary.tallies |= {what: tally for what, tally in further.items() if tally.count}
+    if silent.count:
+        summary.tallies["clips without a caption"] = silent
+    if book is not None:
+        summary.tallies |= {what: Tally(*counted) for what, counted in book.report().items()}
+        list_skipped(target.skipped, book.bad.errors)
     return summary
+
+
+def _matched_captions(options: PackOptions, sources: Sequence[Source]) -> CaptionBook:
+    """The captions, found to fit before anything is written."""
+    advice = "\n--skip_bad N leaves out up to N wrong entries, and lists them"
+    book = CaptionBook(options.captions, BadEntries(options.skip_bad, advice))
+    match_names(book, (name for source in sources for name in names_of(source)))
+    return book
+
+
+def list_skipped(path: Path, errors: Sequence[str]) -> None:
+    """Adds wrong entries of caption files to the list of what was skipped."""
+    if errors:
+        lines = (json.dumps({"caption": error}, ensure_ascii=False) + "\n" for error in errors)
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(lines)
 
 
 def with_captions(clip: Clip, captions: Captions, video: str) -> Clip:

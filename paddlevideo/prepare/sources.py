@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -104,6 +105,16 @@ def _sizes(source: Source) -> Sizes:
         if source.path in str(fault):
             raise
         raise DataError(f"{source.path}: {fault}") from None
+
+
+def names_of(source: Source) -> Iterator[tuple[str, str]]:
+    """The ids of a source's clips, each with its video, or "" where the source does not tell."""
+    if isinstance(source, StoreSource):
+        yield from source.names()
+        return
+    for item in source.items():
+        if item.name is not None:
+            yield item.name, ""
 
 
 class RowSource:
@@ -290,3 +301,10 @@ class StoreSource:
         """All clips."""
         for number in range(len(self.store)):
             yield Item(None, lambda number=number: self.store[number])  # type: ignore[misc]
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Id and video of all clips that are not damaged."""
+        for number in range(len(self.store)):
+            with suppress(DataError):
+                about = self.store.about(number)
+                yield about.id, about.video

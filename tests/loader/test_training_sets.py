@@ -137,7 +137,7 @@ def test_clip_ids_of_segments_by_time(tmp_path):
     [
         ({}, {"subset": "testing"}, 'subset "testing" has no annotations. Subsets here: testing, '),
         ({}, {"clip_id": "{clip}"}, "may name video, id, start and end"),
-        ({"v1": []}, {}, 'video "v1": is no object'),
+        ({"v1": []}, {}, 'video "v1": .* where an object belongs'),
         (
             {"v1": {"subset": "validation", "annotations": [{"id": 0, "segment": [1]}]}},
             {},
@@ -162,7 +162,7 @@ def test_faulty_annotations(store, tmp_path, entries, options, message):
 
 def test_another_file_is_no_annotation_file(store, tmp_path):
     (tmp_path / "x.json").write_text('{"sentences": []}')
-    with pytest.raises(DataError, match='no annotation file of YouCook2: it has no "database"'):
+    with pytest.raises(DataError, match='not an annotation file of YouCook2: it has no "database"'):
         YouCook2Dataset(str(tmp_path / "x.json"), store, **SIZES)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from paddlevideo.loader.captions.files import kind_of
+from paddlevideo.loader.captions.files import usable_lines
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.loader.store import FeatureStore, is_store
@@ -115,8 +115,7 @@ def _texts(path: Path) -> tuple[Iterator[str], bool]:
     """The captions of a file, and whether ``!`` separates alternatives in them."""
     if path.is_file() and _is_list(path):
         return _listed(path), True
-    lines = kind_of(path)[1](path)
-    return (line.text for line in lines if line.text is not None), False
+    return (line.text for line in usable_lines(path) if line.text is not None), False
 
 
 def _listed(path: Path) -> Iterator[str]:

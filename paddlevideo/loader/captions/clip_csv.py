@@ -11,14 +11,15 @@ from paddlevideo.loader.captions.table import Row, Table
 from paddlevideo.loader.regions import as_caption
 from paddlevideo.utils.errors import DataError
 
-#: Names of a column, and of a key in JSON lines, that holds the clip or the caption.
-_CLIPS = ("clip", "clip_id")
-#: Names of a video, which may be the whole clip.
+#: Names of columns, and of keys in JSON lines: those of a clip,
+CLIP_COLUMNS = ("clip", "clip_id")
+#: of a video, which may be the whole clip,
 _VIDEOS = (
     *("video_id", "image_id", "video", "video_name", "videoid", "vid"),
     *("filename", "file_name", "file", "filepath", "path", "name", "id"),
 )
-CLIP_NAMES = (*_CLIPS, *_VIDEOS)
+CLIP_NAMES = (*CLIP_COLUMNS, *_VIDEOS)
+#: and of a caption.
 TEXT_NAMES = ("caption", "sentence", "text", "description", "query")
 
 
@@ -40,19 +41,30 @@ def read_captions(path: str) -> list[tuple[str, str]]:
     ``filename``, ...) and a caption (``sentence``, ``caption``, ``text``, ...). Raises DataError
     naming file and line.
     """
-    return [(line.name, line.text or "") for line in caption_lines(path)]
+    captions = []
+    for line in caption_lines(path):
+        if isinstance(line, DataError):
+            raise line
+        captions.append((line.name, line.text or ""))
+    return captions
 
 
-def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line]:
-    """The lines of such a file; with ``start`` and ``end`` where the header names them.
+def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line | DataError]:
+    """The lines of such a file, with ``start`` and ``end`` where the header names them.
 
-    Raises DataError naming file and line.
+    What is wrong in a line comes in its place, naming file and line. Raises DataError where the
+    file cannot be read or has no line.
     """
     table = Table(path, is_caption_header, TEXT_NAMES)
     is_empty = True
     for row in table:
         is_empty = False
-        yield _named(row, table) if table.names else _plain(row, table.separator)
+        try:
+            line = _named(row, table) if table.names else _plain(row, table.separator)
+        except DataError as error:
+            yield error
+        else:
+            yield line
     if is_empty:
         raise DataError(f"{path}: holds no captions")
 
@@ -65,7 +77,7 @@ def _plain(row: Row, separator: str) -> Line:
 
 
 def _named(row: Row, table: Table) -> Line:
-    clip, video = (first_of(known, table.names) for known in (_CLIPS, _VIDEOS))
+    clip, video = (first_of(known, table.names) for known in (CLIP_COLUMNS, _VIDEOS))
     if len(row.fields) <= max(map(table.names.index, (clip or video, table.text))):
         raise _no_caption(row)
     span = None

@@ -48,7 +48,7 @@ def _encoding(path: str | os.PathLike[str]) -> str:
 
 
 def _undecodable_line(path: str | os.PathLike[str]) -> str:
-    """ " line N:" of the first line that is not UTF-8, or "" where the file has another encoding."""
+    """`` line N:`` of the first line that is not valid UTF-8, for a message."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:

@@ -1,0 +1,178 @@
+"""Which clip a name means: by its id, else by a few rules that are counted and told."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from typing import NamedTuple
+
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.temporary_database import database_errors, temporary_database
+
+#: Tried in this order; the first that leads to a clip counts.
+RULES = (
+    "by id",
+    "by Unicode normalisation",
+    "after dropping the file's ending",
+    "by the end of its path",
+    "ignoring upper and lower case",
+)
+_ENDING, _PATH, _CASE = 2, 3, 4
+_ENDINGS = re.compile(
+    r"\.(?:3g2|3gp|asf|avi|divx|f4v|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|mxf|ogv|ts|vob|webm|wmv"
+    r"|npy|npz|jpe?g|png)$",
+    re.IGNORECASE,
+)
+#: Names that are looked through for one that is near to a name that fits none.
+_LOOKED_THROUGH = 5000
+
+CLIP = 0
+
+
+class Match(NamedTuple):
+    """What a name means: ``target``, of a kind, found by ``RULES[rule]``."""
+
+    target: str
+    kind: int
+    rule: int
+
+
+class ClipNames:
+    """The ids of clips, and other names by which clips are known, on the disk.
+
+    Names are of kinds, numbers that a caller chooses; CLIP is the kind of ids.
+    """
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        with database_errors():
+            self._base = temporary_database(
+                "CREATE TABLE names (level INT, key TEXT, kind INT, target TEXT, "
+                "PRIMARY KEY (level, key, kind, target)) WITHOUT ROWID;"
+            )
+        self._is_loose = False
+        self.add(ids)
+
+    def add(self, names: Iterable[str], kind: int = CLIP) -> None:
+        """Adds names, to be called before the first is looked up."""
+        assert not self._is_loose
+        rows = ((0, name, kind, name) for name in names if is_text(name))
+        with database_errors():
+            self._base.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)", rows)
+
+    def find(self, name: str, kinds: Sequence[int] = (CLIP,)) -> Match | None:
+        """What ``name`` means; None for nothing. Of equal rank the first of ``kinds`` counts.
+
+        Raises DataError where it could mean one or another.
+        """
+        for level, key in enumerate(_keys(name)):
+            targets = self._targets(name, level, key)
+            for kind in kinds:
+                named = [target for target, its in targets if its == kind]
+                if len(named) > 1:
+                    raise DataError(
+                        f'"{name}" may mean "{named[0]}" or "{named[1]}" ({RULES[level]}): '
+                        "write the id as it is"
+                    )
+                if named:
+                    return Match(named[0], kind, level)
+        return None
+
+    def _targets(self, name: str, level: int, key: str) -> list[tuple[str, int]]:
+        if level and not self._is_loose:
+            self._loosen()
+        query = "SELECT target, kind FROM names WHERE level = ? AND key = ? LIMIT 1000"
+        with database_errors():
+            rows = self._base.execute(query, (level, key)).fetchall()
+        if level < _PATH:
+            return rows
+        return [row for row in rows if is_same_path(name, row[0])]
+
+    def _loosen(self) -> None:
+        """The keys of all names by all rules: made when a name is not an id, which is rare."""
+        self._is_loose = True
+        with database_errors():
+            rows = self._base.execute("SELECT target, kind FROM names WHERE level = 0").fetchall()
+            loose = (
+                (level, key, kind, target)
+                for target, kind in rows
+                for level, key in enumerate(_keys(target))
+                if level
+            )
+            self._base.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)", loose)
+
+    def some(self, kind: int = CLIP) -> Iterator[str]:
+        """The names of a kind."""
+        query = "SELECT target FROM names WHERE level = 0 AND kind = ?"
+        return (target for (target,) in self._base.execute(query, (kind,)))
+
+    def nearest(self, name: str) -> str:
+        """``', the nearest is "x"'``, or an empty string."""
+        known = list(islice(self.some(), _LOOKED_THROUGH))
+        near = get_close_matches(name, known, n=1)
+        return f', the nearest is "{near[0]}"' if near else ""
+
+
+def meanings(names: Collection[str], ids: Iterable[str]) -> dict[str, Match]:
+    """What each of ``names`` means; those that mean nothing are left out.
+
+    Raises DataError where a name may mean two ids, or names of two files mean one.
+    """
+    known = ClipNames(ids)
+    claims = Claims(set(names).__contains__)
+    found = ((name, known.find(name)) for name in names)
+    return {name: match for name, match in found if match and claims.allow(name, match)}
+
+
+def told(rules: Mapping[int, int]) -> str:
+    """``"1,204 by id, 37 ignoring upper and lower case"``."""
+    return ", ".join(f"{count:,} {RULES[rule]}" for rule, count in sorted(rules.items()) if count)
+
+
+class Claims:
+    """Names that are not ids, and what they were taken for."""
+
+    def __init__(self, is_name: Callable[[str], bool]) -> None:
+        """``is_name`` tells whether an id is itself among the names."""
+        self._names: dict[str, str] = {}
+        self._is_name = is_name
+
+    def allow(self, name: str, match: Match) -> bool:
+        """Whether ``name`` may mean this. Raises DataError where another file's name means it."""
+        if match.rule < _ENDING:
+            return True
+        if match.rule >= _PATH and self._is_name(match.target):
+            return False  # it is in another folder, and only its namesake is here
+        other = self._names.setdefault(match.target, name)
+        endings = {found[0].lower() for found in map(_ENDINGS.search, (name, other)) if found}
+        if len(endings) > 1 or not is_same_path(name, other):
+            raise DataError(
+                f'"{other}" and "{name}" may both mean "{match.target}": write the id as it is '
+                "where it is meant"
+            )
+        return True
+
+
+def is_same_path(name: str, other: str) -> bool:
+    """Whether one is the end of the other, whole parts of a path, but for endings and case."""
+    first, second = ("/" + _keys(each)[_ENDING].casefold().lstrip("/") for each in (name, other))
+    return first.endswith(second) or second.endswith(first)
+
+
+def is_text(name: str) -> bool:
+    """False for a file's name that is not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    """The name as each rule compares it."""
+    normal = unicodedata.normalize("NFC", name).strip().replace("\\", "/")
+    stem = _ENDINGS.sub("", normal)
+    last = stem.rpartition("/")[2]
+    return name, normal, stem, last, last.casefold()
