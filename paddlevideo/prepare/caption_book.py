@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.loader.captions.files import read_lines
 from paddlevideo.loader.captions.line import BadEntries, Line, Span
-from paddlevideo.loader.captions.matching import RULES
+from paddlevideo.loader.captions.matching import RULES, TIMED_ID, videos_of
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
@@ -19,12 +18,6 @@ CREATE TABLE spans (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WI
 CREATE TABLE known (clip TEXT PRIMARY KEY, video TEXT) WITHOUT ROWID;
 CREATE TABLE used (name TEXT, is_video INT, PRIMARY KEY (name, is_video)) WITHOUT ROWID;
 """
-#: ``<video>_<start>_<end>``, seconds; the video's name may have underscores of its own.
-NAMED = re.compile(r"(?P<video>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)")
-
-#: ``<video>_<number>``
-_NUMBERED = re.compile(r"(?P<video>.+)_\d+")
-
 _BY_ID = f"captions matched {RULES[0]}"
 
 Captions = list[tuple[str, Span | None]]
@@ -90,7 +83,7 @@ class CaptionBook:
 
     def place(self, clip: str) -> tuple[str, Span | None]:
         """The video of a clip, and the clip's start and end in it, if they are known."""
-        named = NAMED.fullmatch(clip)
+        named = TIMED_ID.fullmatch(clip)
         if named and self._is_spoken(clip) and not self._is_spoken(named["video"]):
             named = None  # a whole video: YouTube's ids may end in two numbers too
         row = self.base.execute(
@@ -107,10 +100,7 @@ class CaptionBook:
     def videos_around(self, clip: str) -> set[str]:
         """The videos that a clip may be a piece of, as its source or its id says."""
         row = self.base.execute("SELECT video FROM known WHERE clip = ?", (clip,)).fetchone()
-        named = (pattern.fullmatch(clip) for pattern in (NAMED, _NUMBERED))
-        return {found["video"] for found in named if found} | (
-            {row[0]} if row and row[0] else set()
-        )
+        return {*videos_of(clip), *filter(None, row or ())}
 
     def captions(self, clip: str) -> Captions:
         """The captions of a clip with their times, in the files' order; notes them as used."""

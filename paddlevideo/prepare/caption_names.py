@@ -10,8 +10,16 @@ from pathlib import Path
 
 from paddlevideo.loader.captions.files import read_lines
 from paddlevideo.loader.captions.line import BadEntries
-from paddlevideo.loader.captions.matching import CLIP, RULES, Claims, ClipNames, Match, is_text
-from paddlevideo.prepare.caption_book import NAMED, CaptionBook, Counted
+from paddlevideo.loader.captions.matching import (
+    CLIP,
+    RULES,
+    TIMED_ID,
+    Claims,
+    ClipNames,
+    Match,
+    is_text,
+)
+from paddlevideo.prepare.caption_book import CaptionBook, Counted
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.temporary_database import database_errors
 
@@ -54,7 +62,7 @@ def check_captions(paths: Sequence[Path], clips: Sequence[tuple[str, str]]) -> N
     names = ClipNames(name for clip in clips for name in clip if name)
     bad = BadEntries(math.inf)
     for line in (line for path in paths for line in read_lines(path, bad)):
-        piece = NAMED.fullmatch(line.name)
+        piece = TIMED_ID.fullmatch(line.name)
         if any(names.find(name) for name in (line.name, *(piece and [piece["video"]] or ()))):
             return
     if paths:
@@ -151,27 +159,14 @@ def _reason(book: CaptionBook, base: sqlite3.Connection, names: ClipNames) -> st
         f"{_count(base, 'known'):,} clips. Captions are of {_quoted(shown)}; clips are called "
         f"{_quoted(clips)}"
     )
-    if any(names.find(part) for name, caption, _ in lines for part in _fields(name, caption)):
-        return (
-            f"{text}. The ids seem to stand in another column: write a header line that names the "
-            'columns, such as "caption,clip"'
-        )
     if any(names.find(name, (PIECES,)) for name, _, is_whole in lines if not is_whole):
         return (
             f"{text}. The captions are of whole videos, by time, and where in its video a clip "
             'lies is not known: give lines {"clip": ..., "video": ..., "start": ..., "end": ...} '
             "in a further file, or call the clips VIDEO_START_END, in seconds"
         )
-    return text + (names.nearest(shown[0]) if shown else "")
+    return text + (names.hint(shown[0], [line[:2] for line in lines]) if shown else "")
 
 
 def _quoted(names: list[str]) -> str:
     return ", ".join(f'"{name:.60}"' for name in names) + ", ..."
-
-
-def _fields(name: str, caption: str) -> Iterator[str]:
-    """What a line of a table without a header may have beside its first column."""
-    for separator in (",", ";", "\t"):
-        if separator in caption:
-            yield from (part.strip() for part in caption.split(separator) if part.strip() != name)
-    yield caption

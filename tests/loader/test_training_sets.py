@@ -160,6 +160,14 @@ def test_faulty_annotations(store, tmp_path, entries, options, message):
         YouCook2Dataset(annotations(tmp_path, **entries), store, **{**SIZES, **options})
 
 
+def test_the_annotation_of_coin_is_told_from_youcook2s(store, tmp_path):
+    part = {"id": "325", "segment": [25.0, 30.0], "label": "cut the hair"}
+    entry = {"recipe_type": 122, "annotation": [part], "subset": "validation"}
+    (tmp_path / "coin.json").write_text(json.dumps({"database": {"v": entry}}))
+    with pytest.raises(DataError, match=r"coin\.json: .*looks like the annotation of COIN"):
+        YouCook2Dataset(str(tmp_path / "coin.json"), store, **SIZES)
+
+
 def test_another_file_is_no_annotation_file(store, tmp_path):
     (tmp_path / "x.json").write_text('{"sentences": []}')
     with pytest.raises(DataError, match='not an annotation file of YouCook2: it has no "database"'):

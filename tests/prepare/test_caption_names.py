@@ -79,9 +79,8 @@ def packed(tmp_path):
 
 
 def test_captions_are_counted_by_the_rule_that_matched_them(packed):
-    text = (
-        f"a,by id\nb.mp4,by ending\nclips/c.mp4,by path\n{DECOMPOSED},by form\nE,by case\nf,none\n"
-    )
+    text = "a,by id\nb.mp4,by ending\nclips/c.mp4,by path\nE,by case\nf,none\n"
+    text += f"{DECOMPOSED},by form\n"
     captions, summary = packed(["a", "b", "c", COMPOSED, "e"], text)
     assert captions["b"] == ["by ending"] and captions[COMPOSED] == ["by form"]
     told = {what: (tally.count, tally.names) for what, tally in summary.tallies.items()}
@@ -115,7 +114,7 @@ def test_narrations_find_their_videos_by_the_same_rules(packed):
     "text, reason",
     [
         ("q1,one\nq2,two\n", 'Captions are of "q1", "q2", ...; clips are called "clip1"'),
-        ("clip9,one\n", 'the nearest is "clip'),
+        ("clip9,one\n", 'The nearest to "clip9" is "clip'),
         ("one,clip1\ntwo,clip2\n", "seem to stand in another column: write a header line"),
         ("a man, cooking,clip1\n", "seem to stand in another column"),
         ("0,clip1,a man\n1,clip2,a dog\n", "seem to stand in another column"),
@@ -132,9 +131,7 @@ def test_narrations_find_their_videos_by_the_same_rules(packed):
         ("clip,caption\n", "holds no captions"),
     ],
 )
-def test_captions_that_fit_no_clip_are_refused_with_the_likely_reason(
-    packed, tmp_path, text, reason
-):
+def test_captions_that_fit_no_clip_are_refused_with_a_reason(packed, tmp_path, text, reason):
     with pytest.raises(DataError, match=reason) as caught:
         packed(["clip1", "clip2", "w_00"], text, "c.txt")
     assert "c.txt" in str(caught.value) and not (tmp_path / "s").exists()

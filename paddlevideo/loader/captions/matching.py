@@ -30,6 +30,15 @@ _ENDINGS = re.compile(
 _LOOKED_THROUGH = 5000
 
 CLIP = 0
+#: ``<video>_<start>_<end>``, seconds; the video's name may have underscores of its own.
+TIMED_ID = re.compile(r"(?P<video>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)")
+_NUMBERED_ID = re.compile(r"(?P<video>.+)_\d+")
+
+
+def videos_of(clip: str) -> list[str]:
+    """The videos that a clip may be a piece of, as its id VIDEO_START_END or VIDEO_NUMBER says."""
+    matches = (pattern.fullmatch(clip) for pattern in (TIMED_ID, _NUMBERED_ID))
+    return [match["video"] for match in matches if match]
 
 
 class Match(NamedTuple):
@@ -108,11 +117,26 @@ class ClipNames:
         query = "SELECT target FROM names WHERE level = 0 AND kind = ?"
         return (target for (target,) in self._base.execute(query, (kind,)))
 
+    def hint(self, name: str, lines: Sequence[tuple[str, str]]) -> str:
+        """What may be the matter with lines, name and caption, one of whose names is unknown."""
+        if self.is_elsewhere(lines[:100]):
+            return (
+                ". The ids seem to stand in another column: write a header line that names the "
+                'columns, such as "caption,clip"'
+            )
+        near = self.nearest(name)
+        return f'. The nearest to "{name}" is "{near}"' if near else ""
+
+    def is_elsewhere(self, lines: Iterable[tuple[str, str]]) -> bool:
+        """Whether captions hold ids in the place of names."""
+        fields = (field for name, caption in lines for field in fields_beside(name, caption))
+        return any(self.find(field) for field in fields)
+
     def nearest(self, name: str) -> str:
-        """``', the nearest is "x"'``, or an empty string."""
+        """The id most like ``name``, or an empty string."""
         known = list(islice(self.some(), _LOOKED_THROUGH))
         near = get_close_matches(name, known, n=1)
-        return f', the nearest is "{near[0]}"' if near else ""
+        return near[0] if near else ""
 
 
 def meanings(names: Collection[str], ids: Iterable[str]) -> dict[str, Match]:
@@ -153,6 +177,14 @@ class Claims:
                 "where it is meant"
             )
         return True
+
+
+def fields_beside(name: str, caption: str) -> Iterator[str]:
+    """What a line of a table without a header may have beside its first column."""
+    for separator in (",", ";", "\t"):
+        if separator in caption:
+            yield from (part.strip() for part in caption.split(separator) if part.strip() != name)
+    yield caption
 
 
 def is_same_path(name: str, other: str) -> bool:

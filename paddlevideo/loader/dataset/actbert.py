@@ -10,7 +10,7 @@ import numpy as np
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.dataset.retrieval import mean_words
 from paddlevideo.loader.legacy import RowFile
-from paddlevideo.loader.selection import select_clips
+from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.store import StoreRows, is_store
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError
@@ -30,12 +30,13 @@ class ActBertDataset(Dataset):
 
     ``bert_model`` names the vocabulary, see :func:`paddlevideo.loader.tokenizer.load_tokenizer`.
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
-    :func:`paddlevideo.loader.selection.select_clips`.
+    :func:`paddlevideo.loader.selection.select_clips`; ``missing_ids``: whether a line of them that
+    names nothing is an error.
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them; the
     paths here are complete, and rows are the same in a test. Raises DataError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - flat, as the other data sets are
         self,
         file_path: InputPath,
         bert_model: str = "bert-base-uncased",
@@ -45,11 +46,12 @@ class ActBertDataset(Dataset):
         exclude: InputPath | None = None,
         neighbours: int = 0,
         max_words: int = 30,
+        missing_ids: MissingIds = "error",
     ):
         self.rows = StoreRows(file_path) if is_store(file_path) else RowFile(file_path)
         self.kept: Sequence[int] | np.ndarray = range(len(self.rows))
         if only or exclude:
-            self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path)
+            self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path, missing_ids)
         if neighbours and not isinstance(self.rows, StoreRows):
             raise ConfigError(
                 f"ActBertDataset: neighbours={neighbours} needs a feature store, which knows the "

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from paddlevideo.loader.captions.narrations import annotated_videos
 from paddlevideo.loader.clips import ClipReader
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
+from paddlevideo.loader.selection import MissingIds
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
 
@@ -39,6 +40,7 @@ class YouCook2Dataset(RetrievalDataset):
         only: InputPath | None = None,
         exclude: InputPath | None = None,
         captions_per_clip: int = 0,
+        missing_ids: MissingIds = "error",
     ):
         super().__init__(
             list(_segments(str(file_path), subset, clip_id)),
@@ -55,6 +57,7 @@ class YouCook2Dataset(RetrievalDataset):
             only,
             exclude,
             captions_per_clip,
+            missing_ids,
         )
 
 
