@@ -14,6 +14,7 @@ from typing import Any
 import paddlevideo
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import DONE, Status, WorkFolder
+from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip, Manifest, Sizes
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
@@ -193,18 +194,20 @@ def _write(
         for clip, *_ in status.clips
     )
     match_names(book, clips, must_fit=False)  # was checked; since then videos may have failed
-    silent = Tally()
+    silent, expressed = Tally(), Expressed(most=MOST)
 
     def change(clip: Clip) -> Clip:
         clip = with_captions(clip, book.captions(clip.id), book.place(clip.id)[0])
         if not clip.captions:
             silent.add(clip.id)
+        expressed.add(clip.id, clip.captions)
         return clip
 
     summary = write_clips(target, [source], change, book.captions)
     if silent.count:
         summary.tallies["clips without a caption"] = silent
     summary.tallies |= {what: Tally(*counted) for what, counted in book.report().items()}
+    summary.remarks += expressed.remarks()
     return summary.lines()
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from paddlevideo.loader.captions.expressed import Expressed
 from paddlevideo.loader.collate import Allocate, Batch, Collator
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.skipping import TRIES, BadClips
@@ -49,6 +50,21 @@ def build_pipeline(config: Iterable[Mapping[str, Any] | str] | None) -> list[Ste
         ((name, options),) = named.items()
         steps.append(PIPELINES.get(name)(**(options or {})))
     return steps
+
+
+def unknown_words(dataset: Dataset, steps: Iterable[Step], count: int = 1000) -> str | None:
+    """A warning where the vocabulary lacks much of what some of the captions say, else None.
+
+    The vocabulary is that of the step ``Tokenize``, else the data set's.
+    """
+    named = [getattr(step, "bert_model", None) for step in steps]
+    bert_model = next(filter(None, (*named, dataset.bert_model)), None)
+    if bert_model is None:
+        return None
+    expressed = Expressed(bert_model, most=10 * count)
+    for clip, captions in dataset.some_captions(count):
+        expressed.add(clip, captions)
+    return expressed.line() if expressed.is_bad else None
 
 
 class SampleReader:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import KEPT_MASS
@@ -31,6 +32,8 @@ class PackOptions:
     require_captions: bool = False
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     shard_clips: int | None = None
+    #: The vocabulary that captions are compared with.
+    bert_model: str = "bert-base-uncased"
 
     def made_by(self) -> dict[str, object]:
         """What decides the store's contents, for its manifest."""
@@ -69,6 +72,7 @@ def pack(options: PackOptions) -> Summary:
         return summary
     book = _matched_captions(options, sources) if options.captions else None
     silent = Tally()
+    expressed = Expressed(options.bert_model, MOST)
 
     def change(clip: Clip) -> Clip | str:
         if book is not None:
@@ -77,6 +81,7 @@ def pack(options: PackOptions) -> Summary:
             if options.require_captions:
                 return "left out because they have no caption, as --require_captions says"
             silent.add(clip.id)
+        expressed.add(clip.id, clip.captions)
         return clip
 
     def passed(name: str) -> None:
@@ -89,6 +94,7 @@ def pack(options: PackOptions) -> Summary:
     if book is not None:
         summary.tallies |= {what: Tally(*counted) for what, counted in book.report().items()}
         list_skipped(target.skipped, book.bad.errors)
+    summary.remarks += expressed.remarks()
     return summary
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from paddlevideo.loader.captions.expressed import Expressed
 from paddlevideo.loader.store import Clip, FeatureStore, Sizes
 from paddlevideo.loader.store.check import clip_faults
 from paddlevideo.loader.store.records import PREFIX, decode
@@ -75,6 +77,16 @@ def _shard_faults(store: FeatureStore, number: int, seen: SeenIds) -> Iterator[F
                 yield Fault("id table", shard.file, clip.id, "the table of ids leads elsewhere")
     if checksum != shard.checksum:
         yield Fault("checksum", shard.file, "", "its records are not those that were written")
+
+
+def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
+    """Clips with a caption that has no known word, of kind "no known word"; counts all captions."""
+    for number in range(len(store)):
+        with suppress(DataError):  # a damaged record is a fault of its own
+            about = store.about(number)
+            if not expressed.add(about.id, about.captions):
+                text = f"a caption has no word that the vocabulary {expressed.bert_model} knows"
+                yield Fault("no known word", "", about.id, text)
 
 
 def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from paddlevideo.loader.legacy import RowFile
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.store import StoreRows, is_store
 from paddlevideo.registry import DATASETS, InputPath
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, DataError
 
 
 @DATASETS.register()
@@ -76,6 +77,13 @@ class ActBertDataset(Dataset):
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
         return self.rows.name_of(int(self.kept[index]))
+
+    def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
+        """The captions of some clips; a damaged clip is told when it is read."""
+        for index in range(0, len(self), max(1, len(self) // count)):
+            number = int(self.kept[index])
+            with suppress(DataError):
+                yield self.rows.name_of(number), list(self.rows.captions_of(number))
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Words of a caption, on average over the clip's (without its neighbours')."""

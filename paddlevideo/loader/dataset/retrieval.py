@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class RetrievalDataset(Dataset):
                 f"{type(self).__name__}: gallery_batch is at least 1, captions_per_clip at least 0"
             )
         self.file_path, self.reader, self.tokens = file_path, reader, tokens
-        self.gallery_batch = gallery_batch
+        self.gallery_batch, self.bert_model = gallery_batch, tokens.bert_model
         clips = [clip for clip, _ in pairs]
         kept = select_clips(clips, only, exclude, file_path, missing_ids)
         named = self._named([pairs[index] for index in kept])
@@ -96,6 +96,11 @@ class RetrievalDataset(Dataset):
     def name_of(self, index: int) -> str:
         """The clip that caption ``index`` belongs to."""
         return self.pairs[index][0]
+
+    def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
+        """Some of the captions."""
+        for clip, caption in self.pairs[:: max(1, len(self.pairs) // count)]:
+            yield clip, [caption]
 
     def for_training(self) -> ClipsWithCaptions:
         """The clips, each with its captions."""
