@@ -17,6 +17,7 @@ from paddlevideo.extract.output import Wanted, there_already, write_statuses, wr
 from paddlevideo.extract.settings import load_settings
 from paddlevideo.extract.videos import Video, each_row, read_videos
 from paddlevideo.extract.work import DONE, FAILED, Status, WorkFolder
+from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.prepare.caption_names import check_captions
 from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError, UserError
@@ -89,6 +90,8 @@ def extract(options: ExtractOptions) -> int:
         cv2.setNumThreads(options.threads)
     videos = read_videos(options.videos)
     # What cannot be read, or fits no video, is told now, not when all videos are done.
+    for path in options.captions:
+        kind_of(path)
     clips = [(row.clip, video.name) for video, row in each_row(videos)]
     check_captions(options.captions, clips)
     extractor = Extractor(load_settings(options.config, options.overrides), options.threads)

@@ -73,7 +73,7 @@ def read_videos(source: Path) -> list[Video]:
         raise DataError(f"{source}: there is no such file or folder of videos")
     elif source.suffix.lower() in ENDINGS:
         videos = [Video(source.name, source, "")]
-    elif source.suffix.lower() == ".csv":
+    elif source.suffix.lower() in (".csv", ".tsv"):
         videos = _csv(source)
     else:
         videos = _list(source)

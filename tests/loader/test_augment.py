@@ -76,6 +76,13 @@ def test_a_narration_takes_the_captions_place_or_follows_it(tmp_path):
         assert kept["caption"] == "stir the pot well"
 
 
+@pytest.mark.parametrize("clip", ["abc_0_2.5", "abc.mp4", "abc"])
+def test_a_narration_finds_its_video_by_the_clips_id(tmp_path, clip):
+    path = tmp_path / "asr.json"
+    path.write_text(json.dumps({"abc.mp4": [None, "one"]}))
+    assert RandomNarration(path, 1.0)(sample(clip=clip), rng())["caption"] == "one"
+
+
 def test_narrations_come_from_any_file_of_them(tmp_path):
     of_howto = tmp_path / "caption.json"
     of_howto.write_text(

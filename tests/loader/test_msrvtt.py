@@ -171,6 +171,7 @@ def test_captions_name_clips_by_the_rules_that_packing_has(make, caplog):
         ("one,a\ntwo, three,b\n", "The ids seem to stand in another column"),
         ("0,a,one\n1,b,two\n", "The ids seem to stand in another column"),
         ("a.mp4,one\na.avi,two\n", '"a.mp4" and "a.avi" may both mean "a"'),
+        ("A,one\nd/b,two\nx/b,three\n", '"d/b" and "x/b" may both mean "b"'),
         ("ab,one\n", 'The nearest to "ab" is "b"'),
     ],
 )

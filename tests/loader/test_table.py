@@ -14,6 +14,7 @@ ALIKE = {
     "header": b'clip,caption\na,"one, two"\nb,three\n',
     "blanks after commas": b'video_id, caption\na, "one, two"\nb, three\n',
     "blanks, no quotes": b"video_id, caption\na, one, two\nb, three\n",
+    "words": b'Video ID,Caption\na,"one, two"\nb,three\n',
     "capitals": b'Filename,Sentence\na,"one, two"\nb,three\n',
     "quoted header": b'"id","text"\na,"one, two"\nb,three\n',
     "other columns": b'n,image_id,caption,split\n0,a,"one, two",x\n1,b,three,x\n',

@@ -13,6 +13,7 @@ from paddlevideo.prepare import PackOptions, pack
 from paddlevideo.prepare.caption_book import CaptionBook
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.utils.errors import DataError
+from tests.loader.clips import make_clip, write
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
@@ -135,6 +136,23 @@ def test_captions_that_fit_no_clip_are_refused_with_a_reason(packed, tmp_path, t
     with pytest.raises(DataError, match=reason) as caught:
         packed(["clip1", "clip2", "w_00"], text, "c.txt")
     assert "c.txt" in str(caught.value) and not (tmp_path / "s").exists()
+
+
+def store_of_pieces(path):
+    pieces = {"video": "film", "captions": [], "times": []}
+    write(path, [make_clip(number, name, **pieces) for number, name in enumerate("pq")])
+    return path
+
+
+def test_a_store_knows_the_videos_of_its_clips(tmp_path):
+    source = store_of_pieces(tmp_path / "a")
+    (tmp_path / "c.csv").write_text("film.mp4,one\n")
+    pack(PackOptions([source], tmp_path / "b", [tmp_path / "c.csv"]))
+    store = FeatureStore(tmp_path / "b")
+    assert [store[number].captions for number in (0, 1)] == [["one"], ["one"]]
+    (tmp_path / "n.csv").write_text("video,start,end,caption\nfilm,0,1,one\n")
+    with pytest.raises(DataError, match="where in its video a clip lies is not known"):
+        pack(PackOptions([source], tmp_path / "c", [tmp_path / "n.csv"]))
 
 
 def test_ambiguous_names_are_refused_with_their_file(packed):

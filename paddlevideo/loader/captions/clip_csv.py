@@ -12,15 +12,16 @@ from paddlevideo.loader.regions import as_caption
 from paddlevideo.utils.errors import DataError
 
 #: Names of columns, and of keys in JSON lines: those of a clip,
-CLIP_COLUMNS = ("clip", "clip_id")
+CLIP_COLUMNS = ("clip", "clip_id", "clip_name")
 #: of a video, which may be the whole clip,
 _VIDEOS = (
     *("video_id", "image_id", "video", "video_name", "videoid", "vid"),
-    *("filename", "file_name", "file", "filepath", "path", "name", "id"),
+    *("youtube_id", "image", "image_name", "filename", "file_name", "file", "filepath", "path"),
+    *("name", "id", "key"),
 )
 CLIP_NAMES = (*CLIP_COLUMNS, *_VIDEOS)
 #: and of a caption.
-TEXT_NAMES = ("caption", "sentence", "text", "description", "query")
+TEXT_NAMES = ("caption", "sentence", "text", "description", "query", "captions", "sentences")
 
 
 def first_of(known: Sequence[str], names: Sequence[str]) -> str:

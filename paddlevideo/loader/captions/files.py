@@ -92,6 +92,8 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
             for video, sentences in json_entries(path):
                 where = f'{path}: video "{video}"'
                 for sentence in list_of(sentences, where):
+                    if sentence is None:
+                        continue  # a silence
                     if not isinstance(sentence, str):
                         raise DataError(f"{where}: {sentence!r:.60} is no sentence")
                     yield str(video), writable(sentence, where)

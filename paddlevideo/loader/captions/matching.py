@@ -124,6 +124,12 @@ class ClipNames:
                 ". The ids seem to stand in another column: write a header line that names the "
                 'columns, such as "caption,clip"'
             )
+        pieces = [clip for clip in islice(self.some(), _LOOKED_THROUGH) if name in videos_of(clip)]
+        if pieces:
+            return (
+                f'. "{name}" is a video, and its clips are called "{pieces[0]}", ...: captions '
+                "belong to these"
+            )
         near = self.nearest(name)
         return f'. The nearest to "{name}" is "{near}"' if near else ""
 
@@ -200,6 +206,11 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def plain_name(name: str) -> str:
+    """The name in Unicode's composed form and without a file's ending."""
+    return _keys(name)[_ENDING]
 
 
 def _keys(name: str) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ class Table:
         number, first = head[0]
         for separator in dict.fromkeys((self.separator, *SEPARATORS)):
             fields = next(csv.reader([first.rstrip("\n")], delimiter=separator))
-            names = [field.strip().strip('"').strip().lower() for field in fields]
+            names = [_column(field) for field in fields]
             if is_header(names):
                 self.names, self.separator, self._skipped = names, separator, number
                 self.spaced = any(field[:1] == " " for field in fields)
@@ -181,8 +181,15 @@ class _Lines:
         self.number += count
 
 
+def _column(field: str) -> str:
+    """The name of a column: "Video ID" and "video_id" are one."""
+    return re.sub(r"[\s-]+", "_", field.strip().strip('"').strip().lower())
+
+
 def _separator(lines: Sequence[str]) -> str:
-    """The comma, unless another separator comes before it in every line."""
+    """The comma, unless another separator comes before it in every line, and some line has none."""
+    if all("," in line for line in lines) and not all("\t" in line for line in lines):
+        return ","
     for separator in SEPARATORS[1:]:
         if lines and all(separator in line.partition(",")[0] for line in lines):
             return separator

@@ -21,7 +21,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DataError(f"{path}: is not a regular file. Write the captions to a file first")
+            raise DataError(f"{path}: is not a regular file. Write its text to a file first")
         with open(path, encoding=_encoding(path)) as file:
             yield file
     except UnicodeDecodeError as error:

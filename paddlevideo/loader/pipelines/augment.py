@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.loader.captions.files import read_sentences
+from paddlevideo.loader.captions.matching import plain_name, videos_of
 from paddlevideo.registry import PIPELINES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
 
@@ -101,7 +102,7 @@ class RandomNarration:
         self.rate, self.join = rate, join
         self.spoken: dict[str, list[str]] = defaultdict(list)
         for video, text in read_sentences(Path(file_path)):
-            self.spoken[video].append(text)
+            self.spoken[plain_name(video)].append(text)
         if not self.spoken:
             raise DataError(f"{file_path}: holds no sentence of any video")
 
@@ -110,7 +111,9 @@ class RandomNarration:
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with another caption, if it is its turn and its video has a narration."""
-        spoken = self.spoken.get(sample["clip"].rpartition("_")[0])
+        clip = plain_name(sample["clip"])
+        videos = (clip.rpartition("_")[0], *videos_of(clip), clip)
+        spoken = next((self.spoken[video] for video in videos if video in self.spoken), None)
         chosen = rng.random() < self.rate
         if not chosen or not spoken or sample.get("next_sentence_label", 0):
             return sample
