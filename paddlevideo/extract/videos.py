@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -135,7 +135,7 @@ def _read(source: Path) -> str:
 
 def _csv(source: Path) -> list[Video]:
     table = Table(source, lambda names: "video" in names, strict=True)
-    _check_header(source, table.names)
+    _check_header(source, table)
     videos: dict[str, Video] = {}
     for row in table:
         found = _video(source, _text(row, "video"))
@@ -144,13 +144,13 @@ def _csv(source: Path) -> list[Video]:
     return list(videos.values())
 
 
-def _check_header(source: Path, names: Sequence[str]) -> None:
-    if not names:
+def _check_header(source: Path, table: Table) -> None:
+    if not table.names:
         raise DataError(
             f"{source}: line 1: a header with the column video is wanted, and clip, start, end "
-            "and caption as needed"
+            f"and caption as needed; the first line is {table.first[:80]!r}"
         )
-    for name in names:
+    for name in table.names:
         if name not in COLUMNS:
             near = did_you_mean(name, COLUMNS) or f" Known: {', '.join(COLUMNS)}"
             raise DataError(f'{source}: line 1: unknown column "{name}".{near}')

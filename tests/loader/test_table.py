@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from paddlevideo.extract.videos import each_row, read_videos
@@ -105,3 +108,14 @@ def test_a_mistake_in_a_list_of_videos_is_named_with_its_line(tmp_path, text, me
     path.write_text(text)
     with pytest.raises(DataError, match=rf"list\.csv: {message}"):
         read_videos(path)
+
+
+def test_there_is_one_reader_of_csv_files():
+    root = Path(__file__).parents[2]
+    files = [
+        root / "main.py",
+        *(root / "paddlevideo").rglob("*.py"),
+        *(root / "tools").rglob("*.py"),
+    ]
+    readers = [path.name for path in files if re.search(r"csv\.(Dict)?[rR]eader", path.read_text())]
+    assert readers == ["table.py"]

@@ -59,6 +59,7 @@ class Table:
         """
         self.path, self.strict = path, strict
         self.names: list[str] = []
+        self.first = ""  # the first line that is not blank, for messages
         self.separator, self.spaced = ",", False
         self._skipped = 0  # the number of the last line that holds no row
         self._find_header(is_header)
@@ -75,6 +76,7 @@ class Table:
         if not head:
             return
         number, first = head[0]
+        self.first = first.strip()
         for separator in dict.fromkeys((self.separator, *SEPARATORS)):
             fields = next(csv.reader([first.rstrip("\n")], delimiter=separator))
             names = [_column(field) for field in fields]
