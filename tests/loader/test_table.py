@@ -51,6 +51,7 @@ def test_spellings_of_one_table(tmp_path, name):
         ("a,one\nb,Käse\n".encode("latin-1"), "line 2: cannot be read as UTF-8 .* iconv"),
         ("clip,caption\na,one\n".encode("utf-16-le"), "line 1: holds NUL bytes"),
         (b"clip,caption\n", "holds no captions"),
+        (b"a," + b"x" * 140_000, "line 1: is not CSV"),
         (b"clip,caption,start,end\na,one,3,1\n", "line 2: begins at 3 s, but ends at 1 s"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -77,8 +78,10 @@ class Table:
             return
         number, first = head[0]
         self.first = first.strip()
+        fields: list[str] = []
         for separator in dict.fromkeys((self.separator, *SEPARATORS)):
-            fields = next(csv.reader([first.rstrip("\n")], delimiter=separator))
+            with suppress(csv.Error):  # too long for a header
+                fields = next(csv.reader([first.rstrip("\n")], delimiter=separator))
             names = [_column(field) for field in fields]
             if is_header(names):
                 self.names, self.separator, self._skipped = names, separator, number
