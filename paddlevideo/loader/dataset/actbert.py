@@ -15,6 +15,7 @@ from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.store import StoreRows, is_store
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.ranges import Count, CountOrZero
 
 
 @DATASETS.register()
@@ -45,8 +46,8 @@ class ActBertDataset(Dataset):
         test_mode: bool = False,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
-        neighbours: int = 0,
-        max_words: int = 30,
+        neighbours: CountOrZero = 0,
+        max_words: Count = 30,
         missing_ids: MissingIds = "error",
     ):
         self.rows = StoreRows(file_path) if is_store(file_path) else RowFile(file_path)
