@@ -13,11 +13,11 @@ from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.captions.matching import (
     CLIP,
     RULES,
-    TIMED_ID,
     Claims,
     ClipNames,
     Match,
     is_text,
+    videos_of,
 )
 from paddlevideo.prepare.caption_book import CaptionBook, Counted
 from paddlevideo.utils.errors import DataError
@@ -49,7 +49,7 @@ def _match(book: CaptionBook, base: sqlite3.Connection, must_fit: bool) -> None:
         book.counted = _rename(names, base)
     except DataError as error:
         raise DataError(f"{_paths(book)}: {error}") from None
-    if must_fit and not book.counted and _count(base, "known"):
+    if must_fit and not book.counted and _count(base, "lines") and _count(base, "known"):
         raise DataError(_reason(book, base, names))
 
 
@@ -62,8 +62,7 @@ def check_captions(paths: Sequence[Path], clips: Sequence[tuple[str, str]]) -> N
     names = ClipNames(name for clip in clips for name in clip if name)
     bad = BadEntries(math.inf)
     for line in (line for path in paths for line in read_lines(path, bad)):
-        piece = TIMED_ID.fullmatch(line.name)
-        if any(names.find(name) for name in (line.name, *(piece and [piece["video"]] or ()))):
+        if any(names.has(name) for name in (line.name, *videos_of(line.name))):
             return
     if paths:
         match_names(CaptionBook(paths, bad), clips)
@@ -97,12 +96,13 @@ def _rename_spans(clips: ClipNames, base: sqlite3.Connection) -> None:
 def _rename(names: ClipNames, base: sqlite3.Connection) -> Counted:
     """Renames the lines by what their names mean; how many captions by which rule."""
     counted: Counted = {}
-    query = "SELECT 1 FROM lines WHERE name = ? LIMIT 1"
-    claims = Claims(lambda name: base.execute(query, (name,)).fetchone() is not None)
     base.execute(
         "CREATE TEMP TABLE named AS SELECT name, is_video, start IS NULL AS is_whole, "
         "count(*) AS lines FROM lines GROUP BY name, is_video, start IS NULL"
     )
+    base.execute("CREATE INDEX temp.by_named ON named (name)")
+    query = "SELECT 1 FROM named WHERE name = ?"
+    claims = Claims(lambda name: base.execute(query, (name,)).fetchone() is not None)
     for name, is_video, is_whole, count in base.execute("SELECT * FROM named"):
         match = names.find(name, _kinds(is_video, is_whole))
         if match is None or not claims.allow(name, match):

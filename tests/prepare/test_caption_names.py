@@ -160,6 +160,20 @@ def test_ambiguous_names_are_refused_with_their_file(packed):
         packed(["a/x", "b/x"], "x,one\n")
 
 
+def test_names_of_two_files_are_not_taken_for_one_clip(packed):
+    with pytest.raises(DataError, match=r'"d/x.mp4" and "e/x.mp4" may both mean "x"'):
+        packed(["x", "y"], "d/x.mp4,one\ne/x.mp4,two\n")
+    captions, summary = packed(["x", "y"], "x,one\ne/x.mp4,another\ny.mp4,two\nf/y.mp4,three\n")
+    assert captions == {"x": ["one"], "y": ["two", "three"]}
+    unused = summary.tallies["clips or videos with captions that no clip took"]
+    assert unused.names == ["e/x.mp4"]
+
+
+def test_a_file_of_places_alone_is_no_caption_file(packed):
+    captions, _ = packed(["x"], '{"clip": "x", "video": "v", "start": 1, "end": 2}\n')
+    assert captions == {"x": []}
+
+
 def test_wrong_entries_are_named_and_skipped_like_clips(packed, tmp_path):
     entry = {"start": [0, 3, 4, 5], "end": [2, 1, 5, 6], "text": ["one", "back", None, "two"]}
     text = json.dumps({"v": entry, "w": {"start": [1], "end": [], "text": []}})

@@ -20,7 +20,7 @@ RULES = (
     "by the end of its path",
     "ignoring upper and lower case",
 )
-_ENDING, _PATH, _CASE = 2, 3, 4
+_ENDING, _PATH = 2, 3
 _ENDINGS = re.compile(
     r"\.(?:3g2|3gp|asf|avi|divx|f4v|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|mxf|ogv|ts|vob|webm|wmv"
     r"|npy|npz|jpe?g|png)$",
@@ -89,6 +89,13 @@ class ClipNames:
                     return Match(named[0], kind, level)
         return None
 
+    def has(self, name: str) -> bool:
+        """Whether ``name`` means an id, or one of several."""
+        try:
+            return self.find(name) is not None
+        except DataError:
+            return True
+
     def _targets(self, name: str, level: int, key: str) -> list[tuple[str, int]]:
         if level and not self._is_loose:
             self._loosen()
@@ -136,7 +143,7 @@ class ClipNames:
     def is_elsewhere(self, lines: Iterable[tuple[str, str]]) -> bool:
         """Whether captions hold ids in the place of names."""
         fields = (field for name, caption in lines for field in fields_beside(name, caption))
-        return any(self.find(field) for field in fields)
+        return any(self.has(field) for field in fields)
 
     def nearest(self, name: str) -> str:
         """The id most like ``name``, or an empty string."""
