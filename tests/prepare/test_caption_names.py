@@ -27,6 +27,9 @@ COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
         ("x.mp4", "x", 2),
         (f"{DECOMPOSED}.MP4", COMPOSED, 2),
         ("y", "y.webm", 2),
+        ("x.xyz", "x", 2),
+        ("clips/x.xyz", "x", 3),
+        ("v2.part1", None, None),
         ("videos/x", "x", 3),
         ("C:\\clips\\x.avi", "x", 3),
         ("/data/sub/z.mkv", "sub/z", 3),
@@ -38,7 +41,7 @@ COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
     ],
 )
 def test_the_rules_in_their_order(name, meant, rule):
-    names = ClipNames(["x", COMPOSED, "y.webm", "sub/z", "v1.4"])
+    names = ClipNames(["x", COMPOSED, "y.webm", "sub/z", "v1.4", "v2.part2"])
     found = names.find(name)
     assert (found and (found.target, found.rule)) == (meant and (meant, rule))
 

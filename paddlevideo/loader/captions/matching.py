@@ -21,11 +21,14 @@ RULES = (
     "ignoring upper and lower case",
 )
 _ENDING, _PATH = 2, 3
+#: Of files that are one clip in several formats: these are dropped on both sides.
 _ENDINGS = re.compile(
-    r"\.(?:3g2|3gp|asf|avi|divx|f4v|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|mxf|ogv|ts|vob|webm|wmv"
-    r"|npy|npz|jpe?g|png)$",
+    r"\.(?:3g2|3gp|3gpp|asf|avi|divx|dv|f4v|flv|gif|h264|hevc|m1v|m2t|m2ts|m2v|m4v|mkv|mov|mp4|mpe?g"
+    r"|mpg|mts|mxf|ogm|ogv|rm|rmvb|ts|vob|webm|wmv|y4m|npy|npz|jpe?g|png)$",
     re.IGNORECASE,
 )
+#: Any other ending is dropped from a name alone.
+_ANY_ENDING = re.compile(r"\.\w*[a-zA-Z]\w*$")
 #: Names that are looked through for one that is near to a name that fits none.
 _LOOKED_THROUGH = 5000
 
@@ -76,6 +79,14 @@ class ClipNames:
 
         Raises DataError where it could mean one or another.
         """
+        match = self._find(name, kinds)
+        stem = _ANY_ENDING.sub("", name)
+        if match is None and stem != name:
+            match = self._find(stem, kinds)
+            match = match and match._replace(rule=max(match.rule, _ENDING))
+        return match
+
+    def _find(self, name: str, kinds: Sequence[int]) -> Match | None:
         for level, key in enumerate(_keys(name)):
             targets = self._targets(name, level, key)
             for kind in kinds:
