@@ -15,7 +15,7 @@ from paddlevideo.loader.build import (
     SampleReader,
     build_dataset,
     build_pipeline,
-    unknown_words,
+    start_warnings,
 )
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.order import (
@@ -86,7 +86,7 @@ def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
     pipeline = (run.config.get("PIPELINE") or {}).get(split) or {}
     dataset = build_dataset(run.config.DATASET[split])
     steps = build_pipeline(pipeline.get("transform"))
-    if run.world.is_main and (warning := unknown_words(dataset, steps)):
+    for warning in start_warnings(dataset, steps) if run.world.is_main else ():
         log.warning("DATASET.%s: %s", split, warning)
     return dataset, steps
 
