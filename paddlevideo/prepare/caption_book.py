@@ -46,6 +46,8 @@ class CaptionBook:
         self.paths, self.bad = list(paths), bad or BadEntries()
         #: How names that are not ids were matched: see ``caption_names.match_names``.
         self.counted: Counted = {}
+        #: Whether there are captions of whole videos.
+        self.has_whole = False
         with database_errors():
             self.base = temporary_database(_TABLES)
             for path in (*own, *self.paths):
@@ -116,7 +118,7 @@ class CaptionBook:
             spoken = self._spoken(video, span)
             if spoken:
                 self._use(video, True)
-            for other in sorted(self.videos_around(clip) - {video}):
+            for other in sorted(self.videos_around(clip) - {video}) if self.has_whole else ():
                 if whole := self._untimed(other):
                     self._use(other, True)
                     spoken += whole

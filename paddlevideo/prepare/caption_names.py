@@ -46,7 +46,7 @@ def match_names(book: CaptionBook, clips: Iterable[tuple[str, str]], must_fit: b
 def _match(book: CaptionBook, base: sqlite3.Connection, must_fit: bool) -> None:
     try:
         names = _names(book, base)
-        book.counted = _rename(names, base)
+        book.counted = _rename(names, book, base)
     except DataError as error:
         raise DataError(f"{_paths(book)}: {error}") from None
     if must_fit and not book.counted and _count(base, "lines") and _count(base, "known"):
@@ -93,7 +93,7 @@ def _rename_spans(clips: ClipNames, base: sqlite3.Connection) -> None:
             base.execute(change, (match.target, name))
 
 
-def _rename(names: ClipNames, base: sqlite3.Connection) -> Counted:
+def _rename(names: ClipNames, book: CaptionBook, base: sqlite3.Connection) -> Counted:
     """Renames the lines by what their names mean; how many captions by which rule."""
     counted: Counted = {}
     base.execute(
@@ -115,6 +115,7 @@ def _rename(names: ClipNames, base: sqlite3.Connection) -> Counted:
                 (match.target, to_video, name, is_video, is_whole),
             )
         _note(counted, f"captions matched {RULES[match.rule]}", match, name, count)
+        book.has_whole |= bool(is_whole) and to_video
         if is_whole and match.kind != CLIP:
             _note(counted, WHOLE, match, name, count)
     return {what: counted[what] for what in sorted(counted, key=_order)}

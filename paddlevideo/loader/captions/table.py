@@ -8,8 +8,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
@@ -17,12 +17,12 @@ from paddlevideo.utils.errors import DataError
 SEPARATORS = (",", "\t", ";")
 #: Lines that are looked at for the separator, and that a quoted field may span.
 _HEAD, _SPAN = 50, 100
+_LIMIT = csv.field_size_limit()  # characters of a field
 
 IsHeader = Callable[[Sequence[str]], bool]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A line of a table. ``where`` is "FILE: line N", for messages."""
 
     where: str
@@ -106,7 +106,7 @@ class Table:
                     continue
                 where = f"{self.path}: line {lines.number}"
                 fields = self._fields(line, lines, where)
-                if any(field.strip() for field in fields):
+                if not "".join(fields).isspace() and any(fields):
                     yield Row(where, self._fitted(fields, where), self.names)
 
     def _parse(self, text: str, strict: bool) -> list[str]:
@@ -117,6 +117,8 @@ class Table:
 
     def _fields(self, line: str, lines: _Lines, where: str) -> list[str]:
         """The fields of the row that begins with ``line``; a quoted one may go on after it."""
+        if '"' not in line and not self.spaced and len(line) < _LIMIT:
+            return line.rstrip("\n").split(self.separator)  # as the csv module does, but faster
         try:
             return self._parse(line.rstrip("\n"), strict=True)
         except csv.Error as error:
