@@ -61,8 +61,10 @@ def walk(folder: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Wa
 
     Each real folder is visited once, so that a link to a folder above it ends nothing and doubles
     nothing; of several paths to a folder the one without links counts. Names that begin with a dot
-    and what systems leave behind (``__MACOSX``, ``Thumbs.db``) are hidden. Raises DataError where
-    ``folder`` itself cannot be read.
+    and what systems leave behind (``__MACOSX``, ``Thumbs.db``) are hidden. ``wanted`` is asked for
+    broken links and pipes too, so that a clip that was meant but cannot be read is reported as
+    such: it must not open what is not a regular file. Raises DataError where ``folder`` itself
+    cannot be read.
     """
     result = Walk(folder)
     try:
@@ -124,15 +126,14 @@ def _visit(
 def _sort_file(
     entry: os.DirEntry[str], path: Path, wanted: Callable[[Path], bool], result: Walk
 ) -> None:
-    if not _is_regular(entry):
-        if entry.is_symlink() and not os.path.exists(path):
-            result.broken.append(path)
-        else:
-            result.other["special"] += 1  # a pipe, a socket or a device: opening it may never end
-    elif wanted(path):
+    if wanted(path):
         result.files.append(path)
-    else:
+    elif _is_regular(entry):
         result.other[ending(path)] += 1
+    elif entry.is_symlink() and not os.path.exists(path):
+        result.broken.append(path)
+    else:
+        result.other["special"] += 1  # a pipe, a socket or a device
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
