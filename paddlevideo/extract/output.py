@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,19 @@ class ExtractedSource:
         where = f"{self.work.place(status.video, '.clips')}: clip {place}"
         if place >= len(records):
             raise DataError(f"{where}: is not there. Run the same command again")
-        return decode(records[place], where)
+        return _with_origin(decode(records[place], where), status, place)
+
+
+def _with_origin(clip: Clip, status: Status, place: int) -> Clip:
+    """The clip with the video file that it comes from, and its seconds there."""
+    source = os.path.abspath(status.path)
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        return clip  # a path that is not valid UTF-8, which no record can hold
+    _, _, start, end = status.clips[place]
+    span = None if start is None or end is None else (start, end)
+    return replace(clip, source=source, span=span)
 
 
 @dataclass(frozen=True)
@@ -186,7 +199,7 @@ def _write(
     silent = Tally()
 
     def change(clip: Clip) -> Clip:
-        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id)[0])
+        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id))
         if not clip.captions:
             silent.add(clip.id)
         return clip

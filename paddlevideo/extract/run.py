@@ -21,6 +21,7 @@ from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.progress import track
+from paddlevideo.utils.writable import check_folder
 
 #: A video with a smaller part of its announced frames is worth a remark.
 SHORT = 0.95
@@ -85,6 +86,7 @@ def extract(options: ExtractOptions) -> int:
     1 where a video failed, else 0. Raises UserError where nothing can be done at all.
     """
     number, count = part_of(options.part, os.environ)
+    check_folder(options.draw, "--draw")
     if options.threads:
         cv2.setNumThreads(options.threads)
     videos = read_videos(options.videos)

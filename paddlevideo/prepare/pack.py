@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from paddlevideo.loader.captions.files import Span
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import KEPT_MASS
 from paddlevideo.prepare.caption_book import CaptionBook, Captions
@@ -70,7 +71,7 @@ def pack(options: PackOptions) -> Summary:
 
     def change(clip: Clip) -> Clip | str:
         if book is not None:
-            clip = with_captions(clip, book.captions(clip.id), book.place(clip.id)[0])
+            clip = with_captions(clip, book.captions(clip.id), book.place(clip.id))
         if not clip.captions:
             if options.require_captions:
                 return "left out because they have no caption, as --require_captions says"
@@ -98,8 +99,12 @@ def _left_out(sources: Sequence[Source]) -> list[str]:
     return [line for source in folders for line in source.left_out]
 
 
-def with_captions(clip: Clip, captions: Captions, video: str) -> Clip:
-    """The clip with these captions; times only where every caption has one."""
+def with_captions(clip: Clip, captions: Captions, place: tuple[str, Span | None]) -> Clip:
+    """The clip with these captions; times only where every caption has one.
+
+    ``place``: its video and its span there, for a clip that does not bring them.
+    """
+    video, span = place
     spans = [span for _, span in captions]
     times = [span for span in spans if span is not None]
     return replace(
@@ -107,4 +112,5 @@ def with_captions(clip: Clip, captions: Captions, video: str) -> Clip:
         captions=[text for text, _ in captions],
         times=times if len(times) == len(spans) else [],
         video=clip.video or ("" if video == clip.id else video),
+        span=clip.span or span,
     )

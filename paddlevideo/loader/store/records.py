@@ -105,7 +105,9 @@ class Clip:
     """What is known of a clip. Training needs the classes too; retrieval does not.
 
     ``captions``: texts that describe it, or are said in it; ``times``: start and end of each in
-    seconds from the start of the ``video``, where they are known.
+    seconds from the start of the ``video``, where they are known. ``source``: the path of the video
+    file that its features come from; ``span``: its own start and end there in seconds, None for all
+    of the video.
     """
 
     id: str
@@ -120,6 +122,8 @@ class Clip:
     times: Sequence[tuple[float, float]] = ()
     video: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class About:
     captions: Sequence[str]
     times: Sequence[tuple[float, float]]
     video: str
+    source: str = ""
+    span: tuple[float, float] | None = None
 
 
 def encode(clip: Clip, dtype: str = "float16") -> bytes:
@@ -160,6 +166,10 @@ def encode(clip: Clip, dtype: str = "float16") -> bytes:
         "video": clip.video,
         "extra": dict(clip.extra),
     }
+    if clip.source:
+        about["source"] = clip.source
+    if clip.span is not None:
+        about["span"] = [float(second) for second in clip.span]
     if clip.region_classes is not None:
         about["region_classes"] = clip.region_classes.width
     text = json.dumps(about, ensure_ascii=False, separators=(",", ":"))
@@ -200,7 +210,7 @@ def decode_about(record: Any, where: str) -> About:
     """
     with _damage(where):
         _, about, _ = _head(memoryview(record))
-        return About(*_texts(about))
+        return About(*_texts(about), *_origin(about))
 
 
 _DAMAGE = (
@@ -270,6 +280,20 @@ def _texts(about: Mapping[str, Any]) -> tuple[str, list[str], list[tuple[float, 
     return name, captions, spans, video
 
 
+def _origin(about: Mapping[str, Any]) -> tuple[str, tuple[float, float] | None]:
+    """Source and span; older records have none. Raises ValueError."""
+    source, span = about.get("source", ""), about.get("span")
+    if not isinstance(source, str):
+        raise ValueError(f"{source!r:.40} under source")
+    source.encode()
+    if span is None:
+        return source, None
+    start, end = (float(second) for second in span)
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise ValueError("a span that is not finite")
+    return source, (start, end)
+
+
 def _matrix(tensors: Mapping[str, np.ndarray], name: str, dimensions: int) -> np.ndarray:
     array = tensors[name]
     if array.ndim != dimensions:
@@ -294,6 +318,7 @@ def _targets(tensors: Mapping[str, np.ndarray], width: int, rows: int) -> ClassT
 
 def _clip(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Clip:
     name, captions, times, video = _texts(about)
+    source, span = _origin(about)
     regions = _matrix(tensors, "regions", 2)
     height, width = (operator.index(side) for side in about["size"])
     if not (0 < height < LARGEST_SIDE and 0 < width < LARGEST_SIDE):
@@ -321,6 +346,8 @@ def _clip(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Clip:
         times=times,
         video=video,
         extra=extra,
+        source=source,
+        span=span,
     )
 
 

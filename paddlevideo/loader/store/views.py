@@ -134,6 +134,11 @@ class StoreRecords:
         """Those of ``ids`` that have no record."""
         return [name for name in ids if self.store.find(name) is None]
 
+    def about(self, name: str) -> About | None:
+        """What the record of clip ``name`` says beside its arrays, or None where there is none."""
+        number = self.store.find(name)
+        return None if number is None else self.store.about(number)
+
     def __getitem__(self, name: str) -> dict[str, Any]:
         """The record of clip ``name``; keys and errors as for PaddleVideo's records."""
         number = self.store.find(name)
