@@ -26,15 +26,12 @@ class Thumbnails(ClipPictures):
         self._styled: set[str] = set()
 
     def data(self, name: str) -> str | None:
-        """A JPEG of the middle of a clip as a URL that holds it, or None without one.
-
-        Raises UserError without OpenCV where a folder of videos is given.
-        """
+        """A JPEG of the middle of a clip as a URL that holds it, or None without one."""
         picture = self._picture(name)
         return picture[1] if picture else None
 
     def style_class(self, name: str) -> str | None:
-        """The class that shows a clip's picture, or None without one; errors as for ``data``."""
+        """The class that shows a clip's picture, or None without one."""
         picture = self._picture(name)
         if picture is None:
             return None
@@ -68,7 +65,7 @@ def _data_url(jpeg: bytes) -> str:
 
 
 def cards(queries: Sequence[Query], thumbnails: Thumbnails) -> Markup:
-    """A list of cards. Raises what :meth:`Thumbnails.data` raises."""
+    """A list of cards."""
     make = {"text_to_video": _caption_card, "video_to_text": _video_card}
     items = [make[query.direction](query, thumbnails) for query in queries]
     return element("ol", *items, class_="cards")

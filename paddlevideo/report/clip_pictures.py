@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from paddlevideo.report.clip_videos import ClipVideos, Origin, Shot
 from paddlevideo.report.markup import shorten
-from paddlevideo.utils.errors import DataError, UserError
+from paddlevideo.utils.errors import UserError
 
 T = TypeVar("T")
 REMARKED = 3  # unreadable videos that are named
@@ -20,8 +20,10 @@ class ClipPictures:
     def __init__(self, folder: Path | None, origin_of: Callable[[str], Origin] = Origin) -> None:
         """``folder`` holds videos named after the clips; None: those of the clips' origins alone.
 
-        Raises DataError where there is no such folder.
+        Raises DataError where there is no such folder, UserError for one without OpenCV.
         """
+        if folder is not None:
+            import paddlevideo.report.thumbnails  # noqa: F401
         self.videos, self.origin_of = ClipVideos(folder), origin_of
         self._shots: dict[str, Shot | None] = {}
         self._unreadable: dict[str, str] = {}
@@ -35,20 +37,14 @@ class ClipPictures:
         return self._shots[name]
 
     def read(self, name: str, make: Callable[[Shot], T]) -> T | None:
-        """What ``make`` makes of the clip's video, None where it is missing or cannot be read.
-
-        Raises UserError without OpenCV where a folder of videos is given.
-        """
+        """What ``make`` makes of the clip's video, None where it is missing or cannot be read."""
         shot = self.shot(name)
         if shot is None or name in self._unreadable:
             return None
         try:
             made = make(shot)
-        except DataError as error:
+        except UserError as error:  # the video is damaged, or OpenCV is missing
             self._unreadable[name] = str(error)
-        except UserError:  # without OpenCV
-            if self.videos.folder is not None:
-                raise
         else:
             self.count += 1
             return made

@@ -28,6 +28,7 @@ MOST_FONTS = 400  # that are looked at
 #: What is drawn for a character that a font lacks is what it draws for this one.
 MISSING = "\U0010ffff"
 SPACES = " \u00a0\u3000"
+_TOLD: set[str] = set()  # characters of the message, once it has been given
 
 
 def font_for(text: str, size: int) -> Font:
@@ -104,20 +105,17 @@ def _has(path: str, character: str) -> bool:
     return drawn != missing
 
 
-_told: set[str] = set()
-
-
 def _tell(missing: frozenset[str]) -> None:
-    """Says once of each character that it cannot be drawn."""
-    new = sorted(missing - _told)
-    if new:
-        _told.update(new)
-        shown = " ".join(new[:20]) + (" ..." if len(new) > 20 else "")
-        print(
-            f"no installed font has the characters {shown}: they are drawn as boxes. A font for "
-            "them: apt-get install fonts-noto-cjk fonts-noto-core fonts-symbola",
-            file=sys.stderr,
-        )
+    """Says once in a process that there are characters that cannot be drawn."""
+    if _TOLD:
+        return
+    _TOLD.update(missing)
+    shown = " ".join(sorted(missing)[:20])
+    print(
+        f"no installed font has characters such as {shown}: they are drawn as boxes. Fonts for "
+        "them: apt-get install fonts-noto-cjk fonts-noto-core fonts-symbola",
+        file=sys.stderr,
+    )
 
 
 def fitted(text: str, size: int, width: float) -> str:

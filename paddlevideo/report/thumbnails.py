@@ -228,14 +228,15 @@ def _frame_at(name: str, wanted: float, skip: bool) -> tuple[np.ndarray | None, 
     interval = 1 / rate if 0 < rate <= 1000 else 0.04
     end: float | None = None
     while True:
-        if not reader.grab():
-            end = 0.0 if first else time + interval
-            break
+        grabbed = reader.grab()
         stamp = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        time = stamp if first or stamp > time else time + interval  # a file without time stamps
-        if skip and first and time > wanted:
+        if skip and first and (not grabbed or stamp > wanted):  # it cannot skip, or not that far
             reader.release()
             return _frame_at(name, wanted, skip=False)
+        if not grabbed:
+            end = 0.0 if first else time + interval
+            break
+        time = stamp if first or stamp > time else time + interval  # a file without time stamps
         if time > wanted and frame is not None:
             break
         if time > wanted - BEFORE or first:

@@ -163,8 +163,8 @@ def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):
     words = ["--sheet", tmp_path / "x.png", "--videos", tmp_path / "empty"]
     code, _, err = run(capsys, "inspect", tmp_path / "s", *words)
     assert code == 1 and "named after a clip or a video of" in err and '"seen.mp4"' in err
-    with pytest.raises(SystemExit):
-        prepare_data.parse_arguments(["inspect", "s", "--sheet", "x.png"])
+    code, _, err = run(capsys, "inspect", tmp_path / "s", "--sheet", tmp_path / "x.png")
+    assert code == 1 and "give --videos" in err
 
 
 def test_a_store_gets_another_dtype_and_other_shards(tmp_path, capsys):
