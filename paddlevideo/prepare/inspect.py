@@ -104,6 +104,9 @@ def _record(number: int, clip: Clip) -> Iterator[str]:
         f"  {len(clip.regions)} regions in an image {clip.image_w} wide and {clip.image_h} high, "
         f"{len(clip.actions)} actions"
     )
+    if clip.source:
+        seconds = f", {clip.span[0]:g} to {clip.span[1]:g} s" if clip.span else ""
+        yield f"  from {clip.source}{seconds}"
     for place, text in enumerate(clip.captions[:5]):
         time = f"  ({clip.times[place][0]:g}-{clip.times[place][1]:g} s)" if clip.times else ""
         yield f"  {text}{time}"

@@ -51,6 +51,8 @@ def test_a_folder_becomes_a_store_that_can_be_trained_on(clips, tmp_path, run):
     assert names["action"][store[1].action_classes[0]] == "up"
     assert clip.region_classes.width == len(names["region"]) == 37
     assert StoreRows(tmp_path / "c.store")[0]["caption"] == "it goes right"
+    about = store.about(1)
+    assert (about.source, about.span) == (str(clips / "sub" / "up.avi"), None)
     drawn = sorted(path.name for path in pictures.iterdir())
     assert len(drawn) == 3 and drawn[0] == "right.jpg" and drawn[1].startswith("sub_up-")
     assert cv2.imread(str(pictures / "right.jpg")).shape == (360, 480, 3)
