@@ -205,6 +205,9 @@ def _tally(summary: Summary, what: str, tally: Tally) -> None:
 def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Iterator[str]:
     """What a CSV says of its clips: captions, and where in which video each lies."""
     for video, status in zip(videos, statuses, strict=True):
+        shared: dict[str, list[str]] = {}
+        for clip, number in status.shared:
+            shared.setdefault(clip, []).extend(video.rows[number].captions)
         for clip, number, start, end in status.clips:
             row = video.rows[number]
             if not row.where:
@@ -212,7 +215,8 @@ def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Itera
             entry: dict[str, Any] = {"clip": clip, "video": video.name}
             if start is not None and end is not None:
                 entry |= {"start": start, "end": end}
-            for caption in row.captions or [None]:  # type: ignore[list-item]
+            captions: list[Any] = [*row.captions, *shared.get(clip, [])]
+            for caption in captions or [None]:
                 yield json.dumps({**entry, "caption": caption}, ensure_ascii=False) + "\n"
 
 
