@@ -141,7 +141,7 @@ def _draw_clip(
 
     (row, column), (left, top, rank) = pair, place
     name, is_right = str(results.video_ids[column]), column == results.truth[row]
-    picture = pictures.read(name, lambda shot: thumbnail(shot, THUMBNAIL))
+    picture = pictures.read(name, thumbnail, THUMBNAIL)
     if picture is not None:
         canvas.picture(picture, (left, top))
     else:

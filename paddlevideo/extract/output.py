@@ -75,14 +75,9 @@ class ExtractedSource:
 
 def _with_origin(clip: Clip, status: Status, place: int) -> Clip:
     """The clip with the video file that it comes from, and its seconds there."""
-    source = os.path.abspath(status.path)
-    try:
-        source.encode()
-    except UnicodeEncodeError:
-        return clip  # a path that is not valid UTF-8, which no record can hold
     _, _, start, end = status.clips[place]
     span = None if start is None or end is None else (start, end)
-    return replace(clip, source=source, span=span)
+    return replace(clip, source=os.path.abspath(status.path), span=span)
 
 
 @dataclass(frozen=True)
@@ -218,6 +213,9 @@ def _tally(summary: Summary, what: str, tally: Tally) -> None:
 def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Iterator[str]:
     """What a CSV says of its clips: captions, and where in which video each lies."""
     for video, status in zip(videos, statuses, strict=True):
+        shared: dict[str, list[str]] = {}
+        for clip, number in status.shared:
+            shared.setdefault(clip, []).extend(video.rows[number].captions)
         for clip, number, start, end in status.clips:
             row = video.rows[number]
             if not row.where:
@@ -225,7 +223,8 @@ def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Itera
             entry: dict[str, Any] = {"clip": clip, "video": video.name}
             if start is not None and end is not None:
                 entry |= {"start": start, "end": end}
-            for caption in row.captions or [None]:  # type: ignore[list-item]
+            captions: list[Any] = [*row.captions, *shared.get(clip, [])]
+            for caption in captions or [None]:
                 yield json.dumps({**entry, "caption": caption}, ensure_ascii=False) + "\n"
 
 

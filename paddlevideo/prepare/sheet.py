@@ -77,8 +77,8 @@ def _why_none(store: FeatureStore, pictures: ClipPictures) -> str:
 def _with_frames(
     store: FeatureStore, pictures: ClipPictures, origins: dict[str, Origin], clips: int
 ) -> Iterator[tuple[Clip, np.ndarray]]:
-    """Clips whose frames are known, and these: first evenly spread ones, then any."""
-    from paddlevideo.report.thumbnails import frame_of
+    """Clips whose frames are known, and these, small: first evenly spread ones, then any."""
+    from paddlevideo.report.thumbnails import small_frame
 
     spread = np.linspace(0, len(store) - 1, min(clips, len(store))).astype(int).tolist()
     # A store may hold many more clips than the folder has files: the search has an end.
@@ -88,7 +88,7 @@ def _with_frames(
             return
         origin = origin_of(store.about(number))
         origins[origin.clip] = origin
-        frame = pictures.read(origin.clip, frame_of)
+        frame = pictures.read(origin.clip, small_frame, WIDTH, HEIGHT)
         if frame is not None:
             yield store[number], frame
 
@@ -97,12 +97,9 @@ def _draw(
     canvas: Canvas, clip: Clip, frame: np.ndarray, place: tuple[int, int], names: list[str]
 ) -> None:
     """One clip: its frame, on it the regions and their labels, and below it two lines."""
-    from paddlevideo.report.thumbnails import resized
-
     x, y = place
-    small = resized(frame, WIDTH, HEIGHT)
-    height, width = small.shape[:2]
-    canvas.picture(small, place)
+    height, width = frame.shape[:2]
+    canvas.picture(frame, place)
     # Boxes are in pixels of the image that the detector saw, which may have had another shape.
     scale = np.array([width / clip.image_w, height / clip.image_h] * 2)
     boxes = (clip.boxes * scale + np.array([*place, *place])).clip(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from paddlevideo.report.clip_videos import ClipVideos, Origin, Shot
 from paddlevideo.report.markup import shorten
 from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.isolated import Crash, Isolated
+from paddlevideo.utils.native_path import as_text
 
+P = ParamSpec("P")
 T = TypeVar("T")
 REMARKED = 3  # unreadable videos that are named
 
@@ -27,6 +30,7 @@ class ClipPictures:
         self.videos, self.origin_of = ClipVideos(folder), origin_of
         self._shots: dict[str, Shot | None] = {}
         self._unreadable: dict[str, str] = {}
+        self._process = Isolated()
         #: Pictures that were made.
         self.count = 0
 
@@ -36,15 +40,22 @@ class ClipPictures:
             self._shots[name] = self.videos.find(self.origin_of(name))
         return self._shots[name]
 
-    def read(self, name: str, make: Callable[[Shot], T]) -> T | None:
-        """What ``make`` makes of the clip's video, None where it is missing or cannot be read."""
+    def read(
+        self, name: str, make: Callable[Concatenate[Shot, P], T], *more: P.args, **options: P.kwargs
+    ) -> T | None:
+        """What ``make``, with the clip's video, returns; None where that is missing or damaged.
+
+        ``make`` is a function of the top level of a module, and called in another process.
+        """
         shot = self.shot(name)
         if shot is None or name in self._unreadable:
             return None
         try:
-            made = make(shot)
+            made = self._process.call(make, shot, *more, **options)
         except UserError as error:  # the video is damaged, or OpenCV is missing
             self._unreadable[name] = str(error)
+        except Crash:
+            self._unreadable[name] = f"{as_text(str(shot.path))}: crashes its decoder"
         else:
             self.count += 1
             return made

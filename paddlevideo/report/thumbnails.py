@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from paddlevideo.report.clip_videos import Shot
 from paddlevideo.report.fonts import LabelSpace, Rectangle, fitted, font_for
 from paddlevideo.utils.errors import DataError, UserError
 from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.native_path import as_text, native_path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it says of a damaged video, we say
 
@@ -138,12 +137,20 @@ def frame_of(shot: Shot) -> np.ndarray:
         frame = _picture(shot.path) if shot.is_picture else _frame_of_video(shot)
     except (cv2.error, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(f"{shot.path}: cannot be read ({reason})") from None
+        raise DataError(f"{as_text(str(shot.path))}: cannot be read ({reason})") from None
     if frame is None:
-        raise DataError(f"{shot.path}: OpenCV cannot read it")
+        raise DataError(f"{as_text(str(shot.path))}: OpenCV cannot read it")
     if frame.ndim == 2 or frame.shape[2] == 1:
         return np.asarray(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
     return frame
+
+
+def small_frame(shot: Shot, width: int, height: int) -> np.ndarray:
+    """The frame of a clip, as large as fits into ``width`` x ``height``.
+
+    Raises DataError as :func:`frame_of` does.
+    """
+    return resized(frame_of(shot), width, height)
 
 
 def thumbnail(shot: Shot, side: int) -> np.ndarray:
@@ -151,7 +158,7 @@ def thumbnail(shot: Shot, side: int) -> np.ndarray:
 
     Raises DataError as :func:`frame_of` does.
     """
-    small = resized(frame_of(shot), side, side)
+    small = small_frame(shot, side, side)
     square = np.full((side, side, 3), GREY, np.uint8)
     top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     square[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -163,7 +170,7 @@ def small_jpeg(shot: Shot, width: int, height: int, quality: int) -> bytes:
 
     Raises DataError as :func:`frame_of` does.
     """
-    small = resized(frame_of(shot), width, height)
+    small = small_frame(shot, width, height)
     encoded, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert encoded
     return data.tobytes()
@@ -176,7 +183,7 @@ def _picture(path: Path) -> np.ndarray | None:
 
 def _frame_of_video(shot: Shot) -> np.ndarray | None:
     """The frame that is shown in the middle of a clip, by the frames' time stamps."""
-    with _plain_name(shot.path) as name:
+    with native_path(shot.path) as name:
         middle = sum(shot.span or (0.0, _announced_seconds(name))) / 2
         frame, end = _frame_at(name, middle, skip=middle > SKIPPED_FROM)
         if shot.span is None and not middle:
@@ -185,25 +192,6 @@ def _frame_of_video(shot: Shot) -> np.ndarray | None:
         if end is not None:  # it ends before the wanted time
             frame, _ = _frame_at(name, end if shot.span else end / 2, skip=False)
         return frame
-
-
-@contextmanager
-def _plain_name(path: Path) -> Iterator[str]:
-    """A name of a file for OpenCV, which ends the process over one that is not UTF-8."""
-    absolute = os.path.abspath(path)
-    try:
-        absolute.encode()
-    except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory() as folder:
-            link = os.path.join(folder, "video" + _ascii(path.suffix))
-            os.symlink(absolute, link)
-            yield link
-    else:
-        yield absolute
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "ignore").decode()
 
 
 def _announced_seconds(name: str) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import printable
 
 #: Folders and files that systems leave behind; lower case.
@@ -80,6 +80,24 @@ def walk(folder: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Wa
         waiting = sorted(links)
     result.files.sort()
     return result
+
+
+def refuse_inside(flag: str, output: Path, source: Path) -> None:
+    """Raises ConfigError for an output inside the folder of inputs ``source``, or that folder.
+
+    What is written there would be an input of the next run. Hidden names are no inputs.
+    """
+    folder, whole = os.path.realpath(source), os.path.realpath(output)
+    if not os.path.isdir(folder) or os.path.commonpath([folder, whole]) != folder:
+        return
+    parts = PurePath(os.path.relpath(whole, folder)).parts
+    if whole == folder or not any(is_hidden(part) for part in parts):
+        beside = os.path.join(os.path.dirname(folder), os.path.basename(whole))
+        other = beside if whole != folder else folder + ".out"
+        raise ConfigError(
+            f"{flag} {output}: lies inside of the folder of inputs {source}, and would be an input "
+            f"itself the next time. Name a place outside, as {other}"
+        )
 
 
 def is_hidden(name: str) -> bool:

@@ -191,3 +191,20 @@ def test_pictures_are_made_once_and_failures_counted(tmp_path):
     unreadable, absent = pictures.remarks()
     assert unreadable.startswith("2 of 4 clips: no picture: ") and "bad.mp4" in unreadable
     assert absent.startswith("1 of 4 clips: no file in ") and '"absent.mp4"' in absent
+
+
+def crashing(shot: Shot) -> bytes:
+    """Reads a clip, but for one as a decoder that crashes."""
+    if shot.path.stem == "crash":
+        os.abort()
+    return shot.path.read_bytes()
+
+
+def test_a_crash_of_a_decoder_costs_one_picture(tmp_path):
+    for name in ("a", "crash", "b"):
+        (tmp_path / f"{name}.mp4").write_text(name)
+    pictures = ClipPictures(tmp_path)
+    made = [pictures.read(name, crashing) for name in ("a", "crash", "b", "crash")]
+    assert made == [b"a", None, b"b", None]
+    (line,) = pictures.remarks()
+    assert "1 of 3 clips: no picture: " in line and "crash.mp4: crashes its decoder" in line
