@@ -219,8 +219,11 @@ def convert_command(options: argparse.Namespace) -> int:
     """``convert``."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import PackOptions, pack, to_lmdb, to_npy
+    from paddlevideo.utils.walk import refuse_inside
 
     store = FeatureStore(options.store)
+    if options.to != "store":
+        refuse_inside("--output", options.output, options.store)
     if options.to == "store":
         summary = pack(
             PackOptions(
@@ -228,6 +231,7 @@ def convert_command(options: argparse.Namespace) -> int:
                 options.output,
                 dtype=options.dtype or store.manifest.dtype,
                 shard_gigabytes=1e9 if options.shards else 4.0,
+                skip_bad=None,
                 vocabularies=store.manifest.vocabularies,
                 shard_clips=options.shards and -(-len(store) // options.shards),
             )
