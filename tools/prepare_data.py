@@ -225,10 +225,13 @@ def convert_command(options: argparse.Namespace) -> int:
     """``convert``."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import PackOptions, pack, to_lmdb, to_npy
+    from paddlevideo.utils.walk import refuse_inside
     from paddlevideo.utils.writable import check_folder
 
     check_folder(options.output.parent, "--output")
     store = FeatureStore(options.store)
+    if options.to != "store":
+        refuse_inside("--output", options.output, options.store)
     if options.to == "store":
         summary = pack(
             PackOptions(
@@ -236,6 +239,7 @@ def convert_command(options: argparse.Namespace) -> int:
                 options.output,
                 dtype=options.dtype or store.manifest.dtype,
                 shard_gigabytes=1e9 if options.shards else 4.0,
+                skip_bad=None,
                 vocabularies=store.manifest.vocabularies,
                 shard_clips=options.shards and -(-len(store) // options.shards),
             )

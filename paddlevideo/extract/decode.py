@@ -83,7 +83,7 @@ class VideoFile:
         """
         capture = self._open()
         if capture is None:
-            raise self._cannot_open()
+            raise self._nothing_decodes()
         times: list[float] = []
         try:
             for number in wanted:
@@ -203,8 +203,7 @@ class VideoFile:
             )
 
     def _nothing_decodes(self) -> VideoFault:
-        codec = container.codec_name(self.codec)
-        if not self.packets or not codec:
+        if not self.packets:
             return VideoFault(
                 "no frames",
                 f"{self.name}: holds no frame that OpenCV can read, though it begins like "
@@ -212,6 +211,7 @@ class VideoFile:
             )
         if container.is_encrypted(self.codec):
             return VideoFault("encrypted", f"{self.name}: is encrypted: get it without protection")
+        codec = container.codec_name(self.codec) or "which its head does not name"
         return VideoFault(
             "codec that cannot be decoded",
             f"{self.name}: this OpenCV cannot decode its codec, {codec}. "
@@ -227,7 +227,9 @@ class VideoFile:
                 "that it knows: copy it again, or look at it with ffprobe"
             )
         else:
-            reason = f"not a video: it is {describe_file(self.path)}"
+            kind = describe_file(self.path)
+            cause = "cannot be opened" if kind.endswith("unknown kind") else "not a video"
+            return VideoFault(cause, f"{self.name}: is not a video: it is {kind}")
         return VideoFault("cannot be opened", f"{self.name}: OpenCV cannot open it: {reason}")
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paddlevideo.loader.captions.files import Span
-from paddlevideo.loader.store import Clip
+from paddlevideo.loader.store import Clip, is_store
 from paddlevideo.loader.store.records import KEPT_MASS
 from paddlevideo.prepare.caption_book import CaptionBook, Captions
 from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, open_source
 from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
+from paddlevideo.utils.walk import refuse_inside
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class PackOptions:
     dtype: str = "float16"
     kept_mass: float = KEPT_MASS
     shard_gigabytes: float = 4.0
-    skip_bad: int = 0
+    #: None: the command has no ``--skip_bad``, and its messages do not speak of it.
+    skip_bad: int | None = 0
     require_captions: bool = False
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     shard_clips: int | None = None
@@ -46,9 +48,12 @@ class PackOptions:
 def pack(options: PackOptions) -> Summary:
     """Writes the store, or goes on with one that the same command began; returns a summary.
 
-    Raises DataError for sources or captions that cannot be read, for widths that differ, for a
+    Raises ConfigError for an output inside a source, DataError for sources or captions that cannot be read, for widths that differ, for a
     bad clip beyond ``skip_bad``, and where the folder holds another command's store.
     """
+    for path in options.sources:
+        if not is_store(options.output):  # a run before may have put it there
+            refuse_inside("--output", options.output, path)
     sources = [open_source(path, options.kept_mass) for path in options.sources]
     target = Target(
         options.output,

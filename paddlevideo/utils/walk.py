@@ -46,10 +46,10 @@ class Walk:
             shown = _listed([f"{printable(kind)} {number}" for kind, number in kinds])
             lines.append(f"{count} other {_files(count)} left out: {shown}")
         if self.broken:
-            lines.append(f"{len(self.broken)} broken links left out: {self._names(self.broken)}")
+            lines.append(f"broken links left out: {len(self.broken)}: {self._names(self.broken)}")
         if self.unreadable:
             names = self._names(self.unreadable)
-            lines.append(f"{len(self.unreadable)} unreadable folders left out: {names}")
+            lines.append(f"unreadable folders left out: {len(self.unreadable)}: {names}")
         return lines
 
     def _names(self, paths: list[Path]) -> str:
