@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import faulthandler
 import multiprocessing
 import os
-import signal
-import threading
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+GRACE = 2.0  # seconds that an idle process has to end
 
 
 class Crash(Exception):
@@ -21,42 +21,74 @@ class Crash(Exception):
 
 
 class Isolated:
-    """A child process that calls one function after another; a new one follows a crash.
+    """A process that calls one function after another; a new one follows a crash.
 
-    The child is a fork, which has everything imported; where systems have none, the calls are made
-    in this process.
+    It is not a fork: OpenCV's threads do not survive one. It begins at the first call, and ends
+    with this object or with this process. Windows cannot do it: calls are made in this process.
     """
 
     def __init__(self) -> None:
-        self._pool: ProcessPoolExecutor | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
 
     def call(self, function: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
         """What ``function``, of the top level of a module, returns or raises.
 
         Raises Crash where it ends its process.
         """
-        if "fork" not in multiprocessing.get_all_start_methods():
+        if os.name != "posix":
             return function(*arguments, **more)
-        if self._pool is None:
-            context = multiprocessing.get_context("fork")
-            self._pool = ProcessPoolExecutor(1, context, _begin)
+        pipe = self._pipe or self._start()
         try:
-            return self._pool.submit(function, *arguments, **more).result()
-        except BrokenProcessPool:
-            self._pool = None
+            pipe.send((function, arguments, more))
+            error, value = pipe.recv()
+        except (EOFError, OSError):
+            self.close()
             raise Crash from None
+        if error is not None:
+            raise error
+        return value
+
+    def _start(self) -> Connection:
+        self._pipe, other = multiprocessing.Pipe()
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"from paddlevideo.utils.isolated import serve; serve({other.fileno()})"
+        )
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # what a library says while it crashes
+                start_new_session=True,  # Ctrl-C is for the caller
+            )
+        return self._pipe
+
+    def close(self) -> None:
+        """Ends the process."""
+        pipe, process, self._pipe, self._process = self._pipe, self._process, None, None
+        if pipe is None or process is None:
+            return
+        pipe.close()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # modules may be gone already
+            self.close()
 
 
-def _begin() -> None:
-    """In the child: Ctrl-C is the parent's, and the child does not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    faulthandler.disable()  # the parent says in one line what crashed
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def serve(descriptor: int) -> None:
+    """Answers calls until the other end is closed."""
+    with Connection(descriptor) as pipe, suppress(EOFError, OSError):
+        while True:
+            function, arguments, more = pipe.recv()
+            try:
+                error, value = None, function(*arguments, **more)
+            except Exception as raised:
+                error, value = raised, None
+            pipe.send((error, value))
