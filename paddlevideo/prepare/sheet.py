@@ -5,8 +5,9 @@ The quickest way to see whether boxes lie where things are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,15 @@ TEXT, SMALL = 13, 11  # pixels
 BACKGROUND, INK, PALE = (255, 255, 255), (30, 30, 30), (110, 110, 110)
 #: BGR, for one region after another.
 COLOURS = ((60, 60, 230), (60, 180, 60), (230, 120, 40), (30, 170, 230), (200, 60, 200))
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A clip, a frame of its video (h, w, 3) uint8 BGR, and which of its regions are in that."""
+
+    clip: Clip
+    regions: Sequence[int]
+    frame: np.ndarray
 
 
 def contact_sheet(
@@ -51,10 +61,10 @@ def contact_sheet(
     cell = HEIGHT + 2 * LINE + MARGIN
     canvas = Canvas(rows * cell + MARGIN, columns * (WIDTH + MARGIN) + MARGIN, BACKGROUND)
     names = store.manifest.vocabularies.get("region", [])
-    for place, (clip, frame) in enumerate(shown):
+    for place, each in enumerate(shown):
         x = MARGIN + place % columns * (WIDTH + MARGIN)
         y = MARGIN + place // columns * cell
-        _draw(canvas, clip, frame, (x, y), names)
+        _draw(canvas, each, (x, y), names)
     write_png(output, canvas.pixels)
     return len(shown), pictures.unreadable()
 
@@ -76,8 +86,8 @@ def _why_none(store: FeatureStore, pictures: ClipPictures) -> str:
 
 def _with_frames(
     store: FeatureStore, pictures: ClipPictures, origins: dict[str, Origin], clips: int
-) -> Iterator[tuple[Clip, np.ndarray]]:
-    """Clips whose frames are known, and these, small: first evenly spread ones, then any."""
+) -> Iterator[_Shown]:
+    """Clips whose videos are found: first evenly spread ones, then any."""
     from paddlevideo.report.thumbnails import small_frame
 
     spread = np.linspace(0, len(store) - 1, min(clips, len(store))).astype(int).tolist()
@@ -88,16 +98,30 @@ def _with_frames(
             return
         origin = origin_of(store.about(number))
         origins[origin.clip] = origin
-        frame = pictures.read(origin.clip, small_frame, WIDTH, HEIGHT)
+        shot = pictures.shot(origin.clip)
+        if shot is None:
+            continue
+        clip = store[number]
+        is_source = shot.path.name == PurePath(origin.source).name
+        wanted, regions = _fullest_frame(clip) if is_source else (None, range(len(clip.regions)))
+        frame = pictures.read(origin.clip, small_frame, WIDTH, HEIGHT, wanted)
         if frame is not None:
-            yield store[number], frame
+            yield _Shown(clip, regions, frame)
 
 
-def _draw(
-    canvas: Canvas, clip: Clip, frame: np.ndarray, place: tuple[int, int], names: list[str]
-) -> None:
+def _fullest_frame(clip: Clip) -> tuple[int | None, Sequence[int]]:
+    """The number of the frame with the most regions, and these; all where frames are not known."""
+    frames = clip.extra.get("frames", "").split()
+    if len(frames) != len(clip.regions) or not all(map(str.isdecimal, frames)):
+        return None, range(len(clip.regions))
+    best = max(frames, key=frames.count)
+    return int(best), [region for region, frame in enumerate(frames) if frame == best]
+
+
+def _draw(canvas: Canvas, shown: _Shown, place: tuple[int, int], names: list[str]) -> None:
     """One clip: its frame, on it the regions and their labels, and below it two lines."""
     x, y = place
+    clip, frame = shown.clip, shown.frame
     height, width = frame.shape[:2]
     canvas.picture(frame, place)
     # Boxes are in pixels of the image that the detector saw, which may have had another shape.
@@ -105,13 +129,13 @@ def _draw(
     boxes = (clip.boxes * scale + np.array([*place, *place])).clip(
         [x, y, x, y], [x + width - 1, y + height - 1] * 2
     )
-    for number, box in enumerate(boxes):
-        canvas.box(box.tolist(), COLOURS[number % len(COLOURS)])
+    for number in shown.regions:
+        canvas.box(boxes[number].tolist(), COLOURS[number % len(COLOURS)])
     space = LabelSpace((x, y, x + width, y + height))
-    for number, box in enumerate(boxes):
+    for number in shown.regions:
         if label := _likeliest(clip, number, names):
-            corner, colour = (box[0] + 1, box[1] + 1), COLOURS[number % len(COLOURS)]
-            canvas.label(label, corner, colour, SMALL, space)
+            corner = (boxes[number, 0] + 1, boxes[number, 1] + 1)
+            canvas.label(label, corner, COLOURS[number % len(COLOURS)], SMALL, space)
     caption = clip.captions[0] if clip.captions else "(no caption)"
     canvas.text(caption, (x, y + HEIGHT + LINE - 4), INK, TEXT, WIDTH)
     canvas.text(clip.id, (x, y + HEIGHT + 2 * LINE - 6), PALE, SMALL, WIDTH)

@@ -33,6 +33,7 @@ BLACK = (0, 0, 0)
 PADDING = 2  # pixels around a label
 #: A video is decoded from its beginning up to this second; to a later one it is first skipped.
 SKIPPED_FROM = 30.0
+COUNTED = 1000  # frames: one of a higher number is looked for by its time
 #: Seconds before the wanted time: where decoding begins after a skip, and from where frames become
 #: pictures. The last of these is shown, so that a still may last so long.
 BEFORE = 10.0
@@ -128,13 +129,14 @@ class Canvas:
         cv2.rectangle(self.pixels, low, high, colour, width)
 
 
-def frame_of(shot: Shot) -> np.ndarray:
+def frame_of(shot: Shot, number: int | None = None) -> np.ndarray:
     """The frame in the middle of a clip, or its picture: (h, w, 3) uint8 BGR.
 
-    Raises DataError where OpenCV cannot read it.
+    ``number``: of the frame that is wanted instead, if the video has so many. Raises DataError
+    where OpenCV cannot read it.
     """
     try:
-        frame = _picture(shot.path) if shot.is_picture else _frame_of_video(shot)
+        frame = _picture(shot.path) if shot.is_picture else _frame_of_video(shot, number)
     except (cv2.error, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"{as_text(str(shot.path))}: cannot be read ({reason})") from None
@@ -145,12 +147,12 @@ def frame_of(shot: Shot) -> np.ndarray:
     return frame
 
 
-def small_frame(shot: Shot, width: int, height: int) -> np.ndarray:
+def small_frame(shot: Shot, width: int, height: int, number: int | None = None) -> np.ndarray:
     """The frame of a clip, as large as fits into ``width`` x ``height``.
 
-    Raises DataError as :func:`frame_of` does.
+    ``number`` and errors as for :func:`frame_of`.
     """
-    return resized(frame_of(shot), width, height)
+    return resized(frame_of(shot, number), width, height)
 
 
 def thumbnail(shot: Shot, side: int) -> np.ndarray:
@@ -181,9 +183,11 @@ def _picture(path: Path) -> np.ndarray | None:
     return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
 
 
-def _frame_of_video(shot: Shot) -> np.ndarray | None:
+def _frame_of_video(shot: Shot, number: int | None) -> np.ndarray | None:
     """The frame that is shown in the middle of a clip, by the frames' time stamps."""
     with native_path(shot.path) as name:
+        if number is not None and (numbered := _numbered_frame(name, number)) is not None:
+            return numbered
         middle = sum(shot.span or (0.0, _announced_seconds(name))) / 2
         frame, end = _frame_at(name, middle, skip=middle > SKIPPED_FROM)
         if shot.span is None and not middle:
@@ -201,6 +205,20 @@ def _announced_seconds(name: str) -> float:
     reader.release()
     seconds = count / rate if rate > 0 else 0.0
     return seconds if 0 < seconds < 1e6 else 0.0
+
+
+def _numbered_frame(name: str, number: int) -> np.ndarray | None:
+    """The frame of a number, from 0; of a high one the frame at its time, if rates are constant."""
+    reader = cv2.VideoCapture(name)
+    rate = reader.get(cv2.CAP_PROP_FPS)
+    if number > COUNTED and rate > 0:
+        reader.release()
+        frame, end = _frame_at(name, (number + 0.5) / rate, skip=True)
+        return frame if end is None else None
+    grabbed = all(reader.grab() for _ in range(number + 1))
+    frame = reader.retrieve()[1] if grabbed else None
+    reader.release()
+    return frame
 
 
 def _frame_at(name: str, wanted: float, skip: bool) -> tuple[np.ndarray | None, float | None]:
