@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 
 from paddlevideo.utils.errors import DataError
@@ -53,7 +54,10 @@ class ClipVideos:
         """Raises DataError where ``folder`` is missing."""
         check_videos(folder)
         self.folder = folder
-        self._folder = None if folder is None else _Folder(folder)
+
+    @cached_property
+    def _files(self) -> _Folder | None:
+        return None if self.folder is None else _Folder(self.folder)
 
     def find(self, origin: Origin) -> Shot | None:
         """The clip's file and its seconds there, or None where no file is known.
@@ -63,17 +67,18 @@ class ClipVideos:
         """
         if origin.source and os.path.isabs(origin.source) and os.path.isfile(origin.source):
             return Shot(Path(origin.source), origin.span)
-        if self._folder is None:
+        files = self._files
+        if files is None:
             return None
         parts = PurePath(origin.source).parts
         for first in range(len(parts)):
-            if path := self._folder.find("/".join(parts[first:])):
+            if path := files.find("/".join(parts[first:])):
                 return Shot(path, origin.span)
-        if path := self._folder.find(origin.clip):
+        if path := files.find(origin.clip):
             is_whole = PurePath(origin.source).stem == path.stem
             return Shot(path, origin.span if is_whole else None)
         for video, span in _pieces(origin):
-            if path := self._folder.find(video):
+            if path := files.find(video):
                 return Shot(path, span)
         return None
 
