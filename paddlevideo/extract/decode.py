@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -173,7 +174,7 @@ class VideoFile:
 
     # --------------------------------------------------------------------------- opening
 
-    def _open(self, *how: object) -> cv2.VideoCapture | None:
+    def _open(self, *how: Any) -> cv2.VideoCapture | None:
         """The file, opened; None where OpenCV cannot."""
         with native_path(self.path) as name:
             try:

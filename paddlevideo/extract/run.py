@@ -136,9 +136,9 @@ def _do(videos: Sequence[Video], worker: Worker) -> _Run:
             if status.status == FAILED:
                 print(f"{video.id}: failed: {status.reason}", file=sys.stderr)
         run.mine.append(status)
-        if worker.settings.draw is not None and status.status == DONE:
-            if fault := worker.draw(video):
-                print(f"{video.id}: not drawn: {fault}", file=sys.stderr)
+        is_drawn = worker.settings.draw is not None and status.status == DONE
+        if is_drawn and (fault := worker.draw(video)):
+            print(f"{video.id}: not drawn: {fault}", file=sys.stderr)
     run.seconds = time.perf_counter() - started
     return run
 

@@ -19,23 +19,22 @@ from paddlevideo.utils.filetype import describe_file
 from paddlevideo.utils.native_path import as_text
 from paddlevideo.utils.walk import walk
 
+
+def _endings(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
 #: Endings of videos; of other files in a folder those are taken that begin like a video. A list
 #: or CSV may name any file.
-ENDINGS = frozenset(
-    f".{ending}"
-    for ending in (
-        "264 265 3g2 3gp 3gp2 3gpp amv asf avi divx dv f4v flv gif h264 h265 hevc ivf m1v m2p m2t "
-        "m2ts m2v m4v mjpeg mjpg mkv mod mov mp2v mp4 mpe mpeg mpg mpv mts mxf nut ogm ogv qt rm "
-        "rmvb tod ts vob webm wmv wtv xvid y4m"
-    ).split()
+ENDINGS = _endings(
+    "264 265 3g2 3gp 3gp2 3gpp amv asf avi divx dv f4v flv gif h264 h265 hevc ivf m1v m2p m2t m2ts "
+    "m2v m4v mjpeg mjpg mkv mod mov mp2v mp4 mpe mpeg mpg mpv mts mxf nut ogm ogv qt rm rmvb tod "
+    "ts vob webm wmv wtv xvid y4m"
 )
 #: Sound, pictures and unfinished downloads may begin like a video.
-NOT_VIDEOS = frozenset(
-    f".{ending}"
-    for ending in (
-        "aac aif aifc aiff avif crdownload download heic heif m4a m4b mka mp3 oga opus part partial "
-        "tmp wav weba webp wma ytdl"
-    ).split()
+NOT_VIDEOS = _endings(
+    "aac aif aifc aiff avif crdownload download heic heif m4a m4b mka mp3 oga opus part partial "
+    "tmp wav weba webp wma ytdl"
 )
 COLUMNS = ("video", "clip", "start", "end", "caption")
 
@@ -142,8 +141,8 @@ def _read(source: Path) -> str:
         return source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(
-            f"{source}: is {describe_file(source)}, where a video, a folder of videos, or a list of "
-            "them in UTF-8 text belongs"
+            f"{source}: is {describe_file(source)}, where a video, a folder of videos, or a list "
+            "of them in UTF-8 text belongs"
         ) from None
     except OSError as fault:
         raise DataError(f"{source}: cannot be read ({fault.strerror})") from None

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -112,12 +113,15 @@ class Worker:
     def _start(self) -> Ready:
         # A forked child has everything imported, and sees what a test or a notebook has patched.
         forks = "fork" in multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("fork" if forks else "spawn")
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # ends OpenCV's threads: a forked child would wait for them for ever
+        context: Any = multiprocessing.get_context("fork" if forks else "spawn")
         self.pipe, other = context.Pipe()
         ours = self.pipe if forks else None  # the child must not keep it open
         self.process = context.Process(target=_serve, args=(other, ours, self.settings))
         self.process.daemon = True
         self.process.start()
+        cv2.setNumThreads(threads)
         other.close()
         try:
             return self._answer()
@@ -176,8 +180,7 @@ def _serve(pipe: Connection, parents: Connection | None, settings: Settings) -> 
     jobs: list[Job] = []
 
     def load() -> Ready:
-        if settings.threads:
-            cv2.setNumThreads(settings.threads)
+        cv2.setNumThreads(settings.threads or -1)  # -1: as OpenCV chooses
         extractor = Extractor(load_settings(settings.config, settings.overrides), settings.threads)
         jobs.append(Job(extractor, settings.dtype))
         return Ready(
@@ -188,8 +191,8 @@ def _serve(pipe: Connection, parents: Connection | None, settings: Settings) -> 
         pipe.send(_answer_of(load))
         while jobs:
             what, video = pipe.recv()
-            action = {"extract": _extract, "draw": _draw}[what]
-            pipe.send(_answer_of(lambda act=action, of=video: act(of, jobs[0], settings)))
+            action = partial({"extract": _extract, "draw": _draw}[what], video, jobs[0], settings)
+            pipe.send(_answer_of(action))
 
 
 def _extract(video: Video, job: Job, settings: Settings) -> Status:

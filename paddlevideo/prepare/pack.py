@@ -48,8 +48,9 @@ class PackOptions:
 def pack(options: PackOptions) -> Summary:
     """Writes the store, or goes on with one that the same command began; returns a summary.
 
-    Raises ConfigError for an output inside a source, DataError for sources or captions that cannot be read, for widths that differ, for a
-    bad clip beyond ``skip_bad``, and where the folder holds another command's store.
+    Raises ConfigError for an output inside a source; DataError for sources or captions that
+    cannot be read, for widths that differ, for a bad clip beyond ``skip_bad``, and where the
+    folder holds another command's store.
     """
     for path in options.sources:
         if not is_store(options.output):  # a run before may have put it there
