@@ -42,8 +42,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     _check_numbers(parser, options)
     if options.command == "convert" and options.to != "store" and (options.dtype or options.shards):
         parser.error("--dtype and --shards are for --to store")
-    if getattr(options, "sheet", None) and not options.videos:
-        parser.error("--sheet needs --videos, the folder with the clips' videos or frames")
     output = getattr(options, "output", None)
     if output is not None and not Path(os.path.abspath(output)).name:
         parser.error(f"--output {output} is the root of all folders: name one in it")
@@ -137,7 +135,9 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     text = """counts, sizes, lengths, a few records, and a picture of clips with their boxes
 
     python tools/prepare_data.py inspect train.store --records 5
-    python tools/prepare_data.py inspect train.store --videos clips/ --sheet sheet.png"""
+    python tools/prepare_data.py inspect train.store --videos clips/ --sheet sheet.png
+
+Frames come from the videos that the store names; --videos is for others, and for moved ones."""
     parser = _command(commands, "inspect", text)
     parser.set_defaults(action=inspect_command)
     parser.add_argument("store", type=Path)
@@ -187,7 +187,9 @@ def validate_command(options: argparse.Namespace) -> int:
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import faults_of, fix, wordless
     from paddlevideo.utils.printable import printable
+    from paddlevideo.utils.writable import check_folder
 
+    check_folder(options.fix and options.fix.parent, "--fix")
     store = FeatureStore(options.store)
     kinds: Counter[str] = Counter()
     silent: Counter[str] = Counter()
@@ -225,14 +227,18 @@ def inspect_command(options: argparse.Namespace) -> int:
     """``inspect``."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import contact_sheet, describe
+    from paddlevideo.report.clip_videos import check_videos
     from paddlevideo.utils.printable import printable
+    from paddlevideo.utils.writable import check_file
 
+    check_file(options.sheet, "--sheet")
+    check_videos(options.videos)
     store = FeatureStore(options.store)
     for line in describe(store, options.records, bert_model=options.bert_model):
         print(printable(line))
     if options.sheet:
-        shown = contact_sheet(store, options.videos, options.sheet, options.clips)
-        print(f"{options.sheet}: {shown} clips")
+        shown, remarks = contact_sheet(store, options.videos, options.sheet, options.clips)
+        print("\n".join([f"{options.sheet}: {shown} clips", *remarks]))
     return 0
 
 
@@ -240,8 +246,13 @@ def convert_command(options: argparse.Namespace) -> int:
     """``convert``."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import PackOptions, pack, to_lmdb, to_npy
+    from paddlevideo.utils.walk import refuse_inside
+    from paddlevideo.utils.writable import check_folder
 
+    check_folder(options.output.parent, "--output")
     store = FeatureStore(options.store)
+    if options.to != "store":
+        refuse_inside("--output", options.output, options.store)
     if options.to == "store":
         summary = pack(
             PackOptions(
@@ -249,6 +260,7 @@ def convert_command(options: argparse.Namespace) -> int:
                 options.output,
                 dtype=options.dtype or store.manifest.dtype,
                 shard_gigabytes=1e9 if options.shards else 4.0,
+                skip_bad=None,
                 vocabularies=store.manifest.vocabularies,
                 shard_clips=options.shards and -(-len(store) // options.shards),
             )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,14 @@ class ExtractedSource:
         where = f"{self.work.place(status.video, '.clips')}: clip {place}"
         if place >= len(records):
             raise DataError(f"{where}: is not there. Run the same command again")
-        return decode(records[place], where)
+        return _with_origin(decode(records[place], where), status, place)
+
+
+def _with_origin(clip: Clip, status: Status, place: int) -> Clip:
+    """The clip with the video file that it comes from, and its seconds there."""
+    _, _, start, end = status.clips[place]
+    span = None if start is None or end is None else (start, end)
+    return replace(clip, source=os.path.abspath(status.path), span=span)
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,7 @@ def _write(
         # Wrong entries are counted: all features are there, and another run would only repeat it.
         book = CaptionBook(wanted.captions, BadEntries(math.inf), own=files)
     clips = (
-        (clip, video.name)
+        (clip, video.name, None)
         for video, status in zip(videos, statuses, strict=True)
         for clip, *_ in status.clips
     )
@@ -197,7 +205,7 @@ def _write(
     silent, expressed = Tally(), Expressed(most=MOST)
 
     def change(clip: Clip) -> Clip:
-        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id)[0])
+        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id))
         if not clip.captions:
             silent.add(clip.id)
         expressed.add(clip.id, clip.captions)
@@ -214,6 +222,9 @@ def _write(
 def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Iterator[str]:
     """What a CSV says of its clips: captions, and where in which video each lies."""
     for video, status in zip(videos, statuses, strict=True):
+        shared: dict[str, list[str]] = {}
+        for clip, number in status.shared:
+            shared.setdefault(clip, []).extend(video.rows[number].captions)
         for clip, number, start, end in status.clips:
             row = video.rows[number]
             if not row.where:
@@ -221,7 +232,8 @@ def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Itera
             entry: dict[str, Any] = {"clip": clip, "video": video.name}
             if start is not None and end is not None:
                 entry |= {"start": start, "end": end}
-            for caption in row.captions or [None]:  # type: ignore[list-item]
+            captions: list[Any] = [*row.captions, *shared.get(clip, [])]
+            for caption in captions or [None]:
                 yield json.dumps({**entry, "caption": caption}, ensure_ascii=False) + "\n"
 
 

@@ -15,22 +15,24 @@ from paddlevideo.utils.temporary_database import database_errors, temporary_data
 _TABLES = """
 CREATE TABLE lines (name TEXT, is_video INT, text TEXT, start REAL, stop REAL);
 CREATE TABLE spans (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WITHOUT ROWID;
-CREATE TABLE known (clip TEXT PRIMARY KEY, video TEXT) WITHOUT ROWID;
+CREATE TABLE known (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WITHOUT ROWID;
 CREATE TABLE used (name TEXT, is_video INT, PRIMARY KEY (name, is_video)) WITHOUT ROWID;
 """
 _BY_ID = f"captions matched {RULES[0]}"
 
 Captions = list[tuple[str, Span | None]]
+#: The id of a clip that is there, its video or "", and its span there where that is known.
+KnownClip = tuple[str, str, Span | None]
 Counted = dict[str, tuple[int, list[str]]]  # a number and the first names that it counts
 
 
 class CaptionBook:
     """Captions by clip; those of a video belong to its clips that overlap them in time.
 
-    A clip's span in its video comes from the files (a clip's start and end), else from an id
-    ``<video>_<start>_<end>``; else the clip is the whole video that has its id. A caption of a
-    video without times belongs to all of its clips. A text that occurs twice for a clip counts
-    once.
+    A clip's span in its video comes from the files (a clip's start and end), else from where the
+    clip is, or from an id ``<video>_<start>_<end>``; else the clip is the whole video that has its
+    id. A caption of a video without times belongs to all of its clips. A text that occurs twice for
+    a clip counts once.
     """
 
     def __init__(
@@ -88,15 +90,16 @@ class CaptionBook:
         named = TIMED_ID.fullmatch(clip)
         if named and self._is_spoken(clip) and not self._is_spoken(named["video"]):
             named = None  # a whole video: YouTube's ids may end in two numbers too
-        row = self.base.execute(
-            "SELECT video, start, stop FROM spans WHERE clip = ?", (clip,)
-        ).fetchone()
         video, span = clip, None
         if named and float(named["start"]) <= float(named["end"]):
             video, span = named["video"], (float(named["start"]), float(named["end"]))
-        if row is not None:
-            video = row[0] or video
-            span = span if row[1] is None else (row[1], row[2])
+        known = "SELECT video, start, stop FROM known WHERE clip = ? AND start IS NOT NULL"
+        told = "SELECT video, start, stop FROM spans WHERE clip = ?"
+        for query in (known, told):
+            row = self.base.execute(query, (clip,)).fetchone()
+            if row is not None:
+                video = row[0] or video
+                span = span if row[1] is None else (row[1], row[2])
         return video, span
 
     def videos_around(self, clip: str) -> set[str]:

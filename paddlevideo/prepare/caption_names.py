@@ -19,7 +19,7 @@ from paddlevideo.loader.captions.matching import (
     is_text,
     videos_of,
 )
-from paddlevideo.prepare.caption_book import CaptionBook, Counted
+from paddlevideo.prepare.caption_book import CaptionBook, Counted, KnownClip
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.temporary_database import database_errors
 
@@ -30,16 +30,18 @@ SHOWN = 5
 WHOLE = "captions of whole videos, given to all clips of them"
 
 
-def match_names(book: CaptionBook, clips: Iterable[tuple[str, str]], must_fit: bool = True) -> None:
-    """Replaces the names in a book by what they mean among all clips: ids, with videos or "".
+def match_names(book: CaptionBook, clips: Iterable[KnownClip], must_fit: bool = True) -> None:
+    """Replaces the names in a book by what they mean among all clips.
 
     Raises DataError where a name may mean several clips, and where no caption fits any clip,
     though one ``must_fit``.
     """
     with database_errors():
         base = book.base
-        rows = ((clip, video) for clip, video in clips if is_text(clip))
-        base.executemany("INSERT OR IGNORE INTO known VALUES (?, ?)", rows)
+        rows = (
+            (clip, video, *(span or (None, None))) for clip, video, span in clips if is_text(clip)
+        )
+        base.executemany("INSERT OR IGNORE INTO known VALUES (?, ?, ?, ?)", rows)
         _match(book, base, must_fit)
 
 
@@ -65,7 +67,7 @@ def check_captions(paths: Sequence[Path], clips: Sequence[tuple[str, str]]) -> N
         if any(names.has(name) for name in (line.name, *videos_of(line.name))):
             return
     if paths:
-        match_names(CaptionBook(paths, bad), clips)
+        match_names(CaptionBook(paths, bad), ((clip, video, None) for clip, video in clips))
 
 
 def _names(book: CaptionBook, base: sqlite3.Connection) -> ClipNames:

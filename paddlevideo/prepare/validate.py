@@ -21,6 +21,7 @@ from paddlevideo.prepare.sources import StoreSource
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
+from paddlevideo.utils.walk import refuse_inside
 
 #: A box that leaves the image by no more pixels is cut by ``fix``; one further out is a mistake.
 CUT = 2.0
@@ -105,6 +106,7 @@ def fix(store: FeatureStore, output: Path) -> Summary:
     damaged, not finite, of other sizes or classes, or whose id was met before are left out.
     """
     sizes, dtype = store.manifest.sizes, store.manifest.dtype
+    refuse_inside("--fix", output, store.path)
     target = Target(
         output,
         sizes,

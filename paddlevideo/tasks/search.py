@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from paddlevideo.checkpoint import checksum
 from paddlevideo.config import Config, check_config, run_settings
 from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.pipelines.text import pad_ids
+from paddlevideo.loader.query_text import check_query
 from paddlevideo.loader.store import is_store
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.modeling import build_model, load_weights
@@ -50,9 +51,18 @@ class Searcher:
     """
 
     def __init__(
-        self, config: Config, weights: Path, features: Path, index: Path, candidates: int = 128
+        self,
+        config: Config,
+        weights: Path,
+        features: Path,
+        index: Path,
+        candidates: int = 128,
+        sentences: Sequence[str] = (),
     ) -> None:
-        """Raises ConfigError, DataError or WeightsError where something does not fit."""
+        """``sentences`` are checked before anything is loaded: see :meth:`check`.
+
+        Raises ConfigError, DataError or WeightsError where something does not fit.
+        """
         if not weights.is_file():
             raise WeightsError(f"{weights}: no such weight file")
         check_config(config, "export")
@@ -60,6 +70,8 @@ class Searcher:
         select_device(settings.device)
         use_threads(settings.num_threads)
         self.options = dataset_options(config)
+        for sentence in sentences:
+            self.check(sentence)
         model = build_model(config.MODEL, blank=True)
         if not isinstance(model, ActBert):
             raise ConfigError("MODEL.framework: only an ActBert can be searched with")
@@ -86,7 +98,9 @@ class Searcher:
         self.gallery = self._open_gallery(weights, features, index)
 
     def find(self, sentence: str, count: int = 10) -> list[Answer]:
-        """The ``count`` best clips, best first."""
+        """The ``count`` best clips, best first. Raises ConfigError as :meth:`check` does."""
+        if warning := self.check(sentence):
+            log.warning("%s", warning)
         ids = load_tokenizer(self.options["bert_model"]).encode(
             sentence, self.options["max_seq_length"]
         )
@@ -112,6 +126,14 @@ class Searcher:
             )
             for at in best
         ]
+
+    def check(self, sentence: str) -> str:
+        """A warning about words that the vocabulary lacks; empty for none.
+
+        Raises ConfigError where it has none of them, and for an empty sentence.
+        """
+        tokenizer = load_tokenizer(self.options["bert_model"])
+        return check_query(tokenizer, sentence, self.options["max_seq_length"])
 
     def _open_gallery(self, weights: Path, features: Path, index: Path) -> Gallery:
         encode, gigabytes = self.model.encode_videos, self.model.gallery_gigabytes

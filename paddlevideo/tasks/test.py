@@ -15,6 +15,7 @@ from paddlevideo.checkpoint import checksum
 from paddlevideo.config import Config
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.prepare.origins import ClipNotes
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.answers import queries_of
 from paddlevideo.tasks.evaluate import evaluate
@@ -23,6 +24,7 @@ from paddlevideo.tasks.setup import Run, build_metric, start_run, test_loader
 from paddlevideo.tasks.tables import print_results
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.writable import check_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -46,6 +48,7 @@ def test(
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
     if not Path(weights).is_file():
         raise WeightsError(f"{weights}: no such weight file")
+    check_file(report, "--report")
     if videos and not Path(videos).is_dir():
         raise ConfigError(f"--videos: there is no folder {videos}")
     run = start_run(config, "test")
@@ -140,7 +143,12 @@ def write_queries_and_page(
     write_queries(folder / "queries.jsonl", queries)
     log.info("wrote %s", folder / "queries.jsonl")
     if report:
-        write_report(Path(report), results, queries, Path(videos) if videos else None)
+        notes = ClipNotes(results["protocol"].get("features"))
+        folder_of_videos = Path(videos) if videos else None
+        for line in write_report(
+            Path(report), results, queries, folder_of_videos, origin_of=notes.origin
+        ):
+            log.warning("%s", line)
         log.info("wrote %s", report)
 
 

@@ -141,8 +141,8 @@ def test_captions_that_fit_no_clip_are_refused_with_a_reason(packed, tmp_path, t
     assert "c.txt" in str(caught.value) and not (tmp_path / "s").exists()
 
 
-def store_of_pieces(path):
-    pieces = {"video": "film", "captions": [], "times": []}
+def store_of_pieces(path, **changes):
+    pieces = {"video": "film", "captions": [], "times": [], "span": None, **changes}
     write(path, [make_clip(number, name, **pieces) for number, name in enumerate("pq")])
     return path
 
@@ -156,6 +156,9 @@ def test_a_store_knows_the_videos_of_its_clips(tmp_path):
     (tmp_path / "n.csv").write_text("video,start,end,caption\nfilm,0,1,one\n")
     with pytest.raises(DataError, match="where in its video a clip lies is not known"):
         pack(PackOptions([source], tmp_path / "c", [tmp_path / "n.csv"]))
+    source = store_of_pieces(tmp_path / "d", span=(0.5, 2.0))
+    pack(PackOptions([source], tmp_path / "e", [tmp_path / "n.csv"]))
+    assert FeatureStore(tmp_path / "e")[0].captions == ["one"]
 
 
 def test_ambiguous_names_are_refused_with_their_file(packed):
@@ -214,5 +217,5 @@ def test_a_clip_in_a_list_of_places_may_have_an_ending(tmp_path):
     (tmp_path / "n.csv").write_text("start,end,text\n0,2,one\n2,4,two\n")
     (tmp_path / "p.jsonl").write_text('{"clip": "c.mp4", "video": "n", "start": 2, "end": 3}\n')
     book = CaptionBook([tmp_path / "n.csv", tmp_path / "p.jsonl"])
-    match_names(book, [("c", "")])
+    match_names(book, [("c", "", None)])
     assert book.captions("c") == [("two", (2.0, 4.0))]

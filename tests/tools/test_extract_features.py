@@ -51,6 +51,8 @@ def test_a_folder_becomes_a_store_that_can_be_trained_on(clips, tmp_path, run):
     assert names["action"][store[1].action_classes[0]] == "up"
     assert clip.region_classes.width == len(names["region"]) == 37
     assert StoreRows(tmp_path / "c.store")[0]["caption"] == "it goes right"
+    about = store.about(1)
+    assert (about.source, about.span) == (str(clips / "sub" / "up.avi"), None)
     drawn = sorted(path.name for path in pictures.iterdir())
     assert len(drawn) == 3 and drawn[0] == "right.jpg" and drawn[1].startswith("sub_up-")
     assert cv2.imread(str(pictures / "right.jpg")).shape == (360, 480, 3)
@@ -189,6 +191,50 @@ def test_ids_of_any_length(clips, tmp_path, run):
     assert code == 0 and "1 done, 1 of them by a run before, checked" in out
 
 
+def test_names_that_libraries_stumble_over(clips, tmp_path, run, monkeypatch):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for name in (b"10:30.mp4", b"caf\xe9.mp4", "größe.mp4".encode(), b"%d.mp4"):
+        (folder / os.fsdecode(name)).write_bytes((clips / "right.mp4").read_bytes())
+    monkeypatch.chdir(folder)
+    code, out, err = run(".", "--draw", tmp_path / "p")
+    assert (code, err) == (0, "") and "4 done, 0 failed" in out
+    assert set(ids(FeatureStore(tmp_path / "c.store"))) == {"10:30", r"caf\xe9", "größe", "%d"}
+    assert len(list((tmp_path / "p").iterdir())) == 4
+    assert run("10:30.mp4", output=tmp_path / "d.store")[0] == 0
+
+
+def test_rows_that_overlap_share_their_pieces(clips, tmp_path, run):
+    text = f"video,start,end,caption\n{clips}/z.mkv,0,1,one\n{clips}/z.mkv,0.5,1.5,two\n"
+    (tmp_path / "list.csv").write_text(text)
+    code, out, err = run(tmp_path / "list.csv", "-o", "clips.seconds=0.5")
+    assert (code, err) == (0, "") and "clips: 3" in out
+    store = FeatureStore(tmp_path / "c.store")
+    assert [store[n].captions for n in range(3)] == [["one"], ["one", "two"], ["two"]]
+    assert [store[n].times[0] for n in range(3)] == [(0, 0.5), (0.5, 1), (1, 1.5)]
+
+
+def test_a_recording_of_a_variable_rate(tmp_path, run):
+    times = [*range(8), *(8 + number / 25 for number in range(50))]
+    samples.write_stamped(tmp_path / "v.mkv", times)
+    (tmp_path / "list.csv").write_text("video,clip,start,end\nv.mkv,slow,2,4\nv.mkv,fast,8,9\n")
+    code, out, _ = run(tmp_path / "list.csv")
+    assert code == 0 and "fewer frames" not in out
+    store = FeatureStore(tmp_path / "c.store")
+    frames = [{int(text) for text in store[n].extra["frames"].split()} for n in (0, 1)]
+    assert frames[0] <= {2, 3} and min(frames[1]) >= 8 and max(frames[1]) < 33
+
+
+def test_what_a_folder_holds_besides_is_said(clips, tmp_path, run):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes((clips / "right.mp4").read_bytes())
+    (folder / "a.srt").touch()
+    (folder / "self").symlink_to(".")
+    code, out, _ = run(folder)
+    assert code == 0 and out.startswith("1 other file left out: .srt 1\n") and "1 done" in out
+
+
 # ------------------------------------------------------------------------------ mistakes
 
 
@@ -215,3 +261,18 @@ def test_videos_that_are_not_there(tmp_path, run):
     assert code == 1 and "no such file or folder of videos" in err
     with pytest.raises(SystemExit):
         run(tmp_path, "--threads", "-1")
+
+
+@pytest.mark.parametrize("flag", ["--output", "--work", "--draw"])
+def test_an_output_inside_the_folder_of_videos_is_told_before_the_work(
+    clips, tmp_path, run, monkeypatch, flag
+):
+    monkeypatch.chdir(clips)
+    inside = "sub/../x" if flag == "--draw" else clips / "x"
+    words = [] if flag == "--output" else [flag, inside]
+    output = inside if flag == "--output" else tmp_path / "c.store"
+    code, out, err = run(".", *words, output=output)
+    assert code == 2 and f"{flag} {inside}: lies inside" in err and str(clips.parent / "x") in err
+    assert out == "" and not (clips / "x").exists()
+    code, _, err = run(clips, output=clips)
+    assert code == 2 and "lies inside" in err

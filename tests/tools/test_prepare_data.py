@@ -8,6 +8,7 @@ import pytest
 
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.prepare import faults_of
+from tests.extract.samples import write_video
 from tests.loader.clips import make_clip, write
 from tests.prepare.test_pack import damaged_store
 from tests.tiny_data import write_retrieval_set
@@ -195,8 +196,34 @@ def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):
     words = ["--sheet", tmp_path / "x.png", "--videos", tmp_path / "empty"]
     code, _, err = run(capsys, "inspect", tmp_path / "s", *words)
     assert code == 1 and "named after a clip or a video of" in err and '"seen.mp4"' in err
-    with pytest.raises(SystemExit):
-        prepare_data.parse_arguments(["inspect", "s", "--sheet", "x.png"])
+    code, _, err = run(capsys, "inspect", tmp_path / "s", "--sheet", tmp_path / "x.png")
+    assert code == 1 and "give --videos" in err
+
+
+def test_a_sheet_shows_the_regions_of_one_frame_and_that_frame(tmp_path, capsys):
+    frames = [np.full((48, 64, 3), 20 * number, np.uint8) for number in range(1, 11)]
+    film = write_video(tmp_path / "film.avi", frames, "MJPG")
+    boxes = np.array([[0.0, 0, 320, 240], [80, 60, 240, 180], [160, 0, 320, 240]])
+    about = {"source": str(film), "span": None, "extra": {"frames": "7 2 7"}}
+    write(tmp_path / "s", [make_clip(0, name="a", boxes=boxes, **about)])
+    for option in ([], ["--videos", tmp_path]):
+        sheet = tmp_path / "sheet.png"
+        code, out, _ = run(capsys, "inspect", tmp_path / "s", "--sheet", sheet, *option)
+        picture = cv2.imread(str(sheet)).astype(int)
+        assert code == 0 and "sheet.png: 1 clips" in out
+        assert abs(picture[60, 40] - 160).max() < 6  # frame 7 of 0 to 9
+        assert np.ptp(picture[100, 130]) > 100 and np.ptp(picture[100, 70]) < 10  # no box of 2
+
+
+def test_a_sheet_that_cannot_be_is_told_first(tmp_path, capsys, monkeypatch):
+    write(tmp_path / "s", [make_clip()])
+    monkeypatch.setattr("paddlevideo.prepare.describe", lambda *_: pytest.fail("read first"))
+    for words, message in (
+        (["--sheet", "/dev/null/x.png"], "--sheet /dev/null/x.png: cannot be written"),
+        (["--sheet", "x.png", "--videos", tmp_path / "absent"], "no such folder of videos"),
+    ):
+        code, _, err = run(capsys, "inspect", tmp_path / "s", *words)
+        assert code in {1, 2} and message in err
 
 
 def test_a_store_gets_another_dtype_and_other_shards(tmp_path, capsys):

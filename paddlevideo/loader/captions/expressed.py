@@ -11,7 +11,7 @@ MUCH = 0.01
 #: Captions that are looked at where time matters.
 MOST = 100_000
 ADVICE = (
-    "Choose a vocabulary of the captions' language by bert_model, for the data sets and "
+    "Choose a vocabulary of the language of the captions by bert_model, for the data sets and "
     "--bert_model of tools/prepare_data.py, and weights that were trained with it"
 )
 
@@ -64,7 +64,7 @@ class Expressed:
         """The share in words; with advice where it is large."""
         text = (
             f"vocabulary {self.bert_model}: {self.share:.2%} of {self.pieces:,} word pieces of "
-            f"{self.captions:,} captions are unknown, [UNK]"
+            f"{self.captions:,} captions are unknown (UNK)"
         )
         if self.lost:
             more = ", ..." if self.lost > len(self.lost_names) else ""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.loader.store.about import About
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.reader import FeatureStore
-from paddlevideo.loader.store.records import About
 from paddlevideo.utils.errors import DataError
 
 
@@ -144,6 +144,11 @@ class StoreRecords:
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Those of ``ids`` that have no record."""
         return [name for name in ids if self.store.find(name) is None]
+
+    def about(self, name: str) -> About | None:
+        """What the record of clip ``name`` says beside its arrays, or None where there is none."""
+        number = self.store.find(name)
+        return None if number is None else self.store.about(number)
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         """The record of clip ``name``; keys and errors as for PaddleVideo's records."""
