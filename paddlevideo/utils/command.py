@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.files import naming
 from paddlevideo.utils.stopping import Stopped
 
 
@@ -30,7 +31,8 @@ def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
     warnings.filterwarnings("ignore", message="No ccache found")
     try:
         action()
-        sys.stdout.flush()
+        with naming("standard output"):
+            sys.stdout.flush()
     except UserError as fault:
         print(f"{name}: {fault}", file=sys.stderr)
         return fault.exit_code
@@ -51,10 +53,12 @@ def _code_of_system(fault: OSError, name: str) -> int:
     # Of a connection between processes the place in the program matters.
     if not is_cut_off and (fault.errno is None or isinstance(fault, ConnectionError)):
         raise fault
-    _drop_output(sys.stdout)
+    output_failed = _drop_output(sys.stdout)
     if is_cut_off:
         return 128 + signal.SIGPIPE
-    where = f"{os.fsdecode(fault.filename)}: " if isinstance(fault.filename, str | bytes) else ""
+    where = "standard output: " if output_failed else ""
+    if isinstance(fault.filename, str | bytes):
+        where = f"{os.fsdecode(fault.filename)}: "
     print(f"{name}: {where}{fault.strerror}", file=sys.stderr)
     return 1
 
@@ -67,10 +71,12 @@ def _nobody_reads(stream: Any) -> bool:
     return False
 
 
-def _drop_output(stream: Any) -> None:
-    """What cannot be printed now Python would try to print at exit, and complain."""
+def _drop_output(stream: Any) -> bool:
+    """Drops what cannot be printed: Python would try again at exit. Returns whether it cannot."""
     try:
         stream.flush()
     except OSError:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
