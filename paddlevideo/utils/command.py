@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
 import signal
+import stat
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,6 +17,8 @@ from typing import Any
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.files import naming
 from paddlevideo.utils.stopping import Stopped
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
@@ -53,10 +57,11 @@ def _code_of_system(fault: OSError, name: str) -> int:
     # Of a connection between processes the place in the program matters.
     if not is_cut_off and (fault.errno is None or isinstance(fault, ConnectionError)):
         raise fault
-    output_failed = _drop_output(sys.stdout)
+    _drop_output(sys.stdout)
     if is_cut_off:
         return 128 + signal.SIGPIPE
-    where = "standard output: " if output_failed else ""
+    # Files are named where they are written (utils/files.py); what prints cannot be.
+    where = "standard output: " if fault.errno in _FULL and _is_file(sys.stdout) else ""
     if isinstance(fault.filename, str | bytes):
         where = f"{os.fsdecode(fault.filename)}: "
     print(f"{name}: {where}{fault.strerror}", file=sys.stderr)
@@ -71,12 +76,17 @@ def _nobody_reads(stream: Any) -> bool:
     return False
 
 
-def _drop_output(stream: Any) -> bool:
-    """Drops what cannot be printed: Python would try again at exit. Returns whether it cannot."""
+def _is_file(stream: Any) -> bool:
+    with suppress(OSError):  # a stream without a descriptor
+        mode = os.fstat(stream.fileno()).st_mode
+        return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())
+    return False
+
+
+def _drop_output(stream: Any) -> None:
+    """What cannot be printed now Python would try to print at exit, and complain."""
     try:
         stream.flush()
     except OSError:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return True
-    return False
