@@ -12,6 +12,7 @@ import paddlevideo
 from paddlevideo.loader.store import is_store
 from paddlevideo.loader.store.manifest import COMPLETE
 from paddlevideo.utils.files import checksum
+from paddlevideo.utils.walk import walk
 
 #: How the files of a folder end that clips and captions come from.
 _ENDINGS = (".npz", ".npy", ".csv", "data.mdb")
@@ -66,7 +67,7 @@ def _state(path: Path) -> dict[str, Any]:
         manifest = real / COMPLETE
         return state | {"checksum": checksum(manifest) if manifest.is_file() else "unfinished"}
     if real.is_dir():
-        files = [file for file in real.rglob("*") if file.name.endswith(_ENDINGS)]
+        files = walk(real, lambda file: file.name.lower().endswith(_ENDINGS)).files
         found = [file.stat() for file in files]
         state["files"] = len(files)
     else:

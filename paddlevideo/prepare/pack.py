@@ -10,7 +10,7 @@ from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import KEPT_MASS
 from paddlevideo.prepare.caption_book import CaptionBook, Captions
 from paddlevideo.prepare.made_by import made_by
-from paddlevideo.prepare.sources import joined_sizes, open_source
+from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, open_source
 from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
 
 
@@ -63,6 +63,7 @@ def pack(options: PackOptions) -> Summary:
     if done is not None:
         summary = Summary(options.output, done)
         summary.count("nothing to do: this very command has finished it", str(options.output))
+        summary.left_out = _left_out(sources)
         return summary
     book = CaptionBook(options.captions) if options.captions else None
     silent = Tally()
@@ -81,6 +82,7 @@ def pack(options: PackOptions) -> Summary:
             book.captions(name)  # notes that they are used
 
     summary = write_clips(target, sources, change, passed)
+    summary.left_out = _left_out(sources)
     unused = Tally(*book.unused()) if book is not None else Tally()
     further = {
         "clips without a caption": silent,
@@ -88,6 +90,12 @@ def pack(options: PackOptions) -> Summary:
     }
     summary.tallies |= {what: tally for what, tally in further.items() if tally.count}
     return summary
+
+
+def _left_out(sources: Sequence[Source]) -> list[str]:
+    """What folders hold beside their clips, a line each."""
+    folders = [source for source in sources if isinstance(source, ClipFiles)]
+    return [line for source in folders for line in source.left_out]
 
 
 def with_captions(clip: Clip, captions: Captions, video: str) -> Clip:

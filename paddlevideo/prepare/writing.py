@@ -56,6 +56,8 @@ class Summary:
     written: int = 0
     before: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
+    #: What the sources did not take, a line each.
+    left_out: list[str] = field(default_factory=list)
 
     def count(self, what: str, name: str) -> None:
         """Counts ``name`` under ``what``."""
@@ -80,7 +82,8 @@ class Summary:
                 f"  class mass not kept: {lost['mean']:.2e} of a region's on average, "
                 f"{lost['largest']:.2e} at most"
             )
-        return lines + [f"  {what}: {tally}" for what, tally in self.tallies.items()]
+        lines += [f"  {what}: {tally}" for what, tally in self.tallies.items()]
+        return lines + [f"  {line}" for line in self.left_out]
 
 
 @dataclass

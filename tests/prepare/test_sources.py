@@ -183,3 +183,31 @@ def test_a_saved_dictionary_is_a_clip_too(tmp_path):
     assert list(store.ids()) == ["part/ours", "part/theirs"]
     np.testing.assert_array_equal(store[0].regions, store[1].regions)
     assert store.manifest.sizes.action_classes == int(clip["action_classes"].max()) + 1
+
+
+# ------------------------------------------------------------------------------ folders
+
+
+def test_a_folder_is_walked_through_links_and_what_it_holds_besides_is_counted(tmp_path):
+    folder, other = tmp_path / "clips", tmp_path / "other"
+    for path in (folder / "part", other):
+        path.mkdir(parents=True)
+    for number, path in enumerate((folder / "a.npz", folder / "part" / "B.NPZ", other / "c.npz")):
+        with open(path, "wb") as file:
+            np.savez(file, **arrays(image_h=240 + number))
+    (folder / "linked").symlink_to(other)
+    (folder / "part" / "loop").symlink_to(folder)
+    (folder / "._a.npz").write_bytes(b"Mac OS X")
+    (folder / "a.txt").touch()
+    summary = pack(PackOptions([folder], tmp_path / "c.store"))
+    store = FeatureStore(tmp_path / "c.store")
+    assert [store[n].id for n in range(len(store))] == ["a", "linked/c", "part/B"]
+    line = f"{folder}: 2 other files left out: .txt 1, hidden 1"
+    assert line in "\n".join(summary.lines())
+    assert line in "\n".join(pack(PackOptions([folder], tmp_path / "c.store")).lines()), "again too"
+
+
+def test_a_folder_without_clips_says_what_it_holds(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(DataError, match=r"without clips of a known kind\n1 other file .*\.mp4 1"):
+        open_source(tmp_path, 1.0)
