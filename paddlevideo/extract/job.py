@@ -17,6 +17,7 @@ from paddlevideo.extract.work import FAILED, Status
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.fingerprint import content_of
 
 #: What a bad video makes of the libraries that read it; anything else is our own mistake.
 _FAULTS = (UserError, cv2.error, OSError, ValueError, ArithmeticError, MemoryError)
@@ -40,10 +41,9 @@ class Job:
     def fingerprint(self, video: Video) -> str:
         """Changes with the settings, the models, the file and what is asked for of it."""
         try:
-            found = video.path.stat()
-            file = [found.st_size, found.st_mtime_ns]
+            file = content_of(video.path) if video.path.is_file() else ""
         except (OSError, ValueError):
-            file = []
+            file = ""
         rows = [(row.clip, row.start, row.end) for row in video.rows]
         text = json.dumps([self._settings(), file, video.name, rows])
         return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
