@@ -34,9 +34,9 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     with naming(path):
         with partial_of(path) as partial:
             write(partial)
-            _sync(partial)
+            sync_file(partial)
             os.replace(partial, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_text_whole(path: str | Path, text: str) -> None:
@@ -59,10 +59,10 @@ def write_folder_whole(path: str | Path, write: Callable[[Path], object]) -> Non
             write(partial)
             for folder, _, files in os.walk(partial):
                 for name in files:
-                    _sync(Path(folder, name))
-                _sync_folder(Path(folder))
+                    sync_file(Path(folder, name))
+                sync_folder(Path(folder))
             put_in_place(partial, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
 
 @contextmanager
@@ -90,12 +90,13 @@ def checksum(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Waits until what a file holds is on the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes the rename itself durable, where the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
