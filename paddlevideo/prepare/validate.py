@@ -84,12 +84,7 @@ def _shard_faults(
         except DataError as fault:
             yield Fault("damaged", shard.file, f"number {place}", str(fault))
             continue
-        there.clips += 1
-        there.captions += len(clip.captions)
-        there.payload += len(record)
-        if clip.region_classes is not None:
-            dtype = np.dtype(store.manifest.dtype)
-            counted.note_lost(clip.region_classes.rounded(dtype).lost())
+        _count(clip, len(record), counted)
         for kind, text in _faults_of_clip(clip, store.manifest.sizes):
             yield Fault(kind, shard.file, clip.id, text)
         if seen.meet(id_key(clip.id)) != "new":
@@ -97,14 +92,29 @@ def _shard_faults(
         with reading(path, IDS) as transaction:
             if transaction.get(id_key(clip.id)) != KEY.pack(place):
                 yield Fault("id table", shard.file, clip.id, "the table of ids leads elsewhere")
-    if there.checksum != shard.checksum:
-        yield Fault("checksum", shard.file, "", "its records are not those that were written")
-    elif there.clips == shard.clips:  # else a fault says so already
+    yield from _count_faults(shard, there)
+
+
+def _count(clip: Clip, record_bytes: int, counted: Manifest) -> None:
+    """Counts a clip in the last shard of ``counted``, as the writer of a store does."""
+    shard = counted.shards[-1]
+    shard.clips += 1
+    shard.captions += len(clip.captions)
+    shard.payload += record_bytes
+    if clip.region_classes is not None:
+        counted.note_lost(clip.region_classes.rounded(np.dtype(counted.dtype)).lost())
+
+
+def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
+    """Where the manifest's numbers of a shard are not those of its records."""
+    if there.checksum != noted.checksum:
+        yield Fault("checksum", noted.file, "", "its records are not those that were written")
+    elif there.clips == noted.clips:  # else a fault says so already
         for name in ("captions", "payload"):
-            noted, found = getattr(shard, name), getattr(there, name)
-            if noted != found:
-                text = f"{COMPLETE} says {name} {noted}, the records have {found}"
-                yield Fault("count", shard.file, "", text)
+            one, other = getattr(noted, name), getattr(there, name)
+            if one != other:
+                text = f"{COMPLETE} says {name} {one}, the records have {other}"
+                yield Fault("count", noted.file, "", text)
 
 
 def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:

@@ -232,9 +232,8 @@ class _Run:
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         # Appended to, not written whole: it says of a stopped run as well what was skipped. The
         # same command again begins it again. A file name need not be valid UTF-8.
-        with naming(self.target.skipped):
-            with open(self.target.skipped, "ab") as file:
-                file.write(line.encode("utf-8", "backslashreplace"))
+        with naming(self.target.skipped), open(self.target.skipped, "ab") as file:
+            file.write(line.encode("utf-8", "backslashreplace"))
 
 
 class _BadClip(Exception):

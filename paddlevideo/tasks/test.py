@@ -146,7 +146,9 @@ def files_beside(
     if run.settings.score_matrix and hasattr(metric, "scores"):
         arrays = score_arrays(metric, dataset)
         if arrays is None:
-            log.warning("score_matrix: with MODEL.top_k only some pairs are scored: see queries.jsonl")
+            log.warning(
+                "score_matrix: with MODEL.top_k only some pairs are scored: see queries.jsonl"
+            )
         else:
             parts["scores.npz"] = partial(write_arrays, arrays)
     return parts
@@ -169,4 +171,4 @@ def score_arrays(metric: Any, dataset: Any) -> dict[str, np.ndarray] | None:
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Writes an .npz under any name."""
     with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from paddlevideo.utils.children import Terminated
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.files import naming
 from paddlevideo.utils.stopping import Stopped
@@ -43,9 +44,10 @@ def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        number = signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT
+        return 128 + number
     except OSError as fault:
         return _code_of_system(fault, name)
     return 0

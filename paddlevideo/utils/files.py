@@ -54,15 +54,14 @@ def write_folder_whole(path: str | Path, write: Callable[[Path], object]) -> Non
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with naming(path):
-        with partial_of(path, folder=True) as partial:
-            write(partial)
-            for folder, _, files in os.walk(partial):
-                for name in files:
-                    sync_file(Path(folder, name))
-                sync_folder(Path(folder))
-            put_in_place(partial, path)
-            sync_folder(path.parent)
+    with naming(path), partial_of(path, folder=True) as partial:
+        write(partial)
+        for folder, _, files in os.walk(partial):
+            for name in files:
+                sync_file(Path(folder, name))
+            sync_folder(Path(folder))
+        put_in_place(partial, path)
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -81,7 +80,7 @@ def naming(path: str | Path) -> Iterator[None]:
         raise OSError(number, text, str(path)) from error
 
 
-def checksum(path: str | Path) -> str:
+def checksum(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
