@@ -108,7 +108,12 @@ doubled and unusable clips left out and listed."""
     parser = _command(commands, "validate", text)
     parser.set_defaults(action=validate_command)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the faults, one a line")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="the faults, one a line; without any a line of kind none",
+    )
     parser.add_argument("--fix", type=Path, metavar="NEW_STORE")
     parser.add_argument(
         "--captions_needed", action="store_true", help="a clip without a caption is a fault"
@@ -185,6 +190,9 @@ def validate_command(options: argparse.Namespace) -> int:
                 if kinds.total() <= SHOWN:
                     print(printable(line))
                 file.write(line + "\n")
+            if not kinds:  # an empty file would look like one that was cut off
+                nothing = {"kind": "none", "shard": "", "clip": "", "fault": "no faults"}
+                file.write(json.dumps(nothing) + "\n")
 
     if options.json is None:
         check()
