@@ -16,10 +16,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -108,7 +106,12 @@ doubled and unusable clips left out and listed."""
     parser = _command(commands, "validate", text)
     parser.set_defaults(action=validate_command)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the faults, one a line")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="the faults, one a line; without any a line of kind none",
+    )
     parser.add_argument("--fix", type=Path, metavar="NEW_STORE")
     parser.add_argument(
         "--captions_needed", action="store_true", help="a clip without a caption is a fault"
@@ -168,38 +171,42 @@ def validate_command(options: argparse.Namespace) -> int:
     """``validate``; 1 where there are faults, those that ``--fix`` mends too."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import faults_of, fix
+    from paddlevideo.utils.files import write_whole
     from paddlevideo.utils.printable import printable
     from paddlevideo.utils.writable import check_folder
 
     check_folder(options.fix and options.fix.parent, "--fix")
     store = FeatureStore(options.store)
     kinds: Counter[str] = Counter()
-    silent = 0
-    with _lines_file(options.json) as file:
-        for fault in faults_of(store):
-            if fault.kind == "no caption" and not options.captions_needed:
-                silent += 1
-                continue
-            kinds[fault.kind] += 1
-            line = json.dumps(asdict(fault), ensure_ascii=False)
-            if kinds.total() <= SHOWN:
-                print(printable(line))
-            if file is not None:
+    silent: Counter[str] = Counter()
+
+    def check(path: Path = Path(os.devnull)) -> None:
+        # A file's name need not be valid UTF-8.
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+            for fault in faults_of(store):
+                if fault.kind == "no caption" and not options.captions_needed:
+                    silent[fault.kind] += 1
+                    continue
+                kinds[fault.kind] += 1
+                line = json.dumps(asdict(fault), ensure_ascii=False)
+                if kinds.total() <= SHOWN:
+                    print(printable(line))
                 file.write(line + "\n")
+            if not kinds:  # an empty file would look like one that was cut off
+                nothing = {"kind": "none", "shard": "", "clip": "", "fault": "no faults"}
+                file.write(json.dumps(nothing) + "\n")
+
+    if options.json is None:
+        check()
+    else:
+        write_whole(options.json, check)
     found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
     print(f"{options.store}: {len(store)} clips, faults: {found}")
     if silent:
-        print(f"  {silent} clips have no caption")
+        print(f"  {silent.total()} clips have no caption")
     if options.fix:
         print("\n".join(fix(store, options.fix).lines()))
     return 1 if kinds else 0
-
-
-def _lines_file(path: Path | None) -> AbstractContextManager[TextIO | None]:
-    """The file to write lines to, if one is wanted; it can hold an id that is no text."""
-    if path is None:
-        return nullcontext()
-    return open(path, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 def inspect_command(options: argparse.Namespace) -> int:
