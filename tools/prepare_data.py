@@ -16,11 +16,9 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -121,7 +119,12 @@ doubled and unusable clips left out and listed."""
     parser = _command(commands, "validate", text)
     parser.set_defaults(action=validate_command)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the faults, one a line")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="the faults, one a line; without any a line of kind none",
+    )
     parser.add_argument("--fix", type=Path, metavar="NEW_STORE")
     parser.add_argument(
         "--captions_needed",
@@ -186,6 +189,7 @@ def validate_command(options: argparse.Namespace) -> int:
     from paddlevideo.loader.captions.expressed import Expressed
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import faults_of, fix, wordless
+    from paddlevideo.utils.files import write_whole
     from paddlevideo.utils.printable import printable
     from paddlevideo.utils.writable import check_folder
 
@@ -194,17 +198,27 @@ def validate_command(options: argparse.Namespace) -> int:
     kinds: Counter[str] = Counter()
     silent: Counter[str] = Counter()
     expressed = Expressed(options.bert_model)
-    with _lines_file(options.json) as file:
-        for fault in chain(faults_of(store), wordless(store, expressed)):
-            if fault.kind in UNHEARD and not options.captions_needed:
-                silent[UNHEARD[fault.kind]] += 1
-                continue
-            kinds[fault.kind] += 1
-            line = json.dumps(asdict(fault), ensure_ascii=False)
-            if kinds.total() <= SHOWN:
-                print(printable(line))
-            if file is not None:
+
+    def check(path: Path = Path(os.devnull)) -> None:
+        # A file's name need not be valid UTF-8.
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+            for fault in chain(faults_of(store), wordless(store, expressed)):
+                if fault.kind in UNHEARD and not options.captions_needed:
+                    silent[UNHEARD[fault.kind]] += 1
+                    continue
+                kinds[fault.kind] += 1
+                line = json.dumps(asdict(fault), ensure_ascii=False)
+                if kinds.total() <= SHOWN:
+                    print(printable(line))
                 file.write(line + "\n")
+            if not kinds:  # an empty file would look like one that was cut off
+                nothing = {"kind": "none", "shard": "", "clip": "", "fault": "no faults"}
+                file.write(json.dumps(nothing) + "\n")
+
+    if options.json is None:
+        check()
+    else:
+        write_whole(options.json, check)
     found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
     print(f"{options.store}: {len(store)} clips, faults: {found}")
     for what, count in silent.items():
@@ -214,13 +228,6 @@ def validate_command(options: argparse.Namespace) -> int:
     if options.fix:
         print("\n".join(fix(store, options.fix).lines()))
     return 1 if kinds else 0
-
-
-def _lines_file(path: Path | None) -> AbstractContextManager[TextIO | None]:
-    """The file to write lines to, if one is wanted; it can hold an id that is no text."""
-    if path is None:
-        return nullcontext()
-    return open(path, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 def inspect_command(options: argparse.Namespace) -> int:

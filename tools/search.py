@@ -106,9 +106,12 @@ def show(sentence: str, answers: Sequence[Answer], as_json: bool) -> None:
         print(json.dumps({"sentence": sentence, "clips": [asdict(a) for a in answers]}), flush=True)
         return
     if not sys.stdout.isatty():
-        line = " ".join(sentence.split())
-        for place, answer in enumerate(answers, 1):
-            print(place, f"{answer.score:.4f}", answer.clip, line, sep="\t", flush=True)
+        asked_for = " ".join(sentence.split())
+        lines = [
+            f"{rank}\t{answer.score:.4f}\t{answer.clip}\t{asked_for}"
+            for rank, answer in enumerate(answers, 1)
+        ]
+        print("\n".join(lines), flush=True)  # in one piece: "| head -1" must not end the search
         return
     from rich.console import Console
     from rich.table import Table

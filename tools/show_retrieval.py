@@ -62,7 +62,9 @@ class Results:
 def read_results(path: Path) -> Results:
     """Reads ``scores.npz``; raises DataError where it is not what :class:`Results` says."""
     from paddlevideo.utils.errors import DataError
+    from paddlevideo.utils.together import check_together
 
+    check_together(path)
     names = ("scores", "captions", "video_ids", "truth")
     advice = "main.py --test with -o score_matrix=True writes such a file"
     try:

@@ -20,14 +20,14 @@ from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip, Manifest, Sizes
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.records import decode
-from paddlevideo.loader.store.writer import BusyStore
+from paddlevideo.loader.store.writer import BusyStore, tidy
 from paddlevideo.prepare.caption_book import CaptionBook
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.pack import with_captions
 from paddlevideo.prepare.sources import Item
 from paddlevideo.prepare.writing import Tally, Target, write_clips
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import checksum, write_whole
+from paddlevideo.utils.files import checksum, write_text_whole
 
 #: The entry of ``made_by`` that is known when all videos have a status, not before.
 CLIPS = "clips"
@@ -131,7 +131,10 @@ def there_already(wanted: Wanted, request: Mapping[str, Any], work: Path) -> Man
                 f"{wanted.path}: holds {manifest.clips} clips that were made of something else "
                 f"({', '.join(names) or 'dtype'} differ). {_other_name(work)}"
             )
-        return manifest if name == COMPLETE else None
+        if name == UNFINISHED:
+            return None
+        tidy(wanted.path)
+        return manifest
     return None
 
 
@@ -241,7 +244,7 @@ def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
     """A line for each video, in the order of the list."""
     text = "".join(status.line() + "\n" for status in statuses)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text_whole(path, text)
 
 
 def _digest(value: Any) -> str:

@@ -160,7 +160,7 @@ def test_ctrl_c_while_modules_load_is_no_traceback(capsys, monkeypatch):
     assert run(capsys, "pack") == (130, "", "interrupted\n")
 
 
-def test_faults_are_in_the_file_when_validation_is_interrupted(tmp_path, capsys, monkeypatch):
+def test_an_interrupted_validation_keeps_the_earlier_list(tmp_path, capsys, monkeypatch):
     store = damaged_store(tmp_path / "s")
 
     def some(opened):
@@ -169,8 +169,11 @@ def test_faults_are_in_the_file_when_validation_is_interrupted(tmp_path, capsys,
 
     monkeypatch.setattr("paddlevideo.prepare.faults_of", some)
     words = ["--captions_needed", "--json", tmp_path / "f.jsonl"]
-    assert run(capsys, "validate", tmp_path / "s", *words)[0] == 130
-    assert json.loads((tmp_path / "f.jsonl").read_text())["clip"] == "clip1"
+    (tmp_path / "f.jsonl").write_text("an earlier list")
+    code, out, _ = run(capsys, "validate", tmp_path / "s", *words)
+    assert code == 130 and json.loads(out.splitlines()[0])["clip"] == "clip1"
+    assert (tmp_path / "f.jsonl").read_text() == "an earlier list"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.jsonl", "s"]
 
 
 def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):

@@ -16,6 +16,7 @@ from paddlevideo.loader.store import FeatureStore, StoreWriter
 from paddlevideo.prepare import PackOptions, pack
 from paddlevideo.report import read_queries
 from paddlevideo.tasks import search as search_module
+from paddlevideo.tasks.search_index import SearchIndex
 from paddlevideo.utils.errors import ConfigError
 from tests.tiny_data import make_project
 from tools import search
@@ -84,12 +85,15 @@ def test_a_second_search_reads_only_the_candidates(trained, tmp_path, capsys, mo
 
 
 @pytest.mark.parametrize("what", ["features", "weights", "a damaged index"])
-def test_an_index_of_something_else_is_not_used(trained, tmp_path, capsys, what):
+def test_an_index_of_something_else_is_not_used(trained, tmp_path, capsys, monkeypatch, what):
     index = tmp_path / "index"
     words = ["--json", "--index", str(index), "--best", "2", "a dog"]
     first = run(capsys, *arguments(trained, *words))
     if what == "features":
-        os.utime(trained / "test.lmdb" / "data.mdb")
+        file = trained / "test.lmdb" / "data.mdb"
+        content, dates = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+        file.write_bytes(content + bytes(1 << 12))
+        os.utime(file, ns=dates)
     elif what == "weights":
         words += ["-w", str(trained / "output" / "Tiny_best.pdparams")]
         import paddle
@@ -100,8 +104,49 @@ def test_an_index_of_something_else_is_not_used(trained, tmp_path, capsys, what)
     else:
         for file in index.iterdir():
             file.write_bytes(file.read_bytes()[:100])
+    written = encodings(monkeypatch)
     assert (run(capsys, *arguments(trained, *words)) == first) == (what != "weights")
-    assert len(list(index.iterdir())) == (1 if what == "a damaged index" else 2)
+    assert len(written) == 1 and len(list(index.iterdir())) == (2 if what == "weights" else 1)
+    if what == "features":
+        file.write_bytes(content)
+
+
+def encodings(monkeypatch):
+    """Notes each time that all clips are encoded for an index."""
+    written = []
+    write = SearchIndex._write
+    monkeypatch.setattr(SearchIndex, "_write", lambda s, v: written.append(s.path) or write(s, v))
+    return written
+
+
+def test_dates_do_not_make_another_index_and_old_ones_are_removed(
+    trained, tmp_path, capsys, monkeypatch
+):
+    index, weights = tmp_path / "index", tmp_path / "w.pdparams"
+    weights.write_bytes((trained / "output" / "Tiny_epoch_00001.pdparams").read_bytes())
+    config = ["-c", str(trained / "tiny.yaml"), "--index", str(index), "--json", "a dog"]
+    run(capsys, *arguments(trained, *config, "-w", str(weights)))
+    [first] = index.iterdir()
+    foreign = index / "notes.npz"
+    np.savez(foreign, key=np.asarray("mine"))
+    old = index / f"{0:016x}.npz"  # of an earlier version
+    np.savez(old, key=np.asarray(json.dumps({"weights": "ab", "features": ["x", 1, 2]})))
+    written = encodings(monkeypatch)
+    os.utime(weights, (1, 1))
+    os.utime(trained / "test.lmdb" / "data.mdb", (1, 1))
+    run(capsys, *arguments(trained, *config, "-w", str(weights)))
+    assert not written and set(index.iterdir()) == {first, foreign, old}
+    weights.unlink()
+    run(capsys, *arguments(trained, *config))
+    assert set(index.iterdir()) == {written[0], foreign} and written[0] != first
+
+
+def test_an_index_that_cannot_be_kept_is_done_without(trained, tmp_path, capsys, caplog):
+    (tmp_path / "file").write_text("")
+    wanted = run(capsys, *arguments(trained, "--json", "--index", str(tmp_path / "i"), "a dog"))
+    words = ["--json", "--index", str(tmp_path / "file"), "a dog"]
+    assert run(capsys, *arguments(trained, *words)) == wanted
+    assert "no index is kept" in caplog.text and "--index FOLDER" in caplog.text
 
 
 def test_clips_of_a_store_are_found_too(trained, tmp_path, capsys):
