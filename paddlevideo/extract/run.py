@@ -18,6 +18,7 @@ from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.native_path import refuse_not_utf8
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.walk import refuse_inside
 
@@ -112,7 +113,8 @@ def extract(options: ExtractOptions) -> int:
 
 
 def _refuse_places(options: ExtractOptions) -> None:
-    """Raises ConfigError for outputs inside the folder of videos."""
+    """Raises ConfigError for outputs inside the folder of videos, or not in UTF-8."""
+    refuse_not_utf8("--output", options.output)
     outputs = {"--output": options.output, "--work": options.work_folder, "--draw": options.draw}
     for flag, path in outputs.items():
         if path is not None and not is_store(options.output):
