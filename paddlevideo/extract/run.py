@@ -19,6 +19,7 @@ from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.caption_names import check_captions
 from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.native_path import refuse_not_utf8
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.walk import refuse_inside
 from paddlevideo.utils.writable import check_folder
@@ -117,6 +118,7 @@ def extract(options: ExtractOptions) -> int:
 
 def _refuse_places(options: ExtractOptions) -> None:
     """Raises ConfigError for outputs inside the folder of videos, or that cannot be written."""
+    refuse_not_utf8("--output", options.output)
     check_folder(options.draw, "--draw")
     outputs = {"--output": options.output, "--work": options.work_folder, "--draw": options.draw}
     for flag, path in outputs.items():

@@ -16,6 +16,7 @@ from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, names_of, open_source
 from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
+from paddlevideo.utils.native_path import refuse_not_utf8
 from paddlevideo.utils.walk import refuse_inside
 
 
@@ -57,6 +58,7 @@ def pack(options: PackOptions) -> Summary:
     cannot be read, for widths that differ, for a bad clip beyond ``skip_bad``, and where the
     folder holds another command's store.
     """
+    refuse_not_utf8("--output", options.output)
     for path in options.sources:
         if not is_store(options.output):  # a run before may have put it there
             refuse_inside("--output", options.output, path)

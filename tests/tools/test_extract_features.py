@@ -225,6 +225,36 @@ def test_a_recording_of_a_variable_rate(tmp_path, run):
     assert frames[0] <= {2, 3} and min(frames[1]) >= 8 and max(frames[1]) < 33
 
 
+def test_a_file_whose_frames_are_stamped_otherwise_when_decoded(tmp_path, run):
+    frames = samples.moving((1, 0), 40)
+    samples.write_video(tmp_path / "v" / "a.mpg", frames, "mpg1", rate=25)
+    code, out, err = run(tmp_path / "v", "--draw", tmp_path / "p")
+    assert (code, err) == (0, "") and (tmp_path / "p" / "a.jpg").is_file()
+    (status,) = statuses(tmp_path)
+    assert (status["length"], status["frame_rate"]) == (40, 25.0)
+
+
+@pytest.mark.parametrize("name, codec", [("a.mp4", "mp4v"), ("a.flv", "FLV1")])
+def test_files_that_were_joined_byte_by_byte(tmp_path, run, name, codec):
+    path = samples.write_video(tmp_path / "v" / name, codec=codec)
+    path.write_bytes(path.read_bytes() * 2)
+    code, out, _ = run(tmp_path / "v")
+    assert code == 0 and f"join them with ffmpeg -f concat: 1: {name}" in out
+
+
+def test_a_recording_that_begins_again_is_seen_to_its_end(tmp_path, run):
+    path = samples.write_video(tmp_path / "v" / "a.ts", codec="mpg2", rate=25)
+    path.write_bytes(path.read_bytes() * 2)
+    code, out, _ = run(tmp_path / "v")
+    (status,) = statuses(tmp_path)
+    assert code == 0 and status["length"] == 40 and "without usable time stamps" in out
+
+
+def test_a_store_that_lmdb_could_not_open_is_told_before_the_work(clips, tmp_path, run):
+    code, out, err = run(clips, output=tmp_path / os.fsdecode(b"caf\xe9.store"))
+    assert code == 2 and r"caf\xe9.store: is not valid UTF-8, which LMDB needs" in err and not out
+
+
 def test_what_a_folder_holds_besides_is_said(clips, tmp_path, run):
     folder = tmp_path / "v"
     folder.mkdir()
