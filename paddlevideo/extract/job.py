@@ -17,6 +17,7 @@ from paddlevideo.extract.work import FAILED, Status
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.fingerprint import content_of
 from paddlevideo.utils.native_path import as_text
 
 #: What a bad video makes of the libraries that read it; anything else is our own mistake.
@@ -26,10 +27,9 @@ _FAULTS = (UserError, cv2.error, OSError, ValueError, ArithmeticError, MemoryErr
 def fingerprint_of(video: Video, settings: str) -> str:
     """Changes with the settings' fingerprint, the file and what is asked for of it."""
     try:
-        status = video.path.stat()
-        file = [status.st_size, status.st_mtime_ns]
+        file = content_of(video.path) if video.path.is_file() else ""
     except (OSError, ValueError):
-        file = []
+        file = ""
     rows = [(row.clip, row.start, row.end) for row in video.rows]
     text = json.dumps([settings, file, video.name, rows])
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()

@@ -13,10 +13,12 @@ from typing import Any
 from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.shards import id_key
+from paddlevideo.loader.store.writer import tidy
 from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import differences
 from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import naming
 from paddlevideo.utils.printable import printable
 from paddlevideo.utils.progress import track
 
@@ -54,6 +56,7 @@ class Summary:
     written: int = 0
     before: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
     #: What the sources did not take, a line each.
     left_out: list[str] = field(default_factory=list)
 
@@ -81,7 +84,7 @@ class Summary:
                 f"{lost['largest']:.2e} at most"
             )
         lines += [f"  {what}: {tally}" for what, tally in self.tallies.items()]
-        return lines + [f"  {line}" for line in self.left_out]
+        return lines + [f"  {line}" for line in (*self.left_out, *self.remarks)]
 
 
 @dataclass
@@ -126,7 +129,10 @@ def finished(target: Target) -> Manifest | None:
                 f"{target.path}: holds {manifest.clips} clips that another command wrote, or this "
                 f"one from other files: {other}. Name another folder, or remove it"
             )
-        return manifest if name == COMPLETE else None
+        if name == UNFINISHED:
+            return None
+        tidy(target.path)
+        return manifest
     return None
 
 
@@ -224,10 +230,12 @@ class _Run:
             raise DataError(_advice(source, bad, self.target.skip_bad)) from None
         self.skipped += 1
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
-        # A file name may be no text.
-        with open(self.target.skipped, "a", encoding="utf-8", errors="backslashreplace") as file:
-            entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
+        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        # Appended to, not written whole: it says of a stopped run as well what was skipped. The
+        # same command again begins it again. A file name need not be valid UTF-8.
+        with naming(self.target.skipped), open(self.target.skipped, "ab") as file:
+            file.write(line.encode("utf-8", "backslashreplace"))
 
 
 class _BadClip(Exception):

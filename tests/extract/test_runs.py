@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paddlevideo.extract import draw
 from paddlevideo.extract.work import WorkFolder
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.prepare import faults_of
@@ -186,10 +187,18 @@ def test_a_store_that_another_process_has_just_written_is_left_alone(
     assert code == 0 and "another process has written it" in out and len(calls) == 2
 
 
-def test_pictures_that_cannot_be_written_stop_nothing(clips, tmp_path, run):
-    (tmp_path / "file").touch()
-    code, out, err = run(clips, "--draw", tmp_path / "file")
+def test_pictures_that_cannot_be_written_stop_nothing(clips, tmp_path, run, monkeypatch):
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(draw, "_save", lambda *_: (_ for _ in ()).throw(full))
+    code, out, err = run(clips, "--draw", tmp_path / "pictures")
     assert code == 0 and "3 done" in out and err.count("not drawn") == 3
+
+
+def test_a_place_for_pictures_that_is_no_folder_is_told_first(clips, tmp_path, run):
+    (tmp_path / "file").touch()
+    code, _, err = run(clips, "--draw", tmp_path / "file")
+    assert code == 2 and "--draw" in err and "cannot be written" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
 # ------------------------------------------------------------------------------ networks

@@ -51,6 +51,8 @@ def test_a_folder_becomes_a_store_that_can_be_trained_on(clips, tmp_path, run):
     assert names["action"][store[1].action_classes[0]] == "up"
     assert clip.region_classes.width == len(names["region"]) == 37
     assert StoreRows(tmp_path / "c.store")[0]["caption"] == "it goes right"
+    about = store.about(1)
+    assert (about.source, about.span) == (str(clips / "sub" / "up.avi"), None)
     drawn = sorted(path.name for path in pictures.iterdir())
     assert len(drawn) == 3 and drawn[0] == "right.jpg" and drawn[1].startswith("sub_up-")
     assert cv2.imread(str(pictures / "right.jpg")).shape == (360, 480, 3)
@@ -88,6 +90,25 @@ def test_narrations_go_to_the_pieces_that_they_overlap(clips, tmp_path, run):
     store = FeatureStore(tmp_path / "c.store")
     assert ids(store) == ["z_0_1", "z_1_2"]
     assert [store[n].captions for n in (0, 1)] == [["one"], ["two"]]
+
+
+def test_a_caption_of_a_whole_video_goes_to_all_its_pieces(clips, tmp_path, run):
+    (tmp_path / "c.csv").write_text("video,caption\nz.mkv,it moves\n")
+    words = ("-o", "clips.seconds=1", "--captions", tmp_path / "c.csv")
+    code, out, _ = run(clips / "z.mkv", *words)
+    assert code == 0 and "captions matched after dropping the file's ending: 1: z.mkv" in out
+    assert "captions of whole videos, given to all clips of them: 1: z.mkv" in out
+    store = FeatureStore(tmp_path / "c.store")
+    assert [store[n].captions for n in (0, 1)] == [["it moves"]] * 2
+
+
+def test_captions_that_fit_no_video_are_refused_before_the_work(clips, tmp_path, run):
+    (tmp_path / "c.csv").write_text("it moves,z.mkv\n")
+    code, out, err = run(clips / "z.mkv", "--captions", tmp_path / "c.csv")
+    assert code == 1 and "seem to stand in another column" in err and "videos:" not in out
+    (tmp_path / "c.csv").write_text("z_0_1,it moves\n")  # a piece that is still to be cut
+    words = ("-o", "clips.seconds=1", "--captions", tmp_path / "c.csv")
+    assert run(clips / "z.mkv", *words)[0] == 0
 
 
 # ------------------------------------------------------------------------------ bad videos
