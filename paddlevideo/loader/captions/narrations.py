@@ -95,7 +95,7 @@ def narration_table(path: Path) -> Table:
 
 
 def narration_files(path: Path) -> list[Path]:
-    """The CSV files in a folder, but not in its subfolders; a Mac leaves hidden ones beside them."""
+    """The CSV files in a folder, not in its subfolders; a Mac leaves hidden ones beside them."""
     return sorted(
         file
         for file in path.iterdir()
