@@ -19,11 +19,18 @@ again, and one that was interrupted goes on. Writes table.md, results.json and a
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,11 +40,11 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from paddlevideo.metrics.bootstrap import Difference, paired_difference  # noqa: E402
-from paddlevideo.utils.errors import ConfigError, UserError  # noqa: E402
-from tools.compare_runs import aligned  # noqa: E402
+from paddlevideo.metrics.bootstrap import Difference, paired_difference
+from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
+from paddlevideo.utils.errors import ConfigError, UserError
+from paddlevideo.utils.options import Parser, as_path, as_path_text
+from tools.compare_runs import aligned
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = {"text_to_video": "text to video", "video_to_text": "video to text"}
@@ -61,11 +68,9 @@ class Variant:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="the recipe, as main.py -c takes it")
-    parser.add_argument("--variants", type=Path, required=True, metavar="FILE")
+    parser = Parser(description=__doc__)
+    parser.add_argument("config", type=as_path_text, help="the recipe, as main.py -c takes it")
+    parser.add_argument("--variants", type=as_path, required=True, metavar="FILE")
     parser.add_argument(
         *("-o", "--override"), metavar="a.b=value", nargs="+", action="extend", default=[],
         help="for all of them",
@@ -81,7 +86,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "three seeds (default 3; 0: none)",
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
-    parser.add_argument("--output", type=Path, default=Path("output/ablation"), metavar="FOLDER")
+    parser.add_argument("--output", type=as_path, default=Path("output/ablation"), metavar="FOLDER")
     return parser.parse_args(arguments)
 
 
@@ -314,10 +319,8 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
-
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: run(options), "ablate")
+    return exit_code_of(lambda: run(options), again=DONE_IS_KEPT)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,23 @@ file without scripts that loads nothing from elsewhere.
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -36,12 +45,14 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__)
+    parser.add_argument("--results", type=as_path, required=True, help="output folder of a test")
+    parser.add_argument(
+        "--videos", type=as_path, help="folder of clips or pictures, for thumbnails"
     )
-    parser.add_argument("--results", type=Path, required=True, help="output folder of a test")
-    parser.add_argument("--videos", type=Path, help="folder of clips or pictures, for thumbnails")
-    parser.add_argument("--output", type=Path, help="the page; default: report.html in --results")
+    parser.add_argument(
+        "--output", type=as_path, help="the page; default: report.html in --results"
+    )
     parser.add_argument(
         "--shown", type=int, default=20, help="queries of each direction to show; default: 20"
     )
@@ -54,7 +65,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     from paddlevideo.report import read_queries, write_report
-    from paddlevideo.utils.command import exit_code_of
 
     options = parse_arguments(arguments)
     output = options.output or options.results / "report.html"
@@ -65,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_report(output, results, queries, options.videos, options.shown)
         print(f"wrote {output}")
 
-    return exit_code_of(work, "report")
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from paddlevideo.config.tree import KeyPath
-from paddlevideo.registry import InputPath, did_you_mean
+from paddlevideo.registry import InputPath, NameOrPath, OutputPath, did_you_mean
+from paddlevideo.utils.paths import path_complaint
 
 _INPUT_PATH = typing.get_args(InputPath)[1]
+_PATHS = (_INPUT_PATH, typing.get_args(OutputPath)[1], typing.get_args(NameOrPath)[1])
 _MAX_LISTED = 12
 _MAX_SHOWN = 60
 _MAX_COMPARED = 1000
@@ -172,7 +174,9 @@ def _annotated_faults(
             yield Fault((), f"expected {remark.minimum:g} or more, got {value}")
         if remark == _INPUT_PATH and not value:
             yield Fault((), "the path is empty")
-        elif remark == _INPUT_PATH and files and not Path(value).expanduser().exists():
+        elif remark in _PATHS and files and (complaint := path_complaint(value)):
+            yield Fault((), complaint)
+        elif remark == _INPUT_PATH and files and not Path(value).exists():
             yield Fault((), _missing_file(value))
 
 
@@ -299,7 +303,7 @@ def _shown(value: Any) -> str:
 
 def _missing_file(name: str) -> str:
     """Which part of the path ``name`` is missing, and what its folder has that is like it."""
-    path = Path(name).expanduser()
+    path = Path(name)
     folder = path.parent
     if not folder.is_dir():
         return f'there is no folder "{folder}" for "{name}" (working directory: {Path.cwd()})'

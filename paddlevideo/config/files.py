@@ -12,6 +12,7 @@ from paddlevideo.config.tree import Config, Position, merge
 from paddlevideo.config.yaml_text import dump_yaml, parse_yaml
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.paths import expand_path, path_complaint
 
 BASE = "_base_"
 
@@ -21,9 +22,13 @@ _PACKAGE = Path(__file__).parents[1]
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
     """The configuration in a YAML file, with what it inherits and what ``overrides`` change.
 
-    A name that is no file is looked up under ``configs/``. ``_base_: FILE`` or a list of them, at
-    the top of a file, names files to start from, relative to the file: maps are merged, anything
-    else is replaced, later files win. A map with ``_replace_: True`` replaces the base's map.
+    A name that is no file is looked up under ``configs/``, and so is a value such as
+    ``configs/extract/list.txt``. In every value a leading ``~`` is the home folder, and ``$NAME``
+    the environment variable of that name, if it is set (:func:`expand_path`).
+
+    ``_base_: FILE`` or a list of them, at the top of a file, names files to start from, relative
+    to the file: maps are merged, anything else is replaced, later files win. A map with
+    ``_replace_: True`` replaces the base's map.
     ``overrides`` are ``KEY.PATH=VALUE`` texts, see ``apply_override``.
 
     Raises ConfigError, with file and line, for a file that is missing or cannot be read as that.
@@ -32,6 +37,7 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     config = _load_file(find_config(path), ())
     for override in overrides:
         apply_override(config, override)
+    _expand_paths(config)
     return config
 
 
@@ -56,7 +62,10 @@ def find_config(name: str | os.PathLike[str], folder: Path = Path()) -> Path:
     """
     if not os.fspath(name):
         raise ConfigError("the name of a configuration file is empty")
-    direct = folder / Path(name).expanduser()
+    if complaint := path_complaint(expand_path(os.fspath(name))):
+        raise ConfigError(complaint)
+    name = expand_path(os.fspath(name))
+    direct = folder / name
     if direct.is_file():
         return direct
     if direct.is_dir():
@@ -100,6 +109,32 @@ def _near(path: Path) -> str:
     for folder in config_folders():
         known = {found.name: found for found in _yaml_files(folder)} | known
     return did_you_mean(path.name, known) or f" Known: {', '.join(sorted(known)) or 'none'}"
+
+
+# ------------------------------------------------------------------------------ paths
+
+
+def _expand_paths(node: Any) -> None:
+    """Replaces the texts in a tree, in place, that are paths of another kind than they seem."""
+    entries = node.items() if isinstance(node, Config) else enumerate(node)
+    for key, value in list(entries):
+        if isinstance(value, (Config, list)):
+            _expand_paths(value)
+        elif isinstance(value, str):
+            path = _shipped(expand_path(value))
+            if isinstance(node, Config):
+                node.place(key, path, node._positions.get(key))
+            else:
+                node[key] = path
+
+
+def _shipped(path: str) -> str:
+    """A file below ``configs/`` that is not in the working directory, as the one that ships."""
+    first, _, name = path.partition("/")
+    if first != "configs" or os.path.exists(path):
+        return path
+    files = (folder / name for folder in config_folders())
+    return next((str(file) for file in files if file.is_file()), path)
 
 
 # ------------------------------------------------------------------------- inheritance

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 from paddlevideo.config.arguments import AtLeast
+from paddlevideo.registry import OutputPath
 from paddlevideo.utils.amp_settings import AmpSettings
 
 Count = Annotated[int, AtLeast(1)]
@@ -38,7 +39,7 @@ class RunSettings:
     #: Decay of a running average of the weights, as 0.999, which validations use; 0: none.
     ema_decay: Annotated[float, AtLeast(0)] = 0.0
     #: Where everything is written; output/<model_name> if it is empty.
-    output_dir: str = ""
+    output_dir: OutputPath = ""
     #: Continue after this epoch's checkpoint in output_dir; 0 starts anew.
     resume_epoch: CountOrZero = 0
     #: "auto" continues from the newest checkpoint in output_dir, if there is one.

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from paddlevideo.config.arguments import AtLeast
-from paddlevideo.registry import InputPath
+from paddlevideo.registry import InputPath, NameOrPath
 
 Count = Annotated[int, AtLeast(1)]
 Positive = Annotated[float, AtLeast(1e-3)]
 NotNegative = Annotated[float, AtLeast(0)]
 Triple = tuple[float, float, float]
 #: Class names, or the path of a text file with one a line; None where they are not known.
-Names = list[str] | str | None
+Names = list[str] | NameOrPath | None
 
 
 @dataclass(frozen=True)

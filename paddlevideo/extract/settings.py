@@ -59,17 +59,12 @@ def describe(part: Any) -> dict[str, Any]:
     return {"kind": type(part).__name__, **plain}
 
 
-def expanded(path: str) -> Path:
-    """A path that a user gave, with ``~`` as the home folder."""
-    return Path(path).expanduser()
-
-
 def class_names(names: Names) -> list[str] | None:
     """The names of classes, read where a file has them. Raises DataError if it cannot be read."""
     if not isinstance(names, str):
         return names
     try:
-        lines = expanded(names).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(names).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
         raise DataError(f"{names}: cannot be read as a list of class names ({fault})") from None
     return [line.strip() for line in lines if line.strip()]

@@ -13,39 +13,55 @@ from contextlib import suppress
 from typing import Any
 
 from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.script import AGAIN, INSTALL, interruptible, missing_package
 from paddlevideo.utils.stopping import Stopped
 
+#: What follows "interrupted; " for a command that goes on where it was.
+DONE_IS_KEPT = "what is done is kept, and the same command does the rest"
 
-def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
+
+def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
     """Runs ``action`` and returns the exit code: 0, that of a UserError, or 130 after Ctrl-C.
 
     A run that was asked to end and has saved returns 75, or 130 after Ctrl-C. The message of a
-    UserError, and what the system says of a file or a full disk (1), is printed to standard error
-    with ``name`` before it. Where nobody reads the output any more it returns 141, and says
-    nothing. What else is raised is a mistake of the program, and goes on.
+    UserError, what the system says of a file or a full disk (1) and which package is missing (1)
+    are printed to standard error after ``error: ``; after Ctrl-C ``again`` says how to go on.
+    Where nothing reads the output any more it returns 141 and says nothing. What else is raised
+    is a mistake of the program, and is passed on.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be no text
     # Paddle looks for a compiler cache on import; nothing here is compiled.
     warnings.filterwarnings("ignore", message="No ccache found")
     try:
-        action()
-        sys.stdout.flush()
-    except UserError as fault:
-        print(f"{name}: {fault}", file=sys.stderr)
-        return fault.exit_code
+        with interruptible():
+            action()
+            sys.stdout.flush()
+    except (UserError, ModuleNotFoundError) as error:
+        return _code_of_user_error(error)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted; {again}", file=sys.stderr)
         return 128 + signal.SIGINT
-    except OSError as fault:
-        return _code_of_system(fault, name)
+    except OSError as error:
+        return _code_of_system(error)
     return 0
 
 
-def _code_of_system(fault: OSError, name: str) -> int:
+def _code_of_user_error(error: UserError | ModuleNotFoundError) -> int:
+    """Prints what the user gave or has not installed; raises what is neither again."""
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if error.name not in INSTALL:
+        raise error
+    print(missing_package(error.name), file=sys.stderr)
+    return 1
+
+
+def _code_of_system(fault: OSError) -> int:
     """Says what the system said; raises it again where it is not about a file."""
     is_cut_off = isinstance(fault, BrokenPipeError) and _nobody_reads(sys.stdout)
     # Of a connection between processes the place in the program matters.
@@ -55,7 +71,7 @@ def _code_of_system(fault: OSError, name: str) -> int:
     if is_cut_off:
         return 128 + signal.SIGPIPE
     where = f"{os.fsdecode(fault.filename)}: " if isinstance(fault.filename, str | bytes) else ""
-    print(f"{name}: {where}{fault.strerror}", file=sys.stderr)
+    print(f"error: {where}{fault.strerror}", file=sys.stderr)
     return 1
 
 

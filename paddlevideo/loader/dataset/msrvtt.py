@@ -7,7 +7,7 @@ from pathlib import Path
 from paddlevideo.loader.captions import read_captions, read_lines
 from paddlevideo.loader.clips import ClipReader
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
-from paddlevideo.registry import DATASETS, InputPath
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError, DataError
 
 
@@ -30,7 +30,7 @@ class MSRVTTDataset(RetrievalDataset):
         self,
         file_path: InputPath,
         features_path: InputPath,
-        bert_model: str = "bert-base-uncased",
+        bert_model: NameOrPath = "bert-base-uncased",
         padding_index: int = 0,
         max_seq_length: int = 36,
         max_region_num: int = 36,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.clips import ClipReader
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
-from paddlevideo.registry import DATASETS, InputPath
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError, DataError
 
 
@@ -29,7 +29,7 @@ class YouCook2Dataset(RetrievalDataset):
         features_path: InputPath,
         subset: Literal["training", "validation", "testing", ""] = "validation",
         clip_id: str = "{video}_{id:02d}",
-        bert_model: str = "bert-base-uncased",
+        bert_model: NameOrPath = "bert-base-uncased",
         max_seq_length: int = 36,
         max_region_num: int = 36,
         max_action_num: int = 5,
