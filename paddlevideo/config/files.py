@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.config.overrides import apply_override
 from paddlevideo.config.tree import Config, Position, merge
+from paddlevideo.config.yaml_mistakes import suspicious_line
 from paddlevideo.config.yaml_text import dump_yaml, parse_yaml
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.paths import expand_path, path_complaint
 
 BASE = "_base_"
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -161,15 +164,32 @@ def _read_file(path: Path) -> Config:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{source}:{line}: the file is not UTF-8 text") from None
+        kind = "UTF-16" if error.object.startswith(_UTF_16_MARKS) else "not valid UTF-8"
+        raise ConfigError(f"{source}:{line}: the file is {kind}: save it as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{source}: {error.strerror}") from None
     value = parse_yaml(text, source)
     if not isinstance(value, Config):
-        what = "nothing" if value is None else f"a {type(value).__name__}"
-        raise ConfigError(f"{source}:1: a map of sections (MODEL: ...) is wanted, this is {what}")
+        raise ConfigError(f"{source}:{_not_a_map(value, text)}")
+    for key in value:
+        if key != BASE and re.fullmatch("_+bases?_*|bases?_+", key, re.IGNORECASE):
+            where = value._positions[key]
+            raise ConfigError(f'{where}: unknown key "{key}". Did you mean "{BASE}"?')
     value._origin = Position(source, 1)
     return value
+
+
+def _not_a_map(value: Any, text: str) -> str:
+    """Line and message for a file that holds something else than a map."""
+    what = "nothing" if value is None else f"a {type(value).__name__}"
+    wanted = f"a map of sections (MODEL: ...) is wanted, this is {what}"
+    if isinstance(value, str):
+        if re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
+            return "1: this is a web page, not the YAML file behind its link"
+        lines = text.splitlines()
+        if mistake := suspicious_line(lines, 1, len(lines)):
+            return f"{mistake.line}: {mistake.message}"
+    return f"1: {wanted}"
 
 
 def _base_names(config: Config) -> list[str]:
