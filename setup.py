@@ -78,7 +78,7 @@ setup(
     packages=[*find_packages(include=["paddlevideo", "paddlevideo.*"]), "paddlevideo.configs"],
     package_dir={"paddlevideo.configs": "configs"},
     package_data={
-        "paddlevideo.configs": ["**/*.yaml"],
+        "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
         "paddlevideo.loader": ["vocab/*"],
     },
     install_requires=REQUIRED,

@@ -119,16 +119,15 @@ def _near(path: Path) -> str:
 
 def _expand_paths(node: Any) -> None:
     """Replaces the texts in a tree, in place, that are paths of another kind than they seem."""
-    entries = node.items() if isinstance(node, Config) else enumerate(node)
-    for key, value in list(entries):
+    keys: Iterable[Any] = list(node) if isinstance(node, Config) else range(len(node))
+    for key in keys:
+        value = node[key]
         if isinstance(value, (Config, list)):
             _expand_paths(value)
+        elif isinstance(value, str) and isinstance(node, Config):
+            node.place(key, _shipped(expand_path(value)), node._positions.get(key))
         elif isinstance(value, str):
-            path = _shipped(expand_path(value))
-            if isinstance(node, Config):
-                node.place(key, path, node._positions.get(key))
-            else:
-                node[key] = path
+            node[key] = _shipped(expand_path(value))
 
 
 def _shipped(path: str) -> str:

@@ -34,9 +34,9 @@ class Parser(argparse.ArgumentParser):
     ``hints``: what to say of options that another program has, by name.
     """
 
-    def __init__(self, *arguments: Any, hints: Mapping[str, str] | None = None, **settings: Any):
+    def __init__(self, *, hints: Mapping[str, str] | None = None, **settings: Any) -> None:
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(*arguments, allow_abbrev=False, **settings)
+        super().__init__(allow_abbrev=False, **settings)
         self.hints = dict(hints or {})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -132,3 +132,47 @@ def test_what_is_dumped_loads_as_the_same(write, name):
     write("again.yaml", dump_config(config))
     assert load_config("again.yaml") == config
     assert dump_config(config) in format_config(config)
+
+
+# ------------------------------------------------------------------------------- paths
+
+
+def test_home_and_variables_are_replaced_wherever_a_text_is(write, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/user")
+    monkeypatch.setenv("DATA", "/data")
+    monkeypatch.delenv("ABSENT", raising=False)
+    write(
+        "x.yaml",
+        "output_dir: ~/run\nDATASET: {train: {file_path: $DATA/a.npy, lists: [~/b, '${DATA}/c']}}\n"
+        "rates: {'bias$|norm$': 1}\nother: $ABSENT/x\nname: a~b\n",
+    )
+    config = load_config("x.yaml", ["MODEL.backbone.pretrained=~/bert", "a.0=~/x"])
+    assert config.output_dir == "/home/user/run" and config.name == "a~b"
+    assert config.DATASET.train == {
+        "file_path": "/data/a.npy",
+        "lists": ["/home/user/b", "/data/c"],
+    }
+    assert config.MODEL.backbone.pretrained == "/home/user/bert"
+    assert config.other == "$ABSENT/x" and list(config.rates) == ["bias$|norm$"]
+    assert str(position_of(config, ("output_dir",))) == "x.yaml:1"
+
+
+def test_files_of_configurations_are_found_with_variables_too(write, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BASES", str(tmp_path / "bases"))
+    monkeypatch.delenv("ABSENT", raising=False)
+    write("bases/base.yaml", "epochs: 7\n")
+    write("home/x.yaml", "_base_: $BASES/base.yaml\n")
+    assert load_config("~/x.yaml").epochs == 7
+    write("y.yaml", "_base_: $ABSENT/base.yaml\n")
+    assert "y.yaml:1: _base_: the environment variable ABSENT is not set" in fault("y.yaml")
+
+
+def test_a_list_that_ships_is_found_from_any_folder(write):
+    name = "configs/multimodal/actbert/msrvtt_validation.txt"
+    write("x.yaml", f"exclude: {name}\nabsent: configs/absent.txt\n")
+    config = load_config("x.yaml")
+    assert Path(config.exclude).samefile(ROOT / name)
+    assert config.absent == "configs/absent.txt"
+    write(name, "mine\n")
+    assert load_config("x.yaml").exclude == name
