@@ -92,12 +92,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def read_variants(path: Path) -> list[Variant]:
     """The list in a YAML file. Raises ConfigError, naming file and entry."""
-    import yaml
+    from paddlevideo.config.yaml_text import parse_yaml
 
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-        raise ConfigError(f"{path}: cannot be read as YAML: {fault}") from None
+        entries = parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path}: expected a list of variants, each with a name")
     variants: list[Variant] = []

