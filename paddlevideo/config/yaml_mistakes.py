@@ -21,7 +21,7 @@ _WELL_FORMED = re.compile(rf"{_KEY}:(?: |$)|\s*- ")
 
 #: As PyYAML counts lines.
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-_CLOSING = {"sequence": "]", "mapping": "}"}
+_CLOSING = {"sequence": '"]"', "mapping": '"}"', "node": '"]" or "}"'}
 
 
 class Mistake(NamedTuple):
@@ -112,9 +112,9 @@ def _known_problems(
     line = lines[last - 1] if last <= len(lines) else ""
     if "quoted scalar" in context and "end of stream" in problem:
         yield Mistake(first, "the quote that opens in this line is not closed")
-    if found := re.search(r"flow (sequence|mapping)", context):
+    if found := re.search(r"flow (sequence|mapping|node)", context):
         closing = _CLOSING[found[1]]
-        yield Mistake(first, f'"{closing}" or "," is missing in what opens in this line')
+        yield Mistake(first, f'{closing} or "," is missing in what opens in this line')
     if "unknown escape character" in problem:
         yield Mistake(last, r"in double quotes \ has a meaning: use single quotes")
     if "another document" in problem:
