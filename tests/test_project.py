@@ -166,3 +166,13 @@ def test_make_lists_its_targets():
     shown = make()
     for target in ("demo", "test", "test-fast", "test-paddle26", "test-newest", "lint", "clean"):
         assert f"make {target} " in shown
+
+
+def test_the_package_lists_its_public_names():
+    import paddlevideo
+
+    assert {"build_model", "load_config", "load_weights", "__version__"} <= set(dir(paddlevideo))
+    for name in paddlevideo.__all__:
+        assert getattr(paddlevideo, name)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = paddlevideo.no_such_name

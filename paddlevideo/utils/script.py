@@ -1,15 +1,17 @@
-"""The first moments of a script: Ctrl-C and missing packages while its imports run."""
+"""The first moments of a script: Ctrl-C and missing packages while its imports run.
+
+Scripts import this before everything else, so it imports next to nothing itself.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+
+#: As in typing, whose import takes longer than all that is done here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Modules that may be missing, and what ``pip install`` wants for them.
 INSTALL = {
@@ -31,26 +33,37 @@ def as_script(name: str) -> None:
     ``exit_code_of`` runs its action, and a missing package is told without a traceback.
     """
     if name == "__main__":
-        sys.excepthook = _print_missing_package
-        _answer_interrupts(signal.default_int_handler, _end_at_once)
+        sys.excepthook = _print_uncaught
+        _answer_interrupts(with_exit=True)
 
 
-@contextmanager
-def ending_at_once() -> Iterator[None]:
+class _Answering:
+    """Around a block: what answers Ctrl-C in it, unless another handler was set before."""
+
+    with_exit: bool
+
+    def __enter__(self) -> None:
+        self.switched = _answer_interrupts(self.with_exit)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.switched:
+            _answer_interrupts(not self.with_exit)
+
+
+class ending_at_once(_Answering):
     """Around slow imports, where nothing is half-written yet: Ctrl-C ends the process.
 
     A KeyboardInterrupt inside an import may be swallowed, or printed with a traceback by what
     Python calls in passing.
     """
-    with _answering(signal.default_int_handler, _end_at_once):
-        yield
+
+    with_exit = True
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
+class interruptible(_Answering):
     """Around work that cleans up: Ctrl-C raises KeyboardInterrupt, as in any Python program."""
-    with _answering(_end_at_once, signal.default_int_handler):
-        yield
+
+    with_exit = False
 
 
 def missing_package(module: str) -> str:
@@ -58,26 +71,23 @@ def missing_package(module: str) -> str:
     return f"error: the package {module} is not installed: pip install {INSTALL[module]}"
 
 
-def _print_missing_package(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """What Python calls with an exception that nothing has caught."""
+    if isinstance(error, KeyboardInterrupt):
+        _end_at_once()
     if isinstance(error, ModuleNotFoundError) and error.name in INSTALL:
         print(missing_package(error.name), file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 
 
-@contextmanager
-def _answering(before: Any, after: Any) -> Iterator[None]:
-    switched = _answer_interrupts(before, after)
-    try:
-        yield
-    finally:
-        if switched:
-            _answer_interrupts(after, before)
+def _answer_interrupts(with_exit: bool) -> bool:
+    """Lets Ctrl-C end the process at once, or raise; False where something else answers it."""
+    import signal
+    import threading
 
-
-def _answer_interrupts(before: Any, after: Any) -> bool:
-    """Lets ``after`` answer Ctrl-C if ``before`` does now; other handlers stay. True if it did."""
+    handlers: list[Any] = [signal.default_int_handler, _end_at_once]
+    before, after = handlers if with_exit else reversed(handlers)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not before:
         return False
@@ -85,7 +95,7 @@ def _answer_interrupts(before: Any, after: Any) -> bool:
     return True
 
 
-def _end_at_once(number: int, frame: FrameType | None) -> None:
+def _end_at_once(*_: object) -> None:
     # Printing is not safe in a handler; writing is.
     os.write(2, f"interrupted; {AGAIN}\n".encode())
-    os._exit(128 + number)
+    os._exit(130)
