@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from paddlevideo.utils.errors import UserError
-from paddlevideo.utils.script import AGAIN, INSTALL, interruptible, missing_package
+from paddlevideo.utils.script import AGAIN, interruptible, missing_package
 from paddlevideo.utils.stopping import Stopped
 
 #: What follows "interrupted; " for a command that goes on where it was.
@@ -37,7 +37,7 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
         with interruptible():
             action()
             sys.stdout.flush()
-    except (UserError, ModuleNotFoundError) as error:
+    except (UserError, ImportError) as error:
         return _code_of_user_error(error)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
@@ -50,15 +50,13 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
     return 0
 
 
-def _code_of_user_error(error: UserError | ModuleNotFoundError) -> int:
+def _code_of_user_error(error: UserError | ImportError) -> int:
     """Prints what the user gave or has not installed; raises what is neither again."""
-    if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    if error.name not in INSTALL:
+    message = str(error) if isinstance(error, UserError) else missing_package(error)
+    if not message:
         raise error
-    print(missing_package(error.name), file=sys.stderr)
-    return 1
+    print(f"error: {message}", file=sys.stderr)
+    return error.exit_code if isinstance(error, UserError) else 1
 
 
 def _code_of_system(fault: OSError) -> int:

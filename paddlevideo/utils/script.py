@@ -66,17 +66,26 @@ class interruptible(_Answering):
     with_exit = False
 
 
-def missing_package(module: str) -> str:
-    """The line for a package that is not installed."""
-    return f"error: the package {module} is not installed: pip install {INSTALL[module]}"
+def missing_package(error: BaseException) -> str:
+    """What to say of a package that is not installed or lacks a library of the system, or ""."""
+    if not isinstance(error, ImportError):
+        return ""
+    name = error.name or ""
+    package = name.partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and name in INSTALL:
+        return f"the package {name} is not installed: pip install {INSTALL[name]}"
+    if package in INSTALL and ".so" in (error.path or ""):
+        install = f"pip install --force-reinstall {INSTALL[package]}"
+        return f"the package {package} cannot be loaded ({error}): {install}"
+    return ""
 
 
 def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """What Python calls with an exception that nothing has caught."""
     if isinstance(error, KeyboardInterrupt):
         _end_at_once()
-    if isinstance(error, ModuleNotFoundError) and error.name in INSTALL:
-        print(missing_package(error.name), file=sys.stderr)
+    if message := missing_package(error):
+        print(f"error: {message}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

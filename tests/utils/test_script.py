@@ -63,6 +63,17 @@ def test_a_missing_package_is_one_line_with_its_installation(
     assert package in done.stderr
 
 
+def test_a_missing_library_of_the_system_is_one_line(tmp_path):
+    (tmp_path / "cv2.py").write_text(
+        'raise ImportError("libGL.so.1: cannot open", name="cv2", path="/site/cv2/cv2.abi3.so")\n'
+    )
+    done = start(ROOT / "tools/make_demo_data.py", tmp_path)
+    assert done.returncode == 1 and done.stderr == (
+        "error: the package cv2 cannot be loaded (libGL.so.1: cannot open): "
+        "pip install --force-reinstall opencv-python-headless\n"
+    )
+
+
 def test_other_mistakes_keep_their_traceback(tmp_path):
     (tmp_path / "argparse.py").write_text("import no_such_module_of_ours\n")
     done = start(ROOT / "main.py", tmp_path)
