@@ -176,3 +176,16 @@ def test_the_package_lists_its_public_names():
         assert getattr(paddlevideo, name)
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = paddlevideo.no_such_name
+
+
+def test_every_script_starts_reads_and_ends_in_the_same_way():
+    scripts = [ROOT / "main.py", *(ROOT / "tools").glob("*.py")]
+    assert len(scripts) > 10
+    for script in scripts:
+        text = script.read_text("utf-8")
+        code = text.partition("from __future__ import")[2]
+        imports = re.findall(r"^(?:import|from) (\S+)", code, re.M)
+        assert imports[:3] == ["os", "sys", "paddlevideo.utils.script"], script
+        assert "Parser(" in text and "ArgumentParser(" not in text, script
+        assert "exit_code_of(" in text, script
+        assert not re.search(r"type=(Path|str)\b|SystemExit", text), script
