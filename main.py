@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from paddlevideo.utils.script import as_script, ending_at_once
+from paddlevideo.utils.script import AGAIN, as_script, ending_at_once
 
 as_script(__name__)
 
@@ -33,7 +33,7 @@ PADDLEVIDEO_OPTIONS = {
     "--eval": "write --test to test weights, or --validate to validate in training",
 }
 #: After Ctrl-C in a run that has not begun its first step, or in a test.
-AGAIN = "with --resume auto the same command goes on from what is saved"
+GOES_ON = "with --resume auto the same command goes on from what is saved"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 data or weights, 2 configuration."""
     options = parse_arguments(arguments)
     options.override_list = overrides_of(options)
-    return exit_code_of(lambda: run(options), again=AGAIN)
+    return exit_code_of(lambda: run(options), again=AGAIN if options.dry_run else GOES_ON)
 
 
 if __name__ == "__main__":
