@@ -54,6 +54,20 @@ class Parser(argparse.ArgumentParser):
                 self.error(self._unknown(text))
         return super().parse_known_args(given, namespace)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse; what belongs to no option is told with the option it may belong to."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.error(f"{' '.join(rest)} belongs to no option{self._owner_of(rest[0])}")
+        return options
+
+    def _owner_of(self, text: str) -> str:
+        owners = {r"[\w.]+=.*": "-o", r".*\.ya?ml": "-c", r".*\.(pdparams|safetensors)": "-w"}
+        for pattern, option in owners.items():
+            if option in self._option_string_actions and re.fullmatch(pattern, text):
+                return f": write {option} {text}"
+        return ""
+
     def error(self, message: str) -> NoReturn:
         """Prints the message and ends with exit code 2."""
         message = message.removeprefix("argument ")

@@ -81,6 +81,22 @@ def test_subcommands_are_read_in_the_same_way(capsys):
     assert "unknown option --skip_bad" in message_of(capsys, "inspect", "--skip_bad", parser=parser)
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["x.yaml"], "x.yaml belongs to no option: write -c x.yaml"),
+        (["-c", "x.yaml", "a.b=1", "c=2"], "a.b=1 c=2 belongs to no option: write -o a.b=1"),
+        (["word"], "word belongs to no option (tool --help"),
+        (["w.pdparams"], "w.pdparams belongs to no option (tool --help"),
+    ],
+)
+def test_what_belongs_to_no_option_is_told(capsys, arguments, message):
+    parser = Parser(prog="tool")
+    parser.add_argument("-c", "--config")
+    parser.add_argument("-o", "--override", nargs="+")
+    assert message in message_of(capsys, *arguments, parser=parser)
+
+
 def test_a_path_has_its_home_and_variables_replaced(capsys, monkeypatch):
     monkeypatch.setenv("HOME", "/home/user")
     monkeypatch.setenv("DATA", "/data")
