@@ -38,12 +38,16 @@ def as_script(name: str) -> None:
 
 
 class _Answering:
-    """Around a block: what answers Ctrl-C in it, unless another handler was set before."""
+    """Around a block of a script: what answers Ctrl-C in it.
+
+    Nothing changes in a notebook, which an exit would end, nor where another handler was set.
+    """
 
     with_exit: bool
 
     def __enter__(self) -> None:
-        self.switched = _answer_interrupts(self.with_exit)
+        is_script = sys.excepthook is _print_uncaught
+        self.switched = is_script and _answer_interrupts(self.with_exit)
 
     def __exit__(self, *exception: object) -> None:
         if self.switched:

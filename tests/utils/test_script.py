@@ -84,13 +84,25 @@ def test_who_calls_from_python_keeps_the_handlers():
     before = signal.getsignal(signal.SIGINT), sys.excepthook
     as_script("main")
     assert (signal.getsignal(signal.SIGINT), sys.excepthook) == before
-    with ending_at_once():
-        assert signal.getsignal(signal.SIGINT) is not before[0]
+    for block in (ending_at_once(), interruptible()):
+        with block:
+            assert (signal.getsignal(signal.SIGINT), sys.excepthook) == before
+
+
+def test_a_script_switches_between_an_exit_and_an_exception(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    try:
+        as_script("__main__")
+        ends = signal.getsignal(signal.SIGINT)
+        assert ends not in (before, signal.default_int_handler)
         with interruptible():
             assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with ending_at_once():
+            with ending_at_once():
+                assert signal.getsignal(signal.SIGINT) is ends
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a background job of a shell
+        with interruptible():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGINT, before)
