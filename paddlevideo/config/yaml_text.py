@@ -130,7 +130,8 @@ class _NodeReader:
         value = node.value
         space = UNUSUAL_SPACE.match(value) or UNUSUAL_SPACE.search(value, len(value) - 1)
         if space:
-            self.fail(node, unusual_space(space, node.start_mark.column))
+            message = unusual_space(space, node.start_mark.column)
+            self.fail(node, f"{message}, or put quotes around text that has it")
         if _OCTAL.match(value) and int(value, 8) != int(value):
             self.fail(
                 node,
