@@ -36,6 +36,7 @@ def touch(folder: Path, *names: str) -> Path:
         ("10:30.webm", "10:30"),
         ("a.b.mkv", "a.b"),
         ("cafe\u0301.mp4", "caf\u00e9"),  # as macOS writes it
+        ("caf\udce9.mp4", "caf\\xe9"),  # in Latin-1, and as extraction calls it
     ],
 )
 def test_a_clip_is_found_by_its_id(tmp_path, file, clip):
@@ -85,7 +86,7 @@ def test_of_several_files_the_best_is_taken_and_a_wrong_one_never(tmp_path):
     assert videos.find(Origin("a")) == Shot(folder / "a.webm")
     assert videos.find(Origin("x/a")) == Shot(folder / "x" / "a.mp4")
     assert videos.find(Origin("b")) is None  # either of two
-    for name in ("c", "", "..", "../a", "/etc/passwd", "a\0", "n" * 5000):
+    for name in ("c", "", "..", "../a", "/etc/passwd", "a\0", "\ud83d", "n" * 5000):
         assert videos.find(Origin(name)) is None
     assert videos.find(Origin("q", source="../a.jpg")) == Shot(folder / "a.jpg")
 
