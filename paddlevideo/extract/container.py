@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -90,6 +91,18 @@ def lacks_index(path: Path) -> bool:
     """Whether a file is an MP4 without the box ``moov``, which its recorder writes last."""
     kinds = [kind for kind, _ in _boxes(path)]
     return bool(kinds) and b"moov" not in kinds and b"moof" not in kinds
+
+
+def is_joined(path: Path) -> bool:
+    """Whether a file is several in a row, of a kind of which FFmpeg reads only the first.
+
+    Of MPEG-TS and MPEG-PS, Matroska and GIF it reads all.
+    """
+    head = read_head(path, 16)
+    if head.startswith((b"FLV\x01", b"0&\xb2u")):
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return data.find(head[:13], 13) > 0
+    return [kind for kind, _ in _boxes(path)].count(b"moov") > 1
 
 
 def _boxes(path: Path) -> Iterator[tuple[bytes, int]]:

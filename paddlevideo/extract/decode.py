@@ -31,6 +31,7 @@ RAW = (cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
 GUESSED = "videos without usable time stamps: their frame rate is taken to be constant"
 INCOMPLETE = "videos with fewer frames than their files announce"
 PICTURE = "videos of one frame only: a picture"
+JOINED = "several files in one, of which only the first is read: join them with ffmpeg -f concat"
 
 
 class VideoFault(DataError):
@@ -64,6 +65,7 @@ class VideoFile:
         if not times:
             raise self._nothing_decodes()
         self._set_timeline(times)
+        self._note(JOINED, container.is_joined(path))
         self._refuse_cut()
 
     @property
@@ -76,12 +78,16 @@ class VideoFile:
         """Frames a second."""
         return self.timeline.rate
 
-    def take(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def take(
+        self, wanted: Sequence[int], check_times: bool = True
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Yields each of the frame numbers ``wanted``, sorted, with its (h, w, 3) uint8 BGR.
 
         Raises Replan where decoding shows another timeline, which is then the file's, and
-        VideoFault where too little can be decoded.
+        VideoFault where too little can be decoded. ``check_times`` False is for numbers that
+        decoding has given before.
         """
+        check_times &= not self.is_decoded
         capture = self._open()
         if capture is None:
             raise self._nothing_decodes()
@@ -91,7 +97,7 @@ class VideoFile:
                 while len(times) <= number:
                     if not self._grab(capture, times):
                         raise self._replan(times)
-                    if not self.is_decoded and self.timeline.differs(len(times) - 1, times[-1]):
+                    if check_times and self.timeline.differs(len(times) - 1, times[-1]):
                         raise self._replan(times, capture)
                 read, frame = self._timed(capture.retrieve)
                 if not read or frame is None:
@@ -131,7 +137,7 @@ class VideoFile:
     def _set_timeline(self, times: Sequence[float]) -> None:
         rates = [rate for rate in (self.head_rate, _mean_rate(times)) if _is_plausible(rate)]
         rates = rates or [USUAL_RATE]
-        found = [Timeline.of(times, rate) for rate in rates]
+        found = [Timeline.of(times, rate, self.is_decoded) for rate in rates]
         constant = [each for each in found if each is not None and each.ticks is None]
         guess = Timeline(len(times), rates[0])
         self.timeline = constant[0] if constant else found[0] or guess

@@ -49,7 +49,7 @@ def draw_video(video: Video, work: WorkFolder, folder: Path, names: Vocabularies
         frames = [int(number) for number in clip.extra["frames"].split()]
         wanted.setdefault(max(frames, key=frames.count), []).append(clip)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, frame in VideoFile(video.path).take(sorted(wanted)):
+    for number, frame in VideoFile(video.path).take(sorted(wanted), check_times=False):
         for clip in wanted[number]:
             _, data = cv2.imencode(".jpg", drawn(frame, clip, number, names))
             _save(folder / picture_name(clip.id), data.tobytes())

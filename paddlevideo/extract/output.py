@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +15,17 @@ from typing import Any
 import paddlevideo
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import DONE, Status, WorkFolder
+from paddlevideo.loader.captions.expressed import MOST, Expressed
+from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip, Manifest, Sizes
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.records import decode
 from paddlevideo.loader.store.writer import BusyStore, tidy
 from paddlevideo.prepare.caption_book import CaptionBook
+from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.pack import with_captions
 from paddlevideo.prepare.sources import Item
-from paddlevideo.prepare.writing import Summary, Tally, Target, write_clips
+from paddlevideo.prepare.writing import Tally, Target, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import checksum, write_text_whole
 
@@ -193,24 +197,29 @@ def _write(
         own = Path(folder) / "captions.jsonl"
         own.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
         files = [own] if own.stat().st_size else []
-        book = CaptionBook([*files, *wanted.captions])
-    silent = Tally()
+        # Wrong entries are counted: all features are there, and another run would only repeat it.
+        book = CaptionBook(wanted.captions, BadEntries(math.inf), own=files)
+    clips = (
+        (clip, video.name, None)
+        for video, status in zip(videos, statuses, strict=True)
+        for clip, *_ in status.clips
+    )
+    match_names(book, clips, must_fit=False)  # was checked; since then videos may have failed
+    silent, expressed = Tally(), Expressed(most=MOST)
 
     def change(clip: Clip) -> Clip:
         clip = with_captions(clip, book.captions(clip.id), book.place(clip.id))
         if not clip.captions:
             silent.add(clip.id)
+        expressed.add(clip.id, clip.captions)
         return clip
 
     summary = write_clips(target, [source], change, book.captions)
-    _tally(summary, "clips without a caption", silent)
-    _tally(summary, "clips or videos with captions that no clip took", Tally(*book.unused()))
+    if silent.count:
+        summary.tallies["clips without a caption"] = silent
+    summary.tallies |= {what: Tally(*counted) for what, counted in book.report().items()}
+    summary.remarks += expressed.remarks()
     return summary.lines()
-
-
-def _tally(summary: Summary, what: str, tally: Tally) -> None:
-    if tally.count:
-        summary.tallies[what] = tally
 
 
 def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Iterator[str]:

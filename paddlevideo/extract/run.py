@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddlevideo.extract.output import Wanted, there_already, write_statuses, write_store
-from paddlevideo.extract.videos import Video, read_videos
+from paddlevideo.extract.videos import Video, each_row, read_videos
 from paddlevideo.extract.work import DONE, FAILED, Status, WorkFolder
 from paddlevideo.extract.worker import Settings, Worker
 from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.loader.store import is_store
+from paddlevideo.prepare.caption_names import check_captions
 from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.native_path import refuse_not_utf8
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.walk import refuse_inside
 from paddlevideo.utils.writable import check_folder
@@ -84,8 +86,10 @@ def extract(options: ExtractOptions) -> int:
     number, count = part_of(options.part, os.environ)
     _refuse_places(options)
     videos = read_videos(options.videos, print)
+    # What cannot be read, or fits no video, is told now, not when all videos are done.
     for path in options.captions:
-        kind_of(path)  # what cannot be read is told now, not when all videos are done
+        kind_of(path)
+    check_captions(options.captions, [(row.clip, video.name) for video, row in each_row(videos)])
     work = WorkFolder(options.work_folder)
     settings = Settings(
         options.config, options.overrides, options.dtype, options.threads, work, options.draw
@@ -114,6 +118,7 @@ def extract(options: ExtractOptions) -> int:
 
 def _refuse_places(options: ExtractOptions) -> None:
     """Raises ConfigError for outputs inside the folder of videos, or that cannot be written."""
+    refuse_not_utf8("--output", options.output)
     check_folder(options.draw, "--draw")
     outputs = {"--output": options.output, "--work": options.work_folder, "--draw": options.draw}
     for flag, path in outputs.items():

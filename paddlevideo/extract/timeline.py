@@ -10,6 +10,8 @@ import numpy as np
 
 #: Coded frames stand at most so far from where they are shown: more is a jump in time.
 REORDERED = 32
+#: Share of decoded frames that may lack a time: the last ones that a decoder gives do.
+UNSTAMPED = 0.1
 #: Ticks by which time stamps may differ from a constant rate.
 TOLERANCE = 0.5
 #: Rounding that is forgiven, in ticks.
@@ -26,12 +28,14 @@ class Timeline:
     ticks: np.ndarray | None = None
 
     @staticmethod
-    def of(times: Sequence[float], rate: float) -> Timeline | None:
-        """The timeline of frames in coded order that begin at ``times``, in seconds.
+    def of(times: Sequence[float], rate: float, is_decoded: bool = False) -> Timeline | None:
+        """The timeline of frames that begin at ``times``, in seconds: in coded order, or decoded.
 
         None where these cannot be: they jump back, as in joined recordings, or are all the same.
         """
-        stamps = np.asarray(times, np.float64)
+        stamps = np.array(times, np.float64)
+        if is_decoded and _repair(stamps, 1 / rate) > UNSTAMPED * len(stamps):
+            return None
         order = np.argsort(stamps, kind="stable")
         ticks = stamps[order] * rate
         moved = np.abs(order - np.arange(len(order))).max(initial=0)
@@ -84,3 +88,17 @@ class Timeline:
             return True
         tolerance = max(TOLERANCE, 0.002 * self.rate)  # stamps of milliseconds are rounded
         return bool(abs(self.ticks[frame] - second * self.rate) > tolerance)
+
+
+def _repair(stamps: np.ndarray, step: float) -> int:
+    """Puts frames that do not begin after the one before ``step`` later; returns how many."""
+    late = np.flatnonzero(np.diff(stamps) <= 0) + 1
+    count = 0
+    while len(late):
+        first = late[0]
+        stamps[first] = stamps[first - 1] + step
+        count += 1
+        if count > UNSTAMPED * len(stamps):
+            break
+        late = first + 1 + np.flatnonzero(np.diff(stamps[first:]) <= 0)
+    return count

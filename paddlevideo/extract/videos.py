@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from paddlevideo.extract.container import looks_like_video, read_head
+from paddlevideo.loader.captions.table import Row as TableRow
+from paddlevideo.loader.captions.table import Table
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.filetype import describe_file
@@ -74,7 +74,7 @@ def read_videos(source: Path, tell: Callable[[str], object] = lambda line: None)
         raise DataError(f"{source}: there is no such file or folder of videos")
     elif is_video(source):
         videos = [Video(as_text(source.name), source, "")]
-    elif source.suffix.lower() == ".csv":
+    elif source.suffix.lower() in (".csv", ".tsv"):
         videos = _csv(source)
     else:
         videos = _list(source)
@@ -152,48 +152,42 @@ def _read(source: Path) -> str:
 
 
 def _csv(source: Path) -> list[Video]:
-    reader = csv.DictReader(io.StringIO(_read(source), newline=""), restkey="", strict=True)
-    _check_header(source, reader.fieldnames or [])
+    table = Table(source, lambda names: "video" in names, strict=True)
+    _check_header(source, table)
     videos: dict[str, Video] = {}
-    try:
-        for row in reader:
-            where = f"{source}: line {reader.line_num}"
-            found = _video(source, _text(row, "video", where))
-            video = videos.setdefault(found.id, found)
-            _add(video, row, where)
-    except csv.Error as fault:
-        raise DataError(f"{source}: line {reader.line_num}: {fault}") from None
+    for row in table:
+        found = _video(source, _text(row, "video"))
+        video = videos.setdefault(found.id, found)
+        _add(video, row)
     return list(videos.values())
 
 
-def _check_header(source: Path, names: object) -> None:
-    header = [str(name).strip() for name in names] if isinstance(names, (list, tuple)) else []
-    if "video" not in header:
+def _check_header(source: Path, table: Table) -> None:
+    if not table.names:
         raise DataError(
             f"{source}: line 1: a header with the column video is wanted, and clip, start, end "
-            f"and caption as needed; found {','.join(header)[:80]!r}"
+            f"and caption as needed; the first line is {table.first[:80]!r}"
         )
-    for name in header:
+    for name in table.names:
         if name not in COLUMNS:
             near = did_you_mean(name, COLUMNS) or f" Known: {', '.join(COLUMNS)}"
             raise DataError(f'{source}: line 1: unknown column "{name}".{near}')
 
 
-def _text(row: Mapping[str, str | None], column: str, where: str) -> str:
-    text = (row.get(column) or "").strip()
+def _text(line: TableRow, column: str) -> str:
+    text = line.get(column)
     if not text:
-        raise DataError(f"{where}: the column {column} is empty")
+        raise DataError(f"{line.where}: the column {column} is empty")
     return text
 
 
-def _add(video: Video, row: Mapping[str, str | None], where: str) -> None:
+def _add(video: Video, line: TableRow) -> None:
     """A line of the CSV; lines that differ in the caption alone are one clip."""
-    if row.get(""):
-        raise DataError(f"{where}: has more columns than the header. Put quotes around commas")
-    start, end = (_seconds(row.get(column), column, where) for column in ("start", "end"))
+    where = line.where
+    start, end = (_seconds(line.get(column), column, where) for column in ("start", "end"))
     if end is not None and end <= (start or 0.0):
         raise DataError(f"{where}: the clip ends at {end:g} s, but begins at {start or 0.0:g} s")
-    clip, caption = ((row.get(column) or "").strip() for column in ("clip", "caption"))
+    clip, caption = line.get("clip"), line.get("caption")
     captions = [caption] if caption else []
     for known in video.rows:
         if (known.clip, known.start, known.end) == (clip, start, end):
@@ -202,8 +196,8 @@ def _add(video: Video, row: Mapping[str, str | None], where: str) -> None:
     video.rows.append(Row(clip, start, end, captions, where))
 
 
-def _seconds(text: str | None, column: str, where: str) -> float | None:
-    if text is None or not text.strip():
+def _seconds(text: str, column: str, where: str) -> float | None:
+    if not text:
         return None
     try:
         value = float(text)

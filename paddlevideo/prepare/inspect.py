@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.store import Clip, FeatureStore
 from paddlevideo.utils.progress import track
 
@@ -14,7 +15,12 @@ BAR, LINES = 40, 12
 LISTED = 10  # items of a list in a line
 
 
-def describe(store: FeatureStore, records: int = 3, sample: int = 10_000) -> Iterator[str]:
+def describe(
+    store: FeatureStore,
+    records: int = 3,
+    sample: int = 10_000,
+    bert_model: str = "bert-base-uncased",
+) -> Iterator[str]:
     """Lines about a store: counts, sizes, how long clips are, and its first ``records``.
 
     Lengths are those of at most ``sample`` clips, spread evenly. Raises DataError for a damaged
@@ -43,11 +49,16 @@ def describe(store: FeatureStore, records: int = 3, sample: int = 10_000) -> Ite
     lengths: dict[str, Counter[int]] = {
         name: Counter() for name in ("regions", "actions", "captions", "words of a caption")
     }
+    expressed = Expressed(bert_model, MOST)
     for number in track(numbers, "inspect", len(numbers), "clips"):
-        _count(store[number], lengths)
+        clip = store[number]
+        _count(clip, lengths)
+        expressed.add(clip.id, clip.captions)
     for name, counts in lengths.items():
         yield f"{name}{'' if step == 1 else f' (of every {step}th clip)'}:"
         yield from histogram(counts)
+    if expressed.captions:
+        yield expressed.line()
     for number in range(min(records, len(store))):
         yield from _record(number, store[number])
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from paddlevideo.loader.captions.expressed import Expressed
 from paddlevideo.loader.store import Clip, FeatureStore, Sizes
 from paddlevideo.loader.store.check import clip_faults
 from paddlevideo.loader.store.manifest import COMPLETE, LOST, Manifest, Shard
@@ -116,6 +118,16 @@ def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
             if one != other:
                 text = f"{COMPLETE} says {name} {one}, the records have {other}"
                 yield Fault("count", noted.file, "", text)
+
+
+def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
+    """Clips with a caption that has no known word, of kind "no known word"; counts all captions."""
+    for number in range(len(store)):
+        with suppress(DataError):  # a damaged record is a fault of its own
+            about = store.about(number)
+            if not expressed.add(about.id, about.captions):
+                text = f"a caption has no word that the vocabulary {expressed.bert_model} knows"
+                yield Fault("no known word", "", about.id, text)
 
 
 def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:

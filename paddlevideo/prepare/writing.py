@@ -56,6 +56,7 @@ class Summary:
     written: int = 0
     before: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
     #: What the sources did not take, a line each.
     left_out: list[str] = field(default_factory=list)
 
@@ -83,7 +84,7 @@ class Summary:
                 f"{lost['largest']:.2e} at most"
             )
         lines += [f"  {what}: {tally}" for what, tally in self.tallies.items()]
-        return lines + [f"  {line}" for line in self.left_out]
+        return lines + [f"  {line}" for line in (*self.left_out, *self.remarks)]
 
 
 @dataclass

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from paddlevideo.utils.errors import ConfigError
+
 
 @contextmanager
 def native_path(path: str | os.PathLike[str]) -> Iterator[str]:
@@ -32,6 +34,13 @@ def native_path(path: str | os.PathLike[str]) -> Iterator[str]:
 def as_text(name: str) -> str:
     r"""A file name as text that UTF-8 can hold: bytes that are not become ``\xe9`` and the like."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def refuse_not_utf8(flag: str, path: Path) -> None:
+    """Raises ConfigError for an output at a path that LMDB cannot open."""
+    if not _is_utf8(os.path.abspath(path)):
+        name = as_text(os.path.abspath(path))
+        raise ConfigError(f"{flag} {name}: is not valid UTF-8, which LMDB needs. Name another path")
 
 
 def _is_utf8(text: str) -> bool:

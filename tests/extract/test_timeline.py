@@ -41,5 +41,11 @@ def test_stamps_that_cannot_be(times):
     assert Timeline.of(times, 25.0) is None
 
 
+def test_the_last_frames_that_a_decoder_gives_lack_a_time():
+    times = [*(number / 25 for number in range(38)), 0.0, 0.0]
+    assert Timeline.of(times, 25.0, is_decoded=True) == Timeline(40, 25.0)
+    assert Timeline.of(times[:15] + [0.0] * 25, 25.0, is_decoded=True) is None
+
+
 def test_a_single_frame():
     assert Timeline.of([0.0], 25.0) == Timeline(1, 25.0)

@@ -74,7 +74,6 @@ def test_a_crash_costs_one_video(clips, tmp_path, run, monkeypatch, kind):
 
 
 def test_a_crash_while_drawing_costs_one_picture(clips, tmp_path, run, monkeypatch):
-    on_bad(monkeypatch, draw.VideoFile, "take", lambda: None)
     real = draw.draw_video
 
     def drawing(video, *arguments):

@@ -92,6 +92,25 @@ def test_narrations_go_to_the_pieces_that_they_overlap(clips, tmp_path, run):
     assert [store[n].captions for n in (0, 1)] == [["one"], ["two"]]
 
 
+def test_a_caption_of_a_whole_video_goes_to_all_its_pieces(clips, tmp_path, run):
+    (tmp_path / "c.csv").write_text("video,caption\nz.mkv,it moves\n")
+    words = ("-o", "clips.seconds=1", "--captions", tmp_path / "c.csv")
+    code, out, _ = run(clips / "z.mkv", *words)
+    assert code == 0 and "captions matched after dropping the file's ending: 1: z.mkv" in out
+    assert "captions of whole videos, given to all clips of them: 1: z.mkv" in out
+    store = FeatureStore(tmp_path / "c.store")
+    assert [store[n].captions for n in (0, 1)] == [["it moves"]] * 2
+
+
+def test_captions_that_fit_no_video_are_refused_before_the_work(clips, tmp_path, run):
+    (tmp_path / "c.csv").write_text("it moves,z.mkv\n")
+    code, out, err = run(clips / "z.mkv", "--captions", tmp_path / "c.csv")
+    assert code == 1 and "seem to stand in another column" in err and "videos:" not in out
+    (tmp_path / "c.csv").write_text("z_0_1,it moves\n")  # a piece that is still to be cut
+    words = ("-o", "clips.seconds=1", "--captions", tmp_path / "c.csv")
+    assert run(clips / "z.mkv", *words)[0] == 0
+
+
 # ------------------------------------------------------------------------------ bad videos
 
 
@@ -204,6 +223,36 @@ def test_a_recording_of_a_variable_rate(tmp_path, run):
     store = FeatureStore(tmp_path / "c.store")
     frames = [{int(text) for text in store[n].extra["frames"].split()} for n in (0, 1)]
     assert frames[0] <= {2, 3} and min(frames[1]) >= 8 and max(frames[1]) < 33
+
+
+def test_a_file_whose_frames_are_stamped_otherwise_when_decoded(tmp_path, run):
+    frames = samples.moving((1, 0), 40)
+    samples.write_video(tmp_path / "v" / "a.mpg", frames, "mpg1", rate=25)
+    code, out, err = run(tmp_path / "v", "--draw", tmp_path / "p")
+    assert (code, err) == (0, "") and (tmp_path / "p" / "a.jpg").is_file()
+    (status,) = statuses(tmp_path)
+    assert (status["length"], status["frame_rate"]) == (40, 25.0)
+
+
+@pytest.mark.parametrize("name, codec", [("a.mp4", "mp4v"), ("a.flv", "FLV1")])
+def test_files_that_were_joined_byte_by_byte(tmp_path, run, name, codec):
+    path = samples.write_video(tmp_path / "v" / name, codec=codec)
+    path.write_bytes(path.read_bytes() * 2)
+    code, out, _ = run(tmp_path / "v")
+    assert code == 0 and f"join them with ffmpeg -f concat: 1: {name}" in out
+
+
+def test_a_recording_that_begins_again_is_seen_to_its_end(tmp_path, run):
+    path = samples.write_video(tmp_path / "v" / "a.ts", codec="mpg2", rate=25)
+    path.write_bytes(path.read_bytes() * 2)
+    code, out, _ = run(tmp_path / "v")
+    (status,) = statuses(tmp_path)
+    assert code == 0 and status["length"] == 40 and "without usable time stamps" in out
+
+
+def test_a_store_that_lmdb_could_not_open_is_told_before_the_work(clips, tmp_path, run):
+    code, out, err = run(clips, output=tmp_path / os.fsdecode(b"caf\xe9.store"))
+    assert code == 2 and r"caf\xe9.store: is not valid UTF-8, which LMDB needs" in err and not out
 
 
 def test_what_a_folder_holds_besides_is_said(clips, tmp_path, run):

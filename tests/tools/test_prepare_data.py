@@ -40,6 +40,38 @@ def test_from_an_lmdb_to_a_store_and_back(tmp_path, capsys):
     assert code == 1 and "needs classes and a caption" in err
 
 
+def test_what_the_vocabulary_lacks_is_told(tmp_path, capsys):
+    write_retrieval_set(tmp_path, 3)
+    (tmp_path / "c.csv").write_text(
+        "video0,\u732b\U0001f600\nvideo1,a dog runs\nvideo2,\u200b\n", "utf-8"
+    )
+    source = [tmp_path / "test.lmdb", "--captions", tmp_path / "c.csv", "--output", tmp_path / "s"]
+    told = "nothing is known (clips video0, video2). Choose a vocabulary"
+    code, out, _ = run(capsys, "pack", *source)
+    assert code == 0 and "vocabulary bert-base-uncased: " in out and told in out
+    assert told in run(capsys, "inspect", tmp_path / "s")[1]
+    code, out, _ = run(capsys, "validate", tmp_path / "s")
+    assert code == 0 and told in out and "2 clips have a caption without a known word" in out
+    code, out, _ = run(capsys, "validate", tmp_path / "s", "--captions_needed")
+    assert code == 1 and "no known word 2" in out
+    vocabulary = tmp_path / "vocab.txt"
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "\u732b",
+        "\U0001f600",
+        "a",
+        "dog",
+        "runs",
+    ]
+    vocabulary.write_text("\n".join(pieces), "utf-8")
+    code, out, _ = run(capsys, "validate", tmp_path / "s", "--bert_model", vocabulary)
+    assert "0.00% of 5 word pieces of 3 captions are unknown" in out and "(clips video2)" in out
+
+
 def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
     damaged_store(tmp_path / "s")
     words = ["--json", tmp_path / "f.jsonl", "--fix", tmp_path / "t"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ from paddlevideo.utils.errors import DataError
 def is_store(path: str | os.PathLike[str]) -> bool:
     """Whether ``path`` is the folder of a feature store, finished or not."""
     return any((Path(path) / name).is_file() for name in (COMPLETE, UNFINISHED))
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """The ids of a store's clips, read whenever they are gone through."""
+
+    store: FeatureStore
+
+    def __iter__(self) -> Iterator[str]:
+        return self.store.ids()
 
 
 class StoreRows:
@@ -37,9 +48,9 @@ class StoreRows:
         return len(self.store)
 
     @property
-    def ids(self) -> Iterator[str]:
-        """The ids of all clips, in order. Reads the head of every record."""
-        return self.store.ids()
+    def ids(self) -> Iterable[str]:
+        """The ids of all clips, in order. Each time it reads the head of every record."""
+        return _Ids(self.store)
 
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
