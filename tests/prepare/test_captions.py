@@ -77,6 +77,7 @@ def test_a_kind_is_told_by_its_content(tmp_path, kind):
 def test_a_folder_of_narrations(tmp_path):
     for name in ("v1", "v2"):
         (tmp_path / f"{name}.csv").write_text(f"start,end,text\n1,2,words of {name}\n")
+    (tmp_path / "._v1.csv").write_bytes(b"\0\5\26\7 Mac OS X")
     assert [(line.name, line.text) for line in read_lines(tmp_path)] == [
         ("v1", "words of v1"),
         ("v2", "words of v2"),

@@ -29,6 +29,7 @@ from paddlevideo.loader.captions.line import (
 from paddlevideo.loader.captions.narrations import (
     howto100m,
     narration,
+    narration_files,
     narration_folder,
     narration_table,
     youcook2,
@@ -110,7 +111,7 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
 def kind_of(path: Path) -> tuple[str, Reader]:
     """The name of the kind of a caption file, and its reader. Raises DataError for none."""
     if path.is_dir():
-        if not any(path.glob("*.csv")):
+        if not narration_files(path):
             raise _none_fits(path, "a folder without .csv files")
         return "folder of narrations", narration_folder
     first = _first_line(path)

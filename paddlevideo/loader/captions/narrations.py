@@ -14,6 +14,7 @@ from paddlevideo.loader.captions.line import Item, Line, as_span, field_of, list
 from paddlevideo.loader.captions.table import Table
 from paddlevideo.loader.captions.text import writable
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.walk import is_hidden
 
 
 def howto100m(path: Path) -> Iterator[Item]:
@@ -93,9 +94,18 @@ def narration_table(path: Path) -> Table:
     return Table(path, _is_narration, ["text"])
 
 
+def narration_files(path: Path) -> list[Path]:
+    """The CSV files in a folder, not in its subfolders; a Mac leaves hidden ones beside them."""
+    return sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() == ".csv" and not is_hidden(file.name)
+    )
+
+
 def narration_folder(path: Path) -> Iterator[Item]:
     """The CSV files of a folder, each named after its video."""
-    for file in sorted(path.glob("*.csv")):
+    for file in narration_files(path):
         if not narration_table(file).names:
             raise DataError(f"{file}: its header is not start,end,text, as in a narration")
         yield from narration(file)
