@@ -91,9 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from paddlevideo.report import read_queries, write_report
+        from paddlevideo.report.clip_videos import check_videos
         from paddlevideo.utils.writable import check_file
 
         check_file(output, "--output")
+        check_videos(options.videos)
         results = read_results(options.results / "results.json")
         queries = read_queries(options.results / "queries.jsonl")
         notes = notes_of(options.features, results)
