@@ -69,7 +69,11 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.process: multiprocessing.process.BaseProcess | None = None
-        self.ready = self._start()
+        try:
+            self.ready = self._start()
+        except BaseException:  # Ctrl-C
+            self._stop()
+            raise
 
     def __enter__(self) -> Worker:
         return self
