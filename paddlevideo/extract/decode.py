@@ -25,6 +25,8 @@ LEAST = 0.5
 SHORT = 0.95
 #: Frames a second where a file does not say, or says what cannot be.
 USUAL_RATE, FASTEST = 25.0, 1000.0
+#: Calls in a row that fail at the end of a file; in its middle damaged packets make one fail each.
+TRIES = 100
 #: FFmpeg hands out coded packets as they are, without decoding them.
 RAW = (cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
 
@@ -130,8 +132,13 @@ class VideoFile:
         #: Frames that the file says it has: often an estimate from its duration.
         self.announced = int(announced) if usable else 0
         times: list[float] = []
-        while self._timed(capture.grab):
-            times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        failed = 0
+        while failed < TRIES:
+            if self._timed(capture.grab):
+                times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+                failed = 0
+            else:
+                failed += 1
         capture.release()
         return times
 
