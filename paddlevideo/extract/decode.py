@@ -202,8 +202,8 @@ class VideoFile:
         with native_path(self.path) as name:
             try:
                 capture = self._timed(lambda: cv2.VideoCapture(name, *how))
-            except cv2.error as error:
-                if how:
+            except (cv2.error, TypeError) as error:
+                if how:  # an OpenCV without these parameters
                     return None
                 raise VideoFault("cannot be opened", f"{self.name}: {error}") from None
         return capture if capture.isOpened() else None
