@@ -164,10 +164,10 @@ class Worker:
 
 def _how_it_ended(code: int | None) -> str:
     if code is None or code >= 0:
-        return f"ended the process (exit code {code})"
+        return f"ended its process (exit code {code})"
     name = signal.Signals(-code).name
     more = ", as the system does where memory is short" if -code == signal.SIGKILL else ""
-    return f"crashed it ({name}{more})"
+    return f"crashed ({name}{more})"
 
 
 # ------------------------------------------------------------------------- in the child
