@@ -10,9 +10,17 @@ of resampled tests fall into.
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,12 +28,13 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from paddlevideo.metrics.bootstrap import Difference, paired_difference  # noqa: E402
-from paddlevideo.metrics.retrieval import RECALL_AT  # noqa: E402
-from paddlevideo.report.queries import DIRECTIONS, read_queries  # noqa: E402
-from paddlevideo.utils.errors import DataError  # noqa: E402
+from paddlevideo.metrics.bootstrap import Difference, paired_difference
+from paddlevideo.metrics.retrieval import RECALL_AT
+from paddlevideo.report.queries import DIRECTIONS, read_queries
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.options import Parser, as_path
 
 #: Direction, text of the query, and which one of equal texts.
 Key = tuple[str, str, int]
@@ -33,15 +42,13 @@ Key = tuple[str, str, int]
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("first", type=Path, nargs="+", metavar="queries.jsonl")
+    parser = Parser(description=__doc__)
+    parser.add_argument("first", type=as_path, nargs="+", metavar="queries.jsonl")
     parser.add_argument(
-        *("--with", "-w"), dest="second", type=Path, nargs="+", required=True, metavar="OTHER"
+        *("--with", "-w"), dest="second", type=as_path, nargs="+", required=True, metavar="OTHER"
     )
     parser.add_argument("--samples", type=int, default=10_000, help="resampled tests (10,000)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
+    parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
     return parser.parse_args(arguments)
 
 
@@ -78,6 +85,9 @@ def aligned(
 
 def run(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
     """Reads, compares and prints."""
+    from paddlevideo.utils.writable import check_file
+
+    check_file(options.json, "--json")
     found: dict[str, dict[str, Difference]] = {}
     for way in DIRECTIONS:
         first, second = aligned(options.first, options.second, way)
@@ -97,16 +107,14 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
         numbers = {
             w: {name: asdict(one) for name, one in each.items()} for w, each in found.items()
         }
-        options.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        write_text_whole(options.json, json.dumps(numbers, indent=2) + "\n")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
-
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: run(options), "compare_runs")
+    return exit_code_of(lambda: run(options))
 
 
 if __name__ == "__main__":
