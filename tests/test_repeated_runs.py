@@ -109,7 +109,9 @@ def test_a_test_without_c_takes_the_configuration_beside_the_weights(project, ca
     )
 
 
-@pytest.mark.parametrize("text", ["MODEL: {}", "services: {web: 1}", "a: [", "MODEL: 1\nDATASET: 3"])
+@pytest.mark.parametrize(
+    "text", ["MODEL: {}", "services: {web: 1}", "a: [", "MODEL: 1\nDATASET: 3"]
+)
 def test_a_configuration_beside_that_cannot_test_is_not_taken(project, capsys, text):
     (project / "output" / "config.yaml").write_text(text)
     weights = project / "output" / "Tiny_epoch_00002.pdparams"
