@@ -51,6 +51,7 @@ def dry_run(
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
         trainer = Trainer(replace(run, settings=fresh), weights, validate, None)
         try:
+            trainer.rehearse()
             steps = take_steps(trainer)
             peak = memory_used()
             arrays = state_by_structured_name(trainer.updater.optimizer, trainer.model)
@@ -78,11 +79,11 @@ def dry_run(
 def take_steps(trainer: Trainer) -> Steps:
     """Reads and trains as a run does at its beginning."""
     trainer.model.train()
-    windows = in_windows(trainer.loader.epoch(0), trainer.window)
+    windows = in_windows(trainer.loader.epoch(0), trainer.sizes.window)
     waiting, taking = [], []
     first_batch: Mapping[str, Any] = {}
     began = time.perf_counter()
-    for window in islice(windows, min(STEPS, trainer.steps_per_epoch)):
+    for window in islice(windows, min(STEPS, trainer.sizes.steps)):
         read = time.perf_counter()
         trainer.train_step(window)
         done = synchronize_clock()
@@ -97,11 +98,11 @@ def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
     """How many clips, steps and epochs, and what a batch is made of."""
     size, ranks = batch_size(trainer.run), trainer.world.size
     epochs = trainer.settings.epochs
-    total = trainer.total_steps()
-    at_once = f"batch_size {size} x {ranks} process(es) x {trainer.window} micro-batch(es)"
+    total = trainer.plan.total_steps()
+    at_once = f"batch_size {size} x {ranks} process(es) x {trainer.sizes.window} micro-batch(es)"
     yield f"{'clips':16s} {len(trainer.loader.reader.dataset):,}"
-    yield f"{'a step':16s} {size * ranks * trainer.window} clips: {at_once}"
-    yield f"{'all':16s} {epochs} epoch(s) of {trainer.steps_per_epoch:,} steps: {total:,} steps"
+    yield f"{'a step':16s} {size * ranks * trainer.sizes.window} clips: {at_once}"
+    yield f"{'all':16s} {epochs} epoch(s) of {trainer.sizes.steps:,} steps: {total:,} steps"
     yield "the first batch:"
     for name, array in steps.first_batch.items():
         array = np.asarray(array)
@@ -167,8 +168,8 @@ def disk_lines(trainer: Trainer, held: int, folder: Path) -> Iterator[str]:
 def time_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
     """A step's and the run's."""
     step, waiting = steps.step_seconds, steps.waiting_seconds
-    total = timedelta(seconds=round((step + waiting) * trainer.total_steps()))
-    samples = batch_size(trainer.run) * trainer.world.size * trainer.window / (step + waiting)
+    total = timedelta(seconds=round((step + waiting) * trainer.plan.total_steps()))
+    samples = batch_size(trainer.run) * trainer.world.size * trainer.sizes.window / (step + waiting)
     yield f"{'a step':16s} {step + waiting:.3g} s, {waiting:.2g} s of it waiting for data"
     yield f"{'speed':16s} {samples:.3g} samples/s"
     yield f"{'all steps':16s} {total}, without validations and checkpoints"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ FURTHER = {
     "dual_softmax": "dual softmax (see below)",
     "chance": "chance",
 }
+
+#: Columns of a line of the log, and of what stands before each message.
+COLUMNS, PREFIX = 120, len("[12/31 23:59:59] INFO: ")
 
 
 def print_results(results: Mapping[str, Any]) -> None:
@@ -64,3 +68,50 @@ def stage_lines(results: Mapping[str, Any]) -> Iterator[str]:
             f"gallery encoded in {stages['gallery_seconds']:.1f} s, first stage "
             f"{stages['first_stage_seconds']:.1f} s, {pairs:,} pairs scored in {seconds:.1f} s"
         )
+
+
+def short_lines(title: str, results: Mapping[str, Any], chance: Mapping[str, Any]) -> list[str]:
+    """At most two lines that fit into the log: the first groups of numbers, as many as have room.
+
+    ``chance``: what random answers would reach, in the shape of ``results``; it stands beside.
+    """
+    plain = numbers_of(results)
+    groups = {title: (plain, chance)} if plain else {}
+    for name, group in results.items():
+        if isinstance(group, Mapping) and (numbers := numbers_of(group)):
+            groups[f"{title} {name}"] = numbers, chance.get(name, {})
+    return [fitting_line(*item) for item in sorted(groups.items(), key=by_chance)[:2]]
+
+
+def numbers_of(results: Mapping[str, Any]) -> dict[str, float]:
+    """Those entries that are numbers themselves."""
+    return {name: float(v) for name, v in results.items() if isinstance(v, (int, float))}
+
+
+def by_chance(item: tuple[str, tuple[Mapping[str, float], Mapping[str, float]]]) -> bool:
+    """Groups that chance is known of come first, others stay in their order."""
+    return not item[1][1]
+
+
+def fitting_line(
+    title: str, numbers_and_chance: tuple[Mapping[str, float], Mapping[str, float]]
+) -> str:
+    """``title`` with the first numbers, and those of chance, that fit into a line."""
+    numbers, chance = numbers_and_chance
+    names = list(numbers)
+    line = title[: COLUMNS - PREFIX]
+    for count in range(1, len(names) + 1):
+        shown = " ".join(f"{name} {rounded(numbers[name])}" for name in names[:count])
+        random = " ".join(rounded(chance[name], 1) for name in names[:count] if name in chance)
+        longer = f"{title} {shown}" + (f"; chance {random}" if random else "")
+        if len(longer) > COLUMNS - PREFIX:
+            break
+        line = longer
+    return line
+
+
+def rounded(value: float, small: int = 3) -> str:
+    """Three digits, ``small`` of a number below 1; whole numbers as they are."""
+    if math.isfinite(value) and (abs(value) >= 1000 or value == int(value)):
+        return f"{value:.0f}"
+    return f"{value:.{3 if abs(value) >= 1 else small}g}"
