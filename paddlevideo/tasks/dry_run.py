@@ -62,11 +62,12 @@ def dry_run(
             trainer.saver.close()
             trainer.meters.close()
     if run.world.is_main:
+        seconds = steps.step_seconds + steps.waiting_seconds
         for title, lines in {
             "data": data_lines(trainer, steps),
             "parameters": parameter_lines(trainer.model),
             "memory of a process": memory_lines(trainer, held, peak),
-            "disk": disk_lines(trainer, held_by_all, Path(run.settings.output_dir)),
+            "disk": disk_lines(trainer, held_by_all, seconds, Path(run.settings.output_dir)),
             f"time on this machine ({run.device}, {run.world.size} process(es), "
             f"{run.threads} thread(s) each)": time_lines(trainer, steps),
         }.items():
@@ -151,18 +152,51 @@ def memory_lines(trainer: Trainer, held: int, peak: int) -> Iterator[str]:
     yield f"{'peak':16s} {peak / MEGABYTE:8,.0f} MB measured; the rest of it: {rest}"
 
 
-def disk_lines(trainer: Trainer, held: int, folder: Path) -> Iterator[str]:
+def disk_lines(trainer: Trainer, held: int, step_seconds: float, folder: Path) -> Iterator[str]:
     """What checkpoints take, at most, and what is free where they go."""
-    weights = sum(p.numel().item() * p.element_size() for p in trainer.model.parameters())
-    averaged = weights if trainer.settings.ema_decay else 0
-    one = weights + held + averaged
-    # The newest epochs, one within an epoch, and the one that is being written; the best too.
-    count = trainer.settings.keep + 2 + (trainer.validation is not None)
+    written = trainer.model.to_released(trainer.model.state_dict()).values()
+    averages = trainer.average.state().get("weights", {}).values()
+    weights = sum(p.numel().item() * p.element_size() for p in written)
+    one = weights + held + sum(array.nbytes for array in averages)
+    counts = count_checkpoints(trainer, step_seconds)
+    total = sum(counts.values()) * one
+    several = ("of epochs", "within an epoch")
+    listed = ", ".join(
+        f"{count} {name}" if name in several else name for name, count in counts.items() if count
+    )
     exists = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(exists).free
     yield f"{'a checkpoint':16s} {one / MEGABYTE:8,.0f} MB"
-    yield f"{'all of them':16s} {count * one / MEGABYTE:8,.0f} MB at most, in {folder}"
+    yield f"{'all of them':16s} {total / MEGABYTE:8,.0f} MB at most ({listed}), in {folder}"
     yield f"{'free there':16s} {free / MEGABYTE:8,.0f} MB"
+
+
+def count_checkpoints(trainer: Trainer, step_seconds: float) -> dict[str, int]:
+    """How many checkpoints lie on the disk at once, at most, by what they are of.
+
+    Those within an epoch go when an epoch is saved; how many ``save_minutes`` makes until then is
+    estimated from ``step_seconds``.
+    """
+    settings, sizes = trainer.settings, trainer.plan.sizes
+    validates = trainer.validation is not None
+    epochs = -(-settings.epochs // settings.save_interval)
+    steps = sizes.steps * min(settings.save_interval, settings.epochs)
+    within = 1  # of a run that is stopped, or of an epoch that is to be validated
+    if settings.save_steps:
+        within += steps // settings.save_steps
+    if settings.save_minutes:
+        within += int(steps * step_seconds / (60 * settings.save_minutes))
+    if validates:
+        within += settings.save_interval // settings.val_interval
+    if settings.keep:
+        epochs, within = min(epochs, settings.keep), min(within, settings.keep)
+    return {
+        "of epochs": epochs,
+        "within an epoch": within,
+        "the best": int(validates),
+        "the average": int(settings.ema_decay > 0),
+        "one being written": 1,
+    }
 
 
 def time_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:

@@ -13,7 +13,7 @@ from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.setup import Run, build_metric, lookup
-from paddlevideo.utils.errors import ConfigError, UserError
+from paddlevideo.utils.errors import ConfigError, DataError, UserError
 
 #: Samples, and clips of a gallery: at full size 96 pairs, about a second on two cores.
 SAMPLES, CLIPS = 8, 12
@@ -32,16 +32,24 @@ def rehearse(
     """
     metric = build_metric(run, dataset)
     count = min(len(dataset), loader.sampler.batch_size, SAMPLES)
-    batch = loader.reader.batch(0, list(range(count)))
     training = model.training
     model.eval()
     try:
+        batch = loader.reader.batch(0, list(range(count)))
         with amp.autocast():
             predict_and_collect(model, metric, batch, first_clips(dataset), split == "valid")
+    except DataError as error:
+        raise DataError(f"DATASET.{split}: {error}{_advice(run, split, dataset)}") from error
     except UserError:
         raise
     except Exception as error:
-        raise ConfigError(_explanation(run, split, dataset, model, metric, error)) from error
+        what = f"{type(model).__name__} and {type(metric).__name__} cannot score its first samples"
+        line = traceback.extract_tb(error.__traceback__)[-1]  # not one of our errors
+        raise ConfigError(
+            f"DATASET.{split}: {what}: {type(error).__name__}: {error} ({line.filename}:"
+            f"{line.lineno} in {line.name}). Check its format, PIPELINE.{split} and METRIC"
+            f"{_advice(run, split, dataset)}"
+        ) from error
     finally:
         if training:
             model.train()
@@ -86,19 +94,11 @@ def check_best(metric: Any, truth: Any, size: int, count: int) -> None:
     lookup(results, metric.best)
 
 
-def _explanation(
-    run: Run, split: str, dataset: Dataset, model: BaseFramework, metric: Any, error: Exception
-) -> str:
-    """What failed where, with the likely reasons. Not one of our errors: the line helps."""
-    line = traceback.extract_tb(error.__traceback__)[-1]
-    advice = f"Check DATASET.{split}, PIPELINE.{split} and METRIC"
-    if not (run.config.get("PIPELINE") or {}).get(split):
-        advice = (
-            f"There is no PIPELINE.{split}, so that samples come as the data set has them: it may "
-            f"need the steps of PIPELINE.train. Otherwise check DATASET.{split} and METRIC"
-        )
+def _advice(run: Run, split: str, dataset: Dataset) -> str:
+    """What may be missing where samples go to the model as the data set has them."""
+    if dataset.context() is not None or (run.config.get("PIPELINE") or {}).get(split):
+        return ""
     return (
-        f"DATASET.{split} ({type(dataset).__name__}): {type(model).__name__} and "
-        f"{type(metric).__name__} cannot score its first samples: {type(error).__name__}: {error} "
-        f"({line.filename}:{line.lineno} in {line.name}). {advice}"
+        f". There is no PIPELINE.{split}: this data set may need the steps of PIPELINE.train, "
+        "without those that are random"
     )

@@ -6,10 +6,9 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
 from paddlevideo.config.check import Mode
@@ -190,6 +189,6 @@ def flatten(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     for key, value in results.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, (int, float, np.number)):
+        elif isinstance(value, Real):
             flat[prefix + key] = float(value)
     return flat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 log = logging.getLogger("paddlevideo")
@@ -80,24 +81,18 @@ def short_lines(title: str, results: Mapping[str, Any], chance: Mapping[str, Any
     for name, group in results.items():
         if isinstance(group, Mapping) and (numbers := numbers_of(group)):
             groups[f"{title} {name}"] = numbers, chance.get(name, {})
-    return [fitting_line(*item) for item in sorted(groups.items(), key=by_chance)[:2]]
+    # Groups that chance is known of come first, others stay in their order.
+    order = sorted(groups, key=lambda name: not numbers_of(groups[name][1]))
+    return [fitting_line(name, *groups[name]) for name in order[:2]]
 
 
 def numbers_of(results: Mapping[str, Any]) -> dict[str, float]:
     """Those entries that are numbers themselves."""
-    return {name: float(v) for name, v in results.items() if isinstance(v, (int, float))}
+    return {name: float(v) for name, v in results.items() if isinstance(v, Real)}
 
 
-def by_chance(item: tuple[str, tuple[Mapping[str, float], Mapping[str, float]]]) -> bool:
-    """Groups that chance is known of come first, others stay in their order."""
-    return not item[1][1]
-
-
-def fitting_line(
-    title: str, numbers_and_chance: tuple[Mapping[str, float], Mapping[str, float]]
-) -> str:
+def fitting_line(title: str, numbers: Mapping[str, float], chance: Mapping[str, Any]) -> str:
     """``title`` with the first numbers, and those of chance, that fit into a line."""
-    numbers, chance = numbers_and_chance
     names = list(numbers)
     line = title[: COLUMNS - PREFIX]
     for count in range(1, len(names) + 1):
