@@ -18,7 +18,6 @@ from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.answers import queries_of
 from paddlevideo.tasks.evaluate import evaluate
-from paddlevideo.tasks.rehearsal import rehearse
 from paddlevideo.tasks.saved_rows import SavedRows
 from paddlevideo.tasks.setup import Run, build_metric, start_run, test_loader
 from paddlevideo.tasks.tables import print_results
@@ -55,7 +54,6 @@ def test(
     dataset, loader = test_loader(run, "test")
     metric = build_metric(run, dataset)
     amp = Amp(run.settings.amp, run.device)
-    rehearse(run, "test", model, dataset, loader, amp)
     what = {
         "weights": str(weights),
         "weights_sha256": checksum(weights),
