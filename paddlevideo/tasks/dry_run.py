@@ -168,7 +168,8 @@ def disk_lines(trainer: Trainer, held: int, step_seconds: float, folder: Path) -
     free = shutil.disk_usage(exists).free
     yield f"{'a checkpoint':16s} {one / MEGABYTE:8,.0f} MB"
     yield f"{'all of them':16s} {total / MEGABYTE:8,.0f} MB at most ({listed}), in {folder}"
-    yield f"{'free there':16s} {free / MEGABYTE:8,.0f} MB"
+    short = "" if total <= free else ", which is not enough"
+    yield f"{'free there':16s} {free / MEGABYTE:8,.0f} MB{short}"
 
 
 def count_checkpoints(trainer: Trainer, step_seconds: float) -> dict[str, int]:
