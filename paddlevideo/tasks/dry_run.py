@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 import time
@@ -49,6 +51,7 @@ def dry_run(
     with tempfile.TemporaryDirectory() as folder:
         run = start_run(config, "train", validate, fleet, Path(folder))
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
+        check_output(Path(run.settings.output_dir))
         trainer = Trainer(replace(run, settings=fresh), weights, validate, None)
         try:
             trainer.rehearse()
@@ -75,6 +78,20 @@ def dry_run(
             for line in lines:
                 print(f"  {line}")
         print(f"\nNothing of this is kept. A run writes to {run.settings.output_dir}")
+
+
+def nearest_folder(path: Path) -> Path:
+    """``path`` or the nearest of its parents that exists."""
+    return next(folder for folder in (path.resolve(), *path.resolve().parents) if folder.exists())
+
+
+def check_output(folder: Path) -> None:
+    """Raises OSError, as a run would, where nothing can be written to ``folder``."""
+    exists = nearest_folder(folder)
+    if not exists.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(exists))
+    if not os.access(exists, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(exists))
 
 
 def take_steps(trainer: Trainer) -> Steps:
@@ -164,8 +181,7 @@ def disk_lines(trainer: Trainer, held: int, step_seconds: float, folder: Path) -
     listed = ", ".join(
         f"{count} {name}" if name in several else name for name, count in counts.items() if count
     )
-    exists = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    free = shutil.disk_usage(exists).free
+    free = shutil.disk_usage(nearest_folder(folder)).free
     yield f"{'a checkpoint':16s} {one / MEGABYTE:8,.0f} MB"
     yield f"{'all of them':16s} {total / MEGABYTE:8,.0f} MB at most ({listed}), in {folder}"
     short = "" if total <= free else ", which is not enough"

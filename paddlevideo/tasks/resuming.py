@@ -175,7 +175,7 @@ def position_in_epoch(progress: Progress, before: Sizes, now: Sizes) -> Progress
     of an optimizer step of this run, with the first one of the step that it belongs to. An epoch
     that was trained to its end stays so, whatever samples either size leaves out of it.
     """
-    if before == now:
+    if before == now and progress.batches <= now.batches:
         return progress
     if progress.batches >= before.batches:
         return replace(progress, batches=now.batches)

@@ -53,6 +53,7 @@ def test(
     load_weights(model, weights, for_test=True)
     dataset, loader = test_loader(run, "test")
     metric = build_metric(run, dataset)
+    warn_of_missing_scores(run, metric)
     amp = Amp(run.settings.amp, run.device)
     what = {
         "weights": str(weights),
@@ -67,6 +68,19 @@ def test(
             write_results(run, results, metric, dataset, report, videos)
         saved.discard()
     return results
+
+
+def warn_of_missing_scores(run: Run, metric: Any) -> None:
+    """Says before the work that ``score_matrix`` will bring nothing, where that is so."""
+    if not run.settings.score_matrix:
+        return
+    if not hasattr(metric, "scores"):
+        log.warning("score_matrix: %s has no scores of pairs to write", type(metric).__name__)
+    elif run.config.MODEL.get("top_k"):
+        log.warning(
+            "score_matrix: with MODEL.top_k only some pairs are scored, so no scores.npz is "
+            "written unless all of them are: see queries.jsonl"
+        )
 
 
 def resumes(run: Run) -> bool:
@@ -149,8 +163,7 @@ def write_scores(path: Path, metric: Any, dataset: Any) -> None:
     truth = dataset.truth()
     ranking = metric.ranking(truth)
     if not hasattr(ranking, "scores"):
-        log.warning("score_matrix: with MODEL.top_k only some pairs are scored: see queries.jsonl")
-        return
+        return  # there was a warning at the start
 
     def write(partial: Path) -> None:
         with open(partial, "wb") as file:

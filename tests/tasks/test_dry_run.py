@@ -117,6 +117,16 @@ def test_what_a_validation_needs_is_tried(project, capsys):
     assert 'Did you mean "text_to_video.R@1"' in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_written_to_is_told(project, capsys, monkeypatch):
+    (project.parent / "file").write_text("")
+    for folder in ("file", "file/below"):
+        assert dry_run(project, "-o", f"output_dir={project.parent / folder}") == 1
+        assert "file: Not a directory" in capsys.readouterr().err
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    assert dry_run(project) == 1
+    assert f"{project.parent}: Permission denied" in capsys.readouterr().err
+
+
 def test_faults_are_those_of_training(project, capsys):
     assert dry_run(project, "-o", "epochs=no") == 2
     (project.parent / "train.npy").unlink()

@@ -104,6 +104,7 @@ def test_when_a_checkpoint_is_due(tmp_path, monkeypatch):
         (Sizes(8, 6, 1), Sizes(4, 13, 1), 13),  # complete, though four samples were left out
         (Sizes(8, 6, 1), Sizes(16, 2, 1), 2),
         (Sizes(8, 12, 1), Sizes(8, 5, 1), 5),  # of fewer samples than there were
+        (Sizes(8, 5, 1), Sizes(8, 5, 1), 5),  # the same, which the checkpoint does not say
     ],
 )
 def test_the_position_in_an_epoch_with_other_sizes(before, now, batches):
