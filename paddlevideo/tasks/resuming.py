@@ -160,7 +160,7 @@ def sizes_before(extra: Mapping[str, Any], dataset_size: int, now: Sizes) -> Siz
     """
     config = extra.get("config", {})
     ranks = extra.get("ranks", 1)
-    samples = ranks * extra.get("batch_size", now.samples // ranks)
+    samples = ranks * extra.get("batch_size", max(1, now.samples // ranks))
     wanted = (config.get("GRADIENT_ACCUMULATION") or {}).get("global_batch_size") or samples
     whole, rest = divmod(dataset_size, samples)
     has_rest = rest >= ranks and not (config.get("DATASET") or {}).get("drop_last", True)
