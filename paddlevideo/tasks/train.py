@@ -69,11 +69,11 @@ class Trainer:
         profile: ProfilerOptions | None,
     ) -> None:
         self.run, self.settings, self.world = run, run.settings, run.world
+        checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
+        checkpoint = checkpoint_to_resume(run, checkpoints)
         self.loader = train_loader(run)
         self.amp = Amp(self.settings.amp, run.device)
         self.validation = Validation(run, self.amp) if validate else None
-        checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
-        checkpoint = checkpoint_to_resume(run, checkpoints)
         self.sizes = sizes_of(run, len(self.loader))
         clips = len(self.loader.reader.dataset)
         self.progress, pace = go_on_from(checkpoint, clips, self.sizes)
