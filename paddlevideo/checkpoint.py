@@ -111,8 +111,8 @@ class Checkpoints:
     def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> None:
         """Replaces what the manifest of a checkpoint says; its other files stay as they are."""
         manifest = self.path(tag, ".json")
-        files = json.loads(manifest.read_text())["files"]
-        record = {"progress": asdict(progress), "extra": dict(extra), "files": files}
+        record = json.loads(manifest.read_text())
+        record |= {"progress": asdict(progress), "extra": dict(extra)}
         write_whole(manifest, lambda file: file.write_text(json.dumps(record, indent=1)))
 
     def _drop_old(self) -> None:
