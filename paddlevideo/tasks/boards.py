@@ -80,7 +80,7 @@ class _TensorBoard:
     def _works(self) -> bool:
         if self._writer is None:
             return False
-        events = getattr(self._writer.file_writer, "event_writer", None)
+        events: Any = getattr(self._writer.file_writer, "event_writer", None)
         thread = getattr(events, "_worker", None)
         if thread is None or thread.is_alive():
             return True
