@@ -19,7 +19,7 @@ def dies_at(action: Callable[[], object], moment: int) -> bool:
     child = os.fork()
     if not child:
         try:
-            _die_at(moment)
+            die_at(moment)
             action()
         finally:
             os._exit(0)
@@ -27,7 +27,8 @@ def dies_at(action: Callable[[], object], moment: int) -> bool:
     return os.waitstatus_to_exitcode(status) == DIED
 
 
-def _die_at(moment: int) -> None:
+def die_at(moment: int) -> None:
+    """Ends this process, as ``kill -9`` would, before its change number ``moment``."""
     seen = [0]
 
     def count(event: str, given: tuple) -> None:

@@ -186,7 +186,7 @@ def interrupted_at(line, action):
 
 
 @pytest.mark.parametrize("step", [101, pytest.param(7, marks=pytest.mark.slow)])
-def test_ctrl_c_at_any_line_of_the_writer_loses_and_miscounts_nothing(tmp_path, monkeypatch, start):
+def test_ctrl_c_at_any_line_of_the_writer_loses_and_miscounts_nothing(tmp_path, monkeypatch, step):
     monkeypatch.setattr(writer_module, "BATCH_BYTES", 2_000)
     fill(tmp_path / "whole")
     whole = content_of(tmp_path / "whole")
