@@ -40,7 +40,7 @@ SYSTEM_CALLS = (
 LEFTOVER = re.compile(r"\..*\.(partial|old)|unfinished.*")
 #: Logs, which are appended to, and what holds times.
 VOLATILE = re.compile(
-    r"log\.txt|.*tfevents.*|config\.yaml|.*\.(html|lock|status\.jsonl|lmdb|mdb|npz|json|pdmodel)"
+    r"log\.txt|.*tfevents.*|.*config\.yaml|.*\.(html|lock|status\.jsonl|lmdb|mdb|npz|json|pdmodel)"
 )
 DIES = """
 import runpy, sys
