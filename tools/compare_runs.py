@@ -79,6 +79,9 @@ def aligned(
 
 def run(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
     """Reads, compares and prints."""
+    from paddlevideo.utils.writable import check_file
+
+    check_file(options.json, "--json")
     found: dict[str, dict[str, Difference]] = {}
     for way in DIRECTIONS:
         first, second = aligned(options.first, options.second, way)

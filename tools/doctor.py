@@ -22,6 +22,7 @@ from checks import machine, packages, training  # noqa: E402
 from checks.finding import PROBLEM, Check, Finding, examine  # noqa: E402
 from paddlevideo.utils.command import exit_code_of  # noqa: E402
 from paddlevideo.utils.files import write_text_whole  # noqa: E402
+from paddlevideo.utils.writable import check_file  # noqa: E402
 
 CHECKS: tuple[Check, ...] = (
     *(packages.python, packages.packages, packages.device),
@@ -45,6 +46,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> list[Finding]:
     """Examines, printing each finding as it comes."""
+    check_file(options.json, "--json")
     checks = list(CHECKS)
     if not options.no_training:
         checks.append(training.training)

@@ -107,8 +107,10 @@ def export(options: argparse.Namespace) -> Manifest:
     from paddlevideo.modeling.export import export_model
     from paddlevideo.utils.export_manifest import Vocabulary, check_output
     from paddlevideo.utils.fingerprint import unchanged
+    from paddlevideo.utils.writable import check_folder
 
     check_output(options.output)
+    check_folder(options.output.parent, "--output")
     import_parts(options.modules)
     config = load_config(options.config, options.override)
     check_config(config, "export")

@@ -209,7 +209,9 @@ def run(options: argparse.Namespace) -> None:
     from paddlevideo.config import import_parts
     from paddlevideo.metrics.retrieval import chance_metrics, retrieval_metrics
     from paddlevideo.runtime import use_threads
+    from paddlevideo.utils.writable import check_file
 
+    check_file(options.json, "--json")
     import_parts()
     use_threads()
     config = pv.load_config(options.config, options.override)

@@ -58,6 +58,11 @@ class BertTokenizer:
         pieces = (self._remembered if is_short else self._pieces)(caption)
         return [self.start_id, *pieces[: max_length - 2], self.end_id]
 
+    def count(self, caption: str) -> tuple[int, int]:
+        """How many word pieces a caption has, and how many of them are [UNK]."""
+        pieces = self._pieces(caption)
+        return len(pieces), pieces.count(self.unknown_id)
+
     def _pieces(self, caption: str) -> list[int]:
         # One text at a time: only batches use threads, which forked workers must not.
         return self._tokenizer.encode(caption, add_special_tokens=False).ids

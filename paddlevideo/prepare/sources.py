@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ import numpy as np
 from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
+from paddlevideo.prepare.caption_book import KnownClip
 from paddlevideo.prepare.classes import check_action_classes, largest_class
 from paddlevideo.prepare.clip_files import read_arrays, read_clip
 from paddlevideo.utils.errors import DataError
@@ -103,6 +105,16 @@ def _sizes(source: Source) -> Sizes:
         if source.path in str(fault):
             raise
         raise DataError(f"{source.path}: {fault}") from None
+
+
+def names_of(source: Source) -> Iterator[KnownClip]:
+    """The ids of a source's clips, each with its video and its span there, as far as it tells."""
+    if isinstance(source, StoreSource):
+        yield from source.names()
+        return
+    for item in source.items():
+        if item.name is not None:
+            yield item.name, "", None
 
 
 class RowSource:
@@ -299,3 +311,10 @@ class StoreSource:
         """All clips."""
         for number in range(len(self.store)):
             yield Item(None, lambda number=number: self.store[number])  # type: ignore[misc]
+
+    def names(self) -> Iterator[KnownClip]:
+        """Id, video and span of all clips that are not damaged."""
+        for number in range(len(self.store)):
+            with suppress(DataError):
+                about = self.store.about(number)
+                yield about.id, about.video, about.span

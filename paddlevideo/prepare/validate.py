@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from paddlevideo.loader.captions.expressed import Expressed
 from paddlevideo.loader.store import Clip, FeatureStore, Sizes
 from paddlevideo.loader.store.check import clip_faults
 from paddlevideo.loader.store.manifest import COMPLETE, LOST, Manifest, Shard
@@ -21,6 +23,7 @@ from paddlevideo.prepare.sources import StoreSource
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
+from paddlevideo.utils.walk import refuse_inside
 
 #: A box that leaves the image by no more pixels is cut by ``fix``; one further out is a mistake.
 CUT = 2.0
@@ -117,6 +120,16 @@ def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
                 yield Fault("count", noted.file, "", text)
 
 
+def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
+    """Clips with a caption that has no known word, of kind "no known word"; counts all captions."""
+    for number in range(len(store)):
+        with suppress(DataError):  # a damaged record is a fault of its own
+            about = store.about(number)
+            if not expressed.add(about.id, about.captions):
+                text = f"a caption has no word that the vocabulary {expressed.bert_model} knows"
+                yield Fault("no known word", "", about.id, text)
+
+
 def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
     """What no store may hold, and what helps nobody."""
     yield from clip_faults(clip, sizes)
@@ -133,6 +146,7 @@ def fix(store: FeatureStore, output: Path) -> Summary:
     damaged, not finite, of other sizes or classes, or whose id was met before are left out.
     """
     sizes, dtype = store.manifest.sizes, store.manifest.dtype
+    refuse_inside("--fix", output, store.path)
     target = Target(
         output,
         sizes,

@@ -56,6 +56,7 @@ class Summary:
     written: int = 0
     before: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
     #: What the sources did not take, a line each.
     left_out: list[str] = field(default_factory=list)
 
@@ -83,7 +84,7 @@ class Summary:
                 f"{lost['largest']:.2e} at most"
             )
         lines += [f"  {what}: {tally}" for what, tally in self.tallies.items()]
-        return lines + [f"  {line}" for line in self.left_out]
+        return lines + [f"  {line}" for line in (*self.left_out, *self.remarks)]
 
 
 @dataclass
@@ -96,7 +97,8 @@ class Target:
     shard_gigabytes: float = 4.0
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
-    skip_bad: int = 0
+    #: Bad clips that may be skipped; None: the command has no ``--skip_bad``.
+    skip_bad: int | None = None
     shard_clips: int | None = None
 
     @property
@@ -224,7 +226,7 @@ class _Run:
         self.summary.written += 1
 
     def _skip(self, source: Source, bad: _BadClip) -> None:
-        if self.skipped >= self.target.skip_bad:
+        if self.skipped >= (self.target.skip_bad or 0):
             raise DataError(_advice(source, bad, self.target.skip_bad)) from None
         self.skipped += 1
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
@@ -244,8 +246,10 @@ class _BadClip(Exception):
         self.name, self.fault = name, fault
 
 
-def _advice(source: Source, bad: _BadClip, allowed: int) -> str:
+def _advice(source: Source, bad: _BadClip, allowed: int | None) -> str:
     where = "" if source.path in bad.fault else f"{source.path}: "
+    if allowed is None:
+        return f"{where}{bad.fault}"
     if allowed:
         return f"{where}{bad.fault}\n{allowed} bad clips were skipped before it, as --skip_bad says"
     return f"{where}{bad.fault}\n--skip_bad N leaves out up to N bad clips, and lists them"

@@ -14,6 +14,12 @@ from paddlevideo.utils.files import write_text_whole
 from paddlevideo.utils.together import check_together
 
 DIRECTIONS = ("text_to_video", "video_to_text")
+#: What a score is, for people.
+SCORES = (
+    "A score is the match margin, the logit of a match minus that of a mismatch, plus the weighted "
+    "similarity of a retrieval head: the order counts, 0 is undecided, and below 0 the model "
+    "rather expects a mismatch."
+)
 
 
 @dataclass(frozen=True)

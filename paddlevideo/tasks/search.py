@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from paddlevideo.config import Config, check_config, run_settings
 from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.pipelines.text import pad_ids
+from paddlevideo.loader.query_text import check_query
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.modeling.framework.actbert import ActBert
@@ -46,9 +47,18 @@ class Searcher:
     """
 
     def __init__(
-        self, config: Config, weights: Path, features: Path, index: Path, candidates: int = 128
+        self,
+        config: Config,
+        weights: Path,
+        features: Path,
+        index: Path,
+        candidates: int = 128,
+        sentences: Sequence[str] = (),
     ) -> None:
-        """Raises ConfigError, DataError or WeightsError where something does not fit."""
+        """``sentences`` are checked before anything is loaded: see :meth:`check`.
+
+        Raises ConfigError, DataError or WeightsError where something does not fit.
+        """
         if not weights.is_file():
             raise WeightsError(f"{weights}: no such weight file")
         check_config(config, "export")
@@ -56,6 +66,8 @@ class Searcher:
         select_device(settings.device)
         use_threads(settings.num_threads)
         self.options = dataset_options(config)
+        for sentence in sentences:
+            self.check(sentence)
         model = build_model(config.MODEL, blank=True)
         if not isinstance(model, ActBert):
             raise ConfigError("MODEL.framework: only an ActBert can be searched with")
@@ -83,7 +95,9 @@ class Searcher:
         self.gallery = self._open_gallery(weights, sha256, features, index)
 
     def find(self, sentence: str, count: int = 10) -> list[Answer]:
-        """The ``count`` best clips, best first."""
+        """The ``count`` best clips, best first. Raises ConfigError as :meth:`check` does."""
+        if warning := self.check(sentence):
+            log.warning("%s", warning)
         ids = load_tokenizer(self.options["bert_model"]).encode(
             sentence, self.options["max_seq_length"]
         )
@@ -109,6 +123,14 @@ class Searcher:
             )
             for at in best
         ]
+
+    def check(self, sentence: str) -> str:
+        """A warning about words that the vocabulary lacks; empty for none.
+
+        Raises ConfigError where it has none of them, and for an empty sentence.
+        """
+        tokenizer = load_tokenizer(self.options["bert_model"])
+        return check_query(tokenizer, sentence, self.options["max_seq_length"])
 
     def _open_gallery(self, weights: Path, sha256: str, features: Path, index: Path) -> Gallery:
         encode, gigabytes = self.model.encode_videos, self.model.gallery_gigabytes

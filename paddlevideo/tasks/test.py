@@ -14,6 +14,7 @@ import paddlevideo
 from paddlevideo.config import Config
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.prepare.origins import ClipNotes
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.answers import queries_of
 from paddlevideo.tasks.evaluate import evaluate
@@ -23,6 +24,7 @@ from paddlevideo.tasks.tables import print_results
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.fingerprint import fingerprints_of, unchanged
 from paddlevideo.utils.together import write_together
+from paddlevideo.utils.writable import check_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -46,6 +48,7 @@ def test(
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
     if not Path(weights).is_file():
         raise WeightsError(f"{weights}: no such weight file")
+    check_file(report, "--report")
     if videos and not Path(videos).is_dir():
         raise ConfigError(f"--videos: there is no folder {videos}")
     run = start_run(config, "test")
@@ -127,10 +130,17 @@ def write_results(
     for name in ("results.json", *parts):
         log.info("wrote %s", run.folder / name)
     if report and queries is not None:
-        from paddlevideo.report import write_report
-
-        write_report(Path(report), results, queries, Path(videos) if videos else None)
+        write_page(Path(report), results, queries, Path(videos) if videos else None)
         log.info("wrote %s", report)
+
+
+def write_page(path: Path, results: Mapping[str, Any], queries: Any, videos: Path | None) -> None:
+    """The page of a test; what has no picture on it is told."""
+    from paddlevideo.report import write_report
+
+    notes = ClipNotes(results["protocol"].get("features"))
+    for line in write_report(path, results, queries, videos, origin_of=notes.origin):
+        log.warning("%s", line)
 
 
 def files_beside(

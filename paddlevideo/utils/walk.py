@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import printable
 
 #: Folders and files that systems leave behind; lower case.
@@ -46,10 +46,10 @@ class Walk:
             shown = _listed([f"{printable(kind)} {number}" for kind, number in kinds])
             lines.append(f"{count} other {_files(count)} left out: {shown}")
         if self.broken:
-            lines.append(f"{len(self.broken)} broken links left out: {self._names(self.broken)}")
+            lines.append(f"broken links left out: {len(self.broken)}: {self._names(self.broken)}")
         if self.unreadable:
             names = self._names(self.unreadable)
-            lines.append(f"{len(self.unreadable)} unreadable folders left out: {names}")
+            lines.append(f"unreadable folders left out: {len(self.unreadable)}: {names}")
         return lines
 
     def _names(self, paths: list[Path]) -> str:
@@ -80,6 +80,24 @@ def walk(folder: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Wa
         waiting = sorted(links)
     result.files.sort()
     return result
+
+
+def refuse_inside(flag: str, output: Path, source: Path) -> None:
+    """Raises ConfigError for an output inside the folder of inputs ``source``, or that folder.
+
+    What is written there would be an input of the next run. Hidden names are no inputs.
+    """
+    folder, whole = os.path.realpath(source), os.path.realpath(output)
+    if not os.path.isdir(folder) or os.path.commonpath([folder, whole]) != folder:
+        return
+    parts = PurePath(os.path.relpath(whole, folder)).parts
+    if whole == folder or not any(is_hidden(part) for part in parts):
+        beside = os.path.join(os.path.dirname(folder), os.path.basename(whole))
+        other = beside if whole != folder else folder + ".out"
+        raise ConfigError(
+            f"{flag} {output}: lies inside of the folder of inputs {source}, and would be an input "
+            f"itself the next time. Name a place outside, as {other}"
+        )
 
 
 def is_hidden(name: str) -> bool:

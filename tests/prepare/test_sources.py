@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from paddlevideo.loader.store import FeatureStore
-from paddlevideo.prepare import PackOptions, clip_files, pack
+from paddlevideo.prepare import PackOptions, clip_files, fix, pack
 from paddlevideo.prepare.sources import RecordSource, open_source
-from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.clips import make_clip
 from tests.tiny_data import write_training_rows
+from tools import prepare_data
 
 
 def arrays(**changes):
@@ -211,3 +212,21 @@ def test_a_folder_without_clips_says_what_it_holds(tmp_path):
     (tmp_path / "a.mp4").touch()
     with pytest.raises(DataError, match=r"without clips of a known kind\n1 other file .*\.mp4 1"):
         open_source(tmp_path, 1.0)
+
+
+def test_an_output_inside_a_source_is_told_before_the_work(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    with open(folder / "a.npz", "wb") as file:
+        np.savez(file, **arrays())
+    with pytest.raises(ConfigError, match="lies inside of the folder of inputs .*Name a place"):
+        pack(PackOptions([folder], folder / "deep" / "c.store"))
+    assert [path.name for path in folder.iterdir()] == ["a.npz"]
+    pack(PackOptions([folder], folder / ".cache" / "c.store"))  # hidden: never an input
+    pack(PackOptions([folder], tmp_path / "c.store"))
+    store = FeatureStore(tmp_path / "c.store")
+    with pytest.raises(ConfigError, match="--fix"):
+        fix(store, store.path / "fixed.store")
+    for kind in ("npy", "lmdb", "store"):
+        words = ["convert", store.path, "--to", kind, "--output", store.path / "x"]
+        assert prepare_data.main([str(word) for word in words]) == 2

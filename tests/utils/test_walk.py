@@ -68,7 +68,7 @@ def test_links_to_files_are_files_and_broken_ones_are_named(tmp_path):
     result = walk(tmp_path, lambda path: False)
     assert result.left_out() == [
         "2 other files left out: .mp4 2",
-        "2 broken links left out: gone.mp4, loop.mp4",
+        "broken links left out: 2: gone.mp4, loop.mp4",
     ]
 
 
@@ -89,7 +89,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(module.os, "scandir", scandir)
     result = walk(tmp_path)
     assert names(result) == ["a.mp4"]
-    assert result.left_out() == ["1 unreadable folders left out: closed"]
+    assert result.left_out() == ["unreadable folders left out: 1: closed"]
     with pytest.raises(DataError, match="cannot be read as a folder .Permission denied"):
         walk(tmp_path / "closed")
 
