@@ -42,6 +42,7 @@ class Progress:
     step: int = 0  # optimizer steps taken
     best: float | None = None
     stale: int = 0  # validations since the best
+    pending: bool = False  # trained so far, and still to be validated
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,12 @@ class Checkpoints:
     def _write_json(path: Path, record: Mapping[str, Any]) -> None:
         text = json.dumps(record, indent=1)
         write_whole(path, lambda file: file.write_text(text))
+
+    def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> None:
+        """Replaces what the manifest of a checkpoint says; its other files stay as they are."""
+        manifest = self.path(tag, ".json")
+        record = json.loads(manifest.read_text())
+        self._write_json(manifest, {**record, "progress": asdict(progress), "extra": dict(extra)})
 
     def _drop_old(self, saved: str) -> None:
         """Removes what ``keep`` has no room for, never what was ``saved`` last; manifests first."""

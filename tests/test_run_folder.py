@@ -295,3 +295,11 @@ def test_two_processes_are_refused_together(project):
         log = (project / "log" / f"workerlog.{rank}").read_text()
         assert "holds the checkpoints of another run" in log and "Traceback" not in log
     assert content(project / "output") == before
+
+
+@pytest.mark.parametrize("how", [("--resume", "auto"), ("--overwrite",)])
+def test_what_the_rehearsal_refuses_changes_nothing(finished, project, how):
+    same_data(finished, project)
+    before = content(project / "output")
+    assert run(project, *how, "--validate", "-o", "METRIC.best=text_to_video.R@7") == 2
+    assert content(project / "output") == before
