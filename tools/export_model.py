@@ -103,11 +103,12 @@ def export(options: argparse.Namespace) -> Manifest:
     sys.path.insert(0, os.getcwd())
     from paddlevideo.config import check_config, import_parts, load_config
     from paddlevideo.loader import load_tokenizer
-    from paddlevideo.modeling import build_model, load_weights
+    from paddlevideo.modeling import build_model, load_weights, locate_weights
     from paddlevideo.modeling.export import export_model
     from paddlevideo.utils.export_manifest import Vocabulary, check_output
 
     check_output(options.output)
+    weights = locate_weights(options.weights)
     import_parts(options.modules)
     config = load_config(options.config, options.override)
     check_config(config, "export")
@@ -120,7 +121,7 @@ def export(options: argparse.Namespace) -> Manifest:
         options.output,
         sizes_for(model, settings),
         Vocabulary(settings["bert_model"], words),
-        options.weights,
+        weights,
     )
 
 

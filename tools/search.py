@@ -72,11 +72,13 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     from paddlevideo.config import import_parts, load_config
 
     import_parts([])
+    from paddlevideo.modeling import locate_weights
     from paddlevideo.tasks.search import Searcher
 
+    located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
-    config = load_config(config_for(options.weights, options.config), overrides)
-    index = options.index or options.weights.parent / "search_index"
+    config = load_config(config_for(located, options.config), overrides)
+    index = options.index or located.parent / "search_index"
     return Searcher(config, options.weights, options.features, index, options.candidates)
 
 

@@ -19,7 +19,7 @@ from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.store import is_store
 from paddlevideo.loader.tokenizer import load_tokenizer
-from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.runtime import select_device, use_threads
@@ -53,8 +53,7 @@ class Searcher:
         self, config: Config, weights: Path, features: Path, index: Path, candidates: int = 128
     ) -> None:
         """Raises ConfigError, DataError or WeightsError where something does not fit."""
-        if not weights.is_file():
-            raise WeightsError(f"{weights}: no such weight file")
+        given, weights = weights, locate_weights(weights)
         check_config(config, "export")
         settings = run_settings(config)
         select_device(settings.device)
@@ -63,7 +62,7 @@ class Searcher:
         model = build_model(config.MODEL, blank=True)
         if not isinstance(model, ActBert):
             raise ConfigError("MODEL.framework: only an ActBert can be searched with")
-        load_weights(model, weights, for_test=True)
+        load_weights(model, given, for_test=True)
         model.eval()
         self.model, self.candidates = model, candidates
         self.head = model.retrieval_head

@@ -14,14 +14,14 @@ import paddlevideo
 from paddlevideo.checkpoint import checksum
 from paddlevideo.config import Config
 from paddlevideo.loader.dataset.base import Dataset
-from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.answers import queries_of
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.saved_rows import SavedRows
 from paddlevideo.tasks.setup import Run, build_metric, start_run, test_loader
 from paddlevideo.tasks.tables import print_results
-from paddlevideo.utils.errors import ConfigError, WeightsError
+from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_whole
 
 log = logging.getLogger("paddlevideo")
@@ -44,13 +44,12 @@ def test(
     """
     if not weights:
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
-    if not Path(weights).is_file():
-        raise WeightsError(f"{weights}: no such weight file")
+    given, weights = weights, str(locate_weights(weights))
     if videos and not Path(videos).is_dir():
         raise ConfigError(f"--videos: there is no folder {videos}")
     run = start_run(config, "test")
     model = build_model(config.MODEL, blank=True)
-    load_weights(model, weights, for_test=True)
+    load_weights(model, given, for_test=True)
     dataset, loader = test_loader(run, "test")
     metric = build_metric(run, dataset)
     amp = Amp(run.settings.amp, run.device)
