@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-from paddlevideo.config.arguments import AtLeast
 from paddlevideo.config.check import check_config, import_parts
 from paddlevideo.config.files import dump_config, find_config, format_config, load_config
 from paddlevideo.config.overrides import apply_override
 from paddlevideo.config.settings import AmpSettings, RunSettings, run_settings
 from paddlevideo.config.tree import Config, Position, dotted, merge, position_of
+from paddlevideo.utils.ranges import AtLeast
 
 __all__ = [
     "AmpSettings",

@@ -2,7 +2,8 @@
 
 Type hints that are understood: int, float (whole numbers fit), bool, str, None, ``Literal``,
 unions, lists and other sequences, maps, dataclasses (given as maps), paths, and ``Annotated`` with
-``InputPath`` or ``AtLeast``. Anything else, and no hint at all, takes every value.
+``InputPath`` or a ``Range``. Anything else, and no hint at all, takes every value. A float has to
+be finite.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import collections.abc
 import dataclasses
 import inspect
 import itertools
+import math
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -19,18 +21,12 @@ from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from paddlevideo.config.tree import KeyPath
 from paddlevideo.registry import InputPath, did_you_mean
+from paddlevideo.utils.ranges import Range
 
 _INPUT_PATH = typing.get_args(InputPath)[1]
 _MAX_LISTED = 12
 _MAX_SHOWN = 60
 _MAX_COMPARED = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class AtLeast:
-    """``Annotated[int, AtLeast(1)]``: a number that may not be smaller."""
-
-    minimum: float
 
 
 class Fault(NamedTuple):
@@ -143,6 +139,8 @@ def value_faults(value: Any, hint: Any, files: bool = True) -> Iterator[Fault]:
         yield from _dataclass_faults(value, hint, files)
     elif not _is_instance(value, hint):
         yield _mismatch(value, hint)
+    elif hint is float and not math.isfinite(value):
+        yield Fault((), f"expected a finite number, got {_shown(value)}")
 
 
 def _is_instance(value: Any, hint: Any) -> bool:
@@ -168,8 +166,8 @@ def _annotated_faults(
     if faults or value is None:
         return
     for remark in remarks:
-        if isinstance(remark, AtLeast) and value < remark.minimum:
-            yield Fault((), f"expected {remark.minimum:g} or more, got {value}")
+        if isinstance(remark, Range) and value not in remark:
+            yield Fault((), f"expected {remark}, got {_shown(value)}")
         if remark == _INPUT_PATH and not value:
             yield Fault((), "the path is empty")
         elif remark == _INPUT_PATH and files and not Path(value).expanduser().exists():

@@ -101,6 +101,7 @@ class _Check:
         """All of them, section by section."""
         yield from self.top_level()
         yield from self.missing_sections()
+        yield from self.without_effect()
         yield from self.model()
         yield from self.dataset()
         yield from self.pipelines()
@@ -144,6 +145,16 @@ class _Check:
             if value_at(self.config, path) is None:
                 purpose = "--validate" if path[-1] == "valid" else self.purpose
                 yield Fault(path, f"missing; {purpose} needs it")
+
+    def without_effect(self) -> Iterator[Fault]:
+        """Settings that ask for what this run does not do."""
+        patience = self.config.get("patience")
+        if self.training and "valid" not in self.read_splits and _is_positive(patience):
+            yield Fault(
+                ("patience",),
+                f"{patience} validations are counted, but nothing is validated: add --validate, or "
+                "set patience to 0",
+            )
 
     def settings(self, path: KeyPath, schema: type) -> Iterator[Fault]:
         """Faults of the map at ``path`` as the arguments of a dataclass."""
@@ -280,3 +291,7 @@ class _Check:
         if not re.fullmatch(r"OPTIMIZER(\.\w+)+", key):
             return Fault(("OPTIMIZER",), message)
         return Fault(tuple(key.split(".")), rest)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int) and value > 0

@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from paddlevideo.config.arguments import AtLeast
 from paddlevideo.utils.amp_settings import AmpSettings
-
-Count = Annotated[int, AtLeast(1)]
-CountOrZero = Annotated[int, AtLeast(0)]
+from paddlevideo.utils.ranges import Count, CountOrZero, Fraction, NonNegative, Range
 
 
 @dataclass(frozen=True)
@@ -30,13 +27,13 @@ class RunSettings:
     save_interval: Count = 1
     #: Optimizer steps, and minutes, between two checkpoints within an epoch; 0: none.
     save_steps: CountOrZero = 0
-    save_minutes: Annotated[float, AtLeast(0)] = 30.0
+    save_minutes: NonNegative = 30.0
     #: Epochs between two validations, with --validate.
     val_interval: Count = 1
     #: Stop after so many validations in a row that are no better than the best; 0: never.
     patience: CountOrZero = 0
     #: Decay of a running average of the weights, as 0.999, which validations use; 0: none.
-    ema_decay: Annotated[float, AtLeast(0)] = 0.0
+    ema_decay: Fraction = 0.0
     #: Where everything is written; output/<model_name> if it is empty.
     output_dir: str = ""
     #: Continue after this epoch's checkpoint in output_dir; 0 starts anew.
@@ -46,7 +43,7 @@ class RunSettings:
     #: Resume although settings have changed that decide the result.
     force: bool = False
     #: Minutes that a rank is waited for at the beginning of a step before the job ends.
-    rank_timeout: Annotated[float, AtLeast(0)] = 10.0
+    rank_timeout: NonNegative = 10.0
     #: What is divided over the processes: 1 the optimizer's arrays, 2 gradients too, 3 parameters
     #: too; 0 nothing. 2 and 3 switch --fleet on.
     sharding: Literal[0, 1, 2, 3] = 0
@@ -55,7 +52,7 @@ class RunSettings:
     #: The least important messages that are logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: Start of all randomness; equal seeds give equal runs.
-    seed: CountOrZero = 0
+    seed: Annotated[int, Range(at_least=0, below=2**63)] = 0
     #: "auto" (a GPU where Paddle has one), "cpu", "gpu" or "gpu:1".
     device: str = "auto"
     #: CPU threads of a process; 0 divides all cores by the processes on this machine.
@@ -97,7 +94,7 @@ class DatasetSettings:
     #: at a time; 0 does not.
     group_by_length: CountOrZero = 0
     #: Share of the training clips that may be left out because they cannot be read.
-    skip_bad: Annotated[float, AtLeast(0)] = 0.0
+    skip_bad: Fraction = 0.0
 
 
 @dataclass(frozen=True)

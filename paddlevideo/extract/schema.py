@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from paddlevideo.config.arguments import AtLeast
 from paddlevideo.registry import InputPath
+from paddlevideo.utils.ranges import Count, NonNegative, Probability, Range
 
-Count = Annotated[int, AtLeast(1)]
-Positive = Annotated[float, AtLeast(1e-3)]
-NotNegative = Annotated[float, AtLeast(0)]
+#: Seconds and frame rates: a thousandth at least.
+Positive = Annotated[float, Range(at_least=1e-3)]
 Triple = tuple[float, float, float]
 #: Class names, or the path of a text file with one a line; None where they are not known.
 Names = list[str] | str | None
@@ -93,9 +92,9 @@ class PicodetDetector:
     input: ImageInput
     outputs: PicodetOutputs
     strides: list[Count] = field(default_factory=lambda: [8, 16, 32, 64])
-    score_threshold: NotNegative = 0.4
+    score_threshold: Probability = 0.4
     #: Of two boxes of a class that overlap by more, the better one stays.
-    nms: NotNegative = 0.6
+    nms: Probability = 0.6
     classes: Names = None
 
 
@@ -109,8 +108,8 @@ class BoxesDetector:
     box_format: Literal["xyxy", "yxyx", "cxcywh"] = "xyxy"
     #: input: pixels of the network's input; relative: 0 to 1 of it.
     box_units: Literal["input", "relative"] = "input"
-    score_threshold: NotNegative = 0.4
-    nms: NotNegative = 0.6
+    score_threshold: Probability = 0.4
+    nms: Probability = 0.6
     classes: Names = None
 
 
@@ -132,7 +131,7 @@ class CropVectors:
     #: Boxes that go through the network at once.
     batch: Count = 16
     #: A box grows by this share of its sides.
-    margin: NotNegative = 0.0
+    margin: NonNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,7 @@ class ActionSettings:
     vectors: Any
     #: Frames a second, and how many of them make one piece: one action vector.
     frame_rate: Positive = 8.0
-    frames: Annotated[int, AtLeast(2)] = 16
+    frames: Annotated[int, Range(at_least=2)] = 16
     #: At most; they are spread evenly over the clip.
     pieces: Count = 5
 

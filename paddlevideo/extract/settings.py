@@ -118,9 +118,6 @@ def _disagreements(config: Config) -> Iterator[Fault]:
         path = (section, key)
         if any(std == 0 for std in value_at(config, (*path, "input", "std")) or ()):
             yield Fault((*path, "input", "std"), "a channel cannot be divided by 0")
-        for name in ("nms", "score_threshold"):
-            if (value_at(config, (*path, name)) or 0) > 1:
-                yield Fault((*path, name), "expected 1 or less")
     detector = value_at(config, ("regions", "detector"))
     outputs = detector.get("outputs") or {}
     if detector["name"] == "picodet":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from paddlevideo.loader.legacy import RecordStore
 from paddlevideo.loader.regions import box_vectors
 from paddlevideo.loader.store import StoreRecords, is_store
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.ranges import Range
+
+#: The global region and one more at least.
+RegionCount = Annotated[int, Range(at_least=2)]
 
 
 class ClipReader:

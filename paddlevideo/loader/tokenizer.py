@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -13,10 +13,13 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.ranges import Range
 
 #: The ids of so many captions, of at most so many letters, are kept, 10 MB at most: a tenth of a
 #: sample's time is saved where captions come again.
 REMEMBERED, LONGEST_REMEMBERED = 8192, 300
+#: Length of a tokenized caption: [CLS], a word and [SEP] at least.
+TextLength = Annotated[int, Range(at_least=3)]
 _SHIPPED = {"bert-base-uncased": Path(__file__).parent / "vocab" / "bert-base-uncased-vocab.txt"}
 
 

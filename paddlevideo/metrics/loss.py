@@ -10,6 +10,7 @@ import numpy as np
 from paddlevideo.metrics.collector import RowCollector
 from paddlevideo.registry import METRICS
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.ranges import Count
 
 
 @METRICS.register()
@@ -18,7 +19,7 @@ class LossMetric:
 
     higher_is_better = False
 
-    def __init__(self, log_interval: int = 1, best: str = "loss") -> None:
+    def __init__(self, log_interval: Count = 1, best: str = "loss") -> None:
         """``best`` names the loss that selects the best checkpoint."""
         self.log_interval = log_interval
         self.best = best

@@ -21,6 +21,7 @@ from paddlevideo.metrics.retrieval import (
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from paddlevideo.utils.first_stage import FirstStage
+from paddlevideo.utils.ranges import Count
 
 #: What a validation tries as the weight of the first stage's similarity.
 WEIGHTS = (0.0, *(2.0**power for power in range(-4, 5)))
@@ -38,7 +39,7 @@ class MSRVTTMetric:
 
     def __init__(
         self,
-        log_interval: int = 1,
+        log_interval: Count = 1,
         best: str = "text_to_video.R@10",
         data_size: int | None = None,
         batch_size: int | None = None,

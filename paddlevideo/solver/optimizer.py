@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import paddle
 from paddle.optimizer.lr import LRScheduler
@@ -19,6 +19,7 @@ from paddlevideo.solver.groups import Named, exempt_names, freeze, scale_rates
 from paddlevideo.solver.penalty import add_in_place
 from paddlevideo.solver.schedules import make_schedule
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.ranges import Fraction, NonNegative, Positive, Range
 
 CLIPS = {
     "ClipGradByGlobalNorm": paddle.nn.ClipGradByGlobalNorm,
@@ -52,12 +53,12 @@ class Recipe:
         freeze: regular expressions; parameters in whose names one is found are not trained.
     """
 
-    learning_rate: float | dict
-    weight_decay: float | dict | None = None
+    learning_rate: NonNegative | dict
+    weight_decay: NonNegative | dict | None = None
     grad_clip: dict | None = None
     no_weight_decay_name: str = ""
     lr_scale: list[dict] | None = None
-    layer_decay: float = 1.0
+    layer_decay: Annotated[float, Range(above=0, at_most=1)] = 1.0
     freeze: list[str] | None = None
 
     #: Paddle's class, and whether it can keep float32 copies of float16 weights.
@@ -71,10 +72,7 @@ class Recipe:
         self.decay()
         self.clip()
         self.scales()
-        if not 0 < self.layer_decay <= 1:
-            raise ConfigError(
-                f"OPTIMIZER.layer_decay is {self.layer_decay}; above 0, and 1 at most"
-            )
+        _check_number("layer_decay", self.layer_decay, Range(above=0, at_most=1))
 
     def decay(self) -> tuple[str, float]:
         """The kind of weight decay (L1, L2, Decoupled) and its strength, 0 for none."""
@@ -89,6 +87,7 @@ class Recipe:
                 f"{type(self).__name__} takes {' or '.join(known)}: AdamW and Lamb decay the "
                 "weights themselves, the others add a penalty to the gradient"
             )
+        _check_number("weight_decay.value", value, Range(at_least=0))
         return name, value
 
     def clip(self) -> Any:
@@ -103,8 +102,7 @@ class Recipe:
                 f'OPTIMIZER.grad_clip.name is "{name}".{did_you_mean(name, known)} '
                 f"Known: {', '.join(known)}"
             )
-        if value <= 0:
-            raise ConfigError(f"OPTIMIZER.grad_clip.value is {value}; expected more than 0")
+        _check_number("grad_clip.value", value, Range(above=0))
         return CLIPS[full](value)
 
     def scales(self) -> list[tuple[re.Pattern[str], float]]:
@@ -118,6 +116,7 @@ class Recipe:
                 rules.append((re.compile(rule["match"]), float(rule["scale"])))
             except (re.error, TypeError, ValueError) as error:
                 raise ConfigError(f"{where}: {rule} is not usable: {error}") from None
+            _check_number(f"lr_scale.{number}.scale", rules[-1][1], Range(at_least=0))
         return rules
 
     def own_arguments(self) -> dict[str, Any]:
@@ -167,7 +166,7 @@ class SGD(Recipe):
 class Momentum(Recipe):
     """Gradient descent with momentum."""
 
-    momentum: float = 0.9
+    momentum: Fraction = 0.9
     use_nesterov: bool = False
 
     paddle_class = paddle.optimizer.Momentum
@@ -178,9 +177,9 @@ class Momentum(Recipe):
 class RMSProp(Recipe):
     """Gradient descent scaled by a running mean of squared gradients."""
 
-    rho: float = 0.95
-    epsilon: float = 1e-6
-    momentum: float = 0.0
+    rho: Fraction = 0.95
+    epsilon: Positive = 1e-6
+    momentum: Fraction = 0.0
     centered: bool = False
 
     paddle_class = paddle.optimizer.RMSProp
@@ -192,9 +191,9 @@ class RMSProp(Recipe):
 class Adam(Recipe):
     """Adam; weight decay is a penalty within the gradient."""
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
     lazy_mode: bool = False
 
     paddle_class = paddle.optimizer.Adam
@@ -205,9 +204,9 @@ class Adam(Recipe):
 class Adamax(Recipe):
     """Adam with the infinity norm."""
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
 
     paddle_class = paddle.optimizer.Adamax
     has_master_weights = False
@@ -218,10 +217,10 @@ class Adamax(Recipe):
 class AdamW(Recipe):
     """Adam with weight decay beside the gradient."""
 
-    weight_decay: float | dict | None = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    weight_decay: NonNegative | dict | None = 0.01
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
     lazy_mode: bool = False
 
     paddle_class = paddle.optimizer.AdamW
@@ -240,10 +239,10 @@ class AdamW(Recipe):
 class Lamb(Recipe):
     """Adam with a trust ratio per layer, for large batches."""
 
-    weight_decay: float | dict | None = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-6
+    weight_decay: NonNegative | dict | None = 0.01
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-6
 
     paddle_class = paddle.optimizer.Lamb
     decouples = True
@@ -308,6 +307,11 @@ def named_parameters(
     for name, parameter in parameters:
         first.setdefault(id(parameter), (name, parameter))
     return list(first.values())
+
+
+def _check_number(key: str, value: float, bounds: Range) -> None:
+    if value not in bounds:
+        raise ConfigError(f"OPTIMIZER.{key} is {value}; expected {bounds}")
 
 
 def _name_and_value(entry: Mapping[str, Any], key: str) -> tuple[str, float]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from paddlevideo.registry import SCHEDULES
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _ascending(values: Sequence[float]) -> bool:
 class ConstantLR(Schedule):
     """The same rate throughout; a plain number in YAML means this."""
 
-    base_lr: float
+    base_lr: NonNegative
 
     def __call__(self, clock: Clock) -> float:
         """The learning rate at ``clock``."""
@@ -89,8 +90,8 @@ class CustomPiecewiseDecay(Schedule):
     The last value, one more than there are boundaries, holds to the end.
     """
 
-    boundaries: list[int]
-    values: list[float]
+    boundaries: list[CountOrZero]
+    values: list[NonNegative]
 
     def __post_init__(self) -> None:
         expected = len(self.boundaries) + 1
@@ -117,13 +118,10 @@ def _warmed_up(
 class CustomWarmupCosineDecay(Schedule):
     """Half a cosine wave over ``max_epoch``, after a straight line from ``warmup_start_lr``."""
 
-    warmup_start_lr: float
-    warmup_epochs: float
-    cosine_base_lr: float
-    max_epoch: int
-
-    def __post_init__(self) -> None:
-        _check(self.max_epoch > 0, self, "max_epoch must be positive")
+    warmup_start_lr: NonNegative
+    warmup_epochs: NonNegative
+    cosine_base_lr: NonNegative
+    max_epoch: Count
 
     def __call__(self, clock: Clock) -> float:
         """The learning rate at ``clock``."""
@@ -143,13 +141,13 @@ class CustomWarmupPiecewiseDecay(Schedule):
     ``gamma`` is accepted from PaddleVideo's files; ``lrs`` holds the factors themselves.
     """
 
-    warmup_start_lr: float
-    warmup_epochs: float
-    step_base_lr: float
-    lrs: list[float]
-    steps: list[int]
-    max_epoch: int
-    gamma: float = 0.1
+    warmup_start_lr: NonNegative
+    warmup_epochs: NonNegative
+    step_base_lr: NonNegative
+    lrs: list[NonNegative]
+    steps: list[CountOrZero]
+    max_epoch: Count
+    gamma: NonNegative = 0.1
 
     def __post_init__(self) -> None:
         fault = f"{len(self.steps)} steps need as many lrs, not {len(self.lrs)}"
@@ -177,14 +175,11 @@ class CustomWarmupCosineStepDecay(Schedule):
         warmup_ratio: factor at the very first step.
     """
 
-    warmup_iters: float
-    warmup_ratio: float = 0.1
-    min_lr: float = 0.0
-    base_lr: float = 3e-5
-    max_epoch: int = 30
-
-    def __post_init__(self) -> None:
-        _check(self.max_epoch > 0, self, "max_epoch must be positive")
+    warmup_iters: NonNegative
+    warmup_ratio: NonNegative = 0.1
+    min_lr: NonNegative = 0.0
+    base_lr: NonNegative = 3e-5
+    max_epoch: Count = 30
 
     def __call__(self, clock: Clock) -> float:
         """The learning rate at ``clock``."""
@@ -203,10 +198,10 @@ class CustomWarmupAdjustDecay(Schedule):
     Before ``warmup_epochs`` it grows linearly.
     """
 
-    step_base_lr: float
-    warmup_epochs: float
-    lr_decay_rate: float
-    boundaries: list[int]
+    step_base_lr: NonNegative
+    warmup_epochs: NonNegative
+    lr_decay_rate: NonNegative
+    boundaries: list[CountOrZero]
 
     def __post_init__(self) -> None:
         _check(_ascending(self.boundaries), self, f"boundaries {self.boundaries} do not ascend")
@@ -237,9 +232,9 @@ class _WarmupDecay(Schedule):
         warmup_steps: steps, or, below 1, a fraction of the run.
     """
 
-    base_lr: float
-    warmup_steps: float = 0
-    final_lr: float = 0.0
+    base_lr: NonNegative
+    warmup_steps: NonNegative = 0
+    final_lr: NonNegative = 0.0
     iter_step: bool = True
 
     def __post_init__(self) -> None:
@@ -289,9 +284,9 @@ class WarmupPiecewiseDecay(Schedule):
         warmup_steps: likewise; not beyond the first boundary.
     """
 
-    boundaries: list[float]
-    values: list[float]
-    warmup_steps: float = 0
+    boundaries: list[NonNegative]
+    values: list[NonNegative]
+    warmup_steps: NonNegative = 0
     iter_step: bool = True
 
     def __post_init__(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from paddlevideo.utils.ranges import Positive
+
 
 @dataclass(frozen=True)
 class AmpSettings:
@@ -18,4 +20,4 @@ class AmpSettings:
     white_list: Sequence[str] = ()
     black_list: Sequence[str] = ()
     #: Where the scale of the loss starts; it adapts from there.
-    init_loss_scaling: float = 2.0**15
+    init_loss_scaling: Positive = 2.0**15

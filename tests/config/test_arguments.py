@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, Union
 
 import pytest
 
-from paddlevideo.config.arguments import AtLeast, argument_faults, schema_of, value_faults
+from paddlevideo.config.arguments import argument_faults, schema_of, value_faults
 from paddlevideo.registry import InputPath
+from paddlevideo.utils.ranges import AtLeast, Range
 
 if TYPE_CHECKING:
     from nowhere import Unknown
@@ -46,6 +47,11 @@ def messages(faults) -> list[str]:
         (Literal["a", "b", 1], ["a", 1], ["c", True, None]),
         (Annotated[int, AtLeast(1)], [1, 2], [0, "x"]),
         (Annotated[int, AtLeast(1)] | None, [None, 1], [0]),
+        (float, [1.5], [float("nan"), float("inf")]),
+        (Annotated[float, Range(at_least=0, below=1)], [0, 0.5], [-0.1, 1, float("nan"), "0"]),
+        (Annotated[float, Range(above=0)], [1e-9], [0, -1, float("inf")]),
+        (list[Annotated[int, AtLeast(0)]], [[], [0, 3]], [[0, -1]]),
+        (Annotated[int, AtLeast(0)] | list[Annotated[int, AtLeast(0)]], [0, [0]], [-1, [-1]]),
         (Path, ["x"], [1, None]),
         (Point, [{"x": 1}], [{}, {"x": "a"}, {"x": 1, "z": 2}, 3]),
         (Callable[[int], int], [1, "x"], []),
@@ -70,6 +76,10 @@ def test_types(hint, good, bad):
         ({"a": {"b": "c"}}, dict[str, dict[str, int]], 'a.b: expected a whole number, got "c"'),
         ("summ", Literal["mul", "sum"], ': expected "mul" or "sum", got "summ"'),
         (0, Annotated[int, AtLeast(1)], ": expected 1 or more, got 0"),
+        (2, Annotated[float, Range(at_least=0, at_most=1)], ": expected 0 to 1, got 2"),
+        (1, Annotated[float, Range(at_least=0, below=1)], "0 or more and less than 1, got 1"),
+        (0.0, Annotated[float, Range(above=0)], ": expected more than 0, got 0.0"),
+        (float("nan"), float, ": expected a finite number, got nan"),
         (3, list[int] | None, ": expected a list of whole numbers or null, got 3"),
         ([["x"]], int | list[list[int]], '0.0: expected a whole number, got "x"'),
         ("x" * 100, int, f'got "{"x" * 60}..."'),

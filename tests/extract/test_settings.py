@@ -91,7 +91,7 @@ def test_a_mistake_is_named(home, overrides, message):
     "override, message",
     [
         ("regions.detector.strides=[8, 16]", "expected 2 scores and boxes, one for each stride"),
-        ("regions.detector.nms=1.5", "regions.detector.nms: expected 1 or less"),
+        ("regions.detector.nms=1.5", "regions.detector.nms: expected 0 to 1"),
         ("regions.detector.input.std=[1, 0, 1]", "cannot be divided by 0"),
         ("regions.detector.input.std=[1, 1]", "expected 3 values, got 2"),
         ("regions.detector.input.fit=strech", "expected .stretch. or"),

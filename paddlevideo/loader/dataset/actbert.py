@@ -14,6 +14,7 @@ from paddlevideo.loader.selection import select_clips
 from paddlevideo.loader.store import StoreRows, is_store
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.ranges import Count, CountOrZero
 
 
 @DATASETS.register()
@@ -43,8 +44,8 @@ class ActBertDataset(Dataset):
         test_mode: bool = False,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
-        neighbours: int = 0,
-        max_words: int = 30,
+        neighbours: CountOrZero = 0,
+        max_words: Count = 30,
     ):
         self.rows = StoreRows(file_path) if is_store(file_path) else RowFile(file_path)
         self.kept: Sequence[int] | np.ndarray = range(len(self.rows))

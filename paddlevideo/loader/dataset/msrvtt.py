@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from paddlevideo.loader.captions import read_captions, read_lines
-from paddlevideo.loader.clips import ClipReader
+from paddlevideo.loader.clips import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
+from paddlevideo.loader.tokenizer import TextLength
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.ranges import Count, CountOrZero
 
 
 @DATASETS.register()
@@ -31,19 +33,19 @@ class MSRVTTDataset(RetrievalDataset):
         file_path: InputPath,
         features_path: InputPath,
         bert_model: str = "bert-base-uncased",
-        padding_index: int = 0,
-        max_seq_length: int = 36,
-        max_region_num: int = 36,
-        max_action_num: int = 5,
-        vision_feature_dim: int = 2048,
-        action_feature_dim: int = 2048,
+        padding_index: CountOrZero = 0,
+        max_seq_length: TextLength = 36,
+        max_region_num: RegionCount = 36,
+        max_action_num: Count = 5,
+        vision_feature_dim: Count = 2048,
+        action_feature_dim: Count = 2048,
         spatials_dim: int = 5,
-        gallery_batch: int = 32,
+        gallery_batch: Count = 32,
         data_prefix: str | None = None,
         test_mode: bool = False,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
-        captions_per_clip: int = 0,
+        captions_per_clip: CountOrZero = 0,
     ):
         if spatials_dim != 5:
             raise ConfigError(f"spatials_dim is {spatials_dim}; a box has 5 numbers")

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from paddlevideo.loader.captions.json_stream import json_entries
-from paddlevideo.loader.clips import ClipReader
+from paddlevideo.loader.clips import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
+from paddlevideo.loader.tokenizer import TextLength
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.ranges import Count, CountOrZero
 
 
 @DATASETS.register()
@@ -30,15 +32,15 @@ class YouCook2Dataset(RetrievalDataset):
         subset: Literal["training", "validation", "testing", ""] = "validation",
         clip_id: str = "{video}_{id:02d}",
         bert_model: str = "bert-base-uncased",
-        max_seq_length: int = 36,
-        max_region_num: int = 36,
-        max_action_num: int = 5,
-        vision_feature_dim: int = 2048,
-        action_feature_dim: int = 2048,
-        gallery_batch: int = 32,
+        max_seq_length: TextLength = 36,
+        max_region_num: RegionCount = 36,
+        max_action_num: Count = 5,
+        vision_feature_dim: Count = 2048,
+        action_feature_dim: Count = 2048,
+        gallery_batch: Count = 32,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
-        captions_per_clip: int = 0,
+        captions_per_clip: CountOrZero = 0,
     ):
         super().__init__(
             list(_segments(str(file_path), subset, clip_id)),

@@ -11,6 +11,7 @@ import numpy as np
 from paddlevideo.loader.captions.files import read_sentences
 from paddlevideo.registry import PIPELINES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.ranges import Fraction, NonNegative, Probability
 
 _FEATURES = ("image_feat", "region_feat", "action_feat")
 
@@ -30,7 +31,7 @@ class FeatureNoise:
     actions of 2048 numbers takes 1 to 2 milliseconds.
     """
 
-    def __init__(self, deviation: float = 0.1, dropout: float = 0.0):
+    def __init__(self, deviation: NonNegative = 0.1, dropout: Fraction = 0.0):
         if deviation < 0 or not 0 <= dropout < 1:
             raise ConfigError(
                 f"FeatureNoise: deviation={deviation} is 0 or more, dropout={dropout} from 0 to "
@@ -64,7 +65,7 @@ class WordDropout:
     Between RandomCap and Tokenize.
     """
 
-    def __init__(self, rate: float = 0.1):
+    def __init__(self, rate: Probability = 0.1):
         _check_share("WordDropout", "rate", rate)
         self.rate = rate
 
@@ -95,7 +96,7 @@ class RandomNarration:
     ``neighbours``.
     """
 
-    def __init__(self, file_path: InputPath, rate: float = 0.5, join: bool = False):
+    def __init__(self, file_path: InputPath, rate: Probability = 0.5, join: bool = False):
         """Raises ConfigError for a rate that is none, DataError for a file without sentences."""
         _check_share("RandomNarration", "rate", rate)
         self.rate, self.join = rate, join

@@ -9,6 +9,7 @@ import numpy as np
 from paddlevideo.loader.tokenizer import BertTokenizer, load_tokenizer
 from paddlevideo.registry import PIPELINES
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.ranges import Count, Probability
 
 _KEPT = ("token_type_ids", "text_mask", "next_sentence_label", "index", "image_target")
 
@@ -36,15 +37,15 @@ class RandomMask:
 
     def __init__(  # noqa: PLR0913, PLR0917 - three contractual names, six rates
         self,
-        max_seq_length: int | None = None,
-        max_action_length: int | None = None,
-        max_region_length: int | None = None,
-        word_rate: float = 0.15,
-        region_rate: float = 0.15,
-        action_rate: float = 0.15,
-        mask_share: float = 0.8,
-        random_share: float = 0.1,
-        zero_share: float = 0.9,
+        max_seq_length: Count | None = None,
+        max_action_length: Count | None = None,
+        max_region_length: Count | None = None,
+        word_rate: Probability = 0.15,
+        region_rate: Probability = 0.15,
+        action_rate: Probability = 0.15,
+        mask_share: Probability = 0.8,
+        random_share: Probability = 0.1,
+        zero_share: Probability = 0.9,
     ):
         self.lengths = {
             "text_ids": ("max_seq_length", max_seq_length),

@@ -9,6 +9,7 @@ import numpy as np
 from paddlevideo.loader.regions import box_vectors
 from paddlevideo.registry import PIPELINES
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.ranges import Count
 
 
 @PIPELINES.register()
@@ -23,7 +24,7 @@ class FeaturePadding:
     other keys on.
     """
 
-    def __init__(self, max_region_num: int = 36, max_action_num: int = 5):
+    def __init__(self, max_region_num: Count = 36, max_action_num: Count = 5):
         if max_region_num < 1 or max_action_num < 1:
             raise ConfigError("FeaturePadding: max_region_num and max_action_num are at least 1")
         self.regions, self.actions = max_region_num, max_action_num

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.loader.captions.bank import alternatives, open_bank
-from paddlevideo.loader.tokenizer import load_tokenizer
+from paddlevideo.loader.tokenizer import TextLength, load_tokenizer
 from paddlevideo.registry import PIPELINES, InputPath
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.ranges import Probability
 
 #: A drawn caption that the clip has itself is drawn again, at most so often.
 _DRAWS = 10
@@ -28,7 +29,7 @@ class RandomCap:
     drawn caption equal to one of the clip's own is drawn again: its label would be wrong.
     """
 
-    def __init__(self, caption_path: InputPath | None = None, rate: float = 0.5):
+    def __init__(self, caption_path: InputPath | None = None, rate: Probability = 0.5):
         if not 0 <= rate <= 1:
             raise ConfigError(f"RandomCap: rate is {rate}; a probability is from 0 to 1")
         if rate and not caption_path:
@@ -64,7 +65,7 @@ class Tokenize:
     data set's where that is None; the sample's ``bert_model`` becomes the one used.
     """
 
-    def __init__(self, bert_model: str | None = None, max_seq_length: int = 36):
+    def __init__(self, bert_model: str | None = None, max_seq_length: TextLength = 36):
         if max_seq_length < 3:
             raise ConfigError("Tokenize: max_seq_length is at least 3: [CLS], a word, [SEP]")
         self.bert_model, self.length = bert_model, max_seq_length

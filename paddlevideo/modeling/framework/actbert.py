@@ -41,6 +41,7 @@ from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.first_stage import FirstStage
+from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
 
 
 @FRAMEWORKS.register()
@@ -68,12 +69,12 @@ class ActBert(BaseFramework):
         self,
         backbone: BertForMultiModalPreTraining,
         loss: ActBertLoss | None = None,
-        pair_batch: int = 64,
-        match_negatives: int = 0,
-        hard_negatives: int = 0,
+        pair_batch: Count = 64,
+        match_negatives: CountOrZero = 0,
+        hard_negatives: CountOrZero = 0,
         retrieval_head: VectorHead | None = None,
-        top_k: int | Sequence[int] = 0,
-        gallery_gigabytes: float = 8.0,
+        top_k: CountOrZero | Sequence[CountOrZero] = 0,
+        gallery_gigabytes: NonNegative = 8.0,
         without: Sequence[Literal["regions", "actions"]] = (),
     ) -> None:
         super().__init__()
@@ -331,7 +332,7 @@ class ActBert(BaseFramework):
         super().check_loaded([name for name in missing if not any(u in name for u in unused)])
 
 
-def both_ways(top_k: int | Sequence[int]) -> tuple[int, int] | None:
+def both_ways(top_k: CountOrZero | Sequence[CountOrZero]) -> tuple[int, int] | None:
     """Videos of a caption and captions of a video to match; None for all. Raises ConfigError."""
     numbers = (top_k, top_k) if isinstance(top_k, int) else tuple(top_k)
     if numbers == (0, 0):

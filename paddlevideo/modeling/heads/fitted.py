@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import paddle
@@ -18,6 +18,7 @@ from paddlevideo.modeling.heads.vectors import VectorHead, masked_mean
 from paddlevideo.modeling.layers import length_of, to_tensors
 from paddlevideo.registry import HEADS
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.ranges import CountOrZero, NonNegative, Positive, Range
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
@@ -79,13 +80,13 @@ class FittedHead(VectorHead):
 
     def __init__(
         self,
-        words: int = 512,
-        word_weight: float = 1.5,
-        penalty: float = 8.0,
-        clips: int = 20_000,
-        temperature: float = 0.05,
-        similarity_weight: float | Literal["auto"] = 1.0,
-        faiss_from: int = 50_000,
+        words: CountOrZero = 512,
+        word_weight: NonNegative = 1.5,
+        penalty: Positive = 8.0,
+        clips: Annotated[int, Range(at_least=2)] = 20_000,
+        temperature: Positive = 0.05,
+        similarity_weight: NonNegative | Literal["auto"] = 1.0,
+        faiss_from: CountOrZero = 50_000,
     ) -> None:
         """Raises ConfigError for numbers that nothing could be fitted with."""
         super().__init__(temperature, similarity_weight, faiss_from)

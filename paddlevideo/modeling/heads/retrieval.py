@@ -18,6 +18,7 @@ from paddlevideo.modeling.accuracy import Hits, added, winner_hits
 from paddlevideo.modeling.heads.vectors import VectorHead, masked_mean
 from paddlevideo.modeling.layers import MASKED_SCORE, layer_norm, linear
 from paddlevideo.registry import HEADS
+from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative, Positive, Probability
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining, LowerStates
@@ -53,13 +54,13 @@ class RetrievalHead(VectorHead):
 
     def __init__(
         self,
-        width: int = 256,
-        dropout: float = 0.1,
-        temperature: float = 0.05,
-        loss_weight: float = 1.0,
-        similarity_weight: float | Literal["auto"] = 1.0,
+        width: Count = 256,
+        dropout: Probability = 0.1,
+        temperature: Positive = 0.05,
+        loss_weight: NonNegative = 1.0,
+        similarity_weight: NonNegative | Literal["auto"] = 1.0,
         alone: bool = False,
-        faiss_from: int = 50_000,
+        faiss_from: CountOrZero = 50_000,
     ) -> None:
         super().__init__(temperature, similarity_weight, faiss_from)
         self.width, self.dropout = width, dropout

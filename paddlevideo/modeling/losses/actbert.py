@@ -16,6 +16,7 @@ from paddle import Tensor, nn
 
 from paddlevideo.modeling.backbones.actbert import ActBertOutput
 from paddlevideo.registry import LOSSES
+from paddlevideo.utils.ranges import Count, NonNegative
 
 IGNORED = -1
 
@@ -66,13 +67,13 @@ class ActBertLoss(nn.Layer):
 
     def __init__(  # noqa: PLR0913, PLR0917 - two of them are there for PaddleVideo's files
         self,
-        vocab_size: int = 30522,
-        a_target_size: int = 700,
+        vocab_size: Count = 30522,
+        a_target_size: Count = 700,
         normalize: Literal["positions", "labels"] = "positions",
-        text_weight: float = 1.0,
-        region_weight: float = 1.0,
-        action_weight: float = 1.0,
-        match_weight: float = 1.0,
+        text_weight: NonNegative = 1.0,
+        region_weight: NonNegative = 1.0,
+        action_weight: NonNegative = 1.0,
+        match_weight: NonNegative = 1.0,
         mismatched: bool = True,
     ) -> None:
         super().__init__()
