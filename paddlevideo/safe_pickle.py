@@ -26,6 +26,7 @@ from numpy.lib import format as npy_format
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.pickle_machine import (
     ArrayRecord,
+    CutShort,
     DTypeRecord,
     Fault,
     Latin1Record,
@@ -163,6 +164,10 @@ def _read(buffer: memoryview, source: str, copy: bool) -> Any:
     try:
         value = Machine(buffer).run()
         return _Resolver(buffer, copy).resolve(value)
+    except CutShort as error:
+        raise DataError(
+            f"{source}: is cut short ({error}). Copy, download or write it again"
+        ) from None
     except Fault as fault:
         raise DataError(f"{source}: not read, because it holds {fault}. {_ADVICE}") from None
     except _DAMAGE as fault:

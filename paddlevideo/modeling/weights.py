@@ -161,8 +161,8 @@ def _check_finite(
         if fault and not (name in buffers and fault_of(buffers[name].numpy())):
             raise WeightsError(
                 f"{path}: {called.get(name, name)} {fault}. Weights must be finite: a diverged "
-                "training or a faulty conversion wrote these. Take those of an earlier checkpoint, "
-                "or convert them again"
+                "training or a faulty conversion wrote these. Take those of an earlier checkpoint "
+                "(-w, or resume_epoch), or convert them again"
             )
 
 
@@ -170,4 +170,5 @@ def _as_dtype(array: np.ndarray, tensor: Tensor) -> np.ndarray:
     """``array`` as float32 (Paddle files hold bfloat16 as uint16), or as it is if not a float."""
     if array.dtype == np.uint16 and paddle.is_floating_point(tensor):
         return (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array

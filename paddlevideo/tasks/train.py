@@ -21,7 +21,7 @@ from paddlevideo.solver.state import load_state_by_structured_name, state_by_str
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.accumulation import in_windows, loss_shares, weigh, window_length
 from paddlevideo.tasks.evaluate import evaluate
-from paddlevideo.tasks.guard import FLOAT16_SKIPS, Guard, NotFinite
+from paddlevideo.tasks.guard import FLOAT16_SKIPS, Guard, NotFinite, check_weights, log_not_finite
 from paddlevideo.tasks.meters import Meters
 from paddlevideo.tasks.profiling import Profile, ProfilerOptions, profiler_options
 from paddlevideo.tasks.resuming import (
@@ -130,7 +130,8 @@ class Trainer:
                     self.run_epoch()
             except (Stopped, NotFinite):
                 self.world.rest()
-                self.save(Checkpoints.step_tag(self.progress.step))
+                with log_not_finite():
+                    self.save(Checkpoints.step_tag(self.progress.step))
                 self.end()
                 raise
             self.end()
@@ -262,7 +263,8 @@ class Trainer:
     # ----------------------------------------------------------------- save and resume
 
     def save(self, tag: str) -> None:
-        """Has rank 0 write a checkpoint while training goes on. All ranks call it."""
+        """Has rank 0 write a checkpoint beside training; all ranks call it. Raises NotFinite."""
+        check_weights(self.model, self.progress.step)
         arrays = {}
         if self.world.is_main or self.world.sharding:
             arrays = state_by_structured_name(self.updater.optimizer, self.model)
