@@ -65,7 +65,8 @@ def export_model(
     if vocabulary.size > model.backbone.vocabulary_size:
         raise ConfigError(
             f"{vocabulary.bert_model} has {vocabulary.size} words, the model "
-            f"{model.backbone.vocabulary_size}: set bert_model to the model's vocabulary"
+            f"{model.backbone.vocabulary_size} (MODEL.backbone.vocab_size): set bert_model to the "
+            "model's vocabulary"
         )
     if bad := first_fault({name: x.numpy() for name, x in model.named_parameters()}):
         raise WeightsError(f"the model is not exported: {bad}")

@@ -65,8 +65,10 @@ def labelled_rows(batch: Batch) -> tuple[dict[str, Any], Rows]:
     regions = np.asarray(batch["image_label"])
     actions = np.asarray(batch["action_label"])
     text_at, region_at, action_at = (at_least_one(x) for x in (words, regions, actions))
-    # Without classes nothing may be labelled; then any width does for the row that is kept.
-    targets = np.asarray(batch.get("image_target", np.zeros((*regions.shape, 1), np.float32)))
+    # Where nothing is labelled the classes are of no account, and any width fits.
+    none = np.zeros((*regions.shape, 1), np.float32)
+    is_asked = (regions != IGNORED).any()
+    targets = np.asarray(batch.get("image_target", none) if is_asked else none)
     picked = {
         **batch,
         "text_labels": words.ravel()[text_at],

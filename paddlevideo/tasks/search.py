@@ -25,6 +25,7 @@ from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.runtime import select_device, use_threads
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.limits import check_extents
 from paddlevideo.utils.nearest import nearest
 from paddlevideo.utils.progress import track
 
@@ -62,6 +63,8 @@ class Searcher:
         model = build_model(config.MODEL, blank=True)
         if not isinstance(model, ActBert):
             raise ConfigError("MODEL.framework: only an ActBert can be searched with")
+        words = load_tokenizer(self.options["bert_model"]).vocabulary_size
+        check_extents(model.limits(), {"text_ids": words}, self.options["bert_model"])
         load_weights(model, given, for_test=True)
         model.eval()
         self.model, self.candidates = model, candidates

@@ -19,7 +19,7 @@ from paddlevideo.runtime import Amp
 from paddlevideo.tasks.answers import queries_of
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.saved_rows import SavedRows
-from paddlevideo.tasks.setup import Run, build_metric, start_run, test_loader
+from paddlevideo.tasks.setup import Run, build_metric, check_sizes, start_run, test_loader
 from paddlevideo.tasks.tables import print_results
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_whole
@@ -51,6 +51,7 @@ def test(
     model = build_model(config.MODEL, blank=True)
     load_weights(model, given, for_test=True)
     dataset, loader = test_loader(run, "test")
+    check_sizes(model, test=loader)
     metric = build_metric(run, dataset)
     amp = Amp(run.settings.amp, run.device)
     what = {

@@ -34,6 +34,7 @@ from paddlevideo.tasks.saving import Saver
 from paddlevideo.tasks.setup import (
     Run,
     build_metric,
+    check_sizes,
     fitting_loader,
     lookup,
     start_run,
@@ -86,6 +87,7 @@ class Trainer:
         self.steps_per_epoch = -(-len(self.loader) // self.window)
         self.validation = test_loader(run, "valid") if validate else None
         self.model = build_model(run.config.MODEL)
+        check_sizes(self.model, train=self.loader, valid=self.validation and self.validation[1])
         if weights:
             load_weights(self.model, weights)
         self.model.connect(self.world.gather_rows)

@@ -41,6 +41,14 @@ class Dataset(ABC):
             "are. Give it a method `lengths`, or set the key to 0"
         )
 
+    def extents(self) -> dict[str, Any]:
+        """What is known before any sample is read of the arrays in them, to compare with a model.
+
+        The width of rows, or how many different numbers there may be, by the name of the array;
+        0: not known. ``bert_model``: the vocabulary that captions are to be made ids with.
+        """
+        return {}
+
     def context(self) -> Iterable[dict[str, Any]] | None:
         """Batches that the model prepares once before a test (a gallery), or None.
 
