@@ -67,7 +67,7 @@ def start_run(
     if world.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         name = "config.yaml" if mode == "train" else f"{mode}_config.yaml"
-        write_whole(folder / name, lambda partial: partial.write_text(text))
+        write_whole(folder / name, lambda partial: partial.write_text(text, encoding="utf-8"))
     for warning in warnings:
         log.warning("%s", warning)
     log.info("configuration:\n%s", text.rstrip())

@@ -117,7 +117,7 @@ def write_results(
     )
     path = run.folder / "results.json"
     text = json.dumps(results, indent=2) + "\n"
-    write_whole(path, lambda partial: partial.write_text(text))
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     print_results(results)
     log.info("wrote %s", path)
     queries = queries_of(metric, dataset)

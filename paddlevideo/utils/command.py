@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import select
@@ -42,7 +43,21 @@ def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
         return 128 + signal.SIGINT
     except OSError as fault:
         return _code_of_system(fault, name)
+    except UnicodeEncodeError as error:
+        return _code_of_locale(error, name)
     return 0
+
+
+def _code_of_locale(error: UnicodeEncodeError, name: str) -> int:
+    """A file name that the locale cannot express; raises the error again where it can."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8":
+        raise error
+    print(
+        f"{name}: {ascii(error.object[error.start : error.end])} cannot be in a file name here, "
+        f"where names are {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _code_of_system(fault: OSError, name: str) -> int:
