@@ -95,24 +95,21 @@ def is_pytorch_layout(shapes: Shapes, file: WeightFile) -> bool:
 def _names_say_pytorch(file: WeightFile) -> bool:
     """What metadata and names say of a file whose dense weights are all square."""
     made_by, names = file.metadata.get("format"), list(file.arrays)
-    if file.is_pickle:
-        if are_hugging_face(names):
-            log.warning(
-                "%s: all dense weights are square, so their shapes do not tell whether they are "
-                "(inputs, outputs): taken as such, because a .pdparams holds them so",
-                file.path,
-            )
-        return False
-    if made_by in _PADDLE_METADATA or are_paddlenlp(names) or not is_bert(names):
+    if not file.is_pickle and made_by in (*_PYTORCH_METADATA, *_PADDLE_METADATA):
         return made_by in _PYTORCH_METADATA
-    if made_by in _PYTORCH_METADATA or are_hugging_face(names):
-        return True
-    raise WeightsError(
-        f"{file.path}: all dense weights are square, so nothing tells whether they are (inputs, "
-        "outputs) or PyTorch's (outputs, inputs). Say it in the file's metadata: "
-        "safetensors.numpy.save_file(arrays, path, {'format': 'pt'}) for PyTorch's, 'paddle' for "
-        "the other"
-    )
+    if are_paddlenlp(names) or not is_bert(names):
+        return False
+    is_pytorch = not file.is_pickle
+    if is_pytorch != are_hugging_face(names):
+        log.warning(
+            "%s: all dense weights are square, so nothing tells whether they are (inputs, outputs) "
+            "or PyTorch's (outputs, inputs). Taken for the %s, as is usual in a %s. A .safetensors "
+            "can say it: metadata {'format': 'pt'} or {'format': 'paddle'}",
+            file.path,
+            "latter" if is_pytorch else "former",
+            ".safetensors" if is_pytorch else ".pdparams",
+        )
+    return is_pytorch
 
 
 def conversion(file: WeightFile) -> str:
