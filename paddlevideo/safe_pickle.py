@@ -24,6 +24,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import HEAD_BYTES, describe_bytes
 from paddlevideo.utils.pickle_machine import (
     ArrayRecord,
     CutShort,
@@ -254,7 +255,8 @@ def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, n
         if any(size < 0 for size in shape):
             raise ValueError(f"shape {shape}")
     except (*_DAMAGE, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as fault:
-        raise DataError(f"{path}: not a whole .npy file ({fault!s:.150})") from None
+        kind = describe_bytes(bytes(buffer[:HEAD_BYTES]))
+        raise DataError(f"{path}: not a whole .npy file, but {kind} ({fault!s:.150})") from None
     return shape, is_fortran, dtype, reader.position
 
 

@@ -1,6 +1,7 @@
 """What users get wrong, each as they meet it: one clear error from main.py, no traceback."""
 
 import pickle
+import shutil
 
 import lmdb
 import numpy as np
@@ -134,6 +135,16 @@ def test_weights_of_another_size(project, capsys, weights):
     change = ["-o", "MODEL.backbone.bi_hidden_size=32"]
     error = fails(capsys, project, "--test", "-w", str(weights), *change)
     assert "[16, 16] instead of [16, 32]" in error
+
+
+@pytest.mark.parametrize("name", ["train.npy", "test.lmdb"])
+def test_data_that_were_not_downloaded_are_called_what_they_are(project, capsys, weights, name):
+    path = project / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n" * 200)
+    options = ["--test", "-w", str(weights)] if name == "test.lmdb" else []
+    error = fails(capsys, project, *options)
+    assert name in error and "git lfs pull" in error
 
 
 def test_weights_that_are_not_weights(project, capsys):

@@ -11,6 +11,7 @@ from typing import Any
 import lmdb
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import describe_file
 
 #: Open environments by real path (LMDB allows one of each in a process), with the process and the
 #: state of the file that they were opened in; the one used last stands last.
@@ -94,14 +95,19 @@ def _open(path: str | os.PathLike[str], size: int, databases: int) -> lmdb.Envir
     if not os.access(file, os.R_OK):
         raise DataError(f"{file}: may not be read: its permissions forbid it")
     # Read-ahead makes cold reads about twenty times faster; there is no writer to lock out.
-    found: lmdb.Environment = lmdb.open(
-        os.fspath(path),
-        subdir=os.path.isdir(path),
-        readonly=True,
-        lock=False,
-        readahead=True,
-        max_dbs=databases,
-    )
+    try:
+        found: lmdb.Environment = lmdb.open(
+            os.fspath(path),
+            subdir=os.path.isdir(path),
+            readonly=True,
+            lock=False,
+            readahead=True,
+            max_dbs=databases,
+        )
+    except lmdb.InvalidError:
+        raise DataError(
+            f"{path}: not a whole LMDB, but {describe_file(file)}. Copy or write it again"
+        ) from None
     needed = (found.info()["last_pgno"] + 1) * found.stat()["psize"]
     if size < needed:
         found.close()  # reading beyond the end of the file would kill the process

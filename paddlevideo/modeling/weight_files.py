@@ -113,7 +113,10 @@ def _in_folder(folder: Path) -> Path:
             ".pdparams that it was exported from"
         )
     if not found:
-        raise WeightsError(f"{folder} is a folder without a .pdparams or .safetensors file")
+        others = some(sorted(file.name for file in folder.iterdir())) or "nothing"
+        raise WeightsError(
+            f"{folder} is a folder without a .pdparams or .safetensors file; it holds {others}"
+        )
     raise WeightsError(
         f"{folder} is a folder with {len(found)} files of weights, give one of them: "
         f"{some([file.name for file in found])}"
