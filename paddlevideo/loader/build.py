@@ -94,10 +94,10 @@ class SampleReader:
         try:
             rng = np.random.default_rng((self.seed, epoch, index))
             sample = self.dataset[index]
-            check_sample(self.limits, sample, self._name(index))
+            check_sample(self.limits, sample, partial(self._name, index))
             for step in self.steps:
                 sample = step(sample, rng)
-            check_sample(self.limits, sample, self._name(index))
+            check_sample(self.limits, sample, partial(self._name, index))
             sample.setdefault("index", index)
             return sample
         except Exception as fault:

@@ -85,7 +85,9 @@ def published_names(model: BaseFramework, names: Sequence[str]) -> dict[str, str
     and a BERT's names become those of ActBERT's text stream.
     """
     if is_bert(names):
-        return from_bert(names)
+        found = from_bert(names)
+        log.info("a BERT: %s is taken for %s", *next((own, name) for name, own in found.items()))
+        return found
     bare = {name: _unwrapped_name(name) for name in names}
     choices = [
         dict(zip(names, names, strict=True)),

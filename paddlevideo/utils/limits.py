@@ -6,7 +6,7 @@ compared: beyond a limit Paddle would read or write other memory, or stop with i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,20 +49,22 @@ def check_extents(limits: Limits, extents: Mapping[str, int], source: str) -> No
         raise ConfigError("\n".join(faults))
 
 
-def check_sample(limits: Limits, sample: Mapping[str, Any], source: str) -> None:
-    """Compares the arrays of a sample, named ``source``. Raises ConfigError."""
-    for name, limit in limits.items():
-        array = sample.get(name)
+def check_sample(limits: Limits, sample: Mapping[str, Any], name: Callable[[], str]) -> None:
+    """Compares the arrays of a sample. ``name`` is asked for messages. Raises ConfigError."""
+    for key, limit in limits.items():
+        array = sample.get(key)
         if not isinstance(array, np.ndarray) or not array.size:
             continue
         if limit.is_width:
             if array.shape[-1] != limit.size:
-                check_extents({name: limit}, {name: array.shape[-1]}, source)
+                check_extents({key: limit}, {key: array.shape[-1]}, name())
             continue
-        largest, least = int(array.max()), int(array.min())
-        if largest >= limit.size or least < -1:
+        # Not array.max(): this is done for each sample, and a method costs twice as much.
+        largest = np.maximum.reduce(array, axis=None)
+        if largest >= limit.size or np.minimum.reduce(array, axis=None) < -1:
+            wrong = largest if largest >= limit.size else array.min()
+            advice = f"Set it to {wrong + 1} or more, or leave" if wrong > 0 else "Leave"
             raise ConfigError(
-                f"{source}: {name} holds {largest if largest >= limit.size else least}, where "
-                f"{limit.key}={limit.size} lets 0 to {limit.size - 1} be {limit.things}. Set it to "
-                f"{largest + 1} or more, or leave the clip out"
+                f"{name()}: {key} holds {wrong}, where {limit.key}={limit.size} lets 0 to "
+                f"{limit.size - 1} be {limit.things}. {advice} the clip out"
             )

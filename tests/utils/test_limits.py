@@ -23,10 +23,10 @@ def test_all_that_is_known_to_be_too_much_is_named_at_once() -> None:
 
 def test_a_sample_is_compared_by_value_or_by_width() -> None:
     good = {"ids": np.array([-1, 0, 9]), "rows": np.zeros((2, 4)), "name": "text"}
-    check_sample(LIMITS, good, "clip a")
-    check_sample(LIMITS, {"ids": np.array([], np.int64)}, "clip a")
+    check_sample(LIMITS, good, lambda: "clip a")
+    check_sample(LIMITS, {"ids": np.array([], np.int64)}, lambda: "clip a")
     for bad in (10, -2):
         with pytest.raises(ConfigError, match=f"clip a: ids holds {bad}, where MODEL.words=10"):
-            check_sample(LIMITS, {"ids": np.array([3, bad])}, "clip a")
+            check_sample(LIMITS, {"ids": np.array([3, bad])}, lambda: "clip a")
     with pytest.raises(ConfigError, match="clip a has 5 classes: set MODEL.width=5"):
-        check_sample(LIMITS, {"rows": np.zeros((2, 5))}, "clip a")
+        check_sample(LIMITS, {"rows": np.zeros((2, 5))}, lambda: "clip a")

@@ -143,7 +143,8 @@ class ActBert(BaseFramework):
             return Losses({"retrieval_loss": loss, "loss": loss}, {"retrieval_accuracy": won})
         picked, rows = labelled_rows(self.loss.asked(batch))
         if (picked["image_label"] == 1).any():
-            check_sample(self.limits(), {"region_target": picked["image_target"]}, "the batch")
+            targets = {"region_target": picked["image_target"]}
+            check_sample(self.limits(), targets, lambda: "the batch")
         tensors = to_tensors(picked)
         lower = self.backbone.lower(tensors, pack_words(batch))
         output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
