@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,13 +51,12 @@ def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False)
     does holds NaN or infinity; ``model`` is unchanged then.
     """
     file = read_weight_file(path)
-    names = published_names(model, list(file.arrays))
-    state = model.from_released({name: file.arrays[own] for name, own in names.items()})
+    state = model.from_released(under_known_names(model, file.arrays))
     origin = {id(array): name for name, array in file.arrays.items()}
     called = {name: origin.get(id(array), name) for name, array in state.items()}
     report = assign(model, in_paddle_layout(model, state, file), str(file.path), called)
     if not report.loaded:
-        wanted = model.to_released(dict.fromkeys(model.state_dict()))
+        wanted = model.to_released(model.state_dict())
         raise WeightsError(
             f"{file.path} holds no parameter of this model.\n"
             f"  it holds: {some(list(file.arrays))}\n  wanted are: {some(list(wanted))}"
@@ -78,32 +77,31 @@ def _check_complete(model: BaseFramework, report: LoadReport) -> None:
         ) from None
 
 
-def published_names(model: BaseFramework, names: Sequence[str]) -> dict[str, str]:
-    """The names that ``model`` knows from files, each with the file's own one.
+def under_known_names(
+    model: BaseFramework, arrays: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """``arrays`` of a file under the names that ``model`` knows from files.
 
     Prefixes that wrap all of a model ("module.") are left out, a missing "backbone." is added,
-    and a BERT's names become those of ActBERT's text stream.
+    and a BERT's names become those of ActBERT's text stream. What was renamed is logged.
     """
-    if is_bert(names):
-        found = from_bert(names)
-        log.info("a BERT: %s is taken for %s", *next((own, name) for name, own in found.items()))
-        return found
-    bare = {name: _unwrapped_name(name) for name in names}
-    choices = [
-        dict(zip(names, names, strict=True)),
-        {short: name for name, short in bare.items()},
-        {f"backbone.{short}": name for name, short in bare.items()},
-    ]
+    if is_bert(arrays):
+        renamed = from_bert(arrays)
+        log.info("a BERT: %s is taken for %s", *next((own, new) for new, own in renamed.items()))
+        return {new: arrays[own] for new, own in renamed.items()}
     known = model.state_dict()
-
-    def fitting(choice: Mapping[str, str]) -> int:
-        return sum(name in known for name in model.from_released(choice))
-
-    best = max(choices, key=fitting)
-    changed = next((pair for pair in best.items() if pair[0] != pair[1]), None)
+    choices = [
+        {own: own for own in arrays},
+        {_unwrapped_name(own): own for own in arrays},
+        {f"backbone.{_unwrapped_name(own)}": own for own in arrays},
+    ]
+    found = [{new: arrays[own] for new, own in names.items()} for names in choices]
+    fitting = [sum(name in known for name in model.from_released(each)) for each in found]
+    best = fitting.index(max(fitting))
+    changed = next(((own, new) for new, own in choices[best].items() if own != new), None)
     if changed:
-        log.info("names have another prefix: %s is taken for %s", changed[1], changed[0])
-    return best
+        log.info("names have another prefix: %s is taken for %s", *changed)
+    return found[best]
 
 
 def _unwrapped_name(name: str) -> str:
