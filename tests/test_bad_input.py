@@ -118,6 +118,20 @@ def test_an_unknown_clip_in_the_csv(project, capsys, weights):
     assert "video999" in error and "test.csv" in error
 
 
+def test_captions_that_the_vocabulary_lacks_are_told(project, capsys, weights):
+    change_row(project, 5, 7, lambda _: "\U0001f600!a man")
+    assert main.main(["-c", str(project / "tiny.yaml"), "--max_iters", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "DATASET.train: vocabulary " in out and "nothing is known (clips clip005)" in out
+    lines = (project / "test.csv").read_text().splitlines()
+    lines = [line.partition(",")[0] + ",\U0001f600 \u732b man" for line in lines]
+    (project / "test.csv").write_text("\n".join(lines), "utf-8")
+    test = ["-c", str(project / "tiny.yaml"), "--test", "-w", str(weights)]
+    assert main.main(test) == 0
+    out = capsys.readouterr().out
+    assert "DATASET.test: vocabulary " in out and "Choose a vocabulary of the language" in out
+
+
 def test_a_truncated_store(project, capsys, weights):
     data = project / "test.lmdb" / "data.mdb"
     data.write_bytes(data.read_bytes()[:5000])

@@ -1,6 +1,7 @@
 """Retrieval tests by main.py: two stages, what they write, and going on after an interruption."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -136,10 +137,16 @@ def test_a_report_is_one_page(trained, tmp_path):
     "flags, message",
     [
         (["--test", "--videos", "nowhere"], "--videos: there is no folder nowhere"),
+        (
+            ["--test", "--report", "/dev/null/x.html"],
+            "--report /dev/null/x.html: cannot be written",
+        ),
         (["--report", "page.html"], "--report and --videos belong to --test"),
     ],
 )
-def test_flags_of_the_report_are_checked(trained, capsys, flags, message):
+def test_flags_of_the_report_are_checked(trained, capsys, monkeypatch, flags, message):
+    module = sys.modules["paddlevideo.tasks.test"]
+    monkeypatch.setattr(module, "start_run", lambda *_: pytest.fail("began first"))
     weights = str(trained / "output" / "Tiny_best.pdparams")
     try:
         code = main.main(["-c", str(trained / "tiny.yaml"), "-w", weights, *flags])

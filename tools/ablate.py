@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from paddlevideo.metrics.bootstrap import Difference, paired_difference  # noqa: E402
+from paddlevideo.utils.children import Children, terminable  # noqa: E402
 from paddlevideo.utils.errors import ConfigError, UserError  # noqa: E402
+from paddlevideo.utils.files import write_text_whole  # noqa: E402
 from tools.compare_runs import aligned  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,6 +138,7 @@ class Ablation:
         self.model_name = config.get("model_name", "model")
         self.epochs = max(1, round(options.schedule * config.get("epochs", 1)))
         self.validates = bool(config.DATASET.get("valid"))
+        self.children = Children()
         self.threads = max(1, (os.cpu_count() or 1) // options.jobs)
 
     def runs_of(self, chosen: Sequence[Variant], seeds: Sequence[int]) -> None:
@@ -147,7 +149,12 @@ class Ablation:
         failed: list[str] = []
         for part in (trained, tested):  # what is only tested needs others' weights
             with ThreadPoolExecutor(self.options.jobs) as pool:
-                failed += filter(None, pool.map(lambda run: self.run(*run), part))
+                try:
+                    failed += filter(None, pool.map(lambda run: self.run(*run), part))
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    self.children.end()
+                    raise
         if failed:
             raise UserError("\n".join([f"{len(failed)} run(s) failed:", *failed]))
 
@@ -155,22 +162,20 @@ class Ablation:
         """One run; what went wrong, or "" ."""
         folder = self.folder(variant, seed)
         lines = self.command_lines(variant, seed)
-        done = folder / "done.json"
-        if done.is_file() and json.loads(done.read_text())["commands"] == lines:
+        if self.commands_done(folder) == lines:
             return ""
         began = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         for number, line in enumerate(lines):
             log = folder / f"{'test' if number + 1 == len(lines) else 'train'}.log"
-            with open(log, "ab") as output:
-                code = subprocess.call(
-                    [sys.executable, str(ROOT / "main.py"), *line], stdout=output, stderr=output
-                )
+            with open(log, "ab") as output:  # goes on after an interruption, as the run does
+                code = self.children.call([sys.executable, str(ROOT / "main.py"), *line], output)
             if code:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 return f'  {variant.name}, seed {seed}: {log} ends with "{"".join(last)}"'
         seconds = time.monotonic() - began
-        done.write_text(json.dumps({"commands": lines, "seconds": seconds}))
+        text = json.dumps({"commands": lines, "seconds": seconds})
+        write_text_whole(folder / "done.json", text)
         found = self.results(variant, seed)["text_to_video"]["R@10"]
         print(f"{variant.name}, seed {seed}: R@10 {found:.1f} ({seconds:.0f} s)", flush=True)
         return ""
@@ -198,8 +203,19 @@ class Ablation:
 
     def done(self, variant: Variant) -> list[int]:
         """Seeds of the runs that are there."""
-        places = self.folder(variant, 0).parent.glob("seed*/done.json")
-        return sorted(int(place.parent.name[4:]) for place in places)
+        folders = self.folder(variant, 0).parent.glob("seed*")
+        done = [folder for folder in folders if self.commands_done(folder) is not None]
+        return sorted(int(folder.name[4:]) for folder in done if folder.name[4:].isdecimal())
+
+    @staticmethod
+    def commands_done(folder: Path) -> Any:
+        """What a run that is done was given; None where it is not, or its files are damaged."""
+        try:
+            results = json.loads((folder / "test" / "results.json").read_text("utf-8"))
+            done = json.loads((folder / "done.json").read_text("utf-8"))
+            return done["commands"] if "text_to_video" in results else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def results(self, variant: Variant, seed: int) -> dict[str, Any]:
         """The numbers of a run's test."""
@@ -283,8 +299,8 @@ def write_tables(ablation: Ablation) -> None:
 
     rows, output = rows_of(ablation), ablation.options.output
     text = table(rows)
-    (output / "table.md").write_text(text, encoding="utf-8")
-    (output / "results.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_text_whole(output / "table.md", text)
+    write_text_whole(output / "results.json", json.dumps(rows, indent=2) + "\n")
     bars = []
     for number, row in enumerate(rows):
         value, gap = row["text_to_video.R@10"], row["difference"]
@@ -306,9 +322,10 @@ def run(options: argparse.Namespace) -> None:
         f"{ablation.threads} thread(s)",
         flush=True,
     )
-    ablation.runs_of(variants, range(options.seeds))
-    if options.closest and options.seeds < 3 and variants[1:]:
-        ablation.runs_of(closest(ablation, options.closest), range(options.seeds, 3))
+    with terminable():
+        ablation.runs_of(variants, range(options.seeds))
+        if options.closest and options.seeds < 3 and variants[1:]:
+            ablation.runs_of(closest(ablation, options.closest), range(options.seeds, 3))
     write_tables(ablation)
 
 

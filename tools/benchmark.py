@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     report = benchmark.run(options)
     benchmark.show(report)
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        from paddlevideo.utils.files import write_text_whole
+
+        write_text_whole(options.json, json.dumps(report, indent=2) + "\n")
     return 0
 
 

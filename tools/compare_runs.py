@@ -26,6 +26,7 @@ from paddlevideo.metrics.bootstrap import Difference, paired_difference  # noqa:
 from paddlevideo.metrics.retrieval import RECALL_AT  # noqa: E402
 from paddlevideo.report.queries import DIRECTIONS, read_queries  # noqa: E402
 from paddlevideo.utils.errors import DataError  # noqa: E402
+from paddlevideo.utils.files import write_text_whole  # noqa: E402
 
 #: Direction, text of the query, and which one of equal texts.
 Key = tuple[str, str, int]
@@ -78,6 +79,9 @@ def aligned(
 
 def run(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
     """Reads, compares and prints."""
+    from paddlevideo.utils.writable import check_file
+
+    check_file(options.json, "--json")
     found: dict[str, dict[str, Difference]] = {}
     for way in DIRECTIONS:
         first, second = aligned(options.first, options.second, way)
@@ -97,7 +101,7 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
         numbers = {
             w: {name: asdict(one) for name, one in each.items()} for w, each in found.items()
         }
-        options.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        write_text_whole(options.json, json.dumps(numbers, indent=2) + "\n")
     return found
 
 

@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         from paddlevideo.report.curves import MOST_RUNS, write_curves
         from paddlevideo.report.history import read_history
+        from paddlevideo.utils.writable import check_file
 
+        check_file(options.output, "--output")
         if len(options.runs) > MOST_RUNS:
             raise ConfigError(f"{len(options.runs)} runs: at most {MOST_RUNS} can be told apart")
         named = zip(options.runs, names_of(options.runs), strict=True)

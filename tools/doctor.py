@@ -21,6 +21,8 @@ sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
 from checks import machine, packages, training  # noqa: E402
 from checks.finding import PROBLEM, Check, Finding, examine  # noqa: E402
 from paddlevideo.utils.command import exit_code_of  # noqa: E402
+from paddlevideo.utils.files import write_text_whole  # noqa: E402
+from paddlevideo.utils.writable import check_file  # noqa: E402
 
 CHECKS: tuple[Check, ...] = (
     *(packages.python, packages.packages, packages.device),
@@ -44,6 +46,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> list[Finding]:
     """Examines, printing each finding as it comes."""
+    check_file(options.json, "--json")
     checks = list(CHECKS)
     if not options.no_training:
         checks.append(training.training)
@@ -59,7 +62,7 @@ def run(options: argparse.Namespace) -> list[Finding]:
     print(f"\n{problems} problem(s)" if problems else "\nThis machine can train.")
     if options.json:
         text = json.dumps([asdict(finding) for finding in findings], indent=2)
-        options.json.write_text(text + "\n", encoding="utf-8")
+        write_text_whole(options.json, text + "\n")
     return findings
 
 

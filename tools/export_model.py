@@ -106,9 +106,11 @@ def export(options: argparse.Namespace) -> Manifest:
     from paddlevideo.modeling import build_model, load_weights, locate_weights
     from paddlevideo.modeling.export import export_model
     from paddlevideo.utils.export_manifest import Vocabulary, check_output
+    from paddlevideo.utils.writable import check_folder
 
     check_output(options.output)
     weights = locate_weights(options.weights)
+    check_folder(options.output.parent, "--output")
     import_parts(options.modules)
     config = load_config(options.config, options.override)
     check_config(config, "export")

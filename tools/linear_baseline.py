@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from paddlevideo.report.queries import Query, write_queries  # noqa: E402
+from paddlevideo.utils.files import write_text_whole  # noqa: E402
 
 FEATURES = ("actions", "regions")
 
@@ -211,7 +212,9 @@ def run(options: argparse.Namespace) -> None:
     from paddlevideo.config import import_parts
     from paddlevideo.metrics.retrieval import chance_metrics, retrieval_metrics
     from paddlevideo.runtime import use_threads
+    from paddlevideo.utils.writable import check_file
 
+    check_file(options.json, "--json")
     import_parts()
     use_threads()
     config = pv.load_config(options.config, options.override)
@@ -230,7 +233,7 @@ def run(options: argparse.Namespace) -> None:
             spread = f"+- {values.std(ddof=1):.1f}" if len(values) > 1 else ""
             print(f"  {name:8s} {values.mean():6.1f} {spread:8s} chance {chance[way][name]:.1f}")
     if options.json:
-        options.json.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        write_text_whole(options.json, json.dumps(found) + "\n")
     if options.queries:
         options.queries.mkdir(parents=True, exist_ok=True)
         for seed, each in enumerate(scores):

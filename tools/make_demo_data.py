@@ -32,7 +32,7 @@ HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.command import exit_code_of
 
     try:
         from tools.demo_data.build import Settings, build
@@ -51,18 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{field.name}", type=int, default=field.default, help=text)
     options = vars(parser.parse_args(arguments))
     output, workers = options.pop("output"), options.pop("workers")
-    start = time.perf_counter()
-    try:
+
+    def work() -> None:
+        start = time.perf_counter()
         summary = build(output, Settings(**options), workers)
-    except UserError as fault:
-        print(f"{parser.prog}: {fault}", file=sys.stderr)
-        return fault.exit_code
-    count = options["train"] + options["valid"] + options["test"]
-    print(
-        f"{output}: {count} clips, regions {summary['v_feature_size']} wide, "
-        f"actions {summary['a_feature_size']} wide ({time.perf_counter() - start:.0f} s)"
-    )
-    return 0
+        count = options["train"] + options["valid"] + options["test"]
+        print(
+            f"{output}: {count} clips, regions {summary['v_feature_size']} wide, "
+            f"actions {summary['a_feature_size']} wide ({time.perf_counter() - start:.0f} s)"
+        )
+
+    return exit_code_of(work, parser.prog)
 
 
 if __name__ == "__main__":

@@ -93,8 +93,15 @@ def open_clips(model: ExportedModel, features: str) -> tuple[ClipReader, list[st
 
 
 def encode_caption(model: ExportedModel, tokenizer: BertTokenizer, caption: str) -> dict[str, Any]:
-    """One caption's cache. It is as long as its words: padding would only cost time."""
+    """One caption's cache. It is as long as its words: padding would only cost time.
+
+    Raises ConfigError where the vocabulary has none of its words.
+    """
+    from paddlevideo.loader.query_text import check_query
+
     length = model.sizes.text_length
+    if warning := check_query(tokenizer, caption, length):
+        print(f"predict: {warning}", file=sys.stderr)
     ids = np.array([tokenizer.encode(caption, length)], np.int64)
     if len(tokenizer.encode(caption, length + 1)) > length:
         print(f'predict: "{caption:.40}..." is cut after {length - 2} pieces', file=sys.stderr)
@@ -144,7 +151,11 @@ def best_clips(
 def print_answers(
     captions: Sequence[str], answers: Sequence[Sequence[tuple[str, float]]], as_json: bool
 ) -> None:
-    """JSON, a table on a terminal, or lines with tabs."""
+    """JSON, a table on a terminal, or lines with tabs; and what a score below 0 says."""
+    from paddlevideo.report.queries import SCORES
+
+    if any(score < 0 for answer in answers for _, score in answer):
+        print(SCORES, file=sys.stderr)
     if as_json:
         found = [
             {"caption": caption, "best": [{"clip": c, "score": s} for c, s in answer]}
@@ -182,8 +193,8 @@ def predict(options: argparse.Namespace) -> list[list[tuple[str, float]]]:
     use_threads(options.num_threads)
     model = ExportedModel(options.model)
     tokenizer = open_vocabulary(model, options.vocabulary)
-    reader, names = open_clips(model, options.features)
     captions = [encode_caption(model, tokenizer, caption) for caption in options.captions]
+    reader, names = open_clips(model, options.features)
     pair_batch = options.pair_batch or model.manifest.pair_batch
     scores = score_all(model, captions, reader, names, pair_batch)
     return best_clips(scores, names, options.best, options.features)

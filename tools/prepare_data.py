@@ -16,15 +16,16 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 Action = Callable[[argparse.Namespace], int]
 SHOWN = 10  # faults that validate prints
+#: Kinds that are faults with --captions_needed alone.
+UNHEARD = {"no caption": "no caption", "no known word": "a caption without a known word"}
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,8 +40,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     _check_numbers(parser, options)
     if options.command == "convert" and options.to != "store" and (options.dtype or options.shards):
         parser.error("--dtype and --shards are for --to store")
-    if getattr(options, "sheet", None) and not options.videos:
-        parser.error("--sheet needs --videos, the folder with the clips' videos or frames")
     output = getattr(options, "output", None)
     if output is not None and not Path(os.path.abspath(output)).name:
         parser.error(f"--output {output} is the root of all folders: name one in it")
@@ -64,6 +63,15 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argp
         help=text.strip().splitlines()[0],
         description=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bert_model",
+        default="bert-base-uncased",
+        metavar="NAME",
+        help="the vocabulary that captions are compared with, as in a recipe",
     )
 
 
@@ -98,6 +106,7 @@ Captions of a video, with times, go to its clips that overlap them."""
     parser.add_argument(
         "--require_captions", action="store_true", help="leave clips without one out"
     )
+    _add_vocabulary(parser)
 
 
 def _add_validate(commands: argparse._SubParsersAction) -> None:
@@ -110,18 +119,28 @@ doubled and unusable clips left out and listed."""
     parser = _command(commands, "validate", text)
     parser.set_defaults(action=validate_command)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the faults, one a line")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="the faults, one a line; without any a line of kind none",
+    )
     parser.add_argument("--fix", type=Path, metavar="NEW_STORE")
     parser.add_argument(
-        "--captions_needed", action="store_true", help="a clip without a caption is a fault"
+        "--captions_needed",
+        action="store_true",
+        help="a clip without a caption, or with one of no known word, is a fault",
     )
+    _add_vocabulary(parser)
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
     text = """counts, sizes, lengths, a few records, and a picture of clips with their boxes
 
     python tools/prepare_data.py inspect train.store --records 5
-    python tools/prepare_data.py inspect train.store --videos clips/ --sheet sheet.png"""
+    python tools/prepare_data.py inspect train.store --videos clips/ --sheet sheet.png
+
+Frames come from the videos that the store names; --videos is for others, and for moved ones."""
     parser = _command(commands, "inspect", text)
     parser.set_defaults(action=inspect_command)
     parser.add_argument("store", type=Path)
@@ -129,6 +148,7 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="frames with boxes and captions")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="videos or frames, for --sheet")
     parser.add_argument("--clips", type=int, default=12, help="how many the sheet shows")
+    _add_vocabulary(parser)
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
@@ -157,7 +177,7 @@ def pack_command(options: argparse.Namespace) -> int:
 
     names = (
         *("sources", "output", "captions", "dtype", "kept_mass", "shard_gigabytes"),
-        *("skip_bad", "require_captions"),
+        *("skip_bad", "require_captions", "bert_model"),
     )
     summary = pack(PackOptions(**{name: getattr(options, name) for name in names}))
     print("\n".join(summary.lines()))
@@ -166,52 +186,66 @@ def pack_command(options: argparse.Namespace) -> int:
 
 def validate_command(options: argparse.Namespace) -> int:
     """``validate``; 1 where there are faults, those that ``--fix`` mends too."""
+    from paddlevideo.loader.captions.expressed import Expressed
     from paddlevideo.loader.store import FeatureStore
-    from paddlevideo.prepare import faults_of, fix
+    from paddlevideo.prepare import faults_of, fix, wordless
+    from paddlevideo.utils.files import write_whole
     from paddlevideo.utils.printable import printable
+    from paddlevideo.utils.writable import check_folder
 
+    check_folder(options.fix and options.fix.parent, "--fix")
     store = FeatureStore(options.store)
     kinds: Counter[str] = Counter()
-    silent = 0
-    with _lines_file(options.json) as file:
-        for fault in faults_of(store):
-            if fault.kind == "no caption" and not options.captions_needed:
-                silent += 1
-                continue
-            kinds[fault.kind] += 1
-            line = json.dumps(asdict(fault), ensure_ascii=False)
-            if kinds.total() <= SHOWN:
-                print(printable(line))
-            if file is not None:
+    silent: Counter[str] = Counter()
+    expressed = Expressed(options.bert_model)
+
+    def check(path: Path = Path(os.devnull)) -> None:
+        # A file's name need not be valid UTF-8.
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+            for fault in chain(faults_of(store), wordless(store, expressed)):
+                if fault.kind in UNHEARD and not options.captions_needed:
+                    silent[UNHEARD[fault.kind]] += 1
+                    continue
+                kinds[fault.kind] += 1
+                line = json.dumps(asdict(fault), ensure_ascii=False)
+                if kinds.total() <= SHOWN:
+                    print(printable(line))
                 file.write(line + "\n")
+            if not kinds:  # an empty file would look like one that was cut off
+                nothing = {"kind": "none", "shard": "", "clip": "", "fault": "no faults"}
+                file.write(json.dumps(nothing) + "\n")
+
+    if options.json is None:
+        check()
+    else:
+        write_whole(options.json, check)
     found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
     print(f"{options.store}: {len(store)} clips, faults: {found}")
-    if silent:
-        print(f"  {silent} clips have no caption")
+    for what, count in silent.items():
+        print(f"  {count} clips have {what}")
+    if expressed.captions:
+        print(f"  {printable(expressed.line())}")
     if options.fix:
         print("\n".join(fix(store, options.fix).lines()))
     return 1 if kinds else 0
-
-
-def _lines_file(path: Path | None) -> AbstractContextManager[TextIO | None]:
-    """The file to write lines to, if one is wanted; it can hold an id that is no text."""
-    if path is None:
-        return nullcontext()
-    return open(path, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 def inspect_command(options: argparse.Namespace) -> int:
     """``inspect``."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import contact_sheet, describe
+    from paddlevideo.report.clip_videos import check_videos
     from paddlevideo.utils.printable import printable
+    from paddlevideo.utils.writable import check_file
 
+    check_file(options.sheet, "--sheet")
+    check_videos(options.videos)
     store = FeatureStore(options.store)
-    for line in describe(store, options.records):
+    for line in describe(store, options.records, bert_model=options.bert_model):
         print(printable(line))
     if options.sheet:
-        shown = contact_sheet(store, options.videos, options.sheet, options.clips)
-        print(f"{options.sheet}: {shown} clips")
+        shown, remarks = contact_sheet(store, options.videos, options.sheet, options.clips)
+        print("\n".join([f"{options.sheet}: {shown} clips", *remarks]))
     return 0
 
 
@@ -219,8 +253,13 @@ def convert_command(options: argparse.Namespace) -> int:
     """``convert``."""
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import PackOptions, pack, to_lmdb, to_npy
+    from paddlevideo.utils.walk import refuse_inside
+    from paddlevideo.utils.writable import check_folder
 
+    check_folder(options.output.parent, "--output")
     store = FeatureStore(options.store)
+    if options.to != "store":
+        refuse_inside("--output", options.output, options.store)
     if options.to == "store":
         summary = pack(
             PackOptions(
@@ -228,6 +267,7 @@ def convert_command(options: argparse.Namespace) -> int:
                 options.output,
                 dtype=options.dtype or store.manifest.dtype,
                 shard_gigabytes=1e9 if options.shards else 4.0,
+                skip_bad=None,
                 vocabularies=store.manifest.vocabularies,
                 shard_clips=options.shards and -(-len(store) // options.shards),
             )

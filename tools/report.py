@@ -3,7 +3,8 @@ r"""Makes the page of a retrieval test from its files: numbers, ranks, and clips
     python tools/report.py --results output/ActBert_demo --videos data/demo/videos
 
 The folder holds results.json and queries.jsonl, which main.py --test writes. The page is one HTML
-file without scripts that loads nothing from elsewhere.
+file without scripts that loads nothing from elsewhere. Where the test was on a feature store, the
+pictures come from the videos that it names; --videos is for others, and for videos that have moved.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paddlevideo.prepare.origins import ClipNotes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -34,6 +38,21 @@ def read_results(path: Path) -> dict[str, Any]:
     return results
 
 
+def notes_of(features: Path | None, results: dict[str, Any]) -> ClipNotes:
+    """What ``features`` tell of the clips, or what those of the test do if they are still there."""
+    from paddlevideo.prepare.origins import ClipNotes
+    from paddlevideo.report.tables import part
+    from paddlevideo.utils.errors import DataError
+
+    tested = part(results, "protocol").get("features")
+    if features is not None or not isinstance(tested, str):
+        return ClipNotes(features)
+    try:
+        return ClipNotes(tested)
+    except DataError:
+        return ClipNotes(None)
+
+
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -41,6 +60,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--results", type=Path, required=True, help="output folder of a test")
     parser.add_argument("--videos", type=Path, help="folder of clips or pictures, for thumbnails")
+    parser.add_argument(
+        "--features", type=Path, metavar="STORE", help="default: the one that was tested"
+    )
     parser.add_argument("--output", type=Path, help="the page; default: report.html in --results")
     parser.add_argument(
         "--shown", type=int, default=20, help="queries of each direction to show; default: 20"
@@ -53,16 +75,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.report import read_queries, write_report
     from paddlevideo.utils.command import exit_code_of
 
     options = parse_arguments(arguments)
     output = options.output or options.results / "report.html"
 
     def work() -> None:
+        from paddlevideo.report import read_queries, write_report
+        from paddlevideo.utils.writable import check_file
+
+        check_file(output, "--output")
         results = read_results(options.results / "results.json")
         queries = read_queries(options.results / "queries.jsonl")
-        write_report(output, results, queries, options.videos, options.shown)
+        notes = notes_of(options.features, results)
+        videos, shown = options.videos, options.shown
+        for line in write_report(output, results, queries, videos, shown, notes.origin):
+            print(f"report: {line}", file=sys.stderr)
         print(f"wrote {output}")
 
     return exit_code_of(work, "report")

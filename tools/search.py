@@ -15,7 +15,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--json", action="store_true", help="print one JSON object a sentence")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page as well")
     parser.add_argument(
-        "--videos", type=Path, metavar="FOLDER", help="clips or pictures, for the page"
+        "--videos",
+        type=Path,
+        metavar="FOLDER",
+        help="clips or pictures, for the page; default: the videos that a feature store names",
     )
     options = parser.parse_args(arguments)
     if min(options.best, options.candidates) < 1:
@@ -79,7 +82,8 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     overrides = [*options.override, "MODEL.backbone.pretrained="]
     config = load_config(config_for(located, options.config), overrides)
     index = options.index or located.parent / "search_index"
-    return Searcher(config, options.weights, options.features, index, options.candidates)
+    features, candidates, sentences = options.features, options.candidates, options.sentences
+    return Searcher(config, options.weights, features, index, candidates, sentences)
 
 
 def asked(sentences: Sequence[str]) -> Iterator[str]:
@@ -104,47 +108,84 @@ def show(sentence: str, answers: Sequence[Answer], as_json: bool) -> None:
         print(json.dumps({"sentence": sentence, "clips": [asdict(a) for a in answers]}), flush=True)
         return
     if not sys.stdout.isatty():
-        for place, answer in enumerate(answers, 1):
-            print(place, f"{answer.score:.4f}", answer.clip, sentence, sep="\t", flush=True)
+        asked_for = " ".join(sentence.split())
+        lines = [
+            f"{rank}\t{answer.score:.4f}\t{answer.clip}\t{asked_for}"
+            for rank, answer in enumerate(answers, 1)
+        ]
+        print("\n".join(lines), flush=True)  # in one piece: "| head -1" must not end the search
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("", "clip", "score", "match margin", "similarity", title=sentence)
+    table = Table("", "clip", "score", "match margin", "similarity", title=Text(sentence))
     for place, answer in enumerate(answers, 1):
         numbers = (answer.score, answer.margin, answer.similarity)
-        table.add_row(str(place), answer.clip, *(f"{number:.2f}" for number in numbers))
+        table.add_row(str(place), Text(answer.clip), *(f"{number:.2f}" for number in numbers))
     Console().print(table)
 
 
-def write_page(path: Path, found: Sequence[tuple[str, Sequence[Answer]]], videos: Path) -> None:
-    """The sentences and their clips with thumbnails."""
-    from paddlevideo.report import Found, Query, write_search_page
+def write_page(options: argparse.Namespace, found: Mapping[str, Sequence[Answer]]) -> None:
+    """The sentences and their clips with captions and players."""
+    from paddlevideo.prepare.origins import ClipNotes
+    from paddlevideo.report import Hit, write_search_page
 
-    queries = [
-        Query("text_to_video", text, [], 0, [Found(a.clip, a.score, False) for a in answers])
-        for text, answers in found
-    ]
-    write_search_page(path, queries, videos)
-    print(f"wrote {path}", file=sys.stderr)
+    notes = ClipNotes(options.features)
+    hits = {
+        text: [Hit(each.clip, each.score, notes.captions(each.clip)) for each in answers]
+        for text, answers in found.items()
+    }
+    for line in write_search_page(options.report, hits, options.videos, notes.origin):
+        print(f"search: {line}", file=sys.stderr)
+    print(f"wrote {options.report}", file=sys.stderr)
+
+
+def find_all(
+    searcher: Searcher, options: argparse.Namespace
+) -> tuple[dict[str, Sequence[Answer]], int]:
+    """Prints the answers to each sentence; returns them, and how many sentences were refused.
+
+    A sentence that cannot be searched with is refused, and the next one may come.
+    """
+    from paddlevideo.report.queries import SCORES
+    from paddlevideo.utils.errors import ConfigError
+
+    found: dict[str, Sequence[Answer]] = {}
+    refused, explained = 0, False
+    for sentence in asked(options.sentences):
+        try:
+            answers = searcher.find(sentence, options.best)
+        except ConfigError as error:
+            print(f"search: {error}", file=sys.stderr)
+            refused += 1
+            continue
+        show(sentence, answers, options.json)
+        if not explained and any(answer.score < 0 for answer in answers):
+            print(SCORES, file=sys.stderr)
+            explained = True
+        found[sentence] = answers
+    return found, refused
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    from paddlevideo.report.clip_videos import check_videos
     from paddlevideo.utils.command import exit_code_of
+    from paddlevideo.utils.errors import ConfigError
+    from paddlevideo.utils.writable import check_file
 
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
     def work() -> None:
-        searcher = open_searcher(options)
-        found = []
-        for sentence in asked(options.sentences):
-            answers = searcher.find(sentence, options.best)
-            show(sentence, answers, options.json)
-            found.append((sentence, answers))
+        check_file(options.report, "--report")
+        check_videos(options.videos)
+        found, refused = find_all(open_searcher(options), options)
         if options.report:
-            write_page(options.report, found, options.videos)
+            write_page(options, found)
+        if refused and not sys.stdin.isatty():
+            raise ConfigError(f"{refused} of {refused + len(found)} sentences were refused")
 
     return exit_code_of(work, "search")
 

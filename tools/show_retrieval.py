@@ -4,14 +4,15 @@ r"""Draws what a retrieval test found: a caption and its five best clips on each
         --videos data/demo/videos --output output/ActBert_demo/retrieval.png
 
 scores.npz is what main.py --test writes with score_matrix: True. The right clip has a green
-frame; where it is not among the best five, the row says at which rank it came.
+frame; where it is not among the best five, the row says at which rank it came. A score is the match
+margin plus the weighted similarity: 0 is undecided. --features names the feature store that was
+tested, which knows the clips' videos.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from paddlevideo.report.clip_pictures import ClipPictures
     from paddlevideo.report.thumbnails import Canvas
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 BEST = 5
 THUMBNAIL, GAP, TEXT, LINE = 168, 14, 300, 26  # pixels
 HEADER, LABEL, FRAME = 62, 30, 5
+SCORE = "score: match margin plus weighted similarity; 0 is undecided, below 0 rather a mismatch"
 WHITE, INK, GREY, GREEN, RED = (
     (255, 255, 255),
     (40, 34, 30),
@@ -59,7 +62,9 @@ class Results:
 def read_results(path: Path) -> Results:
     """Reads ``scores.npz``; raises DataError where it is not what :class:`Results` says."""
     from paddlevideo.utils.errors import DataError
+    from paddlevideo.utils.together import check_together
 
+    check_together(path)
     names = ("scores", "captions", "video_ids", "truth")
     advice = "main.py --test with -o score_matrix=True writes such a file"
     try:
@@ -91,8 +96,8 @@ def choose_rows(ranks: np.ndarray, count: int) -> list[int]:
     return [int(order[int(place)]) for place in places]
 
 
-def draw(results: Results, rows: Sequence[int], folder: Path) -> np.ndarray:
-    """The picture, (height, width, 3) uint8 BGR. Raises DataError where a clip is missing."""
+def draw(results: Results, rows: Sequence[int], pictures: ClipPictures) -> np.ndarray:
+    """The picture, (height, width, 3) uint8 BGR. Clips without a video have a grey square."""
     from paddlevideo.report.thumbnails import Canvas
 
     row_height = THUMBNAIL + LABEL + 2 * GAP
@@ -104,24 +109,27 @@ def draw(results: Results, rows: Sequence[int], folder: Path) -> np.ndarray:
         f"R@1 {100 * np.mean(ranks <= 1):.1f} %, R@10 {100 * np.mean(ranks <= 10):.1f} %, "
         f"median rank {int(np.median(ranks))}"
     )
-    canvas.text(summary, (GAP, 40), INK, 0.68, 2)
+    canvas.text(summary, (GAP, 32), INK, 20, width - 2 * GAP)
+    canvas.text(SCORE, (GAP, 52), GREY, 13, width - 2 * GAP)
     for number, row in enumerate(rows):
         top = HEADER + number * row_height
         canvas.line(top, GREY)
         _draw_query(canvas, results, row, top + GAP, int(ranks[row]))
         for place, column in enumerate(results.best(row)):
             left = TEXT + GAP + place * (THUMBNAIL + GAP)
-            _draw_clip(canvas, results, (row, int(column)), (left, top + GAP, place + 1), folder)
+            place_of = (left, top + GAP, place + 1)
+            _draw_clip(canvas, results, (row, int(column)), place_of, pictures)
     return canvas.pixels
 
 
 def _draw_query(canvas: Canvas, results: Results, row: int, top: int, rank: int) -> None:
-    lines = textwrap.wrap(str(results.captions[row]), 26)[:5]
-    for number, line in enumerate(lines):
-        canvas.text(line, (GAP, top + 22 + number * LINE), INK, 0.62, 1)
+    from paddlevideo.report.fonts import wrapped
+
+    for number, line in enumerate(wrapped(str(results.captions[row]), 18, TEXT - GAP, 5)):
+        canvas.text(line, (GAP, top + 22 + number * LINE), INK, 18, TEXT - GAP)
     found = rank <= BEST
     note = f"right clip: rank {rank}" + ("" if found else f" of {len(results.video_ids)}")
-    canvas.text(note, (GAP, top + THUMBNAIL + 20), GREEN if found else RED, 0.56, 1)
+    canvas.text(note, (GAP, top + THUMBNAIL + 20), GREEN if found else RED, 16, TEXT - GAP)
 
 
 def _draw_clip(
@@ -129,18 +137,22 @@ def _draw_clip(
     results: Results,
     pair: tuple[int, int],
     place: tuple[int, int, int],
-    folder: Path,
+    pictures: ClipPictures,
 ) -> None:
     from paddlevideo.report.thumbnails import thumbnail
 
     (row, column), (left, top, rank) = pair, place
-    is_right = column == results.truth[row]
-    canvas.picture(thumbnail(folder, str(results.video_ids[column]), THUMBNAIL), (left, top))
+    name, is_right = str(results.video_ids[column]), column == results.truth[row]
+    picture = pictures.read(name, thumbnail, THUMBNAIL)
+    if picture is not None:
+        canvas.picture(picture, (left, top))
+    else:
+        canvas.picture(np.full((THUMBNAIL, THUMBNAIL, 3), 230, np.uint8), (left, top))
+        canvas.text(name, (left + 6, top + THUMBNAIL // 2), GREY, 13, THUMBNAIL - 12)
     if is_right:
         canvas.frame((left, top), THUMBNAIL, FRAME, GREEN)
     label = f"{rank}.  score {results.scores[row, column]:.2f}"
-    colour, weight = (GREEN, 2) if is_right else (GREY, 1)
-    canvas.text(label, (left, top + THUMBNAIL + 22), colour, 0.54, weight)
+    canvas.text(label, (left, top + THUMBNAIL + 22), GREEN if is_right else GREY, 16, THUMBNAIL)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -149,27 +161,41 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scores", type=Path, required=True, help="scores.npz of a test")
-    parser.add_argument("--videos", type=Path, required=True, help="folder of clips or pictures")
+    parser.add_argument("--videos", type=Path, help="folder of clips or pictures")
+    parser.add_argument("--features", type=Path, metavar="STORE", help="names the clips' videos")
     parser.add_argument("--output", type=Path, default=Path("retrieval.png"), help="the PNG")
     parser.add_argument("--rows", type=int, default=5, help="captions to show; default: 5")
     options = parser.parse_args(arguments)
     if options.rows < 1:
         parser.error("--rows must be at least 1")
+    if not (options.videos or options.features):
+        parser.error("--videos, the folder with the clips, or --features is needed")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     from paddlevideo.utils.command import exit_code_of
+    from paddlevideo.utils.errors import DataError
 
     options = parse_arguments(arguments)
 
     def work() -> None:
+        from paddlevideo.prepare.origins import ClipNotes
+        from paddlevideo.report.clip_pictures import ClipPictures
         from paddlevideo.report.thumbnails import write_png
+        from paddlevideo.utils.writable import check_file
 
+        check_file(options.output, "--output")
+        pictures = ClipPictures(options.videos, ClipNotes(options.features).origin)
         results = read_results(options.scores)
         rows = choose_rows(results.ranks(), options.rows)
-        write_png(options.output, draw(results, rows, options.videos))
+        picture = draw(results, rows, pictures)
+        for line in pictures.remarks():
+            print(f"show_retrieval: {line}", file=sys.stderr)
+        if not pictures.count:
+            raise DataError("no clip has a picture, so none was drawn")
+        write_png(options.output, picture)
         print(f"wrote {options.output}")
 
     return exit_code_of(work, "show_retrieval")

@@ -6,17 +6,32 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from paddlevideo.extract import container
 from paddlevideo.extract.opencv import cv2
+from paddlevideo.extract.timeline import Timeline
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import describe_file
+from paddlevideo.utils.native_path import as_text, native_path
 
-#: Of the frames that a file announces, so many must be there. Some are never shown: a video that
-#: was cut without encoding it anew still holds those before its first key frame.
+#: Minimum share of a file's frames, or of the duration of one that is cut short, that must be
+#: there. Some frames are never shown: a video that was cut without encoding it still holds those
+#: before its first key frame.
 LEAST = 0.5
+#: Below this share of the announced frames the user is told.
+SHORT = 0.95
 #: Frames a second where a file does not say, or says what cannot be.
 USUAL_RATE, FASTEST = 25.0, 1000.0
+#: FFmpeg hands out coded packets as they are, without decoding them.
+RAW = (cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+
+GUESSED = "videos without usable time stamps: their frame rate is taken to be constant"
+INCOMPLETE = "videos with fewer frames than their files announce"
+PICTURE = "videos of one frame only: a picture"
+JOINED = "several files in one, of which only the first is read: join them with ffmpeg -f concat"
 
 
 class VideoFault(DataError):
@@ -27,56 +42,154 @@ class VideoFault(DataError):
         self.cause = cause
 
 
+class Replan(Exception):
+    """Decoding shows other frames or times than the file's packets: plan with the new timeline."""
+
+
 class VideoFile:
     """A video that opens. Counts the frames it went through and the seconds that took.
 
-    Raises VideoFault where it is missing, empty, or no video that OpenCV can read.
+    Its timeline comes from the time stamps of its packets, which are read without decoding them:
+    about 1 % of the time of decoding. Counts and durations in heads of files are estimates.
+    Raises VideoFault where it is missing, empty, cut short, or not a video that OpenCV can read.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.name = path, as_text(str(path))
         self.frames, self.seconds = 0, 0.0
+        self.notes: list[str] = []
         _check_file(path)
-        capture = self._open()
-        self.rate = _plausible_rate(capture.get(cv2.CAP_PROP_FPS))
-        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        capture.release()
-        usable = math.isfinite(announced) and 0 < announced < 1e9
-        self.count = int(announced) if usable else self._count()
-        #: Frames that the file says it has.
-        self.announced = self.count
-        if not self.count:
-            raise VideoFault("no frames", f"{path}: holds no frame that OpenCV can read")
+        times = self._scan()
+        #: Frames that the file holds in coded form; not all can be decoded.
+        self.packets = len(times)
+        if not times:
+            raise self._nothing_decodes()
+        self._set_timeline(times)
+        self._note(JOINED, container.is_joined(path))
+        self._refuse_cut()
 
-    def take(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    @property
+    def count(self) -> int:
+        """Frames, as far as is known."""
+        return self.timeline.count
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.timeline.rate
+
+    def take(
+        self, wanted: Sequence[int], check_times: bool = True
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Yields each of the frame numbers ``wanted``, sorted, with its (h, w, 3) uint8 BGR.
 
-        Raises VideoFault where the file ends before; ``count`` is then what it really holds.
+        Raises Replan where decoding shows another timeline, which is then the file's, and
+        VideoFault where too little can be decoded. ``check_times`` False is for numbers that
+        decoding has given before.
         """
+        check_times &= not self.is_decoded
         capture = self._open()
+        if capture is None:
+            raise self._nothing_decodes()
+        times: list[float] = []
         try:
-            place = -1
             for number in wanted:
-                while place < number:
-                    if not self._timed(capture.grab):
-                        self._ended(place + 1)
-                    place += 1
-                    self.frames += 1
+                while len(times) <= number:
+                    if not self._grab(capture, times):
+                        raise self._replan(times)
+                    if check_times and self.timeline.differs(len(times) - 1, times[-1]):
+                        raise self._replan(times, capture)
                 read, frame = self._timed(capture.retrieve)
                 if not read or frame is None:
-                    self._ended(place)
+                    raise self._replan(times[:-1])
                 yield number, _in_colour(frame)
         finally:
             capture.release()
 
-    def _open(self) -> cv2.VideoCapture:
-        try:
-            capture = self._timed(lambda: cv2.VideoCapture(str(self.path)))
-        except cv2.error as fault:
-            raise VideoFault("cannot be opened", f"{self.path}: {fault}") from None
-        if not capture.isOpened():
-            raise VideoFault("cannot be opened", f"{self.path}: OpenCV cannot open it as a video")
-        return capture
+    # ------------------------------------------------------------------------ the timeline
+
+    def _scan(self) -> list[float]:
+        """Seconds at which frames begin, in coded order; reads heads as well."""
+        capture = self._open(*RAW)
+        self.is_decoded = False
+        times = self._times(capture) if capture else []
+        if not times:  # a build of OpenCV that cannot read packets: frames have to be decoded
+            capture = self._open()
+            if capture is None:
+                raise self._cannot_open()
+            times = self._times(capture)
+            self.is_decoded, self.frames = True, len(times)
+        return times
+
+    def _times(self, capture: cv2.VideoCapture) -> list[float]:
+        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.head_rate = capture.get(cv2.CAP_PROP_FPS)
+        self.codec = capture.get(cv2.CAP_PROP_FOURCC)
+        usable = math.isfinite(announced) and 0 < announced < 1e9
+        #: Frames that the file says it has: often an estimate from its duration.
+        self.announced = int(announced) if usable else 0
+        times: list[float] = []
+        while self._timed(capture.grab):
+            times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        capture.release()
+        return times
+
+    def _set_timeline(self, times: Sequence[float]) -> None:
+        rates = [rate for rate in (self.head_rate, _mean_rate(times)) if _is_plausible(rate)]
+        rates = rates or [USUAL_RATE]
+        found = [Timeline.of(times, rate, self.is_decoded) for rate in rates]
+        constant = [each for each in found if each is not None and each.ticks is None]
+        guess = Timeline(len(times), rates[0])
+        self.timeline = constant[0] if constant else found[0] or guess
+        self._note(GUESSED, self.timeline is guess)
+        self._note(PICTURE, len(times) == 1)
+        self._note(INCOMPLETE, len(times) < SHORT * self._promised())
+
+    def _promised(self) -> float:
+        """Frames that are there for certain, if the file is whole."""
+        exact = container.counts_exactly(self.path) or container.is_cut_short(self.path)
+        return max(self.packets, self.announced if exact else 0)
+
+    def _note(self, text: str, applies: bool) -> None:
+        """Remembers what is worth telling of the timeline as it is now."""
+        self.notes = [note for note in self.notes if note != text] + [text] * applies
+
+    def _replan(self, times: list[float], capture: cv2.VideoCapture | None = None) -> Exception:
+        """Takes the times of decoded frames, all that the capture still gives, for the file's."""
+        while capture is not None and self._grab(capture, times):
+            pass
+        if not times:
+            return self._nothing_decodes()
+        if len(times) < LEAST * self.packets:
+            return VideoFault(
+                "damaged",
+                f"{self.name}: only {len(times)} of its {self.packets} frames can be decoded: copy "
+                f"it again. If that does not help: {container.conversion(self.name)}",
+            )
+        self.is_decoded = True
+        self._set_timeline(times)
+        return Replan()
+
+    def _grab(self, capture: cv2.VideoCapture, times: list[float]) -> bool:
+        """The next frame, not yet a picture, and when it begins."""
+        if not self._timed(capture.grab):
+            return False
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        self.frames += 1
+        return True
+
+    # --------------------------------------------------------------------------- opening
+
+    def _open(self, *how: Any) -> cv2.VideoCapture | None:
+        """The file, opened; None where OpenCV cannot."""
+        with native_path(self.path) as name:
+            try:
+                capture = self._timed(lambda: cv2.VideoCapture(name, *how))
+            except cv2.error as error:
+                if how:
+                    return None
+                raise VideoFault("cannot be opened", f"{self.name}: {error}") from None
+        return capture if capture.isOpened() else None
 
     def _timed(self, action):  # type: ignore[no-untyped-def]
         started = time.perf_counter()
@@ -85,46 +198,68 @@ class VideoFile:
         finally:
             self.seconds += time.perf_counter() - started
 
-    def _count(self) -> int:
-        """Goes through the file: its head does not say how many frames there are."""
-        capture = self._open()
-        count = 0
-        while self._timed(capture.grab):
-            count += 1
-        capture.release()
-        self.frames += count
-        return count
+    # ---------------------------------------------------------------------------- faults
 
-    def _ended(self, found: int) -> None:
-        self.count = found
-        if not found:
-            raise VideoFault("no frames", f"{self.path}: holds no frame that OpenCV can read")
-        if found < LEAST * self.announced:
+    def _refuse_cut(self) -> None:
+        promised = self._promised()
+        length = self.timeline.seconds * self.head_rate if _is_plausible(self.head_rate) else 0.0
+        if promised > self.packets and max(length, self.packets) < LEAST * promised:
             raise VideoFault(
                 "cut short",
-                f"{self.path}: ends after {found} of {self.announced} frames: copy it again",
+                f"{self.name}: ends after {self.packets} of {int(promised)} frames: copy it again",
             )
-        raise Shorter
 
+    def _nothing_decodes(self) -> VideoFault:
+        if not self.packets:
+            return VideoFault(
+                "no frames",
+                f"{self.name}: holds no frame that OpenCV can read, though it begins like "
+                f"{describe_file(self.path)}",
+            )
+        if container.is_encrypted(self.codec):
+            return VideoFault("encrypted", f"{self.name}: is encrypted: get it without protection")
+        codec = container.codec_name(self.codec) or "which its head does not name"
+        return VideoFault(
+            "codec that cannot be decoded",
+            f"{self.name}: this OpenCV cannot decode its codec, {codec}. "
+            f"{container.conversion(self.name)}",
+        )
 
-class Shorter(Exception):
-    """The file has less frames than it announces: plan again with what it has."""
+    def _cannot_open(self) -> VideoFault:
+        if container.lacks_index(self.path):
+            reason = "an MP4 without its index (moov): it was cut short, copy it again"
+        elif container.looks_like_video(container.read_head(self.path)):
+            reason = (
+                f"begins like {describe_file(self.path)}, but OpenCV finds no video stream in it "
+                "that it knows: copy it again, or look at it with ffprobe"
+            )
+        else:
+            kind = describe_file(self.path)
+            cause = "cannot be opened" if kind.endswith("unknown kind") else "not a video"
+            return VideoFault(cause, f"{self.name}: is not a video: it is {kind}")
+        return VideoFault("cannot be opened", f"{self.name}: OpenCV cannot open it: {reason}")
 
 
 def _check_file(path: Path) -> None:
+    name = as_text(str(path))
     try:
         size = path.stat().st_size
-    except (OSError, ValueError) as fault:
-        reason = getattr(fault, "strerror", None) or str(fault)
-        raise VideoFault("missing", f"{path}: cannot be read ({reason})") from None
-    if path.is_dir():
-        raise VideoFault("cannot be opened", f"{path}: is a folder")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoFault("missing", f"{name}: cannot be read ({reason})") from None
+    if not path.is_file():
+        raise VideoFault("cannot be opened", f"{name}: is {describe_file(path)}")
     if not size:
-        raise VideoFault("empty file", f"{path}: has no bytes: copy it again")
+        raise VideoFault("empty file", f"{name}: has no bytes: copy it again")
 
 
-def _plausible_rate(rate: float) -> float:
-    return rate if math.isfinite(rate) and 0 < rate <= FASTEST else USUAL_RATE
+def _mean_rate(times: Sequence[float]) -> float:
+    span = max(times) - min(times)
+    return (len(times) - 1) / span if span > 0 else 0.0
+
+
+def _is_plausible(rate: float) -> bool:
+    return math.isfinite(rate) and 0 < rate <= FASTEST
 
 
 def _in_colour(frame: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,19 +15,30 @@ from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import WorkFolder
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import decode
+from paddlevideo.report.fonts import LabelSpace
+from paddlevideo.report.thumbnails import Canvas
 from paddlevideo.utils.files import write_whole
 
 Vocabularies = Mapping[str, list[str]]
 SMALLEST = 480  # pixels on the long side of a picture: letters need room
+TEXT = 14  # pixels
+LONGEST = 180  # bytes of a name: file systems allow 255, and a file being written needs more
 COLOURS = ((60, 60, 230), (60, 190, 60), (220, 130, 40), (30, 180, 230), (190, 60, 190))
 
 
 def picture_name(clip: str) -> str:
-    """A file's name for a clip's id, of letters that all systems take; ids that differ differ."""
-    plain = re.sub(r"[^\w.-]+", "_", clip, flags=re.ASCII)[:80]
+    """A file name for a clip's id, as like it as file systems allow; ids that differ differ."""
+    plain = "".join("_" if _is_unsafe(character) else character for character in clip)
+    plain = plain.encode()[:LONGEST].decode(errors="ignore")
     if plain != clip:
-        plain += "-" + hashlib.blake2b(clip.encode("utf-8", "replace"), digest_size=4).hexdigest()
+        digest = hashlib.blake2b(clip.encode("utf-8", "backslashreplace"), digest_size=4)
+        plain += "-" + digest.hexdigest()
     return plain + ".jpg"
+
+
+def _is_unsafe(character: str) -> bool:
+    """Separators of folders, control characters, line separators and halves of characters."""
+    return character in "/\\" or unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs")
 
 
 def draw_video(video: Video, work: WorkFolder, folder: Path, names: Vocabularies) -> None:
@@ -38,7 +49,7 @@ def draw_video(video: Video, work: WorkFolder, folder: Path, names: Vocabularies
         frames = [int(number) for number in clip.extra["frames"].split()]
         wanted.setdefault(max(frames, key=frames.count), []).append(clip)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, frame in VideoFile(video.path).take(sorted(wanted)):
+    for number, frame in VideoFile(video.path).take(sorted(wanted), check_times=False):
         for clip in wanted[number]:
             _, data = cv2.imencode(".jpg", drawn(frame, clip, number, names))
             _save(folder / picture_name(clip.id), data.tobytes())
@@ -52,37 +63,31 @@ def drawn(frame: np.ndarray, clip: Clip, number: int, names: Vocabularies) -> np
     """The frame ``number`` of a clip with its regions, the best on top; (h, w, 3) uint8."""
     scale = max(SMALLEST / max(frame.shape[:2]), 1.0)
     size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
-    canvas = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)).copy()
+    resized = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)).copy()
+    canvas = Canvas.of(resized)
     frames = [int(text) for text in clip.extra["frames"].split()]
     assert clip.region_classes is not None
     classes = clip.region_classes.dense()
-    for place in reversed([place for place, each in enumerate(frames) if each == number]):
-        # None has what the best class leaves: it is named where there is nothing else.
-        best = int(classes[place, :-1].argmax()) if classes[place, :-1].any() else -1
-        best %= classes.shape[1]
-        label = f"{_name(names, 'region', best)} {classes[place, best]:.2f}"
-        _box(canvas, clip.boxes[place] * scale, label, COLOURS[best % len(COLOURS)])
+    here = [place for place, each in enumerate(frames) if each == number]
+    best = {place: _best_class(classes[place]) for place in here}
+    for place in reversed(here):
+        canvas.box(clip.boxes[place] * scale, COLOURS[best[place] % len(COLOURS)], 2)
+    space = LabelSpace((0, 0, size[0], size[1]))
     if clip.action_classes is not None:
         kinds = [_name(names, "action", int(each)) for each in clip.action_classes]
-        _text(canvas, ", ".join(kinds), (4, size[1] - 6), (255, 255, 255))
-    return canvas
+        canvas.label(", ".join(kinds), (0, size[1]), (255, 255, 255), TEXT, space)
+    for place in here:
+        label = f"{_name(names, 'region', best[place])} {classes[place, best[place]]:.2f}"
+        x, y = clip.boxes[place][:2] * scale
+        canvas.label(label, (x + 2, y + 2), COLOURS[best[place] % len(COLOURS)], TEXT, space)
+    return canvas.pixels
+
+
+def _best_class(classes: np.ndarray) -> int:
+    """The likeliest class; none, the last, has what the others leave: only where that is all."""
+    return int(classes[:-1].argmax()) if classes[:-1].any() else len(classes) - 1
 
 
 def _name(names: Vocabularies, kind: str, number: int) -> str:
     known = names.get(kind, [])
     return known[number] if 0 <= number < len(known) else str(number)
-
-
-def _box(canvas: np.ndarray, box: np.ndarray, label: str, colour: tuple[int, int, int]) -> None:
-    x1, y1, x2, y2 = (int(value) for value in np.round(box))
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, 2)
-    _text(canvas, label, (x1 + 3, max(y1 + 14, 14)), colour)
-
-
-def _text(
-    canvas: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int]
-) -> None:
-    plain = text.encode("ascii", "replace").decode()
-    x, y = place
-    for where, shade in (((x + 1, y + 1), (0, 0, 0)), (place, colour)):
-        cv2.putText(canvas, plain, where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, shade, 1, cv2.LINE_AA)

@@ -25,7 +25,7 @@ from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.files import checksum
 
 #: Counts up when the same settings give other features than before.
-VERSION = 1
+VERSION = 2
 TRIAL = (48, 64)  # pixels of the blank frame that every network must take
 
 
@@ -89,13 +89,13 @@ class Extractor:
         except DataError as fault:
             raise ConfigError(f"on a blank frame: {fault}") from None
         #: The settings with the checksums of their models, for the manifest.
-        self.description = _with_checksums(describe(settings))
+        self.description = {"version": VERSION, **_with_checksums(describe(settings))}
 
     def fingerprint(self, dtype: str) -> str:
         """Equal where the same video gives the same records."""
         # Where a model lies does not matter, what is in it does.
         plain = _without_paths(self.description)
-        text = json.dumps([VERSION, dtype, plain], sort_keys=True)
+        text = json.dumps([dtype, plain], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     @property

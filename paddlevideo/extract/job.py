@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from paddlevideo.extract.decode import Shorter, VideoFault, VideoFile
+from paddlevideo.extract.decode import Replan, VideoFault, VideoFile
 from paddlevideo.extract.extractor import Extractor, Gathered
 from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.plan import ClipPlan, pieces_of, plan
@@ -17,9 +17,22 @@ from paddlevideo.extract.work import FAILED, Status
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.fingerprint import content_of
+from paddlevideo.utils.native_path import as_text
 
 #: What a bad video makes of the libraries that read it; anything else is our own mistake.
 _FAULTS = (UserError, cv2.error, OSError, ValueError, ArithmeticError, MemoryError)
+
+
+def fingerprint_of(video: Video, settings: str) -> str:
+    """Changes with the settings' fingerprint, the file and what is asked for of it."""
+    try:
+        file = content_of(video.path) if video.path.is_file() else ""
+    except (OSError, ValueError):
+        file = ""
+    rows = [(row.clip, row.start, row.end) for row in video.rows]
+    text = json.dumps([settings, file, video.name, rows])
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 class Done(NamedTuple):
@@ -37,23 +50,11 @@ class Job:
     extractor: Extractor
     dtype: str
 
-    def fingerprint(self, video: Video) -> str:
-        """Changes with the settings, the models, the file and what is asked for of it."""
-        try:
-            found = video.path.stat()
-            file = [found.st_size, found.st_mtime_ns]
-        except (OSError, ValueError):
-            file = []
-        rows = [(row.clip, row.start, row.end) for row in video.rows]
-        text = json.dumps([self._settings(), file, video.name, rows])
-        return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
-
-    def _settings(self) -> str:
-        return self.extractor.fingerprint(self.dtype)
-
     def run(self, video: Video) -> tuple[Status, list[bytes]]:
         """The status of a video, and the records of its clips. Never fails because of a video."""
-        status = Status(video.id, str(video.path), fingerprint=self.fingerprint(video))
+        settings = self.extractor.fingerprint(self.dtype)
+        status = Status(video.id, as_text(str(video.path)))
+        status.fingerprint = fingerprint_of(video, settings)
         started = time.perf_counter()
         records: list[bytes] = []
         try:
@@ -72,11 +73,12 @@ class Job:
                 try:
                     done = self._clips(video, file, status)
                     break
-                except Shorter:
-                    continue  # planned again: ``file.count`` is smaller now
+                except Replan:
+                    continue
         finally:
             status.frames, status.frame_rate = file.frames, file.rate
             status.length, status.announced = file.count, file.announced
+            status.notes = file.notes
             status.decode_seconds = round(file.seconds, 4)
         first = done[0].clip
         assert first.region_classes is not None
@@ -87,21 +89,22 @@ class Job:
         )
         pieces = [each.plan.piece for each in done]
         status.clips = [(piece.id, piece.row, piece.start, piece.end) for piece in pieces]
+        status.shared = [(piece.id, row) for piece in pieces for row in piece.shared]
         status.without_regions = [each.clip.id for each in done if each.is_empty]
         return [encode(each.clip, self.dtype) for each in done]
 
     def _clips(self, video: Video, file: VideoFile, status: Status) -> list[Done]:
         """All clips in one pass: a clip's frames are held from its first to its last."""
         settings = self.extractor.settings
-        pieces = pieces_of(video.rows, file.count, file.rate, settings.clips.seconds)
-        there = {piece.row for piece in pieces}
+        pieces = pieces_of(video.rows, file.timeline, settings.clips.seconds)
+        there = {row for piece in pieces for row in (piece.row, *piece.shared)}
         status.outside = [row.clip for n, row in enumerate(video.rows) if n not in there]
         if not pieces:
             raise VideoFault(
                 "clips after its end",
-                f"{video.path}: lasts {file.count / file.rate:.2f} s, its clips begin later",
+                f"{file.name}: lasts {file.timeline.seconds:.2f} s, its clips begin later",
             )
-        plans = [plan(piece, file.rate, settings) for piece in pieces]
+        plans = [plan(piece, file.timeline, settings) for piece in pieces]
         gathering = _Gathering(self.extractor, plans)
         done: dict[int, Done] = {}
         for number, frame in file.take(gathering.wanted):

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import paddlevideo
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import DONE, Status, WorkFolder
+from paddlevideo.loader.captions.expressed import MOST, Expressed
+from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip, Manifest, Sizes
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.records import decode
-from paddlevideo.loader.store.writer import BusyStore
+from paddlevideo.loader.store.writer import BusyStore, tidy
 from paddlevideo.prepare.caption_book import CaptionBook
+from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.pack import with_captions
 from paddlevideo.prepare.sources import Item
-from paddlevideo.prepare.writing import Summary, Tally, Target, write_clips
+from paddlevideo.prepare.writing import Tally, Target, write_clips
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import checksum, write_whole
+from paddlevideo.utils.files import checksum, write_text_whole
 
 #: The entry of ``made_by`` that is known when all videos have a status, not before.
 CLIPS = "clips"
@@ -69,7 +74,14 @@ class ExtractedSource:
         where = f"{self.work.place(status.video, '.clips')}: clip {place}"
         if place >= len(records):
             raise DataError(f"{where}: is not there. Run the same command again")
-        return decode(records[place], where)
+        return _with_origin(decode(records[place], where), status, place)
+
+
+def _with_origin(clip: Clip, status: Status, place: int) -> Clip:
+    """The clip with the video file that it comes from, and its seconds there."""
+    _, _, start, end = status.clips[place]
+    span = None if start is None or end is None else (start, end)
+    return replace(clip, source=os.path.abspath(status.path), span=span)
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,10 @@ def there_already(wanted: Wanted, request: Mapping[str, Any], work: Path) -> Man
                 f"{wanted.path}: holds {manifest.clips} clips that were made of something else "
                 f"({', '.join(names) or 'dtype'} differ). {_other_name(work)}"
             )
-        return manifest if name == COMPLETE else None
+        if name == UNFINISHED:
+            return None
+        tidy(wanted.path)
+        return manifest
     return None
 
 
@@ -182,29 +197,37 @@ def _write(
         own = Path(folder) / "captions.jsonl"
         own.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
         files = [own] if own.stat().st_size else []
-        book = CaptionBook([*files, *wanted.captions])
-    silent = Tally()
+        # Wrong entries are counted: all features are there, and another run would only repeat it.
+        book = CaptionBook(wanted.captions, BadEntries(math.inf), own=files)
+    clips = (
+        (clip, video.name, None)
+        for video, status in zip(videos, statuses, strict=True)
+        for clip, *_ in status.clips
+    )
+    match_names(book, clips, must_fit=False)  # was checked; since then videos may have failed
+    silent, expressed = Tally(), Expressed(most=MOST)
 
     def change(clip: Clip) -> Clip:
-        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id)[0])
+        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id))
         if not clip.captions:
             silent.add(clip.id)
+        expressed.add(clip.id, clip.captions)
         return clip
 
     summary = write_clips(target, [source], change, book.captions)
-    _tally(summary, "clips without a caption", silent)
-    _tally(summary, "clips or videos with captions that no clip took", Tally(*book.unused()))
+    if silent.count:
+        summary.tallies["clips without a caption"] = silent
+    summary.tallies |= {what: Tally(*counted) for what, counted in book.report().items()}
+    summary.remarks += expressed.remarks()
     return summary.lines()
-
-
-def _tally(summary: Summary, what: str, tally: Tally) -> None:
-    if tally.count:
-        summary.tallies[what] = tally
 
 
 def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Iterator[str]:
     """What a CSV says of its clips: captions, and where in which video each lies."""
     for video, status in zip(videos, statuses, strict=True):
+        shared: dict[str, list[str]] = {}
+        for clip, number in status.shared:
+            shared.setdefault(clip, []).extend(video.rows[number].captions)
         for clip, number, start, end in status.clips:
             row = video.rows[number]
             if not row.where:
@@ -212,7 +235,8 @@ def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Itera
             entry: dict[str, Any] = {"clip": clip, "video": video.name}
             if start is not None and end is not None:
                 entry |= {"start": start, "end": end}
-            for caption in row.captions or [None]:  # type: ignore[list-item]
+            captions: list[Any] = [*row.captions, *shared.get(clip, [])]
+            for caption in captions or [None]:
                 yield json.dumps({**entry, "caption": caption}, ensure_ascii=False) + "\n"
 
 
@@ -220,7 +244,7 @@ def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
     """A line for each video, in the order of the list."""
     text = "".join(status.line() + "\n" for status in statuses)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text_whole(path, text)
 
 
 def _digest(value: Any) -> str:

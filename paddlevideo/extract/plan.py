@@ -1,17 +1,18 @@
-"""Which frames of a video are looked at: counts and times to frame numbers, and no pixels."""
+"""Which frames of a video are looked at: times to frame numbers, and no pixels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from paddlevideo.extract.schema import ActionSettings, Settings
+from paddlevideo.extract.timeline import HAIR, Timeline
 from paddlevideo.extract.videos import Row, seconds_text
 
-#: The follower of a looked-at frame, for motion, comes so many seconds after it.
+#: Seconds between a looked-at frame and its follower, for motion.
 FOLLOWS = 0.15
 
 
@@ -23,8 +24,14 @@ class Piece:
     row: int
     first: int
     stop: int
+    #: Ticks of the video's timeline: where the clip begins, and how long it is.
+    begin: float
+    length: float
+    #: Seconds; None for a whole video.
     start: float | None = None
     end: float | None = None
+    #: Further rows that ask for the same piece.
+    shared: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,31 +52,67 @@ class ClipPlan:
         return self.regions[len(self.regions) // 2]
 
 
-def pieces_of(rows: Sequence[Row], count: int, rate: float, seconds: float | None) -> list[Piece]:
-    """The clips of a video of ``count`` frames, ``rate`` of them a second.
+def pieces_of(rows: Sequence[Row], timeline: Timeline, seconds: float | None) -> list[Piece]:
+    """The clips of a video.
 
     With ``seconds``, what a row asks for is cut into pieces of that length; a rest shorter than
-    half of it stays with the piece before. A row that begins after the video's end has none.
+    half of it stays with the piece before. What several rows ask for is one piece. A row that
+    begins after the video's end has none.
     """
-    pieces: list[Piece] = []
+    pieces: dict[str, Piece] = {}
     for number, row in enumerate(rows):
-        start, end = row.start or 0.0, min(row.end or math.inf, count / rate)
-        if _frame(start, rate) >= count:
-            continue
-        if seconds is None:
-            first, stop = _frame(start, rate), min(_frame(end, rate), count)
-            whole = row.start is None and row.end is None
-            times = (None, None) if whole else (start, end)
-            pieces.append(Piece(row.clip, number, first, max(stop, first + 1), *times))
-        else:
-            pieces += _cut(row, number, (start, end), (count, rate), seconds)
-    return pieces
+        for piece in _pieces_of_row(row, number, timeline, seconds):
+            known = pieces.setdefault(piece.id, piece)
+            if known is not piece:
+                pieces[piece.id] = replace(known, shared=(*known.shared, number))
+    return list(pieces.values())
+
+
+def _pieces_of_row(
+    row: Row, number: int, timeline: Timeline, seconds: float | None
+) -> Iterator[Piece]:
+    start, end = row.start or 0.0, min(row.end or math.inf, timeline.seconds)
+    if not _begins_in(timeline, start):
+        return
+    if seconds is not None:
+        yield from _cut(row, number, (start, end), timeline, seconds)
+    elif row.start is None and row.end is None:
+        yield _piece(row.clip, number, (0.0, math.inf), timeline, is_whole=True)
+    else:
+        yield _piece(row.clip, number, (start, end), timeline)
+
+
+def _begins_in(timeline: Timeline, start: float) -> bool:
+    """Whether the video still shows something at a second."""
+    if timeline.ticks is None:
+        return timeline.first_from(start) < timeline.count
+    return start * timeline.rate < timeline.length - HAIR
+
+
+def _piece(
+    name: str, row: int, span: tuple[float, float], timeline: Timeline, is_whole: bool = False
+) -> Piece:
+    """The clip of a span in seconds: at a constant rate the frames that begin in it.
+
+    Otherwise the frame that is shown at its start as well: it may be shown for long.
+    """
+    start, end = span
+    times = (None, None) if is_whole else span
+    first, stop = timeline.first_from(start), timeline.first_from(end)
+    if timeline.ticks is None:
+        stop = max(stop, first + 1)
+        return Piece(name, row, first, stop, first, stop - first, *times)
+    first = timeline.shown_at(start * timeline.rate)
+    stop = max(stop, first + 1)
+    begin = max(start * timeline.rate, timeline.begin(first))
+    length = max(min(end * timeline.rate, timeline.length) - begin, HAIR)
+    return Piece(name, row, first, stop, begin, length, *times)
 
 
 def _cut(
-    row: Row, number: int, span: tuple[float, float], video: tuple[int, float], seconds: float
-) -> list[Piece]:
-    (start, end), (count, rate) = span, video
+    row: Row, number: int, span: tuple[float, float], timeline: Timeline, seconds: float
+) -> Iterator[Piece]:
+    start, end = span
     pieces = max(math.floor((end - start) / seconds + 0.5), 1)
     edges = [start + seconds * place for place in range(pieces)] + [end]
     # A name that says seconds already says the wrong ones for its pieces.
@@ -79,46 +122,52 @@ def _cut(
         if (row.start, row.end) != (None, None)
         else row.clip
     )
-    cut = []
     for begin, stop in zip(edges, edges[1:], strict=False):
-        first, last = _frame(begin, rate), min(_frame(stop, rate), count)
         name = f"{base}_{seconds_text(begin)}_{seconds_text(stop)}"
-        if first < count:
-            cut.append(Piece(name, number, first, max(last, first + 1), begin, stop))
-    return cut
+        if _begins_in(timeline, begin):
+            yield _piece(name, number, (begin, stop), timeline)
 
 
-def _frame(second: float, rate: float) -> int:
-    """The number of the frame that begins at or after a second; a hair of rounding is forgiven."""
-    return math.ceil(second * rate - 1e-6) if second < math.inf else int(1e18)
-
-
-def plan(piece: Piece, rate: float, settings: Settings) -> ClipPlan:
-    """The frames to look at: for regions spread evenly, for actions in windows."""
-    length = piece.stop - piece.first
-    count = min(settings.regions.frames, length)
-    middles = (np.arange(count) + 0.5) * length / count
-    regions = [piece.first + int(place) for place in middles]
-    ahead = max(round(FOLLOWS * rate), 1)
-    followers = [_follower(frame, ahead, piece) for frame in regions]
-    actions, interval = _windows(piece, rate, settings.actions)
+def plan(piece: Piece, timeline: Timeline, settings: Settings) -> ClipPlan:
+    """The frames to look at: for regions spread evenly in time, for actions in windows."""
+    count = min(settings.regions.frames, piece.stop - piece.first)
+    middles = (np.arange(count) + 0.5) * piece.length / count
+    # A frame that is shown for long may be the one for several of them.
+    regions = sorted({_frame(piece, timeline, float(offset)) for offset in middles})
+    ahead = max(round(FOLLOWS * timeline.rate), 1)
+    followers = [_follower(frame, ahead, piece, timeline) for frame in regions]
+    actions, interval = _windows(piece, timeline, settings.actions)
     return ClipPlan(piece, regions, followers, actions, interval)
 
 
-def _follower(frame: int, ahead: int, piece: Piece) -> int:
-    """The frame ``ahead``, or as far before where the clip ends; a lone frame follows itself."""
-    if frame + ahead < piece.stop:
-        return frame + ahead
-    return max(frame - ahead, piece.first)
+def _frame(piece: Piece, timeline: Timeline, offset: float) -> int:
+    """The frame of a clip that is shown ``offset`` ticks after its beginning."""
+    if timeline.ticks is None:
+        return piece.first + min(int(offset), piece.stop - piece.first - 1)
+    return min(max(timeline.shown_at(piece.begin + offset), piece.first), piece.stop - 1)
 
 
-def _windows(piece: Piece, rate: float, actions: ActionSettings) -> tuple[list[list[int]], float]:
+def _follower(frame: int, ahead: int, piece: Piece, timeline: Timeline) -> int:
+    """The frame that is shown ``ahead`` ticks later, at least the next one.
+
+    As far before where the clip ends; a lone frame follows itself.
+    """
+    after = max(timeline.shown_at(timeline.begin(frame) + ahead), frame + 1)
+    if timeline.begin(frame) + ahead < piece.begin + piece.length and after < piece.stop:
+        return after
+    before = min(timeline.shown_at(timeline.begin(frame) - ahead), frame - 1)
+    return max(before, piece.first)
+
+
+def _windows(
+    piece: Piece, timeline: Timeline, actions: ActionSettings
+) -> tuple[list[list[int]], float]:
     """Frames of each action vector, and the seconds between two frames.
 
     A clip shorter than one window is spread over it, its frames repeated where it has too few.
     """
-    length = piece.stop - piece.first
-    step = rate / actions.frame_rate
+    length = piece.length
+    step = timeline.rate / actions.frame_rate
     span = step * actions.frames
     if length < span:
         step, span = length / actions.frames, float(length)
@@ -126,7 +175,6 @@ def _windows(piece: Piece, rate: float, actions: ActionSettings) -> tuple[list[l
     starts = np.linspace(0.0, length - span, pieces) if pieces > 1 else [(length - span) / 2]
     offsets = np.arange(actions.frames) * step + step / 2
     windows = [
-        [piece.first + min(int(start + offset), length - 1) for offset in offsets]
-        for start in starts
+        [_frame(piece, timeline, float(start + offset)) for offset in offsets] for start in starts
     ]
-    return windows, step / rate
+    return windows, step / timeline.rate

@@ -10,20 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paddlevideo.extract.extractor import Extractor
-from paddlevideo.extract.job import Job
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.output import Wanted, there_already, write_statuses, write_store
-from paddlevideo.extract.settings import load_settings
-from paddlevideo.extract.videos import Video, read_videos
+from paddlevideo.extract.videos import Video, each_row, read_videos
 from paddlevideo.extract.work import DONE, FAILED, Status, WorkFolder
+from paddlevideo.extract.worker import Settings, Worker
 from paddlevideo.loader.captions.files import kind_of
+from paddlevideo.loader.store import is_store
+from paddlevideo.prepare.caption_names import check_captions
 from paddlevideo.prepare.writing import Tally
-from paddlevideo.utils.errors import ConfigError, UserError
+from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.native_path import refuse_not_utf8
 from paddlevideo.utils.progress import track
-
-#: A video with a smaller part of its announced frames is worth a remark.
-SHORT = 0.95
+from paddlevideo.utils.walk import refuse_inside
+from paddlevideo.utils.writable import check_folder
 
 
 @dataclass(frozen=True)
@@ -85,27 +84,30 @@ def extract(options: ExtractOptions) -> int:
     1 where a video failed, else 0. Raises UserError where nothing can be done at all.
     """
     number, count = part_of(options.part, os.environ)
-    if options.threads:
-        cv2.setNumThreads(options.threads)
-    videos = read_videos(options.videos)
+    _refuse_places(options)
+    videos = read_videos(options.videos, print)
+    # What cannot be read, or fits no video, is told now, not when all videos are done.
     for path in options.captions:
-        kind_of(path)  # what cannot be read is told now, not when all videos are done
-    extractor = Extractor(load_settings(options.config, options.overrides), options.threads)
-    job = Job(extractor, options.dtype)
-    wanted = Wanted(
-        options.output,
-        options.videos,
-        options.captions,
-        options.dtype,
-        extractor.description,
-        extractor.vocabularies,
-    )
-    request = wanted.request(videos)
-    there_already(wanted, request, options.work_folder)
+        kind_of(path)
+    check_captions(options.captions, [(row.clip, video.name) for video, row in each_row(videos)])
     work = WorkFolder(options.work_folder)
-    run = _do(videos[number::count], job, work, options.draw)
+    settings = Settings(
+        options.config, options.overrides, options.dtype, options.threads, work, options.draw
+    )
+    with Worker(settings) as worker:
+        wanted = Wanted(
+            options.output,
+            options.videos,
+            options.captions,
+            options.dtype,
+            worker.ready.description,
+            worker.ready.vocabularies,
+        )
+        request = wanted.request(videos)
+        there_already(wanted, request, options.work_folder)
+        run = _do(videos[number::count], worker)
     _say(run, f"part {number + 1} of {count}: " if count > 1 else "")
-    statuses = [work.status(video.id, job.fingerprint(video)) for video in videos]
+    statuses = [work.status(video.id, worker.fingerprint(video)) for video in videos]
     known = [status for status in statuses if status is not None]
     if len(known) < len(videos):
         print(f"{len(videos) - len(known)} videos are still with other processes: no store yet")
@@ -114,35 +116,36 @@ def extract(options: ExtractOptions) -> int:
     return _code(known)
 
 
-def _do(videos: Sequence[Video], job: Job, work: WorkFolder, draw: Path | None) -> _Run:
+def _refuse_places(options: ExtractOptions) -> None:
+    """Raises ConfigError for outputs inside the folder of videos, or that cannot be written."""
+    refuse_not_utf8("--output", options.output)
+    check_folder(options.draw, "--draw")
+    outputs = {"--output": options.output, "--work": options.work_folder, "--draw": options.draw}
+    for flag, path in outputs.items():
+        if path is not None and not is_store(options.output):
+            refuse_inside(flag, path, options.videos)
+
+
+def _do(videos: Sequence[Video], worker: Worker) -> _Run:
     started = time.perf_counter()
-    run = _Run()
-    checked = {video.id: work.checked(video.id, job.fingerprint(video)) for video in videos}
+    run, work = _Run(), worker.settings.work
+    checked = {video.id: work.checked(video.id, worker.fingerprint(video)) for video in videos}
     for video in videos:
         if checked[video.id] is None:
             work.forget(video.id)  # a failure of a run before is no status of this one
     for video in track(videos, "videos", len(videos), unit="videos"):
         status = checked[video.id]
         if status is None:
-            status, records = job.run(video)
-            work.save(status, records)
+            status = worker.extract(video)
             run.new.append(status)
             if status.status == FAILED:
                 print(f"{video.id}: failed: {status.reason}", file=sys.stderr)
         run.mine.append(status)
-        if draw is not None and status.status == DONE:
-            _draw(video, work, draw, job)
+        is_drawn = worker.settings.draw is not None and status.status == DONE
+        if is_drawn and (fault := worker.draw(video)):
+            print(f"{video.id}: not drawn: {fault}", file=sys.stderr)
     run.seconds = time.perf_counter() - started
     return run
-
-
-def _draw(video: Video, work: WorkFolder, folder: Path, job: Job) -> None:
-    from paddlevideo.extract.draw import draw_video
-
-    try:
-        draw_video(video, work, folder, job.extractor.vocabularies)
-    except (UserError, OSError, cv2.error) as fault:
-        print(f"{video.id}: not drawn: {fault}", file=sys.stderr)
 
 
 def _finish(
@@ -183,9 +186,8 @@ def _remarks(done: Sequence[Status]) -> dict[str, Tally]:
             remarks.setdefault("no region found: the whole frame is theirs", Tally()).add(name)
         for name in status.outside:
             remarks.setdefault("left out, they begin after their video's end", Tally()).add(name)
-        if status.length < SHORT * status.announced:
-            what = "videos with fewer frames than their files announce"
-            remarks.setdefault(what, Tally()).add(status.video)
+        for note in status.notes:
+            remarks.setdefault(note, Tally()).add(status.video)
     return remarks
 
 

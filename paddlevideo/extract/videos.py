@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from paddlevideo.extract.container import looks_like_video, read_head
+from paddlevideo.loader.captions.table import Row as TableRow
+from paddlevideo.loader.captions.table import Table
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import describe_file
+from paddlevideo.utils.native_path import as_text
+from paddlevideo.utils.walk import walk
 
-#: Endings that are taken from a folder; a list or CSV may name any file.
-ENDINGS = frozenset(
-    (
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-    )
+
+def _endings(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
+#: Endings of videos; of other files in a folder those are taken that begin like a video. A list
+#: or CSV may name any file.
+ENDINGS = _endings(
+    "264 265 3g2 3gp 3gp2 3gpp amv asf avi divx dv f4v flv gif h264 h265 hevc ivf m1v m2p m2t m2ts "
+    "m2v m4v mjpeg mjpg mkv mod mov mp2v mp4 mpe mpeg mpg mpv mts mxf nut ogm ogv qt rm rmvb tod "
+    "ts vob webm wmv wtv xvid y4m"
+)
+#: Sound, pictures and unfinished downloads may begin like a video.
+NOT_VIDEOS = _endings(
+    "aac aif aifc aiff avif crdownload download heic heif m4a m4b mka mp3 oga opus part partial "
+    "tmp wav weba webp wma ytdl"
 )
 COLUMNS = ("video", "clip", "start", "end", "caption")
 
@@ -62,18 +62,19 @@ class Video:
     rows: list[Row] = field(default_factory=list)
 
 
-def read_videos(source: Path) -> list[Video]:
+def read_videos(source: Path, tell: Callable[[str], object] = lambda line: None) -> list[Video]:
     """All videos of a folder (by name), a list or a CSV (in their order), with their clips.
 
-    Raises DataError where there is none, where a line cannot be read, or a clip's id comes twice.
+    ``tell`` is called with a line for each kind of file in a folder that is left out. Raises
+    DataError where there is none, where a line cannot be read, or a clip's id comes twice.
     """
     if source.is_dir():
-        videos = _folder(source)
+        videos = _folder(source, tell)
     elif not source.is_file():
         raise DataError(f"{source}: there is no such file or folder of videos")
-    elif source.suffix.lower() in ENDINGS:
-        videos = [Video(source.name, source, "")]
-    elif source.suffix.lower() == ".csv":
+    elif is_video(source):
+        videos = [Video(as_text(source.name), source, "")]
+    elif source.suffix.lower() in (".csv", ".tsv"):
         videos = _csv(source)
     else:
         videos = _list(source)
@@ -84,17 +85,33 @@ def read_videos(source: Path) -> list[Video]:
     return videos
 
 
-def _folder(folder: Path) -> list[Video]:
-    paths = sorted(
-        Path(place, name)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if PurePath(name).suffix.lower() in ENDINGS
-    )
-    if not paths:
-        endings = " ".join(sorted(ENDINGS))
-        raise DataError(f"{folder}: holds no file with one of the endings {endings}")
-    return [Video(path.relative_to(folder).as_posix(), path, "") for path in paths]
+def is_video(path: Path) -> bool:
+    """Whether a file is a video by its ending, or where that says nothing by its first bytes."""
+    ending = path.suffix.lower()
+    if ending in ENDINGS or ending in NOT_VIDEOS:
+        return ending in ENDINGS
+    return looks_like_video(read_head(path))
+
+
+def _folder(folder: Path, tell: Callable[[str], object]) -> list[Video]:
+    found = walk(folder, is_video)
+    for line in found.left_out():
+        tell(line)
+    if not found.files:
+        raise DataError(
+            "\n".join([f"{folder}: holds no video, by ending or content", *found.left_out()])
+        )
+    if doubled := len(found.files) - len({_identity(path) for path in found.files}):
+        tell(f"{doubled} videos are links to others: each name is a clip of its own")
+    return [Video(as_text(path.relative_to(folder).as_posix()), path, "") for path in found.files]
+
+
+def _identity(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return path
+    return status.st_dev, status.st_ino
 
 
 def _list(source: Path) -> list[Video]:
@@ -115,16 +132,17 @@ def _video(source: Path, path: str) -> Video:
     relative = os.path.relpath(whole, source.parent)
     outside = relative.startswith("..") and os.path.isabs(path)
     # An absolute path outside is its own id: the list may be moved, the videos stay.
-    return Video((str(whole)[1:] if outside else relative).replace(os.sep, "/"), whole, "")
+    name = (str(whole)[1:] if outside else relative).replace(os.sep, "/")
+    return Video(as_text(name), whole, "")
 
 
 def _read(source: Path) -> str:
     try:
         return source.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as fault:
+    except UnicodeDecodeError:
         raise DataError(
-            f"{source}: is no list of videos: not UTF-8 text ({fault}). For a video its ending "
-            f"must be one of {' '.join(sorted(ENDINGS))}"
+            f"{source}: is {describe_file(source)}, where a video, a folder of videos, or a list "
+            "of them in UTF-8 text belongs"
         ) from None
     except OSError as fault:
         raise DataError(f"{source}: cannot be read ({fault.strerror})") from None
@@ -134,48 +152,42 @@ def _read(source: Path) -> str:
 
 
 def _csv(source: Path) -> list[Video]:
-    reader = csv.DictReader(io.StringIO(_read(source), newline=""), restkey="", strict=True)
-    _check_header(source, reader.fieldnames or [])
+    table = Table(source, lambda names: "video" in names, strict=True)
+    _check_header(source, table)
     videos: dict[str, Video] = {}
-    try:
-        for row in reader:
-            where = f"{source}: line {reader.line_num}"
-            found = _video(source, _text(row, "video", where))
-            video = videos.setdefault(found.id, found)
-            _add(video, row, where)
-    except csv.Error as fault:
-        raise DataError(f"{source}: line {reader.line_num}: {fault}") from None
+    for row in table:
+        found = _video(source, _text(row, "video"))
+        video = videos.setdefault(found.id, found)
+        _add(video, row)
     return list(videos.values())
 
 
-def _check_header(source: Path, names: object) -> None:
-    header = [str(name).strip() for name in names] if isinstance(names, (list, tuple)) else []
-    if "video" not in header:
+def _check_header(source: Path, table: Table) -> None:
+    if not table.names:
         raise DataError(
             f"{source}: line 1: a header with the column video is wanted, and clip, start, end "
-            f"and caption as needed; found {','.join(header)[:80]!r}"
+            f"and caption as needed; the first line is {table.first[:80]!r}"
         )
-    for name in header:
+    for name in table.names:
         if name not in COLUMNS:
             near = did_you_mean(name, COLUMNS) or f" Known: {', '.join(COLUMNS)}"
             raise DataError(f'{source}: line 1: unknown column "{name}".{near}')
 
 
-def _text(row: Mapping[str, str | None], column: str, where: str) -> str:
-    text = (row.get(column) or "").strip()
+def _text(line: TableRow, column: str) -> str:
+    text = line.get(column)
     if not text:
-        raise DataError(f"{where}: the column {column} is empty")
+        raise DataError(f"{line.where}: the column {column} is empty")
     return text
 
 
-def _add(video: Video, row: Mapping[str, str | None], where: str) -> None:
+def _add(video: Video, line: TableRow) -> None:
     """A line of the CSV; lines that differ in the caption alone are one clip."""
-    if row.get(""):
-        raise DataError(f"{where}: has more columns than the header. Put quotes around commas")
-    start, end = (_seconds(row.get(column), column, where) for column in ("start", "end"))
+    where = line.where
+    start, end = (_seconds(line.get(column), column, where) for column in ("start", "end"))
     if end is not None and end <= (start or 0.0):
         raise DataError(f"{where}: the clip ends at {end:g} s, but begins at {start or 0.0:g} s")
-    clip, caption = ((row.get(column) or "").strip() for column in ("clip", "caption"))
+    clip, caption = line.get("clip"), line.get("caption")
     captions = [caption] if caption else []
     for known in video.rows:
         if (known.clip, known.start, known.end) == (clip, start, end):
@@ -184,8 +196,8 @@ def _add(video: Video, row: Mapping[str, str | None], where: str) -> None:
     video.rows.append(Row(clip, start, end, captions, where))
 
 
-def _seconds(text: str | None, column: str, where: str) -> float | None:
-    if text is None or not text.strip():
+def _seconds(text: str, column: str, where: str) -> float | None:
+    if not text:
         return None
     try:
         value = float(text)
@@ -211,7 +223,9 @@ def _name(videos: list[Video]) -> None:
 
 
 def _stem(name: str) -> str:
-    return name[: len(name) - len(PurePath(name).suffix)]
+    """A name without its ending; in "Lecture 3. Limits" there is none."""
+    suffix = PurePath(name).suffix
+    return name[: len(name) - len(suffix)] if re.fullmatch(r"\.\w*[a-zA-Z]\w*", suffix) else name
 
 
 def clip_id(video: str, start: float | None, end: float | None) -> str:

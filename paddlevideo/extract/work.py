@@ -35,10 +35,14 @@ class Status:
     reason: str = ""
     #: For each clip: id, the number of its row in the list, start and end in seconds or null.
     clips: list[tuple[str, int, float | None, float | None]] = field(default_factory=list)
+    #: Further rows that ask for a clip: its id, the number of the row.
+    shared: list[tuple[str, int]] = field(default_factory=list)
+    #: What is worth telling, in words to count it under.
+    notes: list[str] = field(default_factory=list)
     #: Clips in which nothing was found, and those that begin after the video's end.
     without_regions: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-    #: Frames that the file has, and those that it says it has.
+    #: Frames that the file has, and those that its head announces: often an estimate.
     length: int = 0
     announced: int = 0
     #: Widths of regions, actions and region classes.
@@ -71,8 +75,9 @@ class WorkFolder:
         path = self.place(video, ".json")
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            status = Status(**{item.name: record[item.name] for item in fields(Status)})
-        except (OSError, ValueError, KeyError, TypeError):
+            known = {item.name for item in fields(Status)}
+            status = Status(**{name: value for name, value in record.items() if name in known})
+        except (OSError, ValueError, AttributeError, TypeError):
             return None
         same = (status.video, status.fingerprint) == (video, fingerprint)
         return status if same and status.status in (DONE, FAILED) else None

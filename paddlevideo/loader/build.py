@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from paddlevideo.loader.captions.expressed import Expressed
 from paddlevideo.loader.collate import Allocate, Batch, Collator
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.skipping import TRIES, BadClips
@@ -50,6 +51,26 @@ def build_pipeline(config: Iterable[Mapping[str, Any] | str] | None) -> list[Ste
         ((name, options),) = named.items()
         steps.append(PIPELINES.get(name)(**(options or {})))
     return steps
+
+
+def start_warnings(dataset: Dataset, steps: Iterable[Step], count: int = 1000) -> list[str]:
+    """What some of the samples show to be wrong with the data as a whole.
+
+    That the vocabulary, the step ``Tokenize``'s or else the data set's, lacks much of what captions
+    say; and what steps with a method ``misfit`` say of the names of clips.
+    """
+    steps = list(steps)
+    some = list(dataset.some_captions(count))
+    names = [name for name, _ in some]
+    asked = [getattr(step, "misfit", lambda names: "")(names) for step in steps]
+    named = [getattr(step, "bert_model", None) for step in steps]
+    bert_model = next(filter(None, (*named, dataset.bert_model)), None)
+    if bert_model is not None:
+        expressed = Expressed(bert_model, most=10 * count)
+        for clip, captions in some:
+            expressed.add(clip, captions)
+        asked.append(expressed.line() if expressed.is_bad else "")
+    return [warning for warning in asked if warning]
 
 
 class SampleReader:

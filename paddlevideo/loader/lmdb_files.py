@@ -44,7 +44,8 @@ def environment(path: str | os.PathLike[str], databases: int = 0) -> lmdb.Enviro
 
 def _environment(path: str | os.PathLike[str], databases: int) -> lmdb.Environment:
     status = _status(path)
-    state = (os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns)
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    state = (os.getpid(), status.st_dev, status.st_ino, status.st_size, *times)
     key = _real_path(os.path.abspath(path))
     known = _environments.pop(key, None)
     if known is not None and known[0] != state:

@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from paddlevideo.loader.captions.clip_csv import CLIP_NAMES, first_of
+from paddlevideo.loader.captions.matching import CLIP, ClipNames, is_text, told, videos_of
+from paddlevideo.loader.captions.table import Table
+from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
+
+MissingIds = Literal["error", "warn"]
+_VIDEO = CLIP + 1
+SHOWN = 5
+log = logging.getLogger("paddlevideo")
 
 
 def read_list(path: str | Path) -> set[str]:
-    """The names in a text file, one a line; empty lines and lines that begin with # are skipped.
+    """The names in a text file, one a line, or in the column of a table that names clips.
 
-    Raises DataError if the file cannot be read or names nothing.
+    Empty lines and lines that begin with # are skipped. Raises DataError if the file cannot be
+    read or names nothing.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
-    names = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    table = Table(path, lambda names: bool(first_of(CLIP_NAMES, names)))
+    if table.names:
+        column = first_of(CLIP_NAMES, table.names)
+        lines = [row.get(column) for row in table]
+    else:
+        with open_text(path) as file:
+            lines = [line.strip() for line in file]
+    names = {line for line in lines if line and not line.startswith("#")}
     if not names:
         raise DataError(f"{path}: names no clips: write a clip's or a video's id on each line")
     return names
+
+
+@dataclass
+class _List:
+    """A list, and which of its names have met a clip."""
+
+    path: str | Path
+    is_wanted: bool
+    names: set[str]
+    met: set[str] = field(default_factory=set)
+    #: Ids of clips and videos that names mean which are not ids.
+    meant: set[str] = field(default_factory=set)
+
+    def holds(self, clip: str) -> bool:
+        """Whether the list names the clip, or its video."""
+        named = {clip, clip.rpartition("_")[0]} & self.names
+        self.met |= named
+        return bool(named) or not self.meant.isdisjoint((clip, *videos_of(clip)))
 
 
 def select_clips(
@@ -31,32 +66,89 @@ def select_clips(
     only: str | Path | None = None,
     exclude: str | Path | None = None,
     source: str = "",
+    missing_ids: MissingIds = "error",
 ) -> np.ndarray:
-    """Places (n,) int64 of the clips that the file ``only`` names and ``exclude`` does not.
+    """Indices (n,) int64 of the clips that the file ``only`` names and ``exclude`` does not.
 
-    A list names clips, or videos: the clip ``abc_07`` is a part of the video ``abc``. Without
-    lists all clips are kept. ``source`` is the clips' file, for messages. Goes through ``clips``
-    once and keeps none. Raises DataError if a list names none of the clips, or if none is left.
+    A list names clips, or videos: the clip ``abc_07`` is a part of the video ``abc``. A name that
+    is neither is matched as names of captions are, see :mod:`paddlevideo.loader.captions.matching`.
+    Without lists all clips are kept. ``source`` is the clips' file, for messages. Goes through
+    ``clips`` once, and twice more where names are not ids. Raises DataError where lists leave no
+    clip, where one names no clip at all, and, unless ``missing_ids`` is "warn", where a line names
+    none.
     """
-    lists = {str(path): (read_list(path), path is only) for path in (only, exclude) if path}
-    unused = set(lists)
-    kept = array("q")
-    first = None
-    for place, clip in enumerate(clips):
-        first = clip if first is None else first
-        is_kept = True
-        for path, (names, wanted) in lists.items():
-            listed = clip in names or clip.rpartition("_")[0] in names
-            is_kept &= listed == wanted
-            if listed:
-                unused.discard(path)
-        if is_kept:
-            kept.append(place)
-    for path in unused:
-        raise DataError(
-            f"{path}: names none of the clips of {source}, such as "
-            f'"{first}". Write the ids of clips, or of videos without "_NUMBER"'
-        )
+    lists = [
+        _List(path, is_wanted, read_list(path))
+        for path, is_wanted in ((only, True), (exclude, False))
+        if path
+    ]
+    clips = list(clips) if isinstance(clips, Iterator) else clips
+    kept = _kept(clips, lists)
+    if any(each.names - each.met for each in lists):
+        names = _known(clips)
+        for each in lists:
+            _match(each, names, source, missing_ids)
+        if any(each.meant for each in lists):
+            kept = _kept(clips, lists)
     if not kept:
         raise DataError(f"{source}: only={only} and exclude={exclude} leave no clip")
     return np.frombuffer(kept, np.int64)
+
+
+def _kept(clips: Iterable[str], lists: list[_List]) -> array[int]:
+    kept = array("q")
+    for index, clip in enumerate(clips):
+        # Every list is asked: it notes which of its names are met.
+        if all([each.holds(clip) == each.is_wanted for each in lists]):
+            kept.append(index)
+    return kept
+
+
+def _known(clips: Iterable[str]) -> ClipNames:
+    names = ClipNames(clips)
+    names.add((video for clip in clips for video in videos_of(clip) if is_text(clip)), _VIDEO)
+    return names
+
+
+def _match(each: _List, known: ClipNames, source: str, missing_ids: MissingIds) -> None:
+    """Finds what the names that are not ids mean. Raises DataError for those that mean nothing."""
+    rules: Counter[int] = Counter()
+    missing = []
+    for name in sorted(each.names - each.met):
+        match = known.find(name, (CLIP, _VIDEO))
+        if match is None:
+            missing.append(name)
+        else:
+            each.meant.add(match.target)
+            rules[match.rule] += 1
+    if rules:
+        log.info("%s: %s matched %s", each.path, source, told(rules))
+    if missing:
+        _tell_missing(each, missing, known, source, missing_ids)
+
+
+def _tell_missing(
+    each: _List, missing: list[str], known: ClipNames, source: str, missing_ids: MissingIds
+) -> None:
+    nearest = {name: known.nearest(name) for name in missing[:SHOWN]}
+    shown = ", ".join(
+        f'"{name}"' + (f' (the nearest is "{near}")' if near else "")
+        for name, near in nearest.items()
+    )
+    if len(missing) == len(each.names):
+        first = next(known.some(), "")
+        raise DataError(
+            f"{each.path}: names none of the clips of {source}, such as "
+            f'"{first}": {shown}. Write the ids of clips, or of videos without "_NUMBER"'
+        )
+    text = (
+        f"{each.path}: {len(missing)} of {len(each.names)} lines name no clip and no video of "
+        f"{source}: {shown}"
+    )
+    if missing_ids == "warn":
+        log.warning("%s", text)
+        return
+    raise DataError(
+        f"{text}. Correct or remove them; where clips may be missing, set missing_ids: warn in the "
+        "data set's section"
+    )

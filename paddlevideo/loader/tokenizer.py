@@ -59,6 +59,11 @@ class BertTokenizer:
         pieces = (self._remembered if is_short else self._pieces)(caption)
         return [self.start_id, *pieces[: max_length - 2], self.end_id]
 
+    def count(self, caption: str) -> tuple[int, int]:
+        """How many word pieces a caption has, and how many of them are [UNK]."""
+        pieces = self._pieces(caption)
+        return len(pieces), pieces.count(self.unknown_id)
+
     def _pieces(self, caption: str) -> list[int]:
         if not caption.isascii():
             caption = without_surrogates(caption)

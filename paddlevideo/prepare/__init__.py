@@ -6,7 +6,7 @@ from paddlevideo.prepare.export import to_lmdb, to_npy
 from paddlevideo.prepare.inspect import describe
 from paddlevideo.prepare.pack import PackOptions, pack
 from paddlevideo.prepare.sheet import contact_sheet
-from paddlevideo.prepare.validate import Fault, faults_of, fix
+from paddlevideo.prepare.validate import Fault, faults_of, fix, wordless
 
 __all__ = [
     "Fault",
@@ -18,4 +18,5 @@ __all__ = [
     "pack",
     "to_lmdb",
     "to_npy",
+    "wordless",
 ]

@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from paddlevideo.loader.captions.files import Line, Span, read_lines
+from paddlevideo.loader.captions.files import read_lines
+from paddlevideo.loader.captions.line import BadEntries, Line, Span
+from paddlevideo.loader.captions.matching import RULES, TIMED_ID, videos_of
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
 _TABLES = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
 CREATE TABLE lines (name TEXT, is_video INT, text TEXT, start REAL, stop REAL);
 CREATE TABLE spans (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WITHOUT ROWID;
+CREATE TABLE known (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WITHOUT ROWID;
 CREATE TABLE used (name TEXT, is_video INT, PRIMARY KEY (name, is_video)) WITHOUT ROWID;
 """
-#: ``<video>_<start>_<end>``, seconds; the video's name may have underscores of its own.
-_NAMED = re.compile(r"(?P<video>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)")
+_BY_ID = f"captions matched {RULES[0]}"
 
 Captions = list[tuple[str, Span | None]]
+#: The id of a clip that is there, its video or "", and its span there where that is known.
+KnownClip = tuple[str, str, Span | None]
+Counted = dict[str, tuple[int, list[str]]]  # a number and the first names that it counts
 
 
 class CaptionBook:
     """Captions by clip; those of a video belong to its clips that overlap them in time.
 
-    A clip's place in its video comes from the files (a clip's start and end), else from an id
-    ``<video>_<start>_<end>``; else the clip is the whole video that has its id. A text that occurs
-    twice for a clip counts once.
+    A clip's span in its video comes from the files (a clip's start and end), else from where the
+    clip is, or from an id ``<video>_<start>_<end>``; else the clip is the whole video that has its
+    id. A caption of a video without times belongs to all of its clips. A text that occurs twice for
+    a clip counts once.
     """
 
-    def __init__(self, paths: Iterable[Path] = ()) -> None:
-        """Reads all files.
+    def __init__(
+        self,
+        paths: Iterable[Path] = (),
+        bad: BadEntries | None = None,
+        own: Iterable[Path] = (),
+    ) -> None:
+        """Reads all files; ``bad`` takes wrong entries. ``own`` are files of exact ids.
 
         Raises DataError as :func:`read_lines` does, and where a clip belongs to two videos.
         """
-        self._base = sqlite3.connect("")  # a private temporary file that goes with the process
-        self._base.executescript(_TABLES)
-        with database_faults():
-            for path in paths:
-                self._base.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?)", self._rows(path))
-            self._base.execute("CREATE INDEX by_name ON lines (name, is_video)")
+        self.paths, self.bad = list(paths), bad or BadEntries()
+        #: How names that are not ids were matched: see ``caption_names.match_names``.
+        self.counted: Counted = {}
+        #: Whether there are captions of whole videos.
+        self.has_whole = False
+        with database_errors():
+            self.base = temporary_database(_TABLES)
+            for path in (*own, *self.paths):
+                self.base.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?)", self._rows(path))
+            self.base.execute("CREATE INDEX by_name ON lines (name, is_video)")
 
     def _rows(self, path: Path) -> Iterator[tuple[object, ...]]:
-        for line in read_lines(path):
+        for line in read_lines(path, self.bad):
             start, end = line.span or (None, None)
             if not line.is_video and (line.span or line.video):
                 self._check_video(line, path)
@@ -55,7 +67,7 @@ class CaptionBook:
 
     def _check_video(self, line: Line, path: Path) -> None:
         query = "SELECT video FROM spans WHERE clip = ?"
-        (before,) = self._base.execute(query, (line.name,)).fetchone() or ("",)
+        (before,) = self.base.execute(query, (line.name,)).fetchone() or ("",)
         if before and line.video and before != line.video:
             raise DataError(
                 f'{path}: clip "{line.name}": is of video "{line.video}", but of "{before}" in a '
@@ -65,7 +77,7 @@ class CaptionBook:
     def _widen(self, line: Line) -> None:
         """A clip spans all that its lines say."""
         start, end = line.span or (None, None)
-        self._base.execute(
+        self.base.execute(
             "INSERT INTO spans VALUES (?, ?, ?, ?) ON CONFLICT (clip) DO UPDATE SET "
             "video = max(video, excluded.video), "
             "start = min(coalesce(start, excluded.start), coalesce(excluded.start, start)), "
@@ -73,59 +85,71 @@ class CaptionBook:
             (line.name, line.video, start, end),
         )
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no caption at all."""
-        return self._base.execute("SELECT 1 FROM lines LIMIT 1").fetchone() is None
-
     def place(self, clip: str) -> tuple[str, Span | None]:
         """The video of a clip, and the clip's start and end in it, if they are known."""
-        named = _NAMED.fullmatch(clip)
+        named = TIMED_ID.fullmatch(clip)
         if named and self._is_spoken(clip) and not self._is_spoken(named["video"]):
             named = None  # a whole video: YouTube's ids may end in two numbers too
-        row = self._base.execute(
-            "SELECT video, start, stop FROM spans WHERE clip = ?", (clip,)
-        ).fetchone()
         video, span = clip, None
         if named and float(named["start"]) <= float(named["end"]):
             video, span = named["video"], (float(named["start"]), float(named["end"]))
-        if row is not None:
-            video = row[0] or video
-            span = span if row[1] is None else (row[1], row[2])
+        known = "SELECT video, start, stop FROM known WHERE clip = ? AND start IS NOT NULL"
+        told = "SELECT video, start, stop FROM spans WHERE clip = ?"
+        for query in (known, told):
+            row = self.base.execute(query, (clip,)).fetchone()
+            if row is not None:
+                video = row[0] or video
+                span = span if row[1] is None else (row[1], row[2])
         return video, span
+
+    def videos_around(self, clip: str) -> set[str]:
+        """The videos that a clip may be a piece of, as its source or its id says."""
+        row = self.base.execute("SELECT video FROM known WHERE clip = ?", (clip,)).fetchone()
+        return {*videos_of(clip), *filter(None, row or ())}
 
     def captions(self, clip: str) -> Captions:
         """The captions of a clip with their times, in the files' order; notes them as used."""
-        with database_faults():
+        with database_errors():
             video, span = self.place(clip)
-            found = self._base.execute(
+            own = self.base.execute(
                 "SELECT text, start, stop FROM lines WHERE name = ? AND is_video = 0 "
                 "ORDER BY rowid",
                 (clip,),
             ).fetchall()
-            if found:
+            if own:
                 self._use(clip, False)
             spoken = self._spoken(video, span)
             if spoken:
                 self._use(video, True)
+            for other in sorted(self.videos_around(clip) - {video}) if self.has_whole else ():
+                if whole := self._untimed(other):
+                    self._use(other, True)
+                    spoken += whole
         times: dict[str, Span | None] = {}
-        for text, start, end in (*found, *spoken):
+        for text, start, end in (*own, *spoken):
             times.setdefault(text, span if start is None else (start, end))
         return list(times.items())
 
+    def _untimed(self, video: str) -> list[tuple[str, None, None]]:
+        query = (
+            "SELECT text, NULL, NULL FROM lines WHERE name = ? AND is_video = 1 AND start IS NULL "
+            "ORDER BY rowid"
+        )
+        return self.base.execute(query, (video,)).fetchall()
+
     def _is_spoken(self, video: str) -> bool:
         query = "SELECT 1 FROM lines WHERE name = ? AND is_video = 1 LIMIT 1"
-        return self._base.execute(query, (video,)).fetchone() is not None
+        return self.base.execute(query, (video,)).fetchone() is not None
 
-    def _spoken(self, video: str, span: Span | None) -> list[tuple[str, float, float]]:
+    def _spoken(self, video: str, span: Span | None) -> list[tuple[str, Any, Any]]:
         query = "SELECT text, start, stop FROM lines WHERE name = ? AND is_video = 1 "
         start, end = span or (float("-inf"), float("inf"))
         # Neighbours that only touch do not overlap.
-        query += "AND start < ? AND stop > ? ORDER BY start, rowid"
-        return self._base.execute(query, (video, end, start)).fetchall()
+        query += "AND (start IS NULL OR start < ? AND stop > ?) ORDER BY start, rowid"
+        return self.base.execute(query, (video, end, start)).fetchall()
 
     def _use(self, name: str, is_video: bool) -> None:
-        self._base.execute("INSERT OR IGNORE INTO used VALUES (?, ?)", (name, is_video))
+        self.base.execute("INSERT OR IGNORE INTO used VALUES (?, ?)", (name, is_video))
 
     def unused(self, limit: int = 5) -> tuple[int, list[str]]:
         """How many clips and videos have captions that no clip took, and the first of them."""
@@ -133,44 +157,43 @@ class CaptionBook:
             "FROM (SELECT DISTINCT name, is_video FROM lines) AS named LEFT JOIN used "
             "USING (name, is_video) WHERE used.name IS NULL"
         )
-        (count,) = self._base.execute(f"SELECT count(*) {query}").fetchone()
-        rows = self._base.execute(f"SELECT name {query} LIMIT ?", (limit,)).fetchall()
+        (count,) = self.base.execute(f"SELECT count(*) {query}").fetchone()
+        rows = self.base.execute(f"SELECT name {query} LIMIT ?", (limit,)).fetchall()
         return count, [name for (name,) in rows]
+
+    def report(self) -> Counted:
+        """How the captions found their clips, what was left out, and what no clip took."""
+        wrong = "entries of captions left out because they are wrong"
+        # That all names are ids is nothing to tell.
+        told = self.counted if len(self.counted) > 1 or _BY_ID not in self.counted else {}
+        all_counted = {
+            **told,
+            "entries without a text, which are silences": (self.bad.silences, []),
+            wrong: (self.bad.count, self.bad.errors[:5]),
+            "clips or videos with captions that no clip took": self.unused(),
+        }
+        return {what: counted for what, counted in all_counted.items() if counted[0]}
 
 
 class SeenIds:
     """Ids of clips, also on the disk: those of a run before, and those that were met in this."""
 
     def __init__(self) -> None:
-        self._base = sqlite3.connect("")
-        self._base.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+        self._base = temporary_database(
             "CREATE TABLE seen (key BLOB PRIMARY KEY, is_old INT) WITHOUT ROWID;"
         )
 
     def add_old(self, keys: Iterable[bytes]) -> None:
         """Notes the ids, as 16 bytes each, that a run before has written."""
-        with database_faults():
+        with database_errors():
             rows = ((key, True) for key in keys)
             self._base.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
 
     def meet(self, key: bytes) -> str:
         """``new``, ``old`` (written by a run before) or ``again`` (met before in this run)."""
-        with database_faults():
+        with database_errors():
             row = self._base.execute("SELECT is_old FROM seen WHERE key = ?", (key,)).fetchone()
             if row is not None and not row[0]:
                 return "again"
             self._base.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (key, False))
         return "new" if row is None else "old"
-
-
-@contextmanager
-def database_faults() -> Iterator[None]:
-    """What SQLite reports, a full disk for one, becomes a DataError."""
-    try:
-        yield
-    except sqlite3.Error as fault:
-        raise DataError(
-            f"the temporary database of captions and ids: {fault}. Make room for it, or name a "
-            "folder with room in the environment variable SQLITE_TMPDIR"
-        ) from None

@@ -30,7 +30,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise DataError(f"{path}: is no regular file")
-    return (_saved if path.suffix == ".npy" else _zipped)(path, names)
+    return (_saved if path.suffix.lower() == ".npy" else _zipped)(path, names)
 
 
 def _saved(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:

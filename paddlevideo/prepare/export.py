@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -61,30 +62,36 @@ def _row(clip: Clip) -> tuple:
 def to_lmdb(store: FeatureStore, output: Path) -> tuple[int, int]:
     """MSR-VTT records in ``output`` and captions in a .csv beside it; their counts.
 
-    Both are there when all is written, or neither. Blank captions are left out. Raises DataError
-    where one of them exists, for an id that these files cannot hold, and where LMDB cannot write.
+    Both are there when all is written, or neither. A folder that still has the .csv in it, where
+    it is written first, was interrupted in its last moment, and is replaced. Blank captions are
+    left out. Raises DataError where one of them exists, for an id that these files cannot hold, and
+    where LMDB cannot write.
     """
-    _refuse_existing(output)
+    if not _is_interrupted(output):
+        _refuse_existing(output)
     table = caption_table(output)
     _refuse_existing(table)
     _check_ids(store)
-
     captions = 0
 
-    def write(partial: Path) -> None:
+    def write(folder: Path) -> None:
         nonlocal captions
-        with open(partial, "w", encoding="utf-8", newline="") as file:
-            # The folder gets its name first, the table a moment later.
-            captions = _write_records(store, output, csv.writer(file))
+        with open(folder / table.name, "w", encoding="utf-8", newline="") as file:
+            captions = _write_records(store, folder, csv.writer(file), output)
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(table, write)
+    write_folder_whole(output, write)
+    os.replace(output / table.name, table)
     return len(store), captions
 
 
 def caption_table(output: Path) -> Path:
     """The CSV of captions that belongs to an LMDB folder: x.csv for x.lmdb, x.v1.csv for x.v1."""
     return output.with_name(output.name.removesuffix(".lmdb") + ".csv")
+
+
+def _is_interrupted(output: Path) -> bool:
+    """Whether ``to_lmdb`` wrote the folder, and had no time to take the captions out of it."""
+    return bool(output.name) and (output / caption_table(output).name).is_file()
 
 
 def _refuse_existing(path: Path) -> None:
@@ -109,21 +116,17 @@ def _check_ids(store: FeatureStore) -> None:
             )
 
 
-def _write_records(store: FeatureStore, output: Path, lines: Any) -> int:
-    """Writes the folder whole, and the captions as it goes; returns how many."""
+def _write_records(store: FeatureStore, folder: Path, lines: Any, output: Path) -> int:
+    """Writes the records into ``folder``, and the captions as ``lines``; returns how many."""
     captions = 0
-
-    def write(folder: Path) -> None:
-        nonlocal captions
-        try:
-            with lmdb.open(str(folder), map_size=1 << 40) as environment:
-                for start in track(range(0, len(store), BATCH), "records", unit="batches"):
-                    numbers = range(start, min(start + BATCH, len(store)))
-                    captions += _write_batch(store, numbers, environment, lines)
-        except lmdb.Error as fault:
-            raise DataError(f"{output}: cannot be written ({fault}). Make room for it") from None
-
-    write_folder_whole(output, write)
+    try:
+        # Without a lock file, which LMDB maps: on a full disk that would end the process.
+        with lmdb.open(str(folder), map_size=1 << 40, lock=False) as environment:
+            for start in track(range(0, len(store), BATCH), "records", unit="batches"):
+                numbers = range(start, min(start + BATCH, len(store)))
+                captions += _write_batch(store, numbers, environment, lines)
+    except lmdb.Error as error:
+        raise DataError(f"{output}: cannot be written ({error}). Make room for it") from None
     return captions
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
+from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.store import Clip, FeatureStore
 from paddlevideo.utils.progress import track
 
 BAR, LINES = 40, 12
+LISTED = 10  # items of a list in a line
 
 
-def describe(store: FeatureStore, records: int = 3, sample: int = 10_000) -> Iterator[str]:
+def describe(
+    store: FeatureStore,
+    records: int = 3,
+    sample: int = 10_000,
+    bert_model: str = "bert-base-uncased",
+) -> Iterator[str]:
     """Lines about a store: counts, sizes, how long clips are, and its first ``records``.
 
     Lengths are those of at most ``sample`` clips, spread evenly. Raises DataError for a damaged
@@ -26,26 +34,55 @@ def describe(store: FeatureStore, records: int = 3, sample: int = 10_000) -> Ite
     )
     yield "sizes: " + ", ".join(f"{name} {value}" for name, value in asdict(manifest.sizes).items())
     for name, words in manifest.vocabularies.items():
-        yield f"{name} classes: {len(words)} names, {', '.join(words[:5])} ..."
+        more = " ..." if len(words) > 5 else ""
+        yield f"{name} classes: {len(words)} names: {', '.join(words[:5])}{more}"
     if manifest.lost_mass.get("rows"):
         yield (
             f"class mass not kept: {manifest.lost_mass['mean']:.2e} on average, "
             f"{manifest.lost_mass['largest']:.2e} at most"
         )
     if manifest.made_by:
-        yield "made by: " + ", ".join(f"{key} {value}" for key, value in manifest.made_by.items())
+        yield "made by:"
+        yield from (f"  {line}" for line in setting_lines(manifest.made_by))
     step = max(1, len(store) // sample)
     numbers = range(0, len(store), step)
     lengths: dict[str, Counter[int]] = {
         name: Counter() for name in ("regions", "actions", "captions", "words of a caption")
     }
+    expressed = Expressed(bert_model, MOST)
     for number in track(numbers, "inspect", len(numbers), "clips"):
-        _count(store[number], lengths)
+        clip = store[number]
+        _count(clip, lengths)
+        expressed.add(clip.id, clip.captions)
     for name, counts in lengths.items():
         yield f"{name}{'' if step == 1 else f' (of every {step}th clip)'}:"
         yield from histogram(counts)
+    if expressed.captions:
+        yield expressed.line()
     for number in range(min(records, len(store))):
         yield from _record(number, store[number])
+
+
+def setting_lines(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """A line for each setting, named as in the YAML files and by ``-o``: ``regions.frames: 3``."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from setting_lines(value, f"{before}{key}.")
+        elif value not in (None, "", []):
+            yield f"{before}{key}: {_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    """A value of a manifest for people; of long lists the first items."""
+    if isinstance(value, Mapping):
+        size = f" ({value['bytes']:,} bytes)" if isinstance(value.get("bytes"), int) else ""
+        return str(value["path"]) + size if "path" in value else "; ".join(setting_lines(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, list | tuple):
+        return str(value)
+    more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
+    return ", ".join(_plain(each).strip() for each in value[:LISTED]) + more
 
 
 def _count(clip: Clip, lengths: dict[str, Counter[int]]) -> None:
@@ -78,6 +115,9 @@ def _record(number: int, clip: Clip) -> Iterator[str]:
         f"  {len(clip.regions)} regions in an image {clip.image_w} wide and {clip.image_h} high, "
         f"{len(clip.actions)} actions"
     )
+    if clip.source:
+        seconds = f", {clip.span[0]:g} to {clip.span[1]:g} s" if clip.span else ""
+        yield f"  from {clip.source}{seconds}"
     for place, text in enumerate(clip.captions[:5]):
         time = f"  ({clip.times[place][0]:g}-{clip.times[place][1]:g} s)" if clip.times else ""
         yield f"  {text}{time}"

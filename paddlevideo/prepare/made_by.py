@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import paddlevideo
-from paddlevideo.loader.store import is_store
-from paddlevideo.loader.store.manifest import COMPLETE
-from paddlevideo.utils.files import checksum
+from paddlevideo.utils.fingerprint import fingerprint
 
 #: How the files of a folder end that clips and captions come from.
 _ENDINGS = (".npz", ".npy", ".csv", "data.mdb")
@@ -22,7 +19,10 @@ def made_by(command: str, inputs: Mapping[str, Iterable[Path]], **settings: Any)
     """All that decides what is in a store: the command, the state of its inputs, its settings."""
     return {
         "command": f"tools/prepare_data.py {command}",
-        **{name: [_state(path) for path in paths] for name, paths in inputs.items()},
+        **{
+            name: [fingerprint(path, _is_source) for path in paths]
+            for name, paths in inputs.items()
+        },
         **settings,
         "paddlevideo": paddlevideo.__version__,
     }
@@ -57,21 +57,5 @@ def _short(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
-def _state(path: Path) -> dict[str, Any]:
-    """What tells an input from another, or from itself after a change. Not all of it is read."""
-    real = path.resolve()
-    # A file name may be no text; the manifest is.
-    state: dict[str, Any] = {"path": os.fsencode(real).decode("utf-8", "backslashreplace")}
-    if is_store(real):
-        manifest = real / COMPLETE
-        return state | {"checksum": checksum(manifest) if manifest.is_file() else "unfinished"}
-    if real.is_dir():
-        files = [file for file in real.rglob("*") if file.name.endswith(_ENDINGS)]
-        found = [file.stat() for file in files]
-        state["files"] = len(files)
-    else:
-        found = [real.stat()]
-    return state | {
-        "bytes": sum(status.st_size for status in found),
-        "modified_ns": max((status.st_mtime_ns for status in found), default=0),
-    }
+def _is_source(path: Path) -> bool:
+    return path.name.lower().endswith(_ENDINGS)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from paddlevideo.loader.store import Clip
+from paddlevideo.loader.captions.expressed import MOST, Expressed
+from paddlevideo.loader.captions.line import BadEntries, Span
+from paddlevideo.loader.store import Clip, is_store
 from paddlevideo.loader.store.records import KEPT_MASS
 from paddlevideo.prepare.caption_book import CaptionBook, Captions
+from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
-from paddlevideo.prepare.sources import joined_sizes, open_source
+from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, names_of, open_source
 from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
+from paddlevideo.utils.native_path import refuse_not_utf8
+from paddlevideo.utils.walk import refuse_inside
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,13 @@ class PackOptions:
     dtype: str = "float16"
     kept_mass: float = KEPT_MASS
     shard_gigabytes: float = 4.0
-    skip_bad: int = 0
+    #: None: the command has no ``--skip_bad``, and its messages do not speak of it.
+    skip_bad: int | None = 0
     require_captions: bool = False
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     shard_clips: int | None = None
+    #: The vocabulary that captions are compared with.
+    bert_model: str = "bert-base-uncased"
 
     def made_by(self) -> dict[str, object]:
         """What decides the store's contents, for its manifest."""
@@ -45,9 +54,14 @@ class PackOptions:
 def pack(options: PackOptions) -> Summary:
     """Writes the store, or goes on with one that the same command began; returns a summary.
 
-    Raises DataError for sources or captions that cannot be read, for widths that differ, for a
-    bad clip beyond ``skip_bad``, and where the folder holds another command's store.
+    Raises ConfigError for an output inside a source; DataError for sources or captions that
+    cannot be read, for widths that differ, for a bad clip beyond ``skip_bad``, and where the
+    folder holds another command's store.
     """
+    refuse_not_utf8("--output", options.output)
+    for path in options.sources:
+        if not is_store(options.output):  # a run before may have put it there
+            refuse_inside("--output", options.output, path)
     sources = [open_source(path, options.kept_mass) for path in options.sources]
     target = Target(
         options.output,
@@ -63,35 +77,76 @@ def pack(options: PackOptions) -> Summary:
     if done is not None:
         summary = Summary(options.output, done)
         summary.count("nothing to do: this very command has finished it", str(options.output))
+        summary.left_out = _left_out(sources)
         return summary
-    book = CaptionBook(options.captions) if options.captions else None
-    silent = Tally()
-
-    def change(clip: Clip) -> Clip | str:
-        if book is not None:
-            clip = with_captions(clip, book.captions(clip.id), book.place(clip.id)[0])
-        if not clip.captions:
-            if options.require_captions:
-                return "left out because they have no caption, as --require_captions says"
-            silent.add(clip.id)
-        return clip
-
-    def passed(name: str) -> None:
-        if book is not None:
-            book.captions(name)  # notes that they are used
-
-    summary = write_clips(target, sources, change, passed)
-    unused = Tally(*book.unused()) if book is not None else Tally()
-    further = {
-        "clips without a caption": silent,
-        "clips or videos with captions that no clip took": unused,
-    }
-    summary.tallies |= {what: tally for what, tally in further.items() if tally.count}
+    captions = _Captions(options, sources)
+    summary = write_clips(target, sources, captions.change, captions.passed)
+    captions.tell(summary, target.skipped)
+    summary.left_out = _left_out(sources)
     return summary
 
 
-def with_captions(clip: Clip, captions: Captions, video: str) -> Clip:
-    """The clip with these captions; times only where every caption has one."""
+class _Captions:
+    """What becomes of the captions of clips on their way into the store."""
+
+    def __init__(self, options: PackOptions, sources: Sequence[Source]) -> None:
+        """Reads caption files, which are found to fit before anything is written."""
+        self.required = options.require_captions
+        self.silent = Tally()
+        self.expressed = Expressed(options.bert_model, MOST)
+        self.book: CaptionBook | None = None
+        if options.captions:
+            advice = "\n--skip_bad N leaves out up to N wrong entries, and lists them"
+            self.book = CaptionBook(options.captions, BadEntries(options.skip_bad or 0, advice))
+            match_names(self.book, (name for source in sources for name in names_of(source)))
+
+    def change(self, clip: Clip) -> Clip | str:
+        """The clip with its captions, or why it is left out."""
+        if self.book is not None:
+            clip = with_captions(clip, self.book.captions(clip.id), self.book.place(clip.id))
+        if not clip.captions:
+            if self.required:
+                return "left out because they have no caption, as --require_captions says"
+            self.silent.add(clip.id)
+        self.expressed.add(clip.id, clip.captions)
+        return clip
+
+    def passed(self, name: str) -> None:
+        """Notes that the captions of a clip that was written before are used."""
+        if self.book is not None:
+            self.book.captions(name)
+
+    def tell(self, summary: Summary, skipped: Path) -> None:
+        """Adds to the summary, and to the list of what was skipped."""
+        if self.silent.count:
+            summary.tallies["clips without a caption"] = self.silent
+        if self.book is not None:
+            counted = self.book.report()
+            summary.tallies |= {what: Tally(*number) for what, number in counted.items()}
+            _list_skipped(skipped, self.book.bad.errors)
+        summary.remarks += self.expressed.remarks()
+
+
+def _list_skipped(path: Path, errors: Sequence[str]) -> None:
+    """Adds wrong entries of caption files to the list of what was skipped."""
+    if errors:
+        lines = (json.dumps({"caption": error}, ensure_ascii=False) + "\n" for error in errors)
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(lines)
+
+
+def _left_out(sources: Sequence[Source]) -> list[str]:
+    """What folders hold beside their clips, a line each."""
+    folders = [source for source in sources if isinstance(source, ClipFiles)]
+    return [line for source in folders for line in source.left_out]
+
+
+def with_captions(clip: Clip, captions: Captions, place: tuple[str, Span | None]) -> Clip:
+    """The clip with these captions; times only where every caption has one.
+
+    ``place``: its video and its span there, for a clip that does not bring them.
+    """
+    video, span = place
     spans = [span for _, span in captions]
     times = [span for span in spans if span is not None]
     return replace(
@@ -99,4 +154,5 @@ def with_captions(clip: Clip, captions: Captions, video: str) -> Clip:
         captions=[text for text, _ in captions],
         times=times if len(times) == len(spans) else [],
         video=clip.video or ("" if video == clip.id else video),
+        span=clip.span or span,
     )

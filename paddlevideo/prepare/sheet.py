@@ -5,14 +5,18 @@ The quickest way to see whether boxes lie where things are.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paddlevideo.loader.store import Clip, FeatureStore
+from paddlevideo.prepare.origins import origin_of
+from paddlevideo.report.clip_pictures import ClipPictures
+from paddlevideo.report.clip_videos import Origin
+from paddlevideo.report.fonts import LabelSpace
 from paddlevideo.utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,94 +24,121 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 WIDTH, HEIGHT, MARGIN, LINE = 320, 180, 10, 18
-LETTERS = 48  # that fit into a cell's width
+TEXT, SMALL = 13, 11  # pixels
 BACKGROUND, INK, PALE = (255, 255, 255), (30, 30, 30), (110, 110, 110)
 #: BGR, for one region after another.
 COLOURS = ((60, 60, 230), (60, 180, 60), (230, 120, 40), (30, 170, 230), (200, 60, 200))
-#: ``<video>_<start>_<end>``, as a piece of a video is called.
-_PIECE = re.compile(r"(?P<video>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)")
 
 
-def contact_sheet(store: FeatureStore, videos: Path, output: Path, clips: int = 12) -> int:
-    """Writes a PNG of at most ``clips`` clips, spread evenly over the store; returns how many.
+@dataclass(frozen=True)
+class _Shown:
+    """A clip, a frame of its video (h, w, 3) uint8 BGR, and which of its regions are in that."""
 
-    ``videos`` holds files named after the clips or after their videos. Clips without one are
-    passed over. Raises DataError if there is none for any, and for a file that cannot be read.
+    clip: Clip
+    regions: Sequence[int]
+    frame: np.ndarray
+
+
+def contact_sheet(
+    store: FeatureStore, videos: Path | None, output: Path, clips: int = 12
+) -> tuple[int, list[str]]:
+    """Writes a PNG of at most ``clips`` clips, spread evenly over the store.
+
+    Frames come from the videos that the store names, and from those of the folder ``videos``
+    that are called as the clips or as their videos. Clips without a video, or with a damaged one,
+    are passed over. Returns how many there are and lines about others. Raises DataError if there
+    is no frame of any.
     """
     from paddlevideo.report.thumbnails import Canvas, write_png
 
-    shown = list(_with_frames(store, videos, clips))
+    origins: dict[str, Origin] = {}
+    pictures = ClipPictures(videos, origins.__getitem__)
+    shown = list(_with_frames(store, pictures, origins, clips))
     if not shown:
-        raise DataError(
-            f"{videos}: holds no file named after a clip or a video of {store.path}, such as "
-            f'"{store.about(0).id}.mp4"'
-        )
+        raise DataError(_why_none(store, pictures))
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     cell = HEIGHT + 2 * LINE + MARGIN
     canvas = Canvas(rows * cell + MARGIN, columns * (WIDTH + MARGIN) + MARGIN, BACKGROUND)
     names = store.manifest.vocabularies.get("region", [])
-    for place, (clip, frame) in enumerate(shown):
+    for place, each in enumerate(shown):
         x = MARGIN + place % columns * (WIDTH + MARGIN)
         y = MARGIN + place // columns * cell
-        _draw(canvas, clip, frame, (x, y), names)
+        _draw(canvas, each, (x, y), names)
     write_png(output, canvas.pixels)
-    return len(shown)
+    return len(shown), pictures.unreadable()
+
+
+def _why_none(store: FeatureStore, pictures: ClipPictures) -> str:
+    if unreadable := pictures.unreadable():
+        return unreadable[0]
+    folder = pictures.videos.folder
+    if folder is None:
+        return (
+            f"{store.path}: does not name the videos of its clips, or they have moved: give "
+            "--videos, the folder that holds them"
+        )
+    return (
+        f"{folder}: holds no file named after a clip or a video of {store.path}, such as "
+        f'"{store.about(0).id}.mp4"'
+    )
 
 
 def _with_frames(
-    store: FeatureStore, videos: Path, clips: int
-) -> Iterator[tuple[Clip, np.ndarray]]:
-    """Clips whose frames are known, and these: first evenly spread ones, then any."""
-    from paddlevideo.report.thumbnails import frame_at
+    store: FeatureStore, pictures: ClipPictures, origins: dict[str, Origin], clips: int
+) -> Iterator[_Shown]:
+    """Clips whose videos are found: first evenly spread ones, then any."""
+    from paddlevideo.report.thumbnails import small_frame
 
     spread = np.linspace(0, len(store) - 1, min(clips, len(store))).astype(int).tolist()
     # A store may hold many more clips than the folder has files: the search has an end.
     further = [number for number in range(min(len(store), 100 * clips)) if number not in spread]
-    left = clips
     for number in [*spread, *further]:
-        if left and (found := _frame_of(videos, store.about(number).id, store.about(number).video)):
-            yield store[number], frame_at(*found)
-            left -= 1
+        if pictures.count == clips:
+            return
+        origin = origin_of(store.about(number))
+        origins[origin.clip] = origin
+        shot = pictures.shot(origin.clip)
+        if shot is None:
+            continue
+        clip = store[number]
+        is_source = shot.path.name == PurePath(origin.source).name
+        wanted, regions = _fullest_frame(clip) if is_source else (None, range(len(clip.regions)))
+        frame = pictures.read(origin.clip, small_frame, WIDTH, HEIGHT, wanted)
+        if frame is not None:
+            yield _Shown(clip, regions, frame)
 
 
-def _frame_of(videos: Path, name: str, video: str) -> tuple[Path, float | None] | None:
-    """The file of a clip or of its video, and the clip's middle in it in seconds."""
-    from paddlevideo.report.thumbnails import find_clip
-
-    file = find_clip(videos, name)
-    if file is not None:
-        return file, None
-    piece = _PIECE.fullmatch(name)
-    if piece is None:
-        return None
-    file = find_clip(videos, video or piece["video"])
-    middle = (float(piece["start"]) + float(piece["end"])) / 2
-    return (file, middle) if file is not None else None
+def _fullest_frame(clip: Clip) -> tuple[int | None, Sequence[int]]:
+    """The number of the frame with the most regions, and these; all where frames are not known."""
+    frames = clip.extra.get("frames", "").split()
+    if len(frames) != len(clip.regions) or not all(map(str.isdecimal, frames)):
+        return None, range(len(clip.regions))
+    best = max(frames, key=frames.count)
+    return int(best), [region for region, frame in enumerate(frames) if frame == best]
 
 
-def _draw(
-    canvas: Canvas, clip: Clip, frame: np.ndarray, place: tuple[int, int], names: list[str]
-) -> None:
-    from paddlevideo.report.thumbnails import fitted
-
-    small = fitted(frame, WIDTH, HEIGHT)
-    canvas.picture(small, place)
-    # Boxes are in pixels of the image that the detector saw, which may have had another shape.
-    scale = np.array([small.shape[1] / clip.image_w, small.shape[0] / clip.image_h] * 2)
-    offset = np.array([*place, *place])
-    for number, box in enumerate(clip.boxes):
-        colour = COLOURS[number % len(COLOURS)]
-        corners = box * scale + offset
-        canvas.box(corners.tolist(), colour)
-        label = _likeliest(clip, number, names)
-        if label:
-            at = (round(corners[0]) + 2, min(round(corners[1]) + 10, place[1] + HEIGHT))
-            canvas.text(label, at, colour, 0.35, 1)
+def _draw(canvas: Canvas, shown: _Shown, place: tuple[int, int], names: list[str]) -> None:
+    """One clip: its frame, on it the regions and their labels, and below it two lines."""
     x, y = place
+    clip, frame = shown.clip, shown.frame
+    height, width = frame.shape[:2]
+    canvas.picture(frame, place)
+    # Boxes are in pixels of the image that the detector saw, which may have had another shape.
+    scale = np.array([width / clip.image_w, height / clip.image_h] * 2)
+    boxes = (clip.boxes * scale + np.array([*place, *place])).clip(
+        [x, y, x, y], [x + width - 1, y + height - 1] * 2
+    )
+    for number in shown.regions:
+        canvas.box(boxes[number].tolist(), COLOURS[number % len(COLOURS)])
+    space = LabelSpace((x, y, x + width, y + height))
+    for number in shown.regions:
+        if label := _likeliest(clip, number, names):
+            corner = (boxes[number, 0] + 1, boxes[number, 1] + 1)
+            canvas.label(label, corner, COLOURS[number % len(COLOURS)], SMALL, space)
     caption = clip.captions[0] if clip.captions else "(no caption)"
-    canvas.text(_short(caption), (x, y + HEIGHT + LINE - 4), INK, 0.4, 1)
-    canvas.text(_short(clip.id), (x, y + HEIGHT + 2 * LINE - 6), PALE, 0.36, 1)
+    canvas.text(caption, (x, y + HEIGHT + LINE - 4), INK, TEXT, WIDTH)
+    canvas.text(clip.id, (x, y + HEIGHT + 2 * LINE - 6), PALE, SMALL, WIDTH)
 
 
 def _likeliest(clip: Clip, number: int, names: list[str]) -> str:
@@ -117,7 +148,3 @@ def _likeliest(clip: Clip, number: int, names: list[str]) -> str:
     first = int(clip.region_classes.counts[:number].sum())
     best = int(clip.region_classes.classes[first])
     return names[best] if best < len(names) else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LETTERS else text[: LETTERS - 3] + "..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,9 +13,11 @@ import numpy as np
 from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
+from paddlevideo.prepare.caption_book import KnownClip
 from paddlevideo.prepare.classes import check_action_classes, largest_class
 from paddlevideo.prepare.clip_files import read_arrays, read_clip
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.walk import walk
 
 KINDS = """\
   PaddleVideo's HowTo100M rows, a .npy file
@@ -55,9 +58,7 @@ def open_source(path: Path, kept_mass: float) -> Source:
     if path.is_dir():
         if (path / "data.mdb").is_file():
             return RecordSource(path)
-        if any(True for _ in clip_files(path)):
-            return ClipFiles(path, kept_mass)
-        raise DataError(f"{path}: a folder without clips of a known kind. Known are:\n{KINDS}")
+        return ClipFiles(path, kept_mass)
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: is neither a regular file nor a folder. Write it to a file first")
     if _begins_with(path, b"\x93NUMPY"):
@@ -104,6 +105,16 @@ def _sizes(source: Source) -> Sizes:
         if source.path in str(fault):
             raise
         raise DataError(f"{source.path}: {fault}") from None
+
+
+def names_of(source: Source) -> Iterator[KnownClip]:
+    """The ids of a source's clips, each with its video and its span there, as far as it tells."""
+    if isinstance(source, StoreSource):
+        yield from source.names()
+        return
+    for item in source.items():
+        if item.name is not None:
+            yield item.name, "", None
 
 
 class RowSource:
@@ -216,17 +227,27 @@ class RecordSource:
         return clip
 
 
-def clip_files(folder: Path) -> Iterator[Path]:
-    """The files of a folder and its subfolders that may hold a clip each."""
-    return (path for path in folder.rglob("*.np[yz]"))
+def is_clip_file(path: Path) -> bool:
+    """Whether a file of a folder may hold a clip."""
+    return path.suffix.lower() in (".npz", ".npy")
 
 
 class ClipFiles:
-    """A folder of .npz and .npy files; an id is a file's path in it without the ending."""
+    """A folder of .npz and .npy files; an id is a file's path in it without the ending.
+
+    Raises DataError where there is none.
+    """
 
     def __init__(self, path: Path, kept_mass: float) -> None:
         self.path, self.folder, self.kept_mass = str(path), path, kept_mass
-        self.files = sorted(clip_files(path))
+        found = walk(path, is_clip_file)
+        self.files = found.files
+        if not self.files:
+            lines = "\n".join(
+                [f"{path}: a folder without clips of a known kind", *found.left_out()]
+            )
+            raise DataError(f"{lines}\nKnown are:\n{KINDS}")
+        self.left_out = [f"{path}: {line}" for line in found.left_out()]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -290,3 +311,10 @@ class StoreSource:
         """All clips."""
         for number in range(len(self.store)):
             yield Item(None, lambda number=number: self.store[number])  # type: ignore[misc]
+
+    def names(self) -> Iterator[KnownClip]:
+        """Id, video and span of all clips that are not damaged."""
+        for number in range(len(self.store)):
+            with suppress(DataError):
+                about = self.store.about(number)
+                yield about.id, about.video, about.span

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from paddlevideo.loader.captions.expressed import Expressed
 from paddlevideo.loader.store import Clip, FeatureStore, Sizes
 from paddlevideo.loader.store.check import clip_faults
+from paddlevideo.loader.store.manifest import COMPLETE, LOST, Manifest, Shard
 from paddlevideo.loader.store.records import PREFIX, decode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.prepare.caption_book import SeenIds
@@ -19,6 +23,7 @@ from paddlevideo.prepare.sources import StoreSource
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
+from paddlevideo.utils.walk import refuse_inside
 
 #: A box that leaves the image by no more pixels is cut by ``fix``; one further out is a mistake.
 CUT = 2.0
@@ -37,35 +42,52 @@ class Fault:
 def faults_of(store: FeatureStore) -> Iterator[Fault]:
     """All faults, shard after shard. Holds no more than a clip, and ids on the disk.
 
-    Kinds: "shard", "damaged", "checksum", "size", "not finite", "box", "class", "duplicate",
-    "id table", "caption", "no caption".
+    Kinds: "shard", "damaged", "checksum", "count", "size", "not finite", "box", "class",
+    "duplicate", "id table", "caption", "no caption".
     """
     seen = SeenIds()
+    counted = Manifest(store.manifest.sizes, store.manifest.dtype)
     numbers = range(len(store.manifest.shards))
     for number in track(numbers, "validate", len(numbers), "shards"):
         try:
-            yield from _shard_faults(store, number, seen)
+            yield from _shard_faults(store, number, seen, counted)
         except DataError as fault:
             yield Fault("shard", store.manifest.shards[number].file, "", str(fault))
+    if counted.clips == store.manifest.clips:
+        yield from _lost_mass_faults(store.manifest.lost_mass, counted.lost_mass)
 
 
-def _shard_faults(store: FeatureStore, number: int, seen: SeenIds) -> Iterator[Fault]:
+def _lost_mass_faults(noted: Mapping[str, float], counted: Mapping[str, float]) -> Iterator[Fault]:
+    """Where the manifest's shares of class distributions are not those of the records."""
+    for name in LOST:
+        one, other = noted.get(name, 0), counted.get(name, 0)
+        if not math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-9):
+            text = f"{COMPLETE} says lost_mass {name} {one}, the records have {other}"
+            yield Fault("count", "", "", text)
+
+
+def _shard_faults(
+    store: FeatureStore, number: int, seen: SeenIds, counted: Manifest
+) -> Iterator[Fault]:
+    """Those of a shard. Its whole records are counted as another shard of ``counted``."""
+    there = Shard(store.manifest.shards[number].file)
+    counted.shards.append(there)
     shard = store.manifest.shards[number]
     path = store.path / shard.file
     with reading(path, RECORDS) as transaction:
         entries = transaction.stat()["entries"]
     if entries != shard.clips:
         yield Fault("shard", shard.file, "", f"{entries} records, where {shard.clips} belong")
-    checksum = 0
     for place in range(min(entries, shard.clips)):
         with reading(path, RECORDS) as transaction:
             record = transaction.get(KEY.pack(place)) or b""
-        checksum = zlib.crc32(record[: PREFIX.size], checksum)
+        there.checksum = zlib.crc32(record[: PREFIX.size], there.checksum)
         try:
             clip = decode(record, f"{path}: clip {place}")
         except DataError as fault:
             yield Fault("damaged", shard.file, f"number {place}", str(fault))
             continue
+        _count(clip, len(record), counted)
         for kind, text in _faults_of_clip(clip, store.manifest.sizes):
             yield Fault(kind, shard.file, clip.id, text)
         if seen.meet(id_key(clip.id)) != "new":
@@ -73,8 +95,39 @@ def _shard_faults(store: FeatureStore, number: int, seen: SeenIds) -> Iterator[F
         with reading(path, IDS) as transaction:
             if transaction.get(id_key(clip.id)) != KEY.pack(place):
                 yield Fault("id table", shard.file, clip.id, "the table of ids leads elsewhere")
-    if checksum != shard.checksum:
-        yield Fault("checksum", shard.file, "", "its records are not those that were written")
+    yield from _count_faults(shard, there)
+
+
+def _count(clip: Clip, record_bytes: int, counted: Manifest) -> None:
+    """Counts a clip in the last shard of ``counted``, as the writer of a store does."""
+    shard = counted.shards[-1]
+    shard.clips += 1
+    shard.captions += len(clip.captions)
+    shard.payload += record_bytes
+    if clip.region_classes is not None:
+        counted.note_lost(clip.region_classes.rounded(np.dtype(counted.dtype)).lost())
+
+
+def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
+    """Where the manifest's numbers of a shard are not those of its records."""
+    if there.checksum != noted.checksum:
+        yield Fault("checksum", noted.file, "", "its records are not those that were written")
+    elif there.clips == noted.clips:  # else a fault says so already
+        for name in ("captions", "payload"):
+            one, other = getattr(noted, name), getattr(there, name)
+            if one != other:
+                text = f"{COMPLETE} says {name} {one}, the records have {other}"
+                yield Fault("count", noted.file, "", text)
+
+
+def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
+    """Clips with a caption that has no known word, of kind "no known word"; counts all captions."""
+    for number in range(len(store)):
+        with suppress(DataError):  # a damaged record is a fault of its own
+            about = store.about(number)
+            if not expressed.add(about.id, about.captions):
+                text = f"a caption has no word that the vocabulary {expressed.bert_model} knows"
+                yield Fault("no known word", "", about.id, text)
 
 
 def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
@@ -93,6 +146,7 @@ def fix(store: FeatureStore, output: Path) -> Summary:
     damaged, not finite, of other sizes or classes, or whose id was met before are left out.
     """
     sizes, dtype = store.manifest.sizes, store.manifest.dtype
+    refuse_inside("--fix", output, store.path)
     target = Target(
         output,
         sizes,

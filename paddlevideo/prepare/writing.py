@@ -13,10 +13,12 @@ from typing import Any
 from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.shards import id_key
+from paddlevideo.loader.store.writer import tidy
 from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import differences
 from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import naming
 from paddlevideo.utils.printable import printable
 from paddlevideo.utils.progress import track
 
@@ -54,6 +56,9 @@ class Summary:
     written: int = 0
     before: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    #: What the sources did not take, a line each.
+    left_out: list[str] = field(default_factory=list)
 
     def count(self, what: str, name: str) -> None:
         """Counts ``name`` under ``what``."""
@@ -78,7 +83,8 @@ class Summary:
                 f"  class mass not kept: {lost['mean']:.2e} of a region's on average, "
                 f"{lost['largest']:.2e} at most"
             )
-        return lines + [f"  {what}: {tally}" for what, tally in self.tallies.items()]
+        lines += [f"  {what}: {tally}" for what, tally in self.tallies.items()]
+        return lines + [f"  {line}" for line in (*self.left_out, *self.remarks)]
 
 
 @dataclass
@@ -91,7 +97,8 @@ class Target:
     shard_gigabytes: float = 4.0
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
-    skip_bad: int = 0
+    #: Bad clips that may be skipped; None: the command has no ``--skip_bad``.
+    skip_bad: int | None = None
     shard_clips: int | None = None
 
     @property
@@ -122,7 +129,10 @@ def finished(target: Target) -> Manifest | None:
                 f"{target.path}: holds {manifest.clips} clips that another command wrote, or this "
                 f"one from other files: {other}. Name another folder, or remove it"
             )
-        return manifest if name == COMPLETE else None
+        if name == UNFINISHED:
+            return None
+        tidy(target.path)
+        return manifest
     return None
 
 
@@ -216,14 +226,16 @@ class _Run:
         self.summary.written += 1
 
     def _skip(self, source: Source, bad: _BadClip) -> None:
-        if self.skipped >= self.target.skip_bad:
+        if self.skipped >= (self.target.skip_bad or 0):
             raise DataError(_advice(source, bad, self.target.skip_bad)) from None
         self.skipped += 1
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
-        # A file name may be no text.
-        with open(self.target.skipped, "a", encoding="utf-8", errors="backslashreplace") as file:
-            entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
+        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        # Appended to, not written whole: it says of a stopped run as well what was skipped. The
+        # same command again begins it again. A file name need not be valid UTF-8.
+        with naming(self.target.skipped), open(self.target.skipped, "ab") as file:
+            file.write(line.encode("utf-8", "backslashreplace"))
 
 
 class _BadClip(Exception):
@@ -234,8 +246,10 @@ class _BadClip(Exception):
         self.name, self.fault = name, fault
 
 
-def _advice(source: Source, bad: _BadClip, allowed: int) -> str:
+def _advice(source: Source, bad: _BadClip, allowed: int | None) -> str:
     where = "" if source.path in bad.fault else f"{source.path}: "
+    if allowed is None:
+        return f"{where}{bad.fault}"
     if allowed:
         return f"{where}{bad.fault}\n{allowed} bad clips were skipped before it, as --skip_bad says"
     return f"{where}{bad.fault}\n--skip_bad N leaves out up to N bad clips, and lists them"

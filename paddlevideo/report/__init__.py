@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from paddlevideo.report.page import write_report, write_search_page
+from paddlevideo.report.clip_videos import Origin
+from paddlevideo.report.page import write_report
 from paddlevideo.report.queries import Found, Query, read_queries, write_queries
+from paddlevideo.report.search_page import Hit, write_search_page
 
-__all__ = ["Found", "Query", "read_queries", "write_queries", "write_report", "write_search_page"]
+__all__ = [
+    "Found",
+    "Hit",
+    "Origin",
+    "Query",
+    "read_queries",
+    "write_queries",
+    "write_report",
+    "write_search_page",
+]

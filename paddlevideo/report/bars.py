@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 
 from paddlevideo.report.axes import Axis, short
 from paddlevideo.report.curves import BLUE, SKY
-from paddlevideo.report.plot import DIM, GRID, INK, PAGE, fitted, letters
+from paddlevideo.report.fonts import fitted, font_for
+from paddlevideo.report.plot import DIM, GRID, INK, PAGE, letters
 from paddlevideo.utils.files import write_whole
 
 MARGIN, HEAD, ROW, NAMES, LENGTH, VALUES, FOOT = 24, 72, 30, 300, 460, 60, 34  # pixels
@@ -42,8 +43,8 @@ def draw_bars(title: str, note: str, bars: Sequence[Bar]) -> Image.Image:
     width, height = 2 * MARGIN + NAMES + LENGTH + VALUES, HEAD + ROW * len(bars) + FOOT
     image = Image.new("RGB", (width, height), PAGE)
     draw = ImageDraw.Draw(image)
-    draw.text((MARGIN, 16), fitted(title, 20, width - 2 * MARGIN), INK, letters(20))
-    draw.text((MARGIN, 43), fitted(note, 14, width - 2 * MARGIN), DIM, letters(14))
+    draw.text((MARGIN, 16), fitted(title, 20, width - 2 * MARGIN), INK, font_for(title, 20))
+    draw.text((MARGIN, 43), fitted(note, 14, width - 2 * MARGIN), DIM, font_for(note, 14))
     across = Axis(0.0, 1.02 * max(max(bar.value, bar.high or 0.0) for bar in bars) or 1.0)
     start, bottom = MARGIN + NAMES, HEAD + ROW * len(bars)
 
@@ -56,7 +57,7 @@ def draw_bars(title: str, note: str, bars: Sequence[Bar]) -> Image.Image:
     for number, bar in enumerate(bars):
         middle = HEAD + ROW * number + ROW // 2
         name = fitted(bar.name, 14, NAMES - 12)
-        draw.text((start - 10, middle), name, INK, letters(14), anchor="rm")
+        draw.text((start - 10, middle), name, INK, font_for(name, 14), anchor="rm")
         colour = SKY if number else BLUE
         draw.rectangle((start, middle - 9, place(bar.value), middle + 9), colour)
         end = place(bar.value)

@@ -4,60 +4,68 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from paddlevideo.report.clip_pictures import ClipPictures
+from paddlevideo.report.clip_videos import Origin, Shot
 from paddlevideo.report.markup import Markup, element, join, shorten, unseen
 from paddlevideo.report.queries import Found, Query
-from paddlevideo.utils.errors import DataError
 
 BEST = 5  # answers on a card; the right one follows where it is not among them
 THUMBNAIL = (176, 132, 65)  # width, height, quality of a JPEG: about 4 KB
 
 
-class Thumbnails:
-    """Pictures of clips in a style sheet: each is held once, however many cards show it."""
+class Thumbnails(ClipPictures):
+    """Pictures of clips for a page: each is made once, however many cards show it."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """``folder`` holds the clips, ``<id>.mp4`` or such; None for a page without pictures.
+    def __init__(self, folder: Path | None, origin_of: Callable[[str], Origin] = Origin) -> None:
+        """Arguments and errors as for ``ClipPictures``."""
+        super().__init__(folder, origin_of)
+        self._pictures: dict[str, tuple[str, str] | None] = {}  # by clip: class, data URL
+        self._styled: set[str] = set()
 
-        Raises DataError where there is no such folder.
-        """
-        if folder is not None and not folder.is_dir():
-            raise DataError(f"{folder}: there is no such folder of videos")
-        self.folder = folder
-        self._rules: dict[str, tuple[str, str] | None] = {}  # by clip: class, its declaration
+    def data(self, name: str) -> str | None:
+        """A JPEG of the middle of a clip as a URL that holds it, or None without one."""
+        picture = self._picture(name)
+        return picture[1] if picture else None
 
     def style_class(self, name: str) -> str | None:
-        """The class that shows a clip's middle frame, or None where the clip's file is absent.
-
-        Raises UserError without OpenCV, DataError for a clip that it cannot read.
-        """
-        if name not in self._rules:
-            self._rules[name] = self._make(name)
-        rule = self._rules[name]
-        return rule[0] if rule else None
-
-    def _make(self, name: str) -> tuple[str, str] | None:
-        if self.folder is None:
+        """The class that shows a clip's picture, or None without one."""
+        picture = self._picture(name)
+        if picture is None:
             return None
-        from paddlevideo.report.thumbnails import find_clip, small_jpeg
+        self._styled.add(name)
+        return picture[0]
 
-        path = find_clip(self.folder, name)
-        if path is None:
-            return None
-        data = base64.b64encode(small_jpeg(path, *THUMBNAIL)).decode("ascii")
-        declaration = f'background-image: url("data:image/jpeg;base64,{data}")'
-        return f"clip{len(self._rules)}", declaration
+    def _picture(self, name: str) -> tuple[str, str] | None:
+        if name not in self._pictures:
+            number = len(self._pictures)
+            jpeg = self.read(name, _small_jpeg)
+            self._pictures[name] = None if jpeg is None else (f"clip{number}", _data_url(jpeg))
+        return self._pictures[name]
 
     def style(self) -> str:
-        """The CSS of all pictures that were asked for."""
-        rules = (f".{rule[0]} {{ {rule[1]} }}\n" for rule in self._rules.values() if rule)
-        return "".join(rules)
+        """The CSS of all classes that were asked for."""
+        return "".join(
+            f'.{picture[0]} {{ background-image: url("{picture[1]}") }}\n'
+            for name, picture in self._pictures.items()
+            if picture and name in self._styled
+        )
+
+
+def _small_jpeg(shot: Shot) -> bytes:
+    from paddlevideo.report.thumbnails import small_jpeg
+
+    return small_jpeg(shot, *THUMBNAIL)
+
+
+def _data_url(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
 def cards(queries: Sequence[Query], thumbnails: Thumbnails) -> Markup:
-    """A list of cards. Raises what :meth:`Thumbnails.style_class` raises."""
+    """A list of cards."""
     make = {"text_to_video": _caption_card, "video_to_text": _video_card}
     items = [make[query.direction](query, thumbnails) for query in queries]
     return element("ol", *items, class_="cards")
@@ -85,8 +93,6 @@ def _card(asked: Markup, answers: Markup) -> Markup:
 
 
 def _rank(query: Query) -> Markup:
-    if not query.rank:
-        return Markup()  # a search, whose right answer nobody knows
     several = f" (best of {len(query.right)})" if len(query.right) > 1 else ""
     style = "rank first" if query.rank == 1 else "rank dim"
     return element("p", "rank ", element("strong", f"{query.rank:,}"), several, class_=style)

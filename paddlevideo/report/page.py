@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from paddlevideo.report.cards import Thumbnails, cards
 from paddlevideo.report.charts import MARKS, Curve, histogram, recall_chart
+from paddlevideo.report.clip_videos import Origin
 from paddlevideo.report.markup import Markup, element, join
-from paddlevideo.report.queries import DIRECTIONS, Query
+from paddlevideo.report.queries import DIRECTIONS, SCORES, Query
 from paddlevideo.report.style import STYLE
 from paddlevideo.report.tables import effort, metric_table, number, part, protocol_table, spoken
 from paddlevideo.utils.files import write_whole
@@ -28,33 +29,30 @@ def write_report(
     queries: Sequence[Query],
     videos: Path | None = None,
     shown: int = 20,
-) -> None:
+    origin_of: Callable[[str], Origin] = Origin,
+) -> list[str]:
     """Writes the page whole or not at all; its folder is made if absent.
 
     Args:
         path: the HTML file.
         results: what ``results.json`` holds; each part of it may be absent.
         queries: of both directions, in any order.
-        videos: a folder of clips ``<id>.mp4`` or such for thumbnails. A clip that is absent gets a
-            plain tile.
+        videos: a folder of clips ``<id>.mp4`` or such for thumbnails. A clip that is absent, or
+            whose video is damaged, gets a plain tile.
         shown: how many queries of each direction have a card: half of them those with the worst
             ranks, half spread evenly over the others.
+        origin_of: where a clip comes from, by its id.
+
+    Returns:
+        Lines about clips without a picture; they are on the page too.
 
     Raises:
-        DataError: ``videos`` is not a folder, or OpenCV cannot read one of its clips.
+        DataError: ``videos`` is not a folder.
         UserError: OpenCV is wanted for thumbnails and not installed.
     """
-    write_page(path, page(results, queries, videos, shown))
-
-
-def write_search_page(path: Path, queries: Sequence[Query], videos: Path | None = None) -> None:
-    """The answers of a search, whose right ones nobody knows: the queries' ``rank`` is 0.
-
-    Arguments and errors as for :func:`write_report`.
-    """
-    thumbnails = Thumbnails(None if videos is None else Path(videos))
-    main = element("main", element("h1", "Search"), cards(queries, thumbnails))
-    write_page(path, document("Search", main, STYLE + thumbnails.style()))
+    thumbnails = Thumbnails(None if videos is None else Path(videos), origin_of)
+    write_page(path, page(results, queries, thumbnails, shown))
+    return thumbnails.remarks()
 
 
 def write_page(path: Path, text: str) -> None:
@@ -66,10 +64,9 @@ def write_page(path: Path, text: str) -> None:
 
 
 def page(
-    results: Mapping[str, Any], queries: Sequence[Query], videos: Path | None, shown: int
+    results: Mapping[str, Any], queries: Sequence[Query], thumbnails: Thumbnails, shown: int
 ) -> str:
     """The text of the page; arguments and errors as for :func:`write_report`."""
-    thumbnails = Thumbnails(None if videos is None else Path(videos))
     groups = {way: [each for each in queries if each.direction == way] for way in DIRECTIONS}
     main = element(
         "main",
@@ -78,20 +75,27 @@ def page(
         *_numbers(results),
         *_charts(results, groups),
         *_examples(groups, thumbnails, shown),
+        *notes(thumbnails.remarks()),
         *_protocol(results),
     )
     return document(TITLE, main, STYLE + thumbnails.style())
 
 
-def document(title: str, main: Markup, style: str) -> str:
+def notes(lines: Sequence[str]) -> list[Markup]:
+    """Small paragraphs."""
+    return [element("p", line, class_="note") for line in lines]
+
+
+def document(title: str, main: Markup, style: str, media: str = "") -> str:
     """A whole page.
 
-    Only this very style sheet and pictures inside it are allowed; scripts and links are not.
+    Only this very style sheet and pictures inside it are allowed, and what ``media`` says, the end
+    of a content security policy; scripts and links are not.
     """
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     policy = (
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"base-uri 'none'; form-action 'none'{media}"
     )
     head = element(
         "head",
@@ -206,9 +210,10 @@ def _examples(
     hardest, spread = {}, {}
     for way, group in groups.items():
         hardest[way], spread[way] = choose(group, shown)
+    worst_note = f"The worst ranks of all. {SCORES}"
     spread_note = "Evenly over the ranks of the other queries, best first."
     return [
-        *_lists("Hardest queries", "The worst ranks of all.", hardest, thumbnails),
+        *_lists("Hardest queries", worst_note, hardest, thumbnails),
         *_lists("A spread of queries", spread_note, spread, thumbnails),
     ]
 

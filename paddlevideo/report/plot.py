@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from paddlevideo.report.axes import Axis, short, value_axis
-from paddlevideo.utils.errors import UserError
-
-try:
-    from PIL import Image, ImageDraw, ImageFont
-except ModuleNotFoundError:
-    raise UserError('this needs Pillow: pip install "Pillow>=10.1"') from None
+from paddlevideo.report.fonts import Font, fitted, font_for
 
 Colour = tuple[int, int, int]
 INK, DIM, GRID, PAGE = (27, 31, 35), (89, 98, 107), (226, 230, 234), (255, 255, 255)
@@ -61,8 +56,8 @@ def picture(
     head = HEAD + LEGEND * len(runs)
     page = Image.new("RGB", (width, head + rows * (HEIGHT + GAP)), PAGE)
     draw = ImageDraw.Draw(page)
-    draw.text((GAP, 16), fitted(title, 22, width - 2 * GAP), INK, letters(22))
-    draw.text((GAP, 43), fitted(note, 14, width - 2 * GAP), DIM, letters(14))
+    draw.text((GAP, 16), fitted(title, 22, width - 2 * GAP), INK, font_for(title, 22))
+    draw.text((GAP, 43), fitted(note, 14, width - 2 * GAP), DIM, font_for(note, 14))
     for number, run in enumerate(runs):
         draw_entry(draw, (GAP, HEAD + LEGEND * number), run.colour, run.name, width - 2 * GAP)
     for number, panel in enumerate(panels):
@@ -77,8 +72,8 @@ def draw_panel(panel: Panel) -> Image.Image:
     image = Image.new("RGB", (WIDTH, HEIGHT), PAGE)
     draw = ImageDraw.Draw(image)
     title = fitted(panel.title, 16, WIDTH - 110)
-    draw.text((0, 0), title, INK, letters(16))
-    draw.text((letters(16).getlength(title) + 8, 2), panel.unit, DIM, letters(14))
+    draw.text((0, 0), title, INK, font_for(title, 16))
+    draw.text((font_for(title, 16).getlength(title) + 8, 2), panel.unit, DIM, letters(14))
     top = draw_legend(draw, panel.lines) + 10
     across = Axis(0.0, 1.02 * float(max(line.x.max() for line in panel.lines)) or 1.0)
     up = value_axis(limits(panel.lines), panel.from_zero, panel.may_be_log)
@@ -103,7 +98,7 @@ def draw_legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line]) -> int:
     x, y = 0.0, 24
     for line in lines:
         text = f"{line.name} {short(float(smoothed(line)[-1]))}".strip()
-        length = letters(13).getlength(fitted(text, 13, WIDTH - 40)) + 34
+        length = font_for(text, 13).getlength(fitted(text, 13, WIDTH - 40)) + 34
         if x and x + length > WIDTH:
             x, y = 0.0, y + LEGEND
         draw_entry(draw, (x, y), line.colour, text, WIDTH - 40)
@@ -117,7 +112,7 @@ def draw_entry(
     """An entry of a legend with its upper left corner at ``place`` (x, y)."""
     x, y = place
     draw.rectangle((x, y + 6, x + 16, y + 9), colour)
-    draw.text((x + 21, y), fitted(text, 13, width), DIM, letters(13))
+    draw.text((x + 21, y), fitted(text, 13, width), DIM, font_for(text, 13))
 
 
 def draw_lines(lines: Sequence[Line], across: Axis, up: Axis, size: tuple[int, int]) -> Image.Image:
@@ -180,17 +175,6 @@ def smoothed(line: Line) -> np.ndarray:
     return (sums[last] - sums[first]) / (last - first)
 
 
-@lru_cache
-def letters(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own letters, ``size`` pixels high."""
-    return ImageFont.load_default(size)
-
-
-def fitted(text: str, size: int, width: float) -> str:
-    """``text``, cut to ``width`` pixels; control characters are left out."""
-    text = "".join(letter for letter in text if letter.isprintable())
-    if letters(size).getlength(text) <= width:
-        return text
-    while text and letters(size).getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+def letters(size: int) -> Font:
+    """The font of numbers and of what this project itself writes, ``size`` pixels high."""
+    return font_for("", size)

@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.together import check_together
 
 DIRECTIONS = ("text_to_video", "video_to_text")
+#: What a score is, for people.
+SCORES = (
+    "A score is the match margin, the logit of a match minus that of a mismatch, plus the weighted "
+    "similarity of a retrieval head: the order counts, 0 is undecided, and below 0 the model "
+    "rather expects a mismatch."
+)
 
 
 @dataclass(frozen=True)
@@ -37,16 +44,21 @@ class Query:
 
 def write_queries(path: str | Path, queries: Sequence[Query]) -> None:
     """Writes ``queries`` whole or not at all. A score must be finite: ValueError otherwise."""
-    lines = [json.dumps(asdict(query), allow_nan=False) + "\n" for query in queries]
-    write_whole(path, lambda partial: partial.write_text("".join(lines), encoding="utf-8"))
+    write_text_whole(path, queries_text(queries))
+
+
+def queries_text(queries: Sequence[Query]) -> str:
+    """The lines of ``queries.jsonl``. A score must be finite: ValueError otherwise."""
+    return "".join(json.dumps(asdict(query), allow_nan=False) + "\n" for query in queries)
 
 
 def read_queries(path: str | Path) -> list[Query]:
     """The queries of a file.
 
     Raises DataError, with the file and the number of the line, where it cannot be read or a line
-    is not what :class:`Query` says.
+    is not what :class:`Query` says, or where ``results.json`` beside it is another test's.
     """
+    check_together(Path(path))
     queries = []
     try:
         with open(path, "rb") as file:  # lines end at \n only, whatever a caption holds

@@ -97,6 +97,10 @@ svg .dim { fill: var(--dim); }
 .score { float: right; font-variant-numeric: tabular-nums; padding-left: 8px; }
 .name { display: block; color: var(--dim); }
 .mark { color: var(--right); font-weight: 650; white-space: nowrap; }
+.hits { grid-template-columns: repeat(auto-fill, minmax(min(100%, 15rem), 1fr)); }
+.hits .card { display: block; }
+.hits .picture { width: 100%; }
+.hits p { margin: 4px 0 0; }
 .asking .picture { max-width: 15rem; }
 .lines { display: grid; gap: 2px; align-content: start; }
 .sentence { padding: 4px 10px; border-left: 3px solid transparent; font-size: .9375rem; }

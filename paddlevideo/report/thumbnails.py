@@ -1,18 +1,26 @@
-"""Pictures of clips: a clip's middle frame, and a canvas with text to put it on.
+"""Pictures of clips: a frame of a clip, and a canvas with text to put it on.
 
-The only module of the package that needs OpenCV; without it importing raises UserError.
+The only module of the package that needs OpenCV beside extraction; without it importing raises
+UserError.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
 
+from paddlevideo.report.clip_videos import Shot
+from paddlevideo.report.fonts import LabelSpace, Rectangle, fitted, font_for
 from paddlevideo.utils.errors import DataError, UserError
 from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.native_path import as_text, native_path
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it says of a damaged video, we say
 
 try:
     import cv2
@@ -20,8 +28,15 @@ except ModuleNotFoundError:
     raise UserError("this needs OpenCV: pip install opencv-python-headless") from None
 
 Colour = tuple[int, int, int]
-VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov")
-PICTURES = (".jpg", ".jpeg", ".png")
+GREY = 230
+BLACK = (0, 0, 0)
+PADDING = 2  # pixels around a label
+#: A video is decoded from its beginning up to this second; to a later one it is first skipped.
+SKIPPED_FROM = 30.0
+COUNTED = 1000  # frames: one of a higher number is looked for by its time
+#: Seconds before the wanted time: where decoding begins after a skip, and from where frames become
+#: pictures. The last of these is shown, so that a still may last so long.
+BEFORE = 10.0
 
 
 class Canvas:
@@ -30,13 +45,66 @@ class Canvas:
     def __init__(self, height: int, width: int, colour: Colour) -> None:
         self.pixels = np.full((height, width, 3), colour, np.uint8)
 
+    @classmethod
+    def of(cls, pixels: np.ndarray) -> Canvas:
+        """A canvas that draws on ``pixels`` themselves."""
+        canvas = cls(0, 0, BLACK)
+        canvas.pixels = pixels
+        return canvas
+
     def text(
-        self, text: str, place: tuple[int, int], colour: Colour, size: float, weight: int
+        self,
+        text: str,
+        place: tuple[int, int],
+        colour: Colour,
+        size: int,
+        width: float = math.inf,
+        outline: Colour | None = None,
     ) -> None:
-        """Writes ``text`` with the left end of its base line at ``place`` (x, y)."""
-        plain = text.encode("ascii", "replace").decode()  # OpenCV's letters are ASCII
-        font = cv2.FONT_HERSHEY_SIMPLEX
-        cv2.putText(self.pixels, plain, place, font, size, colour, weight, cv2.LINE_AA)
+        """Writes ``text`` ``size`` pixels high, the left end of its base line at ``place`` (x, y).
+
+        It is cut to ``width`` pixels, and to the picture. ``outline``: of each letter, for text on
+        a picture.
+        """
+        x, y = place
+        x, left = max(x, 0), self.pixels.shape[1] - max(x, 0)
+        font = font_for(text, size)
+        text = fitted(text, size, min(width, left - PADDING))
+        top, bottom = max(y - 2 * size, 0), min(y + size, self.pixels.shape[0])
+        if not text or top >= bottom:
+            return
+        part = self.pixels[top:bottom, max(x - PADDING, 0) :]
+        image = Image.fromarray(np.ascontiguousarray(part))
+        ImageDraw.Draw(image).text(
+            (min(x, PADDING), y - top),
+            text,
+            colour,
+            font,
+            anchor="ls",
+            stroke_width=0 if outline is None else 1,
+            stroke_fill=outline,
+        )
+        part[:] = np.asarray(image)
+
+    def label(
+        self, text: str, corner: tuple[float, float], colour: Colour, size: int, space: LabelSpace
+    ) -> Rectangle | None:
+        """Writes ``text`` with its upper left corner near ``corner`` (x, y), where there is space.
+
+        Returns the rectangle that it takes, or None where there is no space for it.
+        """
+        room = space.inside[2] - space.inside[0] - 2 * PADDING
+        shown = fitted(text, size, room)
+        if not shown:
+            return None
+        width = math.ceil(font_for(text, size).getlength(shown)) + 2 * PADDING
+        height = size + 2 * PADDING
+        place = space.take(round(corner[0]), round(corner[1]), width, height)
+        if place is None:
+            return None
+        base = place[1] + height - PADDING - size // 4
+        self.text(text, (place[0] + PADDING, base), colour, size, room, BLACK)
+        return (*place, place[0] + width, place[1] + height)
 
     def line(self, y: int, colour: Colour) -> None:
         """A thin line across the whole picture."""
@@ -53,88 +121,141 @@ class Canvas:
         low, high = (x - width // 2, y - width // 2), (x + side + width // 2, y + side + width // 2)
         cv2.rectangle(self.pixels, low, high, colour, width)
 
-    def box(self, corners: Sequence[float], colour: Colour) -> None:
-        """A rectangle with ``corners`` (x1, y1, x2, y2)."""
+    def box(self, corners: Sequence[float], colour: Colour, width: int = 1) -> None:
+        """A rectangle with ``corners`` (x1, y1, x2, y2), the part of it in the picture."""
+        height, across = self.pixels.shape[:2]
         x1, y1, x2, y2 = (round(corner) for corner in corners)
-        cv2.rectangle(self.pixels, (x1, y1), (x2, y2), colour, 1)
+        low, high = (max(x1, 0), max(y1, 0)), (min(x2, across - 1), min(y2, height - 1))
+        cv2.rectangle(self.pixels, low, high, colour, width)
 
 
-def find_clip(folder: Path, name: str) -> Path | None:
-    """The file of a clip: ``name`` in ``folder`` with one of the usual endings, or None.
+def frame_of(shot: Shot, number: int | None = None) -> np.ndarray:
+    """The frame in the middle of a clip, or its picture: (h, w, 3) uint8 BGR.
 
-    A name that leads out of the folder finds nothing.
+    ``number``: of the frame that is wanted instead, if the video has so many. Raises DataError
+    where OpenCV cannot read it.
     """
-    if Path(name).name != name:
-        return None
-    paths = (folder / (name + ending) for ending in (*VIDEOS, *PICTURES))
-    # os.path is content with names that no file can have, as too long ones; Path.is_file is not.
-    return next((path for path in paths if os.path.isfile(path)), None)
-
-
-def middle_frame(path: Path) -> np.ndarray:
-    """The middle frame of a clip, or its picture: (h, w, 3) uint8 BGR.
-
-    Raises DataError where OpenCV cannot read it.
-    """
-    return frame_at(path, None)
-
-
-def frame_at(path: Path, seconds: float | None) -> np.ndarray:
-    """The frame of a video at a time, or its middle one for None, or a picture: (h, w, 3) BGR.
-
-    Raises DataError where OpenCV cannot read it.
-    """
-    is_picture = path.suffix in PICTURES
-    frame = cv2.imread(str(path)) if is_picture else _frame_of_video(path, seconds)
+    try:
+        frame = _picture(shot.path) if shot.is_picture else _frame_of_video(shot, number)
+    except (cv2.error, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DataError(f"{as_text(str(shot.path))}: cannot be read ({reason})") from None
     if frame is None:
-        raise DataError(f"{path}: OpenCV cannot read it")
+        raise DataError(f"{as_text(str(shot.path))}: OpenCV cannot read it")
+    if frame.ndim == 2 or frame.shape[2] == 1:
+        return np.asarray(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
     return frame
 
 
-def thumbnail(folder: Path, name: str, side: int) -> np.ndarray:
-    """The middle frame of a clip, or its picture, in a grey square: (side, side, 3) uint8 BGR.
+def small_frame(shot: Shot, width: int, height: int, number: int | None = None) -> np.ndarray:
+    """The frame of a clip, as large as fits into ``width`` x ``height``.
 
-    ``folder`` holds ``name`` with one of the usual endings. Raises DataError where it does not.
+    ``number`` and errors as for :func:`frame_of`.
     """
-    path = find_clip(folder, name)
-    if path is None:
-        endings = " ".join((*VIDEOS, *PICTURES))
-        raise DataError(f'{folder}: no file "{name}" with one of the endings {endings}')
-    small = fitted(middle_frame(path), side, side)
-    square = np.full((side, side, 3), 230, np.uint8)
+    return resized(frame_of(shot, number), width, height)
+
+
+def thumbnail(shot: Shot, side: int) -> np.ndarray:
+    """The frame of a clip in a grey square: (side, side, 3) uint8 BGR.
+
+    Raises DataError as :func:`frame_of` does.
+    """
+    small = small_frame(shot, side, side)
+    square = np.full((side, side, 3), GREY, np.uint8)
     top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     square[top : top + small.shape[0], left : left + small.shape[1]] = small
     return square
 
 
-def small_jpeg(path: Path, width: int, height: int, quality: int) -> bytes:
-    """The middle frame of a clip, or its picture, as a JPEG of at most ``width`` x ``height``.
+def small_jpeg(shot: Shot, width: int, height: int, quality: int) -> bytes:
+    """The frame of a clip as a JPEG of at most ``width`` x ``height``.
 
-    Raises DataError where OpenCV cannot read it.
+    Raises DataError as :func:`frame_of` does.
     """
-    small = fitted(middle_frame(path), width, height)
+    small = small_frame(shot, width, height)
     encoded, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert encoded
     return data.tobytes()
 
 
-def _frame_of_video(path: Path, seconds: float | None) -> np.ndarray | None:
-    """Frames are read in order: seeking is not exact in every kind of file."""
-    reader = cv2.VideoCapture(str(path))
-    wanted = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) // 2
-    if seconds is not None:
-        wanted = round(seconds * reader.get(cv2.CAP_PROP_FPS))
-    decoded = False
-    for _ in range(wanted + 1):
-        if not reader.grab():
-            break
-        decoded = True
-    frame = reader.retrieve()[1] if decoded else None
+def _picture(path: Path) -> np.ndarray | None:
+    data = np.frombuffer(path.read_bytes(), np.uint8)  # OpenCV takes no name that is not UTF-8
+    return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+
+
+def _frame_of_video(shot: Shot, number: int | None) -> np.ndarray | None:
+    """The frame that is shown in the middle of a clip, by the frames' time stamps."""
+    with native_path(shot.path) as name:
+        if number is not None and (numbered := _numbered_frame(name, number)) is not None:
+            return numbered
+        middle = sum(shot.span or (0.0, _announced_seconds(name))) / 2
+        frame, end = _frame_at(name, middle, skip=middle > SKIPPED_FROM)
+        if shot.span is None and not middle:
+            # It does not say how long it is, as a live recording.
+            end = _frame_at(name, math.inf, skip=False)[1]
+        if end is not None:  # it ends before the wanted time
+            frame, _ = _frame_at(name, end if shot.span else end / 2, skip=False)
+        return frame
+
+
+def _announced_seconds(name: str) -> float:
+    """How long a video says it is; 0 where it does not."""
+    reader = cv2.VideoCapture(name)
+    count, rate = reader.get(cv2.CAP_PROP_FRAME_COUNT), reader.get(cv2.CAP_PROP_FPS)
+    reader.release()
+    seconds = count / rate if rate > 0 else 0.0
+    return seconds if 0 < seconds < 1e6 else 0.0
+
+
+def _numbered_frame(name: str, number: int) -> np.ndarray | None:
+    """The frame of a number, from 0; of a high one the frame at its time, if rates are constant."""
+    reader = cv2.VideoCapture(name)
+    rate = reader.get(cv2.CAP_PROP_FPS)
+    if number > COUNTED and rate > 0:
+        reader.release()
+        frame, end = _frame_at(name, (number + 0.5) / rate, skip=True)
+        return frame if end is None else None
+    grabbed = all(reader.grab() for _ in range(number + 1))
+    frame = reader.retrieve()[1] if grabbed else None
     reader.release()
     return frame
 
 
-def fitted(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+def _frame_at(name: str, wanted: float, skip: bool) -> tuple[np.ndarray | None, float | None]:
+    """The frame that is shown at a second, and the video's end where that comes before it.
+
+    ``skip``: to shortly before the time, where the file can.
+    """
+    reader = cv2.VideoCapture(name)
+    if skip:
+        reader.set(cv2.CAP_PROP_POS_MSEC, 1000 * (wanted - BEFORE))
+    frame, first, time = None, True, 0.0
+    rate = reader.get(cv2.CAP_PROP_FPS)
+    interval = 1 / rate if 0 < rate <= 1000 else 0.04
+    end: float | None = None
+    while True:
+        grabbed = reader.grab()
+        stamp = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if skip and first and (not grabbed or stamp > wanted):  # it cannot skip, or not that far
+            reader.release()
+            return _frame_at(name, wanted, skip=False)
+        if not grabbed:
+            end = 0.0 if first else time + interval
+            break
+        time = stamp if first or stamp > time else time + interval  # a file without time stamps
+        if time > wanted and frame is not None:
+            break
+        if time > wanted - BEFORE or first:
+            read, picture = reader.retrieve()
+            frame = picture if read else frame
+        first = False
+        if time >= wanted:
+            break
+    reader.release()
+    return frame, end
+
+
+def resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
     """``frame`` (h, w, 3) as large as fits into ``width`` x ``height``, its shape kept."""
     scale = min(width / frame.shape[1], height / frame.shape[0])
     size = (max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1))

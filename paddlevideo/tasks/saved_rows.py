@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from paddlevideo.runtime import World
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_text_whole, write_whole
 
 log = logging.getLogger("paddlevideo")
 
@@ -37,8 +37,7 @@ class SavedRows:
         if world.is_main:
             self._clear_others(resume)
             self.folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.key, indent=1)
-            write_whole(self.folder / "key.json", lambda partial: partial.write_text(text))
+            write_text_whole(self.folder / "key.json", json.dumps(self.key, indent=1))
         world.meet()
         self._waiting: list[tuple[np.ndarray, Any]] = []
         self._written = time.monotonic()

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from paddlevideo.checkpoint import checksum
 from paddlevideo.config import Config, check_config, run_settings
 from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.pipelines.text import pad_ids
-from paddlevideo.loader.store import is_store
+from paddlevideo.loader.query_text import check_query
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.runtime import select_device, use_threads
+from paddlevideo.tasks.search_index import SearchIndex
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.fingerprint import unchanged
 from paddlevideo.utils.limits import check_extents
 from paddlevideo.utils.nearest import nearest
 from paddlevideo.utils.progress import track
@@ -46,26 +43,38 @@ class Searcher:
     """Finds the clips of a feature file that a sentence describes.
 
     With a retrieval head the ``candidates`` most similar clips are matched with the sentence; their
-    vectors come from an index, which is made at the first search and kept in the folder ``index``
-    under the checksums of weights and features. Without a head every clip is matched.
+    vectors come from an index, which is made at the first search and kept in the folder ``index``,
+    if that can be written to. Without a head every clip is matched.
     """
 
     def __init__(
-        self, config: Config, weights: Path, features: Path, index: Path, candidates: int = 128
+        self,
+        config: Config,
+        weights: Path,
+        features: Path,
+        index: Path,
+        candidates: int = 128,
+        sentences: Sequence[str] = (),
     ) -> None:
-        """Raises ConfigError, DataError or WeightsError where something does not fit."""
+        """``sentences`` are checked before anything is loaded: see :meth:`check`.
+
+        Raises ConfigError, DataError or WeightsError where something does not fit.
+        """
         given, weights = weights, locate_weights(weights)
         check_config(config, "export")
         settings = run_settings(config)
         select_device(settings.device)
         use_threads(settings.num_threads)
         self.options = dataset_options(config)
+        for sentence in sentences:
+            self.check(sentence)
         model = build_model(config.MODEL, blank=True)
         if not isinstance(model, ActBert):
             raise ConfigError("MODEL.framework: only an ActBert can be searched with")
         words = load_tokenizer(self.options["bert_model"]).vocabulary_size
         check_extents(model.limits(), {"text_ids": words}, self.options["bert_model"])
-        load_weights(model, given, for_test=True)
+        with unchanged(weights) as sha256:
+            load_weights(model, given, for_test=True)
         model.eval()
         self.model, self.candidates = model, candidates
         self.head = model.retrieval_head
@@ -85,10 +94,12 @@ class Searcher:
         if not self.clips:
             raise DataError(f"{features}: holds no clips")
         self._source = ClipBatches(reader, self.clips, self.options["gallery_batch"])
-        self.gallery = self._open_gallery(weights, features, index)
+        self.gallery = self._open_gallery(weights, sha256, features, index)
 
     def find(self, sentence: str, count: int = 10) -> list[Answer]:
-        """The ``count`` best clips, best first."""
+        """The ``count`` best clips, best first. Raises ConfigError as :meth:`check` does."""
+        if warning := self.check(sentence):
+            log.warning("%s", warning)
         ids = load_tokenizer(self.options["bert_model"]).encode(
             sentence, self.options["max_seq_length"]
         )
@@ -115,34 +126,28 @@ class Searcher:
             for at in best
         ]
 
-    def _open_gallery(self, weights: Path, features: Path, index: Path) -> Gallery:
+    def check(self, sentence: str) -> str:
+        """A warning about words that the vocabulary lacks; empty for none.
+
+        Raises ConfigError where it has none of them, and for an empty sentence.
+        """
+        tokenizer = load_tokenizer(self.options["bert_model"])
+        return check_query(tokenizer, sentence, self.options["max_seq_length"])
+
+    def _open_gallery(self, weights: Path, sha256: str, features: Path, index: Path) -> Gallery:
         encode, gigabytes = self.model.encode_videos, self.model.gallery_gigabytes
         if self.head is None:
             log.info("these weights have no retrieval head: every clip is matched")
             return Gallery(encode, _Tracked(self._source), gigabytes)
-        key = self._key(weights, features)
-        path = index / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-        vectors = read_index(path, key, len(self.clips))
-        if vectors is None:
-            gallery = Gallery(encode, _Tracked(self._source), 0.0)
-            assert gallery.vectors is not None
-            write_index(path, key, gallery.vectors)
-            log.info("indexed %d clips: %s", len(self.clips), path)
-            vectors = gallery.vectors
-        return Gallery.of_vectors(encode, self._source, vectors)
+        kept = SearchIndex(index, weights, sha256, features, self.options)
 
-    def _key(self, weights: Path, features: Path) -> str:
-        """What the vectors depend on."""
-        name = "store.json" if is_store(features) else "data.mdb"
-        file = features / name if features.is_dir() else features
-        state = file.stat()
-        return json.dumps(
-            {
-                "weights": checksum(weights),
-                "features": [str(file.resolve()), state.st_size, state.st_mtime_ns],
-                "sizes": {name: self.options[name] for name in sorted(self.options)},
-            }
-        )
+        def encoded() -> np.ndarray:
+            vectors = Gallery(encode, _Tracked(self._source), 0.0).vectors
+            assert vectors is not None
+            return vectors
+
+        vectors = kept.vectors(len(self.clips), encoded)
+        return Gallery.of_vectors(encode, self._source, vectors)
 
 
 class _Tracked:
@@ -181,25 +186,3 @@ def dataset_options(config: Config) -> dict[str, Any]:
         for name, parameter in known.items()
         if name not in ("self", *unused)
     }
-
-
-def read_index(path: Path, key: str, clips: int) -> np.ndarray | None:
-    """Vectors (clips, D) of an index with this ``key``; None if there is none that fits."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["key"]) == key and len(file["vectors"]) == clips:
-                return file["vectors"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        pass
-    return None
-
-
-def write_index(path: Path, key: str, vectors: np.ndarray) -> None:
-    """Writes it whole or not at all."""
-
-    def write(partial: Path) -> None:
-        with open(partial, "wb") as file:
-            np.savez(file, key=np.asarray(key), vectors=vectors)
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, write)

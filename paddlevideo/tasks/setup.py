@@ -10,7 +10,13 @@ from typing import Any
 
 from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
 from paddlevideo.config.check import Mode
-from paddlevideo.loader.build import BatchLoader, SampleReader, build_dataset, build_pipeline
+from paddlevideo.loader.build import (
+    BatchLoader,
+    SampleReader,
+    build_dataset,
+    build_pipeline,
+    start_warnings,
+)
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.order import (
     WINDOW,
@@ -79,7 +85,11 @@ def start_run(
 def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
     """The dataset and the pipeline steps of ``train``, ``valid`` or ``test``."""
     pipeline = (run.config.get("PIPELINE") or {}).get(split) or {}
-    return build_dataset(run.config.DATASET[split]), build_pipeline(pipeline.get("transform"))
+    dataset = build_dataset(run.config.DATASET[split])
+    steps = build_pipeline(pipeline.get("transform"))
+    for warning in start_warnings(dataset, steps) if run.world.is_main else ():
+        log.warning("DATASET.%s: %s", split, warning)
+    return dataset, steps
 
 
 def split_setting(run: Run, split: str, key: str, default: int) -> int:

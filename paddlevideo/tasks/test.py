@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import paddlevideo
-from paddlevideo.checkpoint import checksum
 from paddlevideo.config import Config
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.modeling import build_model, load_weights, locate_weights
+from paddlevideo.prepare.origins import ClipNotes
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.answers import queries_of
 from paddlevideo.tasks.evaluate import evaluate
@@ -22,7 +22,9 @@ from paddlevideo.tasks.saved_rows import SavedRows
 from paddlevideo.tasks.setup import Run, build_metric, check_sizes, start_run, test_loader
 from paddlevideo.tasks.tables import print_results
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.fingerprint import fingerprints_of, unchanged
+from paddlevideo.utils.together import write_together
+from paddlevideo.utils.writable import check_file
 
 log = logging.getLogger("paddlevideo")
 
@@ -45,18 +47,20 @@ def test(
     if not weights:
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
     given, weights = weights, str(locate_weights(weights))
+    check_file(report, "--report")
     if videos and not Path(videos).is_dir():
         raise ConfigError(f"--videos: there is no folder {videos}")
     run = start_run(config, "test")
     model = build_model(config.MODEL, blank=True)
-    load_weights(model, given, for_test=True)
+    with unchanged(weights) as sha256:
+        load_weights(model, given, for_test=True)
     dataset, loader = test_loader(run, "test")
     check_sizes(model, test=loader)
     metric = build_metric(run, dataset)
     amp = Amp(run.settings.amp, run.device)
     what = {
         "weights": str(weights),
-        "weights_sha256": checksum(weights),
+        "weights_sha256": sha256,
         "mixed_precision": amp.enabled,
         "paddlevideo": paddlevideo.__version__,
     }
@@ -77,11 +81,15 @@ def resumes(run: Run) -> bool:
 def test_key(run: Run, what: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a test's rows: with all of it equal they are equal too."""
     config = run.config.to_dict()
+    sections = {
+        "DATASET": (config.get("DATASET") or {}).get("test"),
+        "PIPELINE": (config.get("PIPELINE") or {}).get("test"),
+    }
     return {
         **{name: value for name, value in what.items() if name != "weights"},
         "MODEL": config["MODEL"],
-        "DATASET": (config.get("DATASET") or {}).get("test"),
-        "PIPELINE": (config.get("PIPELINE") or {}).get("test"),
+        **sections,
+        "inputs": fingerprints_of(sections),
     }
 
 
@@ -115,52 +123,62 @@ def write_results(
     results["protocol"]["seconds"] = round(
         sum(value for key, value in results["stages"].items() if key.endswith("_seconds")), 3
     )
-    path = run.folder / "results.json"
-    text = json.dumps(results, indent=2) + "\n"
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-    print_results(results)
-    log.info("wrote %s", path)
     queries = queries_of(metric, dataset)
-    if queries is not None:
-        write_queries_and_page(run.folder, results, queries, report, videos)
-    if run.settings.score_matrix and hasattr(metric, "scores"):
-        write_scores(run.folder / "scores.npz", metric, dataset)
-
-
-def write_queries_and_page(
-    folder: Path,
-    results: Mapping[str, Any],
-    queries: Any,
-    report: str | None,
-    videos: str | None,
-) -> None:
-    """``queries.jsonl`` and, on request, the page."""
-    from paddlevideo.report import write_queries, write_report
-
-    write_queries(folder / "queries.jsonl", queries)
-    log.info("wrote %s", folder / "queries.jsonl")
-    if report:
-        write_report(Path(report), results, queries, Path(videos) if videos else None)
+    parts = files_beside(run, metric, dataset, queries)
+    write_together(run.folder / "results.json", results, parts)
+    print_results(results)
+    for name in ("results.json", *parts):
+        log.info("wrote %s", run.folder / name)
+    if report and queries is not None:
+        write_page(Path(report), results, queries, Path(videos) if videos else None)
         log.info("wrote %s", report)
 
 
-def write_scores(path: Path, metric: Any, dataset: Any) -> None:
-    """``scores`` (captions, videos) float32, by which they were ranked, with names."""
+def write_page(path: Path, results: Mapping[str, Any], queries: Any, videos: Path | None) -> None:
+    """The page of a test; what has no picture on it is told."""
+    from paddlevideo.report import write_report
+
+    notes = ClipNotes(results["protocol"].get("features"))
+    for line in write_report(path, results, queries, videos, origin_of=notes.origin):
+        log.warning("%s", line)
+
+
+def files_beside(
+    run: Run, metric: Any, dataset: Any, queries: Any
+) -> dict[str, Callable[[Path], object]]:
+    """What writes the files that belong to ``results.json``, by name."""
+    from paddlevideo.report.queries import queries_text
+
+    parts: dict[str, Callable[[Path], object]] = {}
+    if queries is not None:
+        text = queries_text(queries)
+        parts["queries.jsonl"] = lambda path: path.write_text(text, encoding="utf-8")
+    if run.settings.score_matrix and hasattr(metric, "scores"):
+        arrays = score_arrays(metric, dataset)
+        if arrays is None:
+            log.warning(
+                "score_matrix: with MODEL.top_k only some pairs are scored: see queries.jsonl"
+            )
+        else:
+            parts["scores.npz"] = partial(write_arrays, arrays)
+    return parts
+
+
+def score_arrays(metric: Any, dataset: Any) -> dict[str, np.ndarray] | None:
+    """``scores`` (captions, videos) float32, by which they were ranked, with names; or None."""
     truth = dataset.truth()
     ranking = metric.ranking(truth)
     if not hasattr(ranking, "scores"):
-        log.warning("score_matrix: with MODEL.top_k only some pairs are scored: see queries.jsonl")
-        return
+        return None
+    return {
+        "scores": ranking.scores(metric.weight(ranking)),
+        "captions": np.asarray(dataset.captions),
+        "video_ids": np.asarray(dataset.video_ids),
+        "truth": truth,
+    }
 
-    def write(partial: Path) -> None:
-        with open(partial, "wb") as file:
-            np.savez_compressed(
-                file,
-                scores=ranking.scores(metric.weight(ranking)),
-                captions=np.asarray(dataset.captions),
-                video_ids=np.asarray(dataset.video_ids),
-                truth=truth,
-            )
 
-    write_whole(path, write)
-    log.info("wrote %s", path)
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Writes an .npz under any name."""
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import select
 import signal
+import stat
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from paddlevideo.utils.children import Terminated
 from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.files import naming
 from paddlevideo.utils.stopping import Stopped
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
@@ -31,16 +37,18 @@ def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
     warnings.filterwarnings("ignore", message="No ccache found")
     try:
         action()
-        sys.stdout.flush()
+        with naming("standard output"):
+            sys.stdout.flush()
     except UserError as fault:
         print(f"{name}: {fault}", file=sys.stderr)
         return fault.exit_code
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        number = signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT
+        return 128 + number
     except OSError as fault:
         return _code_of_system(fault, name)
     except UnicodeEncodeError as error:
@@ -69,7 +77,10 @@ def _code_of_system(fault: OSError, name: str) -> int:
     _drop_output(sys.stdout)
     if is_cut_off:
         return 128 + signal.SIGPIPE
-    where = f"{os.fsdecode(fault.filename)}: " if isinstance(fault.filename, str | bytes) else ""
+    # Files are named where they are written (utils/files.py); what prints cannot be.
+    where = "standard output: " if fault.errno in _FULL and _is_file(sys.stdout) else ""
+    if isinstance(fault.filename, str | bytes):
+        where = f"{os.fsdecode(fault.filename)}: "
     print(f"{name}: {where}{fault.strerror}", file=sys.stderr)
     return 1
 
@@ -79,6 +90,13 @@ def _nobody_reads(stream: Any) -> bool:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLERR)
         return bool(poll.poll(0))
+    return False
+
+
+def _is_file(stream: Any) -> bool:
+    with suppress(OSError):  # a stream without a descriptor
+        mode = os.fstat(stream.fileno()).st_mode
+        return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())
     return False
 
 

@@ -2,63 +2,85 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from paddlevideo.utils.partials import partial_of, put_in_place
+
+#: What NumPy says, without a number, where a file takes less than it was given.
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+_PARTIAL = re.compile(r"\.\d+\.partial(/|$)")
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Calls ``write(partial)`` for a temporary name beside ``path``, then renames.
 
     The data is on the disk before the name is: after a power cut ``path`` is the old file or the
-    new one. On any fault, a full disk for one, the temporary file is removed and the fault raised.
+    new one. On any error, a full disk for one, the temporary file is removed and the error raised
+    with the name of ``path``. What a killed process left beside ``path`` is removed. A pipe or a
+    device is written to as it is.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-    _sync_folder(path.parent)
+    if str(path).startswith(_STREAMS) or (path.exists() and not path.is_file()):
+        with naming(path):
+            write(path)
+        return
+    with naming(path):
+        with partial_of(path) as partial:
+            write(partial)
+            sync_file(partial)
+            os.replace(partial, path)
+        sync_folder(path.parent)
+
+
+def write_text_whole(path: str | Path, text: str) -> None:
+    """Writes ``text`` as UTF-8, whole or not at all; a file's name in it need not be UTF-8."""
+    data = text.encode("utf-8", "backslashreplace")
+    write_whole(path, lambda partial: partial.write_bytes(data))
 
 
 def write_folder_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Calls ``write(partial)`` for a new folder beside ``path``, then renames; replaces a folder.
 
-    A reader finds the old folder, the new one, or for a moment none, but never a part of one. On
-    any fault the new folder is removed, the old one is in its place, and the fault is raised.
+    A reader finds the old folder or the new one, never a part of one; the old one keeps its name
+    until the new one has it, where the file system can exchange two names. Of two writers at once
+    the last one wins. On any error the new folder is removed and the error raised.
     """
-    path = Path(os.path.abspath(path))
-    partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{x}") for x in ("partial", "old"))
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.mkdir()
-    try:
+    with naming(path), partial_of(path, folder=True) as partial:
         write(partial)
-        for file in partial.iterdir():
-            with open(file, "rb") as opened:
-                os.fsync(opened.fileno())
-        _sync_folder(partial)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(partial, path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    _sync_folder(path.parent)
+        for folder, _, files in os.walk(partial):
+            for name in files:
+                sync_file(Path(folder, name))
+            sync_folder(Path(folder))
+        put_in_place(partial, path)
+        sync_folder(path.parent)
 
 
-def checksum(path: str | Path) -> str:
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """What the system says of writing ``path`` names it, also where a library left the name out."""
+    try:
+        yield
+    except OSError as error:
+        number, text = error.errno, error.strerror
+        if number is None and _CUT_SHORT.search(str(error)):
+            number, text = errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({error})"
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        is_ours = not name or _PARTIAL.search(name)
+        if number is None or not is_ours or isinstance(error, ConnectionError | BrokenPipeError):
+            raise
+        raise OSError(number, text, str(path)) from error
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -67,7 +89,13 @@ def checksum(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Waits until what a file holds is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
     """Makes the rename itself durable, where the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -53,6 +53,24 @@ def write_video(path: Path, frames=None, codec: str = "mp4v", rate: float = RATE
     return path
 
 
+def write_stamped(path: Path, times) -> Path:
+    """A video whose frame n, as bright as 20 + 4 n, is shown from second ``times[n]`` on."""
+    if not hasattr(cv2, "VIDEOWRITER_PROP_PTS"):
+        pytest.skip("this OpenCV writes no time stamps")
+    frames = [np.full((48, 64, 3), 20 + 4 * n, np.uint8) for n in range(len(times))]
+    plain = write_video(path.with_suffix(".plain.avi"), frames, "MJPG")
+    reader = cv2.VideoCapture(str(plain), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    code, raw = cv2.VideoWriter_fourcc(*"MJPG"), [cv2.VIDEOWRITER_PROP_RAW_VIDEO, 1]
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, 1000, (64, 48), raw)
+    for second in times:
+        writer.set(cv2.VIDEOWRITER_PROP_PTS, round(second * 1000))
+        writer.write(reader.read()[1])
+    writer.release()
+    reader.release()
+    plain.unlink()
+    return path
+
+
 def write_clips(folder: Path) -> Path:
     """Three videos of two seconds, in two folders and three kinds of files."""
     write_video(folder / "right.mp4")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paddlevideo.extract import draw
 from paddlevideo.extract.work import WorkFolder
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.prepare import faults_of
@@ -114,16 +115,16 @@ def test_killed_while_writing_the_store_it_goes_on(clips, tmp_path, run, monkeyp
 def test_ctrl_c_leaves_what_is_done(clips, tmp_path, run, monkeypatch):
     from paddlevideo.extract import job
 
-    real, calls = job.Job.run, []
+    real = job.Job.run
 
-    def second_is_interrupted(self, video):
-        calls.append(video.id)
-        if len(calls) == 2:
+    def interrupted(self, video):
+        if video.id == "sub/up.avi":
             raise KeyboardInterrupt
         return real(self, video)
 
-    monkeypatch.setattr(job.Job, "run", second_is_interrupted)
-    assert run(clips)[0] == 130
+    with monkeypatch.context() as patch:
+        patch.setattr(job.Job, "run", interrupted)
+        assert run(clips)[0] == 130
     code, out, _ = run(clips)
     assert code == 0 and "3 done, 1 of them by a run before" in out
 
@@ -186,10 +187,18 @@ def test_a_store_that_another_process_has_just_written_is_left_alone(
     assert code == 0 and "another process has written it" in out and len(calls) == 2
 
 
-def test_pictures_that_cannot_be_written_stop_nothing(clips, tmp_path, run):
-    (tmp_path / "file").touch()
-    code, out, err = run(clips, "--draw", tmp_path / "file")
+def test_pictures_that_cannot_be_written_stop_nothing(clips, tmp_path, run, monkeypatch):
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(draw, "_save", lambda *_: (_ for _ in ()).throw(full))
+    code, out, err = run(clips, "--draw", tmp_path / "pictures")
     assert code == 0 and "3 done" in out and err.count("not drawn") == 3
+
+
+def test_a_place_for_pictures_that_is_no_folder_is_told_first(clips, tmp_path, run):
+    (tmp_path / "file").touch()
+    code, _, err = run(clips, "--draw", tmp_path / "file")
+    assert code == 2 and "--draw" in err and "cannot be written" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
 # ------------------------------------------------------------------------------ networks

@@ -1,5 +1,7 @@
 """Lists of videos: folders, text files, CSVs; and what is wrong with them."""
 
+import os
+
 import pytest
 
 from paddlevideo.extract.videos import each_row, read_videos
@@ -76,7 +78,7 @@ def test_a_csv_names_clips_and_captions(tmp_path):
         ("video,start,end\nx.mp4,5,4\n", "ends at 4 s, but begins at 5 s"),
         ("video,clip\nx.mp4,a\ny.mp4,a\n", 'line 3: the clip "a" stands in .* line 2 already'),
         ("video,caption\nx.mp4,a,b\n", "more columns than the header"),
-        ('video,caption\nx.mp4,"a\n', "unexpected end of data"),
+        ('video,caption\nx.mp4,"a\n', "line 2: is not CSV .* has no end"),
     ],
 )
 def test_what_is_wrong_with_a_csv_is_named(tmp_path, text, message):
@@ -90,8 +92,73 @@ def test_what_is_wrong_with_a_list_is_named(tmp_path):
     with pytest.raises(DataError, match="line 3: ./a.mp4 stands above already"):
         read_videos(listed(tmp_path, "a.mp4\n\n./a.mp4\n", "list.txt"))
     (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="is no list of videos: not UTF-8"):
+    with pytest.raises(DataError, match="is a text file in UTF-16 .* a list of them in UTF-8"):
         read_videos(tmp_path / "list.bin")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no file with one of the endings"):
+    touched(tmp_path / "empty", "note.txt")
+    with pytest.raises(DataError, match=r"holds no video, .*\n1 other file left out: .txt 1"):
         read_videos(tmp_path / "empty")
+
+
+# ------------------------------------------------------------------------------ folders
+
+
+def test_all_endings_that_ffmpeg_reads_are_taken_and_the_others_counted(tmp_path):
+    videos = "a.mp4 b.3g2 c.gif d.divx e.F4V f.mxf g.m2v h.rmvb i.dv j.qt k.tod l.y4m m.ogm n.hevc"
+    touched(tmp_path, *videos.split(), "a.json", "a.vtt", "b.vtt", "noending", "x.mp4.part")
+    lines = []
+    assert [video.id for video in read_videos(tmp_path, lines.append)] == videos.split()
+    assert lines == ["5 other files left out: .vtt 2, .json 1, .part 1, no ending 1"]
+
+
+@pytest.mark.parametrize(
+    "name, head, is_taken",
+    [
+        ("x", b"\x1aE\xdf\xa3", True),
+        ("x.bin", b"\0\0\0\x20ftypisom", True),
+        ("x.dat", b"\x00\x00\x01\xba", True),
+        ("Lecture 3. Limits", b"RIFF\0\0\0\0AVI LIST", True),
+        ("10.5", b"GIF89a", True),
+        ("stream", (b"\x47" + bytes(187)) * 5, True),
+        ("camera", (bytes(4) + b"\x47" + bytes(187)) * 5, True),
+        ("x.ogg", b"OggS" + bytes(24) + b"\x80theora", True),
+        ("x.ogg", b"OggS" + bytes(24) + b"\x01vorbis", False),
+        ("x.m4a", b"\0\0\0\x20ftypisom", False),
+        ("x", b"\0\0\0\x20ftypM4A ", False),
+        ("x", b"\0\0\0\x20ftypheic", False),
+        ("x.mp4.part", b"\0\0\0\x20ftypisom", False),
+        ("x", b"RIFF\0\0\0\0WAVEfmt ", False),
+        ("G", b"G" * 20, False),
+        ("x", b"", False),
+    ],
+)
+def test_without_a_known_ending_the_first_bytes_decide(tmp_path, name, head, is_taken):
+    touched(tmp_path, "a.mp4")
+    (tmp_path / name).write_bytes(head)
+    found = [video.name for video in read_videos(tmp_path)]
+    stem = {"x.bin": "x", "x.dat": "x", "x.ogg": "x"}.get(name, name)
+    assert found == sorted(["a", stem] if is_taken else ["a"])
+
+
+def test_hidden_files_links_and_broken_links(tmp_path):
+    folder = tmp_path / "v"
+    touched(folder, "a.mp4", "._a.mp4", ".Trash/b.mp4", "__MACOSX/a.mp4")
+    touched(tmp_path / "other", "c.mp4")
+    (folder / "self").symlink_to(".")
+    (folder / "b.mp4").symlink_to("a.mp4")
+    (folder / "gone.mp4").symlink_to("nowhere")
+    (folder / "more").symlink_to(tmp_path / "other")
+    lines = []
+    found = [video.id for video in read_videos(folder, lines.append)]
+    assert found == ["a.mp4", "b.mp4", "gone.mp4", "more/c.mp4"], "gone.mp4 is reported as missing"
+    assert lines == [
+        "3 other files left out: hidden 3",
+        "1 videos are links to others: each name is a clip of its own",
+    ]
+
+
+def test_a_name_that_is_not_utf8_has_an_id_that_is(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.touch()
+    for source in (tmp_path, path):
+        (video,) = read_videos(source)
+        assert (video.id, video.name, video.path) == (r"caf\xe9.mp4", r"caf\xe9", path)

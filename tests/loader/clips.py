@@ -23,6 +23,8 @@ def make_clip(number=0, name=None, regions=3, actions=2, **changes):
         "times": [(0.5, 2.0), (2.0, 3.25)],
         "video": "video7",
         "extra": {"license": "CC"},
+        "source": "/videos/sub/фильм.mp4",
+        "span": (0.5, 3.25),
     }
     return Clip(**{**fields, **changes})
 
@@ -36,7 +38,7 @@ def write(path, clips, **options):
 
 
 def assert_same(first, second, tolerance=0.0):
-    for name in ("id", "image_h", "image_w", "captions", "video", "extra"):
+    for name in ("id", "image_h", "image_w", "captions", "video", "extra", "source", "span"):
         assert getattr(first, name) == getattr(second, name)
     assert [tuple(time) for time in first.times] == [tuple(time) for time in second.times]
     for name in ("regions", "boxes", "actions", "action_classes"):

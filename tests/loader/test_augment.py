@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.loader import build_dataset, build_pipeline
-from paddlevideo.loader.build import SampleReader
+from paddlevideo.loader.build import SampleReader, start_warnings
 from paddlevideo.loader.captions.files import read_sentences
 from paddlevideo.loader.pipelines import FeatureNoise, RandomNarration, WordDropout
 from paddlevideo.utils.errors import ConfigError, DataError
@@ -74,6 +74,24 @@ def test_a_narration_takes_the_captions_place_or_follows_it(tmp_path):
     for other in ({"clip": "xyz_1"}, {"clip": "new_1"}, {"next_sentence_label": 1}):
         kept = RandomNarration(path, 1.0)(sample(**other), rng())
         assert kept["caption"] == "stir the pot well"
+
+
+@pytest.mark.parametrize("clip", ["abc_0_2.5", "abc.mp4", "abc"])
+def test_a_narration_finds_its_video_by_the_clips_id(tmp_path, clip):
+    path = tmp_path / "asr.json"
+    path.write_text(json.dumps({"abc.mp4": [None, "one"]}))
+    assert RandomNarration(path, 1.0)(sample(clip=clip), rng())["caption"] == "one"
+
+
+def test_narrations_of_other_videos_are_told(tmp_path):
+    path = tmp_path / "asr.json"
+    path.write_text(json.dumps({"abc": ["one"]}))
+    step = RandomNarration(path)
+    assert step.misfit(["x_1", "abc_1"]) == "" and step.misfit([]) == ""
+    rows = save_rows(tmp_path / "rows.npy", [make_row("x_1"), make_row("y_1")])
+    dataset = build_dataset({"format": "ActBertDataset", "file_path": rows})
+    (warning,) = start_warnings(dataset, [step])
+    assert 'has videos such as "abc", and nothing of the videos of 2 clips' in warning
 
 
 def test_narrations_come_from_any_file_of_them(tmp_path):

@@ -158,6 +158,28 @@ def test_unknown_clips_are_counted_and_listed(make):
         make(lines)
 
 
+def test_captions_name_clips_by_the_rules_that_packing_has(make, caplog):
+    caplog.set_level("INFO", "paddlevideo")
+    dataset = make("video,caption\nb.mp4,one\nclips/a,two\nb.mp4,three\nc,four\n")
+    assert dataset.video_ids == ["b", "a", "c"] and dataset.truth().tolist() == [0, 1, 0, 2]
+    assert "1 by id, 1 after dropping the file's ending, 1 by the end of its path" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        ("one,a\ntwo, three,b\n", "The ids seem to stand in another column"),
+        ("0,a,one\n1,b,two\n", "The ids seem to stand in another column"),
+        ("a.mp4,one\na.avi,two\n", '"a.mp4" and "a.avi" may both mean "a"'),
+        ("A,one\nd/b,two\nx/b,three\n", '"d/b" and "x/b" may both mean "b"'),
+        ("ab,one\n", 'The nearest to "ab" is "b"'),
+    ],
+)
+def test_captions_of_no_clip_are_refused_with_the_likely_reason(make, lines, message):
+    with pytest.raises(DataError, match=f"test.csv: .*{message}"):
+        make(lines)
+
+
 class Attack:
     def __reduce__(self):
         return os.system, ("true",)

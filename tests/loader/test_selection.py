@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from paddlevideo.loader import ActBertDataset, MSRVTTDataset
 from paddlevideo.loader.selection import read_list, select_clips
+from paddlevideo.prepare import PackOptions, pack
 from paddlevideo.utils.errors import DataError
 from tests.loader.data import F, G, make_record, make_row, save_lmdb, save_rows
 
@@ -70,3 +73,50 @@ def test_rows_and_captions_follow_the_same_list(tmp_path, listing):
     everything = ActBertDataset(rows)
     assert (training[2]["region_feat"] == everything[4]["region_feat"]).all()
     assert training[2]["index"] == 2 and training.describe()["samples"] == 4
+
+
+def test_a_line_that_matches_nothing_is_named(listing):
+    path = listing("dog\nab_c_01\nab_d\ncat\n")
+    message = r'2 of 4 lines name no clip .*rows.npy: "ab_d" \(the nearest is "ab_.*"\), "cat"'
+    with pytest.raises(DataError, match=f"{message}.*missing_ids: warn") as caught:
+        select_clips(CLIPS, exclude=path, source="rows.npy")
+    assert path in str(caught.value)
+
+
+def test_a_line_may_match_nothing_where_that_is_asked_for(listing, caplog):
+    path = listing("dog\ncat\n")
+    assert select_clips(CLIPS, exclude=path, missing_ids="warn").tolist() == [0, 1, 3]
+    assert "1 of 2 lines name no clip" in caplog.text and '"cat"' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        ("dog.mp4\nvideos/ab_c_00\n", [0, 2]),
+        ("AB_C.webm\n", [0, 1]),
+        ("v\n", [4, 5]),
+        ("video_id\ndog\n", [2]),
+        ("split,video_id\ntest,dog\ntest,ab_c_01\n", [1, 2]),
+        ("  # a comment\ndog\r\n", [2]),
+    ],
+)
+def test_lists_name_clips_as_captions_do(listing, caplog, names, kept):
+    clips = [*CLIPS, "v_0_2.5", "v_2.5_5"]
+    caplog.set_level("INFO", "paddlevideo")
+    assert select_clips(iter(clips), only=listing(names)).tolist() == kept
+    assert ("matched" in caplog.text) == ("." in names or "AB" in names or names == "v\n")
+
+
+def test_a_store_is_gone_through_as_often_as_needed(tmp_path, listing):
+    store = packed_store(tmp_path, ["a_00", "a_01", "b"])
+    dataset = ActBertDataset(store, exclude=listing("a.mp4\n"))
+    assert [dataset.name_of(index) for index in range(len(dataset))] == ["b"]
+    with pytest.raises(DataError, match='"c"'):
+        ActBertDataset(store, exclude=listing("a\nc\n"))
+    assert len(ActBertDataset(store, exclude=listing("a\nc\n"), missing_ids="warn")) == 1
+
+
+def packed_store(tmp_path, names):
+    rows = save_rows(tmp_path / "rows.npy", [make_row(name) for name in names])
+    pack(PackOptions([Path(rows)], tmp_path / "s"))
+    return str(tmp_path / "s")

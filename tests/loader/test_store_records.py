@@ -1,5 +1,6 @@
 """A clip as bytes: damaged nowhere unnoticed, and no header is believed."""
 
+import json
 import zlib
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddlevideo.loader.store import ClassTargets
-from paddlevideo.loader.store.records import PREFIX, decode, encode
+from paddlevideo.loader.store.records import PREFIX, decode, decode_about, encode
 from paddlevideo.utils.errors import DataError
 from tests.loader.clips import assert_same, make_clip
 
@@ -42,6 +43,32 @@ def test_a_clip_may_lack_things(empty):
     assert found.regions.shape == clip.regions.shape
     assert found.actions.shape == clip.actions.shape
     assert (found.region_classes is None) == (clip.region_classes is None)
+
+
+def test_a_record_from_before_sources_were_kept_has_none():
+    record = encode(make_clip(source="", span=None))
+    assert b'"source"' not in record and b'"span"' not in record
+    for about in (decode(record, "here"), decode_about(record, "here")):
+        assert about.source == "" and about.span is None
+    about = decode_about(encode(make_clip()), "here")
+    assert about.source == "/videos/sub/фильм.mp4" and about.span == (0.5, 3.25)
+
+
+@pytest.mark.parametrize(
+    "change", [{"source": 3}, {"span": [1]}, {"span": "ab"}, {"span": [0, 1e999]}]
+)
+def test_a_source_of_another_kind_is_damage(change):
+    body = encode(make_clip(source="", span=None))[PREFIX.size :]
+    header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
+    about = json.loads(header["__metadata__"]["clip"]) | change
+    header["__metadata__"]["clip"] = json.dumps(about)
+    text = json.dumps(header).encode()
+    changed = len(text).to_bytes(8, "little") + text
+    changed += body[8 + int.from_bytes(body[:8], "little") :]
+    record = PREFIX.pack(zlib.crc32(changed), 1) + changed
+    for read in (decode, decode_about):
+        with pytest.raises(DataError, match="here: the record is damaged"):
+            read(record, "here")
 
 
 @given(st.integers(0, 999), st.sampled_from([0.9, 0.999, 1.0]))

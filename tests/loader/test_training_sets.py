@@ -137,7 +137,7 @@ def test_clip_ids_of_segments_by_time(tmp_path):
     [
         ({}, {"subset": "testing"}, 'subset "testing" has no annotations. Subsets here: testing, '),
         ({}, {"clip_id": "{clip}"}, "may name video, id, start and end"),
-        ({"v1": []}, {}, 'video "v1": is no object'),
+        ({"v1": []}, {}, 'video "v1": .* where an object belongs'),
         (
             {"v1": {"subset": "validation", "annotations": [{"id": 0, "segment": [1]}]}},
             {},
@@ -160,9 +160,17 @@ def test_faulty_annotations(store, tmp_path, entries, options, message):
         YouCook2Dataset(annotations(tmp_path, **entries), store, **{**SIZES, **options})
 
 
+def test_the_annotation_of_coin_is_told_from_youcook2s(store, tmp_path):
+    part = {"id": "325", "segment": [25.0, 30.0], "label": "cut the hair"}
+    entry = {"recipe_type": 122, "annotation": [part], "subset": "validation"}
+    (tmp_path / "coin.json").write_text(json.dumps({"database": {"v": entry}}))
+    with pytest.raises(DataError, match=r"coin\.json: .*looks like the annotation of COIN"):
+        YouCook2Dataset(str(tmp_path / "coin.json"), store, **SIZES)
+
+
 def test_another_file_is_no_annotation_file(store, tmp_path):
     (tmp_path / "x.json").write_text('{"sentences": []}')
-    with pytest.raises(DataError, match='no annotation file of YouCook2: it has no "database"'):
+    with pytest.raises(DataError, match='not an annotation file of YouCook2: it has no "database"'):
         YouCook2Dataset(str(tmp_path / "x.json"), store, **SIZES)
 
 

@@ -77,6 +77,7 @@ def test_a_kind_is_told_by_its_content(tmp_path, kind):
 def test_a_folder_of_narrations(tmp_path):
     for name in ("v1", "v2"):
         (tmp_path / f"{name}.csv").write_text(f"start,end,text\n1,2,words of {name}\n")
+    (tmp_path / "._v1.csv").write_bytes(b"\0\5\26\7 Mac OS X")
     assert [(line.name, line.text) for line in read_lines(tmp_path)] == [
         ("v1", "words of v1"),
         ("v2", "words of v2"),
@@ -93,7 +94,7 @@ def test_a_folder_of_narrations(tmp_path):
         (b'[{"clip": "a", "caption": 3}]', "caption is 3"),
         (b'{"clip": "a", "caption": "b"}\n{"clip"', "line 2: is not JSON"),
         (b'{"v": {"start": [1], "end": [], "text": []}}', "have 1, 0, 0 entries"),
-        (b'{"v": {"start": [3], "end": [1], "text": ["x"]}}', "no start and end"),
+        (b'{"v": {"start": [3], "end": [1], "text": ["x"]}}', "begins at 3 s, but ends at 1 s"),
         ("v1,Käse\n".encode("latin-1"), "cannot be read as UTF-8"),
         (b'{"v": {"start": [1], "end": [2], "text": ["x"]}', "is not whole JSON"),
         (b'{"v": {"start": [1], "end": [2], "text": ["x"]}} {"w"', "more comes after its end"),
@@ -107,10 +108,10 @@ def test_a_folder_of_narrations(tmp_path):
         (b'{"clip": "a", "end": 1, "start": 1' + b"0" * 400 + b"}", "where seconds belong"),
         (b'{"clip": "a", "start": 1' + b"0" * 5000 + b"}", "line 1: is not JSON"),
         (b'[{"clip": "a", "start": 1' + b"0" * 5000 + b"}]", "is not whole JSON"),
-        (b"a,one\nb," + b"x" * 140_000, "line 2: is no CSV"),
+        (b"a,one\nb," + b"x" * 140_000, "line 2: is not CSV"),
         (b"start,end,text\n1,2,a\n,3,b\n", "line 3: '' where seconds belong"),
         (b"start,end,text\n1,2,a\nStart,End,b\n", "line 3: 'Start' where seconds belong"),
-        (b'start,end,text\n1,2,"a\nb"\n', "line 3: .* is not a start, an end and a text"),
+        (b"start,end,text\n1,2,a\nb\n", "line 3: .* is not a start, an end and a text"),
     ],
 )
 def test_a_damaged_file_is_one_clear_error(tmp_path, content, message):
@@ -141,7 +142,7 @@ def test_the_first_json_line_may_be_long(tmp_path):
 
 def test_a_pipe_is_refused_before_it_is_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match="pipe: is no regular file"):
+    with pytest.raises(DataError, match="pipe: is not a regular file"):
         list(read_lines(tmp_path / "pipe"))
 
 

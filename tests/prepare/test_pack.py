@@ -17,7 +17,6 @@ from paddlevideo.loader.store import FeatureStore, Sizes, StoreWriter
 from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.prepare import (
     PackOptions,
-    describe,
     faults_of,
     fix,
     pack,
@@ -310,14 +309,3 @@ def test_values_that_are_not_finite_are_found(tmp_path, monkeypatch):
     store = write(tmp_path / "s", [make_clip(0), clip])
     [fault] = faults_of(store)
     assert (fault.kind, fault.clip, fault.fault) == ("not finite", "clip3", "regions[1, 2] is inf")
-
-
-def test_a_description_counts_what_is_there(tmp_path):
-    clips = [make_clip(n, regions=1 + n % 30) for n in range(40)]
-    store = write(tmp_path / "s", clips, vocabularies={"region": ["a", "b"]}, made_by={"x": 1})
-    lines = list(describe(store, records=2))
-    text = "\n".join(lines)
-    assert "40 clips, 80 captions, 1 shard(s)" in text
-    bars = [line for line in lines[lines.index("regions:") + 1 : lines.index("actions:")]]
-    assert sum(int(line.split()[-1]) for line in bars) == 40 and len(bars) <= 12
-    assert 'clip 1: "clip1" of video video7' in text and "(0.5-2 s)" in text

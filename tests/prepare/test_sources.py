@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from paddlevideo.loader.store import FeatureStore
-from paddlevideo.prepare import PackOptions, clip_files, pack
+from paddlevideo.prepare import PackOptions, clip_files, fix, pack
 from paddlevideo.prepare.sources import RecordSource, open_source
-from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.clips import make_clip
 from tests.tiny_data import write_training_rows
+from tools import prepare_data
 
 
 def arrays(**changes):
@@ -183,3 +184,49 @@ def test_a_saved_dictionary_is_a_clip_too(tmp_path):
     assert list(store.ids()) == ["part/ours", "part/theirs"]
     np.testing.assert_array_equal(store[0].regions, store[1].regions)
     assert store.manifest.sizes.action_classes == int(clip["action_classes"].max()) + 1
+
+
+# ------------------------------------------------------------------------------ folders
+
+
+def test_a_folder_is_walked_through_links_and_what_it_holds_besides_is_counted(tmp_path):
+    folder, other = tmp_path / "clips", tmp_path / "other"
+    for path in (folder / "part", other):
+        path.mkdir(parents=True)
+    for number, path in enumerate((folder / "a.npz", folder / "part" / "B.NPZ", other / "c.npz")):
+        with open(path, "wb") as file:
+            np.savez(file, **arrays(image_h=240 + number))
+    (folder / "linked").symlink_to(other)
+    (folder / "part" / "loop").symlink_to(folder)
+    (folder / "._a.npz").write_bytes(b"Mac OS X")
+    (folder / "a.txt").touch()
+    summary = pack(PackOptions([folder], tmp_path / "c.store"))
+    store = FeatureStore(tmp_path / "c.store")
+    assert [store[n].id for n in range(len(store))] == ["a", "linked/c", "part/B"]
+    line = f"{folder}: 2 other files left out: .txt 1, hidden 1"
+    assert line in "\n".join(summary.lines())
+    assert line in "\n".join(pack(PackOptions([folder], tmp_path / "c.store")).lines()), "again too"
+
+
+def test_a_folder_without_clips_says_what_it_holds(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(DataError, match=r"without clips of a known kind\n1 other file .*\.mp4 1"):
+        open_source(tmp_path, 1.0)
+
+
+def test_an_output_inside_a_source_is_told_before_the_work(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    with open(folder / "a.npz", "wb") as file:
+        np.savez(file, **arrays())
+    with pytest.raises(ConfigError, match="lies inside of the folder of inputs .*Name a place"):
+        pack(PackOptions([folder], folder / "deep" / "c.store"))
+    assert [path.name for path in folder.iterdir()] == ["a.npz"]
+    pack(PackOptions([folder], folder / ".cache" / "c.store"))  # hidden: never an input
+    pack(PackOptions([folder], tmp_path / "c.store"))
+    store = FeatureStore(tmp_path / "c.store")
+    with pytest.raises(ConfigError, match="--fix"):
+        fix(store, store.path / "fixed.store")
+    for kind in ("npy", "lmdb", "store"):
+        words = ["convert", store.path, "--to", kind, "--output", store.path / "x"]
+        assert prepare_data.main([str(word) for word in words]) == 2

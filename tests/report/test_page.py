@@ -177,14 +177,26 @@ def test_a_name_that_no_clip_can_have_gets_a_tile(page, tmp_path, name):
     assert Reader(make(page, queries, videos=folder / "inner")).with_class("absent")
 
 
-def test_a_wrong_folder_or_clip_is_explained(page, tmp_path):
+def test_a_missing_folder_is_explained(page, tmp_path):
     with pytest.raises(DataError, match="no such folder of videos"):
         make(page, videos=tmp_path / "absent")
-    folder = write_clips(tmp_path / "clips", 0)
-    (folder / "clip1.mp4").write_bytes(b"not a video")
-    with pytest.raises(DataError, match=r"clip1\.mp4"):
-        make(page, [query(1, number=1)], videos=folder)
     assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a video", bytes(60)], ids=["empty", "text", "zeros"]
+)
+def test_damaged_videos_cost_their_pictures_and_not_the_page(page, tmp_path, content):
+    folder = write_clips(tmp_path / "clips", 3)
+    (folder / "clip1.mp4").write_bytes(content)  # comes before clip1.jpg
+    (folder / "clip2.jpg").write_bytes(content)
+    queries = [query(1, number=number) for number in range(3)]
+    lines = write_report(page, results_of(queries), queries, folder)
+    assert lines[0].startswith("2 of 8 clips: no picture: ") and "clip1.mp4" in lines[0]
+    assert lines[1].startswith("5 of 8 clips: no file in ")
+    reader = Reader(page.read_text("utf-8"))
+    assert all(line in reader.text for line in lines)
+    assert "data:image/jpeg" in page.read_text("utf-8")  # of the third
 
 
 def test_the_page_of_1000_queries_stays_small(page, tmp_path):

@@ -46,7 +46,7 @@ class Stub:
     def __init__(self, fails=""):
         self.calls, self.fails = [], fails
 
-    def __call__(self, words, stdout, stderr):
+    def __call__(self, words, stdout):
         arguments = words[2:]
         self.calls.append(arguments)
         if self.fails and self.fails in arguments:
@@ -73,7 +73,7 @@ class Stub:
 
 def test_each_variant_is_trained_and_tested_once(project, monkeypatch, capsys):
     stub = Stub()
-    monkeypatch.setattr(ablate.subprocess, "call", stub)
+    monkeypatch.setattr(ablate.Children, "call", lambda self, *given: stub(*given))
     assert run("--closest", 0, "--schedule", 1, "-o", "DATASET.batch_size=2") == 0
     assert len(stub.calls) == 7  # three are trained and tested, one is tested
     train, test = stub.calls[2:4]
@@ -100,7 +100,7 @@ def test_each_variant_is_trained_and_tested_once(project, monkeypatch, capsys):
 
 def test_the_closest_get_three_seeds(project, monkeypatch):
     stub = Stub()
-    monkeypatch.setattr(ablate.subprocess, "call", stub)
+    monkeypatch.setattr(ablate.Children, "call", lambda self, *given: stub(*given))
     assert run("--closest", 2, "--schedule", 0.1) == 0
     rows = json.loads((project / "out" / "results.json").read_text())
     assert {row["name"]: row["seeds"] for row in rows} == {
@@ -115,7 +115,7 @@ def test_the_closest_get_three_seeds(project, monkeypatch):
 
 def test_what_fails_is_named_and_the_others_go_on(project, monkeypatch, capsys):
     stub = Stub(fails="MODEL.loss.text_weight=0")
-    monkeypatch.setattr(ablate.subprocess, "call", stub)
+    monkeypatch.setattr(ablate.Children, "call", lambda self, *given: stub(*given))
     assert run("--closest", 0, "--jobs", 2) == 1
     message = capsys.readouterr().err
     assert "1 run(s) failed" in message and "without words, seed 0" in message

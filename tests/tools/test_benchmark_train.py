@@ -43,7 +43,7 @@ def test_drawn_captions_are_as_long_as_real_ones():
     assert 11 < np.mean(lengths) < 13 and min(lengths) >= 3 and max(lengths) <= 36
 
 
-def test_captions_of_a_file_are_its_last_column(tmp_path):
+def test_captions_come_from_a_file(tmp_path):
     path = tmp_path / "captions.csv"
     path.write_text('key,vid_key,video_id,sentence\nret0,msr0,video0,"one, two"\n')
     assert train_batches.read_captions(path) == ["one, two"]

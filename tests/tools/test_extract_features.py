@@ -51,6 +51,8 @@ def test_a_folder_becomes_a_store_that_can_be_trained_on(clips, tmp_path, run):
     assert names["action"][store[1].action_classes[0]] == "up"
     assert clip.region_classes.width == len(names["region"]) == 37
     assert StoreRows(tmp_path / "c.store")[0]["caption"] == "it goes right"
+    about = store.about(1)
+    assert (about.source, about.span) == (str(clips / "sub" / "up.avi"), None)
     drawn = sorted(path.name for path in pictures.iterdir())
     assert len(drawn) == 3 and drawn[0] == "right.jpg" and drawn[1].startswith("sub_up-")
     assert cv2.imread(str(pictures / "right.jpg")).shape == (360, 480, 3)
@@ -88,6 +90,25 @@ def test_narrations_go_to_the_pieces_that_they_overlap(clips, tmp_path, run):
     store = FeatureStore(tmp_path / "c.store")
     assert ids(store) == ["z_0_1", "z_1_2"]
     assert [store[n].captions for n in (0, 1)] == [["one"], ["two"]]
+
+
+def test_a_caption_of_a_whole_video_goes_to_all_its_pieces(clips, tmp_path, run):
+    (tmp_path / "c.csv").write_text("video,caption\nz.mkv,it moves\n")
+    words = ("-o", "clips.seconds=1", "--captions", tmp_path / "c.csv")
+    code, out, _ = run(clips / "z.mkv", *words)
+    assert code == 0 and "captions matched after dropping the file's ending: 1: z.mkv" in out
+    assert "captions of whole videos, given to all clips of them: 1: z.mkv" in out
+    store = FeatureStore(tmp_path / "c.store")
+    assert [store[n].captions for n in (0, 1)] == [["it moves"]] * 2
+
+
+def test_captions_that_fit_no_video_are_refused_before_the_work(clips, tmp_path, run):
+    (tmp_path / "c.csv").write_text("it moves,z.mkv\n")
+    code, out, err = run(clips / "z.mkv", "--captions", tmp_path / "c.csv")
+    assert code == 1 and "seem to stand in another column" in err and "videos:" not in out
+    (tmp_path / "c.csv").write_text("z_0_1,it moves\n")  # a piece that is still to be cut
+    words = ("-o", "clips.seconds=1", "--captions", tmp_path / "c.csv")
+    assert run(clips / "z.mkv", *words)[0] == 0
 
 
 # ------------------------------------------------------------------------------ bad videos
@@ -170,6 +191,80 @@ def test_ids_of_any_length(clips, tmp_path, run):
     assert code == 0 and "1 done, 1 of them by a run before, checked" in out
 
 
+def test_names_that_libraries_stumble_over(clips, tmp_path, run, monkeypatch):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for name in (b"10:30.mp4", b"caf\xe9.mp4", "größe.mp4".encode(), b"%d.mp4"):
+        (folder / os.fsdecode(name)).write_bytes((clips / "right.mp4").read_bytes())
+    monkeypatch.chdir(folder)
+    code, out, err = run(".", "--draw", tmp_path / "p")
+    assert (code, err) == (0, "") and "4 done, 0 failed" in out
+    assert set(ids(FeatureStore(tmp_path / "c.store"))) == {"10:30", r"caf\xe9", "größe", "%d"}
+    assert len(list((tmp_path / "p").iterdir())) == 4
+    assert run("10:30.mp4", output=tmp_path / "d.store")[0] == 0
+
+
+def test_rows_that_overlap_share_their_pieces(clips, tmp_path, run):
+    text = f"video,start,end,caption\n{clips}/z.mkv,0,1,one\n{clips}/z.mkv,0.5,1.5,two\n"
+    (tmp_path / "list.csv").write_text(text)
+    code, out, err = run(tmp_path / "list.csv", "-o", "clips.seconds=0.5")
+    assert (code, err) == (0, "") and "clips: 3" in out
+    store = FeatureStore(tmp_path / "c.store")
+    assert [store[n].captions for n in range(3)] == [["one"], ["one", "two"], ["two"]]
+    assert [store[n].times[0] for n in range(3)] == [(0, 0.5), (0.5, 1), (1, 1.5)]
+
+
+def test_a_recording_of_a_variable_rate(tmp_path, run):
+    times = [*range(8), *(8 + number / 25 for number in range(50))]
+    samples.write_stamped(tmp_path / "v.mkv", times)
+    (tmp_path / "list.csv").write_text("video,clip,start,end\nv.mkv,slow,2,4\nv.mkv,fast,8,9\n")
+    code, out, _ = run(tmp_path / "list.csv")
+    assert code == 0 and "fewer frames" not in out
+    store = FeatureStore(tmp_path / "c.store")
+    frames = [{int(text) for text in store[n].extra["frames"].split()} for n in (0, 1)]
+    assert frames[0] <= {2, 3} and min(frames[1]) >= 8 and max(frames[1]) < 33
+
+
+def test_a_file_whose_frames_are_stamped_otherwise_when_decoded(tmp_path, run):
+    frames = samples.moving((1, 0), 40)
+    samples.write_video(tmp_path / "v" / "a.mpg", frames, "mpg1", rate=25)
+    code, out, err = run(tmp_path / "v", "--draw", tmp_path / "p")
+    assert (code, err) == (0, "") and (tmp_path / "p" / "a.jpg").is_file()
+    (status,) = statuses(tmp_path)
+    assert (status["length"], status["frame_rate"]) == (40, 25.0)
+
+
+@pytest.mark.parametrize("name, codec", [("a.mp4", "mp4v"), ("a.flv", "FLV1")])
+def test_files_that_were_joined_byte_by_byte(tmp_path, run, name, codec):
+    path = samples.write_video(tmp_path / "v" / name, codec=codec)
+    path.write_bytes(path.read_bytes() * 2)
+    code, out, _ = run(tmp_path / "v")
+    assert code == 0 and f"join them with ffmpeg -f concat: 1: {name}" in out
+
+
+def test_a_recording_that_begins_again_is_seen_to_its_end(tmp_path, run):
+    path = samples.write_video(tmp_path / "v" / "a.ts", codec="mpg2", rate=25)
+    path.write_bytes(path.read_bytes() * 2)
+    code, out, _ = run(tmp_path / "v")
+    (status,) = statuses(tmp_path)
+    assert code == 0 and status["length"] == 40 and "without usable time stamps" in out
+
+
+def test_a_store_that_lmdb_could_not_open_is_told_before_the_work(clips, tmp_path, run):
+    code, out, err = run(clips, output=tmp_path / os.fsdecode(b"caf\xe9.store"))
+    assert code == 2 and r"caf\xe9.store: is not valid UTF-8, which LMDB needs" in err and not out
+
+
+def test_what_a_folder_holds_besides_is_said(clips, tmp_path, run):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes((clips / "right.mp4").read_bytes())
+    (folder / "a.srt").touch()
+    (folder / "self").symlink_to(".")
+    code, out, _ = run(folder)
+    assert code == 0 and out.startswith("1 other file left out: .srt 1\n") and "1 done" in out
+
+
 # ------------------------------------------------------------------------------ mistakes
 
 
@@ -196,3 +291,18 @@ def test_videos_that_are_not_there(tmp_path, run):
     assert code == 1 and "no such file or folder of videos" in err
     with pytest.raises(SystemExit):
         run(tmp_path, "--threads", "-1")
+
+
+@pytest.mark.parametrize("flag", ["--output", "--work", "--draw"])
+def test_an_output_inside_the_folder_of_videos_is_told_before_the_work(
+    clips, tmp_path, run, monkeypatch, flag
+):
+    monkeypatch.chdir(clips)
+    inside = "sub/../x" if flag == "--draw" else clips / "x"
+    words = [] if flag == "--output" else [flag, inside]
+    output = inside if flag == "--output" else tmp_path / "c.store"
+    code, out, err = run(".", *words, output=output)
+    assert code == 2 and f"{flag} {inside}: lies inside" in err and str(clips.parent / "x") in err
+    assert out == "" and not (clips / "x").exists()
+    code, _, err = run(clips, output=clips)
+    assert code == 2 and "lies inside" in err

@@ -137,6 +137,14 @@ def test_a_long_caption_is_cut_aloud(project, capsys):
     assert "is cut after 14 pieces" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("caption", ["\U0001f600", "\u200b", "\u6d0b\u8471"])
+def test_a_caption_that_says_nothing_is_refused(project, capsys, caption):
+    found = ["--model", str(project / "exported"), "--features", str(project / "test.lmdb")]
+    assert predict.main([CAPTIONS[0], caption, *found]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and ("is empty" in err or "[UNK]" in err)
+
+
 def test_a_second_export_is_allowed_and_other_folders_are_not(project, capsys):
     assert export(project, output="twice") == 0
     assert export(project, output="twice") == 0

@@ -8,6 +8,7 @@ import pytest
 
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.prepare import faults_of
+from tests.extract.samples import write_video
 from tests.loader.clips import make_clip, write
 from tests.prepare.test_pack import damaged_store
 from tests.tiny_data import write_retrieval_set
@@ -37,6 +38,38 @@ def test_from_an_lmdb_to_a_store_and_back(tmp_path, capsys):
     assert code == 0 and "5 records, 5 captions" in out
     code, _, err = run(capsys, "convert", store, "--to", "npy", "--output", tmp_path / "b.npy")
     assert code == 1 and "needs classes and a caption" in err
+
+
+def test_what_the_vocabulary_lacks_is_told(tmp_path, capsys):
+    write_retrieval_set(tmp_path, 3)
+    (tmp_path / "c.csv").write_text(
+        "video0,\u732b\U0001f600\nvideo1,a dog runs\nvideo2,\u200b\n", "utf-8"
+    )
+    source = [tmp_path / "test.lmdb", "--captions", tmp_path / "c.csv", "--output", tmp_path / "s"]
+    told = "nothing is known (clips video0, video2). Choose a vocabulary"
+    code, out, _ = run(capsys, "pack", *source)
+    assert code == 0 and "vocabulary bert-base-uncased: " in out and told in out
+    assert told in run(capsys, "inspect", tmp_path / "s")[1]
+    code, out, _ = run(capsys, "validate", tmp_path / "s")
+    assert code == 0 and told in out and "2 clips have a caption without a known word" in out
+    code, out, _ = run(capsys, "validate", tmp_path / "s", "--captions_needed")
+    assert code == 1 and "no known word 2" in out
+    vocabulary = tmp_path / "vocab.txt"
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "\u732b",
+        "\U0001f600",
+        "a",
+        "dog",
+        "runs",
+    ]
+    vocabulary.write_text("\n".join(pieces), "utf-8")
+    code, out, _ = run(capsys, "validate", tmp_path / "s", "--bert_model", vocabulary)
+    assert "0.00% of 5 word pieces of 3 captions are unknown" in out and "(clips video2)" in out
 
 
 def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
@@ -127,7 +160,7 @@ def test_ctrl_c_while_modules_load_is_no_traceback(capsys, monkeypatch):
     assert run(capsys, "pack") == (130, "", "interrupted\n")
 
 
-def test_faults_are_in_the_file_when_validation_is_interrupted(tmp_path, capsys, monkeypatch):
+def test_an_interrupted_validation_keeps_the_earlier_list(tmp_path, capsys, monkeypatch):
     store = damaged_store(tmp_path / "s")
 
     def some(opened):
@@ -136,8 +169,11 @@ def test_faults_are_in_the_file_when_validation_is_interrupted(tmp_path, capsys,
 
     monkeypatch.setattr("paddlevideo.prepare.faults_of", some)
     words = ["--captions_needed", "--json", tmp_path / "f.jsonl"]
-    assert run(capsys, "validate", tmp_path / "s", *words)[0] == 130
-    assert json.loads((tmp_path / "f.jsonl").read_text())["clip"] == "clip1"
+    (tmp_path / "f.jsonl").write_text("an earlier list")
+    code, out, _ = run(capsys, "validate", tmp_path / "s", *words)
+    assert code == 130 and json.loads(out.splitlines()[0])["clip"] == "clip1"
+    assert (tmp_path / "f.jsonl").read_text() == "an earlier list"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.jsonl", "s"]
 
 
 def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):
@@ -163,8 +199,34 @@ def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):
     words = ["--sheet", tmp_path / "x.png", "--videos", tmp_path / "empty"]
     code, _, err = run(capsys, "inspect", tmp_path / "s", *words)
     assert code == 1 and "named after a clip or a video of" in err and '"seen.mp4"' in err
-    with pytest.raises(SystemExit):
-        prepare_data.parse_arguments(["inspect", "s", "--sheet", "x.png"])
+    code, _, err = run(capsys, "inspect", tmp_path / "s", "--sheet", tmp_path / "x.png")
+    assert code == 1 and "give --videos" in err
+
+
+def test_a_sheet_shows_the_regions_of_one_frame_and_that_frame(tmp_path, capsys):
+    frames = [np.full((48, 64, 3), 20 * number, np.uint8) for number in range(1, 11)]
+    film = write_video(tmp_path / "film.avi", frames, "MJPG")
+    boxes = np.array([[0.0, 0, 320, 240], [80, 60, 240, 180], [160, 0, 320, 240]])
+    about = {"source": str(film), "span": None, "extra": {"frames": "7 2 7"}}
+    write(tmp_path / "s", [make_clip(0, name="a", boxes=boxes, **about)])
+    for option in ([], ["--videos", tmp_path]):
+        sheet = tmp_path / "sheet.png"
+        code, out, _ = run(capsys, "inspect", tmp_path / "s", "--sheet", sheet, *option)
+        picture = cv2.imread(str(sheet)).astype(int)
+        assert code == 0 and "sheet.png: 1 clips" in out
+        assert abs(picture[60, 40] - 160).max() < 6  # frame 7 of 0 to 9
+        assert np.ptp(picture[100, 130]) > 100 and np.ptp(picture[100, 70]) < 10  # no box of 2
+
+
+def test_a_sheet_that_cannot_be_is_told_first(tmp_path, capsys, monkeypatch):
+    write(tmp_path / "s", [make_clip()])
+    monkeypatch.setattr("paddlevideo.prepare.describe", lambda *_: pytest.fail("read first"))
+    for words, message in (
+        (["--sheet", "/dev/null/x.png"], "--sheet /dev/null/x.png: cannot be written"),
+        (["--sheet", "x.png", "--videos", tmp_path / "absent"], "no such folder of videos"),
+    ):
+        code, _, err = run(capsys, "inspect", tmp_path / "s", *words)
+        assert code in {1, 2} and message in err
 
 
 def test_a_store_gets_another_dtype_and_other_shards(tmp_path, capsys):

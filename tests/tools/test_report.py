@@ -4,9 +4,11 @@ import builtins
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from paddlevideo.report import write_queries
+from tests.loader.clips import make_clip, write
 from tests.report.samples import results_of, some_queries
 from tools import report
 
@@ -71,6 +73,30 @@ def test_without_opencv_thumbnails_say_how_to_install_it(folder, capsys, monkeyp
     capsys.readouterr()
     assert report.main(["--results", str(folder), "--videos", str(folder)]) == 1
     assert "pip install opencv-python-headless" in capsys.readouterr().err
+
+
+def test_pictures_come_from_the_videos_of_the_store_that_was_tested(folder, capsys):
+    cv2 = pytest.importorskip("cv2")
+    picture = folder / "elsewhere.png"
+    cv2.imwrite(str(picture), np.full((60, 80, 3), 99, np.uint8))
+    clips = [make_clip(number, source=str(picture), span=None) for number in range(20)]
+    write(folder / "clips.store", clips)
+    results = json.loads((folder / "results.json").read_text())
+    results["protocol"] = {"features": str(folder / "clips.store")}
+    (folder / "results.json").write_text(json.dumps(results))
+    assert report.main(["--results", str(folder)]) == 0
+    assert "data:image/jpeg" in (folder / "report.html").read_text("utf-8")
+    (folder / "clips.store" / "store.json").rename(folder / "clips.store" / "unfinished.json")
+    assert report.main(["--results", str(folder)]) == 0
+    assert "data:image/jpeg" not in (folder / "report.html").read_text("utf-8")
+    words = ["--results", str(folder), "--features", str(folder / "clips.store")]
+    assert report.main(words) == 1 and "not finished" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_to_is_told_first(folder, capsys):
+    (folder / "results.json").unlink()  # is not looked at
+    assert report.main(["--results", str(folder), "--output", "/dev/null/x.html"]) == 2
+    assert "--output /dev/null/x.html: cannot be written" in capsys.readouterr().err
 
 
 def test_a_negative_number_is_refused(folder, capsys):

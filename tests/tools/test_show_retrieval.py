@@ -8,6 +8,8 @@ import pytest
 cv2 = pytest.importorskip("cv2")
 
 from paddlevideo.report import thumbnails  # noqa: E402
+from paddlevideo.report.clip_pictures import ClipPictures  # noqa: E402
+from paddlevideo.report.clip_videos import Shot  # noqa: E402
 from tools import show_retrieval  # noqa: E402
 
 GREEN = np.array(show_retrieval.GREEN)
@@ -43,7 +45,7 @@ def run(folder: Path, *more: str) -> int:
 def test_the_picture_marks_the_right_clip_at_its_place(tmp_path):
     write_pictures(tmp_path / "clips")
     results = show_retrieval.read_results(write_scores(tmp_path / "scores.npz"))
-    picture = show_retrieval.draw(results, [0, 3], tmp_path / "clips")
+    picture = show_retrieval.draw(results, [0, 3], ClipPictures(tmp_path / "clips"))
     top = show_retrieval.HEADER + show_retrieval.GAP
     left = show_retrieval.TEXT + show_retrieval.GAP
     assert (picture[top, left + 80] == GREEN).all()  # first row, first place
@@ -60,6 +62,16 @@ def test_the_command_writes_a_png(tmp_path, capsys):
     assert run(tmp_path, "--rows", "3") == 0
     assert "x.png" in capsys.readouterr().out
     assert cv2.imread(str(tmp_path / "out" / "x.png")).shape[1] > 1000
+
+
+def test_a_damaged_clip_has_a_grey_square(tmp_path, capsys):
+    write_scores(tmp_path / "scores.npz")
+    write_pictures(tmp_path / "clips", 4)
+    (tmp_path / "clips" / "clip0.png").write_bytes(b"damaged")
+    assert run(tmp_path) == 0
+    errors = capsys.readouterr().err
+    assert "1 of 8 clips: no picture: " in errors and "clip0.png" in errors
+    assert "4 of 8 clips: no file in" in errors
 
 
 def test_ranks_count_ties_against_the_right_clip():
@@ -84,7 +96,7 @@ def test_a_video_is_shown_by_its_middle_frame(tmp_path):
 
     frames = np.stack([np.full((64, 48, 3), 20 * i, np.uint8) for i in range(9)])
     write_video(tmp_path / "clip.avi", "MJPG", frames)
-    picture = thumbnails.thumbnail(tmp_path, "clip", 128)
+    picture = thumbnails.thumbnail(Shot(tmp_path / "clip.avi"), 128)
     assert picture.shape == (128, 128, 3)
     assert abs(int(picture[64, 64, 0]) - 80) <= 3
     assert picture[64, 2, 0] == 230  # a tall clip has bars beside it
@@ -107,5 +119,6 @@ def test_a_wrong_file_is_explained(tmp_path, capsys, changes, message):
 
 
 def test_a_missing_file_is_explained(tmp_path, capsys):
+    (tmp_path / "clips").mkdir()
     assert run(tmp_path) == 1
     assert "scores.npz" in capsys.readouterr().err

@@ -76,7 +76,10 @@ def test_output_that_nobody_reads_ends_it_quietly(what, flags):
 def test_output_on_a_full_disk_is_one_line():
     with open("/dev/full", "w") as full:
         ended = printing("'x'", full)
-    assert (ended.returncode, ended.stderr) == (1, b"tool: No space left on device\n")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        b"tool: standard output: No space left on device\n",
+    )
 
 
 def test_what_the_terminal_cannot_show_is_spelled():

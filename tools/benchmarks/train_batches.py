@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_captions(path: Path | None) -> list[str]:
-    """The last column of a CSV file with a header; drawn captions without a file."""
+    """The captions of a CSV file; drawn captions without a file."""
+    from paddlevideo.loader.captions import read_captions as read_table
+
     if path is None:
         return drawn_captions(np.random.default_rng(0), 1000)
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row[-1] for row in list(csv.reader(file))[1:]]
+    return [caption for _, caption in read_table(str(path))]
 
 
 def drawn_captions(rng: np.random.Generator, count: int) -> list[str]:

@@ -6,17 +6,16 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from paddlevideo.utils.children import quiet_worker, terminable
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import write_folder_whole
 from paddlevideo.utils.progress import track
 from tools.demo_data import grammar
 from tools.demo_data.features import ACTION_WIDTH, CLASSES, REGION_WIDTH, ClipFeatures, extract
@@ -79,7 +78,9 @@ def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, objec
         return found
     _check_replaceable(output)
     scenes = grammar.sample_scenes({s: getattr(settings, s) for s in SPLITS}, settings.seed)
-    with _partial_folder(output) as folder:
+    summaries: list[dict[str, object]] = []
+
+    def write(folder: Path) -> None:
         (folder / "videos").mkdir()
         jobs = [
             Job(folder, split, index, scene, settings)
@@ -91,10 +92,12 @@ def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, objec
             splits[job.split].append(clip)
         standardise(splits)
         _write(folder, splits)
-        summary = _summarise(folder, settings)
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-        _replace(output, folder)
-    return summary
+        summaries.append(_summarise(folder, settings))
+        (folder / SUMMARY).write_text(json.dumps(summaries[0], indent=2) + "\n", "utf-8")
+
+    with terminable():
+        write_folder_whole(output, write)
+    return summaries[0]
 
 
 def read_complete(output: Path, settings: Settings) -> dict[str, object] | None:
@@ -133,7 +136,8 @@ def _run(jobs: list[Job], workers: int) -> Iterator[Clip]:
         yield from track(map(make_clip, jobs), "render, decode, describe", len(jobs), "clips")
         return
     # Fresh processes: threads of the parent's libraries do not survive a fork.
-    with multiprocessing.get_context("spawn").Pool(count) as pool:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(count, quiet_worker, (os.getpid(),)) as pool:
         clips = pool.imap(make_clip, jobs, chunksize=8)
         yield from track(clips, "render, decode, describe", len(jobs), "clips")
 
@@ -181,29 +185,6 @@ def _check_replaceable(output: Path) -> None:
             raise DataError(f"{output}: is in use for something else: choose another --output")
     elif output.exists():
         raise DataError(f"{output}: is a file: choose another --output")
-
-
-@contextmanager
-def _partial_folder(output: Path) -> Iterator[Path]:
-    """A new folder beside ``output`` that goes away unless it is renamed."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace(output: Path, folder: Path) -> None:
-    """Puts ``folder`` in the place of ``output``; older data of this program go away."""
-    if not output.exists():
-        folder.rename(output)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
-    output.rename(old / "data")
-    folder.rename(output)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 __all__ = ["ClipFeatures", "Settings", "build", "make_clip", "read_complete"]

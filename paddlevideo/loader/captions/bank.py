@@ -6,6 +6,7 @@ hundred million of them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Protocol
 
 import numpy as np
 
-from paddlevideo.loader.captions.files import kind_of
+from paddlevideo.loader.captions.files import usable_lines
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.loader.store import FeatureStore, is_store
 from paddlevideo.utils.errors import DataError
 
+log = logging.getLogger("paddlevideo")
 #: A clip of a store may have no captions; another one is taken then, at most so often.
 _CLIPS_TRIED = 1000
 
@@ -115,17 +117,22 @@ def _texts(path: Path) -> tuple[Iterator[str], bool]:
     """The captions of a file, and whether ``!`` separates alternatives in them."""
     if path.is_file() and _is_list(path):
         return _listed(path), True
-    lines = kind_of(path)[1](path)
-    return (line.text for line in lines if line.text is not None), False
+    return (line.text for line in usable_lines(path) if line.text is not None), False
 
 
 def _listed(path: Path) -> Iterator[str]:
-    """PaddleVideo's JSON list of texts."""
+    """PaddleVideo's JSON list of texts, without the nulls in it, which are counted."""
+    nulls = 0
     for number, text in json_entries(path):
+        if text is None:
+            nulls += 1
+            continue
         if not isinstance(text, str):
             raise DataError(f"{path}: caption {number} is {text!r:.60}, which is not text")
         alternatives(text, f"{path}: caption {number}")
         yield writable(text, f"{path}: caption {number}")
+    if nulls:
+        log.warning("%s: %d captions are null and left out", path, nulls)
 
 
 def _is_list(path: Path) -> bool:

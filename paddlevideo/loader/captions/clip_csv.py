@@ -1,37 +1,101 @@
-"""PaddleVideo's CSV of captions: a clip and a caption on each line."""
+"""CSV files of captions: a clip and a caption on each line."""
 
 from __future__ import annotations
 
-from paddlevideo.loader.captions.text import csv_rows
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from paddlevideo.loader.captions.line import Line, Span, as_span
+from paddlevideo.loader.captions.table import Row, Table
 from paddlevideo.loader.regions import as_caption
 from paddlevideo.utils.errors import DataError
+
+#: Names of columns, and of keys in JSON lines: those of a clip,
+CLIP_COLUMNS = ("clip", "clip_id", "clip_name")
+#: of a video, which may be the whole clip,
+_VIDEOS = (
+    *("video_id", "image_id", "video", "video_name", "videoid", "vid"),
+    *("youtube_id", "image", "image_name", "filename", "file_name", "file", "filepath", "path"),
+    *("name", "id", "key"),
+)
+CLIP_NAMES = (*CLIP_COLUMNS, *_VIDEOS)
+#: and of a caption.
+TEXT_NAMES = ("caption", "sentence", "text", "description", "query", "captions", "sentences")
+
+
+def first_of(known: Sequence[str], names: Sequence[str]) -> str:
+    """The first of the ``known`` names that is among ``names``; "" for none."""
+    return next((name for name in known if name in names), "")
+
+
+def is_caption_header(names: Sequence[str]) -> bool:
+    """Whether these columns name a clip and a caption."""
+    return bool(first_of(CLIP_NAMES, names) and first_of(TEXT_NAMES, names))
 
 
 def read_captions(path: str) -> list[tuple[str, str]]:
     """(clip id, caption) of every line of a CSV file, in order.
 
-    Two forms: without a header, ``clip id,caption``, where everything after the first comma
-    belongs to the caption; and with a header that names ``video_id`` and ``sentence``. Quotes
-    are as usual in CSV, within one line. Raises DataError naming file and line.
+    Two forms: without a header, ``clip id,caption``, where everything after the first separator
+    belongs to the caption; and with a header that names a clip (``video_id``, ``clip``,
+    ``filename``, ...) and a caption (``sentence``, ``caption``, ``text``, ...). Raises DataError
+    naming file and line.
     """
-    rows = list(csv_rows(path))
-    clip_column, text_column, is_last = 0, 1, True
-    header = [name.strip().lower() for name in rows[0][1]] if rows else []
-    if "video_id" in header and "sentence" in header:
-        clip_column, text_column = header.index("video_id"), header.index("sentence")
-        is_last = text_column == len(header) - 1
-        rows = rows[1:]
-    if not rows:
-        raise DataError(f"{path}: holds no captions")
     captions = []
-    for number, row in rows:
-        where = f"{path}: line {number}"
-        if len(row) <= max(clip_column, text_column):
-            raise DataError(f'{where}: "{",".join(row)[:60]}" is not a clip id, a comma, a caption')
-        # Commas that nobody quoted belong to the caption where it is the last column.
-        text = ",".join(row[text_column:]) if is_last else row[text_column]
-        clip = row[clip_column].strip()
-        if not clip:
-            raise DataError(f"{where}: the clip id is empty")
-        captions.append((clip, as_caption(text, f'{where} (clip "{clip}")').strip()))
+    for line in caption_lines(path):
+        if isinstance(line, DataError):
+            raise line
+        captions.append((line.name, line.text or ""))
     return captions
+
+
+def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line | DataError]:
+    """The lines of such a file, with ``start`` and ``end`` where the header names them.
+
+    What is wrong in a line comes in its place, naming file and line. Raises DataError where the
+    file cannot be read or has no line.
+    """
+    table = Table(path, is_caption_header, TEXT_NAMES)
+    is_empty = True
+    for row in table:
+        is_empty = False
+        try:
+            line = _named(row, table) if table.names else _plain(row, table.separator)
+        except DataError as error:
+            yield error
+        else:
+            yield line
+    if is_empty:
+        raise DataError(f"{path}: holds no captions")
+
+
+def _plain(row: Row, separator: str) -> Line:
+    if len(row.fields) < 2:
+        raise _no_caption(row)
+    # Separators that nothing quotes belong to the caption.
+    return _line(row, row.fields[0].strip(), separator.join(row.fields[1:]))
+
+
+def _named(row: Row, table: Table) -> Line:
+    clip, video = (first_of(known, table.names) for known in (CLIP_COLUMNS, _VIDEOS))
+    if len(row.fields) <= max(map(table.names.index, (clip or video, table.text))):
+        raise _no_caption(row)
+    span = None
+    if row.get("end"):
+        span = as_span((row.get("start") or 0.0, row.get("end")), row.where)
+    if row.get(clip) or not span:
+        return _line(row, row.get(clip) or row.get(video), row.get(table.text), span)
+    return replace(_line(row, row.get(video), row.get(table.text), span), is_video=True)
+
+
+def _no_caption(row: Row) -> DataError:
+    line = ",".join(row.fields)[:60]
+    return DataError(f'{row.where}: "{line}" is not a clip id, a comma, a caption')
+
+
+def _line(row: Row, name: str, text: str, span: Span | None = None) -> Line:
+    if not name:
+        raise DataError(f"{row.where}: the clip id is empty")
+    text = as_caption(text, f'{row.where} (clip "{name}")').strip()
+    return Line(name, text, span, where=row.where)

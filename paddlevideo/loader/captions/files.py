@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.loader.captions.clip_csv import read_captions
+from paddlevideo.loader.captions.clip_csv import (
+    CLIP_COLUMNS,
+    CLIP_NAMES,
+    TEXT_NAMES,
+    caption_lines,
+    first_of,
+)
 from paddlevideo.loader.captions.json_stream import json_entries
-from paddlevideo.loader.captions.text import csv_rows, open_text, writable
+from paddlevideo.loader.captions.line import (
+    BadEntries,
+    Item,
+    Line,
+    as_span,
+    list_of,
+    name_of,
+    text_of,
+)
+from paddlevideo.loader.captions.narrations import (
+    howto100m,
+    narration,
+    narration_files,
+    narration_folder,
+    narration_table,
+    youcook2,
+)
+from paddlevideo.loader.captions.table import SEPARATORS
+from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.utils.errors import DataError
 
+log = logging.getLogger("paddlevideo")
+
 KINDS = """\
-  PaddleVideo's CSV: clip,caption, or with a header that names video_id and sentence
+  PaddleVideo's CSV: clip,caption, or with a header that names them (video_id and sentence, ...)
   MSR-VTT's MSRVTT_data.json: {"sentences": [{"video_id", "caption"}]}
   HowTo100M's caption.json: {video: {"start": [...], "end": [...], "text": [...]}}
   a CSV for each video, named after it, with the header start,end,text; or a folder of such files
@@ -23,33 +49,36 @@ KINDS = """\
   clips.json: [{"clip", "video", "start", "end", "caption"}]
   JSON lines: {"clip": ..., "caption": ..., "start": ..., "end": ..., "video": ...}, a line each"""
 
-Span = tuple[float, float]  # start and end in seconds
+Reader = Callable[[Path], Iterator[Item]]
 
 
-@dataclass(frozen=True)
-class Line:
-    """What a file says of a clip, or (``is_video``) of whatever clips of a video overlap it.
+def read_lines(path: Path, bad: BadEntries | None = None) -> Iterator[Line]:
+    """All lines of a file or folder of captions, in order; ``bad`` takes wrong entries, if any.
 
-    ``text`` None: only the clip's place in its video.
+    Raises DataError, with the list of kinds, where the content is none of them, with file and line
+    or entry where it is damaged, and where there are no captions.
     """
+    bad = bad or BadEntries()
+    is_empty = True
+    for item in kind_of(path)[1](path):
+        if isinstance(item, DataError):
+            bad.note(item)
+        elif item is None:
+            bad.silences += 1
+        else:
+            is_empty = False
+            yield item
+    if is_empty:
+        first = f": {bad.errors[0]}" if bad.errors else ""
+        raise DataError(f"{path}: holds no captions{first}")
 
-    name: str
-    text: str | None
-    span: Span | None = None
-    is_video: bool = False
-    video: str = ""
 
-
-Reader = Callable[[Path], Iterator[Line]]
-
-
-def read_lines(path: Path) -> Iterator[Line]:
-    """All lines of a file or folder of captions, in order.
-
-    Raises DataError, with the list of kinds, where the content is none of them, and with file and
-    line or entry where it is damaged.
-    """
-    yield from kind_of(path)[1](path)
+def usable_lines(path: Path) -> Iterator[Line]:
+    """All lines but those that are wrong, which are counted in a warning."""
+    bad = BadEntries(math.inf)
+    yield from read_lines(path, bad)
+    if bad.count:
+        log.warning("%s: %d entries left out, the first: %s", path, bad.count, bad.errors[0])
 
 
 def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
@@ -63,12 +92,14 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
         if entry is not None and isinstance(entry[1], list):
             for video, sentences in json_entries(path):
                 where = f'{path}: video "{video}"'
-                for sentence in _list(sentences, where):
+                for sentence in list_of(sentences, where):
+                    if sentence is None:
+                        continue  # a silence
                     if not isinstance(sentence, str):
                         raise DataError(f"{where}: {sentence!r:.60} is no sentence")
                     yield str(video), writable(sentence, where)
             return
-    for line in read_lines(path):
+    for line in usable_lines(path):
         if not line.is_video:
             raise DataError(
                 f'{path}: tells of the clip "{line.name}", but not what is said in a video'
@@ -80,17 +111,17 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
 def kind_of(path: Path) -> tuple[str, Reader]:
     """The name of the kind of a caption file, and its reader. Raises DataError for none."""
     if path.is_dir():
-        if not any(path.glob("*.csv")):
+        if not narration_files(path):
             raise _none_fits(path, "a folder without .csv files")
-        return "folder of narrations", _narration_folder
+        return "folder of narrations", narration_folder
     first = _first_line(path)
     if first[:1] in ("{", "["):
         return _json_kind(path, first)
-    if _is_narration(first):
-        return "narration", _narration
-    if "," not in first:
+    if narration_table(path).names:
+        return "narration", narration
+    if not any(separator in first for separator in SEPARATORS):
         raise _none_fits(path, f"begins with {first[:40]!r}")
-    return "clip,caption", _caption_csv
+    return "clip,caption", caption_lines
 
 
 def _none_fits(path: Path, found: str) -> DataError:
@@ -107,173 +138,106 @@ def _first_line(path: Path) -> str:
 
 
 def _json_kind(path: Path, first: str) -> tuple[str, Reader]:
+    if first[0] == "{" and (keys := _whole_object(first)):
+        return _json_lines_kind(path, keys)
     entry = next(json_entries(path), None)
     if entry is None:
         raise _none_fits(path, "no entries")
     key, value = entry
     if first[0] == "[":
-        if isinstance(value, dict) and "clip" in value:
+        if isinstance(value, dict) and first_of(CLIP_NAMES, list(value)):
             return "clips.json", _clip_list
     elif isinstance(value, dict) and {"start", "end", "text"} <= value.keys():
-        return "HowTo100M", _howto100m
+        return "HowTo100M", howto100m
     else:
         # The others have a fixed name somewhere at the top: info and videos may come before it.
         for name, held in json_entries(path):
-            if name == "clip" and isinstance(held, str):
+            if name in CLIP_NAMES and isinstance(held, str):
                 return "JSON lines", _json_lines
             if name == "sentences":
                 return "MSR-VTT", _msrvtt
             if name == "database":
-                return "YouCook2", _youcook2
+                return "YouCook2", youcook2
     raise _none_fits(path, f"the first entry is {key!r}: {value!r:.60}")
+
+
+def _whole_object(first: str) -> list[str]:
+    """The keys of a first line that is a JSON object of plain values; none for other lines."""
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        return []
+    is_plain = not any(isinstance(each, (dict, list)) for each in value.values())
+    return list(value) if is_plain else []
+
+
+def _json_lines_kind(path: Path, keys: list[str]) -> tuple[str, Reader]:
+    if first_of(CLIP_NAMES, keys):
+        return "JSON lines", _json_lines
+    raise _none_fits(
+        path,
+        f"the first entry is {keys[0]!r}: if these are JSON lines, none of the keys "
+        f"{', '.join(keys[:8])} names the clip, as {', '.join(CLIP_NAMES)} do",
+    )
 
 
 # ------------------------------------------------------------------- captions of clips
 
 
-def _caption_csv(path: Path) -> Iterator[Line]:
-    for number, (clip, text) in enumerate(read_captions(str(path))):
-        is_header = number == 0 and (clip.lower(), text.lower()) == ("clip", "caption")
-        if not is_header:
-            yield Line(clip, text)
-
-
-def _msrvtt(path: Path) -> Iterator[Line]:
+def _msrvtt(path: Path) -> Iterator[Item]:
     for key, entries in json_entries(path):
         if key == "sentences":
-            for number, entry in enumerate(_list(entries, f"{path}: sentences")):
+            for number, entry in enumerate(list_of(entries, f"{path}: sentences")):
                 where = f"{path}: sentence {number}"
-                yield Line(_text(entry, "video_id", where), _text(entry, "caption", where))
+                yield _tried(_sentence, entry, where)
 
 
-def _clip_list(path: Path) -> Iterator[Line]:
+def _sentence(entry: Any, where: str) -> Line:
+    return Line(name_of(entry, "video_id", where), text_of(entry, "caption", where), where=where)
+
+
+def _clip_list(path: Path) -> Iterator[Item]:
     for number, entry in json_entries(path):
-        yield _clip_line(entry, f"{path}: entry {number}")
+        yield _tried(_clip_line, entry, f"{path}: entry {number}")
 
 
-def _json_lines(path: Path) -> Iterator[Line]:
+def _json_lines(path: Path) -> Iterator[Item]:
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                where = f"{path}: line {number}"
-                yield _clip_line(_parsed(line, where), where)
+                yield _tried(_parsed_line, line, f"{path}: line {number}")
 
 
-def _parsed(line: str, where: str) -> Any:
+def _tried(read: Callable[[Any, str], Line], entry: Any, where: str) -> Item:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as fault:
-        raise DataError(f"{where}: is not JSON ({fault})") from None
+        return read(entry, where)
+    except DataError as error:
+        return error
+
+
+def _parsed_line(line: str, where: str) -> Line:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: is not JSON ({error})") from None
+    return _clip_line(entry, where)
 
 
 def _clip_line(entry: Any, where: str) -> Line:
-    name = _text(entry, "clip", where)
-    text = _text(entry, "caption", where) if entry.get("caption") is not None else None
-    video = _text(entry, "video", where) if entry.get("video") is not None else ""
+    keys = list(entry) if isinstance(entry, dict) else []
+    name, text = first_of(CLIP_NAMES, keys) or "clip", first_of(TEXT_NAMES, keys)
+    clip = name_of(entry, name, where)
+    if not text and (further := sorted(set(keys) - set(CLIP_NAMES) - {"start", "end"})):
+        raise DataError(
+            f'{where}: has no "caption", but {", ".join(further)}. Known for the text are '
+            + ", ".join(TEXT_NAMES)
+        )
+    caption = text_of(entry, text, where) if entry.get(text) is not None else None
     span = None
     if entry.get("start") is not None or entry.get("end") is not None:
-        span = _span((entry.get("start"), entry.get("end")), where)
-    return Line(name, text, span, video=video)
-
-
-# ----------------------------------------------------------------- narrations of videos
-
-
-def _howto100m(path: Path) -> Iterator[Line]:
-    for video, entry in json_entries(path):
-        where = f'{path}: video "{video}"'
-        names = ("start", "end", "text")
-        columns = [_list(_field(entry, name, where), f"{where}: {name}") for name in names]
-        if len({len(column) for column in columns}) > 1:
-            lengths = ", ".join(str(len(column)) for column in columns)
-            raise DataError(f"{where}: start, end and text have {lengths} entries")
-        for start, end, text in zip(*columns, strict=True):
-            yield from _narrated(str(video), text, (start, end), where)
-
-
-def _youcook2(path: Path) -> Iterator[Line]:
-    for key, videos in json_entries(path):
-        if key != "database":
-            continue
-        if not isinstance(videos, dict):
-            raise DataError(f"{path}: database is not an object of videos")
-        for video, entry in videos.items():
-            where = f'{path}: video "{video}"'
-            if not isinstance(entry, dict):
-                raise DataError(f"{where}: {entry!r:.40} where an object belongs")
-            # The test videos have no annotations.
-            for part in _list(entry.get("annotations", []), f"{where}: annotations"):
-                segment = _list(_field(part, "segment", where), f"{where}: segment")
-                yield from _narrated(video, _field(part, "sentence", where), segment, where)
-
-
-def _is_narration(first: str) -> bool:
-    return [name.strip().lower() for name in first.split(",")][:3] == ["start", "end", "text"]
-
-
-def _narration_folder(path: Path) -> Iterator[Line]:
-    for file in sorted(path.glob("*.csv")):
-        if not _is_narration(_first_line(file)):
-            raise DataError(f"{file}: its header is not start,end,text, as in a narration")
-        yield from _narration(file)
-
-
-def _narration(path: Path) -> Iterator[Line]:
-    rows = csv_rows(path)
-    next(rows)  # the header
-    for number, row in rows:
-        if not any(field.strip() for field in row):
-            continue
-        where = f"{path}: line {number}"
-        if len(row) < 3:
-            raise DataError(f'{where}: "{",".join(row)[:60]}" is not a start, an end and a text')
-        span = (_number(row[0], where), _number(row[1], where))
-        # Commas that nobody quoted belong to the text.
-        yield from _narrated(path.stem, ",".join(row[2:]), span, where)
-
-
-def _narrated(video: str, text: Any, span: Any, where: str) -> Iterator[Line]:
-    """One line, or none for a blank text: narrations hold silences."""
-    if isinstance(text, float) and math.isnan(text):
-        return  # what pandas writes for a blank text
-    if not isinstance(text, str):
-        raise DataError(f"{where}: {text!r:.40} where a text belongs")
-    if text.strip():
-        text, video = writable(text.strip(), where), writable(video, where)
-        yield Line(video, text, _span(span, where), is_video=True)
-
-
-# ------------------------------------------------------------------------------ checks
-
-
-def _field(entry: Any, name: str, where: str) -> Any:
-    if not isinstance(entry, dict) or name not in entry:
-        raise DataError(f'{where}: has no "{name}"')
-    return entry[name]
-
-
-def _text(entry: Any, name: str, where: str) -> str:
-    value = _field(entry, name, where)
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: {name} is {value!r:.40}, where text belongs")
-    return writable(value.strip(), where)
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise DataError(f"{where}: {value!r:.40} where a list belongs")
-    return value
-
-
-def _number(text: Any, where: str) -> float:
-    try:
-        return float(text)
-    except (TypeError, ValueError, OverflowError):
-        raise DataError(f"{where}: {text!r:.40} where seconds belong") from None
-
-
-def _span(values: Iterable[Any], where: str) -> Span:
-    numbers = [_number(value, where) for value in values]
-    if len(numbers) != 2 or not all(map(math.isfinite, numbers)) or numbers[0] > numbers[1]:
-        raise DataError(f"{where}: {numbers} is no start and end in seconds")
-    return numbers[0], numbers[1]
+        span = as_span((entry.get("start"), entry.get("end")), where)
+    if span and name not in CLIP_COLUMNS:
+        return Line(clip, caption, span, is_video=True, where=where)
+    named_video = name in CLIP_COLUMNS and entry.get("video") is not None
+    video = name_of(entry, "video", where) if named_video else ""
+    return Line(clip, caption, span, video=video, where=where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import stat
 from collections.abc import Iterator
@@ -14,36 +13,49 @@ from paddlevideo.utils.errors import DataError
 
 @contextmanager
 def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """A file of UTF-8 text, with or without a byte order mark; only newlines end its lines.
+    """A text file in UTF-8, or in UTF-16 with a byte order mark; only newlines end its lines.
 
     What goes wrong while it is open becomes a DataError that names it: a file that cannot be read,
-    is no UTF-8, or is no regular file (a pipe gives its text once, but a file is read twice).
+    that is in another encoding (with the line), or that is not a regular file (a pipe gives its
+    text once, but a file is read twice).
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DataError(f"{path}: is no regular file. Write the captions to a file first")
-        with open(path, encoding="utf-8-sig") as file:
+            raise DataError(f"{path}: is not a regular file. Write its text to a file first")
+        with open(path, encoding=_encoding(path)) as file:
             yield file
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({fault})") from None
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}:{_undecodable_line(path)} cannot be read as UTF-8 text ({error}). Save it as "
+            f"UTF-8; from Windows: iconv -f WINDOWS-1252 -t UTF-8 {os.path.basename(path)}"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def csv_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
-    """The number and the fields of each line of a CSV file that is not blank.
+def _encoding(path: str | os.PathLike[str]) -> str:
+    """What the first bytes say. Raises DataError for UTF-16 without a byte order mark."""
+    with open(path, "rb") as file:
+        head = file.read(256)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" in head:
+        raise DataError(
+            f"{path}: line {head[: head.index(0)].count(10) + 1}: holds NUL bytes, which no UTF-8 "
+            "text does. If it is UTF-16 or a table of another program, save it as UTF-8 text"
+        )
+    return "utf-8-sig"
 
-    Line by line: a stray quote must not swallow the captions after it. Raises DataError as
-    :func:`open_text` does, and with the line that is no CSV.
-    """
-    with open_text(path) as file:
+
+def _undecodable_line(path: str | os.PathLike[str]) -> str:
+    """`` line N:`` of the first line that is not valid UTF-8, for a message."""
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
             try:
-                yield number, next(csv.reader([line.rstrip("\n")]))
-            except csv.Error as fault:
-                raise DataError(f"{path}: line {number}: is no CSV ({fault})") from None
+                line.decode()
+            except UnicodeDecodeError:
+                return f" line {number}:"
+    return ""
 
 
 def writable(text: str, where: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ import numpy as np
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.dataset.retrieval import mean_words
 from paddlevideo.loader.legacy import RowFile
-from paddlevideo.loader.selection import select_clips
+from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.store import StoreRows, is_store
 from paddlevideo.registry import DATASETS, InputPath
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, CountOrZero
 
 
@@ -31,12 +32,13 @@ class ActBertDataset(Dataset):
 
     ``bert_model`` names the vocabulary, see :func:`paddlevideo.loader.tokenizer.load_tokenizer`.
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
-    :func:`paddlevideo.loader.selection.select_clips`.
+    :func:`paddlevideo.loader.selection.select_clips`; ``missing_ids``: whether a line of them that
+    names nothing is an error.
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them; the
     paths here are complete, and rows are the same in a test. Raises DataError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - flat, as the other data sets are
         self,
         file_path: InputPath,
         bert_model: str = "bert-base-uncased",
@@ -46,11 +48,12 @@ class ActBertDataset(Dataset):
         exclude: InputPath | None = None,
         neighbours: CountOrZero = 0,
         max_words: Count = 30,
+        missing_ids: MissingIds = "error",
     ):
         self.rows = StoreRows(file_path) if is_store(file_path) else RowFile(file_path)
         self.kept: Sequence[int] | np.ndarray = range(len(self.rows))
         if only or exclude:
-            self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path)
+            self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path, missing_ids)
         if neighbours and not isinstance(self.rows, StoreRows):
             raise ConfigError(
                 f"ActBertDataset: neighbours={neighbours} needs a feature store, which knows the "
@@ -75,6 +78,13 @@ class ActBertDataset(Dataset):
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
         return self.rows.name_of(int(self.kept[index]))
+
+    def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
+        """The captions of some clips; a damaged clip is told when it is read."""
+        for index in range(0, len(self), max(1, len(self) // count)):
+            number = int(self.kept[index])
+            with suppress(DataError):
+                yield self.rows.name_of(number), list(self.rows.captions_of(number))
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Words of a caption, on average over the clip's (without its neighbours')."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ class Dataset(ABC):
     A data set of your own needs ``__len__`` and ``__getitem__``, and is made known with
     ``@DATASETS.register()``. A sample gets its position as ``index`` if it has none.
     """
+
+    #: The vocabulary, where the data set names one.
+    bert_model: str | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -48,6 +51,13 @@ class Dataset(ABC):
         0: not known. ``bert_model``: the vocabulary that captions are to be made ids with.
         """
         return {}
+
+    def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
+        """The names of up to ``count`` clips spread over the data set, each with its captions.
+
+        They are looked at before a run for words that the vocabulary lacks; none, by default.
+        """
+        return iter(())
 
     def context(self) -> Iterable[dict[str, Any]] | None:
         """Batches that the model prepares once before a test (a gallery), or None.

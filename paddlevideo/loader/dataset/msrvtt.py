@@ -7,6 +7,7 @@ from pathlib import Path
 from paddlevideo.loader.captions import read_captions, read_lines
 from paddlevideo.loader.clips import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
+from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
@@ -21,6 +22,7 @@ class MSRVTTDataset(RetrievalDataset):
     another file of captions by clip. ``features_path``: PaddleVideo's LMDB, or a feature store.
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, as
     ``MSRVTT_train.9k.csv``; see :func:`paddlevideo.loader.selection.select_clips`.
+    ``missing_ids``: "warn" where lines of them that name nothing are no error.
     ``captions_per_clip``: take so many captions of each clip, the first ones; 0 takes all.
     ``max_region_num`` counts the global region.
 
@@ -46,6 +48,7 @@ class MSRVTTDataset(RetrievalDataset):
         only: InputPath | None = None,
         exclude: InputPath | None = None,
         captions_per_clip: CountOrZero = 0,
+        missing_ids: MissingIds = "error",
     ):
         if spatials_dim != 5:
             raise ConfigError(f"spatials_dim is {spatials_dim}; a box has 5 numbers")
@@ -64,6 +67,7 @@ class MSRVTTDataset(RetrievalDataset):
             only,
             exclude,
             captions_per_clip,
+            missing_ids,
         )
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from paddlevideo.loader.captions.matching import ClipNames, meanings, told
 from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.legacy import few
 from paddlevideo.loader.pipelines.text import pad_ids
-from paddlevideo.loader.selection import select_clips
+from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.utils.errors import ConfigError, DataError
 
+log = logging.getLogger("paddlevideo")
 Pair = tuple[str, str]  # clip id, caption
 
 
@@ -27,7 +30,7 @@ class RetrievalDataset(Dataset):
     sample is a clip with all its captions: see :class:`ClipsWithCaptions`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - flat, as its subclasses are
         self,
         pairs: Sequence[Pair],
         file_path: str,
@@ -37,6 +40,7 @@ class RetrievalDataset(Dataset):
         only: str | None = None,
         exclude: str | None = None,
         captions_per_clip: int = 0,
+        missing_ids: MissingIds = "error",
     ):
         """``file_path``: where the pairs come from, for messages.
 
@@ -51,21 +55,35 @@ class RetrievalDataset(Dataset):
                 f"{type(self).__name__}: gallery_batch is at least 1, captions_per_clip at least 0"
             )
         self.file_path, self.reader, self.tokens = file_path, reader, tokens
-        self.gallery_batch = gallery_batch
-        kept = select_clips([clip for clip, _ in pairs], only, exclude, file_path)
-        self.pairs = first_captions([pairs[place] for place in kept], captions_per_clip)
+        self.gallery_batch, self.bert_model = gallery_batch, tokens.bert_model
+        clips = [clip for clip, _ in pairs]
+        kept = select_clips(clips, only, exclude, file_path, missing_ids)
+        named = self._named([pairs[index] for index in kept])
+        self.pairs = first_captions(named, captions_per_clip)
         self.captions = [caption for _, caption in self.pairs]
         self.video_ids = list(dict.fromkeys(clip for clip, _ in self.pairs))
-        self._check_clips()
 
-    def _check_clips(self) -> None:
+    def _named(self, pairs: list[Pair]) -> list[Pair]:
+        """The pairs with the ids that clips have among the features, where names are others."""
         store = self.reader.store
-        missing = store.missing(self.video_ids)
+        clips = list(dict.fromkeys(clip for clip, _ in pairs))
+        missing = store.missing(clips)
+        if not missing:
+            return pairs
+        try:
+            found = meanings(clips, store.ids())
+        except DataError as error:
+            raise DataError(f"{self.file_path}: {error}") from None
+        missing = [clip for clip in missing if clip not in found]
         if missing:
+            names = ClipNames(store.ids())
             raise DataError(
-                f"{self.file_path}: {len(missing)} of {len(self.video_ids)} clips have no features "
-                f"in {store.path}: {few(missing)}"
+                f"{self.file_path}: {len(missing)} of {len(clips)} clips have no features "
+                f"in {store.path}: {few(missing)}{names.hint(missing[0], pairs)}"
             )
+        rules = Counter(match.rule for match in found.values())
+        log.info("%s: clips of %s matched %s", self.file_path, store.path, told(rules))
+        return [(found[clip].target, caption) for clip, caption in pairs]
 
     def __len__(self) -> int:
         """The number of captions."""
@@ -78,6 +96,11 @@ class RetrievalDataset(Dataset):
     def name_of(self, index: int) -> str:
         """The clip that caption ``index`` belongs to."""
         return self.pairs[index][0]
+
+    def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
+        """Some of the captions."""
+        for clip, caption in self.pairs[:: max(1, len(self.pairs) // count)]:
+            yield clip, [caption]
 
     def for_training(self) -> ClipsWithCaptions:
         """The clips, each with its captions."""

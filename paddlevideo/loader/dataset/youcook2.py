@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from paddlevideo.loader.captions.json_stream import json_entries
+from paddlevideo.loader.captions.narrations import annotated_videos
 from paddlevideo.loader.clips import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
+from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
 from paddlevideo.registry import DATASETS, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
@@ -41,6 +42,7 @@ class YouCook2Dataset(RetrievalDataset):
         only: InputPath | None = None,
         exclude: InputPath | None = None,
         captions_per_clip: CountOrZero = 0,
+        missing_ids: MissingIds = "error",
     ):
         super().__init__(
             list(_segments(str(file_path), subset, clip_id)),
@@ -57,31 +59,26 @@ class YouCook2Dataset(RetrievalDataset):
             only,
             exclude,
             captions_per_clip,
+            missing_ids,
         )
 
 
 def _segments(path: str, subset: str, clip_id: str) -> Iterator[Pair]:
     """Clip and caption of every annotated segment of a subset."""
-    found: set[str] = set()
-    empty = True
-    for key, videos in json_entries(path):
-        if key != "database" or not isinstance(videos, dict):
-            continue
-        for video, entry in videos.items():
-            where = f'{path}: video "{video}"'
-            if not isinstance(entry, dict):
-                raise DataError(f"{where}: is no object")
-            found.add(str(entry.get("subset", "")))
-            if subset in ("", entry.get("subset")):
-                for place, part in enumerate(entry.get("annotations") or []):
-                    empty = False
-                    yield _pair(clip_id, video, part, f"{where}: annotation {place}")
-    if not found:
-        raise DataError(f'{path}: is no annotation file of YouCook2: it has no "database"')
-    if empty:
+    subsets: set[str] = set()
+    is_empty = True
+    for video, its_subset, parts, where in annotated_videos(path):
+        subsets.add(its_subset)
+        if subset in ("", its_subset):
+            for number, part in enumerate(parts):
+                is_empty = False
+                yield _pair(clip_id, video, part, f"{where}: annotation {number}")
+    if not subsets:
+        raise DataError(f'{path}: not an annotation file of YouCook2: it has no "database"')
+    if is_empty:
         raise DataError(
             f'{path}: the subset "{subset}" has no annotations. Subsets here: '
-            + ", ".join(sorted(found))
+            + ", ".join(sorted(subsets))
         )
 
 

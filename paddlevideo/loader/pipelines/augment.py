@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.loader.captions.files import read_sentences
+from paddlevideo.loader.captions.matching import plain_name, videos_of
 from paddlevideo.registry import PIPELINES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Fraction, NonNegative, Probability
@@ -99,19 +101,34 @@ class RandomNarration:
     def __init__(self, file_path: InputPath, rate: Probability = 0.5, join: bool = False):
         """Raises ConfigError for a rate that is none, DataError for a file without sentences."""
         _check_share("RandomNarration", "rate", rate)
-        self.rate, self.join = rate, join
+        self.rate, self.join, self.path = rate, join, file_path
         self.spoken: dict[str, list[str]] = defaultdict(list)
         for video, text in read_sentences(Path(file_path)):
-            self.spoken[video].append(text)
+            self.spoken[plain_name(video)].append(text)
         if not self.spoken:
             raise DataError(f"{file_path}: holds no sentence of any video")
+
+    def _spoken_in(self, clip: str) -> list[str]:
+        clip = plain_name(clip)
+        videos = (clip.rpartition("_")[0], *videos_of(clip), clip)
+        return next((self.spoken[video] for video in videos if video in self.spoken), [])
+
+    def misfit(self, clips: Sequence[str]) -> str:
+        """A warning where none of these clips has a narration, else an empty string."""
+        if not clips or any(map(self._spoken_in, clips)):
+            return ""
+        return (
+            f'RandomNarration: {self.path} has videos such as "{next(iter(self.spoken))}", and '
+            f"nothing of the videos of {len(clips)} clips that were looked at, such as "
+            f'"{clips[0]}": their captions stay as they are'
+        )
 
     def undisturbed(self) -> None:
         """Nothing takes its place."""
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with another caption, if it is its turn and its video has a narration."""
-        spoken = self.spoken.get(sample["clip"].rpartition("_")[0])
+        spoken = self._spoken_in(sample["clip"])
         chosen = rng.random() < self.rate
         if not chosen or not spoken or sample.get("next_sentence_label", 0):
             return sample

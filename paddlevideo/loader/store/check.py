@@ -40,7 +40,8 @@ def is_sound(clip: Clip, sizes: Sizes) -> bool:
         check_boxes(clip.boxes, clip.image_h, clip.image_w, "")
     except DataError:
         return False
-    return all(start <= end for start, end in clip.times)
+    spans = clip.times if clip.span is None else [*clip.times, clip.span]
+    return all(start <= end for start, end in spans)
 
 
 def _is_within(classes: np.ndarray | None, low: int, high: int, count: int) -> bool:
@@ -61,7 +62,7 @@ def _is_sound_target(targets: ClassTargets, sizes: Sizes) -> bool:
 def clip_faults(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
     """Kind and description of everything that is wrong with a clip.
 
-    Kinds: "size", "not finite", "box", "class" and "caption".
+    Kinds: "size", "not finite", "box", "class", "caption" and "span".
     """
     features = {"regions": (clip.regions, sizes.region), "actions": (clip.actions, sizes.action)}
     for name, (array, width) in {**features, "boxes": (clip.boxes, 4)}.items():
@@ -144,3 +145,5 @@ def _caption_faults(clip: Clip) -> Iterator[tuple[str, str]]:
         yield "caption", f"{len(clip.times)} times of {len(clip.captions)} captions"
     elif not all(0 <= end - start < math.inf for start, end in clip.times):
         yield "caption", "a caption's times are no start and end in seconds"
+    if clip.span is not None and not 0 <= clip.span[1] - clip.span[0] < math.inf:
+        yield "span", f"its span {clip.span} is not a start and an end in seconds"

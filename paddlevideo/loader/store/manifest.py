@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_text_whole
 
 FORMAT = "paddlevideo feature store"
 VERSION = 1
@@ -78,11 +80,21 @@ class Manifest:
         """How many captions all clips have."""
         return sum(shard.captions for shard in self.shards)
 
+    def note_lost(self, shares: np.ndarray | None) -> None:
+        """Adds a clip's shares of class distributions that were not kept."""
+        if shares is None:
+            return
+        noted = self.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
+        rows = noted["rows"] + len(shares)
+        mean = (noted["rows"] * noted["mean"] + float(np.sum(shares))) / max(rows, 1)
+        largest = max(noted["largest"], float(np.max(shares, initial=0.0)))
+        self.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
+
     def write(self, path: Path) -> None:
         """Writes it whole or not at all."""
         record = {"format": FORMAT, "version": VERSION, "clips": self.clips, **asdict(self)}
         text = json.dumps(record, indent=1) + "\n"  # ASCII: file names need not be UTF-8
-        write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text_whole(path, text)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.loader.store.about import About
 from paddlevideo.loader.store.check import check_clip, is_sound
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest
-from paddlevideo.loader.store.records import About, Clip, decode, decode_about
+from paddlevideo.loader.store.records import Clip, decode, decode_about
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.fingerprint import state
 
 
 class FeatureStore:
@@ -29,6 +31,7 @@ class FeatureStore:
         self.path = Path(path)
         if not (self.path / COMPLETE).is_file():
             raise DataError(self._why_not())
+        self._state = state(self.path / COMPLETE)
         self.manifest = Manifest.read(self.path / COMPLETE)
         counts = [shard.clips for shard in self.manifest.shards]
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
@@ -66,9 +69,31 @@ class FeatureStore:
         path = self._files[shard]
         with reading(path, RECORDS, buffers=True) as transaction:
             record = transaction.get(KEY.pack(place))
+            self._check_unchanged()
             if record is None:
                 raise DataError(f"{path}: clip {place}: has no record")
             yield record, f"{path}: clip {place}"
+
+    def _check_unchanged(self) -> None:
+        """Raises DataError if the folder holds another store than when it was opened.
+
+        Asked after the shard was opened: a new store's shards are only there without the old
+        manifest.
+        """
+        path = self.path / COMPLETE
+        try:
+            now = state(path)
+            if now == self._state:
+                return
+            if Manifest.read(path) == self.manifest:
+                self._state = now  # copied, or given other permissions
+                return
+        except OSError:
+            pass
+        raise DataError(
+            f"{self.path}: was replaced by another store, or removed, since it was opened: the "
+            "numbers of its clips are others. Start again"
+        )
 
     def usable(self, number: int) -> Clip:
         """Clip ``number``, checked in all that training and testing rely on.
@@ -87,6 +112,7 @@ class FeatureStore:
         for shard, path in enumerate(self._files):
             with reading(path, IDS) as transaction:
                 place = transaction.get(key)
+                self._check_unchanged()
             if place is not None:
                 return self._number(shard, place, name)
         return None

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.loader.regions import as_float32
+from paddlevideo.loader.store.about import About, origin_of, texts_of
 from paddlevideo.utils.errors import DataError
 
 #: Of a safetensors file that this reads: the tensors' types by their names there.
@@ -105,7 +106,9 @@ class Clip:
     """What is known of a clip. Training needs the classes too; retrieval does not.
 
     ``captions``: texts that describe it, or are said in it; ``times``: start and end of each in
-    seconds from the start of the ``video``, where they are known.
+    seconds from the start of the ``video``, where they are known. ``source``: the path of the video
+    file that its features come from; ``span``: its own start and end there in seconds, None for all
+    of the video.
     """
 
     id: str
@@ -120,16 +123,8 @@ class Clip:
     times: Sequence[tuple[float, float]] = ()
     video: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class About:
-    """What a record says of its clip beside the arrays; see :class:`Clip`."""
-
-    id: str
-    captions: Sequence[str]
-    times: Sequence[tuple[float, float]]
-    video: str
+    source: str = ""
+    span: tuple[float, float] | None = None
 
 
 def encode(clip: Clip, dtype: str = "float16") -> bytes:
@@ -160,6 +155,10 @@ def encode(clip: Clip, dtype: str = "float16") -> bytes:
         "video": clip.video,
         "extra": dict(clip.extra),
     }
+    if clip.source:
+        about["source"] = clip.source
+    if clip.span is not None:
+        about["span"] = [float(second) for second in clip.span]
     if clip.region_classes is not None:
         about["region_classes"] = clip.region_classes.width
     text = json.dumps(about, ensure_ascii=False, separators=(",", ":"))
@@ -200,7 +199,7 @@ def decode_about(record: Any, where: str) -> About:
     """
     with _damage(where):
         _, about, _ = _head(memoryview(record))
-        return About(*_texts(about))
+        return About(*texts_of(about), *origin_of(about))
 
 
 _DAMAGE = (
@@ -253,23 +252,6 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return tensors, about
 
 
-def _texts(about: Mapping[str, Any]) -> tuple[str, list[str], list[tuple[float, float]], str]:
-    """Id, captions, times and video, of the types that they must have. Raises ValueError."""
-    name, captions, times, video = (about[key] for key in ("id", "captions", "times", "video"))
-    if not isinstance(captions, list) or not isinstance(times, list):
-        raise ValueError("captions or times are no list")
-    for text in (name, video, *captions):
-        if not isinstance(text, str):
-            raise ValueError(f"{text!r:.40} where a text belongs")
-        text.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
-    if len(times) not in (0, len(captions)):
-        raise ValueError(f"{len(times)} times of {len(captions)} captions")
-    spans = [(float(start), float(end)) for start, end in times]
-    if not all(math.isfinite(start) and math.isfinite(end) for start, end in spans):
-        raise ValueError("times that are not finite")
-    return name, captions, spans, video
-
-
 def _matrix(tensors: Mapping[str, np.ndarray], name: str, dimensions: int) -> np.ndarray:
     array = tensors[name]
     if array.ndim != dimensions:
@@ -293,7 +275,8 @@ def _targets(tensors: Mapping[str, np.ndarray], width: int, rows: int) -> ClassT
 
 
 def _clip(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Clip:
-    name, captions, times, video = _texts(about)
+    name, captions, times, video = texts_of(about)
+    source, span = origin_of(about)
     regions = _matrix(tensors, "regions", 2)
     height, width = (operator.index(side) for side in about["size"])
     if not (0 < height < LARGEST_SIDE and 0 < width < LARGEST_SIDE):
@@ -321,6 +304,8 @@ def _clip(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Clip:
         times=times,
         video=video,
         extra=extra,
+        source=source,
+        span=span,
     )
 
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.loader.store.about import About
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.reader import FeatureStore
-from paddlevideo.loader.store.records import About
 from paddlevideo.utils.errors import DataError
 
 
 def is_store(path: str | os.PathLike[str]) -> bool:
     """Whether ``path`` is the folder of a feature store, finished or not."""
     return any((Path(path) / name).is_file() for name in (COMPLETE, UNFINISHED))
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """The ids of a store's clips, read whenever they are gone through."""
+
+    store: FeatureStore
+
+    def __iter__(self) -> Iterator[str]:
+        return self.store.ids()
 
 
 class StoreRows:
@@ -38,9 +49,9 @@ class StoreRows:
         return len(self.store)
 
     @property
-    def ids(self) -> Iterator[str]:
-        """The ids of all clips, in order. Reads the head of every record."""
-        return self.store.ids()
+    def ids(self) -> Iterable[str]:
+        """The ids of all clips, in order. Each time it reads the head of every record."""
+        return _Ids(self.store)
 
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
@@ -134,6 +145,11 @@ class StoreRecords:
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Those of ``ids`` that have no record."""
         return [name for name in ids if self.store.find(name) is None]
+
+    def about(self, name: str) -> About | None:
+        """What the record of clip ``name`` says beside its arrays, or None where there is none."""
+        number = self.store.find(name)
+        return None if number is None else self.store.about(number)
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         """The record of clip ``name``; keys and errors as for PaddleVideo's records."""

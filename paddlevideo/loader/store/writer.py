@@ -6,22 +6,50 @@ import fcntl
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 import numpy as np
 
 from paddlevideo.loader.store.check import check_clip
-from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest, Shard, Sizes
+from paddlevideo.loader.store.manifest import (
+    COMPLETE,
+    SHARD_NAME,
+    UNFINISHED,
+    Manifest,
+    Shard,
+    Sizes,
+)
 from paddlevideo.loader.store.records import PREFIX, Clip, decode, encode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.partials import sweep
 
 BATCH_BYTES = 32 << 20  # what is written at once, and held in memory
 FIRST_MAP = 64 << 20  # a shard's map grows from here, doubling
 SHARD_BYTES = 4 << 30
+
+
+def tidy(path: Path) -> None:
+    """Removes what a writer that was killed left in the folder of a finished store."""
+    named = {shard.file for shard in Manifest.read(path / COMPLETE).shards}
+    with suppress(OSError):  # a read-only disk; nothing of it is ever read
+        (path / UNFINISHED).unlink(missing_ok=True)
+        for file in path.glob("shard-*.lmdb"):
+            if file.name not in named and SHARD_NAME.fullmatch(file.name):
+                file.unlink()
+        sweep(path)
+
+
+class _Waiting(NamedTuple):
+    """A record that is not yet written, with what the manifest counts of it."""
+
+    record: bytes
+    captions: int
+    lost: np.ndarray | None
 
 
 class BusyStore(DataError):
@@ -32,9 +60,9 @@ class StoreWriter:
     """Appends clips to a new store, or to one whose writing was interrupted.
 
     A store under construction has ``unfinished.json`` and no ``store.json``; ``finish`` turns it
-    into a complete one. ``written`` says how many clips are there already: whoever goes on leaves
-    out that many. What a killed process had not yet written, at most ``BATCH_BYTES``, is written
-    anew.
+    into a complete one. ``written`` says how many clips are there already: a caller that resumes
+    leaves out that many. What an interrupted or killed process had not yet written, at most
+    ``BATCH_BYTES``, has to be added again.
 
     >>> with StoreWriter(path, sizes) as writer:
     ...     for clip in clips[writer.written:]:
@@ -68,8 +96,10 @@ class StoreWriter:
         if (self.path / COMPLETE).exists():  # finished by another process since we looked
             os.close(self._lock)
             raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
-        self._waiting: dict[bytes, bytes] = {}  # records by the keys of their ids
-        self._waiting_bytes = self._waiting_captions = 0
+        self._waiting: dict[bytes, _Waiting] = {}  # by the keys of their ids
+        self._waiting_bytes = 0
+        #: True after an error or Ctrl-C within ``flush``: the next writer looks what was written.
+        self._is_flushing = False
         self._environment: lmdb.Environment | None = None
         try:
             if (self.path / UNFINISHED).exists():
@@ -102,65 +132,70 @@ class StoreWriter:
         if key in self._waiting or self._has(key):
             raise DataError(f'clip "{clip.id}": is in the store already. Ids must differ')
         record = encode(clip, self.manifest.dtype)
-        self._waiting[key] = record
+        self._waiting[key] = _Waiting(record, len(clip.captions), self._lost(clip))
         self._waiting_bytes += len(record)
-        self._waiting_captions += len(clip.captions)
-        self._note_lost(clip)
         if self._waiting_bytes >= BATCH_BYTES or self._fills_shard():
             self.flush()
 
-    def _note_lost(self, clip: Clip) -> None:
-        """Notes the shares of class distributions that were not kept, for the manifest."""
+    def _lost(self, clip: Clip) -> np.ndarray | None:
+        """The shares of class distributions that the record does not keep."""
         if clip.region_classes is None:
-            return
-        # As the record holds them, so that a writer that goes on comes to the same numbers.
-        shares = clip.region_classes.rounded(np.dtype(self.manifest.dtype)).lost()
-        noted = self.manifest.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
-        rows = noted["rows"] + len(shares)
-        mean = (noted["rows"] * noted["mean"] + float(np.sum(shares))) / max(rows, 1)
-        largest = max(noted["largest"], float(np.max(shares, initial=0.0)))
-        self.manifest.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
+            return None
+        # As the record holds them, so that a resumed writer comes to the same numbers.
+        return clip.region_classes.rounded(np.dtype(self.manifest.dtype)).lost()
+
+    def _count(self, shard: Shard, waiting: _Waiting) -> None:
+        """Counts a record that is written in the manifest."""
+        shard.clips += 1
+        shard.captions += waiting.captions
+        shard.payload += len(waiting.record)
+        shard.checksum = zlib.crc32(waiting.record[: PREFIX.size], shard.checksum)
+        self.manifest.note_lost(waiting.lost)
 
     def flush(self) -> None:
         """Writes what waits. Raises DataError where the disk is full; nothing written is lost."""
         if not self._waiting:
             return
-        shard = self._shard()
-        while True:
-            try:
-                self._commit(shard)
-                break
-            except lmdb.MapFullError:
+        self._is_flushing = True
+        with self._naming():
+            shard = self._shard()
+            while not self._commit(shard):
                 assert self._environment is not None
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-            except (lmdb.Error, OSError) as fault:
-                raise DataError(
-                    f"{self.path / shard.file}: cannot be written ({fault}); {self.manifest.clips} "
-                    "clips are whole. Make room and run the same command again: it goes on"
-                ) from None
-        for record in self._waiting.values():
-            shard.checksum = zlib.crc32(record[: PREFIX.size], shard.checksum)
-        shard.clips += len(self._waiting)
-        shard.payload += self._waiting_bytes
-        shard.captions += self._waiting_captions
-        self._waiting, self._waiting_bytes, self._waiting_captions = {}, 0, 0
+        for waiting in self._waiting.values():
+            self._count(shard, waiting)
+        self._waiting, self._waiting_bytes = {}, 0
         shard.bytes = (self.path / shard.file).stat().st_size
         if self._fills_shard():
             self._close_shard()
         self._save()
+        self._is_flushing = False
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """What LMDB and the system say of the shard that is being written, as a DataError."""
+        try:
+            yield
+        except (lmdb.Error, OSError) as error:
+            name = self.manifest.shards[-1].file if self.manifest.shards else ""
+            raise DataError(
+                f"{self.path / name}: cannot be written ({error}); {self.manifest.clips} clips are "
+                "whole. Make room and run the same command again: it goes on"
+            ) from None
 
     def finish(self) -> Manifest:
         """Writes the rest and makes the store a complete one."""
         self.flush()
         self._close_shard()
         self.manifest.write(self.path / COMPLETE)
-        (self.path / UNFINISHED).unlink()
+        tidy(self.path)
         return self.manifest
 
     def close(self) -> None:
-        """Ends without finishing; what was added is written."""
+        """Ends without finishing; what was added is written, unless writing it was interrupted."""
         try:
-            self.flush()
+            if not self._is_flushing:
+                self.flush()
         finally:
             self._close_shard()
             os.close(self._lock)
@@ -197,13 +232,16 @@ class StoreWriter:
     def _shard(self) -> Shard:
         """The shard that is being written; a new one after the last was closed."""
         if self._environment is None:
-            number = len(self.manifest.shards)
-            shard = Shard(f"shard-{number:05d}.lmdb")
-            # Of a run that was killed before the manifest named it: nobody knows what is in it.
+            shard = Shard(self._next_file())
+            # Of a run that was killed before the manifest named it: its contents are unknown.
             (self.path / shard.file).unlink(missing_ok=True)
             self.manifest.shards.append(shard)
             self._open_shard()
         return self.manifest.shards[-1]
+
+    def _next_file(self) -> str:
+        numbers = [int(shard.file.split("-")[1].split(".")[0]) for shard in self.manifest.shards]
+        return f"shard-{max(numbers, default=-1) + 1:05d}.lmdb"
 
     def _open_shard(self) -> None:
         path = self.path / self.manifest.shards[-1].file
@@ -213,15 +251,20 @@ class StoreWriter:
         )
         self._databases = [self._environment.open_db(name) for name in (RECORDS, IDS)]
 
-    def _commit(self, shard: Shard) -> None:
+    def _commit(self, shard: Shard) -> bool:
+        """Writes what waits into the shard; False where its map is too small."""
         assert self._environment is not None
         records, ids = self._databases
-        with self._environment.begin(write=True) as transaction:
-            for place, (key, record) in enumerate(self._waiting.items(), shard.clips):
-                entry = KEY.pack(place)
-                new = transaction.put(entry, record, db=records, append=True)
-                if not new or not transaction.put(key, entry, db=ids, overwrite=False):
-                    raise DataError(f"{self.path / shard.file}: was changed by another process")
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for index, (key, waiting) in enumerate(self._waiting.items(), shard.clips):
+                    entry = KEY.pack(index)
+                    new = transaction.put(entry, waiting.record, db=records, append=True)
+                    if not new or not transaction.put(key, entry, db=ids, overwrite=False):
+                        raise DataError(f"{self.path / shard.file}: was changed by another process")
+        except lmdb.MapFullError:
+            return False
+        return True
 
     def _has(self, key: bytes) -> bool:
         if self._environment is None:
@@ -230,10 +273,11 @@ class StoreWriter:
             return transaction.get(key) is not None
 
     def _close_shard(self) -> None:
-        if self._environment is not None:
-            self._environment.sync(True)
-            self._environment.close()
-            self._environment = None
+        environment, self._environment = self._environment, None
+        if environment is not None:
+            with self._naming():
+                environment.sync(True)
+            environment.close()
 
     def _save(self) -> None:
         self.manifest.write(self.path / UNFINISHED)
@@ -247,9 +291,12 @@ class StoreWriter:
                     f"{self.path}: an unfinished store with {name} {getattr(before, name)}, where "
                     f"{getattr(self.manifest, name)} is wanted now. Remove it, or name another"
                 )
-        self.manifest.shards, self.manifest.lost_mass = before.shards, before.lost_mass
+        # Earlier versions could name a shard that an interrupt had left empty.
+        self.manifest.shards = [shard for shard in before.shards if shard.clips]
+        self.manifest.lost_mass = before.lost_mass
         if self.manifest.shards:
-            self._open_shard()
+            with self._naming():
+                self._open_shard()
             self._count_what_is_there(self.manifest.shards[-1])
 
     def _count_what_is_there(self, shard: Shard) -> None:
@@ -261,15 +308,12 @@ class StoreWriter:
             if there < shard.clips:
                 raise DataError(
                     f"{self.path / shard.file}: holds {there} of {shard.clips} clips: the file was "
-                    "changed. Remove the store and write it anew"
+                    "changed. Remove the store and run the command again"
                 )
-            for place in range(shard.clips, there):
-                record = bytes(transaction.get(KEY.pack(place)) or b"")
-                clip = decode(record, f"{self.path / shard.file}: clip {place}")
-                shard.captions += len(clip.captions)
-                shard.payload += len(record)
-                self._note_lost(clip)
-                shard.checksum = zlib.crc32(record[: PREFIX.size], shard.checksum)
-        shard.clips, shard.bytes = there, (self.path / shard.file).stat().st_size
+            for index in range(shard.clips, there):
+                record = bytes(transaction.get(KEY.pack(index)) or b"")
+                clip = decode(record, f"{self.path / shard.file}: clip {index}")
+                self._count(shard, _Waiting(record, len(clip.captions), self._lost(clip)))
+        shard.bytes = (self.path / shard.file).stat().st_size
         if self._fills_shard():
             self._close_shard()

@@ -1,0 +1,167 @@
+"""Video files by their first bytes: whether one is a video, whole, and of which codec."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+HEAD_BYTES = 1024
+
+#: (offset, bytes there) of the containers and streams that FFmpeg reads.
+SIGNATURES = (
+    (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
+    (8, b"AVI "),
+    (8, b"AVIX"),
+    (0, b"FLV\x01"),
+    (0, b"0&\xb2u\x8ef\xcf\x11"),  # ASF: Windows Media
+    (0, b"\x00\x00\x01\xba"),  # MPEG program stream
+    (0, b"\x00\x00\x01\xb3"),  # MPEG video
+    (0, b"GIF8"),
+    (0, b".RMF"),  # RealMedia
+    (0, b"\x06\x0e\x2b\x34"),  # MXF
+    (0, b"YUV4MPEG2"),
+    (0, b"DKIF"),  # IVF
+    (0, b"\x1f\x07\x00"),  # DV
+    (0, b"nut/multimedia container"),
+)
+#: Files that begin with a box of these kinds are MP4 or QuickTime.
+BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot")
+#: What the box ftyp says of sound and of pictures.
+NOT_VIDEO_BRANDS = (b"M4A ", b"M4B ", b"M4P ", b"avif", b"heic", b"heix", b"mif1", b"crx ")
+
+#: Names of codecs by their four characters in a file, in upper case.
+CODECS = {
+    **dict.fromkeys(("AV01", "AV1 "), "AV1"),
+    **dict.fromkeys(("HEV1", "HVC1", "HEVC", "H265"), "HEVC (H.265)"),
+    **dict.fromkeys(("DVHE", "DVH1"), "Dolby Vision"),
+    **dict.fromkeys(("VVC1", "VVI1", "H266"), "VVC (H.266)"),
+    **dict.fromkeys(("AVC1", "AVC3", "H264", "X264"), "H.264"),
+    **dict.fromkeys(("APCH", "APCN", "APCS", "APCO", "AP4H", "AP4X"), "ProRes"),
+    **dict.fromkeys(("VP80",), "VP8"),
+    **dict.fromkeys(("VP90", "VP09"), "VP9"),
+}
+ENCRYPTED = ("ENCV", "DRMI")
+
+
+def looks_like_video(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` (HEAD_BYTES or all of it) is a video."""
+    if any(head.startswith(signature, offset) for offset, signature in SIGNATURES):
+        return True
+    if head[4:8] in BOXES:
+        return not (head[4:8] == b"ftyp" and head[8:12] in NOT_VIDEO_BRANDS)
+    if head.startswith(b"OggS"):  # sound or video
+        return b"\x80theora" in head or b"OVP80" in head or b"BBCD" in head
+    # MPEG transport streams: packets of 188 bytes, or of 192 with a time before each.
+    return any(
+        len(head) > start + 3 * step and all(head[start + n * step] == 0x47 for n in range(4))
+        for start, step in ((0, 188), (4, 192))
+    )
+
+
+def read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
+    """The first bytes of a regular file; none where it cannot be read."""
+    with suppress(OSError, ValueError):
+        if path.is_file():
+            with open(path, "rb") as file:
+                return file.read(count)
+    return b""
+
+
+def counts_exactly(path: Path) -> bool:
+    """Whether the frame count in a file's head is counted, not derived from a duration."""
+    head = read_head(path, 12)
+    return head.startswith(b"RIFF") and head[8:] == b"AVI "
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether a file is shorter than its own structure says: MP4, AVI and Matroska say it."""
+    head, size = read_head(path, 64), path.stat().st_size
+    if head.startswith(b"RIFF"):
+        stated = int.from_bytes(head[4:8], "little")
+        return stated < 0xFFFFFFFF and stated + 8 > size + 1
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return _segment_end(head) > size
+    return any(end > size for _, end in _boxes(path))
+
+
+def lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 without the box ``moov``, which its recorder writes last."""
+    kinds = [kind for kind, _ in _boxes(path)]
+    return bool(kinds) and b"moov" not in kinds and b"moof" not in kinds
+
+
+def is_joined(path: Path) -> bool:
+    """Whether a file is several in a row, of a kind of which FFmpeg reads only the first.
+
+    Of MPEG-TS and MPEG-PS, Matroska and GIF it reads all.
+    """
+    head = read_head(path, 16)
+    if head.startswith((b"FLV\x01", b"0&\xb2u")):
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return data.find(head[:13], 13) > 0
+    return [kind for kind, _ in _boxes(path)].count(b"moov") > 1
+
+
+def _boxes(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Kind and end of each box at the top of an MP4 or QuickTime file; of no other."""
+    if read_head(path, 8)[4:] not in BOXES:
+        return
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = 0
+        while start + 8 <= size:
+            file.seek(start)
+            head = file.read(16)
+            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length == 0:  # up to the end of the file
+                length = size - start
+            if length < 8 or not kind.isascii():
+                return  # what follows is not a box
+            start += length
+            yield kind, start
+
+
+def _segment_end(head: bytes) -> int:
+    """Where the segment of a Matroska file ends; 0 where the file does not say."""
+    length, start = _vint(head, 4)
+    start += length
+    if head[start : start + 4] != b"\x18S\x80g":
+        return 0
+    length, start = _vint(head, start + 4)
+    is_unknown = length == 0 or length.bit_count() == length.bit_length() and length > 1 << 48
+    return 0 if is_unknown else start + length
+
+
+def _vint(data: bytes, start: int) -> tuple[int, int]:
+    """A number of EBML, and where the next thing begins."""
+    if start >= len(data) or not data[start]:
+        return 0, len(data)
+    width = 9 - data[start].bit_length()
+    value = int.from_bytes(data[start : start + width], "big") & ((1 << 7 * width) - 1)
+    return value, start + width
+
+
+def codec_name(fourcc: float) -> str:
+    """The codec of ``CAP_PROP_FOURCC``, as "AV1 (av01)"; empty where it is not known."""
+    number = int(fourcc) & 0xFFFFFFFF
+    text = number.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
+    if not text.isprintable() or not text:
+        return ""
+    known = CODECS.get(text.upper()) or CODECS.get(f"{text.upper():4}")
+    return f"{known} ({text})" if known else text
+
+
+def is_encrypted(fourcc: float) -> bool:
+    """Whether a file's pictures are encrypted, as those of shops are."""
+    return codec_name(fourcc).upper() in ENCRYPTED
+
+
+def conversion(path: str | os.PathLike[str]) -> str:
+    """What to do about a video that cannot be decoded."""
+    name = Path(path).name
+    return f"Convert it: ffmpeg -i '{name}' -c:v libx264 '{Path(name).stem}_h264.mp4'"

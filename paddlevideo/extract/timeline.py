@@ -1,0 +1,104 @@
+"""When each frame of a video is shown: by its time stamps, or at a constant rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Coded frames stand at most so far from where they are shown: more is a jump in time.
+REORDERED = 32
+#: Share of decoded frames that may lack a time: the last ones that a decoder gives do.
+UNSTAMPED = 0.1
+#: Ticks by which time stamps may differ from a constant rate.
+TOLERANCE = 0.5
+#: Rounding that is forgiven, in ticks.
+HAIR = 1e-6
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The times of ``count`` frames; a tick is 1 / ``rate`` seconds."""
+
+    count: int
+    rate: float
+    #: (count,) ascending: when each frame begins. None: frame n begins at tick n.
+    ticks: np.ndarray | None = None
+
+    @staticmethod
+    def of(times: Sequence[float], rate: float, is_decoded: bool = False) -> Timeline | None:
+        """The timeline of frames that begin at ``times``, in seconds: in coded order, or decoded.
+
+        None where these cannot be: they jump back, as in joined recordings, or are all the same.
+        """
+        stamps = np.array(times, np.float64)
+        if is_decoded and _repair(stamps, 1 / rate) > UNSTAMPED * len(stamps):
+            return None
+        order = np.argsort(stamps, kind="stable")
+        ticks = stamps[order] * rate
+        moved = np.abs(order - np.arange(len(order))).max(initial=0)
+        if not np.isfinite(stamps).all() or moved > REORDERED:
+            return None
+        if len(np.unique(ticks)) * 2 <= len(ticks):
+            return None
+        if np.abs(ticks - np.arange(len(ticks))).max(initial=0.0) <= TOLERANCE:
+            return Timeline(len(ticks), rate)
+        return Timeline(len(ticks), rate, ticks)
+
+    @property
+    def length(self) -> float:
+        """Ticks in all; the last frame is shown as long as frames usually are."""
+        if self.ticks is None:
+            return self.count
+        steps = np.diff(self.ticks)
+        return float(self.ticks[-1] + (np.median(steps) if len(steps) else 1.0))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in all."""
+        return self.length / self.rate
+
+    def first_from(self, second: float) -> int:
+        """The number of the first frame that begins at or after a second; it may be ``count``."""
+        if second == math.inf:
+            return self.count
+        tick = second * self.rate - HAIR
+        if self.ticks is None:
+            return min(math.ceil(tick), self.count)
+        return int(np.searchsorted(self.ticks, tick))
+
+    def begin(self, frame: int) -> float:
+        """The tick at which a frame begins."""
+        return float(frame) if self.ticks is None else float(self.ticks[frame])
+
+    def shown_at(self, tick: float) -> int:
+        """The number of the frame that is shown at a tick."""
+        if self.ticks is None:
+            return min(max(int(tick), 0), self.count - 1)
+        number = int(np.searchsorted(self.ticks, tick + HAIR, side="right")) - 1
+        return min(max(number, 0), self.count - 1)
+
+    def differs(self, frame: int, second: float) -> bool:
+        """Whether a frame that was decoded is not the one that is meant by its number."""
+        if self.ticks is None:
+            return False  # counting is enough; some containers stamp decoded frames wrongly
+        if frame >= self.count:
+            return True
+        tolerance = max(TOLERANCE, 0.002 * self.rate)  # stamps of milliseconds are rounded
+        return bool(abs(self.ticks[frame] - second * self.rate) > tolerance)
+
+
+def _repair(stamps: np.ndarray, step: float) -> int:
+    """Puts frames that do not begin after the one before ``step`` later; returns how many."""
+    late = np.flatnonzero(np.diff(stamps) <= 0) + 1
+    count = 0
+    while len(late):
+        first = late[0]
+        stamps[first] = stamps[first - 1] + step
+        count += 1
+        if count > UNSTAMPED * len(stamps):
+            break
+        late = first + 1 + np.flatnonzero(np.diff(stamps[first:]) <= 0)
+    return count

@@ -1,0 +1,101 @@
+"""What a caption file says of a clip or of a video."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from paddlevideo.loader.captions.text import writable
+from paddlevideo.utils.errors import DataError
+
+Span = tuple[float, float]  # start and end in seconds
+
+
+@dataclass(frozen=True)
+class Line:
+    """A caption of a clip, or (``is_video``) of all clips of a video that overlap its span.
+
+    ``text`` None: only the clip's span in its video. ``where``: file and line or entry.
+    """
+
+    name: str
+    text: str | None
+    span: Span | None = None
+    is_video: bool = False
+    video: str = ""
+    where: str = ""
+
+
+#: What a reader gives for an entry: what is wrong with it, or None where it has no text.
+Item = Line | DataError | None
+
+
+@dataclass
+class BadEntries:
+    """Wrong entries of caption files that are left out, at most ``allowed`` of them."""
+
+    allowed: float = 0
+    #: What to do about an entry too many, for the message.
+    advice: str = ""
+    count: int = 0
+    #: What was wrong with the first 10,000 of them.
+    errors: list[str] = field(default_factory=list)
+    #: Entries without a text, which are not wrong.
+    silences: int = 0
+
+    def note(self, error: DataError) -> None:
+        """Counts an entry. Raises the error where no more may be left out."""
+        if self.count >= self.allowed:
+            raise DataError(f"{error}{self.advice}") from None
+        self.count += 1
+        if len(self.errors) < 10_000:
+            self.errors.append(str(error))
+
+
+def seconds(text: Any, where: str) -> float:
+    """A number of seconds. Raises DataError, beginning with ``where``, for anything else."""
+    try:
+        return float(text)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"{where}: {text!r:.40} where seconds belong") from None
+
+
+def as_span(values: Iterable[Any], where: str) -> Span:
+    """Start and end in seconds. Raises DataError, beginning with ``where``, for anything else."""
+    numbers = [seconds(value, where) for value in values]
+    if len(numbers) != 2 or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where}: {numbers} is not a start and an end in seconds")
+    if not 0 <= numbers[0] <= numbers[1]:
+        raise DataError(f"{where}: begins at {numbers[0]:g} s, but ends at {numbers[1]:g} s")
+    return numbers[0], numbers[1]
+
+
+def field_of(entry: Any, name: str, where: str) -> Any:
+    """The value under a key. Raises DataError where the entry has no such key."""
+    if not isinstance(entry, dict) or name not in entry:
+        raise DataError(f'{where}: has no "{name}"')
+    return entry[name]
+
+
+def name_of(entry: Any, name: str, where: str) -> str:
+    """The id under a key, which may be a number."""
+    if type(field_of(entry, name, where)) is int:
+        return str(entry[name])
+    return text_of(entry, name, where)
+
+
+def text_of(entry: Any, name: str, where: str) -> str:
+    """The text under a key, without blanks around it. Raises DataError for anything else."""
+    value = field_of(entry, name, where)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {name} is {value!r:.40}, where text belongs")
+    return writable(value.strip(), where)
+
+
+def list_of(value: Any, where: str) -> list[Any]:
+    """A list. Raises DataError for anything else."""
+    if not isinstance(value, list):
+        raise DataError(f"{where}: {value!r:.40} where a list belongs")
+    return value

@@ -1,0 +1,102 @@
+"""The index of a search on the disk: a gallery's vectors, under what they were made from.
+
+One ``.npz`` for a file of weights, a file of features and the sizes of clips. Made again where the
+contents of these have changed, in place of the one before; those whose weights or features are gone
+are removed. An index is a help: where none can be kept, the search goes on without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.fingerprint import fingerprint
+
+log = logging.getLogger("paddlevideo")
+_NAME = re.compile(r"[0-9a-f]{16}\.npz")
+Key = dict[str, Any]
+
+
+class SearchIndex:
+    """The index of some weights and features in a folder of indexes."""
+
+    def __init__(
+        self, folder: Path, weights: Path, sha256: str, features: Path, sizes: Mapping[str, Any]
+    ) -> None:
+        """``sha256`` of the weights that were loaded; ``sizes``: what else the vectors depend on.
+
+        Raises OSError where the features cannot be read.
+        """
+        self.key: Key = {
+            "weights": {"path": os.path.realpath(weights), "sha256": sha256},
+            "features": fingerprint(features),
+            "sizes": {name: sizes[name] for name in sorted(sizes)},
+        }
+        self.key = json.loads(json.dumps(self.key, default=str))
+        places = [self.key["weights"]["path"], self.key["features"]["path"], self.key["sizes"]]
+        name = hashlib.sha256(json.dumps(places).encode("utf-8", "backslashreplace")).hexdigest()
+        self.path = folder / f"{name[:16]}.npz"
+
+    def vectors(self, clips: int, encode: Callable[[], np.ndarray]) -> np.ndarray:
+        """Vectors (clips, D): those that are kept, else what ``encode`` gives, which is kept."""
+        vectors = self._read(clips)
+        if vectors is None:
+            vectors = encode()
+            try:
+                self._write(vectors)
+                log.info("indexed %d clips: %s", clips, self.path)
+            except OSError as error:
+                log.warning(
+                    "no index is kept, so the next search reads all clips again: %s (%s). "
+                    "--index FOLDER keeps it elsewhere",
+                    os.fspath(error.filename or self.path),
+                    error.strerror or error,
+                )
+        return vectors
+
+    def _read(self, clips: int) -> np.ndarray | None:
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                if json.loads(str(file["key"])) == self.key and len(file["vectors"]) == clips:
+                    return file["vectors"]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            pass
+        return None
+
+    def _write(self, vectors: np.ndarray) -> None:
+        def write(partial: Path) -> None:
+            with open(partial, "wb") as file:
+                np.savez(file, key=np.asarray(json.dumps(self.key)), vectors=vectors)
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_old(self.path.parent)
+        write_whole(self.path, write)
+
+
+def _remove_old(folder: Path) -> None:
+    """Removes the indexes of weights or features that are gone, and those of earlier versions."""
+    for path in folder.iterdir():
+        if _NAME.fullmatch(path.name) and _is_of_the_past(path):
+            path.unlink(missing_ok=True)
+
+
+def _is_of_the_past(path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            key = json.loads(str(file["key"]))
+        weights, features = key["weights"], key["features"]
+        if isinstance(features, list):  # of earlier versions, which told inputs by their dates
+            return True
+        return not (os.path.exists(weights["path"]) and os.path.exists(features["path"]))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return False  # not ours

@@ -1,0 +1,94 @@
+"""Calls in a process of their own, so that native code that crashes costs one call."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+GRACE = 2.0  # seconds that an idle process has to end
+
+
+class Crash(Exception):
+    """The process of a call ended without an answer."""
+
+
+class Isolated:
+    """A process that calls one function after another; a new one follows a crash.
+
+    It is not a fork: OpenCV's threads do not survive one. It begins at the first call, and ends
+    with this object or with this process. Windows cannot do it: calls are made in this process.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+
+    def call(self, function: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+        """What ``function``, of the top level of a module, returns or raises.
+
+        Raises Crash where it ends its process.
+        """
+        if os.name != "posix":
+            return function(*arguments, **more)
+        pipe = self._pipe or self._start()
+        try:
+            pipe.send((function, arguments, more))
+            error, value = pipe.recv()
+        except (EOFError, OSError):
+            self.close()
+            raise Crash from None
+        if error is not None:
+            raise error
+        return value
+
+    def _start(self) -> Connection:
+        self._pipe, other = multiprocessing.Pipe()
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"from paddlevideo.utils.isolated import serve; serve({other.fileno()})"
+        )
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # what a library says while it crashes
+                start_new_session=True,  # Ctrl-C is for the caller
+            )
+        return self._pipe
+
+    def close(self) -> None:
+        """Ends the process."""
+        pipe, process, self._pipe, self._process = self._pipe, self._process, None, None
+        if pipe is None or process is None:
+            return
+        pipe.close()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # modules may be gone already
+            self.close()
+
+
+def serve(descriptor: int) -> None:
+    """Answers calls until the other end is closed."""
+    with Connection(descriptor) as pipe, suppress(EOFError, OSError):
+        while True:
+            function, arguments, more = pipe.recv()
+            try:
+                error, value = None, function(*arguments, **more)
+            except Exception as raised:
+                error, value = raised, None
+            pipe.send((error, value))

@@ -1,0 +1,222 @@
+"""Temporary names of files and folders that are being written, and how leftovers are told apart.
+
+``.NAME.NUMBER.partial`` is created exclusively, so that no two writers share one, wherever they
+run, and its writer locks it (``flock``) for as long as it lives. Whoever removes a partial holds
+its lock, so that nothing is removed under a living process; what is not locked is a leftover.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+#: Where locks of other hosts may not be seen, a partial unchanged for as long is a leftover.
+STALE_SECONDS = 6 * 3600
+#: A folder with more entries is searched for leftovers once in a process, not at every write.
+SMALL_FOLDER = 2000
+_NAME = re.compile(r"\.(?P<target>.+)\.\d+\.(?P<kind>partial|old)", re.DOTALL)
+_NAME_BYTES = 200  # of 255 that a file's name may have
+#: ``f_type`` of file systems that hosts share: NFS, SMB, CIFS, 9p, FUSE, Ceph, Lustre, GPFS, AFS,
+#: BeeGFS, OCFS2, GFS2, PanFS, VirtualBox and VMware folders.
+_SHARED = {
+    *(0x6969, 0x517B, 0xFF534D42, 0xFE534D42, 0x01021997, 0x65735546, 0x00C36400, 0x0BD00BD0),
+    *(0x47504653, 0x5346414F, 0x19830326, 0x7461636F, 0x01161970, 0xAAD7AAEA, 0x786F4256),
+    0xBACBACBC,
+}
+_ATTEMPTS = 100
+_large: set[str] = set()
+
+
+class Lock(NamedTuple):
+    """An open file or folder. ``is_sure``: no other process, of whatever host, has it locked."""
+
+    descriptor: int
+    is_sure: bool
+
+    def release(self) -> None:
+        """Closes it."""
+        os.close(self.descriptor)
+
+
+@contextmanager
+def partial_of(path: Path, folder: bool = False) -> Iterator[Path]:
+    """An empty, locked partial of ``path``; at the end, unless it was renamed, it is removed.
+
+    Leftovers beside ``path`` are removed first. Where an exchange put something else under the
+    partial's name, that is removed at the end.
+    """
+    sweep(path.parent)
+    partial, lock = _create(path, folder)
+    is_open = True
+    try:
+        yield partial
+    finally:
+        if _is_at(lock, partial):
+            _remove(partial)
+        else:
+            lock.release()  # first: another writer may wait for it with what we have locked
+            is_open = False
+            _remove_locked(partial, wait=True)
+        if is_open:
+            lock.release()
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Gives a folder its name. What had the name keeps it until then, and becomes ``partial``."""
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    for attempt in range(_ATTEMPTS):
+        try:
+            if not path.exists():
+                os.rename(partial, path)
+            elif not _exchange(partial, path):
+                _replace(partial, path)
+            return
+        except OSError:  # another writer's folder got the name, or lost it, since we looked
+            if attempt + 1 == _ATTEMPTS or not partial.exists():
+                raise
+
+
+def sweep(folder: Path) -> None:
+    """Removes leftovers of writers that died; a folder that died between two names gets its own."""
+    if str(folder) in _large:
+        return
+    count = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            count += 1
+            if match := _NAME.fullmatch(entry.name):
+                _clear(folder / entry.name, folder / match["target"], match["kind"])
+    if count > SMALL_FOLDER:
+        _large.add(str(folder))
+
+
+def _clear(leftover: Path, target: Path, kind: str) -> None:
+    if kind == "partial" or target.exists():
+        _remove_locked(leftover)
+    elif (lock := _lock(leftover)) is not None:
+        with suppress(OSError):
+            os.rename(leftover, target)
+        lock.release()
+
+
+def _create(path: Path, folder: bool) -> tuple[Path, Lock]:
+    name = path.name
+    if len(os.fsencode(name)) > _NAME_BYTES:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    for attempt in range(1000):
+        number = secrets.randbelow(10 ** (4 + attempt // 50))
+        partial = path.with_name(f".{name}.{number}.partial")
+        try:
+            if folder:
+                partial.mkdir()
+            else:
+                os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        if (lock := _lock(partial, wait=True)) is not None:
+            return partial, lock  # else a sweeper took it for a leftover: it was not locked yet
+    raise FileExistsError(f"{path}: no temporary name beside it is free")
+
+
+def _lock(path: Path, wait: bool = False) -> Lock | None:
+    """The lock of what is at ``path``; None where another process has it, or nothing is there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    is_sure = False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        is_sure = _is_local(path)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        pass  # this file system has no such locks
+    lock = Lock(descriptor, is_sure)
+    if _is_at(lock, path):
+        return lock
+    lock.release()
+    return None
+
+
+def _is_at(lock: Lock, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock.descriptor), os.lstat(path))
+    except OSError:
+        return False
+
+
+def _remove_locked(path: Path, wait: bool = False) -> None:
+    lock = _lock(path, wait)
+    if lock is None:
+        return
+    if wait or lock.is_sure or time.time() - _changed(path) > STALE_SECONDS:
+        _remove(path)
+    lock.release()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _changed(path: Path) -> float:
+    """When a partial was last written to."""
+    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
+    times = [time.time()]
+    with suppress(OSError):
+        times = [os.lstat(each).st_mtime for each in paths]
+    return max(times)
+
+
+def _is_local(path: Path) -> bool:
+    """Whether all that can write to a file system share this host's locks."""
+    if sys.platform != "linux":
+        return False
+    status = (ctypes.c_long * 64)()
+    known = ctypes.CDLL(None).statfs(os.fsencode(path), status) == 0
+    return known and int(status[0]) & 0xFFFFFFFF not in _SHARED
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchanges two names in one step (Linux); False where the file system cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    at_cwd, exchange = -100, 2
+    done = libc.renameat2(at_cwd, os.fsencode(first), at_cwd, os.fsencode(second), exchange)
+    return bool(done == 0)
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """The same in two steps; of a process that dies between them :func:`sweep` takes care."""
+    old = partial.with_name(partial.name.removesuffix("partial") + "old")
+    lock = _lock(path, wait=True)
+    try:
+        os.rename(path, old)
+        try:
+            os.rename(partial, path)
+        except BaseException:
+            os.rename(old, path)
+            raise
+        _remove(old)
+    finally:
+        if lock is not None:
+            lock.release()

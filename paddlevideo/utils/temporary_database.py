@@ -1,0 +1,28 @@
+"""A private SQLite database on the disk that goes with the process: memory does not grow."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from paddlevideo.utils.errors import DataError
+
+
+def temporary_database(tables: str) -> sqlite3.Connection:
+    """An empty database with these tables."""
+    base = sqlite3.connect("")
+    base.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {tables}")
+    return base
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """What SQLite reports, such as a full disk, becomes a DataError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DataError(
+            f"the temporary database of captions and ids: {error}. Make room for it, or name a "
+            "folder with room in the environment variable SQLITE_TMPDIR"
+        ) from None

@@ -1,0 +1,176 @@
+"""The files below a folder: each real folder once, hidden files out, and what is left out counted.
+
+Every command that takes a folder of inputs uses :func:`walk`, so that all of them see the same
+files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.printable import printable
+
+#: Folders and files that systems leave behind; lower case.
+SYSTEM_NAMES = frozenset(
+    (
+        *("__macosx", "desktop.ini", "ehthumbs.db", "thumbs.db", "icon\r"),
+        *("$recycle.bin", "recycler", "system volume information", "lost+found"),
+        *("@eadir", "#recycle", "#snapshot"),
+    )
+)
+SHOWN = 8  # endings or names in a line
+
+
+@dataclass
+class Walk:
+    """The files of a folder that were wanted, sorted by path, and what was left out."""
+
+    folder: Path
+    files: list[Path] = field(default_factory=list)
+    #: Files that were not wanted, by ending; "hidden" and "special" for what has another reason.
+    other: Counter[str] = field(default_factory=Counter)
+    #: Links that lead nowhere, and folders that the system does not let us read.
+    broken: list[Path] = field(default_factory=list)
+    unreadable: list[Path] = field(default_factory=list)
+
+    def left_out(self) -> list[str]:
+        """A line for each kind of thing that was left out, for the user; empty if nothing was."""
+        lines = []
+        if count := self.other.total():
+            kinds = sorted(self.other.items(), key=lambda kind: (-kind[1], kind[0]))
+            shown = _listed([f"{printable(kind)} {number}" for kind, number in kinds])
+            lines.append(f"{count} other {_files(count)} left out: {shown}")
+        if self.broken:
+            lines.append(f"broken links left out: {len(self.broken)}: {self._names(self.broken)}")
+        if self.unreadable:
+            names = self._names(self.unreadable)
+            lines.append(f"unreadable folders left out: {len(self.unreadable)}: {names}")
+        return lines
+
+    def _names(self, paths: list[Path]) -> str:
+        return _listed([printable(str(path.relative_to(self.folder))) for path in sorted(paths)])
+
+
+def walk(folder: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Walk:
+    """All files of ``folder`` and its subfolders that are ``wanted``, linked ones too.
+
+    Each real folder is visited once, so that a link to a folder above it ends nothing and doubles
+    nothing; of several paths to a folder the one without links counts. Names that begin with a dot
+    and what systems leave behind (``__MACOSX``, ``Thumbs.db``) are hidden. ``wanted`` is asked for
+    broken links and pipes too, so that a clip that was meant but cannot be read is reported as
+    such: it must not open what is not a regular file. Raises DataError where ``folder`` itself
+    cannot be read.
+    """
+    result = Walk(folder)
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read as a folder ({error.strerror})") from None
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:  # the folders without links in their paths, then those behind each link
+        links: list[Path] = []
+        for start in waiting:
+            _visit(start, wanted, seen, result, links)
+        waiting = sorted(links)
+    result.files.sort()
+    return result
+
+
+def refuse_inside(flag: str, output: Path, source: Path) -> None:
+    """Raises ConfigError for an output inside the folder of inputs ``source``, or that folder.
+
+    What is written there would be an input of the next run. Hidden names are no inputs.
+    """
+    folder, whole = os.path.realpath(source), os.path.realpath(output)
+    if not os.path.isdir(folder) or os.path.commonpath([folder, whole]) != folder:
+        return
+    parts = PurePath(os.path.relpath(whole, folder)).parts
+    if whole == folder or not any(is_hidden(part) for part in parts):
+        beside = os.path.join(os.path.dirname(folder), os.path.basename(whole))
+        other = beside if whole != folder else folder + ".out"
+        raise ConfigError(
+            f"{flag} {output}: lies inside of the folder of inputs {source}, and would be an input "
+            f"itself the next time. Name a place outside, as {other}"
+        )
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none that a user put there as an input."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def ending(path: PurePath) -> str:
+    """The ending of a file's name in lower case, as ``.mp4``; ``no ending`` for none."""
+    return path.suffix.lower() or "no ending"
+
+
+def _visit(
+    start: Path,
+    wanted: Callable[[Path], bool],
+    seen: set[tuple[int, int]],
+    result: Walk,
+    links: list[Path],
+) -> None:
+    """Adds what lies below ``start`` to ``result``, and linked folders to ``links``."""
+    stack = [start]
+    while stack:
+        folder = stack.pop()
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                held = list(entries)
+        except OSError:
+            result.unreadable.append(folder)
+            continue
+        for entry in held:
+            path = Path(folder, entry.name)
+            if is_hidden(entry.name):
+                result.other["hidden"] += 1
+            elif _leads_to_folder(entry):
+                (links if entry.is_symlink() else stack).append(path)
+            else:
+                _sort_file(entry, path, wanted, result)
+
+
+def _sort_file(
+    entry: os.DirEntry[str], path: Path, wanted: Callable[[Path], bool], result: Walk
+) -> None:
+    if wanted(path):
+        result.files.append(path)
+    elif _is_regular(entry):
+        result.other[ending(path)] += 1
+    elif entry.is_symlink() and not os.path.exists(path):
+        result.broken.append(path)
+    else:
+        result.other["special"] += 1  # a pipe, a socket or a device
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _listed(items: list[str]) -> str:
+    return ", ".join(items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
+
+
+def _files(count: int) -> str:
+    return "file" if count == 1 else "files"

@@ -1,0 +1,56 @@
+"""Whether a file can be written where it is wanted, tried before the work that fills it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from paddlevideo.utils.errors import ConfigError
+
+
+def check_file(path: str | Path | None, flag: str) -> None:
+    """Raises ConfigError, naming ``flag``, where ``path`` is a folder or cannot be written.
+
+    Nothing is left behind; ``path`` None is fine.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{flag} {path}: is a folder: name a file in it")
+        _try_folder(path.parent)
+    except OSError as error:
+        raise _refusal(flag, path, error) from None
+
+
+def check_folder(path: str | Path | None, flag: str) -> None:
+    """Raises ConfigError, naming ``flag``, where no file can be written in the folder ``path``.
+
+    It need not exist yet. Nothing is left behind; ``path`` None is fine.
+    """
+    if path is None:
+        return
+    try:
+        _try_folder(Path(path))
+    except OSError as error:
+        raise _refusal(flag, Path(path), error) from None
+
+
+def _try_folder(folder: Path) -> None:
+    """Makes and removes a file in ``folder``, or a folder in the nearest one that exists."""
+    nearest = Path(os.path.abspath(folder))
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    if nearest == Path(os.path.abspath(folder)):
+        with tempfile.TemporaryFile(dir=nearest):
+            return
+    with tempfile.TemporaryDirectory(dir=nearest):
+        return
+
+
+def _refusal(flag: str, path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{flag} {path}: cannot be written ({error.strerror}). Name a place that can be written to"
+    )
