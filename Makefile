@@ -4,6 +4,7 @@
 #   make test            all checks and all tests (Paddle 3)
 #   make test-fast       tests without the slow ones
 #   make test-paddle26   fast tests on Paddle 2.6.2 and the oldest supported releases of the rest
+#   make test-newest     fast tests on Python 3.13 and the newest releases of everything
 #   make test-paddlenlp  our tokenizer against the one of the optional paddlenlp
 #   make soak            faults at random moments and mutated files, for some twenty minutes
 #   make lint            ruff, import-linter, mypy
@@ -19,16 +20,18 @@ PYTEST_ARGS ?=
 
 VENV := .venv
 VENV26 := .venv-paddle26
+VENV_NEWEST := .venv-newest
 VENV_NLP := .venv-paddlenlp
 PYTHON := $(VENV)/bin/python
 PYTHON26 := $(VENV26)/bin/python
+PYTHON_NEWEST := $(VENV_NEWEST)/bin/python
 PYTHON_NLP := $(VENV_NLP)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.py requirements.txt
 # Files of one test module stay in one process, so that its fixtures are made once.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help demo test test-fast test-paddle26 test-paddlenlp soak lint clean
+.PHONY: help demo test test-fast test-paddle26 test-newest test-paddlenlp soak lint clean
 
 help:
 	@sed -n 's/^#   make /  make /p' Makefile
@@ -48,6 +51,9 @@ test-fast: $(VENV)/.installed-dev
 test-paddle26: $(VENV26)/.installed
 	$(PYTHON26) $(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
+test-newest: $(VENV_NEWEST)/.installed
+	$(PYTHON_NEWEST) $(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
 test-paddlenlp: $(VENV_NLP)/.installed
 	$(PYTHON_NLP) -m pytest tests/test_paddlenlp.py $(PYTEST_ARGS)
 
@@ -62,20 +68,28 @@ lint: $(VENV)/.installed-dev
 	$(PYTHON) -m mypy
 
 clean:
-	rm -rf $(VENV) $(VENV26) $(VENV_NLP) build ./*.egg-info .coverage .coverage.* htmlcov
+	rm -rf $(VENV) $(VENV26) $(VENV_NEWEST) $(VENV_NLP) build ./*.egg-info .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Makes an environment with the first usable Python: BASE_PYTHON, python3, then by release.
+# Pythons of a release: on the path, and those of pyenv.
+release = python3.$(1) $(wildcard $(HOME)/.pyenv/versions/3.$(1).*/bin/python3.$(1))
+ANY := python3 $(foreach minor,13 12 11 10,$(call release,$(minor)))
+OLDEST := $(foreach minor,10 11 12,$(call release,$(minor)))
+
+range = 3.$(1)$(if $(filter-out $(1),$(2)),-3.$(2))
+
+# Makes the environment $(1) with the first of the Pythons $(2), or BASE_PYTHON, that is one of the
+# releases 3.$(3) to 3.$(4).
 define make_environment
 	@set -e; found=; \
-	usable='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'; \
-	for python in $(or $(BASE_PYTHON),python3 python3.12 python3.11 python3.10); do \
+	usable='import sys; sys.exit(not (3, $(3)) <= sys.version_info[:2] <= (3, $(4)))'; \
+	for python in $(or $(BASE_PYTHON),$(2)); do \
 		if "$$python" -c "$$usable" 2>/dev/null; then found=$$python; break; fi; \
-		echo "$$python is absent or not one of Python 3.10-3.12; looking further" >&2; \
+		echo "$$python is absent or not Python $(call range,$(3),$(4)); looking further" >&2; \
 	done; \
 	if [ -z "$$found" ]; then \
-		echo "No Python 3.10-3.12 here. Name one: make BASE_PYTHON=/path/to/python3.12" >&2; exit 1; \
+		echo "No Python $(call range,$(3),$(4)) here. Name one: make BASE_PYTHON=/path/to/python3.$(4)" >&2; exit 1; \
 	fi; \
 	echo "Making $(1) with $$("$$found" --version)"; \
 	"$$found" -m venv $(1) || { rm -rf $(1); \
@@ -83,13 +97,16 @@ define make_environment
 endef
 
 $(PYTHON):
-	$(call make_environment,$(VENV))
+	$(call make_environment,$(VENV),$(ANY),10,13)
 
 $(PYTHON26):
-	$(call make_environment,$(VENV26))
+	$(call make_environment,$(VENV26),$(OLDEST),10,12)
 
 $(PYTHON_NLP):
-	$(call make_environment,$(VENV_NLP))
+	$(call make_environment,$(VENV_NLP),$(ANY),10,12)
+
+$(PYTHON_NEWEST):
+	$(call make_environment,$(VENV_NEWEST),$(call release,13),13,13)
 
 $(VENV)/.installed: $(REQUIREMENTS) | $(PYTHON)
 	@echo "Installing into $(VENV): about 200 MB to download, once"
@@ -109,6 +126,11 @@ $(VENV26)/.installed: $(REQUIREMENTS) | $(PYTHON26)
 	@echo "Installing into $(VENV26), once"
 	sed 's/>=/==/' requirements.txt > $(VENV26)/lower-bounds.txt
 	$(PYTHON26) $(PIP_INSTALL) -r $(VENV26)/lower-bounds.txt "protobuf<7" setuptools --editable '.[test]'
+	@touch $@
+
+$(VENV_NEWEST)/.installed: $(REQUIREMENTS) | $(PYTHON_NEWEST)
+	@echo "Installing into $(VENV_NEWEST): about 200 MB to download, once"
+	$(PYTHON_NEWEST) $(PIP_INSTALL) --upgrade -r requirements.txt --editable '.[test]'
 	@touch $@
 
 # The release that the extra pins imports on this Paddle, with the other pins.

@@ -7,20 +7,44 @@ python -m paddle.distributed.launch --gpus 0,1,2,3 main.py --amp -c actbert.yaml
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+
+from paddlevideo.utils.script import AGAIN, as_script, ending_at_once
+
+as_script(__name__)
+
+import argparse
 from collections.abc import Sequence
 
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path_text
+
 TEST_CONFIG = "actbert_msrvtt.yaml"
+#: Options of PaddleVideo's main.py that are not offered, and what to do without them.
+PADDLEVIDEO_OPTIONS = {
+    "--train": "leave it out: without --test the model is trained",
+    "--train_dali": "leave it out: features are read without DALI",
+    "--multigrid": "leave it out: it changes the sizes of pictures, and features have none",
+    "--use_npu": "leave it out: -o device=cpu or device=gpu chooses the device",
+    "--gpus": "it belongs to python -m paddle.distributed.launch, before main.py",
+    "--log_dir": "it belongs to python -m paddle.distributed.launch, before main.py",
+    "--nproc_per_node": "it belongs to python -m paddle.distributed.launch, before main.py",
+    "--eval": "write --test to test weights, or --validate to validate in training",
+}
+#: After Ctrl-C in a run that has not begun its first step, or in a test.
+GOES_ON = "with --resume auto the same command goes on from what is saved"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line. Importing this file and printing its help loads no Paddle."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, hints=PADDLEVIDEO_OPTIONS)
+    parser.add_argument(
+        *("-c", "--config"),
+        type=as_path_text,
+        metavar="FILE",
+        help="YAML file, or its name in configs/",
     )
-    parser.add_argument("-c", "--config", metavar="FILE", help="YAML file, or its name in configs/")
     parser.add_argument(
         "-o",
         "--override",
@@ -31,7 +55,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="set a value of the configuration, read as YAML",
     )
     parser.add_argument("--test", action="store_true", help="test weights instead of training")
-    parser.add_argument("-w", "--weights", metavar="FILE", help=".pdparams or .safetensors")
+    parser.add_argument(
+        *("-w", "--weights"), type=as_path_text, metavar="FILE", help=".pdparams or .safetensors"
+    )
     parser.add_argument(
         "--validate", action="store_true", help="test on DATASET.valid as it trains"
     )
@@ -56,9 +82,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         action="store_true",
         help="take a few steps, write nothing, tell sizes, memory and time",
     )
-    parser.add_argument("--report", metavar="FILE.html", help="write a page about a test")
     parser.add_argument(
-        "--videos", metavar="FOLDER", help="clips or pictures, shown in the report by their ids"
+        "--report", type=as_path_text, metavar="FILE.html", help="write a page about a test"
+    )
+    parser.add_argument(
+        "--videos",
+        type=as_path_text,
+        metavar="FOLDER",
+        help="clips or pictures, shown in the report by their ids",
     )
     parser.add_argument("--fleet", action="store_true", help="distribute through Paddle's Fleet")
     parser.add_argument(
@@ -103,11 +134,10 @@ def run(options: argparse.Namespace) -> None:
     sys.path.insert(0, os.getcwd())
     from paddlevideo.config import import_parts, load_config
 
-    import_parts(options.modules)
+    with ending_at_once():
+        import_parts(options.modules)
+        from paddlevideo import tasks
     config = load_config(options.config, options.override_list)
-
-    from paddlevideo import tasks
-
     if options.test:
         tasks.test(config, options.weights, options.report, options.videos)
     elif options.dry_run:
@@ -122,9 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 data or weights, 2 configuration."""
     options = parse_arguments(arguments)
     options.override_list = overrides_of(options)
-    from paddlevideo.utils.command import exit_code_of
-
-    return exit_code_of(lambda: run(options))
+    return exit_code_of(lambda: run(options), again=AGAIN if options.dry_run else GOES_ON)
 
 
 if __name__ == "__main__":

@@ -73,12 +73,12 @@ setup(
     long_description=README.read_text("utf-8") if README.is_file() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10,<3.14",
     # configs/ stays at the top for those who work in a clone, and travels inside the package.
     packages=[*find_packages(include=["paddlevideo", "paddlevideo.*"]), "paddlevideo.configs"],
     package_dir={"paddlevideo.configs": "configs"},
     package_data={
-        "paddlevideo.configs": ["**/*.yaml"],
+        "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
         "paddlevideo.loader": ["vocab/*"],
     },
     install_requires=REQUIRED,

@@ -13,6 +13,9 @@ Part = TypeVar("Part", bound=Callable[..., Any])
 #: Annotates a constructor argument that names an existing file or folder, so that the
 #: configuration check can report a missing one before anything is read.
 InputPath = Annotated[str, "input path"]
+#: Annotates one that names a file or folder to write, and one that may be a path or a known name.
+OutputPath = Annotated[str, "output path"]
+NameOrPath = Annotated[str, "name or path"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

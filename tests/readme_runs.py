@@ -97,7 +97,9 @@ def make_target(command: str, place: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     part_of = {"test-fast": "test", "lint": "test", "soak": "test"}
-    stages = re.findall(r"^stage make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.M)
+    stages = re.findall(
+        r"^(?:stage|\s+BASE_PYTHON=) make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.M
+    )
     assert part_of.get(target, target) in stages
     if target == "lint":
         assert re.search(r"^test: .*\blint\b", (ROOT / "Makefile").read_text(), re.M)

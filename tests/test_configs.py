@@ -46,7 +46,7 @@ def recipe(request, tmp_path, monkeypatch):
 
 
 def input_files(config: Config) -> Iterator[str]:
-    """Every path that an argument of a part names."""
+    """Every path that an argument of a part names, but for files that ship."""
     named = [(DATASETS.get(split["format"]), split) for split in splits(config).values()]
     for step in steps(config):
         ((name, arguments),) = step.items()
@@ -54,8 +54,12 @@ def input_files(config: Config) -> Iterator[str]:
     for part, arguments in named:
         for name, hint in schema_of(part).hints.items():
             if hint == InputPath or InputPath in get_args(hint):
-                yield from filter(None, [arguments.get(name)])
+                yield from filter(is_users, [arguments.get(name)])
     yield from filter(None, [config.MODEL.backbone.get("pretrained")])
+
+
+def is_users(path: str | None) -> bool:
+    return bool(path) and not Path(path).is_absolute()
 
 
 def splits(config: Config) -> dict[str, Config]:

@@ -22,12 +22,21 @@ from pathlib import Path
 from paddlevideo.config import find_config
 from paddlevideo.loader import load_tokenizer
 
+def texts_in(node):
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    yield from [node] if isinstance(node, str) else []
+    for child in children:
+        yield from texts_in(child)
+
 site = Path(sys.argv[1])
 assert Path(pv.__file__).is_relative_to(site), pv.__file__
 assert find_config("actbert.yaml").is_relative_to(site)
 config = pv.load_config("actbert.yaml", overrides=["epochs=1"])
 assert config.MODEL.framework == "ActBert" and config.epochs == 1
 assert pv.load_config("actbert_msrvtt.yaml").METRIC.name == "MSRVTTMetric"
+for path in (site / "paddlevideo/configs").rglob("*.yaml"):
+    for text in texts_in(pv.load_config(path)):
+        assert not text.startswith("configs/"), f"{path} names {text}, which is not there"
 print(load_tokenizer("bert-base-uncased").encode("a man cuts an onion", 36))
 """
 
@@ -62,7 +71,7 @@ def test_the_wheel_holds_code_configurations_and_vocabulary(wheel):
     for folder, pattern, inside in (
         ("paddlevideo", "**/*.py", "paddlevideo"),
         ("paddlevideo/loader/vocab", "*", "paddlevideo/loader/vocab"),
-        ("configs", "**/*.yaml", "paddlevideo/configs"),
+        ("configs", "**/*", "paddlevideo/configs"),
     ):
         files = [path for path in (ROOT / folder).glob(pattern) if path.is_file()]
         assert files

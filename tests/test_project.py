@@ -72,6 +72,16 @@ def test_versions_agree(packaging):
     assert packaging["version"] == paddlevideo.__version__
 
 
+def test_admitted_pythons_agree(packaging):
+    low, high = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", packaging["python_requires"]).groups()
+    newest = int(high) - 1
+    assert f"Python 3.{low} to 3.{newest} on Linux" in (ROOT / "README.md").read_text("utf-8")
+    for target, first in ((".venv", low), (".venv-paddle26", low), (".venv-newest", newest)):
+        line = make("-n", "-B", f"{target}/bin/python")
+        last = 12 if "26" in target else newest  # the newest that Paddle 2.6 has
+        assert f"(3, {first}) <= sys.version_info[:2] <= (3, {last})" in line
+
+
 def test_the_top_level_holds_what_the_layout_allows():
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -145,7 +155,37 @@ def test_files_stay_readable():
     assert long <= LONG_FOR_A_REASON.keys()
 
 
+def make(*arguments):
+    done = subprocess.run(
+        ["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
 def test_make_lists_its_targets():
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("demo", "test", "test-fast", "test-paddle26", "lint", "clean"):
-        assert f"make {target} " in done.stdout
+    shown = make()
+    for target in ("demo", "test", "test-fast", "test-paddle26", "test-newest", "lint", "clean"):
+        assert f"make {target} " in shown
+
+
+def test_the_package_lists_its_public_names():
+    import paddlevideo
+
+    assert {"build_model", "load_config", "load_weights", "__version__"} <= set(dir(paddlevideo))
+    for name in paddlevideo.__all__:
+        assert getattr(paddlevideo, name)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = paddlevideo.no_such_name
+
+
+def test_every_script_starts_reads_and_ends_in_the_same_way():
+    scripts = [ROOT / "main.py", *(ROOT / "tools").glob("*.py")]
+    assert len(scripts) > 10
+    for script in scripts:
+        text = script.read_text("utf-8")
+        code = text.partition("from __future__ import")[2]
+        imports = re.findall(r"^(?:import|from) (\S+)", code, re.M)
+        assert imports[:3] == ["os", "sys", "paddlevideo.utils.script"], script
+        assert "Parser(" in text and "ArgumentParser(" not in text, script
+        assert "exit_code_of(" in text, script
+        assert not re.search(r"type=(Path|str)\b|SystemExit", text), script

@@ -19,10 +19,17 @@ again, and one that was interrupted goes on. Writes table.md, results.json and a
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
+import argparse
+import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +39,13 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from paddlevideo.metrics.bootstrap import Difference, paired_difference  # noqa: E402
-from paddlevideo.utils.children import Children, terminable  # noqa: E402
-from paddlevideo.utils.errors import ConfigError, UserError  # noqa: E402
-from paddlevideo.utils.files import write_text_whole  # noqa: E402
-from tools.compare_runs import aligned  # noqa: E402
+from paddlevideo.metrics.bootstrap import Difference, paired_difference
+from paddlevideo.utils.children import Children, terminable
+from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
+from paddlevideo.utils.errors import ConfigError, UserError
+from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.options import Parser, as_path, as_path_text
+from tools.compare_runs import aligned
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = {"text_to_video": "text to video", "video_to_text": "video to text"}
@@ -62,11 +69,9 @@ class Variant:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="the recipe, as main.py -c takes it")
-    parser.add_argument("--variants", type=Path, required=True, metavar="FILE")
+    parser = Parser(description=__doc__)
+    parser.add_argument("config", type=as_path_text, help="the recipe, as main.py -c takes it")
+    parser.add_argument("--variants", type=as_path, required=True, metavar="FILE")
     parser.add_argument(
         *("-o", "--override"), metavar="a.b=value", nargs="+", action="extend", default=[],
         help="for all of them",
@@ -82,18 +87,18 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "three seeds (default 3; 0: none)",
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
-    parser.add_argument("--output", type=Path, default=Path("output/ablation"), metavar="FOLDER")
+    parser.add_argument("--output", type=as_path, default=Path("output/ablation"), metavar="FOLDER")
     return parser.parse_args(arguments)
 
 
 def read_variants(path: Path) -> list[Variant]:
     """The list in a YAML file. Raises ConfigError, naming file and entry."""
-    import yaml
+    from paddlevideo.config.yaml_text import parse_yaml
 
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-        raise ConfigError(f"{path}: cannot be read as YAML: {fault}") from None
+        entries = parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path}: expected a list of variants, each with a name")
     variants: list[Variant] = []
@@ -331,10 +336,8 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
-
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: run(options), "ablate")
+    return exit_code_of(lambda: run(options), again=DONE_IS_KEPT)
 
 
 if __name__ == "__main__":

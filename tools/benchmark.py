@@ -8,14 +8,25 @@ own. Timings on shared machines are noisy: the sides take turns, and the spread 
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
-import sys
 from pathlib import Path
+
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmarks import loader, precision, retrieval, store, train  # noqa: E402
+from benchmarks import loader, precision, retrieval, store, train
 
 BENCHMARKS = {
     "retrieval": retrieval,
@@ -28,13 +39,16 @@ BENCHMARKS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one benchmark, prints its report and, with --json, writes it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="benchmark", required=True)
     for name, benchmark in BENCHMARKS.items():
         benchmark.add_arguments(commands.add_parser(name, help=benchmark.__doc__))
     options = parser.parse_args(arguments)
+    return exit_code_of(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """The benchmark that was asked for."""
     benchmark = BENCHMARKS[options.benchmark]
     report = benchmark.run(options)
     benchmark.show(report)
@@ -42,7 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
         from paddlevideo.utils.files import write_text_whole
 
         write_text_whole(options.json, json.dumps(report, indent=2) + "\n")
-    return 0
 
 
 if __name__ == "__main__":

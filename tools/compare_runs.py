@@ -10,9 +10,17 @@ of resampled tests fall into.
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,13 +28,13 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from paddlevideo.metrics.bootstrap import Difference, paired_difference  # noqa: E402
-from paddlevideo.metrics.retrieval import RECALL_AT  # noqa: E402
-from paddlevideo.report.queries import DIRECTIONS, read_queries  # noqa: E402
-from paddlevideo.utils.errors import DataError  # noqa: E402
-from paddlevideo.utils.files import write_text_whole  # noqa: E402
+from paddlevideo.metrics.bootstrap import Difference, paired_difference
+from paddlevideo.metrics.retrieval import RECALL_AT
+from paddlevideo.report.queries import DIRECTIONS, read_queries
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.options import Parser, as_path
 
 #: Direction, text of the query, and which one of equal texts.
 Key = tuple[str, str, int]
@@ -34,15 +42,13 @@ Key = tuple[str, str, int]
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("first", type=Path, nargs="+", metavar="queries.jsonl")
+    parser = Parser(description=__doc__)
+    parser.add_argument("first", type=as_path, nargs="+", metavar="queries.jsonl")
     parser.add_argument(
-        *("--with", "-w"), dest="second", type=Path, nargs="+", required=True, metavar="OTHER"
+        *("--with", "-w"), dest="second", type=as_path, nargs="+", required=True, metavar="OTHER"
     )
     parser.add_argument("--samples", type=int, default=10_000, help="resampled tests (10,000)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
+    parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
     return parser.parse_args(arguments)
 
 
@@ -107,10 +113,8 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
-
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: run(options), "compare_runs")
+    return exit_code_of(lambda: run(options))
 
 
 if __name__ == "__main__":

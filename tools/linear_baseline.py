@@ -11,20 +11,27 @@ its text stream.
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script, ending_at_once
+
+as_script(__name__)
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from paddlevideo.report.queries import Query, write_queries  # noqa: E402
-from paddlevideo.utils.files import write_text_whole  # noqa: E402
+from paddlevideo.report.queries import Query, write_queries
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.options import Parser, as_path, as_path_text
 
 FEATURES = ("actions", "regions")
 
@@ -54,14 +61,14 @@ class Settings:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("-c", "--config", required=True, metavar="FILE")
+    parser = Parser(description=__doc__)
+    parser.add_argument("-c", "--config", type=as_path_text, required=True, metavar="FILE")
     parser.add_argument(
         *("-o", "--override"), metavar="a.b=value", nargs="+", action="extend", default=[]
     )
-    parser.add_argument("--bert", required=True, metavar="FILE", help="weights of the BERT")
+    parser.add_argument(
+        "--bert", type=as_path_text, required=True, metavar="FILE", help="weights of the BERT"
+    )
     parser.add_argument(
         "--features", nargs="+", choices=FEATURES, default=["actions"], help="default: actions"
     )
@@ -70,9 +77,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="fit by ridge regression instead of training; 5 suits 1,000 clips",
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=5, help="trainings (default 5)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
+    parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
     parser.add_argument(
-        "--queries", type=Path, metavar="FOLDER",
+        "--queries", type=as_path, metavar="FOLDER",
         help="write each query's rank to seed0.jsonl, ..., for compare_runs.py",
     )  # fmt: skip
     return parser.parse_args(arguments)
@@ -211,11 +218,13 @@ def run(options: argparse.Namespace) -> None:
     import paddlevideo as pv
     from paddlevideo.config import import_parts
     from paddlevideo.metrics.retrieval import chance_metrics, retrieval_metrics
-    from paddlevideo.runtime import use_threads
     from paddlevideo.utils.writable import check_file
 
     check_file(options.json, "--json")
-    import_parts()
+    with ending_at_once():
+        from paddlevideo.runtime import use_threads
+
+        import_parts()
     use_threads()
     config = pv.load_config(options.config, options.override)
     train, test = read(config, options.bert, options.features)
@@ -260,10 +269,8 @@ def queries_of(scores: np.ndarray, test: Pairs) -> list[Query]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
-
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: run(options), "linear_baseline")
+    return exit_code_of(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -11,14 +11,23 @@ those that are not trained on. A folder that holds the same data already stays a
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path
 
 HELP = {
     "train": "clips to train on",
@@ -32,36 +41,36 @@ HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
+    return exit_code_of(lambda: make(parse_arguments(arguments)))
 
-    try:
-        from tools.demo_data.build import Settings, build
-    except ModuleNotFoundError as fault:
-        if fault.name != "cv2":
-            raise
-        print("this needs OpenCV: pip install opencv-python-headless", file=sys.stderr)
-        return 1
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """The command line, as the names and values of its options."""
+    from tools.demo_data.build import Settings
+
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--output", type=as_path, default=Path("data/demo"), help="default: data/demo"
     )
-    parser.add_argument("--output", type=Path, default=Path("data/demo"), help="default: data/demo")
     parser.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
     for field in fields(Settings):
         text = f"{HELP[field.name]}; default: {field.default}"
         parser.add_argument(f"--{field.name}", type=int, default=field.default, help=text)
-    options = vars(parser.parse_args(arguments))
+    return vars(parser.parse_args(arguments))
+
+
+def make(options: dict[str, Any]) -> None:
+    """Makes the data and says what it is. Raises UserError."""
+    from tools.demo_data.build import Settings, build
+
     output, workers = options.pop("output"), options.pop("workers")
-
-    def work() -> None:
-        start = time.perf_counter()
-        summary = build(output, Settings(**options), workers)
-        count = options["train"] + options["valid"] + options["test"]
-        print(
-            f"{output}: {count} clips, regions {summary['v_feature_size']} wide, "
-            f"actions {summary['a_feature_size']} wide ({time.perf_counter() - start:.0f} s)"
-        )
-
-    return exit_code_of(work, parser.prog)
+    start = time.perf_counter()
+    summary = build(output, Settings(**options), workers)
+    count = options["train"] + options["valid"] + options["test"]
+    print(
+        f"{output}: {count} clips, regions {summary['v_feature_size']} wide, "
+        f"actions {summary['a_feature_size']} wide ({time.perf_counter() - start:.0f} s)"
+    )
 
 
 if __name__ == "__main__":

@@ -10,37 +10,49 @@ pipe lines of rank, score, clip and caption with tabs between them, with --json 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script, ending_at_once
+
+as_script(__name__)
+
+import argparse
+import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path, as_path_text
 
 if TYPE_CHECKING:
     from paddlevideo.exported import ExportedModel
     from paddlevideo.loader.clips import ClipReader
     from paddlevideo.loader.tokenizer import BertTokenizer
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line. Printing its help loads no Paddle."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("captions", nargs="+", metavar="CAPTION", help="what to look for")
-    parser.add_argument("--model", type=Path, required=True, help="folder of export_model.py")
+    parser.add_argument("--model", type=as_path, required=True, help="folder of export_model.py")
     parser.add_argument(
-        "--features", required=True, help="LMDB of clips, the folder or its data.mdb"
+        "--features",
+        type=as_path_text,
+        required=True,
+        help="LMDB of clips, the folder or its data.mdb",
     )
     parser.add_argument("--best", type=int, default=5, help="clips to print; default: 5")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--vocabulary", help="bert_model, if it lies elsewhere than at the export")
+    parser.add_argument(
+        "--vocabulary",
+        type=as_path_text,
+        help="bert_model, if it lies elsewhere than at the export",
+    )
     parser.add_argument("--pair_batch", type=int, help="pairs scored at once: bounds the memory")
     parser.add_argument("--num_threads", type=int, default=0, help="0, the default: all cores")
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:1")
@@ -104,7 +116,7 @@ def encode_caption(model: ExportedModel, tokenizer: BertTokenizer, caption: str)
         print(f"predict: {warning}", file=sys.stderr)
     ids = np.array([tokenizer.encode(caption, length)], np.int64)
     if len(tokenizer.encode(caption, length + 1)) > length:
-        print(f'predict: "{caption:.40}..." is cut after {length - 2} pieces', file=sys.stderr)
+        print(f'warning: "{caption:.40}..." is cut after {length - 2} pieces', file=sys.stderr)
     arrays = {"text_ids": ids, "token_type_ids": np.zeros_like(ids), "text_mask": np.ones_like(ids)}
     return model.encode_captions(arrays)
 
@@ -186,9 +198,9 @@ def _print_table(caption: str, answer: Sequence[tuple[str, float]]) -> None:
 
 def predict(options: argparse.Namespace) -> list[list[tuple[str, float]]]:
     """Loads, encodes and compares. Raises UserError."""
-    from paddlevideo.exported import ExportedModel
-    from paddlevideo.runtime import select_device, use_threads
-
+    with ending_at_once():
+        from paddlevideo.exported import ExportedModel
+        from paddlevideo.runtime import select_device, use_threads
     select_device(options.device)
     use_threads(options.num_threads)
     model = ExportedModel(options.model)
@@ -204,11 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code: 0, 1 data or model, 2 command line."""
     options = parse_arguments(arguments)
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's notes about its executor
-    from paddlevideo.utils.command import exit_code_of
-
-    return exit_code_of(
-        lambda: print_answers(options.captions, predict(options), options.json), "predict"
-    )
+    return exit_code_of(lambda: print_answers(options.captions, predict(options), options.json))
 
 
 if __name__ == "__main__":

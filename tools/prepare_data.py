@@ -9,18 +9,27 @@ python tools/prepare_data.py convert train.store --to npy --output train_data.np
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
 import math
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.script import AGAIN, ending_at_once
 
 Action = Callable[[argparse.Namespace], int]
 SHOWN = 10  # faults that validate prints
@@ -30,9 +39,7 @@ UNHEARD = {"no caption": "no caption", "no known word": "a caption without a kno
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (_add_pack, _add_validate, _add_inspect, _add_convert):
         add(commands)
@@ -58,12 +65,7 @@ def _check_numbers(parser: argparse.ArgumentParser, options: argparse.Namespace)
 
 
 def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=text.strip().splitlines()[0],
-        description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    return commands.add_parser(name, help=text.strip().splitlines()[0], description=text)
 
 
 def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
@@ -94,9 +96,9 @@ Captions come from
 Captions of a video, with times, go to its clips that overlap them."""
     parser = _command(commands, "pack", text)
     parser.set_defaults(action=pack_command)
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE")
-    parser.add_argument("--output", type=Path, required=True, metavar="STORE")
-    parser.add_argument("--captions", nargs="+", type=Path, default=[], metavar="FILE")
+    parser.add_argument("sources", nargs="+", type=as_path, metavar="SOURCE")
+    parser.add_argument("--output", type=as_path, required=True, metavar="STORE")
+    parser.add_argument("--captions", nargs="+", type=as_path, default=[], metavar="FILE")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
     parser.add_argument(
         "--kept_mass", type=float, default=0.999, help="of each region's class probability"
@@ -118,14 +120,14 @@ def _add_validate(commands: argparse._SubParsersAction) -> None:
 doubled and unusable clips left out and listed."""
     parser = _command(commands, "validate", text)
     parser.set_defaults(action=validate_command)
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=as_path)
     parser.add_argument(
         "--json",
-        type=Path,
+        type=as_path,
         metavar="FILE",
         help="the faults, one a line; without any a line of kind none",
     )
-    parser.add_argument("--fix", type=Path, metavar="NEW_STORE")
+    parser.add_argument("--fix", type=as_path, metavar="NEW_STORE")
     parser.add_argument(
         "--captions_needed",
         action="store_true",
@@ -143,10 +145,14 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
 Frames come from the videos that the store names; --videos is for others, and for moved ones."""
     parser = _command(commands, "inspect", text)
     parser.set_defaults(action=inspect_command)
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=as_path)
     parser.add_argument("--records", type=int, default=3)
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="frames with boxes and captions")
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="videos or frames, for --sheet")
+    parser.add_argument(
+        "--sheet", type=as_path, metavar="PNG", help="frames with boxes and captions"
+    )
+    parser.add_argument(
+        "--videos", type=as_path, metavar="DIR", help="videos or frames, for --sheet"
+    )
     parser.add_argument("--clips", type=int, default=12, help="how many the sheet shows")
     _add_vocabulary(parser)
 
@@ -161,9 +167,9 @@ npy: HowTo100M rows; that format holds all of them in memory. lmdb: MSR-VTT reco
 captions in a .csv beside them."""
     parser = _command(commands, "convert", text)
     parser.set_defaults(action=convert_command)
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=as_path)
     parser.add_argument("--to", choices=("store", "npy", "lmdb"), default="store")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=as_path, required=True)
     parser.add_argument("--dtype", choices=("float16", "float32"), help="default: as it is")
     parser.add_argument("--shards", type=int, help="how many; default: one for every 4 GB")
 
@@ -283,15 +289,14 @@ def convert_command(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
-
     codes: list[int] = []
 
     def work() -> None:
-        options = parse_arguments(arguments)
+        with ending_at_once():
+            options = parse_arguments(arguments)
         codes.append(options.action(options))
 
-    return exit_code_of(work, "prepare_data") or codes[0]
+    return exit_code_of(work, again=f"{AGAIN}: pack keeps what is done") or codes[0]
 
 
 if __name__ == "__main__":

@@ -9,9 +9,17 @@ pictures come from the videos that it names; --videos is for others, and for vid
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paddlevideo.prepare.origins import ClipNotes
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -55,15 +64,17 @@ def notes_of(features: Path | None, results: dict[str, Any]) -> ClipNotes:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--results", type=Path, required=True, help="output folder of a test")
-    parser.add_argument("--videos", type=Path, help="folder of clips or pictures, for thumbnails")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--results", type=as_path, required=True, help="output folder of a test")
     parser.add_argument(
-        "--features", type=Path, metavar="STORE", help="default: the one that was tested"
+        "--videos", type=as_path, help="folder of clips or pictures, for thumbnails"
     )
-    parser.add_argument("--output", type=Path, help="the page; default: report.html in --results")
+    parser.add_argument(
+        "--output", type=as_path, help="the page; default: report.html in --results"
+    )
+    parser.add_argument(
+        "--features", type=as_path, metavar="STORE", help="default: the one that was tested"
+    )
     parser.add_argument(
         "--shown", type=int, default=20, help="queries of each direction to show; default: 20"
     )
@@ -75,16 +86,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
-
     options = parse_arguments(arguments)
     output = options.output or options.results / "report.html"
 
     def work() -> None:
         from paddlevideo.report import read_queries, write_report
+        from paddlevideo.report.clip_videos import check_videos
         from paddlevideo.utils.writable import check_file
 
         check_file(output, "--output")
+        check_videos(options.videos)
         results = read_results(options.results / "results.json")
         queries = read_queries(options.results / "queries.jsonl")
         notes = notes_of(options.features, results)
@@ -93,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"report: {line}", file=sys.stderr)
         print(f"wrote {output}")
 
-    return exit_code_of(work, "report")
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

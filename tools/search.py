@@ -11,16 +11,25 @@ and encodes all clips, later ones only the candidates.
 
 from __future__ import annotations
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script, ending_at_once
+
+as_script(__name__)
+
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path, as_path_text
 
 if TYPE_CHECKING:
     from paddlevideo.tasks.search import Answer, Searcher
@@ -30,16 +39,18 @@ DEFAULT_CONFIG = "actbert_msrvtt.yaml"
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="what to look for")
-    parser.add_argument("-w", "--weights", type=Path, required=True, metavar="FILE")
+    parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
     parser.add_argument(
-        "--features", type=Path, required=True, metavar="LMDB", help="the clips to search in"
+        "--features", type=as_path, required=True, metavar="LMDB", help="the clips to search in"
     )
-    parser.add_argument("-c", "--config", metavar="FILE", help="YAML file of the model")
-    parser.add_argument("-o", "--override", metavar="a.b=value", nargs="+", default=[])
+    parser.add_argument(
+        "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
+    )
+    parser.add_argument(
+        "-o", "--override", metavar="a.b=value", nargs="+", action="extend", default=[]
+    )
     parser.add_argument("--best", type=int, default=10, help="clips to show (default 10)")
     parser.add_argument(
         "--candidates",
@@ -48,13 +59,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="clips that the retrieval head proposes for matching (default 32)",
     )
     parser.add_argument(
-        "--index", type=Path, metavar="FOLDER", help="default: search_index beside the weights"
+        "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a sentence")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page as well")
+    parser.add_argument("--report", type=as_path, metavar="FILE.html", help="write a page as well")
     parser.add_argument(
         "--videos",
-        type=Path,
+        type=as_path,
         metavar="FOLDER",
         help="clips or pictures, for the page; default: the videos that a feature store names",
     )
@@ -72,12 +83,12 @@ def config_for(weights: Path, given: str | None) -> str:
 
 def open_searcher(options: argparse.Namespace) -> Searcher:
     """The searcher that the command line asks for."""
-    from paddlevideo.config import import_parts, load_config
+    with ending_at_once():
+        from paddlevideo.config import import_parts, load_config
+        from paddlevideo.modeling import locate_weights
+        from paddlevideo.tasks.search import Searcher
 
-    import_parts([])
-    from paddlevideo.modeling import locate_weights
-    from paddlevideo.tasks.search import Searcher
-
+        import_parts([])
     located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
     config = load_config(config_for(located, options.config), overrides)
@@ -171,7 +182,6 @@ def find_all(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     from paddlevideo.report.clip_videos import check_videos
-    from paddlevideo.utils.command import exit_code_of
     from paddlevideo.utils.errors import ConfigError
     from paddlevideo.utils.writable import check_file
 
@@ -187,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if refused and not sys.stdin.isatty():
             raise ConfigError(f"{refused} of {refused + len(found)} sentences were refused")
 
-    return exit_code_of(work, "search")
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,16 @@ tested, which knows the clips' videos.
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +28,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path
+
 if TYPE_CHECKING:
     from paddlevideo.report.clip_pictures import ClipPictures
     from paddlevideo.report.thumbnails import Canvas
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 BEST = 5
 THUMBNAIL, GAP, TEXT, LINE = 168, 14, 300, 26  # pixels
@@ -157,13 +166,11 @@ def _draw_clip(
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--scores", type=Path, required=True, help="scores.npz of a test")
-    parser.add_argument("--videos", type=Path, help="folder of clips or pictures")
-    parser.add_argument("--features", type=Path, metavar="STORE", help="names the clips' videos")
-    parser.add_argument("--output", type=Path, default=Path("retrieval.png"), help="the PNG")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--scores", type=as_path, required=True, help="scores.npz of a test")
+    parser.add_argument("--videos", type=as_path, help="folder of clips or pictures")
+    parser.add_argument("--features", type=as_path, metavar="STORE", help="names the clips' videos")
+    parser.add_argument("--output", type=as_path, default=Path("retrieval.png"), help="the PNG")
     parser.add_argument("--rows", type=int, default=5, help="captions to show; default: 5")
     options = parser.parse_args(arguments)
     if options.rows < 1:
@@ -175,7 +182,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    from paddlevideo.utils.command import exit_code_of
     from paddlevideo.utils.errors import DataError
 
     options = parse_arguments(arguments)
@@ -198,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_png(options.output, picture)
         print(f"wrote {options.output}")
 
-    return exit_code_of(work, "show_retrieval")
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,18 @@ import itertools
 import math
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from paddlevideo.config.tree import KeyPath
-from paddlevideo.registry import InputPath, did_you_mean
+from paddlevideo.registry import InputPath, NameOrPath, OutputPath, did_you_mean
+from paddlevideo.utils.paths import path_complaint
 from paddlevideo.utils.ranges import Range
 
 _INPUT_PATH = typing.get_args(InputPath)[1]
+_PATHS = (_INPUT_PATH, typing.get_args(OutputPath)[1], typing.get_args(NameOrPath)[1])
 _MAX_LISTED = 12
 _MAX_SHOWN = 60
 _MAX_COMPARED = 1000
@@ -170,7 +173,9 @@ def _annotated_faults(
             yield Fault((), f"expected {remark}, got {_shown(value)}")
         if remark == _INPUT_PATH and not value:
             yield Fault((), "the path is empty")
-        elif remark == _INPUT_PATH and files and not Path(value).expanduser().exists():
+        elif remark in _PATHS and files and (complaint := path_complaint(value)):
+            yield Fault((), complaint)
+        elif remark == _INPUT_PATH and files and not Path(value).exists():
             yield Fault((), _missing_file(value))
 
 
@@ -262,15 +267,24 @@ def _mismatch(value: Any, hint: Any) -> Fault:
 def _advice(value: Any, wanted: str) -> str:
     """What the user may have meant."""
     if isinstance(value, str):
-        if value in ("None", "none"):
-            return "; YAML's word for nothing is null"
-        if "number" in wanted and _is_number(value):
-            return "; in quotes it is text"
-        return ""
+        return _advice_on_text(value, wanted)
     if "text" in wanted and not isinstance(value, (Mapping, list)) and value is not None:
         return "; in quotes it would be text"
     if isinstance(value, float) and value.is_integer() and "whole" in wanted:
         return f"; write {int(value)}"
+    return ""
+
+
+def _advice_on_text(value: str, wanted: str) -> str:
+    if value in ("None", "none"):
+        return "; YAML's word for nothing is null"
+    if "number" in wanted and _is_number(value):
+        plain = unicodedata.normalize("NFKC", value)  # full-width digits as ASCII
+        return "; in quotes it is text" if plain == value else f"; write {plain}"
+    if "a list" in wanted and value.startswith("("):
+        return "; a list is written [1, 2]"
+    if "a list" in wanted and value.startswith("-"):
+        return '; write "- " with a space before each item'
     return ""
 
 
@@ -297,8 +311,10 @@ def _shown(value: Any) -> str:
 
 def _missing_file(name: str) -> str:
     """Which part of the path ``name`` is missing, and what its folder has that is like it."""
-    path = Path(name).expanduser()
+    path = Path(name)
     folder = path.parent
+    if name in ("None", "none"):
+        return f'there is no file or folder "{name}"; YAML\'s word for nothing is null'
     if not folder.is_dir():
         hint = "; it is a URL: download the file first" if "://" in name else ""
         return f'there is no folder "{folder}" for "{name}" (working directory: {Path.cwd()}){hint}'

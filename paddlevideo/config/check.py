@@ -18,6 +18,7 @@ from paddlevideo.config.settings import (
     RunSettings,
 )
 from paddlevideo.config.tree import Config, KeyPath, as_config, dotted, position_of, value_at
+from paddlevideo.config.yaml_mistakes import entry_advice
 from paddlevideo.registry import (
     DATASETS,
     FRAMEWORKS,
@@ -68,16 +69,26 @@ def check_config(
     line ``file:line: KEY.PATH: what is wrong`` for each fault.
     """
     check = _Check(as_config(config), mode, validate)
-    faults = list(dict.fromkeys(check.line(fault) for fault in check.faults()))
+    faults = list(dict.fromkeys(fault_line(check.config, fault) for fault in check.faults()))
     if len(faults) == 1:
         raise ConfigError(faults[0])
     if faults:
         raise ConfigError("\n  ".join([f"the configuration has {len(faults)} faults:", *faults]))
     return [
-        check.line(Fault((key,), f"ignored: {IGNORED_SETTINGS[key]}"))
+        fault_line(check.config, Fault((key,), f"ignored: {IGNORED_SETTINGS[key]}"))
         for key in config
         if key in IGNORED_SETTINGS
     ]
+
+
+def fault_line(config: Config, fault: Fault) -> str:
+    """A fault as it is printed, with its line and what a text was probably meant to be."""
+    position, value = position_of(config, fault.path), value_at(config, fault.path)
+    message = fault.message
+    if isinstance(value, str) and fault.message.startswith("expected a map"):
+        message = "; ".join(filter(None, (message, entry_advice(value))))
+    where = (str(position) if position else "", dotted(fault.path), message)
+    return ": ".join(part for part in where if part)
 
 
 class _Check:
@@ -90,12 +101,6 @@ class _Check:
         read: dict[Mode, tuple[str, ...]]
         read = {"train": SPLITS[: 1 + validate], "test": ("test",), "export": ()}
         self.read_splits = read[mode]
-
-    def line(self, fault: Fault) -> str:
-        """A fault as it is printed."""
-        position = position_of(self.config, fault.path)
-        where = (str(position) if position else "", dotted(fault.path), fault.message)
-        return ": ".join(part for part in where if part)
 
     def faults(self) -> Iterator[Fault]:
         """All of them, section by section."""
@@ -123,7 +128,7 @@ class _Check:
                 yield Fault((key,), REFUSED_SETTINGS[key])
             else:
                 kind = "section" if key.isupper() else "setting"
-                yield Fault((key,), unknown(kind, key, known.union(SECTIONS)))
+                yield Fault((key,), unknown(kind, key, known.union(SECTIONS, ["_base_"])))
         yield from self.names()
 
     def names(self) -> Iterator[Fault]:

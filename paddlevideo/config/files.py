@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.config.overrides import apply_override
 from paddlevideo.config.tree import Config, Position, merge
+from paddlevideo.config.yaml_mistakes import suspicious_line
 from paddlevideo.config.yaml_text import dump_yaml, parse_yaml
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.paths import expand_path, path_complaint
 
 BASE = "_base_"
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -21,9 +25,13 @@ _PACKAGE = Path(__file__).parents[1]
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
     """The configuration in a YAML file, with what it inherits and what ``overrides`` change.
 
-    A name that is no file is looked up under ``configs/``. ``_base_: FILE`` or a list of them, at
-    the top of a file, names files to start from, relative to the file: maps are merged, anything
-    else is replaced, later files win. A map with ``_replace_: True`` replaces the base's map.
+    A name that is no file is looked up under ``configs/``, and so is a value such as
+    ``configs/extract/list.txt``. In every value a leading ``~`` is the home folder, and ``$NAME``
+    the environment variable of that name, if it is set (:func:`expand_path`).
+
+    ``_base_: FILE`` or a list of them, at the top of a file, names files to start from, relative
+    to the file: maps are merged, anything else is replaced, later files win. A map with
+    ``_replace_: True`` replaces the base's map.
     ``overrides`` are ``KEY.PATH=VALUE`` texts, see ``apply_override``.
 
     Raises ConfigError, with file and line, for a file that is missing or cannot be read as that.
@@ -32,6 +40,7 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     config = _load_file(find_config(path), ())
     for override in overrides:
         apply_override(config, override)
+    _expand_paths(config)
     return config
 
 
@@ -56,7 +65,10 @@ def find_config(name: str | os.PathLike[str], folder: Path = Path()) -> Path:
     """
     if not os.fspath(name):
         raise ConfigError("the name of a configuration file is empty")
-    direct = folder / Path(name).expanduser()
+    if complaint := path_complaint(expand_path(os.fspath(name))):
+        raise ConfigError(complaint)
+    name = expand_path(os.fspath(name))
+    direct = folder / name
     if direct.is_file():
         return direct
     if direct.is_dir():
@@ -102,6 +114,31 @@ def _near(path: Path) -> str:
     return did_you_mean(path.name, known) or f" Known: {', '.join(sorted(known)) or 'none'}"
 
 
+# ------------------------------------------------------------------------------ paths
+
+
+def _expand_paths(node: Any) -> None:
+    """Replaces the texts in a tree, in place, that are paths of another kind than they seem."""
+    keys: Iterable[Any] = list(node) if isinstance(node, Config) else range(len(node))
+    for key in keys:
+        value = node[key]
+        if isinstance(value, (Config, list)):
+            _expand_paths(value)
+        elif isinstance(value, str) and isinstance(node, Config):
+            node.place(key, _shipped(expand_path(value)), node._positions.get(key))
+        elif isinstance(value, str):
+            node[key] = _shipped(expand_path(value))
+
+
+def _shipped(path: str) -> str:
+    """A file below ``configs/`` that is not in the working directory, as the one that ships."""
+    first, _, name = path.partition("/")
+    if first != "configs" or os.path.exists(path):
+        return path
+    files = (folder / name for folder in config_folders())
+    return next((str(file) for file in files if file.is_file()), path)
+
+
 # ------------------------------------------------------------------------- inheritance
 
 
@@ -126,15 +163,32 @@ def _read_file(path: Path) -> Config:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{source}:{line}: the file is not UTF-8 text") from None
+        kind = "UTF-16" if error.object.startswith(_UTF_16_MARKS) else "not valid UTF-8"
+        raise ConfigError(f"{source}:{line}: the file is {kind}: save it as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{source}: {error.strerror}") from None
     value = parse_yaml(text, source)
     if not isinstance(value, Config):
-        what = "nothing" if value is None else f"a {type(value).__name__}"
-        raise ConfigError(f"{source}:1: a map of sections (MODEL: ...) is wanted, this is {what}")
+        raise ConfigError(f"{source}:{_not_a_map(value, text)}")
+    for key in value:
+        if key != BASE and re.fullmatch("_+bases?_*|bases?_+", key, re.IGNORECASE):
+            where = value._positions[key]
+            raise ConfigError(f'{where}: unknown key "{key}". Did you mean "{BASE}"?')
     value._origin = Position(source, 1)
     return value
+
+
+def _not_a_map(value: Any, text: str) -> str:
+    """Line and message for a file that holds something else than a map."""
+    what = "nothing" if value is None else f"a {type(value).__name__}"
+    wanted = f"a map of sections (MODEL: ...) is wanted, this is {what}"
+    if isinstance(value, str):
+        if re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
+            return "1: this is a web page, not the YAML file behind its link"
+        lines = text.splitlines()
+        if mistake := suspicious_line(lines, 1, len(lines)):
+            return f"{mistake.line}: {mistake.message}"
+    return f"1: {wanted}"
 
 
 def _base_names(config: Config) -> list[str]:

@@ -21,14 +21,25 @@ def apply_override(config: Config, override: str) -> None:
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
-        raise ConfigError(f'-o wants KEY.PATH=VALUE, not "{override}"')
+        raise ConfigError(f'-o wants KEY.PATH=VALUE, not "{override}"{_advice(override)}')
     if path[0].startswith("_"):
         raise ConfigError(f'-o cannot set "{path[0]}": it has a meaning in files only')
     try:
         value = parse_yaml(text, f"-o {key}", numbered=False)
     except ConfigError as error:
+        if text.lstrip().startswith("!"):
+            raise
         raise ConfigError(f"{error}. Put quotes around text: -o '{key}=\"...\"'") from None
     set_value(config, path, value, COMMAND_LINE)
+
+
+def _advice(override: str) -> str:
+    """What may be wrong with an override that has no key or no equals sign."""
+    if "＝" in override:
+        return ': its "＝" is a full-width one, write "="'
+    if ":" in override and "=" not in override:
+        return ': write "=" for the colon'
+    return ", without spaces around the =" if override.strip("=") else ""
 
 
 def set_value(config: Config, path: tuple[str, ...], value: Any, position: Position) -> None:

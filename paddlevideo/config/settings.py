@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
+from paddlevideo.registry import OutputPath
 from paddlevideo.utils.amp_settings import AmpSettings
 from paddlevideo.utils.ranges import Count, CountOrZero, Fraction, NonNegative, Range
 
@@ -35,7 +36,7 @@ class RunSettings:
     #: Decay of a running average of the weights, as 0.999, which validations use; 0: none.
     ema_decay: Fraction = 0.0
     #: Where everything is written; output/<model_name> if it is empty.
-    output_dir: str = ""
+    output_dir: OutputPath = ""
     #: Continue after this epoch's checkpoint in output_dir; 0 starts anew.
     resume_epoch: CountOrZero = 0
     #: "auto" continues from the newest checkpoint in output_dir, if there is one.

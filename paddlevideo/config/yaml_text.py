@@ -8,6 +8,12 @@ from typing import Any, NoReturn
 import yaml
 
 from paddlevideo.config.tree import Config, Position, to_plain
+from paddlevideo.config.yaml_mistakes import (
+    UNUSUAL_SPACE,
+    entry_advice,
+    find_mistake,
+    unusual_space,
+)
 from paddlevideo.utils.errors import ConfigError
 
 #: Values that a text may expand to: far beyond any configuration, and a bound for aliases of
@@ -16,11 +22,11 @@ MAX_VALUES = 100_000
 
 # YAML 1.1 asks for a point in the mantissa, and reads 1e-4 as text.
 _FLOAT_TAG = "tag:yaml.org,2002:float"
+_NUMBER_TAGS = (_FLOAT_TAG, "tag:yaml.org,2002:int")
 _POINTLESS_FLOAT = re.compile(r"[-+]?(\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+$")
 _FLOAT_START = list("-+.0123456789")
 
-# Unicode's, which PyYAML writes without quotes and reads back as spaces.
-_LINE_BREAKS = frozenset("\x85\u2028\u2029")
+_OCTAL = re.compile(r"[-+]?0[0-7]+$")
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,7 +43,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        style = '"' if _LINE_BREAKS.intersection(text) else None
+        style = '"' if UNUSUAL_SPACE.search(text) or "\x85" in text else None
         return self.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
@@ -61,7 +67,8 @@ def parse_yaml(text: str, source: str, numbered: bool = True) -> Any:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise ConfigError(_explain(error, text, source, numbered)) from None
+        line, message = find_mistake(error, text)
+        raise ConfigError(f"{Position(source, line if numbered else 0)}: {message}") from None
     except RecursionError:
         raise ConfigError(f"{source}: maps or lists are nested too deeply") from None
 
@@ -104,12 +111,32 @@ class _NodeReader:
             self.enclosing.remove(id(node))
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.tag not in self.loader.yaml_constructors:
+            self.refuse_tag(node)
+        if node.style is None:  # without quotes
+            self.check_plain(node)
+            if node.tag in _NUMBER_TAGS and ":" in node.value:
+                return node.value  # YAML 1.1 reads 12:30 as minutes: 750
         try:
             return self.loader.construct_object(node)
         except (ValueError, LookupError, AttributeError):
             kind = node.tag.rpartition(":")[2]
             self.fail(
                 node, f'"{node.value}" is no valid {kind}; put quotes around it if it is text'
+            )
+
+    def check_plain(self, node: yaml.ScalarNode) -> None:
+        """Refuses what looks like another value than it is."""
+        value = node.value
+        space = UNUSUAL_SPACE.match(value) or UNUSUAL_SPACE.search(value, len(value) - 1)
+        if space:
+            message = unusual_space(space, node.start_mark.column)
+            self.fail(node, f"{message}, or put quotes around text that has it")
+        if _OCTAL.match(value) and int(value, 8) != int(value):
+            self.fail(
+                node,
+                f"{value} is {int(value, 8)} in YAML, an octal number: write it without the 0 in "
+                "front, or in quotes if it is text",
             )
 
     def list(self, node: yaml.Node) -> list[Any]:
@@ -122,7 +149,11 @@ class _NodeReader:
         self.loader.flatten_mapping(node)  # puts what "<<" merges in before the map's own keys
         config = Config()
         for key_node, value_node in node.value:
-            config.place(self.key(key_node), self.read(value_node), self.position(key_node))
+            key = self.key(key_node)
+            is_alone = node.flow_style and key_node.style is None and _is_absent(value_node)
+            if is_alone and (message := entry_advice(key)):  # {a:1}
+                self.fail(key_node, message)
+            config.place(key, self.read(value_node), self.position(key_node))
         return config
 
     def key(self, node: yaml.Node) -> str:
@@ -139,12 +170,21 @@ class _NodeReader:
             if isinstance(key_node, yaml.ScalarNode):
                 key, line = key_node.value, key_node.start_mark.line + 1
                 if key in lines:
-                    self.fail(key_node, f'the key "{key}" stands here and in line {lines[key]}')
+                    self.fail(key_node, f'the key "{key}" is here and in line {lines[key]}')
                 lines[key] = line
 
     def expect_tag(self, node: yaml.Node, kind: str) -> None:
         if node.tag != f"tag:yaml.org,2002:{kind}":
-            self.fail(node, f"the tag {node.tag} is not allowed here")
+            self.refuse_tag(node)
+
+    def refuse_tag(self, node: yaml.Node) -> NoReturn:
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        advice = "remove it"
+        if tag == "!!python/tuple":
+            advice = "write a list, [1, 2]"
+        elif node.tag.startswith("!") and isinstance(node, yaml.ScalarNode):
+            advice = f"put quotes around text, '{node.tag}{node.value and ' '}{node.value}'"
+        self.fail(node, f"the tag {tag} is not allowed here: {advice}")
 
     def position(self, node: yaml.Node) -> Position:
         return Position(self.source, node.start_mark.line + 1 if self.numbered else 0)
@@ -153,17 +193,6 @@ class _NodeReader:
         raise ConfigError(f"{self.position(node)}: {problem}")
 
 
-def _explain(error: yaml.YAMLError, text: str, source: str, numbered: bool) -> str:
-    """One line for a syntax error: where, what, and advice about tabs."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if mark is not None:
-        line = mark.line + 1
-        parts = (getattr(error, "context", None), getattr(error, "problem", None))
-        problem = ", ".join(part for part in parts if part)
-    else:  # a character that YAML does not admit at all
-        line = text.count("\n", 0, getattr(error, "position", 0)) + 1
-        problem = getattr(error, "reason", str(error))
-    lines = text.splitlines()
-    if numbered and line <= len(lines) and "\t" in lines[line - 1]:
-        problem += ". There is a tab in this line: YAML wants spaces"
-    return f"{Position(source, line if numbered else 0)}: {problem}"
+def _is_absent(node: yaml.Node) -> bool:
+    """Whether nothing is written where a value may be."""
+    return isinstance(node, yaml.ScalarNode) and node.style is None and node.value == ""

@@ -84,8 +84,8 @@ def _summary(flow: np.ndarray, window: np.ndarray) -> np.ndarray:
     """(14,): mean way, speed, spread and turn of the whole frame, and how its light changes."""
     speed = np.hypot(flow[..., 0], flow[..., 1])
     way = flow.mean(axis=(0, 1, 2))
-    spread = np.gradient(flow[..., 0], axis=2) + np.gradient(flow[..., 1], axis=1)
-    turn = np.gradient(flow[..., 1], axis=2) - np.gradient(flow[..., 0], axis=1)
+    spread = _slope(flow[..., 0], axis=2) + _slope(flow[..., 1], axis=1)
+    turn = _slope(flow[..., 1], axis=2) - _slope(flow[..., 0], axis=1)
     side = max(window.shape[1:3])
     signed = [way[0], way[1], spread.mean() * side, turn.mean() * side]
     light = window.mean(axis=(1, 2)) / 255
@@ -94,6 +94,11 @@ def _summary(flow: np.ndarray, window: np.ndarray) -> np.ndarray:
     parts = [_damped(np.maximum([*signed, *np.negative(signed)], 0))]
     parts += [_damped(np.array([speed.mean(), speed.std(), speed.mean(axis=(1, 2)).std()])), rest]
     return np.concatenate(parts)
+
+
+def _slope(values: np.ndarray, axis: int) -> np.ndarray:
+    """The gradient along an axis; 0 where a very flat picture leaves one pixel of it."""
+    return np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)
 
 
 def _kind(flow: np.ndarray) -> str:

@@ -25,6 +25,8 @@ LEAST = 0.5
 SHORT = 0.95
 #: Frames a second where a file does not say, or says what cannot be.
 USUAL_RATE, FASTEST = 25.0, 1000.0
+#: Calls in a row that fail at the end of a file; in its middle damaged packets make one fail each.
+TRIES = 100
 #: FFmpeg hands out coded packets as they are, without decoding them.
 RAW = (cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
 
@@ -87,17 +89,18 @@ class VideoFile:
         VideoFault where too little can be decoded. ``check_times`` False is for numbers that
         decoding has given before.
         """
-        check_times &= not self.is_decoded
+        check_times &= not self.is_decoded and GUESSED not in self.notes
         capture = self._open()
         if capture is None:
             raise self._nothing_decodes()
         times: list[float] = []
+        self._failed = 0
         try:
             for number in wanted:
                 while len(times) <= number:
                     if not self._grab(capture, times):
                         raise self._replan(times)
-                    if check_times and self.timeline.differs(len(times) - 1, times[-1]):
+                    if check_times and self._is_other(times):
                         raise self._replan(times, capture)
                 read, frame = self._timed(capture.retrieve)
                 if not read or frame is None:
@@ -129,8 +132,13 @@ class VideoFile:
         #: Frames that the file says it has: often an estimate from its duration.
         self.announced = int(announced) if usable else 0
         times: list[float] = []
-        while self._timed(capture.grab):
-            times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        failed = 0
+        while failed < TRIES:
+            if self._timed(capture.grab):
+                times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+                failed = 0
+            else:
+                failed += 1
         capture.release()
         return times
 
@@ -170,10 +178,19 @@ class VideoFile:
         self._set_timeline(times)
         return Replan()
 
+    def _is_other(self, times: list[float]) -> bool:
+        """Whether the last frame that was decoded is not the one that its number stands for."""
+        return self._failed > 0 or self.timeline.differs(len(times) - 1, times[-1])
+
     def _grab(self, capture: cv2.VideoCapture, times: list[float]) -> bool:
-        """The next frame, not yet a picture, and when it begins."""
-        if not self._timed(capture.grab):
-            return False
+        """The next frame, not yet a picture, and when it begins.
+
+        A damaged packet makes a call fail as the end does, and the next call goes on behind it.
+        """
+        while not self._timed(capture.grab):
+            self._failed += 1
+            if len(times) + self._failed >= self.packets:
+                return False
         times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         self.frames += 1
         return True
@@ -185,8 +202,8 @@ class VideoFile:
         with native_path(self.path) as name:
             try:
                 capture = self._timed(lambda: cv2.VideoCapture(name, *how))
-            except cv2.error as error:
-                if how:
+            except (cv2.error, TypeError) as error:
+                if how:  # an OpenCV without these parameters
                     return None
                 raise VideoFault("cannot be opened", f"{self.name}: {error}") from None
         return capture if capture.isOpened() else None
@@ -244,11 +261,15 @@ def _check_file(path: Path) -> None:
     name = as_text(str(path))
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise VideoFault("cannot be opened", f"{name}: is {describe_file(path)}")
+        open(path, "rb").close()
     except (OSError, ValueError) as error:
+        if isinstance(error, VideoFault):
+            raise
         reason = getattr(error, "strerror", None) or str(error)
-        raise VideoFault("missing", f"{name}: cannot be read ({reason})") from None
-    if not path.is_file():
-        raise VideoFault("cannot be opened", f"{name}: is {describe_file(path)}")
+        cause = "no permission" if isinstance(error, PermissionError) else "missing"
+        raise VideoFault(cause, f"{name}: cannot be read ({reason})") from None
     if not size:
         raise VideoFault("empty file", f"{name}: has no bytes: copy it again")
 

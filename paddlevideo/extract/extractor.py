@@ -19,7 +19,7 @@ from paddlevideo.extract.classical_vectors import ClassicalAppearance
 from paddlevideo.extract.detectors import CropRegions, MapRegions, OnnxRegions
 from paddlevideo.extract.plan import ClipPlan
 from paddlevideo.extract.schema import Settings
-from paddlevideo.extract.settings import class_names, describe, expanded
+from paddlevideo.extract.settings import class_names, describe
 from paddlevideo.loader.store import ClassTargets, Clip
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.files import checksum
@@ -250,7 +250,7 @@ def _with_checksums(values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         changed[key] = _with_checksums(value) if isinstance(value, dict) else value
         if key == "model":
-            changed["sha256"] = checksum(expanded(value))
+            changed["sha256"] = checksum(value)
         if key == "classes":
             changed[key] = class_names(value)
     return changed

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.extract.settings import expanded
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import ConfigError, DataError, UserError
 
@@ -87,7 +86,7 @@ def _session(model: str, where: str, threads: int) -> Any:
     options.intra_op_num_threads = threads
     try:
         providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
-        return onnxruntime.InferenceSession(str(expanded(model)), options, providers=providers)
+        return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as fault:  # as above
         reason = str(fault).strip().splitlines()[0]
         raise ConfigError(f"{where}: {model} is no ONNX model that can be run ({reason})") from None

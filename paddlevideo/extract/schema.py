@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from paddlevideo.registry import InputPath
+from paddlevideo.registry import InputPath, NameOrPath
 from paddlevideo.utils.ranges import Count, NonNegative, Probability, Range
 
 #: Seconds and frame rates: a thousandth at least.
 Positive = Annotated[float, Range(at_least=1e-3)]
 Triple = tuple[float, float, float]
 #: Class names, or the path of a text file with one a line; None where they are not known.
-Names = list[str] | str | None
+Names = list[str] | NameOrPath | None
 
 
 @dataclass(frozen=True)

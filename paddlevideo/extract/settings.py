@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.config.arguments import Fault, argument_faults, below, unknown
+from paddlevideo.config.check import fault_line
 from paddlevideo.config.files import load_config
-from paddlevideo.config.tree import Config, KeyPath, dotted, position_of, value_at
+from paddlevideo.config.tree import Config, KeyPath, value_at
 from paddlevideo.extract.schema import (
     ACTIONS,
     DETECTORS,
@@ -40,7 +41,7 @@ def load_settings(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -
     """
     config = load_config(path, overrides)
     faults = list(_faults(config)) or list(_disagreements(config))
-    lines = [_line(config, fault) for fault in faults]
+    lines = [fault_line(config, fault) for fault in faults]
     if len(lines) > 1:
         raise ConfigError("\n  ".join([f"the configuration has {len(lines)} faults:", *lines]))
     if lines:
@@ -59,29 +60,18 @@ def describe(part: Any) -> dict[str, Any]:
     return {"kind": type(part).__name__, **plain}
 
 
-def expanded(path: str) -> Path:
-    """A path that a user gave, with ``~`` as the home folder."""
-    return Path(path).expanduser()
-
-
 def class_names(names: Names) -> list[str] | None:
     """The names of classes, read where a file has them. Raises DataError if it cannot be read."""
     if not isinstance(names, str):
         return names
     try:
-        lines = expanded(names).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(names).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
         raise DataError(f"{names}: cannot be read as a list of class names ({fault})") from None
     return [line.strip() for line in lines if line.strip()]
 
 
 # ------------------------------------------------------------------------- the check
-
-
-def _line(config: Config, fault: Fault) -> str:
-    position = position_of(config, fault.path)
-    where = (str(position) if position else "", dotted(fault.path), fault.message)
-    return ": ".join(part for part in where if part)
 
 
 def _faults(config: Config) -> Iterator[Fault]:

@@ -14,6 +14,8 @@ REORDERED = 32
 UNSTAMPED = 0.1
 #: Ticks by which time stamps may differ from a constant rate.
 TOLERANCE = 0.5
+#: Ticks by which the stamps of decoded frames may be late at a constant rate.
+DELAYED = 3.0
 #: Rounding that is forgiven, in ticks.
 HAIR = 1e-6
 
@@ -83,7 +85,8 @@ class Timeline:
     def differs(self, frame: int, second: float) -> bool:
         """Whether a frame that was decoded is not the one that is meant by its number."""
         if self.ticks is None:
-            return False  # counting is enough; some containers stamp decoded frames wrongly
+            # AVI stamps decoded frames as if they were shown later, and the last ones with 0.
+            return second > 0 and abs(frame - second * self.rate) > DELAYED
         if frame >= self.count:
             return True
         tolerance = max(TOLERANCE, 0.002 * self.rate)  # stamps of milliseconds are rounded
@@ -92,13 +95,9 @@ class Timeline:
 
 def _repair(stamps: np.ndarray, step: float) -> int:
     """Puts frames that do not begin after the one before ``step`` later; returns how many."""
-    late = np.flatnonzero(np.diff(stamps) <= 0) + 1
     count = 0
-    while len(late):
-        first = late[0]
-        stamps[first] = stamps[first - 1] + step
-        count += 1
-        if count > UNSTAMPED * len(stamps):
-            break
-        late = first + 1 + np.flatnonzero(np.diff(stamps[first:]) <= 0)
+    for number in range(1, len(stamps)):
+        if not stamps[number] > stamps[number - 1]:
+            stamps[number] = stamps[number - 1] + step
+            count += 1
     return count

@@ -31,10 +31,13 @@ ENDINGS = _endings(
     "m2v m4v mjpeg mjpg mkv mod mov mp2v mp4 mpe mpeg mpg mpv mts mxf nut ogm ogv qt rm rmvb tod "
     "ts vob webm wmv wtv xvid y4m"
 )
-#: Sound, pictures and unfinished downloads may begin like a video.
+#: Sound, pictures and unfinished downloads may begin like a video; what usually lies beside videos
+#: need not be opened to see that it is none.
 NOT_VIDEOS = _endings(
     "aac aif aifc aiff avif crdownload download heic heif m4a m4b mka mp3 oga opus part partial "
-    "tmp wav weba webp wma ytdl"
+    "tmp wav weba webp wma ytdl "
+    "ass bmp csv description html jpeg jpg json jsonl lmdb log lrc md mdb nfo npy npz pdf pkl png "
+    "srt sub tar tsv txt vtt xml yaml yml zip"
 )
 COLUMNS = ("video", "clip", "start", "end", "caption")
 
@@ -137,15 +140,22 @@ def _video(source: Path, path: str) -> Video:
 
 
 def _read(source: Path) -> str:
+    kind = describe_file(source)
+    if kind.startswith(("a git", "an HTML", "an XML")):
+        raise _not_a_list(source, kind)
     try:
         return source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError(
-            f"{source}: is {describe_file(source)}, where a video, a folder of videos, or a list "
-            "of them in UTF-8 text belongs"
-        ) from None
+        raise _not_a_list(source, kind) from None
     except OSError as fault:
         raise DataError(f"{source}: cannot be read ({fault.strerror})") from None
+
+
+def _not_a_list(source: Path, kind: str) -> DataError:
+    return DataError(
+        f"{source}: is {kind}, where a video, a folder of videos, or a list of them in UTF-8 text "
+        "belongs"
+    )
 
 
 # ------------------------------------------------------------------------------- CSV

@@ -69,7 +69,11 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.process: multiprocessing.process.BaseProcess | None = None
-        self.ready = self._start()
+        try:
+            self.ready = self._start()
+        except BaseException:  # Ctrl-C
+            self._stop()
+            raise
 
     def __enter__(self) -> Worker:
         return self
@@ -160,10 +164,10 @@ class Worker:
 
 def _how_it_ended(code: int | None) -> str:
     if code is None or code >= 0:
-        return f"ended the process (exit code {code})"
+        return f"ended its process (exit code {code})"
     name = signal.Signals(-code).name
     more = ", as the system does where memory is short" if -code == signal.SIGKILL else ""
-    return f"crashed it ({name}{more})"
+    return f"crashed ({name}{more})"
 
 
 # ------------------------------------------------------------------------- in the child

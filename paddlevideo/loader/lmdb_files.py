@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from functools import lru_cache
 from typing import Any
 
 import lmdb
@@ -13,9 +12,13 @@ import lmdb
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.filetype import describe_file
 
-#: Open environments by real path (LMDB allows one of each in a process), with the process and the
-#: state of the file that they were opened in; the one used last stands last.
-_environments: dict[str, tuple[tuple[int, ...], lmdb.Environment]] = {}
+#: Device and inode of a file: LMDB opens one only once in a process, whatever its path.
+_Key = tuple[int, int]
+#: Open environments with the process and the state of the file that they were opened in; the one
+#: used last is the last one.
+_environments: dict[_Key, tuple[tuple[int, ...], lmdb.Environment]] = {}
+#: The file that was behind each path when it was last used.
+_keys: dict[str, _Key] = {}
 #: Handles of the tables of open environments: finding one costs a transaction.
 _tables: dict[tuple[lmdb.Environment, bytes], Any] = {}
 #: Several threads may ask at once. A fork takes the lock as it is, so the child gets a new one.
@@ -43,25 +46,30 @@ def environment(path: str | os.PathLike[str], databases: int = 0) -> lmdb.Enviro
 
 
 def _environment(path: str | os.PathLike[str], databases: int) -> lmdb.Environment:
-    status = _status(path)
+    file, status = _status(path)
     times = (status.st_mtime_ns, status.st_ctime_ns)
-    state = (os.getpid(), status.st_dev, status.st_ino, status.st_size, *times)
-    key = _real_path(os.path.abspath(path))
+    state = (os.getpid(), status.st_size, *times)
+    key = status.st_dev, status.st_ino
+    if _keys.setdefault(file, key) != key:
+        replaced = _environments.pop(_keys[file], None)
+        if replaced is not None:
+            _close(replaced[1])
+        _keys[file] = key
     known = _environments.pop(key, None)
     if known is not None and known[0] != state:
-        _close(known[1])  # inherited by a fork, or of a file that was replaced
+        _close(known[1])  # inherited by a fork, or of a file that was written again
         known = None
     if known is None:
         while len(_environments) >= LIMIT:
             _close(_environments.pop(next(iter(_environments)))[1])
-        known = state, _open(path, status.st_size, databases)
+        known = state, _open(file, status.st_size, databases)
     _environments[key] = known
     return known[1]
 
 
-def _status(path: str | os.PathLike[str]) -> os.stat_result:
-    """Of the file, or of the one in the folder: asked at every read, so in one call if it can."""
-    file = path
+def _status(path: str | os.PathLike[str]) -> tuple[str, os.stat_result]:
+    """The file, or the one in the folder: asked at every read, so in one call if it can."""
+    file = os.fspath(path)
     try:
         status = os.stat(file)
         if stat.S_ISDIR(status.st_mode):
@@ -69,11 +77,7 @@ def _status(path: str | os.PathLike[str]) -> os.stat_result:
             status = os.stat(file)
     except OSError as fault:
         raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
-    return status
-
-
-#: Following links costs as much as reading a small record.
-_real_path = lru_cache(maxsize=4096)(os.path.realpath)
+    return file, status
 
 
 def table(path: str | os.PathLike[str], name: bytes) -> tuple[Any, Any]:
@@ -91,15 +95,14 @@ def _close(shard: lmdb.Environment) -> None:
     shard.close()
 
 
-def _open(path: str | os.PathLike[str], size: int, databases: int) -> lmdb.Environment:
-    file = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
+def _open(file: str, size: int, databases: int) -> lmdb.Environment:
     if not os.access(file, os.R_OK):
         raise DataError(f"{file}: may not be read: its permissions forbid it")
     # Read-ahead makes cold reads about twenty times faster; there is no writer to lock out.
     try:
         found: lmdb.Environment = lmdb.open(
-            os.fspath(path),
-            subdir=os.path.isdir(path),
+            file,
+            subdir=False,
             readonly=True,
             lock=False,
             readahead=True,
@@ -107,10 +110,10 @@ def _open(path: str | os.PathLike[str], size: int, databases: int) -> lmdb.Envir
         )
     except lmdb.InvalidError:
         raise DataError(
-            f"{path}: not a whole LMDB, but {describe_file(file)}. Copy or write it again"
+            f"{file}: not a whole LMDB, but {describe_file(file)}. Copy or write it again"
         ) from None
     needed = (found.info()["last_pgno"] + 1) * found.stat()["psize"]
     if size < needed:
         found.close()  # reading beyond the end of the file would kill the process
-        raise DataError(f"{path}: is cut short: {size} of {needed} bytes. Copy it again")
+        raise DataError(f"{file}: is cut short: {size} of {needed} bytes. Copy it again")
     return found

@@ -146,7 +146,7 @@ def with_captions(clip: Clip, captions: Captions, place: tuple[str, Span | None]
 
     ``place``: its video and its span there, for a clip that does not bring them.
     """
-    video, span = place
+    video, own = place
     spans = [span for _, span in captions]
     times = [span for span in spans if span is not None]
     return replace(
@@ -154,5 +154,5 @@ def with_captions(clip: Clip, captions: Captions, place: tuple[str, Span | None]
         captions=[text for text, _ in captions],
         times=times if len(times) == len(spans) else [],
         video=clip.video or ("" if video == clip.id else video),
-        span=clip.span or span,
+        span=clip.span or own,
     )

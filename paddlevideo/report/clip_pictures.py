@@ -14,6 +14,8 @@ from paddlevideo.utils.native_path import as_text
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: What a bad video makes of the libraries that read it.
+_FAULTS = (OSError, ValueError, ArithmeticError, MemoryError)
 REMARKED = 3  # unreadable videos that are named
 
 
@@ -52,8 +54,8 @@ class ClipPictures:
             return None
         try:
             made = self._process.call(make, shot, *more, **options)
-        except UserError as error:  # the video is damaged, or OpenCV is missing
-            self._unreadable[name] = str(error)
+        except (UserError, *_FAULTS) as error:  # the video is damaged, or OpenCV is missing
+            self._unreadable[name] = str(error) or type(error).__name__
         except Crash:
             self._unreadable[name] = f"{as_text(str(shot.path))}: crashes its decoder"
         else:

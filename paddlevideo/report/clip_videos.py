@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.native_path import as_text
 from paddlevideo.utils.walk import walk
 
 Span = tuple[float, float]  # start and end in seconds
@@ -130,5 +131,9 @@ def _preference(path: Path) -> tuple[int, int, int, str]:
 
 
 def _key(name: str) -> str:
-    """Equal for names that differ in how their accents are encoded."""
+    """Equal for names that differ in how accents, or bytes that are not UTF-8, are written."""
+    try:
+        name = as_text(name)
+    except UnicodeEncodeError:  # half of a character, which no file name has
+        return name
     return unicodedata.normalize("NFC", name)

@@ -16,6 +16,8 @@ from paddlevideo.report.queries import SCORES
 from paddlevideo.report.style import STYLE
 
 CAPTIONS = 3  # of a clip, at most
+#: Endings of videos that browsers play, if their codec is a common one.
+PLAYED = (".mp4", ".m4v", ".webm", ".ogv", ".mov")
 #: The page is opened from a disk or from a server; the videos lie where it does.
 MEDIA = "; media-src 'self' file:"
 
@@ -48,10 +50,20 @@ def write_search_page(
         element("h1", "Search"),
         element("p", SCORES, class_="note"),
         *lists,
+        *notes(_unplayable(thumbnails, found)),
         *notes(thumbnails.remarks()),
     )
     write_page(path, document("Search", main, STYLE + thumbnails.style(), MEDIA))
     return thumbnails.remarks()
+
+
+def _unplayable(thumbnails: Thumbnails, found: Mapping[str, Sequence[Hit]]) -> list[str]:
+    """A line about videos that are shown by their pictures alone; empty for none."""
+    shots = {thumbnails.shot(hit.clip) for hits in found.values() for hit in hits}
+    endings = {shot.path.suffix.lower() for shot in shots if shot and not shot.is_picture}
+    if unplayable := sorted(endings - {*PLAYED}):
+        return [f"Most browsers do not play {', '.join(unplayable)} files: they show a picture."]
+    return []
 
 
 def _answers(text: str, hits: Sequence[Hit], thumbnails: Thumbnails, page: Path) -> Markup:

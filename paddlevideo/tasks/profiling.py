@@ -16,6 +16,7 @@ import paddle
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.paths import expand_path, path_complaint
 
 log = logging.getLogger("paddlevideo")
 
@@ -62,7 +63,9 @@ def profiler_options(text: str) -> ProfilerOptions:
     order = given.get("sorted_key", "total")
     if order not in (*SORTED, "calls"):
         raise ConfigError(f'-p: sorted_key is "{order}"; expected {", ".join(SORTED)}')
-    path = given.get("profile_path")
+    path = expand_path(given.get("profile_path", ""))
+    if complaint := path_complaint(path):
+        raise ConfigError(f"-p: profile_path: {complaint}")
     return ProfilerOptions(start, stop, Path(path) if path else None, SORTED.get(order, "CPUTotal"))
 
 

@@ -18,57 +18,70 @@ from typing import Any
 from paddlevideo.utils.children import Terminated
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.files import naming
+from paddlevideo.utils.script import AGAIN, interruptible, missing_package
 from paddlevideo.utils.stopping import Stopped
 
+#: What follows "interrupted; " for a command that goes on where it was.
+DONE_IS_KEPT = "what is done is kept, and the same command does the rest"
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
-def exit_code_of(action: Callable[[], object], name: str = "error") -> int:
+def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
     """Runs ``action`` and returns the exit code: 0, that of a UserError, or 130 after Ctrl-C.
 
     A run that was asked to end and has saved returns 75, or 130 after Ctrl-C. The message of a
-    UserError, and what the system says of a file or a full disk (1), is printed to standard error
-    with ``name`` before it. Where nobody reads the output any more it returns 141, and says
-    nothing. What else is raised is a mistake of the program, and goes on.
+    UserError, what the system says of a file or a full disk (1) and which package is missing (1)
+    are printed to standard error after ``error: ``; after Ctrl-C ``again`` says how to go on.
+    Where nothing reads the output any more it returns 141 and says nothing. What else is raised
+    is a mistake of the program, and is passed on.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be no text
     # Paddle looks for a compiler cache on import; nothing here is compiled.
     warnings.filterwarnings("ignore", message="No ccache found")
     try:
-        action()
-        with naming("standard output"):
-            sys.stdout.flush()
-    except UserError as fault:
-        print(f"{name}: {fault}", file=sys.stderr)
-        return fault.exit_code
+        with interruptible():
+            action()
+            with naming("standard output"):
+                sys.stdout.flush()
+    except (UserError, ImportError) as error:
+        return _code_of_user_error(error)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
     except KeyboardInterrupt as stopped:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted; {again}", file=sys.stderr)
         number = signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT
         return 128 + number
-    except OSError as fault:
-        return _code_of_system(fault, name)
+    except OSError as error:
+        return _code_of_system(error)
     except UnicodeEncodeError as error:
-        return _code_of_locale(error, name)
+        return _code_of_locale(error)
     return 0
 
 
-def _code_of_locale(error: UnicodeEncodeError, name: str) -> int:
+def _code_of_user_error(error: UserError | ImportError) -> int:
+    """Prints what the user gave or has not installed; raises what is neither again."""
+    message = str(error) if isinstance(error, UserError) else missing_package(error)
+    if not message:
+        raise error
+    print(f"error: {message}", file=sys.stderr)
+    return error.exit_code if isinstance(error, UserError) else 1
+
+
+def _code_of_locale(error: UnicodeEncodeError) -> int:
     """A file name that the locale cannot express; raises the error again where it can."""
     if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8":
         raise error
     print(
-        f"{name}: {ascii(error.object[error.start : error.end])} cannot be in a file name here, "
+        f"error: {ascii(error.object[error.start : error.end])} cannot be in a file name here, "
         f"where names are {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
         file=sys.stderr,
     )
     return 1
 
 
-def _code_of_system(fault: OSError, name: str) -> int:
+def _code_of_system(fault: OSError) -> int:
     """Says what the system said; raises it again where it is not about a file."""
     is_cut_off = isinstance(fault, BrokenPipeError) and _nobody_reads(sys.stdout)
     # Of a connection between processes the place in the program matters.
@@ -81,7 +94,7 @@ def _code_of_system(fault: OSError, name: str) -> int:
     where = "standard output: " if fault.errno in _FULL and _is_file(sys.stdout) else ""
     if isinstance(fault.filename, str | bytes):
         where = f"{os.fsdecode(fault.filename)}: "
-    print(f"{name}: {where}{fault.strerror}", file=sys.stderr)
+    print(f"error: {where}{fault.strerror}", file=sys.stderr)
     return 1
 
 

@@ -70,8 +70,8 @@ def test_names_that_are_not_one_file(write):
         (b"# only a comment\n", "this is nothing"),
         (b"- a\n- b\n", "this is a list"),
         (b"text", "this is a str"),
-        (b"a: 1\nb: \xff\n", "x.yaml:2: the file is not UTF-8 text"),
-        (b"a: 1\na: 2\n", 'x.yaml:2: the key "a" stands here and in line 1'),
+        (b"a: 1\nb: \xff\n", "x.yaml:2: the file is not valid UTF-8"),
+        (b"a: 1\na: 2\n", 'x.yaml:2: the key "a" is here and in line 1'),
     ],
 )
 def test_files_that_are_no_configuration(write, content, message):

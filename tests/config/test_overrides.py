@@ -105,7 +105,7 @@ def test_examples(config, override, path, value):
         ("MODEL.empty.0=1", "an empty list"),
         ("a=[1", "-o a: "),
         ("a=@x", "Put quotes around text"),
-        ("a=!!python/name:os.system x", "constructor"),
+        ("a=!!python/name:os.system x", "not allowed here: remove it"),
     ],
 )
 def test_faults_say_what_can_be_set(config, override, words):

@@ -53,18 +53,22 @@ def write_video(path: Path, frames=None, codec: str = "mp4v", rate: float = RATE
     return path
 
 
-def write_stamped(path: Path, times) -> Path:
-    """A video whose frame n, as bright as 20 + 4 n, is shown from second ``times[n]`` on."""
+def write_stamped(path: Path, times, damaged: int = 0) -> Path:
+    """A video whose frame n, as bright as 20 + 4 n, is shown from second ``times[n]`` on.
+
+    ``damaged`` frames after the first one cannot be decoded.
+    """
     if not hasattr(cv2, "VIDEOWRITER_PROP_PTS"):
         pytest.skip("this OpenCV writes no time stamps")
-    frames = [np.full((48, 64, 3), 20 + 4 * n, np.uint8) for n in range(len(times))]
+    frames = [np.full((48, 64, 3), min(20 + 4 * n, 250), np.uint8) for n in range(len(times))]
     plain = write_video(path.with_suffix(".plain.avi"), frames, "MJPG")
     reader = cv2.VideoCapture(str(plain), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
     code, raw = cv2.VideoWriter_fourcc(*"MJPG"), [cv2.VIDEOWRITER_PROP_RAW_VIDEO, 1]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, 1000, (64, 48), raw)
-    for second in times:
+    for number, second in enumerate(times):
         writer.set(cv2.VIDEOWRITER_PROP_PTS, round(second * 1000))
-        writer.write(reader.read()[1])
+        packet = reader.read()[1]
+        writer.write(np.zeros_like(packet) if 0 < number <= damaged else packet)
     writer.release()
     reader.release()
     plain.unlink()

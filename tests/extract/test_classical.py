@@ -103,3 +103,18 @@ def test_motion_backwards_is_the_other_way():
     slow = np.stack([MOTION.reduce(frame) for frame in moving((2, 0), 12)])
     fast, half = MOTION.describe([slow], 0.1)[0], MOTION.describe([slow], 0.2)[0]
     assert fast.sum() > half.sum(), "the same way in half of the time is faster"
+
+
+@pytest.mark.parametrize("shape", [(1, 640), (8, 640), (640, 1), (3, 2000), (1, 1), (2, 2)])
+@pytest.mark.filterwarnings("error")
+def test_very_flat_and_tiny_pictures_are_described(shape):
+    rng = np.random.default_rng(0)
+    for frames in (np.full((4, *shape, 3), 9, np.uint8), rng.integers(0, 255, (4, *shape, 3))):
+        frames = frames.astype(np.uint8)
+        found = ClassicalRegions(ClassicalDetector()).find(frames[0], frames[1])
+        vectors = ClassicalAppearance(ClassicalVectors()).describe(frames[0], found.boxes)
+        motion = ClassicalMotion(ClassicalActions())
+        window = np.stack([motion.reduce(frame) for frame in frames])
+        pieces, kinds = motion.describe([window], 0.1)
+        assert vectors.shape == (len(found.boxes), 135) and pieces.shape == (1, 158)
+        assert np.isfinite(vectors).all() and np.isfinite(pieces).all() and len(kinds) == 1

@@ -118,6 +118,17 @@ def test_a_frame_that_does_not_become_a_picture_ends_the_video(video, monkeypatc
     assert file.count == 18 and file.notes == [decode.INCOMPLETE]
 
 
+def test_frames_that_do_not_decode_do_not_end_a_video(tmp_path):
+    path = samples.write_stamped(tmp_path / "v.mkv", [n / 25 for n in range(50)], damaged=10)
+    file = VideoFile(path)
+    with pytest.raises(Replan):
+        list(file.take([30]))
+    assert file.count == 40 and file.notes == [decode.INCOMPLETE]
+    numbers = [0, file.timeline.shown_at(1.0 * file.rate), 39]
+    assert numbers == [0, 15, 39], "times are right behind the damage"
+    assert brightness(file, numbers) == pytest.approx({0: 20, 15: 120, 39: 216}, abs=3)
+
+
 def test_less_than_half_can_be_decoded(video, monkeypatch):
     file = VideoFile(video)
     grabs = iter([True] * 5)

@@ -94,6 +94,8 @@ def test_what_is_wrong_with_a_list_is_named(tmp_path):
     (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="is a text file in UTF-16 .* a list of them in UTF-8"):
         read_videos(tmp_path / "list.bin")
+    with pytest.raises(DataError, match="is an HTML page .* a list of them"):
+        read_videos(listed(tmp_path, "<!DOCTYPE html>\n<html></html>", "list.txt"))
     touched(tmp_path / "empty", "note.txt")
     with pytest.raises(DataError, match=r"holds no video, .*\n1 other file left out: .txt 1"):
         read_videos(tmp_path / "empty")

@@ -50,10 +50,10 @@ def on_bad(monkeypatch, place, name, action):
 
 
 CRASHES = {
-    "abort": (os.abort, "crashed it (SIGABRT)"),
-    "segmentation fault": (lambda: os.kill(os.getpid(), signal.SIGSEGV), "crashed it (SIGSEGV)"),
+    "abort": (os.abort, "crashed (SIGABRT)"),
+    "segmentation fault": (lambda: os.kill(os.getpid(), signal.SIGSEGV), "crashed (SIGSEGV)"),
     "out of memory": (lambda: os.kill(os.getpid(), signal.SIGKILL), "where memory is short"),
-    "exit": (lambda: os._exit(3), "ended the process (exit code 3)"),
+    "exit": (lambda: os._exit(3), "ended its process (exit code 3)"),
 }
 
 
@@ -83,14 +83,14 @@ def test_a_crash_while_drawing_costs_one_picture(clips, tmp_path, run, monkeypat
 
     monkeypatch.setattr(draw, "draw_video", drawing)
     code, out, err = run(clips, "--draw", tmp_path / "p")
-    assert code == 0 and "3 done" in out and "bad.mp4: not drawn: its decoder crashed it" in err
+    assert code == 0 and "3 done" in out and "not drawn: its decoder crashed (SIGABRT)" in err
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["a.jpg", "z.jpg"]
 
 
 def test_networks_that_crash_are_told_before_the_work(clips, tmp_path, run, monkeypatch):
     monkeypatch.setattr(extractor.Extractor, "_try", lambda self: os.abort())
     code, _, err = run(clips)
-    assert code == 2 and "the networks, tried on a blank frame, crashed it (SIGABRT)" in err
+    assert code == 2 and "the networks, tried on a blank frame, crashed (SIGABRT)" in err
     assert not (tmp_path / "c.store").exists()
 
 

@@ -6,10 +6,12 @@ import pickle
 import stat
 from dataclasses import replace
 
+import lmdb
 import numpy as np
 import pytest
 
 from paddlevideo.loader import lmdb_files
+from paddlevideo.loader.legacy import RecordStore
 from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreWriter
 from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.loader.store.manifest import COMPLETE
@@ -194,3 +196,29 @@ def test_a_window_bounds_how_far_a_clip_moves(tmp_path):
     order = list(store.shuffled(0, 0, window=8))
     assert sorted(order) == list(range(60)) and order != sorted(order)
     assert max(number - place for place, number in enumerate(order)) <= 16
+
+
+# ------------------------------------------------------------------------- one LMDB, one file
+
+
+def test_an_lmdb_is_the_same_under_every_name(tmp_path, monkeypatch):
+    folder = tmp_path / "a.lmdb"
+    with lmdb.open(str(folder)) as made, made.begin(write=True) as transaction:
+        transaction.put(b"clip", b"record")
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "hard.mdb").hardlink_to(folder / "data.mdb")
+    monkeypatch.chdir(tmp_path)
+    names = ("a.lmdb", "a.lmdb/data.mdb", folder, "./a.lmdb/", "link", "link/data.mdb", "hard.mdb")
+    for name in names:
+        assert len(RecordStore(name)) == 1
+        assert RecordStore(name).ids() == ["clip"]
+
+
+def test_an_lmdb_that_was_replaced_is_read_as_it_is_now(tmp_path):
+    for count in (1, 2):
+        with lmdb.open(str(tmp_path / "new")) as made, made.begin(write=True) as transaction:
+            for number in range(count):
+                transaction.put(b"clip%d" % number, b"record")
+        (tmp_path / "new" / "data.mdb").replace(tmp_path / "data.mdb")
+        assert len(RecordStore(tmp_path)) == count
+        assert len(RecordStore(tmp_path / "data.mdb")) == count

@@ -36,6 +36,7 @@ def touch(folder: Path, *names: str) -> Path:
         ("10:30.webm", "10:30"),
         ("a.b.mkv", "a.b"),
         ("cafe\u0301.mp4", "caf\u00e9"),  # as macOS writes it
+        ("caf\udce9.mp4", "caf\\xe9"),  # in Latin-1, and as extraction calls it
     ],
 )
 def test_a_clip_is_found_by_its_id(tmp_path, file, clip):
@@ -85,7 +86,7 @@ def test_of_several_files_the_best_is_taken_and_a_wrong_one_never(tmp_path):
     assert videos.find(Origin("a")) == Shot(folder / "a.webm")
     assert videos.find(Origin("x/a")) == Shot(folder / "x" / "a.mp4")
     assert videos.find(Origin("b")) is None  # either of two
-    for name in ("c", "", "..", "../a", "/etc/passwd", "a\0", "n" * 5000):
+    for name in ("c", "", "..", "../a", "/etc/passwd", "a\0", "\ud83d", "n" * 5000):
         assert videos.find(Origin(name)) is None
     assert videos.find(Origin("q", source="../a.jpg")) == Shot(folder / "a.jpg")
 
@@ -208,3 +209,21 @@ def test_a_crash_of_a_decoder_costs_one_picture(tmp_path):
     assert made == [b"a", None, b"b", None]
     (line,) = pictures.remarks()
     assert "1 of 3 clips: no picture: " in line and "crash.mp4: crashes its decoder" in line
+
+
+def test_a_search_page_says_which_files_browsers_do_not_play(tmp_path):
+    from paddlevideo.report import Hit, write_search_page
+
+    pytest.importorskip("cv2")
+    grey_video(tmp_path / "old.avi", [100] * 3, "MJPG")
+    (tmp_path / "still.png").write_bytes(b"damaged")
+    lines = write_search_page(
+        tmp_path / "x.html",
+        {"a <dog>": [Hit("old", -1.5, ["<b>"] * 5), Hit("still", -2)]},
+        tmp_path,
+    )
+    text = (tmp_path / "x.html").read_text("utf-8")
+    assert "do not play .avi files" in text and "-1.50" in text and "and 2 more" in text
+    assert '<video class="picture" src="old.avi" poster="data:image/jpeg;base64,' in text
+    assert "1 of 2 clips: no picture: " in lines[0] and lines[0] in text.replace("&#x27;", "'")
+    assert "<b>" not in text and "a &lt;dog&gt;" in text

@@ -133,7 +133,7 @@ def test_what_fails_is_named_and_the_others_go_on(project, monkeypatch, capsys):
         ("- {name: a}\n- {name: a}", "is taken"),
         ("- {name: a, weights_of: b}", "a variant above"),
         ("- {name: a}\n- {name: b, weights_of: a, train: [x=1]}", "nothing to train"),
-        ("- {name: [", "cannot be read as YAML"),
+        ("- {name: [", "is missing in what opens"),
     ],
 )
 def test_a_wrong_list_is_explained(tmp_path, text, message):

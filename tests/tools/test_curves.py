@@ -37,6 +37,6 @@ def test_runs_of_one_name_are_told_apart_by_the_folder_above(runs):
 
 def test_mistakes_are_one_line(runs, capsys):
     assert curves.main([str(runs / "absent")]) == 1
-    assert capsys.readouterr().err.startswith("curves: ")
+    assert capsys.readouterr().err.startswith("error: ")
     assert curves.main([str(runs / "Other")] * 8) == 2
     assert "at most 7" in capsys.readouterr().err

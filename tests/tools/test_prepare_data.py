@@ -94,8 +94,8 @@ def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
         (["inspect", "nowhere"], "is no feature store"),
         (["pack", "s", "--output", "file"], "file: is a file, where the store's folder belongs"),
         (["validate", "s", "--fix", "file"], "file: is a file, where the store's folder belongs"),
-        (["validate", "s", "--json", "."], "prepare_data: .: Is a directory"),
-        (["pack", "s", "--output", "file/x"], "prepare_data: file/x: Not a directory"),
+        (["validate", "s", "--json", "."], "error: .: Is a directory"),
+        (["pack", "s", "--output", "file/x"], "error: file/x: Not a directory"),
         (["convert", "s", "--to", "npy", "--output", "."], ".: exists already"),
         (["convert", "s", "--to", "lmdb", "--output", "."], ".: exists already"),
     ],
@@ -157,7 +157,9 @@ def test_ctrl_c_while_modules_load_is_no_traceback(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(prepare_data, "parse_arguments", interrupt)
-    assert run(capsys, "pack") == (130, "", "interrupted\n")
+    code, out, err = run(capsys, "pack")
+    assert (code, out) == (130, "")
+    assert err == "interrupted; run the same command again: pack keeps what is done\n"
 
 
 def test_an_interrupted_validation_keeps_the_earlier_list(tmp_path, capsys, monkeypatch):

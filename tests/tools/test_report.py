@@ -50,7 +50,7 @@ def test_a_wrong_file_is_explained(folder, capsys, name, text, message):
         (folder / name).write_text(text)
     assert report.main(["--results", str(folder)]) == 1
     errors = capsys.readouterr().err
-    assert errors.startswith(f"report: {folder / name}") and message in errors
+    assert errors.startswith(f"error: {folder / name}") and message in errors
     assert not (folder / "report.html").exists()
 
 

@@ -208,6 +208,7 @@ def test_a_page_shows_all_that_was_printed_with_captions_and_players(trained, tm
     for number in range(VIDEOS):
         assert f'src="{address}{number + 0.5:g},{number + 2}"' in text
         assert plain[number].captions[0] in text
+    assert "do not play" not in text
     assert "media-src &#x27;self&#x27; file:" in text and "<script" not in text
     assert ("0 is undecided" in err) == ("\t-" in out) and "0 is undecided" in text
 

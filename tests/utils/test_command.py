@@ -19,16 +19,16 @@ def fail(fault):
 @pytest.mark.parametrize(
     "fault, code, line",
     [
-        (ConfigError("a key"), 2, "tool: a key\n"),
-        (DataError("a clip"), 1, "tool: a clip\n"),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
-        (FileNotFoundError(2, "No such file", "a/b"), 1, "tool: a/b: No such file\n"),
-        (OSError(28, "No space left on device"), 1, "tool: No space left on device\n"),
+        (ConfigError("a key"), 2, "error: a key\n"),
+        (DataError("a clip"), 1, "error: a clip\n"),
+        (KeyboardInterrupt(), 130, "interrupted; once more\n"),
+        (FileNotFoundError(2, "No such file", "a/b"), 1, "error: a/b: No such file\n"),
+        (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(capsys, fault, code, line):
     with warnings.catch_warnings():
-        assert exit_code_of(lambda: fail(fault), "tool") == code
+        assert exit_code_of(lambda: fail(fault), again="once more") == code
     assert capsys.readouterr().err == line
 
 
@@ -50,7 +50,7 @@ PRINTING = """
 import sys
 sys.path.insert(0, {root!r})
 from paddlevideo.utils.command import exit_code_of
-sys.exit(exit_code_of(lambda: print({what}), "tool"))
+sys.exit(exit_code_of(lambda: print({what})))
 """
 
 
@@ -78,7 +78,7 @@ def test_output_on_a_full_disk_is_one_line():
         ended = printing("'x'", full)
     assert (ended.returncode, ended.stderr) == (
         1,
-        b"tool: standard output: No space left on device\n",
+        b"error: standard output: No space left on device\n",
     )
 
 

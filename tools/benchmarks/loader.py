@@ -23,14 +23,18 @@ CAPTIONS, WORDS, BATCH = 1050, 12, 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py loader``."""
+    from paddlevideo.utils.options import as_path
+
     parser.add_argument("--clips", type=int, default=256, help="clips on the disk (default 256)")
     parser.add_argument("--samples", type=int, default=512, help="this project's in a turn")
     parser.add_argument("--peer_samples", type=int, default=16, help="the peer's in a turn")
     parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
     parser.add_argument("--no_peer", action="store_true", help="measure this project alone")
-    parser.add_argument("--peer", type=Path, default=Path("build/peer"), help="where ppvideo goes")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument(
+        "--peer", type=as_path, default=Path("build/peer"), help="where ppvideo goes"
+    )
+    parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 
 def make_inputs(folder: Path, clips: int, dtype: str) -> None:

@@ -15,13 +15,19 @@ DIGITS = 7
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py precision``."""
-    parser.add_argument("-c", "--config", required=True, help="the recipe of the weights")
-    parser.add_argument("-w", "--weights", type=Path, required=True)
-    parser.add_argument("--rows", type=Path, required=True, help="PaddleVideo's .npy file")
-    parser.add_argument("--store", type=Path, required=True, help="the same clips, packed")
+    from paddlevideo.utils.options import as_path, as_path_text
+
+    parser.add_argument(
+        "-c", "--config", type=as_path_text, required=True, help="the recipe of the weights"
+    )
+    parser.add_argument("-w", "--weights", type=as_path, required=True)
+    parser.add_argument("--rows", type=as_path, required=True, help="PaddleVideo's .npy file")
+    parser.add_argument("--store", type=as_path, required=True, help="the same clips, packed")
     parser.add_argument("--epochs", type=int, default=3, help="with other masks in each")
-    parser.add_argument("-o", "--override", nargs="+", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument(
+        "-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE"
+    )
+    parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -22,6 +22,8 @@ VIDEO_KEYS = ("image_feat", "image_loc", "image_mask", "action_feat", "action_ma
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py retrieval``."""
+    from paddlevideo.utils.options import as_path
+
     parser.add_argument("--threads", type=int, default=2, help="on both sides (default 2)")
     parser.add_argument("--videos", type=int, default=100, help="size of the gallery")
     parser.add_argument("--captions", type=int, default=1, help="captions scored in a turn")
@@ -37,8 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune_peer", action="store_true", help="give the peer this project's process settings"
     )
-    parser.add_argument("--peer", type=Path, default=Path("build/peer"), help="where ppvideo goes")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument(
+        "--peer", type=as_path, default=Path("build/peer"), help="where ppvideo goes"
+    )
+    parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 
 def make_inputs(path: Path, captions: int, videos: int) -> None:

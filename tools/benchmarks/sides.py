@@ -47,7 +47,9 @@ class Side:
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise SystemExit(f"a side of the benchmark ended early with {self.process.wait()}")
+        from paddlevideo.utils.errors import UserError  # not in a side, which may be the peer's
+
+        raise UserError(f"a side of the benchmark ended early with {self.process.wait()}")
 
     def close(self) -> None:
         """Ends the process."""

@@ -20,10 +20,12 @@ WIDTH, SAMPLES = 8, 20_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py store``."""
+    from paddlevideo.utils.options import as_path
+
     parser.add_argument("--clips", type=int, default=5_000_000, help="default: 5 million")
     parser.add_argument("--shards", type=int, default=100, help="about so many (default 100)")
-    parser.add_argument("--folder", type=Path, default=Path("build/store"), help="removed after")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--folder", type=as_path, default=Path("build/store"), help="removed after")
+    parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

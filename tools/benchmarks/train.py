@@ -35,8 +35,10 @@ Step = Callable[[dict[str, Any]], tuple[list[float], float]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py train``."""
+    from paddlevideo.utils.options import as_path
+
     parser.add_argument("--threads", type=int, default=2, help="on both sides (default 2)")
-    parser.add_argument("--captions", type=Path, help="CSV with a header, captions in the last")
+    parser.add_argument("--captions", type=as_path, help="CSV with a header, captions in the last")
     parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
     parser.add_argument("--steps", type=int, default=2, help="optimizer steps in a turn")
     parser.add_argument("--learning_rate", type=float, default=1e-5, help="on both sides")
@@ -44,8 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune_peer", action="store_true", help="give the peer this project's process settings"
     )
-    parser.add_argument("--peer", type=Path, default=Path("build/peer"), help="where ppvideo goes")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument(
+        "--peer", type=as_path, default=Path("build/peer"), help="where ppvideo goes"
+    )
+    parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 
 # ---------------------------------------------------------------------------- the sides

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from checks.finding import NOTE, OK, PROBLEM, Finding
+from paddlevideo.utils.script import ending_at_once
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Other distributions that serve in the place of one.
@@ -78,7 +79,8 @@ def package(name: str, oldest: str) -> Finding | None:
     if numbers(found) < numbers(oldest):
         return Finding(PROBLEM, name, f"{found}; the oldest that works is {oldest}", install)
     try:
-        importlib.import_module(MODULES.get(name, name))
+        with ending_at_once():
+            importlib.import_module(MODULES.get(name, name))
     except Exception as fault:
         says = f"{found} cannot be imported ({type(fault).__name__}: {fault!s:.150})"
         return Finding(PROBLEM, name, says, f'pip install --force-reinstall "{name}>={oldest}"')

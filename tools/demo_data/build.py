@@ -6,8 +6,10 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import cv2
@@ -136,10 +138,18 @@ def _run(jobs: list[Job], workers: int) -> Iterator[Clip]:
         yield from track(map(make_clip, jobs), "render, decode, describe", len(jobs), "clips")
         return
     # Fresh processes: threads of the parent's libraries do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(count, quiet_worker, (os.getpid(),)) as pool:
+    with _pool(count) as pool:
         clips = pool.imap(make_clip, jobs, chunksize=8)
         yield from track(clips, "render, decode, describe", len(jobs), "clips")
+
+
+def _pool(count: int) -> Pool:
+    """Processes that Ctrl-C does not reach, from their first moment on: it ends this one."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return multiprocessing.get_context("spawn").Pool(count, quiet_worker, (os.getpid(),))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _write(folder: Path, splits: dict[str, list[Clip]]) -> None:

@@ -13,7 +13,7 @@ from paddlevideo.loader.dataset.retrieval import mean_words
 from paddlevideo.loader.legacy import RowFile
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.store import StoreRows, is_store
-from paddlevideo.registry import DATASETS, InputPath
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, CountOrZero
 
@@ -41,7 +41,7 @@ class ActBertDataset(Dataset):
     def __init__(  # noqa: PLR0913, PLR0917 - flat, as the other data sets are
         self,
         file_path: InputPath,
-        bert_model: str = "bert-base-uncased",
+        bert_model: NameOrPath = "bert-base-uncased",
         data_prefix: str | None = None,
         test_mode: bool = False,
         only: InputPath | None = None,

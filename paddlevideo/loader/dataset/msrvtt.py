@@ -9,7 +9,7 @@ from paddlevideo.loader.clips import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
 from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
-from paddlevideo.registry import DATASETS, InputPath
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, CountOrZero
 
@@ -34,7 +34,7 @@ class MSRVTTDataset(RetrievalDataset):
         self,
         file_path: InputPath,
         features_path: InputPath,
-        bert_model: str = "bert-base-uncased",
+        bert_model: NameOrPath = "bert-base-uncased",
         padding_index: CountOrZero = 0,
         max_seq_length: TextLength = 36,
         max_region_num: RegionCount = 36,

@@ -10,7 +10,7 @@ from paddlevideo.loader.clips import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
 from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
-from paddlevideo.registry import DATASETS, InputPath
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, CountOrZero
 
@@ -32,7 +32,7 @@ class YouCook2Dataset(RetrievalDataset):
         features_path: InputPath,
         subset: Literal["training", "validation", "testing", ""] = "validation",
         clip_id: str = "{video}_{id:02d}",
-        bert_model: str = "bert-base-uncased",
+        bert_model: NameOrPath = "bert-base-uncased",
         max_seq_length: TextLength = 36,
         max_region_num: RegionCount = 36,
         max_action_num: Count = 5,

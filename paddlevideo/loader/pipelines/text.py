@@ -9,7 +9,7 @@ import numpy as np
 
 from paddlevideo.loader.captions.bank import alternatives, open_bank
 from paddlevideo.loader.tokenizer import TextLength, load_tokenizer
-from paddlevideo.registry import PIPELINES, InputPath
+from paddlevideo.registry import PIPELINES, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Probability
 
@@ -65,7 +65,7 @@ class Tokenize:
     data set's where that is None; the sample's ``bert_model`` becomes the one used.
     """
 
-    def __init__(self, bert_model: str | None = None, max_seq_length: TextLength = 36):
+    def __init__(self, bert_model: NameOrPath | None = None, max_seq_length: TextLength = 36):
         if max_seq_length < 3:
             raise ConfigError("Tokenize: max_seq_length is at least 3: [CLS], a word, [SEP]")
         self.bert_model, self.length = bert_model, max_seq_length

@@ -1,0 +1,123 @@
+"""The command lines of main.py and the tools: how they are read, and what a mistake is told."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from paddlevideo.registry import did_you_mean
+from paddlevideo.utils.paths import expand_path, path_complaint
+
+
+def as_path_text(text: str) -> str:
+    """The type of an option that is a path, as text: ``~`` and ``$NAME`` are replaced."""
+    path = expand_path(text)
+    if complaint := path_complaint(path):
+        raise argparse.ArgumentTypeError(complaint)
+    if not path:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return path
+
+
+def as_path(text: str) -> Path:
+    """The type of an option that is a path."""
+    return Path(as_path_text(text))
+
+
+#: What argparse calls the types of values, and how they are called here.
+_KINDS = {"int": "a whole number", "float": "a number"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Options are written out in full; a mistake is one line, ``error: ...``, and exit code 2.
+
+    ``hints``: what to say of options that another program has, by name.
+    """
+
+    def __init__(self, *, hints: Mapping[str, str] | None = None, **settings: Any) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **settings)
+        self.hints = dict(hints or {})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, which calls it for subcommands too; unknown options are an error at once.
+
+        Otherwise a misspelt required option would be told as a missing one, without its spelling.
+        """
+        given = list(sys.argv[1:] if args is None else args)
+        for text in self._options_in(given):
+            if text not in self._option_string_actions and not self._is_joined(text):
+                self.error(self._unknown(text))
+        return super().parse_known_args(given, namespace)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse; what belongs to no option is told with the option it may belong to."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.error(f"{' '.join(rest)} belongs to no option{self._owner_of(rest[0])}")
+        return options
+
+    def _owner_of(self, text: str) -> str:
+        owners = {r"[\w.]+=.*": "-o", r".*\.ya?ml": "-c", r".*\.(pdparams|safetensors)": "-w"}
+        for pattern, option in owners.items():
+            if option in self._option_string_actions and re.fullmatch(pattern, text):
+                return f": write {option} {text}"
+        return ""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the message and ends with exit code 2."""
+        message = message.removeprefix("argument ")
+        for kind, words in _KINDS.items():
+            message = re.sub(
+                f"invalid {kind} value: '(.*)'", rf'expected {words}, got "\1"', message
+            )
+        self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
+
+    def _options_in(self, given: Sequence[str]) -> Iterable[str]:
+        """The names of the options that are given to this parser, not to a subcommand of it."""
+        has_commands = self._subparsers is not None
+        for text in given:
+            if text == "--" or (has_commands and not text.startswith("-")):
+                return
+            is_number = self._negative_number_matcher.match(text)
+            name = text.partition("=")[0]
+            if name.startswith("-") and name != "-" and " " not in name and not is_number:
+                yield name
+
+    def _is_joined(self, text: str) -> bool:
+        """Whether it is a short option with its value, as ``-cFILE``, and not ``-config``."""
+        return (
+            text[1] != "-"
+            and text[:2] in self._option_string_actions
+            and (f"-{text}" not in self._option_string_actions)
+        )
+
+    def _unknown(self, text: str) -> str:
+        if text.lower() in self._option_string_actions:
+            return f'unknown option {text}. Did you mean "{text.lower()}"?'
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        if text in self.hints:
+            return f"there is no option {text}: {self.hints[text]}"
+        return f"unknown option {text}.{_nearest(text, known)}".removesuffix(".")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """A value that is not one of the choices is told with the nearest of them."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            near = did_you_mean(str(value), known)
+            raise argparse.ArgumentError(
+                action, f'"{value}" is not one of {", ".join(known)}.{near}'.removesuffix(".")
+            )
+
+
+def _nearest(text: str, known: Sequence[str]) -> str:
+    """``Did you mean``, for an option that was cut short, spelt with hyphens, or misspelt."""
+    name = "--" + text.lstrip("-").replace("-", "_").lower()
+    begun = [option for option in known if option.startswith(name) or name.startswith(f"{option}_")]
+    if len(begun) == 1:
+        return f' Did you mean "{begun[0]}"?'
+    return did_you_mean(name, known)
