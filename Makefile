@@ -6,7 +6,7 @@
 #   make test-paddle26   fast tests on Paddle 2.6.2 and the oldest supported releases of the rest
 #   make test-newest     fast tests on Python 3.13 and the newest releases of everything
 #   make test-paddlenlp  our tokenizer against the one of the optional paddlenlp
-#   make soak            faults at random moments and mutated files, for some twenty minutes
+#   make soak            faults and kills at random moments, and mutated files: the best part of an hour
 #   make lint            ruff, import-linter, mypy
 #   make clean           remove environments and caches; data/ and output/ stay
 #
@@ -59,7 +59,9 @@ test-paddlenlp: $(VENV_NLP)/.installed
 
 soak: $(VENV)/.installed-dev
 	FUZZ_ROUNDS=$${FUZZ_ROUNDS:-20000} SOAK_FAULTS=$${SOAK_FAULTS:-100} \
-		$(PYTHON) $(PYTEST) -s tests/test_fuzz.py tests/test_soak.py $(PYTEST_ARGS)
+		SOAK_KILLS=$${SOAK_KILLS:-1000} \
+		$(PYTHON) $(PYTEST) -s tests/test_fuzz.py tests/test_soak.py tests/test_soak_kills.py \
+		$(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

@@ -38,6 +38,7 @@ class Progress:
     step: int = 0  # optimizer steps taken
     best: float | None = None
     stale: int = 0  # validations since the best
+    pending: bool = False  # trained so far, and still to be validated
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,13 @@ class Checkpoints:
             write_whole(self.path("latest", ".json"), lambda file: file.write_text(pointer))
             self._drop_old()
         return self.path(tag, ".pdparams")
+
+    def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> None:
+        """Replaces what the manifest of a checkpoint says; its other files stay as they are."""
+        manifest = self.path(tag, ".json")
+        record = json.loads(manifest.read_text())
+        record |= {"progress": asdict(progress), "extra": dict(extra)}
+        write_whole(manifest, lambda file: file.write_text(json.dumps(record, indent=1)))
 
     def _drop_old(self) -> None:
         """Removes what ``keep`` leaves no place for; manifests go first."""

@@ -19,8 +19,13 @@ NameOrPath = Annotated[str, "name or path"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``' Did you mean "x"?'`` for the known name nearest to ``name``, else an empty string."""
-    lower = {candidate.lower(): candidate for candidate in known}
+    """``' Did you mean "x"?'`` for the known name nearest to ``name``, else an empty string.
+
+    The end of a dotted name is enough: ``R@1`` for ``text_to_video.R@1``.
+    """
+    known = list(known)
+    lower = {candidate.lower().rpartition(".")[2]: candidate for candidate in reversed(known)}
+    lower |= {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     return f' Did you mean "{lower[near[0]]}"?' if near else ""
 

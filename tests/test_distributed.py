@@ -254,7 +254,7 @@ def test_a_literal_launch_trains_the_shipped_recipe_at_a_tiny_size(tmp_path):
     shipped = ROOT / "configs" / "multimodal" / "actbert" / "actbert.yaml"
     recipe = {
         "_base_": str(shipped),
-        "MODEL": {"backbone": tiny["MODEL"]["backbone"]},
+        "MODEL": {"backbone": {**tiny["MODEL"]["backbone"], "max_position_embeddings": 36}},
         "DATASET": {"batch_size": 4, "num_workers": 0},
         "GRADIENT_ACCUMULATION": {"global_batch_size": 8},
         "epochs": 1,

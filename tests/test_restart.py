@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.safe_pickle import load_state
+from paddlevideo.solver.schedules import Clock, make_schedule
 from tests.tiny_data import NO_DROPOUT, make_project
 
 ROOT = Path(__file__).parents[1]
@@ -130,6 +131,33 @@ def test_another_number_of_processes_goes_on_with_the_same_order(project, tmp_pa
     first = sorted(index for batch in together for index in batch)
     rest = sorted(index for batch in later[:2] for index in batch)
     assert len(first) == 12 and sorted(first + rest) == list(range(16))
+
+
+RATES = {"name": "WarmupPiecewiseDecay", "warmup_steps": 6, "boundaries": [10], "values": [1, 0.1]}
+
+
+@pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2)])
+def test_another_number_of_processes_keeps_rates_and_end_of_the_run(project, before, now):
+    """Whatever is written in steps counts those of the run as it was begun: 16 or 8 of them."""
+    (project / "once.py").write_text("")
+    output = project / f"rates_{before}"
+    steady = changes(output, "save_steps=0", f"OPTIMIZER.learning_rate={json.dumps(RATES)}")
+    for processes, more in ((before, ["max_iters=3"]), (now, ["max_iters=12", "epochs=4"])):
+        words = command(project, processes, "--resume", "auto", "--force", *steady, *more)
+        done = run(project, words if processes > 1 else [sys.executable, *words[7:]])
+        assert done.returncode == 0, done.stdout + done.stderr
+    lines = (output / "train.jsonl").read_text().splitlines()
+    records = [record for record in map(json.loads, lines) if "lr" in record]
+    assert [record["step_total"] for record in records] == list(range(1, len(records) + 1))
+    steps = {1: 8, 2: 4}
+    begun, schedule = steps[before], make_schedule(RATES)
+    for record in records[3:]:
+        epochs = record["epoch"] - 1 + record["step"] / steps[now]
+        assert record["lr"] == pytest.approx(schedule(Clock(epochs * begun, begun, 4 * begun)))
+    # Three steps that end within a step of twice the size: it is taken from its beginning.
+    assert len(records) == 3 + {1: 18, 2: 5}[now]
+    log = (output / "log.txt").read_text()
+    assert "lr: 0 " not in log and "eta: -" not in log
 
 
 #: Imported by every rank: writes down the samples of each step.

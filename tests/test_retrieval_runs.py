@@ -1,6 +1,7 @@
 """Retrieval tests by main.py: two stages, what they write, and going on after an interruption."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -210,6 +211,23 @@ def test_rows_of_another_test_are_never_mixed_in(trained, tmp_path, interrupted,
     test_run(trained, tmp_path, "MODEL.pair_batch=5", flags=["--resume", "auto"])
     assert len(calls) == 4
     assert "rows of another test (MODEL.pair_batch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["test.csv", "test.lmdb/data.mdb"])
+def test_rows_of_inputs_that_were_replaced_are_not_mixed_in(
+    trained, tmp_path, interrupted, capsys, name
+):
+    change, calls = interrupted
+    path = trained / name
+    content, status = path.read_bytes(), path.stat()
+    path.write_bytes(content + b"\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    try:
+        test_run(trained, tmp_path, change, flags=["--resume", "auto"])
+    finally:
+        path.write_bytes(content)
+    assert len(calls) == 4
+    assert "rows of another test (inputs)" in capsys.readouterr().out
 
 
 def test_damaged_rows_are_computed_again(trained, tmp_path, interrupted, capsys):

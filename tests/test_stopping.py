@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -58,7 +59,7 @@ def signal_at(monkeypatch, owner, name, calls, number):
     [
         (signal.SIGTERM, Trainer, "train_step", 2),
         (signal.SIGUSR1, Trainer, "train_step", 4),  # the last one of an epoch
-        (signal.SIGTERM, MSRVTTMetric, "update", 1),  # in a validation
+        (signal.SIGTERM, MSRVTTMetric, "update", 1),  # as it tries what a validation needs
         (signal.SIGTERM, Trainer, "save", 2),  # at an epoch's end
     ],
 )
@@ -76,6 +77,23 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert main.main(["--resume", "auto", *arguments]) == 0
     assert_same_end(whole / "output", tmp_path)
     assert not list(tmp_path.glob("Tiny_step_*"))
+
+
+def test_a_run_that_is_stopped_in_its_validation_comes_back_to_it(whole, tmp_path, monkeypatch):
+    arguments = ["-c", str(whole / "tiny.yaml"), "--validate", "-o", f"output_dir={tmp_path}"]
+    with monkeypatch.context() as patch:
+        signal_at(patch, MSRVTTMetric, "update", [3], signal.SIGTERM)
+        assert main.main(arguments) == 75
+    progress = json.loads((tmp_path / "Tiny_epoch_00001.json").read_text())["progress"]
+    assert progress["pending"] and progress["epoch"] == 1 and progress["best"] is None
+    assert not list(tmp_path.glob("Tiny_step_*")), "the epoch holds all of it"
+    assert main.main(["--resume", "auto", *arguments]) == 0
+    assert_same_end(whole / "output", tmp_path)
+    ends = [
+        json.loads((folder / "Tiny_epoch_00002.json").read_text())["progress"]
+        for folder in (whole / "output", tmp_path)
+    ]
+    assert ends[0] == ends[1] and not ends[0]["pending"]
 
 
 def test_checkpoints_within_an_epoch(whole, tmp_path):

@@ -123,6 +123,7 @@ def export(options: argparse.Namespace) -> Manifest:
         from paddlevideo.modeling import build_model, load_weights, locate_weights
         from paddlevideo.modeling.export import export_model
         from paddlevideo.utils.export_manifest import Vocabulary, check_output
+        from paddlevideo.utils.fingerprint import unchanged
         from paddlevideo.utils.writable import check_folder
 
         import_parts(options.modules)
@@ -134,13 +135,15 @@ def export(options: argparse.Namespace) -> Manifest:
     settings = retrieval_settings(config)
     words = load_tokenizer(settings["bert_model"]).vocabulary_size
     model = build_model(config.MODEL, blank=True)
-    load_weights(model, options.weights, for_test=True)
+    with unchanged(weights) as sha256:
+        load_weights(model, options.weights, for_test=True)
     return export_model(
         model,
         options.output,
         sizes_for(model, settings),
         Vocabulary(settings["bert_model"], words),
         weights,
+        sha256,
     )
 
 

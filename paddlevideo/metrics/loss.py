@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.metrics.collector import RowCollector
-from paddlevideo.registry import METRICS
-from paddlevideo.utils.errors import DataError
+from paddlevideo.registry import METRICS, did_you_mean
+from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count
 
 
@@ -33,8 +33,15 @@ class LossMetric:
             predictions: by name, (B,) losses.
 
         Raises:
+            ConfigError: these are no losses.
             DataError: a loss is not finite or has another shape.
         """
+        if not isinstance(predictions, Mapping):
+            raise ConfigError(
+                "METRIC.name: LossMetric averages named losses, but with this data set the model "
+                f"gives {type(predictions).__name__}s. Leave METRIC out: the one that suits the "
+                "data set is then taken"
+            )
         for name, losses in predictions.items():
             finite = np.isfinite(losses)
             if np.ndim(losses) != 1 or not finite.all():
@@ -60,11 +67,13 @@ class LossMetric:
             truth: None, or anything with one entry a sample, to check that all came.
 
         Raises:
-            DataError: nothing was collected or samples are missing, or ``best`` was not among it.
+            ConfigError: ``best`` names no loss.
+            DataError: nothing was collected, or samples are missing.
         """
         rows = self._collector.in_order(None if truth is None else len(truth))
         if self.best not in rows:
-            raise DataError(
-                f'METRIC.best is "{self.best}", but the losses are {", ".join(sorted(rows))}'
+            raise ConfigError(
+                f'METRIC.best is "{self.best}", but the losses are {", ".join(sorted(rows))}.'
+                f"{did_you_mean(self.best, rows)}"
             )
         return {name: float(np.mean(losses, dtype=np.float64)) for name, losses in rows.items()}

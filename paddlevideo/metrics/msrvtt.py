@@ -105,8 +105,16 @@ class MSRVTTMetric:
                 of the scores of each caption's shortlisted videos.
 
         Raises:
+            ConfigError: these are no scores.
             DataError: a score is not finite, or the shape is another.
         """
+        if isinstance(predictions, Mapping):
+            names = ", ".join(map(str, predictions))
+            raise ConfigError(
+                "METRIC.name: MSRVTTMetric ranks the clips of a gallery, but this data set has "
+                f"none: the model gives {names}. Leave METRIC out, or write LossMetric, which "
+                "averages them"
+            )
         index = np.asarray(index)
         ragged = isinstance(predictions, (list, tuple))
         if not ragged and np.ndim(predictions) != 2:

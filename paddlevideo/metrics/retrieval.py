@@ -144,17 +144,22 @@ def chance_metrics(truth: np.ndarray, videos: int) -> dict[str, dict[str, float]
 
 
 def _chance(own: np.ndarray, candidates: int) -> dict[str, float]:
-    """Expectations for queries with ``own`` (queries,) right answers among ``candidates``."""
+    """Expectations for queries with ``own`` (queries,) right answers among ``candidates``.
+
+    Queries with as many right answers are alike: few columns are needed, however many there are.
+    """
+    own, queries = np.unique(own, return_counts=True)
+    share = queries / queries.sum()
     others = candidates - own
     # beyond[k] = share of queries whose rank is over k, for k = 0 .. candidates
     steps = np.arange(candidates)[:, None]
     odds = np.clip(others - steps, 0, None) / (candidates - steps)
-    beyond = np.concatenate([[1.0], np.cumprod(odds, axis=0).mean(axis=1)])
+    beyond = np.concatenate([[1.0], np.cumprod(odds, axis=0) @ share])
     recall = {f"R@{k}": float(100 * (1 - beyond[min(k, candidates)])) for k in RECALL_AT}
     return {
         **recall,
         "MedianR": float(np.argmax(beyond <= 0.5 + 1e-12)),
-        "MeanR": float(np.mean(1 + others / (own + 1))),
+        "MeanR": float((1 + others / (own + 1)) @ share),
     }
 
 

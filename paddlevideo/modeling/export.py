@@ -12,7 +12,9 @@ C captions, V videos, P pairs; T words.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,10 +54,12 @@ def export_model(
     sizes: Sizes,
     vocabulary: Vocabulary,
     weights: str | Path,
+    weights_sha256: str = "",
 ) -> Manifest:
     """Writes ``model`` into the folder ``output``, whole or not at all, and returns what it wrote.
 
-    ``weights`` is the file that the model was loaded from, for the record. An export that is
+    ``weights`` is the file that the model was loaded from, for the record, and its checksum at
+    that time. An export that is
     there already is replaced. Raises ConfigError if the model is no ActBert, if ``sizes`` or
     ``vocabulary`` do not fit it, or if ``output`` holds anything but an export; WeightsError if
     a weight is NaN or infinite, or that of similarities was never chosen.
@@ -83,7 +87,7 @@ def export_model(
                 paddlevideo=paddlevideo.__version__,
                 paddle=paddle.__version__,
                 weights=Path(weights).name,
-                weights_sha256=checksum(weights),
+                weights_sha256=weights_sha256 or checksum(weights),
                 vocabulary=vocabulary,
                 sizes=sizes,
                 pair_batch=model.scorer.pair_batch,
@@ -133,10 +137,20 @@ def write_programs(model: ActBert, folder: Path, sizes: Sizes) -> dict[str, Prog
         paddle.jit.save(program, str(folder / name), input_spec=[specs])
         # What Paddle writes for fine-tuning is a pickle, which jit.load would run.
         (folder / f"{name}.pdiparams.info").unlink(missing_ok=True)
+        _check_whole(folder / name)
         written[name] = ProgramInfo(inputs, outputs)
     if training:
         model.train()
     return written
+
+
+def _check_whole(program: Path) -> None:
+    """Raises OSError where Paddle, which says nothing of a full disk, wrote a part of a program."""
+    try:
+        paddle.jit.load(str(program))
+    except Exception as error:
+        text = f"{os.strerror(errno.ENOSPC)} ({str(error).strip().splitlines()[-1]:.80})"
+        raise OSError(errno.ENOSPC, text, f"{program}.pdiparams") from error
 
 
 class _Example:

@@ -16,6 +16,7 @@ from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, names_of, open_source
 from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
+from paddlevideo.utils.files import naming
 from paddlevideo.utils.native_path import refuse_not_utf8
 from paddlevideo.utils.walk import refuse_inside
 
@@ -131,7 +132,7 @@ def _list_skipped(path: Path, errors: Sequence[str]) -> None:
     """Adds wrong entries of caption files to the list of what was skipped."""
     if errors:
         lines = (json.dumps({"caption": error}, ensure_ascii=False) + "\n" for error in errors)
-        with open(path, "a", encoding="utf-8") as file:
+        with naming(path), open(path, "a", encoding="utf-8") as file:
             file.writelines(lines)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from paddlevideo.solver.optimizer import build_optimizer, named_parameters
-from paddlevideo.solver.scheduler import StepScheduler, build_schedule
+from paddlevideo.solver.scheduler import Pace, StepScheduler, build_schedule
 from paddlevideo.solver.schedules import Clock, Schedule, make_schedule
 from paddlevideo.solver.state import load_state_by_structured_name, state_by_structured_name
 
 __all__ = [
     "Clock",
     "Schedule",
+    "Pace",
     "StepScheduler",
     "build_optimizer",
     "build_schedule",

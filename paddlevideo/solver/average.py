@@ -27,7 +27,7 @@ class WeightAverage:
         """Raises ConfigError for a decay of 1 or more."""
         if decay >= 1:
             raise ConfigError(f"ema_decay is {decay}; below 1, as 0.999")
-        self.decay, self.updates = decay, 0
+        self.decay, self.updates = decay, 0.0
         trained = [pair for pair in named_parameters(model) if not pair[1].stop_gradient]
         self._parameters = dict(trained) if decay else {}
         with paddle.no_grad():
@@ -37,14 +37,18 @@ class WeightAverage:
             }
 
     @paddle.no_grad()
-    def update(self) -> None:
-        """Takes in the weights as they are after a step."""
+    def update(self, steps: float = 1.0) -> None:
+        """Takes in the weights as they are after a step.
+
+        ``steps``: how many steps of the run as it was begun this one is worth; the average then
+        reaches back over as many samples as it did.
+        """
         if not self.decay:
             return
-        share = 1.0 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        share = 1.0 - min(self.decay, (1 + self.updates) / (10 + self.updates)) ** steps
         for name, parameter in self._parameters.items():
             self._average[name].lerp_(parameter.astype("float32"), share)
-        self.updates += 1
+        self.updates += steps
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -87,4 +91,4 @@ class WeightAverage:
             raise WeightsError(f"the average of {bad}: start from other weights (-w)")
         for name, array in arrays.items():
             self._average[name] = paddle.to_tensor(np.asarray(array))
-        self.updates = int((state or {})["updates"])
+        self.updates = float((state or {})["updates"])

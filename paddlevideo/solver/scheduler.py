@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from paddle.optimizer.lr import LRScheduler
@@ -10,27 +12,62 @@ from paddle.optimizer.lr import LRScheduler
 from paddlevideo.solver.schedules import Clock, Schedule, make_schedule
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Optimizer steps of an epoch: ``begun`` when the run was begun, ``now`` in this process.
+
+    They differ after a resume with another number of processes or another batch size. Settings in
+    steps (boundaries, a warm-up, ``max_iters``, ``save_steps``) were written for the run as it was
+    begun. An epoch stays an epoch, so a step done now counts ``begun / now`` of those.
+    """
+
+    begun: int
+    now: int
+
+    @property
+    def ratio(self) -> float:
+        """Steps of the run as it was begun in one step done now."""
+        return self.as_begun(1)
+
+    def as_begun(self, steps: int) -> float:
+        """``steps`` done now, from the start of the run, in steps of the run as it was begun.
+
+        A whole number where the result is one, so that nothing is rounded if the two are equal;
+        else a fraction.
+        """
+        whole, rest = divmod(steps * self.begun, self.now)
+        return steps * self.begun / self.now if rest else whole
+
+    def as_now(self, steps: float) -> int:
+        """How many steps done now reach ``steps`` of the run as it was begun, rounded up."""
+        return math.ceil(steps * self.now / self.begun)
+
+
 class StepScheduler(LRScheduler):
     """Maps the number of optimizer steps done to a learning rate. Call ``step()`` after each."""
 
-    def __init__(self, schedule: Schedule, steps_per_epoch: int, total_steps: int) -> None:
+    def __init__(self, schedule: Schedule, pace: Pace, total_steps: int) -> None:
         """Starts at step 0.
 
         Args:
             schedule: what maps a clock to a rate.
-            steps_per_epoch: optimizer steps (not micro-batches) that make up an epoch.
-            total_steps: optimizer steps of the whole run.
+            pace: optimizer steps (not micro-batches) that make up an epoch.
+            total_steps: optimizer steps of the whole run, of the size they have now.
         """
-        if steps_per_epoch < 1 or total_steps < 1:
-            raise ValueError(f"an epoch of {steps_per_epoch} and a run of {total_steps} steps")
+        if pace.now < 1 or total_steps < 1:
+            raise ValueError(f"an epoch of {pace.now} and a run of {total_steps} steps")
         self.schedule = schedule
-        self.steps_per_epoch = steps_per_epoch
+        self.pace = pace
         self.total_steps = total_steps
         super().__init__(learning_rate=self.rate_at(0))
 
     def rate_at(self, step: int) -> float:
-        """The learning rate of the optimizer step that follows ``step`` steps."""
-        return float(self.schedule(Clock(step, self.steps_per_epoch, self.total_steps)))
+        """The learning rate of the optimizer step that follows ``step`` steps.
+
+        It is that of the same point of the same epoch in the run as it was begun.
+        """
+        done, total = (self.pace.as_begun(steps) for steps in (step, self.total_steps))
+        return float(self.schedule(Clock(done, self.pace.begun, round(total))))
 
     def get_lr(self) -> float:
         """The current learning rate; Paddle calls this after it has advanced ``last_epoch``."""
@@ -49,7 +86,10 @@ class StepScheduler(LRScheduler):
 
 
 def build_schedule(
-    config: float | Mapping[str, Any], steps_per_epoch: int, total_steps: int
+    config: float | Mapping[str, Any],
+    steps_per_epoch: int,
+    total_steps: int,
+    begun: int | None = None,
 ) -> StepScheduler:
     """The schedule of ``OPTIMIZER.learning_rate``, a number or a map with ``name``.
 
@@ -57,8 +97,10 @@ def build_schedule(
         config: the entry.
         steps_per_epoch: optimizer steps (not micro-batches) that make up an epoch.
         total_steps: optimizer steps of the whole run.
+        begun: what ``steps_per_epoch`` was when the run was begun, if not the same.
 
     Raises:
         ConfigError: the name is unknown or a value does not fit.
     """
-    return StepScheduler(make_schedule(config), steps_per_epoch, total_steps)
+    pace = Pace(steps_per_epoch if begun is None else begun, steps_per_epoch)
+    return StepScheduler(make_schedule(config), pace, total_steps)

@@ -19,13 +19,17 @@ from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
 
 @dataclass(frozen=True)
 class Clock:
-    """Where a run stands: optimizer steps done, and how many make up an epoch and the run."""
+    """How far a run has come: optimizer steps done, and how many make up an epoch and the run.
 
-    step: int
+    All are steps of the run as it was begun. After a resume with another number of samples a step,
+    ``step`` may be a fraction.
+    """
+
+    step: float
     steps_per_epoch: int
     total_steps: int
 
-    def units(self, iter_step: bool) -> int:
+    def units(self, iter_step: bool) -> float:
         """Steps done if ``iter_step``, else whole epochs done."""
         return self.step if iter_step else self.step // self.steps_per_epoch
 
@@ -219,7 +223,7 @@ def _steps(number: float, clock: Clock) -> int:
     return round(number * clock.total_steps) if number < 1 else int(number)
 
 
-def _done(clock: Clock, iter_step: bool) -> int:
+def _done(clock: Clock, iter_step: bool) -> float:
     """Optimizer steps done or, without ``iter_step``, those of the epochs that are over."""
     return clock.step if iter_step else clock.units(False) * clock.steps_per_epoch
 
@@ -244,7 +248,7 @@ class _WarmupDecay(Schedule):
         """The learning rate at ``clock``. The first step of a warm-up is not a step of zero."""
         warmup, done = _steps(self.warmup_steps, clock), _done(clock, self.iter_step)
         if done < warmup:
-            return self.base_lr * (done + 1) / warmup
+            return self.base_lr * min(done + 1, warmup) / warmup
         return self.decay(min(1.0, (done - warmup) / max(1, clock.total_steps - warmup)))
 
     def decay(self, progress: float) -> float:
@@ -302,7 +306,7 @@ class WarmupPiecewiseDecay(Schedule):
         places = [warmup, *boundaries]  # in a short run shares may fall on one step
         _check(places == sorted(places), self, f"warm-up and boundaries {places} do not ascend")
         if done < warmup:
-            return self.values[0] * (done + 1) / warmup
+            return self.values[0] * min(done + 1, warmup) / warmup
         return self.values[_passed(boundaries, done)]
 
 

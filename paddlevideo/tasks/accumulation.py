@@ -10,7 +10,7 @@ from paddle import Tensor
 
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import World
-from paddlevideo.tasks.resuming import batch_size
+from paddlevideo.tasks.resuming import Sizes, batch_size
 from paddlevideo.tasks.setup import Run
 from paddlevideo.utils.errors import ConfigError
 
@@ -32,6 +32,11 @@ def window_length(run: Run) -> int:
             f"x ranks = {at_once}"
         )
     return wanted // at_once
+
+
+def sizes_of(run: Run, batches: int) -> Sizes:
+    """How ``run`` cuts an epoch of ``batches`` of each rank into optimizer steps."""
+    return Sizes(batch_size(run) * run.world.size, batches, window_length(run))
 
 
 def in_windows(items: Iterable[Item], length: int) -> Iterator[list[Item]]:

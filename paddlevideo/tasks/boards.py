@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.files import naming
 
 log = logging.getLogger("paddlevideo")
 #: Say where a record stands; the others are curves.
@@ -20,12 +22,10 @@ class Writers:
 
     def __init__(self, folder: Path, visualdl: bool = False) -> None:
         """Goes on with the files that are there. Raises ConfigError without VisualDL."""
-        from tensorboardX import SummaryWriter
-
         folder.mkdir(parents=True, exist_ok=True)
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._board = _TensorBoard(folder / "tensorboard")
         self._visualdl = visualdl_writer(folder / "visualdl") if visualdl else None
-        path = folder / "train.jsonl"
+        self._path = path = folder / "train.jsonl"
         cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
         self._jsonl = path.open("a", encoding="utf-8")
         #: Whether there is something to draw.
@@ -35,8 +35,9 @@ class Writers:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """One line, and one scalar at step ``step_total`` for every other number in it."""
-        self._jsonl.write(json.dumps(record) + "\n")
-        self._jsonl.flush()
+        with naming(self._path):  # appended to, a line at a time, as the run goes
+            self._jsonl.write(json.dumps(record) + "\n")
+            self._jsonl.flush()
         self.any_line = True
         step = int(record["step_total"])
         for name, value in record.items():
@@ -53,6 +54,40 @@ class Writers:
         self._board.close()
         if self._visualdl is not None:
             self._visualdl.close()
+
+
+class _TensorBoard:
+    """TensorBoard's event file. Its thread dies on a full disk, and waiting for it never ends."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._folder = folder
+        self._writer: Any = SummaryWriter(str(folder), max_queue=10_000)
+
+    def add_scalar(self, tag: str, value: Any, step: int) -> None:
+        """Adds a point to a curve; nothing once the disk was full."""
+        if self._works():
+            self._writer.add_scalar(tag, value, step)
+
+    def close(self) -> None:
+        """Flushes what waits."""
+        if self._works():
+            closing = threading.Thread(target=self._writer.close, daemon=True)
+            closing.start()
+            closing.join(10.0)
+
+    def _works(self) -> bool:
+        if self._writer is None:
+            return False
+        events: Any = getattr(self._writer.file_writer, "event_writer", None)
+        thread = getattr(events, "_worker", None)
+        if thread is None or thread.is_alive():
+            return True
+        log.error("%s: cannot be written to, is the disk full? It ends here", self._folder)
+        events._event_queue.cancel_join_thread()  # or Python's end would wait for the thread
+        self._writer = None
+        return False
 
 
 def visualdl_writer(folder: Path) -> Any:

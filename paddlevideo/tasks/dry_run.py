@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 import time
@@ -49,8 +51,10 @@ def dry_run(
     with tempfile.TemporaryDirectory() as folder:
         run = start_run(config, "train", validate, fleet, Path(folder))
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
+        check_output(Path(run.settings.output_dir))
         trainer = Trainer(replace(run, settings=fresh), weights, validate, None)
         try:
+            trainer.rehearse()
             steps = take_steps(trainer)
             peak = memory_used()
             arrays = state_by_structured_name(trainer.updater.optimizer, trainer.model)
@@ -61,11 +65,12 @@ def dry_run(
             trainer.saver.close()
             trainer.meters.close()
     if run.world.is_main:
+        seconds = steps.step_seconds + steps.waiting_seconds
         for title, lines in {
             "data": data_lines(trainer, steps),
             "parameters": parameter_lines(trainer.model),
             "memory of a process": memory_lines(trainer, held, peak),
-            "disk": disk_lines(trainer, held_by_all, Path(run.settings.output_dir)),
+            "disk": disk_lines(trainer, held_by_all, seconds, Path(run.settings.output_dir)),
             f"time on this machine ({run.device}, {run.world.size} process(es), "
             f"{run.threads} thread(s) each)": time_lines(trainer, steps),
         }.items():
@@ -75,14 +80,28 @@ def dry_run(
         print(f"\nNothing of this is kept. A run writes to {run.settings.output_dir}")
 
 
+def nearest_folder(path: Path) -> Path:
+    """``path`` or the nearest of its parents that exists."""
+    return next(folder for folder in (path.resolve(), *path.resolve().parents) if folder.exists())
+
+
+def check_output(folder: Path) -> None:
+    """Raises OSError, as a run would, where nothing can be written to ``folder``."""
+    exists = nearest_folder(folder)
+    if not exists.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(exists))
+    if not os.access(exists, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(exists))
+
+
 def take_steps(trainer: Trainer) -> Steps:
     """Reads and trains as a run does at its beginning."""
     trainer.model.train()
-    windows = in_windows(trainer.loader.epoch(0), trainer.window)
+    windows = in_windows(trainer.loader.epoch(0), trainer.sizes.window)
     waiting, taking = [], []
     first_batch: Mapping[str, Any] = {}
     began = time.perf_counter()
-    for window in islice(windows, min(STEPS, trainer.steps_per_epoch)):
+    for window in islice(windows, min(STEPS, trainer.sizes.steps)):
         read = time.perf_counter()
         trainer.train_step(window)
         done = synchronize_clock()
@@ -97,11 +116,11 @@ def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
     """How many clips, steps and epochs, and what a batch is made of."""
     size, ranks = batch_size(trainer.run), trainer.world.size
     epochs = trainer.settings.epochs
-    total = trainer.total_steps()
-    at_once = f"batch_size {size} x {ranks} process(es) x {trainer.window} micro-batch(es)"
+    total = trainer.plan.total_steps()
+    at_once = f"batch_size {size} x {ranks} process(es) x {trainer.sizes.window} micro-batch(es)"
     yield f"{'clips':16s} {len(trainer.loader.reader.dataset):,}"
-    yield f"{'a step':16s} {size * ranks * trainer.window} clips: {at_once}"
-    yield f"{'all':16s} {epochs} epoch(s) of {trainer.steps_per_epoch:,} steps: {total:,} steps"
+    yield f"{'a step':16s} {size * ranks * trainer.sizes.window} clips: {at_once}"
+    yield f"{'all':16s} {epochs} epoch(s) of {trainer.sizes.steps:,} steps: {total:,} steps"
     yield "the first batch:"
     for name, array in steps.first_batch.items():
         array = np.asarray(array)
@@ -150,25 +169,58 @@ def memory_lines(trainer: Trainer, held: int, peak: int) -> Iterator[str]:
     yield f"{'peak':16s} {peak / MEGABYTE:8,.0f} MB measured; the rest of it: {rest}"
 
 
-def disk_lines(trainer: Trainer, held: int, folder: Path) -> Iterator[str]:
+def disk_lines(trainer: Trainer, held: int, step_seconds: float, folder: Path) -> Iterator[str]:
     """What checkpoints take, at most, and what is free where they go."""
-    weights = sum(p.numel().item() * p.element_size() for p in trainer.model.parameters())
-    averaged = weights if trainer.settings.ema_decay else 0
-    one = weights + held + averaged
-    # The newest epochs, one within an epoch, and the one that is being written; the best too.
-    count = trainer.settings.keep + 2 + (trainer.validation is not None)
-    exists = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    free = shutil.disk_usage(exists).free
+    written = trainer.model.to_released(trainer.model.state_dict()).values()
+    averages = trainer.average.state().get("weights", {}).values()
+    weights = sum(p.numel().item() * p.element_size() for p in written)
+    one = weights + held + sum(array.nbytes for array in averages)
+    counts = count_checkpoints(trainer, step_seconds)
+    total = sum(counts.values()) * one
+    several = ("of epochs", "within an epoch")
+    listed = ", ".join(
+        f"{count} {name}" if name in several else name for name, count in counts.items() if count
+    )
+    free = shutil.disk_usage(nearest_folder(folder)).free
     yield f"{'a checkpoint':16s} {one / MEGABYTE:8,.0f} MB"
-    yield f"{'all of them':16s} {count * one / MEGABYTE:8,.0f} MB at most, in {folder}"
-    yield f"{'free there':16s} {free / MEGABYTE:8,.0f} MB"
+    yield f"{'all of them':16s} {total / MEGABYTE:8,.0f} MB at most ({listed}), in {folder}"
+    short = "" if total <= free else ", which is not enough"
+    yield f"{'free there':16s} {free / MEGABYTE:8,.0f} MB{short}"
+
+
+def count_checkpoints(trainer: Trainer, step_seconds: float) -> dict[str, int]:
+    """How many checkpoints lie on the disk at once, at most, by what they are of.
+
+    Those within an epoch go when an epoch is saved; how many ``save_minutes`` makes until then is
+    estimated from ``step_seconds``.
+    """
+    settings, sizes = trainer.settings, trainer.plan.sizes
+    validates = trainer.validation is not None
+    epochs = -(-settings.epochs // settings.save_interval)
+    steps = sizes.steps * min(settings.save_interval, settings.epochs)
+    within = 1  # of a run that is stopped, or of an epoch that is to be validated
+    if settings.save_steps:
+        within += steps // settings.save_steps
+    if settings.save_minutes:
+        within += int(steps * step_seconds / (60 * settings.save_minutes))
+    if validates:
+        within += settings.save_interval // settings.val_interval
+    if settings.keep:
+        epochs, within = min(epochs, settings.keep), min(within, settings.keep)
+    return {
+        "of epochs": epochs,
+        "within an epoch": within,
+        "the best": int(validates),
+        "the average": int(settings.ema_decay > 0),
+        "one being written": 1,
+    }
 
 
 def time_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
     """A step's and the run's."""
     step, waiting = steps.step_seconds, steps.waiting_seconds
-    total = timedelta(seconds=round((step + waiting) * trainer.total_steps()))
-    samples = batch_size(trainer.run) * trainer.world.size * trainer.window / (step + waiting)
+    total = timedelta(seconds=round((step + waiting) * trainer.plan.total_steps()))
+    samples = batch_size(trainer.run) * trainer.world.size * trainer.sizes.window / (step + waiting)
     yield f"{'a step':16s} {step + waiting:.3g} s, {waiting:.2g} s of it waiting for data"
     yield f"{'speed':16s} {samples:.3g} samples/s"
     yield f"{'all steps':16s} {total}, without validations and checkpoints"

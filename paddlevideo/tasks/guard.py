@@ -11,6 +11,8 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from paddlevideo.config import RunSettings
+from paddlevideo.runtime import Amp
 from paddlevideo.utils.errors import DataError
 
 log = logging.getLogger("paddlevideo")
@@ -21,6 +23,13 @@ FLOAT16_SKIPS = 50
 
 class NotFinite(DataError):
     """A loss or a gradient is NaN or infinite; the weights are as they were before the step."""
+
+
+def allowed_skips(settings: RunSettings, amp: Amp) -> int:
+    """Steps in a row that may be left out because something is not finite."""
+    if settings.max_skipped_steps is not None:
+        return settings.max_skipped_steps
+    return FLOAT16_SKIPS if amp.enabled and settings.amp.dtype == "float16" else 0
 
 
 class Guard:

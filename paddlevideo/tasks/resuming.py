@@ -1,16 +1,35 @@
-"""Going on from a checkpoint: which one, whether it is of this run, and from what sample."""
+"""Going on from a checkpoint: which one, whether it is of this run, and from what sample.
+
+Counters and their units. A run may go on with another number of processes, another batch size or
+another accumulation than it was begun with:
+
+- in samples: the position in the epoch (``position_in_epoch``);
+- in epochs: ``epoch``, ``save_interval``, ``val_interval``, ``resume_epoch`` and, in validations,
+  ``patience``;
+- in steps of the run as it was begun (``solver.scheduler.Pace``): all of the schedule, warm-up and
+  boundaries too, ``max_iters``, ``save_steps``, ``ema_decay``;
+- in optimizer steps really taken: ``Progress.step``, from which names of checkpoints, seeds of
+  dropout and the log's ``step_total`` come; the optimizer's own count; that of the loss scaler;
+- of this process alone: ``log_interval``, the profiler's range, steps left out in a row.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paddlevideo.checkpoint import Checkpoint, Checkpoints, Progress
 from paddlevideo.config.compare import differences
+from paddlevideo.modeling import BaseFramework
+from paddlevideo.modeling.weights import assign
+from paddlevideo.solver import Pace
+from paddlevideo.solver.average import WeightAverage
+from paddlevideo.solver.state import load_state_by_structured_name
+from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.setup import Run
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, WeightsError
 
 log = logging.getLogger("paddlevideo")
 
@@ -69,32 +88,105 @@ def check_same_run(run: Run, checkpoint: Checkpoint) -> None:
         )
 
 
-def place_in_epoch(
-    progress: Progress, before: Mapping[str, Any], at_once: int, window: int
-) -> Progress:
-    """``progress`` counted in batches of this run.
+def restore(
+    checkpoint: Checkpoint,
+    run: Run,
+    model: BaseFramework,
+    updater: Updater,
+    average: WeightAverage,
+) -> None:
+    """Puts weights, the optimizer's state, the loss scale and the average back.
+
+    Raises WeightsError if the checkpoint is of another model.
+    """
+    report = assign(model, model.from_released(checkpoint.weights), checkpoint.tag)
+    if report.missing or report.misshapen:
+        raise WeightsError(
+            f"{checkpoint.tag} in {run.folder} is of another model, so it cannot be resumed. "
+            f"Start in another output_dir, or load it with -w.\n{report}"
+        )
+    state = checkpoint.optimizer
+    load_state_by_structured_name(updater.optimizer, model, state["optimizer"])
+    if state.get("scaler"):
+        updater.scaler.load_state_dict(dict(state["scaler"]))
+    average.load(state.get("average"))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How a run cuts its epochs. Samples are those of all processes together."""
+
+    samples: int  # in a batch
+    batches: int  # in an epoch
+    window: int  # batches in an optimizer step; the last step of an epoch may have fewer
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return self.steps_after(self.batches)
+
+    def steps_after(self, batches: int) -> int:
+        """Optimizer steps of the first ``batches`` of an epoch."""
+        return -(-batches // self.window)
+
+
+def go_on_from(checkpoint: Checkpoint | None, clips: int, now: Sizes) -> tuple[Progress, Pace]:
+    """Where a run of these sizes begins or goes on, and what its steps count.
+
+    Checkpoints of older versions do not say what an epoch was when the run was begun; then it is
+    that of the run that wrote them.
+    """
+    if checkpoint is None:
+        return Progress(), Pace(now.steps, now.steps)
+    before = sizes_before(checkpoint.extra, clips, now)
+    steps = int(checkpoint.extra.get("begun_steps_per_epoch", before.steps))
+    if steps != now.steps:
+        log.warning(
+            "an epoch has %d optimizer steps, and had %d when the run was begun: settings in steps "
+            "(learning rate, max_iters, save_steps) go on counting steps of that size",
+            now.steps,
+            steps,
+        )
+    return position_in_epoch(checkpoint.progress, before, now), Pace(steps, now.steps)
+
+
+def sizes_before(extra: Mapping[str, Any], dataset_size: int, now: Sizes) -> Sizes:
+    """How the run that wrote a checkpoint cut its epochs.
 
     Args:
-        progress: as the checkpoint has it.
-        before: what it says of its run, ``describe``.
-        at_once: samples that all processes of this run take together in a batch.
-        window: batches of an optimizer step.
-
-    The order of samples does not depend on the number of processes: with another number, or other
-    batches, training goes on with the sample that would have come next, or with the first one of
-    the optimizer step that it belongs to.
+        extra: what the checkpoint says of it, ``describe``.
+        dataset_size: training samples, the same ones as now.
+        now: what holds where the checkpoint says nothing.
     """
-    then_at_once = before.get("ranks", 1) * before.get("batch_size", at_once)
-    if then_at_once == at_once:
+    config = extra.get("config", {})
+    ranks = extra.get("ranks", 1)
+    samples = ranks * extra.get("batch_size", max(1, now.samples // ranks))
+    wanted = (config.get("GRADIENT_ACCUMULATION") or {}).get("global_batch_size") or samples
+    whole, rest = divmod(dataset_size, samples)
+    has_rest = rest >= ranks and not (config.get("DATASET") or {}).get("drop_last", True)
+    return Sizes(samples, max(1, whole + has_rest), max(1, wanted // samples))
+
+
+def position_in_epoch(progress: Progress, before: Sizes, now: Sizes) -> Progress:
+    """``progress`` counted in batches of this run.
+
+    The order of samples does not depend on the number of processes: where sizes have changed,
+    training goes on with the sample that would have come next or, where that is not the first one
+    of an optimizer step of this run, with the first one of the step that it belongs to. An epoch
+    that was trained to its end stays so, whatever samples either size leaves out of it.
+    """
+    if before == now and progress.batches <= now.batches:
         return progress
-    samples = progress.batches * then_at_once
-    batches = samples // at_once // window * window
-    again = samples - batches * at_once
+    if progress.batches >= before.batches:
+        return replace(progress, batches=now.batches)
+    samples = progress.batches * before.samples
+    batches = min(samples // now.samples // now.window * now.window, now.batches)
+    again = max(0, samples - batches * now.samples)
     log.warning(
         "resumed with %d samples a batch of all processes instead of %d: %d samples of the epoch "
         "are done%s",
-        at_once,
-        then_at_once,
+        now.samples,
+        before.samples,
         samples,
         f", of which {again} come again" if again else "",
     )

@@ -6,9 +6,8 @@ import logging
 import platform
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,16 +34,16 @@ class Saver:
     def __init__(self, checkpoints: Checkpoints, steps: int = 0, minutes: float = 0.0) -> None:
         """``steps`` and ``minutes``: how often :meth:`is_due` says so within an epoch; 0: never."""
         self.checkpoints, self.steps, self.seconds = checkpoints, steps, 60.0 * minutes
-        self._last_step, self._last_time = 0, time.monotonic()
+        self._last_step, self._last_time = 0.0, time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._waiting: deque[Future[Path]] = deque()
+        self._waiting: deque[Future[object]] = deque()
         self._fault: DataError | None = None
 
-    def begin(self, step: int) -> None:
-        """A run begins, or goes on, at ``step``."""
+    def begin(self, step: float) -> None:
+        """A run begins, or goes on, at ``step``; what was done until then is saved."""
         self._last_step, self._last_time = step, time.monotonic()
 
-    def is_due(self, step: int) -> bool:
+    def is_due(self, step: float) -> bool:
         """Whether a checkpoint within the epoch should be written after ``step``."""
         by_steps = 0 < self.steps <= step - self._last_step
         return by_steps or 0 < self.seconds <= time.monotonic() - self._last_time
@@ -65,20 +64,22 @@ class Saver:
             self._settle()
         kept = {name: on_host(tensor) for name, tensor in weights.items()}
         extra = {**extra, "versions": versions()}
-        self._waiting.append(
-            self._thread.submit(self.checkpoints.save, tag, kept, optimizer, progress, extra)
-        )
-        self.begin(progress.step)
-        self._settle_finished()
+        self._submit(self.checkpoints.save, tag, kept, optimizer, progress, extra)
 
-    def _settle_finished(self) -> None:
+    def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> None:
+        """Has the progress of a checkpoint replaced that was saved before."""
+        self._submit(self.checkpoints.amend, tag, progress, {**extra, "versions": versions()})
+
+    def _submit(self, write: Callable[..., object], *arguments: Any) -> None:
+        self._waiting.append(self._thread.submit(write, *arguments))
         while self._waiting and self._waiting[0].done():
             self._settle()
 
     def _settle(self) -> None:
         """Waits for the oldest checkpoint and reports it."""
         try:
-            log.info("saved %s", self._waiting.popleft().result())
+            if (path := self._waiting.popleft().result()) is not None:
+                log.info("saved %s", path)
             self._fault = None
         except OSError as fault:
             self._fault = DataError(

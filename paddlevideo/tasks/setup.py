@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from paddlevideo.loader.order import (
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.skipping import BadClips
 from paddlevideo.modeling import BaseFramework
-from paddlevideo.registry import METRICS
+from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_whole
@@ -185,8 +187,29 @@ def build_metric(run: Run, dataset: Dataset) -> Any:
     return METRICS.build(run.config.get("METRIC") or default)
 
 
-def lookup(results: Any, key: str) -> float:
-    """A value by its dotted key, as in ``text_to_video.R@10``."""
+def lookup(results: Mapping[str, Any], key: str) -> float:
+    """The number that METRIC.best names by its dotted key, as in ``text_to_video.R@10``.
+
+    Raises ConfigError where there is none, with those that there are.
+    """
+    value: Any = results
     for part in key.split("."):
-        results = results[part]
-    return float(results)
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping) or value is None:
+        known = [name for name in flatten(results) if not name.startswith("stages.")]
+        raise ConfigError(
+            f'METRIC.best is "{key}", and the metric gives no such number.'
+            f"{did_you_mean(key, known)} Known: {', '.join(known)}"
+        )
+    return float(value)
+
+
+def flatten(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested results under dotted keys."""
+    flat: dict[str, float] = {}
+    for key, value in results.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, Real):
+            flat[prefix + key] = float(value)
+    return flat

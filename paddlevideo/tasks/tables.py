@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 log = logging.getLogger("paddlevideo")
@@ -17,6 +19,9 @@ FURTHER = {
     "dual_softmax": "dual softmax (see below)",
     "chance": "chance",
 }
+
+#: Columns of a line of the log, and of what stands before each message.
+COLUMNS, PREFIX = 120, len("[12/31 23:59:59] INFO: ")
 
 
 def print_results(results: Mapping[str, Any]) -> None:
@@ -64,3 +69,44 @@ def stage_lines(results: Mapping[str, Any]) -> Iterator[str]:
             f"gallery encoded in {stages['gallery_seconds']:.1f} s, first stage "
             f"{stages['first_stage_seconds']:.1f} s, {pairs:,} pairs scored in {seconds:.1f} s"
         )
+
+
+def short_lines(title: str, results: Mapping[str, Any], chance: Mapping[str, Any]) -> list[str]:
+    """At most two lines that fit into the log: the first groups of numbers, as many as have room.
+
+    ``chance``: what random answers would reach, in the shape of ``results``; it stands beside.
+    """
+    plain = numbers_of(results)
+    groups = {title: (plain, chance)} if plain else {}
+    for name, group in results.items():
+        if isinstance(group, Mapping) and (numbers := numbers_of(group)):
+            groups[f"{title} {name}"] = numbers, chance.get(name, {})
+    # Groups that chance is known of come first, others stay in their order.
+    order = sorted(groups, key=lambda name: not numbers_of(groups[name][1]))
+    return [fitting_line(name, *groups[name]) for name in order[:2]]
+
+
+def numbers_of(results: Mapping[str, Any]) -> dict[str, float]:
+    """Those entries that are numbers themselves."""
+    return {name: float(v) for name, v in results.items() if isinstance(v, Real)}
+
+
+def fitting_line(title: str, numbers: Mapping[str, float], chance: Mapping[str, Any]) -> str:
+    """``title`` with the first numbers, and those of chance, that fit into a line."""
+    names = list(numbers)
+    line = title[: COLUMNS - PREFIX]
+    for count in range(1, len(names) + 1):
+        shown = " ".join(f"{name} {rounded(numbers[name])}" for name in names[:count])
+        random = " ".join(rounded(chance[name], 1) for name in names[:count] if name in chance)
+        longer = f"{title} {shown}" + (f"; chance {random}" if random else "")
+        if len(longer) > COLUMNS - PREFIX:
+            break
+        line = longer
+    return line
+
+
+def rounded(value: float, small: int = 3) -> str:
+    """Three digits, ``small`` of a number below 1; whole numbers as they are."""
+    if math.isfinite(value) and (abs(value) >= 1000 or value == int(value)):
+        return f"{value:.0f}"
+    return f"{value:.{3 if abs(value) >= 1 else small}g}"

@@ -57,6 +57,7 @@ def test(
     dataset, loader = test_loader(run, "test")
     check_sizes(model, test=loader)
     metric = build_metric(run, dataset)
+    warn_of_missing_scores(run, metric)
     amp = Amp(run.settings.amp, run.device)
     what = {
         "weights": str(weights),
@@ -71,6 +72,19 @@ def test(
             write_results(run, results, metric, dataset, report, videos)
         saved.discard()
     return results
+
+
+def warn_of_missing_scores(run: Run, metric: Any) -> None:
+    """Says before the work that ``score_matrix`` will bring nothing, where that is so."""
+    if not run.settings.score_matrix:
+        return
+    if not hasattr(metric, "scores"):
+        log.warning("score_matrix: %s has no scores of pairs to write", type(metric).__name__)
+    elif run.config.MODEL.get("top_k"):
+        log.warning(
+            "score_matrix: with MODEL.top_k only some pairs are scored, so no scores.npz is "
+            "written unless all of them are: see queries.jsonl"
+        )
 
 
 def resumes(run: Run) -> bool:
@@ -155,11 +169,7 @@ def files_beside(
         parts["queries.jsonl"] = lambda path: path.write_text(text, encoding="utf-8")
     if run.settings.score_matrix and hasattr(metric, "scores"):
         arrays = score_arrays(metric, dataset)
-        if arrays is None:
-            log.warning(
-                "score_matrix: with MODEL.top_k only some pairs are scored: see queries.jsonl"
-            )
-        else:
+        if arrays is not None:  # else there was a warning at the start
             parts["scores.npz"] = partial(write_arrays, arrays)
     return parts
 

@@ -6,42 +6,29 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoints, Progress
+from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoint, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import accuracies_of, build_model, load_weights
-from paddlevideo.modeling.weights import assign
 from paddlevideo.runtime import Amp, recompute_layers, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.groups import rate_factors
-from paddlevideo.solver.state import load_state_by_structured_name, state_by_structured_name
+from paddlevideo.solver.state import state_by_structured_name
 from paddlevideo.solver.updater import Updater
-from paddlevideo.tasks.accumulation import in_windows, loss_shares, weigh, window_length
-from paddlevideo.tasks.evaluate import evaluate
-from paddlevideo.tasks.guard import FLOAT16_SKIPS, Guard, NotFinite, check_weights, log_not_finite
+from paddlevideo.tasks.accumulation import in_windows, loss_shares, sizes_of, weigh
+from paddlevideo.tasks.guard import Guard, NotFinite, allowed_skips, check_weights, log_not_finite
 from paddlevideo.tasks.meters import Meters
+from paddlevideo.tasks.plan import Plan
 from paddlevideo.tasks.profiling import Profile, ProfilerOptions, profiler_options
-from paddlevideo.tasks.resuming import (
-    batch_size,
-    checkpoint_to_resume,
-    describe,
-    place_in_epoch,
-)
+from paddlevideo.tasks.resuming import checkpoint_to_resume, describe, go_on_from, restore
 from paddlevideo.tasks.saving import Saver
-from paddlevideo.tasks.setup import (
-    Run,
-    build_metric,
-    check_sizes,
-    fitting_loader,
-    lookup,
-    start_run,
-    test_loader,
-    train_loader,
-)
-from paddlevideo.utils.errors import WeightsError
+from paddlevideo.tasks.setup import Run, check_sizes, fitting_loader, start_run, train_loader
+from paddlevideo.tasks.validation import Validation
+from paddlevideo.utils.errors import DataError, UserError
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.stopping import Stopped, StopRequest
 
@@ -82,24 +69,31 @@ class Trainer:
         profile: ProfilerOptions | None,
     ) -> None:
         self.run, self.settings, self.world = run, run.settings, run.world
+        checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
+        checkpoint = checkpoint_to_resume(run, checkpoints)
         self.loader = train_loader(run)
-        self.window = window_length(run)
-        self.steps_per_epoch = -(-len(self.loader) // self.window)
-        self.validation = test_loader(run, "valid") if validate else None
+        self.amp = Amp(self.settings.amp, run.device)
+        self.validation = Validation(run, self.amp) if validate else None
+        self.sizes = sizes_of(run, len(self.loader))
+        clips = len(self.loader.reader.dataset)
+        self.progress, pace = go_on_from(checkpoint, clips, self.sizes)
+        self.plan = Plan(self.settings, self.sizes, pace, validate)
         self.model = build_model(run.config.MODEL)
-        check_sizes(self.model, train=self.loader, valid=self.validation and self.validation[1])
+        check_sizes(self.model, train=self.loader, valid=getattr(self.validation, "loader", None))
         if weights:
             load_weights(self.model, weights)
         self.model.connect(self.world.gather_rows)
-        self.amp = Amp(self.settings.amp, run.device)
         self._build_updater()
-        checkpoints = Checkpoints(run.folder, self.settings.model_name, self.settings.keep)
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
         self.average = WeightAverage(self.model, self.settings.ema_decay)
-        self.guard = Guard(self._allowed_skips(), self.loader.reader.dataset.name_of)
+        self.guard = Guard(
+            allowed_skips(self.settings, self.amp), self.loader.reader.dataset.name_of
+        )
         self.stop = StopRequest()
-        self.progress = Progress()
-        self._resume()
+        #: The checkpoint that holds the state as it is, if there is one.
+        self.held = ""
+        if checkpoint is not None:
+            self._restore(checkpoint)
         settings = self.settings
         if settings.recompute:
             recompute_layers(self.model.recomputable())
@@ -111,8 +105,9 @@ class Trainer:
 
     def _build_updater(self) -> None:
         config = self.run.config.OPTIMIZER
-        total = self.steps_per_epoch * self.settings.epochs
-        schedule = build_schedule(config["learning_rate"], self.steps_per_epoch, total)
+        now, begun = self.sizes.steps, self.plan.pace.begun
+        total = now * self.settings.epochs
+        schedule = build_schedule(config["learning_rate"], now, total, begun)
         optimizer = build_optimizer(config, schedule, self.model, self.amp.multi_precision)
         self.model, optimizer = self.amp.decorate(self.model, optimizer)
         optimizer = self.world.wrap_optimizer(optimizer)
@@ -123,21 +118,33 @@ class Trainer:
 
     def fit(self) -> Progress:
         """Runs all epochs that are left. Raises Stopped, with all saved, if a signal asks it to."""
-        self.saver.begin(self.progress.step)
-        if self.model.fits() and not self.progress.batches and not self.progress.epoch:
+        self.saver.begin(self.plan.position(self.progress))
+        with self.stop:
+            self.rehearse()
+        if self.model.fits() and not self.progress.step:
             self.fit_closed_form()
         with self.stop:
             try:
-                while not self._is_over():
+                while self.progress.pending or not self.plan.is_over(self.progress):
                     self.run_epoch()
             except (Stopped, NotFinite):
                 self.world.rest()
                 with log_not_finite():
-                    self.save(Checkpoints.step_tag(self.progress.step))
+                    if not self.held:
+                        self.save(Checkpoints.step_tag(self.progress.step))
                 self.end()
+                raise
+            except Exception:
+                with suppress(DataError):  # a checkpoint that could not be written: it was logged
+                    self.saver.close()
                 raise
             self.end()
         return self.progress
+
+    def rehearse(self) -> None:
+        """Tries what a validation needs, before the first step."""
+        if self.validation is not None:
+            self.validation.rehearse(self.model)
 
     def fit_closed_form(self) -> None:
         """Has the model fit what needs no steps, to the training samples as they are."""
@@ -157,46 +164,74 @@ class Trainer:
         self.world.meet()
 
     def run_epoch(self) -> None:
-        """The rest of an epoch and, where they are due, its validation and its checkpoint."""
-        self.train_epoch()
-        # The epoch counts as finished after its validation only, so that a run which is stopped
-        # in that comes back to it.
-        if self.validation and self._is_due(self.settings.val_interval):
-            with self.average.applied():
-                self.validate()
+        """The rest of an epoch and, where they are due, its validation and its checkpoint.
+
+        What is to be validated is saved before that, as pending: a run that ends in its validation
+        comes back to it.
+        """
+        if not self.progress.pending:
+            self.train_epoch()
+            self.count_epoch()
+        if self.progress.pending:
+            if not self.held:
+                self.save_pending()
+            self.validate_pending()
+        if self.plan.saves_epoch(self.progress):
+            self.save_epoch()
+
+    def count_epoch(self) -> None:
+        """Counts the epoch if it is complete, and notes whether a validation is due."""
+        pending = self.plan.validates_epoch(self.progress)
+        self.progress = replace(self.progress, pending=pending)
         if self.progress.batches == len(self.loader):
             self.progress = replace(self.progress, epoch=self.progress.epoch + 1, batches=0)
-        if self._is_due(self.settings.save_interval):
-            self.save(Checkpoints.epoch_tag(self._epochs_begun()))
-            if self.settings.ema_decay:
-                with self.average.applied():
-                    self.save(AVERAGE)
+        self.held = ""
+
+    def save_pending(self) -> None:
+        """Saves what is to be validated: as its epoch, if that is due and will not change again."""
+        if self.plan.saves_epoch(self.progress) and not self.model.adopts():
+            self.save_epoch()
+        else:
+            self.save(Checkpoints.step_tag(self.progress.step))
+
+    def save_epoch(self) -> None:
+        """Saves an epoch; if its weights are there already, only how its validation ended."""
+        tag = Checkpoints.epoch_tag(self.plan.epochs_begun(self.progress))
+        if self.held == tag:
+            if self.world.is_main:
+                self.saver.amend(tag, self.progress, self.describe())
+            return
+        self.save(tag)
+        if self.settings.ema_decay:
+            with self.average.applied():
+                self.save(AVERAGE)
 
     def train_epoch(self) -> None:
         """Trains to the end of the current epoch, or to ``max_iters``."""
         epoch, done = self.progress.epoch, self.progress.batches
         self.model.train()
-        windows = in_windows(self.loader.epoch(epoch, start=done), self.window)
-        left = self.steps_per_epoch - done // self.window
+        windows = in_windows(self.loader.epoch(epoch, start=done), self.sizes.window)
+        left = self.sizes.steps - self.sizes.steps_after(done)
         if self.world.is_main:
             windows = track(windows, f"epoch {epoch + 1}", left, "steps")
         for window in self.meters.timed(windows):
             self.train_step(window)
             self.profile.step()
             self.attend()
-            if self._reached_limit():
+            if self.plan.reached_limit(self.progress):
                 return
 
     def attend(self) -> None:
         """Between two steps: saves if it is time, ends if it was asked to; all ranks together."""
-        is_due = self.world.is_main and self.saver.is_due(self.progress.step)
+        is_due = self.world.is_main and self.saver.is_due(self.plan.position(self.progress))
         stops, saves = self.world.sum([self.stop.received is not None, is_due])
         self.world.rest()
         if stops:
             raise Stopped(self.stop.received)
-        is_last = self.progress.batches == len(self.loader)
-        if saves and not (is_last and self._is_due(self.settings.save_interval)):
-            self.save(Checkpoints.step_tag(self.progress.step))
+        plan, progress = self.plan, self.progress
+        soon = plan.saves_epoch(progress) or plan.validates_epoch(progress)
+        if saves and not (plan.ends_epoch(progress) and soon):
+            self.save(Checkpoints.step_tag(progress.step))
 
     def train_step(self, window: Sequence[Mapping[str, Any]]) -> None:
         """One optimizer step over the micro-batches of ``window``."""
@@ -217,50 +252,60 @@ class Trainer:
         norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
         if math.isfinite(norm):
             self.updater.step()
-            self.average.update()
+            self.average.update(self.plan.pace.ratio)
             self.guard.good()
             self.meters.add(seen, hits, sum(len(next(iter(b.values()))) for b in window))
         else:
             self.guard.bad(self.progress.step + 1, seen, window, self.model)
             self.updater.skip()
-        step_in_epoch = self.progress.batches // self.window
+        step_in_epoch = self.progress.batches // self.sizes.window
         self.progress = replace(
             self.progress,
             batches=self.progress.batches + len(window),
             step=self.progress.step + 1,
         )
+        self.held = ""
         self.meters.end_step(
             self.progress.epoch + 1,
             step_in_epoch,
-            self.total_steps() - self.progress.step,
+            self.plan.steps_left(self.progress),
             {**scalars, "grad_norm": norm, "step_total": self.progress.step},
         )
+
+    def validate_pending(self) -> None:
+        """Validates what was saved as pending, and says how to go on if that fails."""
+        try:
+            with self.average.applied():
+                self.validate()
+        except Stopped:
+            raise
+        except Exception as error:
+            advice = (
+                f"The epoch is trained and saved ({self.held}): once the cause is removed, "
+                "--resume auto goes on with its validation; without --validate, with the training"
+            )
+            if isinstance(error, UserError):
+                raise type(error)(f"{error}\n{advice}") from error
+            log.error("the validation failed. %s", advice)
+            raise
 
     def validate(self) -> None:
         """Tests on the validation split; a new best is saved at once."""
         assert self.validation is not None
-        dataset, loader = self.validation
-        metric = build_metric(self.run, dataset)
-        results = evaluate(
-            self.model, dataset, loader, metric, self.world, self.amp, stop=self.stop
-        )
-        results = self.world.gather(results)[0]
-        self.model.adopt(results)
-        score = lookup(results, metric.best)
-        if self.world.is_main:
-            results.pop("stages", None)
-            numbers = " ".join(f"{k}: {v:.4g}" for k, v in flatten(results).items())
-            log.info("valid epoch:%d %s", self._epochs_begun(), numbers)
-            self.meters.write_scalars(self.progress.step, flatten(results, "valid."))
+        epoch, step = self.plan.epochs_begun(self.progress), self.progress.step
+        score, metric = self.validation.test(self.model, self.meters, epoch, step, self.stop)
+        if self.model.adopts():
+            self.held = ""
         best = self.progress.best
         if best is None or (score > best if metric.higher_is_better else score < best):
-            self.progress = replace(self.progress, best=score, stale=0)
+            self.progress = replace(self.progress, best=score, stale=0, pending=False)
             log.info("best so far: %s = %.4f", metric.best, score)
             self.save(BEST)
             return
-        self.progress = replace(self.progress, stale=self.progress.stale + 1)
-        if self._is_stale():
-            log.info("no better for %d validations: this is the end", self.progress.stale)
+        stale = self.progress.stale + 1
+        self.progress = replace(self.progress, stale=stale, pending=False)
+        if self.plan.is_stale(self.progress):
+            log.info("no better for %d validations: this is the end", stale)
 
     # ----------------------------------------------------------------- save and resume
 
@@ -278,73 +323,26 @@ class Trainer:
                 "scaler": self.amp.scaler.state_dict(),
                 "average": self.average.state(),
             }
-            self.saver.save(tag, weights, optimizer, self.progress, describe(self.run))
+            self.saver.save(tag, weights, optimizer, self.progress, self.describe())
+        self.saver.begin(self.plan.position(self.progress))
+        if tag not in (BEST, AVERAGE):
+            self.held = tag
 
-    def _resume(self) -> None:
-        checkpoint = checkpoint_to_resume(self.run, self.saver.checkpoints)
-        if checkpoint is None:
-            return
-        report = assign(self.model, self.model.from_released(checkpoint.weights), checkpoint.tag)
-        if report.missing or report.misshapen:
-            raise WeightsError(
-                f"{checkpoint.tag} in {self.run.folder} is of another model, so it cannot be "
-                f"resumed. Start in another output_dir, or load it with -w.\n{report}"
-            )
-        state = checkpoint.optimizer
-        load_state_by_structured_name(self.updater.optimizer, self.model, state["optimizer"])
-        if state.get("scaler"):
-            self.amp.scaler.load_state_dict(dict(state["scaler"]))
-        self.average.load(state.get("average"))
-        at_once = batch_size(self.run) * self.world.size
-        self.progress = place_in_epoch(checkpoint.progress, checkpoint.extra, at_once, self.window)
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint says of this run."""
+        return {**describe(self.run), "begun_steps_per_epoch": self.plan.pace.begun}
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Puts back what ``checkpoint`` holds."""
+        restore(checkpoint, self.run, self.model, self.updater, self.average)
+        # Also where sizes have changed: its schedule counted steps of another size.
+        self.updater.schedule.set_state_dict({"step": self.plan.steps_done(self.progress)})
+        if self.validation is None:
+            self.progress = replace(self.progress, pending=False)
+        self.held = checkpoint.tag
         log.info(
             "resumed %s: %d epochs done, step %d",
             checkpoint.tag,
             self.progress.epoch,
             self.progress.step,
         )
-
-    # -------------------------------------------------------------------------- counts
-
-    def _allowed_skips(self) -> int:
-        """Steps in a row that may be left out because something is not finite."""
-        if self.settings.max_skipped_steps is not None:
-            return self.settings.max_skipped_steps
-        return FLOAT16_SKIPS if self.amp.enabled and self.settings.amp.dtype == "float16" else 0
-
-    def _epochs_begun(self) -> int:
-        """Number of the epoch that ended last or, after an early stop, of the current one."""
-        return self.progress.epoch + (self.progress.batches > 0)
-
-    def _is_due(self, interval: int) -> bool:
-        epoch = self._epochs_begun()
-        last = epoch >= self.settings.epochs or self._reached_limit() or self._is_stale()
-        return last or epoch % interval == 0
-
-    def _is_over(self) -> bool:
-        done = self.progress.epoch >= self.settings.epochs
-        return done or self._reached_limit() or self._is_stale()
-
-    def _is_stale(self) -> bool:
-        """Whether ``patience`` validations in a row were no better than the best."""
-        return 0 < self.settings.patience <= self.progress.stale
-
-    def _reached_limit(self) -> bool:
-        limit = self.settings.max_iters
-        return limit is not None and self.progress.step >= limit
-
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        total = self.steps_per_epoch * self.settings.epochs
-        return min(total, self.settings.max_iters or total)
-
-
-def flatten(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested results under dotted keys."""
-    flat: dict[str, float] = {}
-    for key, value in results.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, (int, float)):
-            flat[prefix + key] = float(value)
-    return flat

@@ -65,8 +65,12 @@ def content_of(path: str | os.PathLike[str]) -> str:
 def unchanged(path: str | os.PathLike[str]) -> Iterator[str]:
     """The SHA-256 of a file that is read within the block.
 
-    Raises DataError at its end if the file was replaced or written to meanwhile.
+    Raises DataError at its end if the file was replaced or written to meanwhile. Of what is not a
+    file, what reads it has to say so.
     """
+    if not os.path.isfile(path):
+        yield ""
+        return
     before = state(path)
     yield checksum(path)
     if state(path) != before:

@@ -39,14 +39,11 @@ def check_folder(path: str | Path | None, flag: str) -> None:
 
 
 def _try_folder(folder: Path) -> None:
-    """Makes and removes a file in ``folder``, or a folder in the nearest one that exists."""
+    """Makes a file without a name in ``folder``, or in the nearest one above it that exists."""
     nearest = Path(os.path.abspath(folder))
     while not os.path.lexists(nearest):
         nearest = nearest.parent
-    if nearest == Path(os.path.abspath(folder)):
-        with tempfile.TemporaryFile(dir=nearest):
-            return
-    with tempfile.TemporaryDirectory(dir=nearest):
+    with tempfile.TemporaryFile(dir=nearest):  # without a name: a killed process leaves nothing
         return
 
 

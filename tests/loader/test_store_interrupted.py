@@ -1,6 +1,9 @@
 """Writing a store that is interrupted: nothing is lost, and nobody takes it for whole."""
 
+import contextlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +144,99 @@ def test_a_store_that_was_interrupted_is_the_same_store(tmp_path, monkeypatch, k
         for name, value in whole.manifest.lost_mass.items():
             assert again.lost_mass[name] == pytest.approx(value)
         assert FeatureStore(folder).find("clip19") == 19
+
+
+def fill(folder):
+    with StoreWriter(folder, SIZES, shard_bytes=5_000) as writer:
+        for clip in clips_with_lost_mass()[writer.written :]:
+            writer.add(clip)
+        writer.finish()
+
+
+def content_of(folder):
+    manifest = json.loads((folder / "store.json").read_text())
+    for shard in manifest["shards"]:
+        del shard["bytes"]  # LMDB's file grows by what is written at once
+    return manifest
+
+
+def interrupted_at(line, action):
+    """Raises KeyboardInterrupt at the given line that the writer executes; False: it has fewer."""
+    left = [line]
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != writer_module.__file__:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] < 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("step", [101, pytest.param(7, marks=pytest.mark.slow)])
+def test_ctrl_c_at_any_line_of_the_writer_loses_and_miscounts_nothing(tmp_path, monkeypatch, step):
+    monkeypatch.setattr(writer_module, "BATCH_BYTES", 2_000)
+    fill(tmp_path / "whole")
+    whole = content_of(tmp_path / "whole")
+    line = step // 2
+    while True:
+        folder = tmp_path / f"{line}"
+        with contextlib.suppress(DataError):  # finished in the moment of the interrupt
+            was_interrupted = interrupted_at(line, lambda folder=folder: fill(folder))
+        if not (folder / "store.json").exists():
+            fill(folder)
+        writer_module.tidy(folder)
+        assert content_of(folder) == whole
+        assert sorted(p.name for p in folder.iterdir()) == sorted(
+            ["store.json", *(shard["file"] for shard in whole["shards"])]
+        )
+        if not was_interrupted:
+            break
+        line += step
+    assert line > 300
+
+
+def test_a_store_that_an_earlier_version_left_with_an_empty_shard_is_finished(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(writer_module, "BATCH_BYTES", 2_000)
+    with StoreWriter(tmp_path / "s", SIZES, shard_bytes=5_000) as writer:
+        for clip in clips_with_lost_mass()[:7]:
+            writer.add(clip)
+    path = tmp_path / "s" / UNFINISHED
+    manifest = json.loads(path.read_text())
+    empty = {**manifest["shards"][0], "clips": 0, "captions": 0, "payload": 0, "checksum": 0}
+    manifest["shards"].append(empty | {"file": "shard-00007.lmdb"})
+    path.write_text(json.dumps(manifest))
+    fill(tmp_path / "s")
+    assert list(FeatureStore(tmp_path / "s").ids()) == [f"clip{n}" for n in range(20)]
+
+
+def test_a_store_that_is_replaced_under_its_reader_gives_no_other_clips(tmp_path):
+    write(tmp_path / "s", [make_clip(n, name=f"old{n}") for n in range(3)])
+    write(tmp_path / "t", [make_clip(n, name=f"new{n}") for n in range(3)])
+    store, fresh = FeatureStore(tmp_path / "s"), FeatureStore(tmp_path / "s")
+    assert store[1].id == "old1" and store.find("old2") == 2
+    os.chmod(tmp_path / "s" / "store.json", 0o600)
+    assert store[1].id == "old1"
+    shutil.rmtree(tmp_path / "s")
+    shutil.copytree(tmp_path / "t", tmp_path / "s")
+    for read in (lambda: store[1], lambda: store.find("new2"), lambda: fresh.about(0)):
+        with pytest.raises(DataError, match="was replaced by another store"):
+            read()
+    assert FeatureStore(tmp_path / "s")[1].id == "new1"
 
 
 def test_a_shard_that_no_manifest_names_is_written_anew(tmp_path):

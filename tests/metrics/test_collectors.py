@@ -98,7 +98,11 @@ def test_losses_are_checked():
     with pytest.raises(DataError, match="no predictions"):
         metric.result()
     metric.update(np.array([0]), {"loss": np.zeros(1)})
-    with pytest.raises(DataError, match='METRIC.best is "match_loss"'):
+    with pytest.raises(ConfigError, match='METRIC.best is "match_loss".*are loss'):
         metric.result()
     with pytest.raises(DataError, match="1 of 2 samples are missing"):
         metric.result(truth=[None, None])
+    with pytest.raises(ConfigError, match="LossMetric averages named losses.*ndarray"):
+        metric.update(np.array([0]), np.zeros((1, 3)))
+    with pytest.raises(ConfigError, match="ranks the clips of a gallery.*gives loss"):
+        MSRVTTMetric().update(np.array([0]), {"loss": np.zeros(1)})

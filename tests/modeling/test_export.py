@@ -1,6 +1,7 @@
 """Exported programs: the live model's numbers, whole folders, clear errors."""
 
 import json
+import os
 
 import numpy as np
 import paddle
@@ -211,6 +212,19 @@ def test_a_failed_export_leaves_the_old_one(tmp_path, fault):
     assert read_manifest(tmp_path / "exported") == first
     assert (tmp_path / "exported" / "pairs.json").read_text() == "one"
     assert {path.name for path in tmp_path.iterdir()} == {"exported", "weights.pdparams"}
+
+
+def test_an_export_that_paddle_cut_short_on_a_full_disk_is_an_error(tmp_path, monkeypatch):
+    save = paddle.jit.save
+
+    def cut(program, path, **more):
+        save(program, path, **more)
+        os.truncate(f"{path}.pdiparams", 100)  # without a word, as it does
+
+    monkeypatch.setattr(paddle.jit, "save", cut)
+    with pytest.raises(OSError, match="No space left on device"):
+        write(MODEL, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.pdparams"]
 
 
 def test_what_cannot_be_exported_is_explained(tmp_path):

@@ -1,10 +1,13 @@
 """Back to PaddleVideo's files: whole or not at all, and over nothing."""
 
+from itertools import count
+
 import lmdb
 import pytest
 
 from paddlevideo.prepare import export, to_lmdb, to_npy
 from paddlevideo.utils.errors import DataError
+from tests.killing import dies_at
 from tests.loader.clips import make_clip, write
 from tests.prepare.test_pack import damaged_store
 
@@ -54,6 +57,22 @@ def test_nothing_is_left_of_an_lmdb_that_was_not_finished(tmp_path, monkeypatch,
         to_lmdb(store, tmp_path / "b.lmdb")
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
     assert to_lmdb(store, tmp_path / "b.lmdb") == (5, 5)
+
+
+def test_a_killed_conversion_is_completed_by_the_same_command(tmp_path):
+    store = write(tmp_path / "s", [make_clip(n) for n in range(3)])
+    for moment in count():
+        folder = tmp_path / str(moment)
+        died = dies_at(lambda folder=folder: to_lmdb(store, folder / "b.lmdb"), moment)
+        has_folder, has_table = ((folder / name).exists() for name in ("b.lmdb", "b.csv"))
+        assert has_folder or not has_table
+        if not has_table:
+            assert to_lmdb(store, folder / "b.lmdb") == (3, 6)
+        assert sorted(path.name for path in folder.iterdir()) == ["b.csv", "b.lmdb"]
+        assert [path.name for path in (folder / "b.lmdb").iterdir()] == ["data.mdb"]
+        if not died:
+            break
+    assert moment > 4
 
 
 def test_an_id_that_occurs_twice_is_not_exported(tmp_path):

@@ -1,7 +1,5 @@
 """The running average of the weights."""
 
-import sys
-
 import numpy as np
 import paddle
 import pytest
@@ -9,6 +7,7 @@ import pytest
 import main
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.solver.average import WeightAverage
+from paddlevideo.tasks import validation
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from tests.tiny_data import make_project
 
@@ -74,11 +73,25 @@ def test_a_run_with_an_average_validates_it_and_resumes_exactly(tmp_path):
         np.testing.assert_array_equal(plain[key], without[key], key)
 
 
+def test_steps_of_half_the_samples_reach_back_as_far():
+    layer = paddle.nn.Linear(1, 1)
+    whole, halves = WeightAverage(layer, 0.9), WeightAverage(layer, 0.9)
+    for average in (whole, halves):
+        average.updates = 1000.0
+    layer.weight.set_value(paddle.full([1, 1], 5.0))
+    for _ in range(4):
+        whole.update()
+        halves.update(0.5)
+        halves.update(0.5)
+    assert whole.updates == halves.updates == 1004
+    first, second = (average.state()["weights"]["weight"] for average in (whole, halves))
+    np.testing.assert_allclose(first, second, rtol=1e-6)
+
+
 def test_patience_ends_a_run_that_gets_no_better(tmp_path, monkeypatch, capsys):
     make_project(tmp_path)
     scores = iter([0.5, 0.4, 0.45, 0.6, 0.1, 0.1, 0.1])
-    module = sys.modules["paddlevideo.tasks.train"]  # the package has a function of this name
-    monkeypatch.setattr(module, "lookup", lambda results, key: next(scores))
+    monkeypatch.setattr(validation, "lookup", lambda results, key: next(scores))
     assert run(tmp_path, tmp_path / "out", "patience=2", "epochs=9") == 0
     assert "no better for 2 validations" in capsys.readouterr().out
     saved = {path.stem for path in (tmp_path / "out").glob("Tiny_epoch_*.pdparams")}

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import paddle
 import pytest
 
 import main
+from paddlevideo import checkpoint
+from paddlevideo.config import RunSettings
 from paddlevideo.modeling import BaseFramework
-from paddlevideo.tasks.dry_run import count_parameters
+from paddlevideo.tasks.dry_run import count_checkpoints, count_parameters
+from paddlevideo.tasks.resuming import Sizes
 from tests.modeling.tiny import build
 from tests.tiny_data import make_project
 
@@ -60,6 +65,66 @@ def test_an_older_checkpoint_and_a_list_of_bad_clips_stay_as_they_are(project, c
     assert dry_run(project, "--resume", "auto", "--validate", "-o", "DATASET.skip_bad=0.1") == 0
     after = {path: path.read_bytes() for path in output.iterdir() if path.is_file()}
     assert after == before and "resumed" not in capsys.readouterr().out
+
+
+def told_megabytes(text):
+    return int(re.findall(r"all of them\s+([\d,]+) MB at most", text)[0].replace(",", ""))
+
+
+def test_a_run_takes_no_more_disk_than_was_told(project, capsys, monkeypatch):
+    changes = ["--validate", "-o", "epochs=5", "save_steps=1", "ema_decay=0.9"]
+    most, really_write = [0], checkpoint.write_whole
+
+    def write(path, *arguments):
+        really_write(path, *arguments)
+        files = project.parent.glob("output/Tiny_*.pd*")
+        most[0] = max(most[0], sum(file.stat().st_size for file in files))
+
+    for keep in (1, 3, 0):
+        assert dry_run(project, *changes, f"keep={keep}") == 0
+        told = told_megabytes(capsys.readouterr().out)
+        most[0] = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "write_whole", write)
+            output = f"output_dir={project.parent / 'output'}"
+            assert main.main(["-c", str(project), *changes, f"keep={keep}", output]) == 0
+        assert 0.7 * told < most[0] / 2**20 < told + 1, keep
+        shutil.rmtree(project.parent / "output")
+
+
+def test_checkpoints_within_an_epoch_are_counted_by_steps_and_by_minutes(project):
+    def count(**changes):
+        settings = RunSettings(epochs=10, **changes)
+        sizes = Sizes(4, 1000, 1)
+        plan = SimpleNamespace(settings=settings, plan=SimpleNamespace(sizes=sizes))
+        plan.validation = None
+        return count_checkpoints(plan, step_seconds=9.0)
+
+    assert count(keep=0, save_minutes=30) == {
+        "of epochs": 10,
+        "within an epoch": 6,
+        "the best": 0,
+        "the average": 0,
+        "one being written": 1,
+    }
+    assert sum(count(keep=3).values()) == 7
+    assert count(keep=0, save_minutes=0, save_steps=100, save_interval=5)["within an epoch"] == 51
+    assert count(keep=0, save_minutes=0)["within an epoch"] == 1, "of a run that is stopped"
+
+
+def test_what_a_validation_needs_is_tried(project, capsys):
+    assert dry_run(project, "--validate", "-o", "METRIC.best=R@1") == 2
+    assert 'Did you mean "text_to_video.R@1"' in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(project, capsys, monkeypatch):
+    (project.parent / "file").write_text("")
+    for folder in ("file", "file/below"):
+        assert dry_run(project, "-o", f"output_dir={project.parent / folder}") == 1
+        assert "file: Not a directory" in capsys.readouterr().err
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    assert dry_run(project) == 1
+    assert f"{project.parent}: Permission denied" in capsys.readouterr().err
 
 
 def test_faults_are_those_of_training(project, capsys):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+from dataclasses import replace
 
 import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.checkpoint import Checkpoints, Progress
-from paddlevideo.tasks.resuming import place_in_epoch
+from paddlevideo.checkpoint import Checkpoint, Checkpoints, Progress
+from paddlevideo.solver import Pace
+from paddlevideo.tasks.resuming import Sizes, go_on_from, position_in_epoch, sizes_before
 from paddlevideo.tasks.saving import Saver
 from paddlevideo.utils.errors import DataError
 
@@ -90,20 +92,51 @@ def test_when_a_checkpoint_is_due(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("ranks", "batch", "at_once", "window", "batches"),
+    ("before", "now", "batches"),
     [
-        (2, 4, 8, 1, 6),  # as it was
-        (2, 4, 4, 1, 12),  # one process instead of two
-        (2, 4, 16, 1, 3),  # four
-        (2, 4, 12, 1, 4),  # three: 48 samples
-        (2, 4, 5, 1, 9),  # three samples come again
-        (2, 4, 4, 8, 8),  # the beginning of an optimizer step
+        (Sizes(8, 12, 1), Sizes(8, 12, 1), 6),  # as it was
+        (Sizes(8, 12, 1), Sizes(4, 24, 1), 12),  # one process instead of two
+        (Sizes(8, 12, 1), Sizes(16, 6, 1), 3),  # four
+        (Sizes(8, 12, 1), Sizes(12, 8, 1), 4),  # three: 48 samples
+        (Sizes(8, 12, 1), Sizes(5, 19, 1), 9),  # three samples come again
+        (Sizes(8, 12, 1), Sizes(4, 24, 8), 8),  # the beginning of an optimizer step
+        (Sizes(8, 12, 2), Sizes(8, 12, 4), 4),  # another accumulation, the same batches
+        (Sizes(8, 6, 1), Sizes(4, 13, 1), 13),  # complete, though four samples were left out
+        (Sizes(8, 6, 1), Sizes(16, 2, 1), 2),
+        (Sizes(8, 12, 1), Sizes(8, 5, 1), 5),  # of fewer samples than there were
+        (Sizes(8, 5, 1), Sizes(8, 5, 1), 5),  # the same, which the checkpoint does not say
     ],
 )
-def test_the_place_in_an_epoch_with_another_number_of_processes(
-    ranks, batch, at_once, window, batches
-):
-    before = {"ranks": ranks, "batch_size": batch}
+def test_the_position_in_an_epoch_with_other_sizes(before, now, batches):
     progress = Progress(epoch=1, batches=6, step=40)
-    found = place_in_epoch(progress, before, at_once, window)
-    assert found == Progress(epoch=1, batches=batches, step=40)
+    result = position_in_epoch(progress, before, now)
+    assert result == Progress(epoch=1, batches=batches, step=40)
+
+
+def test_sizes_of_a_run_from_what_its_checkpoint_says():
+    now = Sizes(4, 4, 1)
+    extra = {"ranks": 2, "batch_size": 3, "config": {"DATASET": {"drop_last": False}}}
+    assert sizes_before(extra, 20, now) == Sizes(6, 4, 1)
+    assert sizes_before(extra, 19, now) == Sizes(6, 3, 1), "fewer samples than ranks are left out"
+    extra["config"] = {"GRADIENT_ACCUMULATION": {"global_batch_size": 12}}
+    assert sizes_before(extra, 20, now) == Sizes(6, 3, 2)
+    assert sizes_before(extra, 20, now).steps == 2
+    assert sizes_before({}, 16, now) == now, "of an old version"
+
+
+def test_a_checkpoint_of_an_older_version_counts_in_steps_of_its_own_run():
+    old = Checkpoint("step_00000003", {}, {}, Progress(batches=3, step=3), {"batch_size": 4})
+    assert go_on_from(old, 16, Sizes(2, 8, 1)) == (Progress(batches=6, step=3), Pace(4, 8))
+    new = replace(old, extra={"batch_size": 4, "begun_steps_per_epoch": 16})
+    assert go_on_from(new, 16, Sizes(2, 8, 1)) == (Progress(batches=6, step=3), Pace(16, 8))
+
+
+def test_a_checkpoint_is_amended_without_writing_its_weights(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "M")
+    saver = Saver(checkpoints)
+    saver.save("epoch_00001", {"w": paddle.ones([3])}, {}, Progress(epoch=1, pending=True), {})
+    saver.amend("epoch_00001", Progress(epoch=1, best=0.5), {"batch_size": 4})
+    saver.close()
+    loaded = checkpoints.load("epoch_00001")
+    assert loaded.progress == Progress(epoch=1, best=0.5) and loaded.extra["batch_size"] == 4
+    np.testing.assert_array_equal(loaded.weights["w"], np.ones(3, "float32"))

@@ -98,6 +98,17 @@ def test_each_variant_is_trained_and_tested_once(project, monkeypatch, capsys):
     assert len(stub.calls) == 9 and "MODEL.loss.text_weight=2" in stub.calls[-1]
 
 
+@pytest.mark.parametrize("damaged", ["done.json", "test/results.json"])
+@pytest.mark.parametrize("text", ["", "{}", "[1]"])
+def test_a_run_whose_files_are_damaged_is_not_done(project, monkeypatch, damaged, text):
+    stub = Stub()
+    monkeypatch.setattr(ablate.Children, "call", lambda self, *given: stub(*given))
+    assert run("--closest", 0) == 0
+    (project / "out" / "far_away" / "seed0" / damaged).write_text(text)
+    assert run("--closest", 0) == 0
+    assert len(stub.calls) == 9 and "MODEL.loss.match_weight=0" in stub.calls[-1]
+
+
 def test_the_closest_get_three_seeds(project, monkeypatch):
     stub = Stub()
     monkeypatch.setattr(ablate.Children, "call", lambda self, *given: stub(*given))

@@ -305,3 +305,11 @@ def test_help_has_an_example(capsys):
     with pytest.raises(SystemExit):
         make_demo_data.main(["--help"])
     assert "python tools/make_demo_data.py --output" in capsys.readouterr().out
+
+
+def test_a_leftover_of_a_killed_process_goes_though_the_data_are_complete(tmp_path):
+    settings = Settings(train=2, valid=1, test=1)
+    build(tmp_path / "demo", settings, workers=1)
+    (tmp_path / ".demo.12.partial").mkdir()
+    build(tmp_path / "demo", settings, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]

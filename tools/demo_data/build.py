@@ -18,6 +18,7 @@ import numpy as np
 from paddlevideo.utils.children import quiet_worker, terminable
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import write_folder_whole
+from paddlevideo.utils.partials import sweep
 from paddlevideo.utils.progress import track
 from tools.demo_data import grammar
 from tools.demo_data.features import ACTION_WIDTH, CLASSES, REGION_WIDTH, ClipFeatures, extract
@@ -77,6 +78,7 @@ def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, objec
     """
     settings.check()
     if found := read_complete(output, settings):
+        sweep(output.parent)  # of a process that was killed in its last moment
         return found
     _check_replaceable(output)
     scenes = grammar.sample_scenes({s: getattr(settings, s) for s in SPLITS}, settings.seed)

@@ -70,6 +70,10 @@ class StoreWriter:
     ...     writer.finish()
     """
 
+    _is_open = False
+    _lock: int | None = None
+    _environment: lmdb.Environment | None = None
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -86,30 +90,42 @@ class StoreWriter:
         BusyStore where another process writes it.
         """
         self.path, self.shard_bytes, self.shard_clips = Path(path), shard_bytes, shard_clips
-        if (self.path / COMPLETE).exists():
-            raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
+        self._refuse_finished()
         self.manifest = Manifest(
             sizes, dtype, [], dict(vocabularies or {}), dict(made_by or {}), {}
         )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock_folder()
-        if (self.path / COMPLETE).exists():  # finished by another process since we looked
-            os.close(self._lock)
-            raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
         self._waiting: dict[bytes, _Waiting] = {}  # by the keys of their ids
         self._waiting_bytes = 0
         #: True after an error or Ctrl-C within ``flush``: the next writer looks what was written.
         self._is_flushing = False
-        self._environment: lmdb.Environment | None = None
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock_folder()
         try:
+            self._refuse_finished()  # by another process since we looked
             if (self.path / UNFINISHED).exists():
-                self._go_on()
+                self._resume()
             else:
                 self._save()
+            self._is_open = True
         except BaseException:
-            self._close_shard()
-            os.close(self._lock)
+            self._release()
             raise
+
+    def _refuse_finished(self) -> None:
+        if (self.path / COMPLETE).exists():
+            raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
+
+    def _release(self) -> None:
+        """Lets other writers in."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            self._close_shard()
+            os.close(lock)
+
+    def __del__(self) -> None:
+        """Releases it after Ctrl-C in the moment when it was locked."""
+        if not self._is_open:
+            self._release()
 
     @property
     def written(self) -> int:
@@ -197,8 +213,7 @@ class StoreWriter:
             if not self._is_flushing:
                 self.flush()
         finally:
-            self._close_shard()
-            os.close(self._lock)
+            self._release()
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -213,13 +228,12 @@ class StoreWriter:
 
     def _lock_folder(self) -> int:
         """Keeps a second writer out, for as long as this process lives."""
-        lock = os.open(self.path, os.O_RDONLY)
+        self._lock = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(lock)
             raise BusyStore(f"{self.path}: another process is writing this store") from None
-        return lock
+        return self._lock
 
     def _fills_shard(self) -> bool:
         """Whether the shard is a whole one with what waits; its records alone decide that."""
@@ -282,7 +296,7 @@ class StoreWriter:
     def _save(self) -> None:
         self.manifest.write(self.path / UNFINISHED)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Takes over what an interrupted run has written."""
         before = Manifest.read(self.path / UNFINISHED)
         for name in ("sizes", "dtype"):

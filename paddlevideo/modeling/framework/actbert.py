@@ -134,6 +134,7 @@ class ActBert(BaseFramework):
         "region_accuracy", "action_accuracy" and "match_accuracy" and, where those losses are
         there, "contrast_accuracy" and "retrieval_accuracy".
         """
+        self.backbone.check_batch(batch)  # as long as it was padded: a long text may come late
         divisors, batch = self.denominators(batch), self.blinded(batch)
         whole, (batch, padded) = batch, cut_padding(batch)
         if self.head_alone:
@@ -288,6 +289,10 @@ class ActBert(BaseFramework):
         """Takes over the weight of similarities that a validation chose."""
         if self.retrieval_head is not None and "similarity_weight" in results:
             self.retrieval_head.choose(results["similarity_weight"])
+
+    def adopts(self) -> bool:
+        """Whether a validation chooses the weight of similarities."""
+        return self.retrieval_head is not None and self.retrieval_head.similarity_weight == "auto"
 
     @paddle.no_grad()
     def predict(self, batch: Batch, prepared: Gallery | None) -> Any:

@@ -64,6 +64,10 @@ class BaseFramework(nn.Layer):
     def adopt(self, results: Mapping[str, Any]) -> None:
         """Takes over what a validation chose. Called on every rank with the same results."""
 
+    def adopts(self) -> bool:
+        """Whether :meth:`adopt` may change what is saved with the weights."""
+        return type(self).adopt is not BaseFramework.adopt
+
     def connect(self, gather: Gather) -> None:
         """Hands over how rows are gathered from all ranks, for losses that compare samples."""
 
