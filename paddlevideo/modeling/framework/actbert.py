@@ -41,7 +41,6 @@ from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.first_stage import FirstStage
-from paddlevideo.utils.limits import check_sample
 from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
 
 
@@ -142,10 +141,7 @@ class ActBert(BaseFramework):
                 lower = self.backbone.lower(to_tensors(batch))
             loss, won = self.retrieval_loss(whole, lower, divisors)
             return Losses({"retrieval_loss": loss, "loss": loss}, {"retrieval_accuracy": won})
-        picked, rows = labelled_rows(self.loss.asked(batch))
-        if (picked["image_label"] == 1).any():
-            targets = {"region_target": picked["image_target"]}
-            check_sample(self.limits(), targets, lambda: "the batch")
+        picked, rows = labelled_rows(self.loss.asked(batch), self.limits())
         tensors = to_tensors(picked)
         lower = self.backbone.lower(tensors, pack_words(batch))
         output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
