@@ -149,7 +149,8 @@ def config_beside(weights: str | None) -> str | None:
     from paddlevideo.config import load_config
     from paddlevideo.utils.errors import ConfigError
 
-    path = Path(weights or "").parent / "config.yaml"
+    given = Path(weights or "")
+    path = (given if given.is_dir() else given.parent) / "config.yaml"
     if not weights or not path.is_file():
         return None
     try:

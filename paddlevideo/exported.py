@@ -57,6 +57,12 @@ class ExportedModel:
                 f"{self.manifest.paddle} exported ({fault!s:.200}). {ADVICE}"
             ) from None
         program.eval()
+        for key, parameter in program.named_parameters():
+            if not bool(paddle.isfinite(parameter).all()):
+                raise WeightsError(
+                    f"{path}: the exported weight {key} holds NaN or infinity. Export the model "
+                    "again, from weights that are finite"
+                )
         return program
 
     def encode_captions(self, captions: Mapping[str, np.ndarray]) -> Tensors:

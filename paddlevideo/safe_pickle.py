@@ -24,8 +24,10 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import HEAD_BYTES, describe_bytes
 from paddlevideo.utils.pickle_machine import (
     ArrayRecord,
+    CutShort,
     DTypeRecord,
     Fault,
     Latin1Record,
@@ -163,6 +165,10 @@ def _read(buffer: memoryview, source: str, copy: bool) -> Any:
     try:
         value = Machine(buffer).run()
         return _Resolver(buffer, copy).resolve(value)
+    except CutShort as error:
+        raise DataError(
+            f"{source}: is cut short ({error}). Copy, download or write it again"
+        ) from None
     except Fault as fault:
         raise DataError(f"{source}: not read, because it holds {fault}. {_ADVICE}") from None
     except _DAMAGE as fault:
@@ -249,7 +255,8 @@ def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, n
         if any(size < 0 for size in shape):
             raise ValueError(f"shape {shape}")
     except (*_DAMAGE, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as fault:
-        raise DataError(f"{path}: not a whole .npy file ({fault!s:.150})") from None
+        kind = describe_bytes(bytes(buffer[:HEAD_BYTES]))
+        raise DataError(f"{path}: not a whole .npy file, but {kind} ({fault!s:.150})") from None
     return shape, is_fortran, dtype, reader.position
 
 

@@ -1,6 +1,7 @@
 """What users get wrong, each as they meet it: one clear error from main.py, no traceback."""
 
 import pickle
+import shutil
 
 import lmdb
 import numpy as np
@@ -150,6 +151,16 @@ def test_weights_of_another_size(project, capsys, weights):
     assert "[16, 16] instead of [16, 32]" in error
 
 
+@pytest.mark.parametrize("name", ["train.npy", "test.lmdb"])
+def test_data_that_were_not_downloaded_are_called_what_they_are(project, capsys, weights, name):
+    path = project / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n" * 200)
+    options = ["--test", "-w", str(weights)] if name == "test.lmdb" else []
+    error = fails(capsys, project, *options)
+    assert name in error and "git lfs pull" in error
+
+
 def test_weights_that_are_not_weights(project, capsys):
     path = project / "empty.pdparams"
     path.write_bytes(b"")
@@ -181,3 +192,51 @@ def test_every_fault_is_reported_at_once(project, capsys):
     error = fails(capsys, project, "-o", *changes)
     for expected in ("hiden_size", "hidden_size", "gone.npy", "epochs"):
         assert expected in error
+
+
+@pytest.mark.parametrize(
+    "key, size, expected",
+    [
+        ("v_target_size", 3, "DATASET.train has 9 region classes: set MODEL.backbone.v_target_si"),
+        ("v_target_size", 20, "DATASET.train has 9 region classes"),
+        ("vocab_size", 30000, "DATASET.train has 30522 words in its vocabulary"),
+        ("a_target_size", 3, "lets 0 to 2 be action classes"),
+    ],
+)
+def test_sizes_that_the_data_do_not_fit_are_named_by_their_key(
+    project, capsys, key, size, expected
+):
+    error = fails(capsys, project, "-o", f"MODEL.backbone.{key}={size}")
+    assert f"MODEL.backbone.{key}" in error and str(size) in error and expected in error
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_action_class_beyond_the_models_is_named_with_its_clip(project, capsys, workers):
+    change_row(project, 5, 9, lambda array: np.full_like(array, 7))
+    error = fails(capsys, project, "-o", f"DATASET.num_workers={workers}", "DATASET.skip_bad=0.5")
+    assert "clip005: action_target holds 7, where MODEL.backbone.a_target_size=7 lets" in error
+
+
+def test_classes_that_are_not_asked_for_may_be_any(project):
+    masks = [
+        f"PIPELINE.train.transform.3.RandomMask.{name}_rate=0" for name in ("action", "region")
+    ]
+    sizes = ["MODEL.backbone.a_target_size=2", "MODEL.backbone.v_target_size=3"]
+    arguments = ["-c", str(project / "tiny.yaml"), "--max_iters", "1", "-o"]
+    assert main.main([*arguments, *masks, *sizes, "MODEL.backbone.vocab_size=40000"]) == 0
+
+
+@pytest.mark.parametrize("mode", [["--validate"], ["--test"]])
+def test_a_vocabulary_larger_than_the_models_is_named_for_every_split(
+    project, capsys, weights, mode
+):
+    pieces = [*"abcdefgh", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces += [f"word{number}" for number in range(31_000)]
+    (project / "vocab.txt").write_text("\n".join(pieces))
+    split = "valid" if "--validate" in mode else "test"
+    if split == "test":
+        mode = [*mode, "-w", str(weights)]
+    error = fails(
+        capsys, project, *mode, "-o", f"DATASET.{split}.bert_model={project / 'vocab.txt'}"
+    )
+    assert f"MODEL.backbone.vocab_size is 30522, but DATASET.{split} has 31013 words" in error

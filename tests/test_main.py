@@ -1,6 +1,7 @@
 """main.py from end to end on a tiny data set, in this process."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -310,3 +311,15 @@ def test_a_bare_test_uses_the_msrvtt_configuration():
     assert main.parse_arguments(["--test", "-w", "x"]).config == "actbert_msrvtt.yaml"
     with pytest.raises(SystemExit):
         main.parse_arguments([])
+
+
+def test_a_plain_locale_trains_and_writes_utf8(project):
+    path = project / "tiny.yaml"
+    config = yaml.safe_load(path.read_text("utf-8"))
+    config["DATASET"]["train"]["data_prefix"] = "Küche 厨房"
+    path.write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+    command = [sys.executable, str(ROOT / "main.py"), "-c", str(path), "--max_iters", "1"]
+    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Küche 厨房" in (project / "output" / "config.yaml").read_text("utf-8")

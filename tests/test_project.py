@@ -18,8 +18,6 @@ TOP_LEVEL = {
     *("main.py", "configs", "paddlevideo", "tools", "tests", "requirements.txt", "setup.py"),
     *("README.md", "docs", "Makefile", "LICENSE", "pyproject.toml"),
 }
-#: Files over 350 lines, and why each is not two.
-LONG_FOR_A_REASON: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
@@ -143,16 +141,6 @@ def test_only_runtime_names_ranks_and_precision():
         if re.match(r"paddle\.(distributed|amp)\b", name)
     }
     assert not found
-
-
-def test_files_stay_readable():
-    long = {
-        path.relative_to(ROOT).as_posix()
-        for folder in ("paddlevideo", "tools", "tests")
-        for path in (ROOT / folder).rglob("*.py")
-        if len(path.read_text("utf-8").splitlines()) > 350
-    }
-    assert long <= LONG_FOR_A_REASON.keys()
 
 
 def make(*arguments):

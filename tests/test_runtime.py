@@ -165,3 +165,38 @@ def test_what_a_step_is_taken_with(enabled, factors, expected):
     optimizer = paddle.optimizer.SGD(0.5, parameters=paddle.nn.Linear(1, 1).parameters())
     updater = Updater(optimizer, None, FakeScaler(enable=enabled), factors)
     assert updater.scalars() == expected
+
+
+@pytest.mark.parametrize(
+    "variables, message",
+    [
+        ({"NUM": "2"}, "PADDLE_TRAINERS_NUM=2 is set.*PADDLE_TRAINER_ID, .* not.*unset it"),
+        ({"NUM": "2", "ID": "0"}, "but PADDLE_CURRENT_ENDPOINT, PADDLE_TRAINER_ENDPOINTS not"),
+        ({"NUM": "2", "ID": "2", "ENDS": "a:1,b:2"}, "but PADDLE_TRAINER_ID is 2"),
+        ({"NUM": "two"}, "PADDLE_TRAINERS_NUM=two is not a number of processes"),
+        ({"NUM": "0"}, "PADDLE_TRAINERS_NUM=0 is not a number of processes"),
+    ],
+)
+def test_variables_left_over_from_a_launcher_are_named(monkeypatch, variables, message):
+    names = {
+        "NUM": ["PADDLE_TRAINERS_NUM"],
+        "ID": ["PADDLE_TRAINER_ID"],
+        "ENDS": ["PADDLE_CURRENT_ENDPOINT", "PADDLE_TRAINER_ENDPOINTS"],
+    }
+    for kind, value in variables.items():
+        for name in names[kind]:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        World()
+
+
+def test_the_share_of_the_cores_of_a_leftover_is_named_too(monkeypatch):
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "-1")
+    with pytest.raises(ConfigError, match="PADDLE_LOCAL_SIZE=-1"):
+        runtime.use_threads()
+
+
+def test_fleet_has_nothing_to_do_for_one_process():
+    world, layer = World(fleet=True), paddle.nn.Linear(1, 1)
+    assert not world.fleet and world.wrap(layer) is layer
+    assert world.wrap_optimizer("optimizer") == "optimizer"

@@ -50,7 +50,7 @@ def npy_header(dtype: str, shape: str) -> bytes:
         (npy_header("<c8", "(1,)") + bytes(8), "complex"),
         (npy_header("|O", "(2,)") + pickle.dumps(OBJECTS, 4), "announces"),
         (npy_header("|O", "(2,)") + pickle.dumps([1, 2], 4), "announces"),
-        (npy_header("|O", "(2, 2)") + pickle.dumps(OBJECTS, 4)[:-40], "not"),
+        (npy_header("|O", "(2, 2)") + pickle.dumps(OBJECTS, 4)[:-40], "is cut short"),
         (npy_header("|O", "("), "not a whole"),
     ],
 )

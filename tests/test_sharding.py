@@ -103,6 +103,15 @@ def test_a_rank_without_parameters_only_receives(monkeypatch):
     assert len(received) == 4
 
 
+def launched_as(monkeypatch, rank, size):
+    """Sets what the launcher sets."""
+    ends = [f"127.0.0.1:{6170 + number}" for number in range(size)]
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", str(size))
+    monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
+    monkeypatch.setenv("PADDLE_TRAINER_ENDPOINTS", ",".join(ends))
+    monkeypatch.setenv("PADDLE_CURRENT_ENDPOINT", ends[rank])
+
+
 def test_gradients_are_not_divided_on_a_cpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
     config = ["-c", str(make_project(tmp_path)), "-o", "sharding=2"]
@@ -125,7 +134,7 @@ def test_on_gpus_stages_2_and_3_are_paddles(monkeypatch, stage, level, scales):
     fleet = []
     started = lambda **options: fleet.append(options)  # noqa: E731
     monkeypatch.setattr(sharding.dist.fleet, "init", started)
-    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    launched_as(monkeypatch, 0, 2)
     world = World(sharding=stage)
     assert world.fleet and fleet == [{"is_collective": True}]
     scaler = SimpleNamespace(is_enable=lambda: scales)

@@ -120,12 +120,13 @@ def export(options: argparse.Namespace) -> Manifest:
     with ending_at_once():
         from paddlevideo.config import check_config, import_parts, load_config, modules_of
         from paddlevideo.loader import load_tokenizer
-        from paddlevideo.modeling import build_model, load_weights
+        from paddlevideo.modeling import build_model, load_weights, locate_weights
         from paddlevideo.modeling.export import export_model
         from paddlevideo.utils.export_manifest import Vocabulary, check_output
         from paddlevideo.utils.fingerprint import unchanged
         from paddlevideo.utils.writable import check_folder
     check_output(options.output)
+    weights = locate_weights(options.weights)
     check_folder(options.output.parent, "--output")
     config = load_config(options.config, options.override)
     import_parts([*modules_of(config), *options.modules])
@@ -133,14 +134,14 @@ def export(options: argparse.Namespace) -> Manifest:
     settings = retrieval_settings(config)
     words = load_tokenizer(settings["bert_model"]).vocabulary_size
     model = build_model(config.MODEL, blank=True)
-    with unchanged(options.weights) as sha256:
+    with unchanged(weights) as sha256:
         load_weights(model, options.weights, for_test=True)
     return export_model(
         model,
         options.output,
         sizes_for(model, settings),
         Vocabulary(settings["bert_model"], words),
-        options.weights,
+        weights,
         sha256,
     )
 

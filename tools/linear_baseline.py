@@ -92,15 +92,18 @@ def read(config: Any, bert: str, features: Sequence[str]) -> tuple[Pairs, Pairs]
     """What is trained on and what is tested on."""
     from paddlevideo.loader.build import build_dataset
     from paddlevideo.modeling import build_model
+    from paddlevideo.utils.limits import check_extents
 
     options = {**config.MODEL, "backbone": {**config.MODEL["backbone"], "pretrained": bert}}
-    backbone = build_model(options).backbone
+    model = build_model(options)
+    backbone = model.backbone
     backbone.eval()
     train = build_dataset({**config.DATASET["train"], "exclude": None}).for_training()
     samples = [train[number] for number in range(len(train))]
     seen = [[sample["region_feat"], sample["action_feat"]] for sample in samples]
     test = build_dataset(config.DATASET["test"])
     tokens = test.tokens
+    check_extents(model.limits(), test.extents(), "DATASET.test")
     records = [test.reader.record(name) for name in test.video_ids]
     tested = [[record["features"], record["action_features"]] for record in records]
     return (

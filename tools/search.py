@@ -85,12 +85,14 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     """The searcher that the command line asks for."""
     with ending_at_once():
         from paddlevideo.config import import_parts, load_config, modules_of
+        from paddlevideo.modeling import locate_weights
         from paddlevideo.tasks.search import Searcher
+    located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
-    config = load_config(config_for(options.weights, options.config), overrides)
+    config = load_config(config_for(located, options.config), overrides)
     # Modules run code: only a file that the user has named may ask for them.
     import_parts(modules_of(config) if options.config else [])
-    index = options.index or options.weights.parent / "search_index"
+    index = options.index or located.parent / "search_index"
     features, candidates, sentences = options.features, options.candidates, options.sentences
     return Searcher(config, options.weights, features, index, candidates, sentences)
 

@@ -316,7 +316,8 @@ def _missing_file(name: str) -> str:
     if name in ("None", "none"):
         return f'there is no file or folder "{name}"; YAML\'s word for nothing is null'
     if not folder.is_dir():
-        return f'there is no folder "{folder}" for "{name}" (working directory: {Path.cwd()})'
+        hint = "; it is a URL: download the file first" if "://" in name else ""
+        return f'there is no folder "{folder}" for "{name}" (working directory: {Path.cwd()}){hint}'
     beside = [found.name for found in itertools.islice(folder.iterdir(), _MAX_COMPARED)]
     near = did_you_mean(path.name, beside)
     return f'there is no file or folder "{name}" (working directory: {Path.cwd()}).{near}'

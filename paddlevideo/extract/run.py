@@ -68,8 +68,8 @@ def part_of(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise ConfigError(f'--part is K/N with K from 1 to N, as 2/8, not "{text}"')
         return int(found[1]) - 1, int(found[2])
-    number = environment.get("PADDLE_TRAINER_ID") or "0"
     count = environment.get("PADDLE_TRAINERS_NUM") or "1"
+    number = environment.get("PADDLE_TRAINER_ID") or ("0" if count == "1" else "")
     if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
         raise ConfigError(
             f"PADDLE_TRAINER_ID={number} and PADDLE_TRAINERS_NUM={count} are no part of a list: "

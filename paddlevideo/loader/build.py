@@ -16,6 +16,7 @@ from paddlevideo.loader.skipping import TRIES, BadClips
 from paddlevideo.loader.workers import batches_ahead
 from paddlevideo.registry import DATASETS, PIPELINES
 from paddlevideo.utils.errors import ConfigError, DataError, UserError
+from paddlevideo.utils.limits import Limits, check_extents, check_sample
 
 Step = Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]
 
@@ -86,6 +87,19 @@ class SampleReader:
         bad: BadClips | None = None,
     ):
         self.dataset, self.steps, self.seed, self.bad = dataset, list(steps), seed, bad
+        self.limits: Limits = {}
+
+    def keep_within(self, limits: Limits, split: str) -> None:
+        """Compares what is known of the data with ``limits``, and each sample from now on.
+
+        ``split``: for messages. Raises ConfigError.
+        """
+        extents = self.dataset.extents()
+        for step in self.steps:
+            extents = step.extents(extents) if hasattr(step, "extents") else extents
+        check = {n: x for n, x in limits.items() if n in extents or not x.if_asked}
+        check_extents(check, extents, f"DATASET.{split}")
+        self.limits = check
 
     def undisturbed(self) -> SampleReader:
         """The same samples with nothing hidden, exchanged or made noisy.
@@ -101,8 +115,10 @@ class SampleReader:
         try:
             rng = np.random.default_rng((self.seed, epoch, index))
             sample = self.dataset[index]
+            check_sample(self.limits, sample, partial(self._name, index))
             for step in self.steps:
                 sample = step(sample, rng)
+            check_sample(self.limits, sample, partial(self._name, index))
             sample.setdefault("index", index)
             return sample
         except Exception as fault:

@@ -47,6 +47,7 @@ class RowFile:
         first = self.rows[0]
         # The first row sets the widths that all others must have.
         self.widths = [self._width(first[place], place) for place in (0, 1, 8)]
+        self.action_classes = 0  # not known without reading all rows
 
     def _open(self) -> list[Any]:
         array = safe_pickle.load_npy(self.path)

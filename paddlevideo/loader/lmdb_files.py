@@ -10,6 +10,7 @@ from typing import Any
 import lmdb
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import describe_file
 
 #: Device and inode of a file: LMDB opens one only once in a process, whatever its path.
 _Key = tuple[int, int]
@@ -98,14 +99,19 @@ def _open(file: str, size: int, databases: int) -> lmdb.Environment:
     if not os.access(file, os.R_OK):
         raise DataError(f"{file}: may not be read: its permissions forbid it")
     # Read-ahead makes cold reads about twenty times faster; there is no writer to lock out.
-    found: lmdb.Environment = lmdb.open(
-        file,
-        subdir=False,
-        readonly=True,
-        lock=False,
-        readahead=True,
-        max_dbs=databases,
-    )
+    try:
+        found: lmdb.Environment = lmdb.open(
+            file,
+            subdir=False,
+            readonly=True,
+            lock=False,
+            readahead=True,
+            max_dbs=databases,
+        )
+    except lmdb.InvalidError:
+        raise DataError(
+            f"{file}: not a whole LMDB, but {describe_file(file)}. Copy or write it again"
+        ) from None
     needed = (found.info()["last_pgno"] + 1) * found.stat()["psize"]
     if size < needed:
         found.close()  # reading beyond the end of the file would kill the process

@@ -13,6 +13,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.printable import without_surrogates
 from paddlevideo.utils.ranges import Range
 
 #: The ids of so many captions, of at most so many letters, are kept, 10 MB at most: a tenth of a
@@ -64,6 +65,8 @@ class BertTokenizer:
         return len(pieces), pieces.count(self.unknown_id)
 
     def _pieces(self, caption: str) -> list[int]:
+        if not caption.isascii():
+            caption = without_surrogates(caption)
         # One text at a time: only batches use threads, which forked workers must not.
         return self._tokenizer.encode(caption, add_special_tokens=False).ids
 

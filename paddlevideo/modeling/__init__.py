@@ -8,6 +8,7 @@ from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.modeling.heads.fitted import FittedHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.losses.actbert import ActBertLoss
+from paddlevideo.modeling.weight_files import locate_weights
 from paddlevideo.modeling.weights import LoadReport, load_weights
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "accuracies_of",
     "build_model",
     "load_weights",
+    "locate_weights",
 ]

@@ -1,11 +1,9 @@
-"""Text weights of any BERT: Hugging Face's, PaddleNLP's or PaddleVideo's bare file."""
+"""Names of the text weights of any BERT: Hugging Face's, PaddleNLP's or PaddleVideo's bare file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-
-import numpy as np
+from collections.abc import Iterable
 
 #: Patterns of other libraries' names (without a leading "bert.") and the published name.
 _RENAMED = [
@@ -32,29 +30,49 @@ _NOT_USED = re.compile(
     r"^(pooler\.|embeddings\.position_ids$|cls\.seq_relationship\.|cls\.predictions\.decoder)"
     r"(?!_bias)"
 )
-_LINEAR_WEIGHT = re.compile(r"(query|key|value|dense)\.weight$")
+_WORDS = "embeddings.word_embeddings.weight"
+#: Parts of names that ActBERT's files have and no BERT has.
+_ACTBERT_ALONE = ("v_embeddings.", "a_embeddings.", ".v_layer.", ".a_layer.", ".c_layer.")
+_PADDLENLP = re.compile(r"encoder\.layers\.\d+\.(self_attn|linear1|linear2)\.")
+#: What Hugging Face's files have, and neither PaddleNLP's nor PaddleVideo's.
+_HUGGING_FACE = re.compile(
+    r"embeddings\.position_ids$|LayerNorm\.(gamma|beta)$|cls\.predictions\.(bias|decoder\.weight)$"
+)
 
 
-def is_bert(state: Mapping[str, object]) -> bool:
-    """Whether these are a BERT's weights rather than ActBERT's."""
-    return any(name.endswith("embeddings.word_embeddings.weight") for name in state) and not any(
-        name.startswith("backbone.") or "v_embeddings" in name for name in state
+def is_bert(names: Iterable[str]) -> bool:
+    """Whether these are the names of a BERT's weights rather than of ActBERT's."""
+    names = list(names)
+    return any(name.endswith(_WORDS) for name in names) and not any(
+        part in name for name in names for part in _ACTBERT_ALONE
     )
 
 
-def from_bert(state: Mapping[str, np.ndarray], transposed: bool) -> dict[str, np.ndarray]:
-    """A BERT's weights under ActBERT's published names.
+def are_paddlenlp(names: Iterable[str]) -> bool:
+    """Whether PaddleNLP gave these names."""
+    return any(_PADDLENLP.search(name) for name in names)
 
-    ``transposed``: dense weights are stored (outputs, inputs), as PyTorch does.
+
+def are_hugging_face(names: Iterable[str]) -> bool:
+    """Whether Hugging Face's library gave these names: some are of a kind that others lack."""
+    return any(_HUGGING_FACE.search(name) for name in names)
+
+
+def from_bert(names: Iterable[str]) -> dict[str, str]:
+    """ActBERT's published names of a BERT's weights, each with the name that it stands for.
+
+    Whatever comes before the name of the word embedding ("bert.", "module.roberta.") is left out
+    of the others too.
     """
+    names = list(names)
+    before = min((name[: -len(_WORDS)] for name in names if name.endswith(_WORDS)), key=len)
+    outer = before[: before[:-1].rfind(".") + 1]
     released = {}
-    for name, array in state.items():
-        bare = name.removeprefix("backbone.").removeprefix("bert.")
+    for name in names:
+        bare = name.removeprefix(before) if name.startswith(before) else name.removeprefix(outer)
         for pattern, replacement in _RENAMED:
             bare = re.sub(pattern, replacement, bare)
-        if _NOT_USED.match(bare):
-            continue
-        root = "backbone." if bare.startswith("cls.") else "backbone.bert."
-        turn = transposed and _LINEAR_WEIGHT.search(bare)
-        released[root + bare] = np.ascontiguousarray(array.T) if turn else array
+        if not _NOT_USED.match(bare):
+            root = "backbone." if bare.startswith("cls.") else "backbone.bert."
+            released[root + bare] = name
     return released

@@ -42,6 +42,7 @@ from paddlevideo.utils.export_manifest import (
     check_output,
 )
 from paddlevideo.utils.files import checksum, write_folder_whole
+from paddlevideo.utils.finite import first_fault
 
 Arrays = dict[str, np.ndarray]
 BOX_SIZE = 5
@@ -61,15 +62,18 @@ def export_model(
     that time. An export that is
     there already is replaced. Raises ConfigError if the model is no ActBert, if ``sizes`` or
     ``vocabulary`` do not fit it, or if ``output`` holds anything but an export; WeightsError if
-    the weight of similarities was never chosen.
+    a weight is NaN or infinite, or that of similarities was never chosen.
     """
     if not isinstance(model, ActBert):
         raise ConfigError(f"an ActBert can be exported, not a {type(model).__name__}")
     if vocabulary.size > model.backbone.vocabulary_size:
         raise ConfigError(
             f"{vocabulary.bert_model} has {vocabulary.size} words, the model "
-            f"{model.backbone.vocabulary_size}: set bert_model to the model's vocabulary"
+            f"{model.backbone.vocabulary_size} (MODEL.backbone.vocab_size): set bert_model to the "
+            "model's vocabulary"
         )
+    if bad := first_fault({name: x.numpy() for name, x in model.named_parameters()}):
+        raise WeightsError(f"the model is not exported: {bad}")
     similarity = similarity_of(model)
     output = Path(output)
     check_output(output)

@@ -5,6 +5,7 @@ B clips, T words, R regions (the global one first), A actions.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from paddlevideo.modeling.backbones.tangled import Streams
 from paddlevideo.modeling.framework.base import Batch
 from paddlevideo.modeling.layers import Packing
 from paddlevideo.modeling.losses.actbert import IGNORED
+from paddlevideo.utils.limits import Limits, check_sample
 
 
 def cut_padding(batch: Batch) -> tuple[dict[str, Any], PaddedLengths]:
@@ -55,18 +57,25 @@ def pack_words(batch: Batch) -> Packing:
     return Packing(paddle.to_tensor(at), paddle.to_tensor(place), *kept.shape)
 
 
-def labelled_rows(batch: Batch) -> tuple[dict[str, Any], Rows]:
+def labelled_rows(
+    batch: Batch, limits: Limits = MappingProxyType({})
+) -> tuple[dict[str, Any], Rows]:
     """Picks the labelled positions: their labels and targets, and where they stand.
 
     Where nothing is labelled one row is kept all the same, with its ignoring label: the heads
-    then still take part, with a gradient of zero, on every rank.
+    then still take part, with a gradient of zero, on every rank. Raises ConfigError where regions
+    are asked for classes whose number is beyond ``limits``.
     """
     words = np.asarray(batch["text_labels"])
     regions = np.asarray(batch["image_label"])
     actions = np.asarray(batch["action_label"])
     text_at, region_at, action_at = (at_least_one(x) for x in (words, regions, actions))
-    # Without classes nothing may be labelled; then any width does for the row that is kept.
-    targets = np.asarray(batch.get("image_target", np.zeros((*regions.shape, 1), np.float32)))
+    # Where nothing is labelled the classes are of no account, and any width fits.
+    none = np.zeros((*regions.shape, 1), np.float32)
+    is_asked = (regions != IGNORED).any()
+    targets = np.asarray(batch.get("image_target", none) if is_asked else none)
+    if is_asked:
+        check_sample(limits, {"region_target": targets}, lambda: "the batch")
     picked = {
         **batch,
         "text_labels": words.ravel()[text_at],

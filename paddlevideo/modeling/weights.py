@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import paddle
 from paddle import Tensor
 
 from paddlevideo.modeling.bert_weights import from_bert, is_bert
 from paddlevideo.modeling.framework.base import BaseFramework
-from paddlevideo.safe_pickle import load_state
+from paddlevideo.modeling.weight_files import read_weight_file, some
+from paddlevideo.modeling.weight_layout import in_paddle_layout
 from paddlevideo.utils.errors import WeightsError
+from paddlevideo.utils.finite import fault_of
 
 log = logging.getLogger("paddlevideo")
-SHOWN = 5
+#: What parallel training and compilation put before every name.
+WRAPPERS = ("module.", "_layers.", "_orig_mod.", "model.", "_model.", "network.", "net.")
 
 
 @dataclass
@@ -34,23 +38,31 @@ class LoadReport:
         for kind in ("missing", "unexpected", "misshapen"):
             names = getattr(self, kind)
             if names:
-                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-                lines.append(f"  {len(names)} {kind}: {', '.join(names[:SHOWN])}{more}")
+                lines.append(f"  {len(names)} {kind}: {some(names)}")
         return "\n".join(lines)
 
 
 def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False) -> LoadReport:
     """Loads a ``.pdparams`` or ``.safetensors`` file, ActBERT's or any BERT's, into ``model``.
 
-    Prints what was missing, unexpected or misshapen. Parameters that the file lacks keep their
+    Logs what was missing, unexpected or misshapen. Parameters that the file lacks keep their
     values. ``for_test``: raises WeightsError if a parameter that testing needs stays unset.
-    Raises WeightsError also if the file cannot be read or no parameter of it fits.
+    Raises WeightsError also if the file cannot be read, if no parameter of it fits, or if one that
+    does holds NaN or infinity; ``model`` is unchanged then.
     """
-    state = read_weights(path)
-    report = assign(model, model.from_released(state), str(path))
-    log.info("%s", report)
+    file = read_weight_file(path)
+    state = model.from_released(under_known_names(model, file.arrays))
+    origin = {id(array): name for name, array in file.arrays.items()}
+    called = {name: origin.get(id(array), name) for name, array in state.items()}
+    report = assign(model, in_paddle_layout(model, state, file), str(file.path), called)
     if not report.loaded:
-        raise WeightsError(f"{path} holds no parameter of this model.\n{report}")
+        wanted = model.to_released(model.state_dict())
+        raise WeightsError(
+            f"{file.path} holds no parameter of this model.\n"
+            f"  it holds: {some(list(file.arrays))}\n  wanted are: {some(list(wanted))}"
+            + "".join(f"\n  misshapen: {line}" for line in report.misshapen[:3])
+        )
+    log.log(logging.WARNING if report.misshapen else logging.INFO, "%s", report)
     if for_test:
         _check_complete(model, report)
     return report
@@ -65,48 +77,98 @@ def _check_complete(model: BaseFramework, report: LoadReport) -> None:
         ) from None
 
 
-def read_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """Arrays of a weight file by name; a BERT's come under ActBERT's published names."""
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weight file")
-    if path.suffix == ".safetensors":
-        state = _read_safetensors(path)
-    else:
-        state = {k: v for k, v in load_state(path).items() if isinstance(v, np.ndarray)}
-    return from_bert(state, path.suffix == ".safetensors") if is_bert(state) else state
+def under_known_names(
+    model: BaseFramework, arrays: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """``arrays`` of a file under the names that ``model`` knows from files.
+
+    Prefixes that wrap all of a model ("module.") are left out, a missing "backbone." is added,
+    and a BERT's names become those of ActBERT's text stream. What was renamed is logged.
+    """
+    if is_bert(arrays):
+        renamed = from_bert(arrays)
+        log.info("a BERT: %s is taken for %s", *next((own, new) for new, own in renamed.items()))
+        return {new: arrays[own] for new, own in renamed.items()}
+    known = model.state_dict()
+    choices = [
+        {own: own for own in arrays},
+        {_unwrapped_name(own): own for own in arrays},
+        {f"backbone.{_unwrapped_name(own)}": own for own in arrays},
+    ]
+    found = [{new: arrays[own] for new, own in names.items()} for names in choices]
+    fitting = [sum(name in known for name in model.from_released(each)) for each in found]
+    best = fitting.index(max(fitting))
+    changed = next(((own, new) for new, own in choices[best].items() if own != new), None)
+    if changed:
+        log.info("names have another prefix: %s is taken for %s", *changed)
+    return found[best]
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, KeyError, ValueError) as fault:
-        raise WeightsError(f"{path} cannot be read as safetensors: {fault}") from fault
+def _unwrapped_name(name: str) -> str:
+    while prefix := next((wrapper for wrapper in WRAPPERS if name.startswith(wrapper)), ""):
+        name = name.removeprefix(prefix)
+    return name
 
 
-def assign(model: BaseFramework, state: Mapping[str, np.ndarray], path: str) -> LoadReport:
-    """Sets parameters and buffers by name where the shapes agree; reports the rest."""
+def assign(
+    model: BaseFramework,
+    state: Mapping[str, np.ndarray],
+    path: str,
+    called: Mapping[str, str] | None = None,
+) -> LoadReport:
+    """Sets parameters and buffers by name where the shapes agree; reports the rest.
+
+    ``called``: the names in the file, for messages. Raises WeightsError, with nothing set, if an
+    array holds NaN or infinity. A buffer that is not finite in ``model`` either, because it waits
+    to be chosen, may be so.
+    """
     report = LoadReport(path)
     own: dict[str, Tensor] = model.state_dict()
     report.unexpected = [name for name in state if name not in own]
+    fitting = {}
     for name, tensor in own.items():
         if name not in state:
             report.missing.append(name)
-        elif list(state[name].shape) != list(tensor.shape):
-            report.misshapen.append(
-                f"{name} {list(state[name].shape)} instead of {list(tensor.shape)}"
-            )
+        elif misfit := _misfit(state[name], tensor):
+            report.misshapen.append(f"{name} {misfit}")
         else:
-            tensor.set_value(_as_dtype(state[name], tensor))
+            fitting[name] = _as_dtype(state[name], tensor)
             report.loaded.append(name)
+    _check_finite(model, fitting, path, called or {})
+    for name, array in fitting.items():
+        own[name].set_value(array)
     return report
+
+
+def _misfit(array: np.ndarray, tensor: Tensor) -> str:
+    """What of ``array`` does not fit: its shape, or that it holds no floating-point numbers."""
+    if list(array.shape) != list(tensor.shape):
+        return f"{list(array.shape)} instead of {list(tensor.shape)}"
+    if paddle.is_floating_point(tensor) and array.dtype.kind != "f" and array.dtype != np.uint16:
+        return f"{array.dtype} instead of floating-point numbers"
+    return ""
+
+
+def _check_finite(
+    model: BaseFramework,
+    arrays: Mapping[str, np.ndarray],
+    path: str,
+    called: Mapping[str, str],
+) -> None:
+    buffers = dict(model.named_buffers())
+    for name, array in arrays.items():
+        fault = fault_of(array)
+        if fault and not (name in buffers and fault_of(buffers[name].numpy())):
+            raise WeightsError(
+                f"{path}: {called.get(name, name)} {fault}. Weights must be finite: a diverged "
+                "training or a faulty conversion wrote these. Take those of an earlier checkpoint "
+                "(-w, or resume_epoch), or convert them again"
+            )
 
 
 def _as_dtype(array: np.ndarray, tensor: Tensor) -> np.ndarray:
     """``array`` as float32 (Paddle files hold bfloat16 as uint16), or as it is if not a float."""
-    if array.dtype == np.uint16:
+    if array.dtype == np.uint16 and paddle.is_floating_point(tensor):
         return (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array

@@ -12,6 +12,9 @@ import paddle.distributed as dist
 from paddlevideo.utils.cpu import tune_cpu
 from paddlevideo.utils.errors import ConfigError
 
+#: What the launcher sets beside the number of processes, and Paddle asks for.
+LAUNCHER_VARIABLES = ("PADDLE_TRAINER_ID", "PADDLE_CURRENT_ENDPOINT", "PADDLE_TRAINER_ENDPOINTS")
+
 
 def select_device(asked: str = "auto") -> str:
     """Sets and returns the device: "gpu" where Paddle has one, else "cpu".
@@ -38,14 +41,38 @@ def use_threads(count: int = 0) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     tune_cpu()
-    count = count or max(1, (cores or 1) // int(os.environ.get("PADDLE_LOCAL_SIZE") or 1))
+    count = count or max(1, (cores or 1) // _count_in("PADDLE_LOCAL_SIZE"))
     paddle.base.core.set_num_threads(count)
     return count
 
 
 def world_size() -> int:
-    """How many ranks the launcher started; 1 without a launcher."""
-    return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+    """How many ranks the launcher started; 1 without a launcher. Raises ConfigError."""
+    return _count_in("PADDLE_TRAINERS_NUM")
+
+
+def own_rank(size: int) -> int:
+    """Which of ``size`` ranks this process is.
+
+    Raises ConfigError where only some of the launcher's variables are there.
+    """
+    absent = [name for name in LAUNCHER_VARIABLES if not os.environ.get(name)]
+    rank = os.environ.get("PADDLE_TRAINER_ID", "")
+    if absent or not rank.isdecimal() or int(rank) >= size:
+        why = f"{', '.join(absent)} not" if absent else f"PADDLE_TRAINER_ID is {rank}"
+        raise ConfigError(
+            f"PADDLE_TRAINERS_NUM={size} is set, as the launcher does for {size} processes, but "
+            f"{why}. If it is left over from another run, unset it; several processes are started "
+            "by python -m paddle.distributed.launch"
+        )
+    return int(rank)
+
+
+def _count_in(variable: str) -> int:
+    text = os.environ.get(variable) or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{variable}={text} is not a number of processes: unset the variable")
+    return int(text)
 
 
 def seed_everything(*parts: int) -> None:

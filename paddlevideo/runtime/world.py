@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -16,7 +17,7 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor, nn
 
-from paddlevideo.runtime.device import world_size
+from paddlevideo.runtime.device import own_rank, world_size
 from paddlevideo.runtime.sharding import (
     ShardedOptimizer,
     collect,
@@ -58,13 +59,25 @@ class World:
                 f"sharding: {sharding} needs GPUs: Paddle's group_sharded_parallel takes nothing "
                 "else. sharding: 1 divides the optimizer's arrays on CPUs too"
             )
-        self.fleet = fleet or self.sharding > 1
-        self.rank = int(os.environ.get("PADDLE_TRAINER_ID") or 0) if self.size > 1 else 0
+        # Alone there is nothing to distribute, and Fleet would take one process for a pipeline.
+        self.fleet = self.size > 1 and (fleet or self.sharding > 1)
+        self.rank = own_rank(self.size) if self.size > 1 else 0
         self._meetings = 0
         self._watch: Watch | None = None
+        if self.size > 1:
+            self._join()
+
+    def _join(self) -> None:
+        """Waits for the other ranks and connects with them; Paddle does so without a word."""
+        print(
+            f"rank {self.rank} waits for {self.size - 1} more to start (PADDLE_TRAINERS_NUM is "
+            f"{self.size}; unset it if it is left over from another run)",
+            file=sys.stderr,
+            flush=True,
+        )
         if self.fleet:
             dist.fleet.init(is_collective=True)
-        elif self.size > 1:
+        else:
             dist.init_parallel_env()
 
     @property

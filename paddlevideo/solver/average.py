@@ -11,6 +11,7 @@ import paddle
 
 from paddlevideo.solver.optimizer import named_parameters
 from paddlevideo.utils.errors import ConfigError, WeightsError
+from paddlevideo.utils.finite import first_fault
 
 
 class WeightAverage:
@@ -75,7 +76,7 @@ class WeightAverage:
     def load(self, state: Mapping[str, Any] | None) -> None:
         """Puts back what :meth:`state` returned.
 
-        Raises WeightsError if there is none, or it is of other parameters.
+        Raises WeightsError if there is none, if it is of other parameters, or not finite.
         """
         if not self.decay:
             return
@@ -86,6 +87,8 @@ class WeightAverage:
                 "the checkpoint holds no averages of these parameters: resume without ema_decay, "
                 "or start from its weights (-w)"
             )
+        if bad := first_fault(arrays):
+            raise WeightsError(f"the average of {bad}: start from other weights (-w)")
         for name, array in arrays.items():
             self._average[name] = paddle.to_tensor(np.asarray(array))
         self.updates = float((state or {})["updates"])

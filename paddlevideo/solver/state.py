@@ -18,6 +18,7 @@ from paddle.optimizer.lr import LRScheduler
 
 from paddlevideo.solver.optimizer import named_parameters
 from paddlevideo.utils.errors import WeightsError
+from paddlevideo.utils.finite import fault_of
 
 SCHEDULE_KEY = "LR_Scheduler"
 MASTER_WEIGHT = "master_weight"
@@ -59,7 +60,8 @@ def load_state_by_structured_name(
         state: the saved state.
 
     Raises:
-        WeightsError: an array is unknown to this optimizer, missing or of another shape or type.
+        WeightsError: an array is unknown to this optimizer, missing, of another shape or type, or
+            not finite.
     """
     optimizer = _unwrapped(optimizer)
     own = {parameter.name for parameter in optimizer._parameter_list}
@@ -124,6 +126,8 @@ def _check_fit(arrays: Mapping[str, paddle.Tensor], saved: Mapping[str, np.ndarr
             faults.append(
                 f"{key}: {found.dtype}{found.shape} saved, {wanted.dtype}{wanted.shape} expected"
             )
+        elif bad := fault_of(found):
+            faults.append(f"{key} {bad}")
     if faults:
         more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise WeightsError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,26 @@ class Guard:
         indices = [int(index) for batch in window for index in np.ravel(batch.get("index", []))]
         more = f" and {len(indices) - SHOWN} more" if len(indices) > SHOWN else ""
         return f"Clips: {', '.join(map(self.name_of, indices[:SHOWN]))}{more}"
+
+
+def check_weights(model: nn.Layer, step: int) -> None:
+    """Raises NotFinite, naming the parameter, where a weight after ``step`` is NaN or infinite."""
+    for name, parameter in model.named_parameters():
+        if not bool(paddle.isfinite(parameter).all()):
+            raise NotFinite(
+                f"after step {step} {name} holds NaN or infinity, so no checkpoint is written. "
+                "Lower the learning rate, or clip gradients (OPTIMIZER.grad_clip), and go on from "
+                "the newest checkpoint with --resume auto"
+            )
+
+
+@contextmanager
+def log_not_finite() -> Iterator[None]:
+    """Logs a NotFinite raised within: a run that ends already has its reason."""
+    try:
+        yield
+    except NotFinite as error:
+        log.error("%s", error)
 
 
 def faults(losses: Iterable[Mapping[str, Tensor]], model: nn.Layer) -> list[str]:

@@ -15,13 +15,14 @@ from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.query_text import check_query
 from paddlevideo.loader.tokenizer import load_tokenizer
-from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.runtime import select_device, use_threads
 from paddlevideo.tasks.search_index import SearchIndex
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from paddlevideo.utils.fingerprint import unchanged
+from paddlevideo.utils.limits import check_extents
 from paddlevideo.utils.nearest import nearest
 from paddlevideo.utils.progress import track
 
@@ -59,8 +60,7 @@ class Searcher:
 
         Raises ConfigError, DataError or WeightsError where something does not fit.
         """
-        if not weights.is_file():
-            raise WeightsError(f"{weights}: no such weight file")
+        given, weights = weights, locate_weights(weights)
         check_config(config, "export")
         settings = run_settings(config)
         select_device(settings.device)
@@ -71,8 +71,10 @@ class Searcher:
         model = build_model(config.MODEL, blank=True)
         if not isinstance(model, ActBert):
             raise ConfigError("MODEL.framework: only an ActBert can be searched with")
+        words = load_tokenizer(self.options["bert_model"]).vocabulary_size
+        check_extents(model.limits(), {"text_ids": words}, self.options["bert_model"])
         with unchanged(weights) as sha256:
-            load_weights(model, weights, for_test=True)
+            load_weights(model, given, for_test=True)
         model.eval()
         self.model, self.candidates = model, candidates
         self.head = model.retrieval_head

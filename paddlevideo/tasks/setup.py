@@ -31,6 +31,7 @@ from paddlevideo.loader.order import (
 )
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.skipping import BadClips
+from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
 from paddlevideo.tasks.boards import visualdl_log_writer
@@ -204,6 +205,16 @@ def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
     sampler = GridSampler(len(dataset), size, run.world.rank, run.world.size)
     reader = SampleReader(dataset, steps, run.settings.seed)
     return dataset, BatchLoader(reader, sampler, split_setting(run, split, "num_workers", 0))
+
+
+def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
+    """Compares the data of each split with the model's sizes, samples as they are read.
+
+    Raises ConfigError, naming the key, for what is known before: vocabulary and classes.
+    """
+    for split, loader in loaders.items():
+        if loader is not None:
+            loader.reader.keep_within(model.limits(), split)
 
 
 def build_metric(run: Run, dataset: Dataset) -> Any:

@@ -13,15 +13,22 @@ import numpy as np
 import paddlevideo
 from paddlevideo.config import Config
 from paddlevideo.loader.dataset.base import Dataset
-from paddlevideo.modeling import build_model, load_weights
+from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.prepare.origins import ClipNotes
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.answers import queries_of
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.saved_rows import SavedRows
-from paddlevideo.tasks.setup import Run, begin, build_metric, start_run, test_loader
+from paddlevideo.tasks.setup import (
+    Run,
+    begin,
+    build_metric,
+    check_sizes,
+    start_run,
+    test_loader,
+)
 from paddlevideo.tasks.tables import print_results
-from paddlevideo.utils.errors import ConfigError, WeightsError
+from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.fingerprint import fingerprints_of, unchanged
 from paddlevideo.utils.together import write_together
 from paddlevideo.utils.writable import check_file
@@ -46,8 +53,7 @@ def test(
     """
     if not weights:
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
-    if not Path(weights).is_file():
-        raise WeightsError(f"{weights}: no such weight file")
+    weights = str(locate_weights(weights))
     check_file(report, "--report")
     if videos and not Path(videos).is_dir():
         raise ConfigError(f"--videos: there is no folder {videos}")
@@ -62,6 +68,7 @@ def test_in(run: Run, weights: str, report: str | None, videos: str | None) -> d
     with unchanged(weights) as sha256:
         load_weights(model, weights, for_test=True)
     dataset, loader = test_loader(run, "test")
+    check_sizes(model, test=loader)
     metric = build_metric(run, dataset)
     warn_of_missing_scores(run, metric)
     amp = Amp(run.settings.amp, run.device)

@@ -20,7 +20,7 @@ from paddlevideo.solver.groups import rate_factors
 from paddlevideo.solver.state import state_by_structured_name
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.accumulation import in_windows, loss_shares, sizes_of, weigh
-from paddlevideo.tasks.guard import Guard, NotFinite, allowed_skips
+from paddlevideo.tasks.guard import Guard, NotFinite, allowed_skips, check_weights, log_not_finite
 from paddlevideo.tasks.meters import Meters
 from paddlevideo.tasks.plan import Plan
 from paddlevideo.tasks.profiling import Profile, ProfilerOptions, profiler_options
@@ -29,6 +29,7 @@ from paddlevideo.tasks.saving import Saver
 from paddlevideo.tasks.setup import (
     Run,
     begin,
+    check_sizes,
     checkpoints_of,
     fitting_loader,
     start_run,
@@ -81,6 +82,7 @@ class Trainer:
         self.progress, pace = go_on_from(checkpoint, clips, self.sizes)
         self.plan = Plan(self.settings, self.sizes, pace, self.settings.validate)
         self.model = build_model(run.config.MODEL)
+        check_sizes(self.model, train=self.loader, valid=getattr(self.validation, "loader", None))
         if self.settings.weights:
             load_weights(self.model, self.settings.weights)
         self.model.connect(self.world.gather_rows)
@@ -131,8 +133,9 @@ class Trainer:
                     self.run_epoch()
             except (Stopped, NotFinite):
                 self.world.rest()
-                if not self.held:
-                    self.save(Checkpoints.step_tag(self.progress.step))
+                with log_not_finite():
+                    if not self.held:
+                        self.save(Checkpoints.step_tag(self.progress.step))
                 self.end()
                 raise
             except Exception:
@@ -311,7 +314,8 @@ class Trainer:
     # ----------------------------------------------------------------- save and resume
 
     def save(self, tag: str) -> None:
-        """Has rank 0 write a checkpoint while training goes on. All ranks call it."""
+        """Has rank 0 write a checkpoint beside training; all ranks call it. Raises NotFinite."""
+        check_weights(self.model, self.progress.step)
         arrays = {}
         if self.world.is_main or self.world.sharding:
             arrays = state_by_structured_name(self.updater.optimizer, self.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -54,6 +55,8 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
         return 128 + number
     except OSError as error:
         return _code_of_system(error)
+    except UnicodeEncodeError as error:
+        return _code_of_locale(error)
     return 0
 
 
@@ -64,6 +67,18 @@ def _code_of_user_error(error: UserError | ImportError) -> int:
         raise error
     print(f"error: {message}", file=sys.stderr)
     return error.exit_code if isinstance(error, UserError) else 1
+
+
+def _code_of_locale(error: UnicodeEncodeError) -> int:
+    """A file name that the locale cannot express; raises the error again where it can."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8":
+        raise error
+    print(
+        f"error: {ascii(error.object[error.start : error.end])} cannot be in a file name here, "
+        f"where names are {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _code_of_system(fault: OSError) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.files import checksum
+from paddlevideo.utils.filetype import describe_file
 
 FORMAT = 1
 MANIFEST = "export.json"
@@ -105,6 +106,11 @@ def read_manifest(folder: str | Path) -> Manifest:
     path = Path(folder) / MANIFEST
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+    except NotADirectoryError:
+        raise WeightsError(
+            f"{folder} is {describe_file(folder)}, where the folder of an exported model is "
+            f"expected. {ADVICE}"
+        ) from None
     except FileNotFoundError:
         raise WeightsError(
             f"{path}: no such file: {folder} is no exported model. {ADVICE}"

@@ -17,6 +17,10 @@ class Fault(Exception):
     """What is wrong with a pickle; the caller adds the file's name."""
 
 
+class CutShort(Fault):
+    """The file ends before its program does."""
+
+
 class NameRecord:
     """A global that the file names; ``meaning`` is one of the values of ``_NAMES``."""
 
@@ -135,7 +139,9 @@ class Machine:
     def take(self, size: int) -> memoryview:
         """The next ``size`` bytes. Nothing is reserved for bytes that the file does not hold."""
         end = self.position + size
-        require(end <= len(self.buffer), f"{size} bytes declared, where the file ends before")
+        if end > len(self.buffer):
+            left = len(self.buffer) - self.position
+            raise CutShort(f"{size} bytes announced, {left} there")
         piece = self.buffer[self.position : end]
         self.position = end
         return piece

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 
 def printable(text: str) -> str:
     r"""``text`` in one line, with ``\x1b`` and the like for what steers a terminal."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def without_surrogates(text: str) -> str:
+    """``text`` with UTF-8 in the place of bytes that Python could not decode, as in a plain locale.
+
+    What is not UTF-8 either is replaced, and so is half of a pair, as JSON may hold.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # The bytes that Python put away are U+DC80 to U+DCFF; other halves are of no use.
+        usable = re.sub(r"[\ud800-\udc7f\udd00-\udfff]", "?", text)
+        return usable.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text
 
 
 def _escaped(letter: str) -> str:

@@ -168,6 +168,7 @@ def test_a_good_configuration_has_no_faults(load, mode):
         ("    size: 4", "    depths: [1, x]", "5: MODEL.backbone.depths.1: expected a whole"),
         ("    size: 4", "    fusion: summ", '5: MODEL.backbone.fusion: expected "mul" or "sum"'),
         ("    size: 4", "    pretrained: no.pdparams", "5: MODEL.backbone.pretrained: there is no"),
+        ("    size: 4", "    pretrained: https://host/w.pdparams", "URL: download the file first"),
         ("  loss:\n    name: Loss", "  losses: {}", '6: MODEL.losses: unknown argument "losses"'),
         ("name: Loss", "name: Loss\n    weight: x", "8: MODEL.loss.weight: expected a number"),
         ("    file_path: train", "    path: train", "10: DATASET.train.file_path: missing"),

@@ -102,3 +102,5 @@ def test_no_part(text):
 def test_a_launcher_that_makes_no_sense():
     with pytest.raises(ConfigError, match="PADDLE_TRAINER_ID=4"):
         part_of("", {"PADDLE_TRAINER_ID": "4", "PADDLE_TRAINERS_NUM": "4"})
+    with pytest.raises(ConfigError, match="unset them"):  # left over: half of the list is not all
+        part_of("", {"PADDLE_TRAINERS_NUM": "2"})

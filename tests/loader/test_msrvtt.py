@@ -205,7 +205,10 @@ RECORD_FAULTS = {
     "empty": (set_in("a", "features", np.zeros((0, F))), "no regions"),
     "flat": (set_in("a", "features", np.zeros(F)), "two dimensions"),
     "box": (set_in("a", "boxes", np.full((2, 4), 500.0)), "box 0 is"),
-    "truncated": (lambda records: records.update(a=pickle.dumps(records["a"])[:-9]), "whole|holds"),
+    "truncated": (
+        lambda records: records.update(a=pickle.dumps(records["a"])[:-9]),
+        "is cut short",
+    ),
     "list": (lambda records: records.update(a=pickle.dumps([1])), "a list, not a dictionary"),
 }
 

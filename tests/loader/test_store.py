@@ -107,7 +107,7 @@ def test_a_shard_that_is_cut_short_or_gone_is_named(tmp_path):
     with pytest.raises(DataError, match="shard-00000.lmdb: is cut short"):
         store[0]
     shard.write_bytes(b"no LMDB" * 1000)
-    with pytest.raises(DataError, match="shard-00000.lmdb: is no whole shard"):
+    with pytest.raises(DataError, match="shard-00000.lmdb: not a whole LMDB, but a text"):
         store[0]
     shard.unlink()
     with pytest.raises(DataError, match="shard-00000.lmdb"):

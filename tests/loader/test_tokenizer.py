@@ -133,3 +133,10 @@ def test_other_names_come_from_paddlenlp(monkeypatch):
     monkeypatch.setitem(sys.modules, "paddlenlp", type(sys)("paddlenlp"))
     monkeypatch.setitem(sys.modules, "paddlenlp.transformers", transformers)
     assert load_tokenizer("bert-fetched").encode("Cut", 9) == [2, 8, 3]
+
+
+def test_text_that_is_not_unicode_is_read_as_far_as_it_goes():
+    tokenizer = load_tokenizer("bert-base-uncased")
+    undecoded = "a größe".encode().decode("ascii", "surrogateescape")
+    assert tokenizer.encode(undecoded, 36) == tokenizer.encode("a größe", 36)
+    assert tokenizer.encode("dog \ud83d", 36)[:2] == tokenizer.encode("dog", 36)[:2]

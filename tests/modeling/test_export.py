@@ -315,3 +315,15 @@ def test_arrays_that_do_not_fit_are_named(written):
         exported.encode_captions(captions_of(make_batch(words=13)))
     with pytest.raises(DataError, match="needs image_loc"):
         exported.encode_videos({"image_feat": batch["image_feat"]})
+
+
+def test_weights_that_are_not_finite_are_neither_exported_nor_run(tmp_path, monkeypatch):
+    model = build()
+    weight = model.backbone.encoder.layers["text"][0].attention.query.weight
+    weight.set_value(paddle.full_like(weight, float("nan")))
+    with pytest.raises(WeightsError, match="query.weight holds NaN"):
+        write(model, tmp_path)
+    monkeypatch.setattr(export, "first_fault", lambda arrays: None)  # as exports used to be
+    write(model, tmp_path)
+    with pytest.raises(WeightsError, match="captions: the exported weight .* holds NaN"):
+        ExportedModel(tmp_path / "exported")

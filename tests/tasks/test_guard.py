@@ -7,9 +7,10 @@ import paddle
 import pytest
 
 import main
+from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.safe_pickle import load_state
-from paddlevideo.solver.updater import squared
+from paddlevideo.solver.updater import Updater, squared
 from tests.tiny_data import make_project
 
 
@@ -70,3 +71,44 @@ def test_the_norm_is_that_of_all_gradients():
         array = rng.normal(size=shape).astype("float32")
         found = float(squared(paddle.to_tensor(array)))
         assert found == pytest.approx((array**2).sum(), rel=1e-5)
+
+
+def test_weights_that_became_nan_are_not_saved(arguments, tmp_path, monkeypatch, capsys):
+    really, count = Updater.step, [0]
+
+    def step(self):
+        really(self)
+        count[0] += 1
+        if count[0] == 3:
+            parameter = self.optimizer._parameter_list[0]
+            parameter.set_value(paddle.full_like(parameter, float("inf")))
+
+    few = [*arguments, "epochs=3", "max_iters=3", "save_steps=1"]
+    monkeypatch.setattr(Updater, "step", step)
+    assert main.main(few) == 1
+    message = capsys.readouterr().err
+    assert "after step 3 backbone." in message and "holds NaN or infinity" in message
+    assert not (tmp_path / "out" / "Tiny_step_00000003.json").exists()
+    for path in (tmp_path / "out").glob("*.pdparams"):
+        assert all(np.isfinite(array).all() for array in load_state(path).values())
+    monkeypatch.setattr(Updater, "step", really)
+    assert main.main([*few, "resume=auto"]) == 0
+
+
+def test_a_checkpoint_with_nan_is_not_resumed(arguments, tmp_path, capsys):
+    assert main.main(arguments) == 0
+    checkpoints = Checkpoints(tmp_path / "out", "Tiny")
+    saved = checkpoints.newest()
+    name = "backbone.bert.encoder.layer.0.attention.self.query.weight"
+    saved.weights[name][0, 0] = np.nan
+    checkpoints.save(saved.tag, saved.weights, saved.optimizer, saved.progress, saved.extra)
+    capsys.readouterr()
+    again = [*arguments, "epochs=2", "resume=auto", "force=True"]
+    assert main.main(again) == 1
+    assert "query.weight holds NaN" in capsys.readouterr().err
+    saved.weights[name][0, 0] = 0
+    moment = next(key for key in saved.optimizer["optimizer"] if key.endswith("moment1"))
+    saved.optimizer["optimizer"][moment].flat[0] = np.inf
+    checkpoints.save(saved.tag, saved.weights, saved.optimizer, saved.progress, saved.extra)
+    assert main.main(again) == 1
+    assert f"{moment} holds infinity" in capsys.readouterr().err

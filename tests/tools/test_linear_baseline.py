@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
+from paddlevideo.config import load_config
 from paddlevideo.metrics.retrieval import retrieval_metrics
+from paddlevideo.modeling import build_model
 from tests.tiny_data import make_project
 from tools import compare_runs, find_bert, linear_baseline
 from tools.linear_baseline import Pairs, Settings, fit_map, train_map
@@ -50,6 +53,21 @@ def test_it_reads_what_a_configuration_names(tmp_path, capsys):
     (tmp_path / "no.pdparams").write_bytes(b"")
     assert linear_baseline.main([*arguments, "--bert", str(tmp_path / "no.pdparams")]) != 0
     assert "no.pdparams" in capsys.readouterr().err
+
+
+def test_weights_and_vocabulary_are_checked(tmp_path, capsys):
+    config = load_config(str(make_project(tmp_path, clips=16)), ["MODEL.backbone.vocab_size=100"])
+    model, weights = build_model(config.MODEL), tmp_path / "w.pdparams"
+    paddle.save(model.state_dict(), str(weights))
+    arguments = ["-c", str(tmp_path / "tiny.yaml"), "--bert", str(weights)]
+    arguments += ["-o", "MODEL.backbone.vocab_size=100"]
+    assert linear_baseline.main(arguments) == 2
+    assert "MODEL.backbone.vocab_size is 100, but DATASET.test" in capsys.readouterr().err
+    word = model.backbone.text_embeddings.word.weight
+    word.set_value(paddle.full_like(word, float("nan")))
+    paddle.save(model.state_dict(), str(weights))
+    assert linear_baseline.main(arguments) == 1
+    assert "text_embeddings.word.weight holds NaN" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -202,3 +202,8 @@ def test_a_wrong_command_line_ends_with_2(project, arguments):
 def test_a_score_that_is_no_number_names_its_clip():
     with pytest.raises(ValueError, match='clip "b"'):
         predict.best_clips(np.array([[1.0, np.nan]]), ["a", "b"], 5, "x.lmdb")
+
+
+def test_a_file_in_the_place_of_an_exported_folder(project, capsys):
+    assert run(project, "dog", model="weights.pdparams") == 1
+    assert "weights.pdparams is a pickle" in capsys.readouterr().err

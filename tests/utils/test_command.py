@@ -85,3 +85,13 @@ def test_output_on_a_full_disk_is_one_line():
 def test_what_the_terminal_cannot_show_is_spelled():
     ended = printing(r"'\udcff \u00e4'", subprocess.PIPE)
     assert (ended.returncode, ended.stdout) == (0, rb"\udcff \xe4" + b"\n")
+
+
+def test_a_name_that_the_locale_cannot_express_is_one_line(tmp_path):
+    opens = f"lambda: open({str(tmp_path)!r} + '/\\u00fc', 'w')"
+    command = f"from paddlevideo.utils import command; command.exit_code_of({opens})"
+    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-c", command], check=False, capture_output=True, env=environment
+    )
+    assert b"Traceback" not in ended.stderr and b"LC_ALL=C.UTF-8" in ended.stderr

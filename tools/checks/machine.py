@@ -149,7 +149,7 @@ def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
     """The kind of file system that a folder is on."""
     place, kind = "", "an unknown file system"
     resolved = str(folder.resolve())
-    for line in mounts.read_text().splitlines():
+    for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
         _, point, name, *_ = line.split(" ")
         inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(place):

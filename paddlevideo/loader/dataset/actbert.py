@@ -90,6 +90,14 @@ class ActBertDataset(Dataset):
         """Words of a caption, on average over the clip's (without its neighbours')."""
         return np.array([mean_words(self.rows.captions_of(int(self.kept[i]))) for i in indices])
 
+    def extents(self) -> dict[str, Any]:
+        """The vocabulary, and the classes as far as they are known."""
+        return {
+            "bert_model": self.bert_model,
+            "region_target": self.rows.widths[1],
+            "action_target": self.rows.action_classes,
+        }
+
     def describe(self) -> dict[str, Any]:
         """File, rows and feature widths."""
         widths = dict(zip(("region", "region_classes", "action"), self.rows.widths, strict=True))

@@ -44,6 +44,14 @@ class Dataset(ABC):
             "are. Give it a method `lengths`, or set the key to 0"
         )
 
+    def extents(self) -> dict[str, Any]:
+        """What is known before any sample is read of the arrays in them, to compare with a model.
+
+        The width of rows, or how many different numbers there may be, by the name of the array;
+        0: not known. ``bert_model``: the vocabulary that captions are to be made ids with.
+        """
+        return {}
+
     def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
         """The names of up to ``count`` clips spread over the data set, each with its captions.
 

@@ -106,6 +106,11 @@ class RetrievalDataset(Dataset):
         """The clips, each with its captions."""
         return ClipsWithCaptions(self)
 
+    def extents(self) -> dict[str, Any]:
+        """The vocabulary, and how many words it has."""
+        name = self.tokens.bert_model
+        return {"bert_model": name, "text_ids": load_tokenizer(name).vocabulary_size}
+
     def truth(self) -> np.ndarray:
         """Each caption's clip as its place in the gallery: (captions,) int64."""
         place = {clip: number for number, clip in enumerate(self.video_ids)}
@@ -192,6 +197,10 @@ class ClipsWithCaptions(Dataset):
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
         return self.clips[index]
+
+    def extents(self) -> dict[str, Any]:
+        """The vocabulary; how many words it has the step says that uses it."""
+        return {"bert_model": self.source.tokens.bert_model}
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Words of a caption, on average over the clip's."""

@@ -63,6 +63,11 @@ class RandomMask:
         text, actions, regions = (length for _, length in self.lengths.values())
         return RandomMask(text, actions, regions, 0.0, 0.0, 0.0)
 
+    def extents(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What is known of the samples, without the classes that are not asked for."""
+        asked = {"region_target": self.region_rate, "action_target": self.action_rate}
+        return {key: count for key, count in before.items() if asked.get(key, 1)}
+
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The masked sample; the arrays of ``sample`` are not changed."""
         for key, (option, length) in self.lengths.items():

@@ -78,6 +78,11 @@ class Tokenize:
         ids = tokenizer.encode(sample.pop("caption"), self.length)
         return {**sample, **pad_ids(ids, self.length, tokenizer.pad_id)}
 
+    def extents(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What is known of the samples: how many words the vocabulary has."""
+        name = self.bert_model or before.get("bert_model", "bert-base-uncased")
+        return {**before, "text_ids": load_tokenizer(name).vocabulary_size}
+
 
 def pad_ids(ids: list[int], length: int, padding: int) -> dict[str, np.ndarray]:
     """The three text arrays, each (length,) int64, of a list of at most ``length`` ids."""

@@ -41,6 +41,7 @@ class StoreRows:
         self.store = FeatureStore(path)
         sizes = self.store.manifest.sizes
         self.widths = [sizes.region, sizes.region_classes, sizes.action]
+        self.action_classes = sizes.action_classes
         if not len(self.store):
             raise DataError(f"{self.path}: holds no clips")
 

@@ -35,6 +35,7 @@ from paddlevideo.modeling.layers import (
 )
 from paddlevideo.registry import BACKBONES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.limits import Limit, Limits
 from paddlevideo.utils.ranges import Count, CountOrZero, Probability
 
 
@@ -148,6 +149,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         self.feature_sizes = {"image_feat": v_feature_size, "action_feat": a_feature_size}
         self.max_text_length = max_position_embeddings
         self.vocabulary_size = vocab_size
+        self.limits = data_limits(vocab_size, type_vocab_size, v_target_size, a_target_size)
         self.fusion_method = fusion_method
 
         self.text_embeddings = TextEmbeddings(
@@ -291,6 +293,21 @@ class BertForMultiModalPreTraining(nn.Layer):
                 f"texts of {batch['text_ids'].shape[1]} ids, but the model has "
                 f"max_position_embeddings={self.max_text_length}: lower max_seq_length"
             )
+
+
+def data_limits(words: int, types: int, region_classes: int, action_classes: int) -> Limits:
+    """What the arrays in a sample may hold, by the names of YAML's keys."""
+    word = Limit("MODEL.backbone.vocab_size", words, "words in its vocabulary")
+    action = Limit("MODEL.backbone.a_target_size", action_classes, "action classes")
+    region = Limit("MODEL.backbone.v_target_size", region_classes, "region classes")
+    return {
+        "text_ids": word,
+        "text_labels": word,
+        "token_type_ids": Limit("MODEL.backbone.type_vocab_size", types, "types of tokens"),
+        "region_target": region._replace(is_width=True, if_asked=True),
+        "action_target": action._replace(if_asked=True),
+        "action_label": action,
+    }
 
 
 def check_depths(

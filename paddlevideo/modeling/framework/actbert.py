@@ -141,7 +141,7 @@ class ActBert(BaseFramework):
                 lower = self.backbone.lower(to_tensors(batch))
             loss, won = self.retrieval_loss(whole, lower, divisors)
             return Losses({"retrieval_loss": loss, "loss": loss}, {"retrieval_accuracy": won})
-        picked, rows = labelled_rows(self.loss.asked(batch))
+        picked, rows = labelled_rows(self.loss.asked(batch), self.limits())
         tensors = to_tensors(picked)
         lower = self.backbone.lower(tensors, pack_words(batch))
         output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)

@@ -9,6 +9,7 @@ import numpy as np
 from paddle import Tensor, nn
 
 from paddlevideo.utils.errors import WeightsError
+from paddlevideo.utils.limits import Limits
 
 Batch = Mapping[str, Any]
 #: Rows (n, ...) of this rank to those of all ranks, in order, and the place of its own.
@@ -36,6 +37,10 @@ class BaseFramework(nn.Layer):
         does. An empty dict says: the mean of the batches' means is right.
         """
         return {}
+
+    def limits(self) -> Limits:
+        """What the arrays in a sample may hold, by their names; by default as the backbone says."""
+        return getattr(getattr(self, "backbone", None), "limits", {})
 
     def prepare(self, context: Iterable[Batch] | None) -> Any:
         """Turns what a dataset shares between all its samples into what ``predict`` needs."""

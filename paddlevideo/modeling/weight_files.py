@@ -1,0 +1,229 @@
+"""Files of weights: where they are, what they are, and the arrays in them.
+
+What a file is, its first bytes decide, not its name. Names and layout are those of the file here;
+:mod:`paddlevideo.modeling.weights` fits them to a model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import mmap
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.registry import did_you_mean
+from paddlevideo.safe_pickle import load_state
+from paddlevideo.utils.errors import WeightsError
+from paddlevideo.utils.filetype import (
+    HTML_PAGE,
+    NPZ_ARCHIVE,
+    PICKLE,
+    PYTORCH_CHECKPOINT,
+    SAFETENSORS,
+    describe_file,
+)
+
+log = logging.getLogger("paddlevideo")
+
+SUFFIXES = (".pdparams", ".safetensors")
+#: Keys under which training scripts keep the weights, the likeliest first.
+WRAPPING_KEYS = ("state_dict", "model", "model_state_dict", "weights", "params", "net", "module")
+#: Keys that only the state of an optimizer or of a training run has.
+OPTIMIZER_KEYS = frozenset(["LR_Scheduler", "master_weights", "scaler", "optimizer"])
+_OPTIMIZER_ARRAY = re.compile(r"(_|/)(moment\d?|velocity|beta\d_pow_acc|master_weight)(_\d+)?$")
+_SAFETENSORS_TYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?"},
+    **{f"I{8 * n}": f"<i{n}" for n in (1, 2, 4, 8)},
+    **{f"U{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)},
+}
+
+_FROM_PYTORCH = (
+    'Convert it where PyTorch is installed: python -c "import torch; from safetensors.torch '
+    "import save_file; d = torch.load('{name}', map_location='cpu', weights_only=True); "
+    "d = d.get('state_dict', d); save_file({{k: v.contiguous().clone() for k, v in d.items()}}, "
+    "'{stem}.safetensors', {{'format': 'pt'}})\""
+)
+#: What to do about a file that is of this kind.
+_ADVICE = {
+    HTML_PAGE: (
+        "Download the weights again, from the address of the file itself and, where it asks for "
+        "one, with a log-in"
+    ),
+    PYTORCH_CHECKPOINT: _FROM_PYTORCH,
+    NPZ_ARCHIVE: (
+        'Write it as .pdparams: python -c "import numpy, paddle; '
+        "paddle.save(dict(numpy.load('{name}')), '{stem}.pdparams')\""
+    ),
+    "a JSON file": "The weights are in another file, often beside it",
+    "an empty file": "Copy or download it again",
+}
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The arrays of a file by its own names. bfloat16 comes as uint16."""
+
+    path: Path
+    arrays: Mapping[str, np.ndarray]
+    #: Whether it is of Paddle's format, which stores dense weights as (inputs, outputs).
+    is_pickle: bool
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def locate_weights(path: str | Path) -> Path:
+    """The weight file that ``path`` means: itself, with an ending, or the one in a folder.
+
+    Raises WeightsError where there is none, or several.
+    """
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(path)):
+        raise WeightsError(
+            f"{path} is a URL, and nothing is downloaded: fetch the file first (wget, curl -LO, "
+            "a browser) and give its path"
+        )
+    path = Path(path)
+    if path.is_dir():
+        return _in_folder(path)
+    if path.exists():
+        return path
+    for suffix in SUFFIXES:
+        completed = path.with_name(path.name + suffix)
+        if path.name and completed.is_file():
+            return completed
+    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise WeightsError(f"{path}: no such weight file.{did_you_mean(path.name, beside)}")
+
+
+def _in_folder(folder: Path) -> Path:
+    """The one weight file in a folder, or the one that is called best."""
+    found = sorted(
+        file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name[0] != "."
+    )
+    best = [file for file in found if file.stem.endswith("_best")]
+    if len(found) == 1 or len(best) == 1:
+        return (best or found)[0]
+    if (folder / "export.json").is_file():
+        raise WeightsError(
+            f"{folder} is an exported model, which tools/predict.py --model runs. Give the "
+            ".pdparams that it was exported from"
+        )
+    if not found:
+        others = some(sorted(file.name for file in folder.iterdir())) or "nothing"
+        raise WeightsError(
+            f"{folder} is a folder without a .pdparams or .safetensors file; it holds {others}"
+        )
+    raise WeightsError(
+        f"{folder} is a folder with {len(found)} files of weights, give one of them: "
+        f"{some([file.name for file in found])}"
+    )
+
+
+def some(names: list[str], shown: int = 5) -> str:
+    """The first of ``names``, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def read_weight_file(path: str | Path) -> WeightFile:
+    """The arrays in a ``.pdparams`` or ``.safetensors`` file. Raises WeightsError or DataError."""
+    given, path = path, locate_weights(path)
+    if path != Path(given):
+        log.info("%s: taking %s", given, path)
+    kind = describe_file(path)
+    if kind == SAFETENSORS:
+        return _read_safetensors(path)
+    if kind == PICKLE:
+        return WeightFile(path, _unwrapped(load_state(path), path), is_pickle=True)
+    wanted = "where a .pdparams or .safetensors file is expected"
+    raise WeightsError(f"{path} is {kind}, {wanted}.{_advice(path, kind)}")
+
+
+def _advice(path: Path, kind: str) -> str:
+    beside = path.with_suffix(".pdparams")
+    if kind == "a JSON file" and beside.is_file():
+        return f" Give the weights beside it: {beside}"
+    if path.suffix in (".pdiparams", ".pdmodel"):
+        return " It belongs to an exported model; give the .pdparams that this was exported from"
+    text = _ADVICE.get(kind, "")
+    return f" {text.format(name=path, stem=path.with_suffix(''))}" if text else ""
+
+
+# ------------------------------------------------------------------------------- pickles
+
+
+def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a state dict, or of the one in it that holds the weights."""
+    arrays = _arrays(state)
+    if arrays and not _are_of_an_optimizer(arrays):
+        return arrays
+    inner = {} if arrays else {k: v for k, v in state.items() if isinstance(v, Mapping)}
+    key = next((key for key in WRAPPING_KEYS if key in inner), None)
+    if key is None and (arrays or not OPTIMIZER_KEYS.isdisjoint(state)):
+        weights = path.with_suffix(".pdparams")
+        advice = f"the weights are in {weights}" if weights.is_file() else "give the .pdparams"
+        raise WeightsError(f"{path} holds the state of an optimizer (a .pdopt file): {advice}")
+    if key is None and len(inner) == 1:
+        (key,) = inner
+    if key is None:
+        raise WeightsError(
+            f"{path} holds no arrays by name, but: {some(list(map(str, state))) or 'nothing'}. "
+            "Save the state dict of the model alone: paddle.save(model.state_dict(), path)"
+        )
+    log.info('%s: the weights are those under the key "%s"', path, key)
+    return _unwrapped(inner[key], path)
+
+
+def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a dictionary. In an inner one a tensor may be a pair of its name and array."""
+    values = {
+        str(name): value[1] if isinstance(value, tuple) and len(value) == 2 else value
+        for name, value in state.items()
+    }
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def _are_of_an_optimizer(arrays: Mapping[str, Any]) -> bool:
+    return 2 * sum(bool(_OPTIMIZER_ARRAY.search(name)) for name in arrays) >= len(arrays)
+
+
+# --------------------------------------------------------------------------- safetensors
+
+
+def _read_safetensors(path: Path) -> WeightFile:
+    """The arrays as views of the mapped file, bfloat16 included, which NumPy does not know."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:  # checks sizes and positions
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is not a whole safetensors file ({error}). Copy or download it again"
+        ) from error
+    with open(path, "rb") as opened:
+        buffer = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+    start = 8 + int.from_bytes(buffer[:8], "little")
+    header = json.loads(bytes(buffer[8:start]))
+    arrays = {
+        name: _tensor(entry, buffer[start:], f"{path}: {name}")
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+    return WeightFile(path, arrays, is_pickle=False, metadata=metadata)
+
+
+def _tensor(entry: Mapping[str, Any], data: memoryview, name: str) -> np.ndarray:
+    if entry["dtype"] not in _SAFETENSORS_TYPES:
+        raise WeightsError(
+            f"{name} is of type {entry['dtype']}: save the weights as float32, float16 or bfloat16"
+        )
+    first, end = entry["data_offsets"]
+    if first == end:
+        return np.empty(entry["shape"], _SAFETENSORS_TYPES[entry["dtype"]])
+    flat = np.frombuffer(data[first:end], _SAFETENSORS_TYPES[entry["dtype"]])
+    return flat.reshape(entry["shape"])
