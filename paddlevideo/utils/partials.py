@@ -37,6 +37,18 @@ _SHARED = {
 }
 _ATTEMPTS = 100
 _large: set[str] = set()
+#: Descriptors of this process's partials.
+_held: set[int] = set()
+
+
+def _forget() -> None:
+    """A forked child does not hold its parent's locks, so that they end with the parent."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 class Lock(NamedTuple):
@@ -47,6 +59,7 @@ class Lock(NamedTuple):
 
     def release(self) -> None:
         """Closes it."""
+        _held.discard(self.descriptor)
         os.close(self.descriptor)
 
 
@@ -127,6 +140,7 @@ def _create(path: Path, folder: bool) -> tuple[Path, Lock]:
         except FileExistsError:
             continue
         if (lock := _lock(partial, wait=True)) is not None:
+            _held.add(lock.descriptor)
             return partial, lock  # else a sweeper took it for a leftover: it was not locked yet
     raise FileExistsError(f"{path}: no temporary name beside it is free")
 

@@ -80,6 +80,24 @@ def test_a_killed_writer_leaves_the_old_or_the_new_and_the_next_one_sweeps(
     assert moment > 8
 
 
+def test_a_child_of_a_killed_writer_does_not_keep_its_leftover(tmp_path):
+    reading, writing = os.pipe()
+
+    def fork_and_die(partial):
+        if not os.fork():
+            os.read(reading, 1)  # lives on
+        os._exit(0)
+
+    writer = os.fork()
+    if not writer:
+        os.close(writing)
+        write_whole(tmp_path / "f", fork_and_die)
+    os.waitpid(writer, 0)
+    write_text_whole(tmp_path / "f", "x")
+    assert names(tmp_path) == ["f"]
+    os.close(writing)
+
+
 def test_where_locks_of_other_hosts_are_not_seen_age_decides(tmp_path, monkeypatch):
     monkeypatch.setattr(partials, "_is_local", lambda path: False)
     leftover = tmp_path / ".f.12.partial"
