@@ -55,8 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--candidates",
         type=int,
-        default=32,
-        help="clips that the retrieval head proposes for matching (default 32, at least --best)",
+        help="clips that the retrieval head proposes for matching (default 32, or --best where that is more)",
     )
     parser.add_argument(
         "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
@@ -70,7 +69,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="clips or pictures, for the page; default: the videos that a feature store names",
     )
     options = parser.parse_args(arguments)
-    if min(options.best, options.candidates) < 1:
+    if options.best < 1 or (options.candidates is not None and options.candidates < 1):
         parser.error("--best and --candidates must be at least 1")
     return options
 
@@ -94,7 +93,7 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     import_parts(modules_of(config) if options.config else [])
     index = options.index or located.parent / "search_index"
     features, sentences = options.features, options.sentences
-    candidates = max(options.candidates, options.best)
+    candidates = options.candidates or max(32, options.best)
     return Searcher(config, options.weights, features, index, candidates, sentences)
 
 
