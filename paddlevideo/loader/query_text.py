@@ -32,5 +32,7 @@ def check_query(tokenizer: BertTokenizer, sentence: str, max_length: int) -> str
     if tokenizer.count(sentence)[0] > len(pieces):
         warnings.append(f"it is cut after {len(pieces)} pieces (max_seq_length)")
     if unknown:
-        warnings.append(f"{unknown} of its {len(pieces)} pieces are unknown words ([UNK]): {advice}")
+        warnings.append(
+            f"{unknown} of its {len(pieces)} pieces are unknown words ([UNK]): {advice}"
+        )
     return f"{shown}: {'; '.join(warnings)}" if warnings else ""

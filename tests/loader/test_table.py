@@ -133,6 +133,7 @@ def test_a_column_without_a_name_is_not_the_clip(tmp_path):
     [
         ("videoid,url,name\na,http,one\n", "line 1: looks like a header, .* of the caption"),
         ("\nmovie,start,sentence\na,0,one\n", "line 2: looks like a header, .* of the clip"),
+        ("video_id,caption_1,caption_2\na,one,two\n", "line 1: looks like a header, .* caption"),
         ("a\t0:00:01\t0:00:02\tone\n", "line 1: has 4 columns and no header"),
         ("video,start,caption\na,3,one\n", "line 2: has a start and no end"),
     ],

@@ -26,7 +26,8 @@ TEXT_NAMES = ("caption", "sentence", "text", "description", "query", "captions",
 #: Seconds in the video.
 START_NAMES = ("start", "start_time", "start_sec", "start_seconds", "begin")
 END_NAMES = ("end", "end_time", "end_sec", "end_seconds", "stop")
-_NAME = re.compile(r"[a-z][a-z_]{0,30}")
+#: What a header may hold; ids and captions of a first line may look like names with digits.
+_NAME, _ANY_NAME = re.compile(r"[a-z][a-z_]{0,30}"), re.compile(r"[a-z][a-z_0-9]{0,30}")
 
 
 def first_of(known: Sequence[str], names: Sequence[str]) -> str:
@@ -87,7 +88,8 @@ def _check_first(table: Table) -> None:
         return
     where = f"{table.path}: line {table.first_line}"
     has_clip, has_text = (first_of(names, fields) for names in (CLIP_NAMES, TEXT_NAMES))
-    if (has_clip or has_text) and all(map(_NAME.fullmatch, fields)):
+    name = _ANY_NAME if fields[0] in (has_clip, has_text) else _NAME
+    if (has_clip or has_text) and all(map(name.fullmatch, fields)):
         what, known = ("caption", TEXT_NAMES) if has_clip else ("clip", CLIP_NAMES)
         raise DataError(
             f"{where}: looks like a header, and no column is known as that of the {what}. Rename "

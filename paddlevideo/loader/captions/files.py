@@ -113,7 +113,7 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
 def kind_of(path: Path) -> tuple[str, Reader]:
     """The name of the kind of a caption file, and its reader. Raises DataError for none."""
     if path.is_dir():
-        if not narration_files(path):
+        if not narration_files(path).files:
             raise _none_fits(path, "a folder without .csv files")
         return "folder of narrations", narration_folder
     first = _first_line(path)
