@@ -55,7 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--candidates",
         type=int,
-        help="clips that the retrieval head proposes for matching (default 32, or --best where that is more)",
+        help="clips that the retrieval head proposes for matching (default: 32, at least --best)",
     )
     parser.add_argument(
         "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"

@@ -30,7 +30,10 @@ class Row(NamedTuple):
     names: Sequence[str] = ()
 
     def get(self, name: str) -> str:
-        """The field in the column ``name`` without blanks around it; "" where there is none, and for no name."""
+        """The field in the column ``name`` without blanks around it; "" where there is none.
+
+        The name "" is that of no column, though a header may have empty fields.
+        """
         if not name or name not in self.names:
             return ""
         index = self.names.index(name)
