@@ -34,6 +34,7 @@ from paddlevideo.utils.options import Parser, as_path, as_path_text
 if TYPE_CHECKING:
     from paddlevideo.tasks.search import Answer, Searcher
 
+CANDIDATES = 32
 DEFAULT_CONFIG = "actbert_msrvtt.yaml"
 
 
@@ -80,6 +81,11 @@ def config_for(weights: Path, given: str | None) -> str:
     return given or (str(beside) if beside.is_file() else DEFAULT_CONFIG)
 
 
+def candidates_of(options: argparse.Namespace) -> int:
+    """How many clips are matched with a sentence: all that are to be shown, unless it is said."""
+    return options.candidates or max(CANDIDATES, options.best)
+
+
 def open_searcher(options: argparse.Namespace) -> Searcher:
     """The searcher that the command line asks for."""
     with ending_at_once():
@@ -93,7 +99,7 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     import_parts(modules_of(config) if options.config else [])
     index = options.index or located.parent / "search_index"
     features, sentences = options.features, options.sentences
-    candidates = options.candidates or max(32, options.best)
+    candidates = candidates_of(options)
     return Searcher(config, options.weights, features, index, candidates, sentences)
 
 

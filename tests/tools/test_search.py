@@ -291,3 +291,11 @@ def test_counts_must_be_positive(capsys):
     with pytest.raises(SystemExit):
         search.parse_arguments(["-w", "w", "--features", "f", "--best", "0"])
     assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_as_many_clips_are_matched_as_are_asked_for():
+    words = ["-w", "x", "--features", "y", "a dog"]
+    assert search.candidates_of(search.parse_arguments(words)) == 32
+    assert search.candidates_of(search.parse_arguments(["--best", "50", *words])) == 50
+    few = ["--best", "50", "--candidates", "40", *words]
+    assert search.candidates_of(search.parse_arguments(few)) == 40
