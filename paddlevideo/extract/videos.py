@@ -74,7 +74,8 @@ def read_videos(source: Path, tell: Callable[[str], object] = lambda line: None)
     if source.is_dir():
         videos = _folder(source, tell)
     elif not source.is_file():
-        raise DataError(f"{source}: there is no such file or folder of videos")
+        what = "is a device or pipe, not a" if source.exists() else "there is no such"
+        raise DataError(f"{source}: {what} file or folder of videos")
     elif is_video(source):
         videos = [Video(as_text(source.name), source, "")]
     elif source.suffix.lower() in (".csv", ".tsv"):

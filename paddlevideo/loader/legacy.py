@@ -14,6 +14,7 @@ import numpy as np
 from paddlevideo import safe_pickle
 from paddlevideo.loader.lmdb_files import environment
 from paddlevideo.loader.regions import as_caption, as_count, as_matrix, check_boxes
+from paddlevideo.loader.store import is_store
 from paddlevideo.utils.errors import DataError
 
 ROW_LENGTH = 11
@@ -135,6 +136,9 @@ class RecordStore:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = str(path)
+        folder, name = os.path.split(self.path)
+        if name.startswith("shard-") and is_store(folder):
+            raise DataError(f"{path}: is a part of a feature store: name its folder, {folder}")
 
     @contextmanager
     def reading(self) -> Iterator[lmdb.Transaction]:

@@ -89,6 +89,9 @@ def test_what_is_wrong_with_a_csv_is_named(tmp_path, text, message):
 def test_what_is_wrong_with_a_list_is_named(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         read_videos(tmp_path / "none.txt")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is a device or pipe"):
+        read_videos(tmp_path / "pipe")
     with pytest.raises(DataError, match="line 3: ./a.mp4 stands above already"):
         read_videos(listed(tmp_path, "a.mp4\n\n./a.mp4\n", "list.txt"))
     (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00")

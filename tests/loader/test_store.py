@@ -12,6 +12,7 @@ import pytest
 
 from paddlevideo.loader import lmdb_files
 from paddlevideo.loader.legacy import RecordStore
+from paddlevideo.loader.legacy import RecordStore
 from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreWriter
 from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.loader.store.manifest import COMPLETE
@@ -65,11 +66,14 @@ def test_a_clip_that_does_not_fit_is_refused(tmp_path, changes, message):
 
 
 def test_a_folder_that_is_no_store_says_so(tmp_path):
-    with pytest.raises(DataError, match="is no feature store"):
+    with pytest.raises(DataError, match="is not a feature store"):
         FeatureStore(tmp_path)
     write(tmp_path / "s", [make_clip()])
     with pytest.raises(DataError, match="is a finished store"):
         StoreWriter(tmp_path / "s", SIZES)
+    for reader in (FeatureStore, RecordStore):
+        with pytest.raises(DataError, match="part of .*: name .* folder, .*/s"):
+            reader(tmp_path / "s" / "shard-00000.lmdb")
 
 
 def test_a_store_from_a_newer_release_says_so(tmp_path):

@@ -90,8 +90,8 @@ def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
     [
         (["pack", "nowhere.npy", "--output", "x"], "nowhere.npy: cannot be read"),
         (["pack", "s", "--output", "s"], "holds 1 clips that another command wrote"),
-        (["validate", "nowhere"], "is no feature store"),
-        (["inspect", "nowhere"], "is no feature store"),
+        (["validate", "nowhere"], "there is no such feature store"),
+        (["inspect", "nowhere"], "there is no such feature store"),
         (["pack", "s", "--output", "file"], "file: is a file, where the store's folder belongs"),
         (["validate", "s", "--fix", "file"], "file: is a file, where the store's folder belongs"),
         (["validate", "s", "--json", "."], "error: .: Is a directory"),

@@ -44,7 +44,12 @@ class FeatureStore:
                 f"{self.path}: this store is not finished ({written} clips are in its whole "
                 "shards). Run the command that writes it again: it goes on from there"
             )
-        return f"{self.path}: is no feature store: it holds no {COMPLETE}"
+        if not self.path.exists():
+            return f"{self.path}: there is no such feature store"
+        hint = ""
+        if (self.path.parent / COMPLETE).is_file():
+            hint = f". It is a part of one: name the folder, {self.path.parent}"
+        return f"{self.path}: is not a feature store: it holds no {COMPLETE}{hint}"
 
     def __len__(self) -> int:
         return int(self.starts[-1])
