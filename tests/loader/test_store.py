@@ -12,7 +12,6 @@ import pytest
 
 from paddlevideo.loader import lmdb_files
 from paddlevideo.loader.legacy import RecordStore
-from paddlevideo.loader.legacy import RecordStore
 from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreWriter
 from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.loader.store.manifest import COMPLETE
