@@ -73,7 +73,12 @@ def test_everything_has_its_place(page):
         "dual_softmax": both(22, 32, 42, 1234, 15.5),
         "stages": {"pairs_scored": 500, "scoring_seconds": 8.26},
         "similarity_weight": 0.25,
-        "protocol": {"captions": 40, "videos": 40, "weights": "a/b.pdparams", "ties": "counted against"},
+        "protocol": {
+            "captions": 40,
+            "videos": 40,
+            "weights": "a/b.pdparams",
+            "ties": "counted against",
+        },
     }
     reader = Reader(make(page, results=results))
     text = reader.text
@@ -101,7 +106,12 @@ def test_everything_has_its_place(page):
             "text_to_video": {"R@1": "high", "MedianR": None},
             "chance": {"text_to_video": {"R@1": 0}},
         },
-        {**both(1, 2, 3, 4, 5), "extra": {"a": 1}, "stages": {"pairs_scored": 4}, "protocol": {"captions": 0}},
+        {
+            **both(1, 2, 3, 4, 5),
+            "extra": {"a": 1},
+            "stages": {"pairs_scored": 4},
+            "protocol": {"captions": 0},
+        },
         {**both(1, 2, 3, 4, float("nan")), "chance": {"video_to_text": {"R@1": 3.0}}},
     ],
 )
