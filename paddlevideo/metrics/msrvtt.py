@@ -49,7 +49,9 @@ class MSRVTTMetric:
 
         Args:
             best: the number that selects the best checkpoint, ``direction.name``.
-            log_interval, data_size, batch_size: accepted from PaddleVideo's files, without effect.
+            log_interval: accepted from PaddleVideo's files, without effect.
+            data_size: likewise.
+            batch_size: likewise.
             dual_softmax: also report the numbers after a dual softmax, which lets every query
                 profit from the other queries of the test, and so are not comparable.
 
