@@ -97,10 +97,11 @@ def _cell(column: str, value: object, chance: object) -> Markup:
 
 def effort(results: Mapping[str, Any]) -> str:
     """One line on what the stages of the test cost; empty where ``results`` does not say."""
-    stages = part(results, "stages")
-    scored, pairs = stages.get("pairs_scored"), stages.get("pairs")
+    stages, protocol = part(results, "stages"), part(results, "protocol")
+    scored, sides = stages.get("pairs_scored"), [protocol.get(k) for k in ("captions", "videos")]
     words = []
-    if isinstance(scored, int) and isinstance(pairs, int) and pairs > 0:
+    if isinstance(scored, int) and all(isinstance(side, int) and side > 0 for side in sides):
+        pairs = sides[0] * sides[1]
         words.append(f"{scored:,} of {pairs:,} pairs scored ({100 * scored / pairs:.1f} %)")
     for name, value in stages.items():
         seconds = number(name, value)
