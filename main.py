@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path_text
+from paddlevideo.utils.ranges import count, count_or_zero
 
 if TYPE_CHECKING:
     from paddlevideo.config import Config
@@ -69,8 +70,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
     parser.add_argument("--amp_level", choices=("O1", "O2"), help="O2: parameters in half too")
-    parser.add_argument("--seed", type=int, help="seed of everything random")
-    parser.add_argument("--max_iters", type=int, help="stop after this many optimizer steps")
+    parser.add_argument("--seed", type=count_or_zero, help="seed of everything random")
+    parser.add_argument("--max_iters", type=count, help="stop after this many optimizer steps")
     parser.add_argument(
         "--resume",
         metavar="auto",

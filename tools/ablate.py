@@ -45,6 +45,7 @@ from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.files import write_text_whole
 from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.ranges import count, count_or_zero, positive
 from tools.compare_runs import aligned
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,16 +78,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="for all of them",
     )  # fmt: skip
     parser.add_argument(
-        "--schedule", type=float, default=0.25, metavar="PART",
+        "--schedule", type=positive, default=0.25, metavar="PART",
         help="how much of the recipe's epochs each run gets (default 0.25)",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each variant (default 1)")
+    parser.add_argument("--seeds", type=count, default=1, help="runs of each variant (default 1)")
     parser.add_argument(
-        "--closest", type=int, default=3, metavar="N",
+        "--closest", type=count_or_zero, default=3, metavar="N",
         help="give so many variants whose R@10 is nearest to the first one's, and the first one, "
         "three seeds (default 3; 0: none)",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
+    parser.add_argument("--jobs", type=count, default=1, help="runs at a time (default 1)")
     parser.add_argument("--output", type=as_path, default=Path("output/ablation"), metavar="FOLDER")
     return parser.parse_args(arguments)
 
@@ -136,8 +137,6 @@ class Ablation:
     def __init__(self, options: argparse.Namespace, variants: Sequence[Variant]) -> None:
         import paddlevideo as pv
 
-        if not options.schedule > 0 or options.seeds < 1 or options.jobs < 1:
-            raise ConfigError("--schedule is above 0; --seeds and --jobs are at least 1")
         self.options, self.variants = options, list(variants)
         config = pv.load_config(options.config, options.override)
         self.model_name = config.get("model_name", "model")

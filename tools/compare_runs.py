@@ -35,6 +35,7 @@ from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import write_text_whole
 from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.ranges import count
 
 #: Direction, text of the query, and which one of equal texts.
 Key = tuple[str, str, int]
@@ -47,7 +48,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         *("--with", "-w"), dest="second", type=as_path, nargs="+", required=True, metavar="OTHER"
     )
-    parser.add_argument("--samples", type=int, default=10_000, help="resampled tests (10,000)")
+    parser.add_argument("--samples", type=count, default=10_000, help="resampled tests (10,000)")
     parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
     return parser.parse_args(arguments)
 

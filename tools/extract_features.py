@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
 from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.ranges import count_or_zero
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -60,11 +61,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="K/N",
         help="of the list, for this process; default: as paddle.distributed.launch says",
     )
-    add("--threads", type=int, default=0, help="of OpenCV and onnxruntime; 0: as they choose")
-    options = parser.parse_args(arguments)
-    if options.threads < 0:
-        parser.error("--threads must be 0 or more")
-    return options
+    add(
+        "--threads",
+        type=count_or_zero,
+        default=0,
+        help="of OpenCV and onnxruntime; 0: as they choose",
+    )
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,6 +32,7 @@ from paddlevideo.report.queries import Query, write_queries
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.files import write_text_whole
 from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.ranges import count, non_negative
 
 FEATURES = ("actions", "regions")
 
@@ -73,10 +74,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--features", nargs="+", choices=FEATURES, default=["actions"], help="default: actions"
     )
     parser.add_argument(
-        "--ridge", type=float, default=0.0, metavar="PENALTY",
+        "--ridge", type=non_negative, default=0.0, metavar="PENALTY",
         help="fit by ridge regression instead of training; 5 suits 1,000 clips",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=5, help="trainings (default 5)")
+    parser.add_argument("--seeds", type=count, default=5, help="trainings (default 5)")
     parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
     parser.add_argument(
         "--queries", type=as_path, metavar="FOLDER",

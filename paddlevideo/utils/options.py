@@ -28,10 +28,6 @@ def as_path(text: str) -> Path:
     return Path(as_path_text(text))
 
 
-#: What argparse calls the types of values, and how they are called here.
-_KINDS = {"int": "a whole number", "float": "a number"}
-
-
 class Parser(argparse.ArgumentParser):
     """Options are written out in full; a mistake is one line, ``error: ...``, and exit code 2.
 
@@ -71,10 +67,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints the message and ends with exit code 2."""
         message = message.removeprefix("argument ")
-        for kind, words in _KINDS.items():
-            message = re.sub(
-                f"invalid {kind} value: '(.*)'", rf'expected {words}, got "\1"', message
-            )
         self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
 
     def _options_in(self, given: Sequence[str]) -> Iterable[str]:
