@@ -112,7 +112,7 @@ def test_a_path_has_its_home_and_variables_replaced(capsys, monkeypatch):
 
 
 def unbounded_numbers(path):
-    """Lines with an option that takes any number; those of a benchmark's own process are left out."""
+    """Lines with an option that takes any number; not those within a benchmark."""
     tree = ast.parse(path.read_text())
     internal = {
         inner
