@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.options import Parser, as_path_text
+from paddlevideo.utils.options import Parser, add_import, add_override, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero
 
 if TYPE_CHECKING:
@@ -52,15 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FILE",
         help="YAML file, or its name in configs/",
     )
-    parser.add_argument(
-        "-o",
-        "--override",
-        metavar="a.b.0.c=value",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="set a value of the configuration, read as YAML",
-    )
+    add_override(parser)
     parser.add_argument("--test", action="store_true", help="test weights instead of training")
     parser.add_argument(
         *("-w", "--weights"), type=as_path_text, metavar="FILE", help=".pdparams or .safetensors"
@@ -110,14 +102,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="OPTIONS",
         help='for example "batch_range=[10,20];profile_path=profile"',
     )
-    parser.add_argument(
-        "--import",
-        dest="modules",
-        metavar="my.module",
-        action="append",
-        default=[],
-        help="import a module that registers parts of your own",
-    )
+    add_import(parser)
     options = parser.parse_args(arguments)
     options.names_config = bool(options.config)
     if options.test and not options.config:

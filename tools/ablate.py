@@ -29,7 +29,6 @@ from paddlevideo.utils.script import as_script
 as_script(__name__)
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,8 +42,8 @@ from paddlevideo.metrics.bootstrap import Difference, paired_difference
 from paddlevideo.utils.children import Children, terminable
 from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
 from paddlevideo.utils.errors import ConfigError, UserError
-from paddlevideo.utils.files import write_text_whole
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.files import read_json, write_json_whole, write_text_whole
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero, positive
 from tools.compare_runs import aligned
 
@@ -73,10 +72,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = Parser(description=__doc__)
     parser.add_argument("config", type=as_path_text, help="the recipe, as main.py -c takes it")
     parser.add_argument("--variants", type=as_path, required=True, metavar="FILE")
-    parser.add_argument(
-        *("-o", "--override"), metavar="a.b=value", nargs="+", action="extend", default=[],
-        help="for all of them",
-    )  # fmt: skip
+    add_override(parser, text="for all of them")
     parser.add_argument(
         "--schedule", type=positive, default=0.25, metavar="PART",
         help="how much of the recipe's epochs each run gets (default 0.25)",
@@ -178,8 +174,7 @@ class Ablation:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 return f'  {variant.name}, seed {seed}: {log} ends with "{"".join(last)}"'
         seconds = time.monotonic() - began
-        text = json.dumps({"commands": lines, "seconds": seconds})
-        write_text_whole(folder / "done.json", text)
+        write_json_whole(folder / "done.json", {"commands": lines, "seconds": seconds})
         found = self.results(variant, seed)["text_to_video"]["R@10"]
         print(f"{variant.name}, seed {seed}: R@10 {found:.1f} ({seconds:.0f} s)", flush=True)
         return ""
@@ -214,17 +209,15 @@ class Ablation:
     @staticmethod
     def commands_done(folder: Path) -> Any:
         """What a run that is done was given; None where it is not, or its files are damaged."""
+        results, done = (read_json(folder / name) for name in ("test/results.json", "done.json"))
         try:
-            results = json.loads((folder / "test" / "results.json").read_text("utf-8"))
-            done = json.loads((folder / "done.json").read_text("utf-8"))
             return done["commands"] if "text_to_video" in results else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             return None
 
     def results(self, variant: Variant, seed: int) -> dict[str, Any]:
         """The numbers of a run's test."""
-        path = self.folder(variant, seed) / "test" / "results.json"
-        return json.loads(path.read_text())
+        return read_json(self.folder(variant, seed) / "test" / "results.json")
 
     def recall(self, variant: Variant) -> float:
         """R@10 of text to video, the mean over the seeds."""
@@ -304,7 +297,7 @@ def write_tables(ablation: Ablation) -> None:
     rows, output = rows_of(ablation), ablation.options.output
     text = table(rows)
     write_text_whole(output / "table.md", text)
-    write_text_whole(output / "results.json", json.dumps(rows, indent=2) + "\n")
+    write_json_whole(output / "results.json", rows)
     bars = []
     for number, row in enumerate(rows):
         value, gap = row["text_to_video.R@10"], row["difference"]

@@ -20,7 +20,6 @@ from paddlevideo.utils.script import as_script
 as_script(__name__)
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,7 +32,7 @@ from paddlevideo.metrics.retrieval import RECALL_AT
 from paddlevideo.report.queries import DIRECTIONS, read_queries
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.files import write_json_whole
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import count
 
@@ -108,7 +107,7 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
         numbers = {
             w: {name: asdict(one) for name, one in each.items()} for w, each in found.items()
         }
-        write_text_whole(options.json, json.dumps(numbers, indent=2) + "\n")
+        write_json_whole(options.json, numbers)
     return found
 
 

@@ -23,7 +23,7 @@ import argparse
 from collections.abc import Sequence
 
 from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count_or_zero
 
 
@@ -40,15 +40,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     add("--output", type=as_path, required=True, metavar="STORE")
     add("-c", "--config", type=as_path_text, default="extract/classical.yaml", metavar="YAML")
-    add(
-        "-o",
-        "--override",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="changes the YAML",
-    )
+    add_override(parser, "KEY=VALUE", "changes the YAML")
     add(
         "--captions", nargs="+", type=as_path, default=[], metavar="FILE", help="as prepare_data.py"
     )

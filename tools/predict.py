@@ -110,7 +110,7 @@ def encode_caption(model: ExportedModel, tokenizer: BertTokenizer, caption: str)
 
     Raises ConfigError where the vocabulary has none of its words.
     """
-    from paddlevideo.loader.query_text import check_query
+    from paddlevideo.loader.tokenizer import check_query
 
     length = model.sizes.text_length
     if warning := check_query(tokenizer, caption, length):

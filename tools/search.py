@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
     )
-    parser.add_argument(
-        "-o", "--override", metavar="a.b=value", nargs="+", action="extend", default=[]
-    )
+    add_override(parser)
     parser.add_argument("--best", type=count, default=10, help="clips to show (default 10)")
     parser.add_argument(
         "--candidates",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +15,7 @@ from paddlevideo.extract.work import FAILED, Status
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import UserError
-from paddlevideo.utils.fingerprint import content_of
+from paddlevideo.utils.fingerprint import content_of, digest_of
 from paddlevideo.utils.native_path import as_text
 
 #: What a bad video makes of the libraries that read it; anything else is our own mistake.
@@ -31,8 +29,7 @@ def fingerprint_of(video: Video, settings: str) -> str:
     except (OSError, ValueError):
         file = ""
     rows = [(row.clip, row.start, row.end) for row in video.rows]
-    text = json.dumps([settings, file, video.name, rows])
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return digest_of([settings, file, video.name, rows])
 
 
 class Done(NamedTuple):

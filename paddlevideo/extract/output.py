@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -28,6 +27,7 @@ from paddlevideo.prepare.sources import Item
 from paddlevideo.prepare.writing import Tally, Target, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import checksum, write_text_whole
+from paddlevideo.utils.fingerprint import digest_of
 
 #: The entry of ``made_by`` that is known when all videos have a status, not before.
 CLIPS = "clips"
@@ -105,7 +105,7 @@ class Wanted:
         return {
             "command": "tools/extract_features.py",
             "videos": str(self.source),
-            "list": _digest(listed),
+            "list": digest_of(listed),
             "captions": files,
             "extraction": dict(self.extraction),
             "paddlevideo": paddlevideo.__version__,
@@ -158,7 +158,7 @@ def write_store(
     writing it.
     """
     done = [[status.video, status.fingerprint] for status in statuses if status.status == DONE]
-    made_by = {**request, CLIPS: _digest(done)}
+    made_by = {**request, CLIPS: digest_of(done)}
     before = there_already(wanted, request, work.path)
     if before is not None:
         if before.made_by.get(CLIPS) != made_by[CLIPS]:
@@ -245,8 +245,3 @@ def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
     text = "".join(status.line() + "\n" for status in statuses)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_whole(path, text)
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

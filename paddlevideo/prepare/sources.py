@@ -17,6 +17,7 @@ from paddlevideo.prepare.caption_book import KnownClip
 from paddlevideo.prepare.classes import check_action_classes, largest_class
 from paddlevideo.prepare.clip_files import read_arrays, read_clip
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import LMDB, NPY_ARRAY, describe_file
 from paddlevideo.utils.walk import walk
 
 KINDS = """\
@@ -59,21 +60,16 @@ def open_source(path: Path, kept_mass: float) -> Source:
         if (path / "data.mdb").is_file():
             return RecordSource(path)
         return ClipFiles(path, kept_mass)
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: is neither a regular file nor a folder. Write it to a file first")
-    if _begins_with(path, b"\x93NUMPY"):
+    if not path.is_file():
+        is_there = path.exists()
+        text = "is neither a regular file nor a folder. Write it to a file first"
+        raise DataError(f"{path}: {text if is_there else 'cannot be read (it does not exist)'}")
+    kind = describe_file(path)
+    if kind == NPY_ARRAY:
         return RowSource(path, kept_mass)
-    if _begins_with(path, b"\xde\xc0\xef\xbe", start=16):  # LMDB's mark, after its page header
+    if kind == LMDB:
         return RecordSource(path)
-    raise DataError(f"{path}: holds no clips of a known kind. Known are:\n{KINDS}")
-
-
-def _begins_with(path: Path, mark: bytes, start: int = 0) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(start + len(mark))[start:] == mark
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+    raise DataError(f"{path}: is {kind}, which holds no clips. Known are:\n{KINDS}")
 
 
 def joined_sizes(sources: Sequence[Source]) -> Sizes:

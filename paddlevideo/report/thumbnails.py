@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from paddlevideo.report.clip_videos import Shot
 from paddlevideo.report.fonts import LabelSpace, Rectangle, fitted, font_for
 from paddlevideo.utils.errors import DataError, UserError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_bytes_whole
 from paddlevideo.utils.native_path import as_text, native_path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it says of a damaged video, we say
@@ -267,4 +267,4 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     encoded, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert encoded
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda partial: partial.write_bytes(data.tobytes()))
+    write_bytes_whole(path, data.tobytes())

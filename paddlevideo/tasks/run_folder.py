@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shlex
@@ -16,7 +15,7 @@ from typing import Any
 from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import read_json, write_json_whole
 from paddlevideo.utils.folder_lock import FolderLock
 
 log = logging.getLogger("paddlevideo")
@@ -105,10 +104,7 @@ def _resumed_identity(folder: Path, checkpoints: Checkpoints, files: list[Path])
 
 def read_record(folder: Path) -> dict[str, Any]:
     """What ``run.json`` says; empty where there is none that can be read."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    record = read_json(folder / RECORD)
     return record if isinstance(record, dict) else {}
 
 
@@ -140,8 +136,7 @@ def write_record(folder: Path, model_name: str, identity: str) -> None:
         "begun": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": shlex.join(sys.argv),
     }
-    text = json.dumps(record, indent=1) + "\n"
-    write_whole(folder / RECORD, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_json_whole(folder / RECORD, record)
 
 
 def check_inputs_stay(folder: Path, settings: RunSettings, config: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ changes nothing but them.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import checksum
+from paddlevideo.utils.native_path import as_text
 from paddlevideo.utils.walk import walk
 
 #: An input of up to so many bytes is read whole: some 50 ms.
@@ -40,8 +42,7 @@ def fingerprint(
     files = _files_of(real, wanted)
     sizes = [_size(file) for file in files]
     return {
-        # A file name need not be valid UTF-8; what holds this is.
-        "path": os.fsencode(real).decode("utf-8", "backslashreplace"),
+        "path": as_text(str(real)),
         "files": len(files),
         "bytes": sum(sizes),
         "content": _digest(real, files, sum(sizes) <= WHOLE),
@@ -52,6 +53,11 @@ def fingerprints_of(values: Any) -> list[dict[str, Any]]:
     """Those of all inputs that texts in nested maps and lists name: files, LMDBs and stores."""
     texts = sorted(set(_texts(values)))
     return [fingerprint(text) for text in texts if _is_input(text)]
+
+
+def digest_of(value: Any) -> str:
+    """A short checksum of a value as JSON."""
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
 
 
 def content_of(path: str | os.PathLike[str]) -> str:

@@ -28,6 +28,25 @@ def as_path(text: str) -> Path:
     return Path(as_path_text(text))
 
 
+def add_override(
+    parser: argparse.ArgumentParser,
+    metavar: str = "a.b.0.c=value",
+    text: str = "set a value of the configuration, read as YAML",
+) -> None:
+    """Adds ``-o``, which may be given several times and takes several values."""
+    parser.add_argument(
+        *("-o", "--override"), nargs="+", action="extend", default=[], metavar=metavar, help=text
+    )
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--import``, which may be given several times; its values are called ``modules``."""
+    parser.add_argument(
+        "--import", dest="modules", metavar="my.module", action="append", default=[],
+        help="import a module that registers parts of your own",
+    )  # fmt: skip
+
+
 class Parser(argparse.ArgumentParser):
     """Options are written out in full; a mistake is one line, ``error: ...``, and exit code 2.
 

@@ -1,8 +1,16 @@
-"""Text from files on its way to a terminal."""
+"""Text in messages: names, and text from files on its way to a terminal."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+
+def some(names: Iterable[object], shown: int = 5, separator: str = ", ") -> str:
+    """The first of ``names``, and how many more there are."""
+    texts = list(map(str, names))
+    more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
+    return separator.join(texts[:shown]) + more
 
 
 def printable(text: str) -> str:

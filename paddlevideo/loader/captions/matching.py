@@ -10,6 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import VIDEO_ENDINGS
 from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
 #: Tried in this order; the first that leads to a clip counts.
@@ -23,8 +24,13 @@ RULES = (
 _ENDING, _PATH = 2, 3
 #: Of files that are one clip in several formats: these are dropped on both sides.
 _ENDINGS = re.compile(
-    r"\.(?:3g2|3gp|3gpp|asf|avi|divx|dv|f4v|flv|gif|h264|hevc|m1v|m2t|m2ts|m2v|m4v|mkv|mov|mp4|mpe?g"
-    r"|mpg|mts|mxf|ogm|ogv|rm|rmvb|ts|vob|webm|wmv|y4m|npy|npz|jpe?g|png)$",
+    "(?:{})$".format(
+        "|".join(
+            re.escape(ending)
+            for ending in (*VIDEO_ENDINGS, ".npy", ".npz", ".jpg", ".jpeg", ".png")
+            if not ending[1:].isdecimal()  # such a number may count clips
+        )
+    ),
     re.IGNORECASE,
 )
 #: Any other ending is dropped from a name alone.
