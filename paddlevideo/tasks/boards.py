@@ -11,6 +11,7 @@ from typing import Any
 
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import naming
+from paddlevideo.utils.script import missing_package
 
 log = logging.getLogger("paddlevideo")
 #: Say where a record stands; the others are curves.
@@ -117,7 +118,7 @@ def draw_curves(folder: Path) -> None:
         from paddlevideo.report.history import read_history
 
         write_curves(folder / "curves.png", [read_history(folder / "train.jsonl")])
-    except Exception as fault:
-        log.warning("curves.png is not drawn: %s", fault)
+    except Exception as error:
+        log.warning("curves.png is not drawn: %s", missing_package(error) or error)
     else:
         log.info("curves in %s", folder / "curves.png")
