@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.extract.decode import VideoFile
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import WorkFolder
 from paddlevideo.loader.store import Clip
@@ -18,6 +17,7 @@ from paddlevideo.loader.store.records import decode
 from paddlevideo.report.fonts import LabelSpace
 from paddlevideo.report.thumbnails import Canvas
 from paddlevideo.utils.files import write_bytes_whole
+from paddlevideo.utils.opencv import cv2
 
 Vocabularies = Mapping[str, list[str]]
 SMALLEST = 480  # pixels on the long side of a picture: letters need room

@@ -24,10 +24,11 @@ from paddlevideo.prepare.caption_book import CaptionBook
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.pack import with_captions
 from paddlevideo.prepare.sources import Item
-from paddlevideo.prepare.writing import Tally, Target, write_clips
+from paddlevideo.prepare.writing import Target, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import checksum, write_text_whole
 from paddlevideo.utils.fingerprint import digest_of
+from paddlevideo.utils.printable import Tally
 
 #: The entry of ``made_by`` that is known when all videos have a status, not before.
 CLIPS = "clips"
@@ -169,11 +170,7 @@ def write_store(
         return [f"{wanted.path}: nothing to do: {before.clips} clips are in it"]
     source = ExtractedSource(work, statuses, len(wanted.vocabularies.get("action", [])))
     target = Target(
-        wanted.path,
-        source.sizes(),
-        wanted.dtype,
-        vocabularies=wanted.vocabularies,
-        made_by=made_by,
+        wanted.path, source.sizes(), wanted.dtype, vocabularies=wanted.vocabularies, made_by=made_by
     )
     try:
         return _write(target, source, wanted, videos, statuses)
@@ -215,9 +212,7 @@ def _write(
         return clip
 
     summary = write_clips(target, [source], change, book.captions)
-    if silent.count:
-        summary.tallies["clips without a caption"] = silent
-    summary.tallies |= {what: Tally(*counted) for what, counted in book.report().items()}
+    summary.add({"clips without a caption": silent, **book.report()})
     summary.remarks += expressed.remarks()
     return summary.lines()
 

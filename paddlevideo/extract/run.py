@@ -17,9 +17,9 @@ from paddlevideo.extract.worker import Settings, Worker
 from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.caption_names import check_captions
-from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.native_path import refuse_not_utf8
+from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.walk import refuse_inside
 from paddlevideo.utils.writable import check_folder

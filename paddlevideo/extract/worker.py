@@ -21,12 +21,12 @@ from typing import Any
 from paddlevideo.extract.container import conversion
 from paddlevideo.extract.extractor import Extractor
 from paddlevideo.extract.job import Job, fingerprint_of
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.settings import load_settings
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import FAILED, Status, WorkFolder
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.native_path import as_text
+from paddlevideo.utils.opencv import cv2
 
 #: Seconds that a worker has to end by itself.
 GRACE = 2.0

@@ -151,10 +151,7 @@ def _misfit(array: np.ndarray, tensor: Tensor) -> str:
 
 
 def _check_finite(
-    model: BaseFramework,
-    arrays: Mapping[str, np.ndarray],
-    path: str,
-    called: Mapping[str, str],
+    model: BaseFramework, arrays: Mapping[str, np.ndarray], path: str, called: Mapping[str, str]
 ) -> None:
     buffers = dict(model.named_buffers())
     for name, array in arrays.items():

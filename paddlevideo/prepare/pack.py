@@ -15,9 +15,10 @@ from paddlevideo.prepare.caption_book import CaptionBook, Captions
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, names_of, open_source
-from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
+from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.files import naming
 from paddlevideo.utils.native_path import refuse_not_utf8
+from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.walk import refuse_inside
 
 
@@ -119,11 +120,9 @@ class _Captions:
 
     def tell(self, summary: Summary, skipped: Path) -> None:
         """Adds to the summary, and to the list of what was skipped."""
-        if self.silent.count:
-            summary.tallies["clips without a caption"] = self.silent
+        summary.add({"clips without a caption": self.silent})
         if self.book is not None:
-            counted = self.book.report()
-            summary.tallies |= {what: Tally(*number) for what, number in counted.items()}
+            summary.add(self.book.report())
             _list_skipped(skipped, self.book.bad.errors)
         summary.remarks += self.expressed.remarks()
 

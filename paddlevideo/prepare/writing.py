@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,31 +19,10 @@ from paddlevideo.prepare.made_by import differences
 from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import naming
-from paddlevideo.utils.printable import printable
+from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
 
 GIGABYTE = 1 << 30
-SHOWN = 5  # names in a summary
-
-
-@dataclass
-class Tally:
-    """A count with the first names that were counted."""
-
-    count: int = 0
-    names: list[str] = field(default_factory=list)
-
-    def add(self, name: str) -> None:
-        """Counts one."""
-        self.count += 1
-        if len(self.names) < SHOWN:
-            self.names.append(name)
-
-    def __str__(self) -> str:
-        names = [printable(name) for name in self.names]
-        shown = ", ".join(name if len(name) <= 60 else name[:57] + "..." for name in names)
-        more = ", ..." if self.count > len(self.names) else ""
-        return f"{self.count}" + (f": {shown}{more}" if shown else "")
 
 
 @dataclass
@@ -63,6 +42,10 @@ class Summary:
     def count(self, what: str, name: str) -> None:
         """Counts ``name`` under ``what``."""
         self.tallies.setdefault(what, Tally()).add(name)
+
+    def add(self, tallies: Mapping[str, Tally]) -> None:
+        """Adds those that counted anything."""
+        self.tallies |= {what: tally for what, tally in tallies.items() if tally.count}
 
     def lines(self) -> list[str]:
         """The summary as text."""
@@ -172,11 +155,7 @@ class _Run:
     """One run of a command."""
 
     def __init__(
-        self,
-        target: Target,
-        writer: StoreWriter,
-        change: Change,
-        passed: Callable[[str], object],
+        self, target: Target, writer: StoreWriter, change: Change, passed: Callable[[str], object]
     ) -> None:
         self.target, self.writer, self.change, self.passed = target, writer, change, passed
         self.summary = Summary(target.path, writer.manifest, before=writer.written)

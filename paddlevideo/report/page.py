@@ -132,11 +132,7 @@ def _numbers(results: Mapping[str, Any]) -> list[Markup]:
     note = "Recall R@k in percent: the right answer is among the first k."
     if "chance" in results:
         note += " In grey: chance."
-    pieces = [
-        element("h2", "Results"),
-        element("p", note, class_="note"),
-        metric_table(results),
-    ]
+    pieces = [element("h2", "Results"), element("p", note, class_="note"), metric_table(results)]
     if costs := effort(results):
         pieces.append(element("p", costs, class_="note"))
     return pieces

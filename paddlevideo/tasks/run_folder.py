@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import read_json, write_json_whole
+from paddlevideo.utils.fingerprint import texts_in
 from paddlevideo.utils.folder_lock import FolderLock
 
 log = logging.getLogger("paddlevideo")
@@ -145,21 +146,9 @@ def check_inputs_stay(folder: Path, settings: RunSettings, config: Mapping[str, 
         return
     files = Checkpoints(folder, settings.model_name).files()
     removed = {os.path.realpath(name) for path in files for name in (path, path.with_suffix(""))}
-    for key, value in _texts(config, ""):
-        if "\0" not in value and os.path.realpath(os.path.expanduser(value)) in removed:
+    for key, value in texts_in(config):
+        if "\0" not in value and os.path.realpath(value) in removed:
             raise ConfigError(
                 f"{key}: {value} is one of the checkpoints that --overwrite removes: choose "
                 "another folder by -o output_dir=FOLDER, or copy the file elsewhere first"
             )
-
-
-def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every text in a configuration, with its dotted key."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(item, f"{path}.{key}".strip("."))
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _texts(item, f"{path}.{number}")

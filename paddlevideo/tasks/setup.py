@@ -35,13 +35,7 @@ from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
 from paddlevideo.tasks.boards import visualdl_log_writer
-from paddlevideo.tasks.run_folder import (
-    CONFIG,
-    LOG,
-    SKIPPED,
-    begin_in,
-    take_folder,
-)
+from paddlevideo.tasks.run_folder import CONFIG, LOG, SKIPPED, begin_in, take_folder
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import write_text_whole
 from paddlevideo.utils.folder_lock import FolderLock

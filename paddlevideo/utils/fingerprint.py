@@ -51,7 +51,7 @@ def fingerprint(
 
 def fingerprints_of(values: Any) -> list[dict[str, Any]]:
     """Those of all inputs that texts in nested maps and lists name: files, LMDBs and stores."""
-    texts = sorted(set(_texts(values)))
+    texts = sorted({text for _, text in texts_in(values)})
     return [fingerprint(text) for text in texts if _is_input(text)]
 
 
@@ -127,15 +127,16 @@ def _add_blocks(digest: Any, path: Path, blocks: int) -> None:
             digest.update(file.read(BLOCK))
 
 
-def _texts(values: Any) -> Iterator[str]:
+def texts_in(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested maps and lists, each after its dotted key."""
     if isinstance(values, str):
-        yield values
+        yield path, values
     elif isinstance(values, Mapping):
-        for value in values.values():
-            yield from _texts(value)
+        for key, value in values.items():
+            yield from texts_in(value, f"{path}.{key}".strip("."))
     elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _texts(value)
+        for number, value in enumerate(values):
+            yield from texts_in(value, f"{path}.{number}")
 
 
 def _is_input(text: str) -> bool:

@@ -250,9 +250,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def summarise(
-    sides: dict[str, Side],
-    turns: dict[str, list[dict[str, Any]]],
-    options: argparse.Namespace,
+    sides: dict[str, Side], turns: dict[str, list[dict[str, Any]]], options: argparse.Namespace
 ) -> dict[str, Any]:
     """The report: speeds, ratio, share of the matrix peak, memory, difference of the scores.
 

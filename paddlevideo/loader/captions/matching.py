@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.filetype import VIDEO_ENDINGS
+from paddlevideo.utils.printable import is_utf8
 from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
 #: Tried in this order; the first that leads to a clip counts.
@@ -76,7 +77,7 @@ class ClipNames:
     def add(self, names: Iterable[str], kind: int = CLIP) -> None:
         """Adds names, to be called before the first is looked up."""
         assert not self._is_loose
-        rows = ((0, name, kind, name) for name in names if is_text(name))
+        rows = ((0, name, kind, name) for name in names if is_utf8(name))
         with database_errors():
             self._base.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)", rows)
 
@@ -221,15 +222,6 @@ def is_same_path(name: str, other: str) -> bool:
     """Whether one is the end of the other, whole parts of a path, but for endings and case."""
     first, second = ("/" + _keys(each)[_ENDING].casefold().lstrip("/") for each in (name, other))
     return first.endswith(second) or second.endswith(first)
-
-
-def is_text(name: str) -> bool:
-    """False for a file's name that is not UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def plain_name(name: str) -> str:

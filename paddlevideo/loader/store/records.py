@@ -65,11 +65,7 @@ class ClassTargets:
         kept = (before < kept_mass * total) & (ranked > 0)
         rest = np.where(kept, 0.0, ranked).sum(axis=1)
         return cls(
-            kept.sum(axis=1),
-            order[kept],
-            ranked[kept],
-            rows.shape[1],
-            rest if rest.any() else None,
+            kept.sum(axis=1), order[kept], ranked[kept], rows.shape[1], rest if rest.any() else None
         )
 
     def dense(self) -> np.ndarray:
