@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _extract(options: argparse.Namespace) -> int:
     with ending_at_once():
-        from paddlevideo.extract.run import ExtractOptions, extract
+        from paddlevideo.extract.run import extract
+        from paddlevideo.extract.work import ExtractOptions
     values = dict(vars(options))
     return extract(ExtractOptions(overrides=values.pop("override"), **values))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import paddlevideo
 from paddlevideo.extract.videos import Video
-from paddlevideo.extract.work import DONE, Status, WorkFolder
+from paddlevideo.extract.work import DONE, ExtractOptions, Status, WorkFolder
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip, Manifest, Sizes
@@ -89,12 +89,14 @@ def _with_origin(clip: Clip, status: Status, place: int) -> Clip:
 class Wanted:
     """The store that is asked for."""
 
-    path: Path
-    source: Path
-    captions: Sequence[Path]
-    dtype: str
+    options: ExtractOptions
     extraction: Mapping[str, Any]
     vocabularies: dict[str, list[str]]
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.options.output
 
     def request(self, videos: Sequence[Video]) -> dict[str, Any]:
         """What decides the store's contents, as far as the command says it."""
@@ -102,10 +104,12 @@ class Wanted:
             (video.id, [(row.clip, row.start, row.end, row.captions) for row in video.rows])
             for video in videos
         ]
-        files = [[str(path), checksum(path) if path.is_file() else ""] for path in self.captions]
+        files = [
+            [str(path), checksum(path) if path.is_file() else ""] for path in self.options.captions
+        ]
         return {
             "command": "tools/extract_features.py",
-            "videos": str(self.source),
+            "videos": str(self.options.videos),
             "list": digest_of(listed),
             "captions": files,
             "extraction": dict(self.extraction),
@@ -124,7 +128,7 @@ def there_already(wanted: Wanted, request: Mapping[str, Any], work: Path) -> Man
         manifest = Manifest.read(wanted.path / name)
         made = {key: value for key, value in manifest.made_by.items() if key != CLIPS}
         asked = json.loads(json.dumps(request))  # tuples as the manifest has them
-        if made != asked or manifest.dtype != wanted.dtype:
+        if made != asked or manifest.dtype != wanted.options.dtype:
             names = sorted(
                 key for key in asked.keys() | made.keys() if made.get(key) != asked.get(key)
             )
@@ -170,7 +174,11 @@ def write_store(
         return [f"{wanted.path}: nothing to do: {before.clips} clips are in it"]
     source = ExtractedSource(work, statuses, len(wanted.vocabularies.get("action", [])))
     target = Target(
-        wanted.path, source.sizes(), wanted.dtype, vocabularies=wanted.vocabularies, made_by=made_by
+        wanted.path,
+        source.sizes(),
+        wanted.options.dtype,
+        vocabularies=wanted.vocabularies,
+        made_by=made_by,
     )
     try:
         return _write(target, source, wanted, videos, statuses)
@@ -195,7 +203,7 @@ def _write(
         own.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
         files = [own] if own.stat().st_size else []
         # Wrong entries are counted: all features are there, and another run would only repeat it.
-        book = CaptionBook(wanted.captions, BadEntries(math.inf), own=files)
+        book = CaptionBook(wanted.options.captions, BadEntries(math.inf), own=files)
     clips = (
         (clip, video.name, None)
         for video, status in zip(videos, statuses, strict=True)

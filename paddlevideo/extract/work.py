@@ -23,6 +23,30 @@ LENGTH = struct.Struct("<Q")
 DONE, FAILED = "done", "failed"
 
 
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What is extracted, and where to."""
+
+    videos: Path
+    output: Path
+    config: str = "extract/classical.yaml"
+    overrides: Sequence[str] = ()
+    captions: Sequence[Path] = ()
+    #: None: beside the output.
+    work: Path | None = None
+    draw: Path | None = None
+    dtype: str = "float16"
+    #: ``k/n``; empty: as the launcher says, else everything.
+    part: str = ""
+    #: Of OpenCV and onnxruntime; 0: as they choose.
+    threads: int = 0
+
+    @property
+    def work_folder(self) -> Path:
+        """Where it is, named or not."""
+        return self.work or self.output.with_name(self.output.name + ".work")
+
+
 @dataclass
 class Status:
     """How it went with a video."""
