@@ -40,9 +40,12 @@ def check_folder(path: str | Path | None, flag: str) -> None:
 
 def try_folder(folder: Path) -> None:
     """Makes a file in ``folder``, or in the nearest one above it that exists. Raises OSError."""
-    # Without a name: a killed process leaves nothing.
-    with tempfile.TemporaryFile(dir=nearest_folder(folder)):
-        return
+    nearest = nearest_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=nearest):  # without a name: a killed process leaves nothing
+            return
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(nearest)) from None
 
 
 def nearest_folder(path: Path) -> Path:
