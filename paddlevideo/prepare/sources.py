@@ -145,7 +145,7 @@ class RowSource:
         texts = [
             text.strip() for text in writable(row["caption"], where).split("!") if text.strip()
         ]
-        clip = Clip(
+        return Clip(
             id=name,
             regions=row["region_feat"],
             boxes=row["boxes"],
@@ -156,7 +156,6 @@ class RowSource:
             region_classes=targets,
             captions=texts,
         )
-        return clip
 
 
 class RecordSource:
@@ -212,7 +211,7 @@ class RecordSource:
 
     def _read(self, name: str) -> Clip:
         record = self.records[name]
-        clip = Clip(
+        return Clip(
             id=name,
             regions=record["features"],
             boxes=record["boxes"],
@@ -220,7 +219,6 @@ class RecordSource:
             image_w=record["image_w"],
             actions=record["action_features"],
         )
-        return clip
 
 
 def is_clip_file(path: Path) -> bool:

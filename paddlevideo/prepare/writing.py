@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import differences
 from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import naming
+from paddlevideo.utils.files import append_json
 from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
 
@@ -209,12 +208,10 @@ class _Run:
             raise DataError(_advice(source, bad, self.target.skip_bad)) from None
         self.skipped += 1
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
-        entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
         # Appended to, not written whole: it says of a stopped run as well what was skipped. The
-        # same command again begins it again. A file name need not be valid UTF-8.
-        with naming(self.target.skipped), open(self.target.skipped, "ab") as file:
-            file.write(line.encode("utf-8", "backslashreplace"))
+        # same command again begins it again.
+        entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
+        append_json(self.target.skipped, entry)
 
 
 class _BadClip(Exception):

@@ -56,6 +56,13 @@ def write_json_whole(path: str | Path, value: Any) -> None:
     write_text_whole(path, json.dumps(value, indent=2) + "\n")
 
 
+def append_json(path: Path, entry: Mapping[str, Any]) -> None:
+    """Appends a line, in one write: what is there stays when the process is killed later."""
+    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    with naming(path), open(path, "ab") as file:  # lines of several processes do not mix
+        file.write(line.encode("utf-8", "backslashreplace"))
+
+
 def write_arrays_whole(path: str | Path, arrays: Mapping[str, Any]) -> None:
     """Writes an ``.npz`` file, whole or not at all."""
     import numpy as np
