@@ -36,7 +36,7 @@ class _Run:
 def part_of(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
     """``2/8`` as (1, 8): which of how many parts; without it the launcher's rank, else (0, 1).
 
-    Raises ConfigError for what is no part.
+    Raises ConfigError for anything else.
     """
     if text:
         found = re.fullmatch(r"(\d+)/(\d+)", text)
@@ -54,7 +54,7 @@ def part_of(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def extract(options: ExtractOptions) -> int:
-    """Does this process's part; whoever is the last writes the store. Returns the exit code.
+    """Does this process's part; the last process to finish writes the store. Returns the exit code.
 
     1 where a video failed, else 0. Raises UserError where nothing can be done at all.
     """

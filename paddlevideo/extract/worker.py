@@ -1,4 +1,4 @@
-"""A process of its own for decoders and networks: what crashes it costs one video, not the run."""
+"""A separate process for decoders and networks: a crash costs one video, not the run."""
 
 from __future__ import annotations
 

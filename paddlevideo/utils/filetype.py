@@ -1,4 +1,4 @@
-"""Says what a file is by its first bytes, whatever its name claims.
+"""Tells what a file is by its first bytes, whatever its name says.
 
 Used in the error messages of every reader: a weight file that is an HTML page, a video that is a
 git-lfs pointer, a list that is a gzip archive.
@@ -98,7 +98,7 @@ SIGNATURES: list[tuple[int, bytes, str]] = [
 def describe_file(path: str | os.PathLike[str]) -> str:
     """What is at ``path``, with an article: "a folder", "an HTML page (...)", "an empty file".
 
-    Never raises: "nothing" where there is nothing, "a file of an unknown kind" at last.
+    Never raises: "nothing" if the path does not exist, else "a file of an unknown kind".
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Whether an input is the same one as before: the one way to say so, by what is in it.
+"""Whether an input is the same one as before, told by its contents.
 
 Sizes and dates alone do not tell: ``cp -p``, ``rsync -t`` and ``tar`` keep dates, and ``touch``
 changes nothing but them.
@@ -19,10 +19,10 @@ from paddlevideo.utils.files import checksum
 from paddlevideo.utils.native_path import as_text
 from paddlevideo.utils.walk import walk
 
-#: An input of up to so many bytes is read whole: some 50 ms.
+#: An input of up to this many bytes is read whole, which takes about 50 ms.
 WHOLE = 64 << 20
-#: Of a larger one dates count too, and blocks of so many bytes, evenly spaced: 256 of them in all,
-#: and of each file 3 at least. LMDB's first and zip's last block change with all that is in them.
+#: For a larger one dates count too, and evenly spaced blocks of this many bytes: 256 in all, and at
+#: least 3 of each file. LMDB's first and zip's last block change with all that is in them.
 BLOCK, BLOCKS, LEAST = 4096, 256, 3
 #: A folder with one of these is this file: a store's manifest has the checksums of its records.
 _HEADS = ("store.json", "data.mdb")

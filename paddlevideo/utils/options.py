@@ -1,4 +1,4 @@
-"""The command lines of main.py and the tools: how they are read, and what a mistake is told."""
+"""The command lines of main.py and the tools: how they are parsed, how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, which calls it for subcommands too; unknown options are an error at once.
 
-        Otherwise a misspelt required option would be told as a missing one, without its spelling.
+        Otherwise a misspelt required option would be reported as missing.
         """
         given = list(sys.argv[1:] if args is None else args)
         for text in self._options_in(given):
@@ -70,7 +70,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(given, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse; what belongs to no option is told with the option it may belong to."""
+        """As argparse; for words that belong to no option it suggests one."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             self.error(f"{' '.join(rest)} belongs to no option{self._owner_of(rest[0])}")
@@ -116,7 +116,7 @@ class Parser(argparse.ArgumentParser):
         return f"unknown option {text}.{_nearest(text, known)}".removesuffix(".")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """A value that is not one of the choices is told with the nearest of them."""
+        """For a value that is not one of the choices it suggests the nearest."""
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
             near = did_you_mean(str(value), known)

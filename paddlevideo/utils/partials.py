@@ -1,4 +1,4 @@
-"""Temporary names of files and folders that are being written, and how leftovers are told apart.
+"""Temporary names of files and folders that are being written, and how leftovers are recognised.
 
 ``.NAME.NUMBER.partial`` is created exclusively, so that no two writers share one, wherever they
 run, and its writer locks it (``flock``) for as long as it lives. Whoever removes a partial holds

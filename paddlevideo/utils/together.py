@@ -1,7 +1,7 @@
 """Files that belong together: a head, JSON, that holds the checksums of the others.
 
-The head is removed first and written last: a reader never finds it beside files of another time,
-and tells by the checksums where a file was copied or changed later.
+The head is removed first and written last: a reader never finds it beside files of another run,
+and the checksums tell if a file was copied or changed later.
 """
 
 from __future__ import annotations

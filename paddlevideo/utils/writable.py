@@ -1,4 +1,4 @@
-"""Whether a file can be written where it is wanted, tried before the work that fills it."""
+"""Checks that an output can be written, before the work that produces it."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ def nearest_folder(path: Path) -> Path:
 
 def _refusal(flag: str, path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        f"{flag} {path}: cannot be written ({error.strerror}). Name a place that can be written to"
+        f"{flag} {path}: cannot be written ({error.strerror}). Name a path that can be written to"
     )
