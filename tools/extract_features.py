@@ -65,9 +65,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     options = parse_arguments(arguments)
-    codes: list[int] = []
-    failed = exit_code_of(lambda: codes.append(_extract(options)), again=DONE_IS_KEPT)
-    return failed or codes[0]
+    return exit_code_of(lambda: _extract(options), again=DONE_IS_KEPT)
 
 
 def _extract(options: argparse.Namespace) -> int:

@@ -282,14 +282,13 @@ def convert_command(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    codes: list[int] = []
 
-    def work() -> None:
+    def work() -> int:
         with ending_at_once():
             options = parse_arguments(arguments)
-        codes.append(options.action(options))
+        return options.action(options)
 
-    return exit_code_of(work, again=f"{AGAIN}: pack keeps what is done") or codes[0]
+    return exit_code_of(work, again=f"{AGAIN}: pack keeps what is done")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
-    """Runs ``action`` and returns the exit code: 0, that of a UserError, or 130 after Ctrl-C.
+    """Runs ``action`` and returns the exit code: its own (None: 0), a UserError's, 130 for Ctrl-C.
 
     A run that was asked to end and has saved returns 75, or 130 after Ctrl-C. The message of a
     UserError, what the system says of a file or a full disk (1) and which package is missing (1)
@@ -41,7 +41,7 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
     warnings.filterwarnings("ignore", message="No ccache found")
     try:
         with interruptible():
-            action()
+            result = action()
             with naming("standard output"):
                 sys.stdout.flush()
     except (UserError, ImportError) as error:
@@ -57,7 +57,7 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
         return _code_of_system(error)
     except UnicodeEncodeError as error:
         return _code_of_locale(error)
-    return 0
+    return int(result) if isinstance(result, int) else 0
 
 
 def _code_of_user_error(error: UserError | ImportError) -> int:
