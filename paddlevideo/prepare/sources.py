@@ -14,8 +14,12 @@ from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
 from paddlevideo.prepare.caption_book import KnownClip
-from paddlevideo.prepare.classes import check_action_classes, largest_class
-from paddlevideo.prepare.clip_files import read_arrays, read_clip
+from paddlevideo.prepare.clip_files import (
+    check_action_classes,
+    largest_class,
+    read_arrays,
+    read_clip,
+)
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.filetype import LMDB, NPY_ARRAY, describe_file
 from paddlevideo.utils.walk import walk
