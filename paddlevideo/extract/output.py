@@ -1,4 +1,4 @@
-"""What was extracted into a store, with its captions; and the list of how each video went."""
+"""Writes what was extracted to a store, with captions, and the status of each video to a list."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Wanted:
 
 
 def there_already(wanted: Wanted, request: Mapping[str, Any], work: Path) -> Manifest | None:
-    """The manifest of the store, if this command has finished it, whatever clips it found.
+    """The manifest of the store if this command has finished it, whichever clips are in it.
 
     Raises DataError where the folder holds another store than the one that is asked for.
     """

@@ -238,7 +238,7 @@ def clip_id(video: str, start: float | None, end: float | None) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Seconds to three decimals, in as few letters as hold them."""
+    """Seconds with up to three decimals."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 

@@ -16,8 +16,8 @@ from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import printable, without_surrogates
 from paddlevideo.utils.ranges import Range
 
-#: The ids of so many captions, of at most so many letters, are kept, 10 MB at most: a tenth of a
-#: sample's time is saved where captions come again.
+#: The ids of this many captions, each of at most this many characters, are cached, in 10 MB at
+#: most: where captions repeat it saves a tenth of a sample's time.
 REMEMBERED, LONGEST_REMEMBERED = 8192, 300
 #: Length of a tokenized caption: [CLS], a word and [SEP] at least.
 TextLength = Annotated[int, Range(at_least=3)]

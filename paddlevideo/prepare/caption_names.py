@@ -143,7 +143,7 @@ def _paths(book: CaptionBook) -> str:
 
 
 def _reason(book: CaptionBook, base: sqlite3.Connection, names: ClipNames) -> str:
-    """What is the matter with files of which no caption fits any clip."""
+    """Why no caption of the files fits any clip, for a message."""
     lines = base.execute("SELECT name, text, start IS NULL FROM lines LIMIT 100").fetchall()
     shown = list(dict.fromkeys(name for name, *_ in lines))[:3]
     clips = list(islice(names.some(), 3))

@@ -108,7 +108,7 @@ class _Folder:
                 self._paths.setdefault(_key(name), []).append(path)
 
     def find(self, name: str) -> Path | None:
-        """The file called ``name``; None where there is none, or equally good ones in folders."""
+        """The file called ``name``; None if there is none, or if several are equally good."""
         paths = self._paths.get(_key(name), [])
         if not paths:
             return None

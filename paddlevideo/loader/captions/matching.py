@@ -84,7 +84,7 @@ class ClipNames:
     def find(self, name: str, kinds: Sequence[int] = (CLIP,)) -> Match | None:
         """What ``name`` means; None for nothing. Of equal rank the first of ``kinds`` counts.
 
-        Raises DataError where it could mean one or another.
+        Raises DataError where it is ambiguous.
         """
         match = self._find(name, kinds)
         stem = _ANY_ENDING.sub("", name)
@@ -143,7 +143,7 @@ class ClipNames:
         return (target for (target,) in self._base.execute(query, (kind,)))
 
     def hint(self, name: str, lines: Sequence[tuple[str, str]]) -> str:
-        """What may be the matter with lines, name and caption, one of whose names is unknown."""
+        """Why ``name``, of one of the ``lines`` (name, caption), may be unknown, for a message."""
         if self.is_elsewhere(lines[:100]):
             return (
                 ". The ids seem to stand in another column: write a header line that names the "
@@ -159,7 +159,7 @@ class ClipNames:
         return f'. The nearest to "{name}" is "{near}"' if near else ""
 
     def is_elsewhere(self, lines: Iterable[tuple[str, str]]) -> bool:
-        """Whether captions hold ids in the place of names."""
+        """Whether captions hold the ids instead of names."""
         fields = (field for name, caption in lines for field in fields_beside(name, caption))
         return any(self.has(field) for field in fields)
 
