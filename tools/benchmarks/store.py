@@ -21,9 +21,10 @@ WIDTH, SAMPLES = 8, 20_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py store``."""
     from paddlevideo.utils.options import as_path
+    from paddlevideo.utils.ranges import count
 
-    parser.add_argument("--clips", type=int, default=5_000_000, help="default: 5 million")
-    parser.add_argument("--shards", type=int, default=100, help="about so many (default 100)")
+    parser.add_argument("--clips", type=count, default=5_000_000, help="default: 5 million")
+    parser.add_argument("--shards", type=count, default=100, help="about so many (default 100)")
     parser.add_argument("--folder", type=as_path, default=Path("build/store"), help="removed after")
     parser.add_argument("--json", type=as_path, help="write the numbers here")
 

@@ -36,12 +36,13 @@ Step = Callable[[dict[str, Any]], tuple[list[float], float]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py train``."""
     from paddlevideo.utils.options import as_path
+    from paddlevideo.utils.ranges import count, positive
 
-    parser.add_argument("--threads", type=int, default=2, help="on both sides (default 2)")
+    parser.add_argument("--threads", type=count, default=2, help="on both sides (default 2)")
     parser.add_argument("--captions", type=as_path, help="CSV with a header, captions in the last")
-    parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
-    parser.add_argument("--steps", type=int, default=2, help="optimizer steps in a turn")
-    parser.add_argument("--learning_rate", type=float, default=1e-5, help="on both sides")
+    parser.add_argument("--rounds", type=count, default=5, help="alternations (default 5)")
+    parser.add_argument("--steps", type=count, default=2, help="optimizer steps in a turn")
+    parser.add_argument("--learning_rate", type=positive, default=1e-5, help="on both sides")
     parser.add_argument("--no_peer", action="store_true", help="measure this project alone")
     parser.add_argument(
         "--tune_peer", action="store_true", help="give the peer this project's process settings"
