@@ -1,4 +1,4 @@
-"""Finds the clips that fit a caption, with an exported model.
+r"""Finds the clips that fit a caption, with an exported model.
 
     python tools/predict.py --model exported --features data/msrvtt/msrvtt_test.lmdb \
         'a man is cooking' 'two dogs play' --best 5
@@ -116,8 +116,6 @@ def encode_caption(model: ExportedModel, tokenizer: BertTokenizer, caption: str)
     if warning := check_query(tokenizer, caption, length):
         print(f"predict: {warning}", file=sys.stderr)
     ids = np.array([tokenizer.encode(caption, length)], np.int64)
-    if len(tokenizer.encode(caption, length + 1)) > length:
-        print(f'warning: "{caption:.40}..." is cut after {length - 2} pieces', file=sys.stderr)
     arrays = {"text_ids": ids, "token_type_ids": np.zeros_like(ids), "text_mask": np.ones_like(ids)}
     return model.encode_captions(arrays)
 

@@ -54,8 +54,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--candidates",
         type=count,
-        default=32,
-        help="clips that the retrieval head proposes for matching (default 32)",
+        help="clips that the retrieval head proposes for matching (default: 32, at least --best)",
     )
     parser.add_argument(
         "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
@@ -89,7 +88,8 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     # Modules run code: only a file that the user has named may ask for them.
     import_parts(modules_of(config) if options.config else [])
     index = options.index or located.parent / "search_index"
-    features, candidates, sentences = options.features, options.candidates, options.sentences
+    features, sentences = options.features, options.sentences
+    candidates = options.candidates or max(32, options.best)
     return Searcher(config, options.weights, features, index, candidates, sentences)
 
 

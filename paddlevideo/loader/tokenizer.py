@@ -13,7 +13,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from paddlevideo.utils.errors import ConfigError, DataError
-from paddlevideo.utils.printable import printable, without_surrogates
+from paddlevideo.utils.printable import is_utf8, printable, without_surrogates
 from paddlevideo.utils.ranges import Range
 
 #: The ids of this many captions, each of at most this many characters, are cached, in 10 MB at
@@ -150,18 +150,18 @@ def _from_paddlenlp(name: str) -> BertTokenizer:
 
 
 def check_query(tokenizer: BertTokenizer, sentence: str, max_length: int) -> str:
-    """A warning about words of ``sentence`` that the vocabulary lacks, empty where it has all.
+    """A warning about what the model does not read of ``sentence``, empty where it reads all.
 
-    Of the sentence the model reads ``max_length`` pieces. Raises ConfigError where they say
-    nothing: every clip would have a score, and the order of the scores would mean nothing.
+    It reads ``max_length`` pieces, and words that the vocabulary has. Raises ConfigError where
+    they say nothing: every clip would have a score, and the order of the scores would mean nothing.
     """
+    shown = f'"{printable(sentence):.60}"'
+    if not is_utf8(sentence):
+        raise ConfigError(f"the sentence {shown} is not valid UTF-8: check the terminal's encoding")
     pieces = tokenizer.encode(sentence, max_length)[1:-1]
     unknown = pieces.count(tokenizer.unknown_id)
-    shown = f'"{printable(sentence):.60}"'
     if not pieces:
         raise ConfigError(f"the sentence {shown} is empty: write what to look for")
-    if not unknown:
-        return ""
     advice = (
         f"the vocabulary {tokenizer.source} cannot express it. Use words that it has, or a model "
         "that was trained with another bert_model, such as bert-base-chinese or "
@@ -169,4 +169,11 @@ def check_query(tokenizer: BertTokenizer, sentence: str, max_length: int) -> str
     )
     if unknown == len(pieces):
         raise ConfigError(f"{shown}: all {unknown} pieces are unknown words ([UNK]): {advice}")
-    return f"{shown}: {unknown} of its {len(pieces)} pieces are unknown words ([UNK]): {advice}"
+    warnings = []
+    if tokenizer.count(sentence)[0] > len(pieces):
+        warnings.append(f"it is cut after {len(pieces)} pieces (max_seq_length)")
+    if unknown:
+        warnings.append(
+            f"{unknown} of its {len(pieces)} pieces are unknown words ([UNK]): {advice}"
+        )
+    return f"{shown}: {'; '.join(warnings)}" if warnings else ""

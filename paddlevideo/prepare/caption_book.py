@@ -14,7 +14,7 @@ from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
 _TABLES = """
-CREATE TABLE lines (name TEXT, is_video INT, text TEXT, start REAL, stop REAL);
+CREATE TABLE lines (name TEXT, is_video INT, text TEXT, start REAL, stop REAL, taken INT);
 CREATE TABLE spans (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WITHOUT ROWID;
 CREATE TABLE known (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WITHOUT ROWID;
 CREATE TABLE used (name TEXT, is_video INT, PRIMARY KEY (name, is_video)) WITHOUT ROWID;
@@ -51,7 +51,9 @@ class CaptionBook:
         with database_errors():
             self.base = temporary_database(_TABLES)
             for path in (*own, *self.paths):
-                self.base.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?)", self._rows(path))
+                self.base.executemany(
+                    "INSERT INTO lines VALUES (?, ?, ?, ?, ?, FALSE)", self._rows(path)
+                )
             self.base.execute("CREATE INDEX by_name ON lines (name, is_video)")
 
     def _rows(self, path: Path) -> Iterator[tuple[object, ...]]:
@@ -140,11 +142,24 @@ class CaptionBook:
         return self.base.execute(query, (video,)).fetchone() is not None
 
     def _spoken(self, video: str, span: Span | None) -> list[tuple[str, Any, Any]]:
-        query = "SELECT text, start, stop FROM lines WHERE name = ? AND is_video = 1 "
         start, end = span or (float("-inf"), float("inf"))
         # Neighbours that only touch do not overlap.
-        query += "AND (start IS NULL OR start < ? AND stop > ?) ORDER BY start, rowid"
-        return self.base.execute(query, (video, end, start)).fetchall()
+        where = "name = ? AND is_video = 1 AND (start IS NULL OR start < ? AND stop > ?)"
+        query = f"SELECT text, start, stop FROM lines WHERE {where} ORDER BY start, rowid"
+        spoken = self.base.execute(query, (video, end, start)).fetchall()
+        if spoken:
+            query = f"UPDATE lines SET taken = TRUE WHERE {where} AND NOT taken"
+            self.base.execute(query, (video, end, start))
+        return spoken
+
+    def outside(self) -> int:
+        """How many captions of videos lie where none of their video's clips is."""
+        query = (
+            "SELECT count(*) FROM lines JOIN used USING (name, is_video) "
+            "WHERE is_video = 1 AND start IS NOT NULL AND NOT taken"
+        )
+        (count,) = self.base.execute(query).fetchone()
+        return count
 
     def _use(self, name: str, is_video: bool) -> None:
         self.base.execute("INSERT OR IGNORE INTO used VALUES (?, ?)", (name, is_video))
@@ -169,6 +184,7 @@ class CaptionBook:
             "entries without a text, which are silences": Tally(self.bad.silences),
             wrong: Tally(self.bad.count, self.bad.errors[:5]),
             "clips or videos with captions that no clip took": self.unused(),
+            "captions of videos at times where no clip is": Tally(self.outside()),
         }
 
 

@@ -29,7 +29,8 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     pretends to be far larger than it.
     """
     if not path.is_file():
-        raise DataError(f"{path}: is no regular file")
+        what = "is not a regular file" if path.exists() else "there is no such file"
+        raise DataError(f"{path}: {what}")
     return (_saved if path.suffix.lower() == ".npy" else _zipped)(path, names)
 
 
@@ -59,7 +60,7 @@ def _zipped(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         # What zipfile, its decompressors and NumPy's header parser raise on damage has no common
         # class: zlib.error, RuntimeError (encrypted), TokenError, MemoryError, and others.
         text = str(fault) or type(fault).__name__
-        raise DataError(f"{path}: is no whole .npz of plain arrays ({text})") from None
+        raise DataError(f"{path}: is not a whole .npz of plain arrays ({text})") from None
 
 
 def _array(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:

@@ -33,6 +33,7 @@ def as_script(name: str) -> None:
     ``exit_code_of`` runs its action, and a missing package is told without a traceback.
     """
     if name == "__main__":
+        _open_closed_streams()
         sys.excepthook = _print_uncaught
         _answer_interrupts(with_exit=True)
 
@@ -82,6 +83,22 @@ def missing_package(error: BaseException) -> str:
         install = f"pip install --force-reinstall {INSTALL[package]}"
         return f"the package {package} cannot be loaded ({error}): {install}"
     return ""
+
+
+def _open_closed_streams() -> None:
+    """Gives standard streams that are closed (``>&-``) to the null device.
+
+    Otherwise the next file that is opened takes the stream's number, and what libraries print
+    goes into it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -106,3 +106,27 @@ def test_a_script_switches_between_an_exit_and_an_exception(monkeypatch):
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_closed_stream_is_not_the_next_file(tmp_path, number):
+    script = (
+        "from paddlevideo.utils.script import as_script\n"
+        "as_script('__main__')\n"
+        "import os, sys\n"
+        "with open(sys.argv[1], 'w') as file:\n"
+        "    assert file.fileno() > 2\n"
+        "    print('out'); print('error', file=sys.stderr); sys.stdin.read()\n"
+        "    for stream in (sys.stdin, sys.stdout, sys.stderr):\n"
+        "        assert not stream.isatty()\n"
+        "    os.write(1, b'native'); os.write(2, b'native')\n"
+    )
+    command = f'exec "$@" {number}>&-'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-c", script, str(tmp_path / "file")],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "file").read_text() == ""
