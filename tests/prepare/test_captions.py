@@ -199,7 +199,7 @@ def test_captions_beside_all_clips_of_their_video_are_counted(tmp_path):
     book = CaptionBook([path])
     for clip in ("v_0_5", "v_5_10"):
         book.captions(clip)
-    assert book.report()["captions of videos at times where no clip is"] == (1, [])
+    assert book.report()["captions of videos at times where no clip is"] == Tally(1)
 
 
 def test_a_clips_own_place_comes_before_its_id(tmp_path):
