@@ -109,7 +109,8 @@ def locate_weights(path: str | Path) -> Path:
     if f"{path.name}.index" in beside:
         raise WeightsError(f"{path} is {_TENSORFLOW}")
     weights = [name for name in beside if name.endswith(SUFFIXES)]
-    near = did_you_mean(path.name, weights) or did_you_mean(path.name, beside)
+    as_weights = path.with_suffix(SUFFIXES[0]).name if path.name else ""
+    near = did_you_mean(as_weights, weights) or did_you_mean(path.name, beside)
     raise WeightsError(f"{path}: no such weight file.{near}")
 
 

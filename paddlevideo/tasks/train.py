@@ -202,9 +202,10 @@ class Trainer:
         """Saves an epoch; if its weights are there already, only how its validation ended."""
         tag = Checkpoints.epoch_tag(self.plan.epochs_begun(self.progress))
         if self.held == tag:
-            if self.world.is_main:
-                self.saver.amend(tag, self.progress, self.describe())
-            return
+            amends = self.world.is_main
+            lost = amends and not self.saver.amend(tag, self.progress, self.describe())
+            if not self.world.any(lost):
+                return
         self.save(tag)
         if self.settings.ema_decay:
             with self.average.applied():

@@ -33,8 +33,24 @@ def as_script(name: str) -> None:
     ``exit_code_of`` runs its action, and a missing package is told without a traceback.
     """
     if name == "__main__":
+        _open_closed_streams()
         sys.excepthook = _print_uncaught
         _answer_interrupts(with_exit=True)
+
+
+def _open_closed_streams() -> None:
+    """Standard streams that are closed (``>&-``) lead to nowhere.
+
+    Otherwise the next file that is opened gets the number, and with it what native code prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
 class _Answering:

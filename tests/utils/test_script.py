@@ -106,3 +106,20 @@ def test_a_script_switches_between_an_exit_and_an_exception(monkeypatch):
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_closed_standard_streams_lead_to_nowhere(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from paddlevideo.utils.script import as_script\n"
+        "as_script(__name__)\n"
+        "import os, sys\n"
+        "print('to nowhere', flush=True)\n"
+        "print('to nowhere', file=sys.stderr, flush=True)\n"
+        "with open('file', 'w') as file:\n"
+        "    os.write(1, b'as native code prints')\n"
+        "    file.write(str(file.fileno() > 2))\n"
+    )
+    command = f"exec {sys.executable} script.py <&- >&- 2>&-"
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert (tmp_path / "file").read_text() == "True"
