@@ -100,11 +100,13 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._invalidate(tag)
-        files = {}
-        for suffix, state in zip(SUFFIXES, (weights, optimizer), strict=True):
-            path = self.path(tag, suffix)
-            write_whole(path, partial(_save_state, dict(state)))
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
+        try:
+            files = self._write_states(tag, weights, optimizer)
+        except OSError:
+            # Half a checkpoint only takes room; but weights that were the best can still be tested.
+            for suffix in SUFFIXES if tag not in (BEST, AVERAGE) else ():
+                self.path(tag, suffix).unlink(missing_ok=True)
+            raise
         record: dict[str, Any] = {"run": self.run} if self.run else {}
         record |= {"progress": asdict(progress), "extra": dict(extra), "files": files}
         if tag not in (BEST, AVERAGE):
@@ -115,6 +117,15 @@ class Checkpoints:
             self._point_to(tag)
             self._drop_old(tag)
         return self.path(tag, ".pdparams")
+
+    def _write_states(self, tag: str, *states: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Writes weights and optimizer; returns what the manifest says of the files."""
+        files = {}
+        for suffix, state in zip(SUFFIXES, states, strict=True):
+            path = self.path(tag, suffix)
+            write_whole(path, partial(_save_state, dict(state)))
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
+        return files
 
     def _invalidate(self, tag: str) -> None:
         """Takes a checkpoint that is to be replaced out of the manifests and out of ``latest``."""

@@ -51,6 +51,16 @@ _FROM_PYTORCH = (
     "d = d.get('state_dict', d); save_file({{k: v.contiguous().clone() for k, v in d.items()}}, "
     "'{stem}.safetensors', {{'format': 'pt'}})\""
 )
+_TENSORFLOW = (
+    "a TensorFlow checkpoint, which is not read: take the model.safetensors of the same BERT, or "
+    "convert it with PyTorch and transformers: BertForPreTraining.from_pretrained(FOLDER, "
+    "from_tf=True).save_pretrained(FOLDER)"
+)
+_SHARDS = (
+    'python -c "import glob; from safetensors.numpy import load_file, save_file; save_file({{k: v '
+    "for f in glob.glob('{folder}/*-of-*.safetensors') for k, v in load_file(f).items()}}, "
+    "'whole.safetensors', {{'format': 'pt'}})\""
+)
 #: What to do about a file that is of this kind.
 _ADVICE = {
     HTML_PAGE: (
@@ -98,7 +108,12 @@ def locate_weights(path: str | Path) -> Path:
         if path.name and completed.is_file():
             return completed
     beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise WeightsError(f"{path}: no such weight file.{did_you_mean(path.name, beside)}")
+    if f"{path.name}.index" in beside:
+        raise WeightsError(f"{path} is {_TENSORFLOW}")
+    weights = [name for name in beside if name.endswith(SUFFIXES)]
+    as_weights = path.with_suffix(SUFFIXES[0]).name if path.name else ""
+    near = did_you_mean(as_weights, weights) or did_you_mean(path.name, beside)
+    raise WeightsError(f"{path}: no such weight file.{near}")
 
 
 def _in_folder(folder: Path) -> Path:
@@ -114,6 +129,10 @@ def _in_folder(folder: Path) -> Path:
             f"{folder} is an exported model, which tools/predict.py --model runs. Give the "
             ".pdparams that it was exported from"
         )
+    if any(folder.glob("*.safetensors.index.json")):
+        raise WeightsError(f"{folder} holds {_divided(folder)}")
+    if any(folder.glob("*.ckpt*.index")):
+        raise WeightsError(f"{folder} holds {_TENSORFLOW}")
     if not found:
         others = some(sorted(file.name for file in folder.iterdir())) or "nothing"
         raise WeightsError(
@@ -123,6 +142,11 @@ def _in_folder(folder: Path) -> Path:
         f"{folder} is a folder with {len(found)} files of weights, give one of them: "
         f"{some(file.name for file in found)}"
     )
+
+
+def _divided(folder: Path) -> str:
+    command = _SHARDS.format(folder=folder)
+    return f"weights that are divided among several files. Join them first: {command}"
 
 
 def read_weight_file(path: str | Path) -> WeightFile:
@@ -140,6 +164,8 @@ def read_weight_file(path: str | Path) -> WeightFile:
 
 
 def _advice(path: Path, kind: str) -> str:
+    if path.name.endswith(".safetensors.index.json"):
+        return f" It belongs to {_divided(path.parent)}"
     beside = path.with_suffix(".pdparams")
     if kind == JSON and beside.is_file():
         return f" Give the weights beside it: {beside}"
@@ -161,7 +187,8 @@ def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
     key = next((key for key in WRAPPING_KEYS if key in inner), None)
     if key is None and (arrays or not OPTIMIZER_KEYS.isdisjoint(state)):
         weights = path.with_suffix(".pdparams")
-        advice = f"the weights are in {weights}" if weights.is_file() else "give the .pdparams"
+        is_beside = weights != path and weights.is_file()
+        advice = f"the weights are in {weights}" if is_beside else "give the .pdparams"
         raise WeightsError(f"{path} holds the state of an optimizer (a .pdopt file): {advice}")
     if key is None and len(inner) == 1:
         (key,) = inner

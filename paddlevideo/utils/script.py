@@ -38,6 +38,21 @@ def as_script(name: str) -> None:
         _answer_interrupts(with_exit=True)
 
 
+def _open_closed_streams() -> None:
+    """Standard streams that are closed (``>&-``) lead to nowhere.
+
+    Otherwise the next file that is opened gets the number, and with it what native code prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+
+
 class _Answering:
     """Around a block of a script: what answers Ctrl-C in it.
 
