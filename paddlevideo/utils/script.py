@@ -100,22 +100,6 @@ def missing_package(error: BaseException) -> str:
     return ""
 
 
-def _open_closed_streams() -> None:
-    """Gives standard streams that are closed (``>&-``) to the null device.
-
-    Otherwise the next file that is opened takes the stream's number, and what libraries print
-    goes into it.
-    """
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
-            os.set_inheritable(number, True)
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
-
-
 def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """What Python calls with an exception that nothing has caught."""
     if isinstance(error, KeyboardInterrupt):
