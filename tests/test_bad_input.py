@@ -240,3 +240,13 @@ def test_a_vocabulary_larger_than_the_models_is_named_for_every_split(
         capsys, project, *mode, "-o", f"DATASET.{split}.bert_model={project / 'vocab.txt'}"
     )
     assert f"MODEL.backbone.vocab_size is 30522, but DATASET.{split} has 31013 words" in error
+
+
+def test_what_was_trained_before_a_damaged_clip_is_kept(project, capsys):
+    options = ["-o", "DATASET.shuffle=False", "epochs=1"]
+    change_row(project, 9, 0, with_value(np.nan))
+    assert "clip009" in fails(capsys, project, *options)
+    assert (project / "output" / "Tiny_step_00000002.json").is_file()
+    again = ["-c", str(project / "tiny.yaml"), *options, "DATASET.skip_bad=0.1"]
+    assert main.main([*again, "--resume", "auto"]) == 0
+    assert "resumed step_00000002" in capsys.readouterr().out

@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
     from paddlevideo.tasks.search import Answer, Searcher
@@ -49,13 +50,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
     )
-    parser.add_argument(
-        "-o", "--override", metavar="a.b=value", nargs="+", action="extend", default=[]
-    )
-    parser.add_argument("--best", type=int, default=10, help="clips to show (default 10)")
+    add_override(parser)
+    parser.add_argument("--best", type=count, default=10, help="clips to show (default 10)")
     parser.add_argument(
         "--candidates",
-        type=int,
+        type=count,
         help="clips that the retrieval head proposes for matching (default: 32, at least --best)",
     )
     parser.add_argument(
@@ -69,10 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FOLDER",
         help="clips or pictures, for the page; default: the videos that a feature store names",
     )
-    options = parser.parse_args(arguments)
-    if options.best < 1 or (options.candidates is not None and options.candidates < 1):
-        parser.error("--best and --candidates must be at least 1")
-    return options
+    return parser.parse_args(arguments)
 
 
 def config_for(weights: Path, given: str | None) -> str:

@@ -30,6 +30,7 @@ import numpy as np
 
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
     from paddlevideo.report.clip_pictures import ClipPictures
@@ -174,10 +175,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--videos", type=as_path, help="folder of clips or pictures")
     parser.add_argument("--features", type=as_path, metavar="STORE", help="names the clips' videos")
     parser.add_argument("--output", type=as_path, default=Path("retrieval.png"), help="the PNG")
-    parser.add_argument("--rows", type=int, default=5, help="captions to show; default: 5")
+    parser.add_argument("--rows", type=count, default=5, help="captions to show; default: 5")
     options = parser.parse_args(arguments)
-    if options.rows < 1:
-        parser.error("--rows must be at least 1")
     if not (options.videos or options.features):
         parser.error("--videos, the folder with the clips, or --features is needed")
     return options

@@ -22,12 +22,14 @@ from paddlevideo.safe_pickle import load_state
 from paddlevideo.utils.errors import WeightsError
 from paddlevideo.utils.filetype import (
     HTML_PAGE,
+    JSON,
     NPZ_ARCHIVE,
     PICKLE,
     PYTORCH_CHECKPOINT,
     SAFETENSORS,
     describe_file,
 )
+from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
 
@@ -49,6 +51,16 @@ _FROM_PYTORCH = (
     "d = d.get('state_dict', d); save_file({{k: v.contiguous().clone() for k, v in d.items()}}, "
     "'{stem}.safetensors', {{'format': 'pt'}})\""
 )
+_TENSORFLOW = (
+    "a TensorFlow checkpoint, which is not read: take the model.safetensors of the same BERT, or "
+    "convert it with PyTorch and transformers: BertForPreTraining.from_pretrained(FOLDER, "
+    "from_tf=True).save_pretrained(FOLDER)"
+)
+_SHARDS = (
+    'python -c "import glob; from safetensors.numpy import load_file, save_file; save_file({{k: v '
+    "for f in glob.glob('{folder}/*-of-*.safetensors') for k, v in load_file(f).items()}}, "
+    "'whole.safetensors', {{'format': 'pt'}})\""
+)
 #: What to do about a file that is of this kind.
 _ADVICE = {
     HTML_PAGE: (
@@ -60,7 +72,7 @@ _ADVICE = {
         'Write it as .pdparams: python -c "import numpy, paddle; '
         "paddle.save(dict(numpy.load('{name}')), '{stem}.pdparams')\""
     ),
-    "a JSON file": "The weights are in another file, often beside it",
+    JSON: "The weights are in another file, often beside it",
     "an empty file": "Copy or download it again",
 }
 
@@ -96,7 +108,12 @@ def locate_weights(path: str | Path) -> Path:
         if path.name and completed.is_file():
             return completed
     beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise WeightsError(f"{path}: no such weight file.{did_you_mean(path.name, beside)}")
+    if f"{path.name}.index" in beside:
+        raise WeightsError(f"{path} is {_TENSORFLOW}")
+    weights = [name for name in beside if name.endswith(SUFFIXES)]
+    as_weights = path.with_suffix(SUFFIXES[0]).name if path.name else ""
+    near = did_you_mean(as_weights, weights) or did_you_mean(path.name, beside)
+    raise WeightsError(f"{path}: no such weight file.{near}")
 
 
 def _in_folder(folder: Path) -> Path:
@@ -112,6 +129,10 @@ def _in_folder(folder: Path) -> Path:
             f"{folder} is an exported model, which tools/predict.py --model runs. Give the "
             ".pdparams that it was exported from"
         )
+    if any(folder.glob("*.safetensors.index.json")):
+        raise WeightsError(f"{folder} holds {_divided(folder)}")
+    if any(folder.glob("*.ckpt*.index")):
+        raise WeightsError(f"{folder} holds {_TENSORFLOW}")
     if not found:
         others = some(sorted(file.name for file in folder.iterdir())) or "nothing"
         raise WeightsError(
@@ -119,14 +140,13 @@ def _in_folder(folder: Path) -> Path:
         )
     raise WeightsError(
         f"{folder} is a folder with {len(found)} files of weights, give one of them: "
-        f"{some([file.name for file in found])}"
+        f"{some(file.name for file in found)}"
     )
 
 
-def some(names: list[str], shown: int = 5) -> str:
-    """The first of ``names``, and how many more there are."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+def _divided(folder: Path) -> str:
+    command = _SHARDS.format(folder=folder)
+    return f"weights that are divided among several files. Join them first: {command}"
 
 
 def read_weight_file(path: str | Path) -> WeightFile:
@@ -144,8 +164,10 @@ def read_weight_file(path: str | Path) -> WeightFile:
 
 
 def _advice(path: Path, kind: str) -> str:
+    if path.name.endswith(".safetensors.index.json"):
+        return f" It belongs to {_divided(path.parent)}"
     beside = path.with_suffix(".pdparams")
-    if kind == "a JSON file" and beside.is_file():
+    if kind == JSON and beside.is_file():
         return f" Give the weights beside it: {beside}"
     if path.suffix in (".pdiparams", ".pdmodel"):
         return " It belongs to an exported model; give the .pdparams that this was exported from"
@@ -165,13 +187,14 @@ def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
     key = next((key for key in WRAPPING_KEYS if key in inner), None)
     if key is None and (arrays or not OPTIMIZER_KEYS.isdisjoint(state)):
         weights = path.with_suffix(".pdparams")
-        advice = f"the weights are in {weights}" if weights.is_file() else "give the .pdparams"
+        is_beside = weights != path and weights.is_file()
+        advice = f"the weights are in {weights}" if is_beside else "give the .pdparams"
         raise WeightsError(f"{path} holds the state of an optimizer (a .pdopt file): {advice}")
     if key is None and len(inner) == 1:
         (key,) = inner
     if key is None:
         raise WeightsError(
-            f"{path} holds no arrays by name, but: {some(list(map(str, state))) or 'nothing'}. "
+            f"{path} holds no arrays by name, but: {some(state) or 'nothing'}. "
             "Save the state dict of the model alone: paddle.save(model.state_dict(), path)"
         )
     log.info('%s: the weights are those under the key "%s"', path, key)

@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 import paddlevideo
-from paddlevideo.checkpoint import Checkpoints, Progress
+from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoints, Progress
 from paddlevideo.utils.errors import DataError
 
 log = logging.getLogger("paddlevideo")
@@ -36,7 +36,8 @@ class Saver:
         self.checkpoints, self.steps, self.seconds = checkpoints, steps, 60.0 * minutes
         self._last_step, self._last_time = 0.0, time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._waiting: deque[Future[object]] = deque()
+        self._waiting: deque[tuple[str, Future[object]]] = deque()
+        self._failed = ""
         self._fault: DataError | None = None
 
     def begin(self, step: float) -> None:
@@ -66,22 +67,33 @@ class Saver:
         extra = {**extra, "versions": versions()}
         self._submit(self.checkpoints.save, tag, kept, optimizer, progress, extra)
 
-    def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> None:
-        """Has the progress of a checkpoint replaced that was saved before."""
-        self._submit(self.checkpoints.amend, tag, progress, {**extra, "versions": versions()})
+    def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> bool:
+        """Has the progress of a checkpoint replaced that was saved before.
 
-    def _submit(self, write: Callable[..., object], *arguments: Any) -> None:
-        self._waiting.append(self._thread.submit(write, *arguments))
-        while self._waiting and self._waiting[0].done():
+        Returns False, once that is known, if it could not be saved: then it has to be saved again.
+        """
+        while any(waiting == tag for waiting, _ in self._waiting):
+            self._settle()
+        if self._failed == tag:
+            return False
+        self._submit(self.checkpoints.amend, tag, progress, {**extra, "versions": versions()})
+        return True
+
+    def _submit(self, write: Callable[..., object], tag: str, *arguments: Any) -> None:
+        self._waiting.append((tag, self._thread.submit(write, tag, *arguments)))
+        while self._waiting and self._waiting[0][1].done():
             self._settle()
 
     def _settle(self) -> None:
         """Waits for the oldest checkpoint and reports it."""
+        tag, writing = self._waiting.popleft()
         try:
-            if (path := self._waiting.popleft().result()) is not None:
+            if (path := writing.result()) is not None:
                 log.info("saved %s", path)
             self._fault = None
+            self._failed = "" if self._failed == tag else self._failed
         except OSError as fault:
+            self._failed = tag if tag not in (AVERAGE, BEST) else self._failed
             self._fault = DataError(
                 f"{self.checkpoints.folder}: a checkpoint could not be written ({fault}). Whole "
                 f"ones there: {', '.join(self.checkpoints.tags()) or 'none'}. Make room for it"

@@ -132,18 +132,27 @@ class Trainer:
                 while self.progress.pending or not self.plan.is_over(self.progress):
                     self.run_epoch()
             except (Stopped, NotFinite):
-                self.world.rest()
-                with log_not_finite():
-                    if not self.held:
-                        self.save(Checkpoints.step_tag(self.progress.step))
-                self.end()
+                self.save_here()
                 raise
-            except Exception:
+            except Exception as error:
+                # Between two steps, as a damaged clip; of several ranks the others do not know.
+                if isinstance(error, DataError) and self.world.size == 1 and self.progress.step:
+                    self.save_here()
+                    log.error("What was trained is saved (%s); --resume auto continues", self.held)
+                    raise
                 with suppress(DataError):  # a checkpoint that could not be written: it was logged
                     self.saver.close()
                 raise
             self.end()
         return self.progress
+
+    def save_here(self) -> None:
+        """Saves the run as it is, unless a checkpoint holds that already, and ends it."""
+        self.world.rest()
+        with log_not_finite():
+            if not self.held:
+                self.save(Checkpoints.step_tag(self.progress.step))
+        self.end()
 
     def rehearse(self) -> None:
         """Tries what a validation needs, before the first step."""
@@ -202,9 +211,10 @@ class Trainer:
         """Saves an epoch; if its weights are there already, only how its validation ended."""
         tag = Checkpoints.epoch_tag(self.plan.epochs_begun(self.progress))
         if self.held == tag:
-            if self.world.is_main:
-                self.saver.amend(tag, self.progress, self.describe())
-            return
+            amends = self.world.is_main
+            lost = amends and not self.saver.amend(tag, self.progress, self.describe())
+            if not self.world.any(lost):
+                return
         self.save(tag)
         if self.settings.ema_decay:
             with self.average.applied():

@@ -38,6 +38,22 @@ def as_script(name: str) -> None:
         _answer_interrupts(with_exit=True)
 
 
+def _open_closed_streams() -> None:
+    """Standard streams that are closed (``>&-``) lead to nowhere.
+
+    Otherwise the next file that is opened gets the number, and with it what native code prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
 class _Answering:
     """Around a block of a script: what answers Ctrl-C in it.
 
@@ -83,22 +99,6 @@ def missing_package(error: BaseException) -> str:
         install = f"pip install --force-reinstall {INSTALL[package]}"
         return f"the package {package} cannot be loaded ({error}): {install}"
     return ""
-
-
-def _open_closed_streams() -> None:
-    """Gives standard streams that are closed (``>&-``) to the null device.
-
-    Otherwise the next file that is opened takes the stream's number, and what libraries print
-    goes into it.
-    """
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
-            os.set_inheritable(number, True)
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from paddlevideo.loader import load_tokenizer
-from paddlevideo.loader.query_text import check_query
+from paddlevideo.loader.tokenizer import check_query
 from paddlevideo.utils.errors import ConfigError
 
 TOKENIZER = load_tokenizer("bert-base-uncased")

@@ -332,3 +332,24 @@ def test_where_weights_are_looked_for(tmp_path, told):
     (tmp_path / "empty" / "pytorch_model.bin").touch()
     with pytest.raises(WeightsError, match=r"a folder without a .*pytorch_model\.bin"):
         pv.load_weights(model, tmp_path / "empty")
+    (tmp_path / "b_best.json").touch()
+    with pytest.raises(WeightsError, match=r'Did you mean "b_best\.pdparams"'):
+        pv.load_weights(model, tmp_path / "b_bets.json")
+
+
+def test_weights_in_several_files_are_named(tmp_path):
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        (tmp_path / name).touch()
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text("{}")
+    for path in (tmp_path, index):
+        with pytest.raises(WeightsError, match="divided among several files. Join them"):
+            pv.load_weights(build(), path)
+
+
+def test_a_tensorflow_checkpoint_is_named(tmp_path):
+    (tmp_path / "bert_model.ckpt.index").touch()
+    (tmp_path / "bert_model.ckpt.data-00000-of-00001").touch()
+    for path in (tmp_path, tmp_path / "bert_model.ckpt"):
+        with pytest.raises(WeightsError, match="TensorFlow checkpoint"):
+            pv.load_weights(build(), path)

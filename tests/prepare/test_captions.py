@@ -12,6 +12,7 @@ from paddlevideo.loader.captions.files import kind_of, read_lines
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.prepare.caption_book import CaptionBook, SeenIds
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import Tally
 
 FILES = {
     "clip,caption": ("c.csv", "v1,a man, cooking\nv2,a dog\n"),
@@ -189,7 +190,7 @@ def test_captions_of_a_video_go_to_the_clips_that_overlap_them(tmp_path):
     assert book.place("v_1_5_12") == ("v_1", (5.0, 12.0))
     assert [text for text, _ in book.captions("v_1")] == ["first", "second", "third"]
     assert book.captions("absent") == []
-    assert book.unused() == (1, ["nobody"])
+    assert book.unused() == Tally(1, ["nobody"])
 
 
 def test_captions_beside_all_clips_of_their_video_are_counted(tmp_path):
@@ -198,7 +199,7 @@ def test_captions_beside_all_clips_of_their_video_are_counted(tmp_path):
     book = CaptionBook([path])
     for clip in ("v_0_5", "v_5_10"):
         book.captions(clip)
-    assert book.report()["captions of videos at times where no clip is"] == (1, [])
+    assert book.report()["captions of videos at times where no clip is"] == Tally(1)
 
 
 def test_a_clips_own_place_comes_before_its_id(tmp_path):

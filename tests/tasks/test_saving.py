@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 import threading
 from dataclasses import replace
 
@@ -140,3 +141,25 @@ def test_a_checkpoint_is_amended_without_writing_its_weights(tmp_path):
     loaded = checkpoints.load("epoch_00001")
     assert loaded.progress == Progress(epoch=1, best=0.5) and loaded.extra["batch_size"] == 4
     np.testing.assert_array_equal(loaded.weights["w"], np.ones(3, "float32"))
+
+
+def test_what_could_not_be_saved_is_not_amended_but_saved_again(tmp_path, monkeypatch):
+    checkpoints, tag = Checkpoints(tmp_path, "M"), "epoch_00001"
+    checkpoints_module = sys.modules[Checkpoints.__module__]
+    really_write, calls = checkpoints_module.write_whole, []
+
+    def write(path, *arguments):
+        calls.append(path.suffix)
+        if calls == [".pdparams", ".pdopt"]:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return really_write(path, *arguments)
+
+    monkeypatch.setattr(checkpoints_module, "write_whole", write)
+    saver = Saver(checkpoints)
+    saver.save(tag, {"w": paddle.ones([3])}, {}, Progress(epoch=1, pending=True), {})
+    assert not saver.amend(tag, Progress(epoch=1, best=0.5), {})
+    assert not list(tmp_path.iterdir())  # the half that was written would only take room
+    saver.save(tag, {"w": paddle.ones([3])}, {}, Progress(epoch=1, best=0.5), {})
+    assert saver.amend(tag, Progress(epoch=1, best=0.6), {})
+    saver.close()
+    assert checkpoints.load(tag).progress.best == 0.6
