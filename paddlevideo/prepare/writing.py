@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.shards import id_key
@@ -90,6 +92,8 @@ class Target:
         return path.with_name(path.name + ".skipped.jsonl")
 
 
+#: A box of pixels may be as small, but not all of a data set.
+IN_A_PIXEL = "clips whose boxes lie within one pixel (shares of the image, where pixels belong?)"
 #: Changes a clip on its way, or leaves it out: then it says why.
 Change = Callable[[Clip], "Clip | str"]
 
@@ -202,6 +206,8 @@ class _Run:
                 raise  # the clip was taken, but the disk is full
             raise _BadClip(clip.id, str(fault)) from None
         self.summary.written += 1
+        if np.max(clip.boxes, initial=0.0) <= 1 < min(clip.image_h, clip.image_w):
+            self.summary.count(IN_A_PIXEL, clip.id)
 
     def _skip(self, source: Source, bad: _BadClip) -> None:
         if self.skipped >= (self.target.skip_bad or 0):

@@ -100,6 +100,16 @@ def test_npz_files_to_a_store(tmp_path):
         pack(PackOptions([clips], tmp_path / "t"))
 
 
+def test_boxes_that_are_shares_of_the_image_are_told(tmp_path):
+    arrays = {"regions": np.ones((1, 4)), "actions": np.ones((1, 4)), "image_h": 40, "image_w": 40}
+    for name, box in {"shares": [0, 0, 0.5, 1], "pixels": [0, 0, 20, 40]}.items():
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        np.savez(tmp_path / "clips" / f"{name}.npz", boxes=np.array([box]), **arrays)
+    summary = pack(PackOptions([tmp_path / "clips"], tmp_path / "s"))
+    (line,) = (line for line in summary.lines() if "within one pixel" in line)
+    assert line.endswith("1: shares")
+
+
 def test_clips_and_captions_without_each_other_are_counted(folder, tmp_path):
     captions = tmp_path / "some.csv"
     captions.write_text("video0,one\nvideo0,two\nvideo99,nobody's\n")
