@@ -24,6 +24,8 @@ COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
         ("x", "x", 0),
         (DECOMPOSED, COMPOSED, 1),
         (" x ", "x", 1),
+        ("\u200bx\ufeff", "x", 1),
+        ("\u202ax.mp4", "x", 2),
         ("x.mp4", "x", 2),
         (f"{DECOMPOSED}.MP4", COMPOSED, 2),
         ("y", "y.webm", 2),

@@ -229,9 +229,15 @@ def plain_name(name: str) -> str:
     return _keys(name)[_ENDING]
 
 
+def _visible(name: str) -> str:
+    """``name`` without zero-width characters and marks of direction, which tables carry along."""
+    return "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+
+
 def _keys(name: str) -> tuple[str, ...]:
     """The name as each rule compares it."""
-    normal = unicodedata.normalize("NFC", name).strip().replace("\\", "/")
+    normal = name if name.isascii() else _visible(unicodedata.normalize("NFC", name))
+    normal = normal.strip().replace("\\", "/")
     stem = _ENDINGS.sub("", normal)
     last = stem.rpartition("/")[2]
     return name, normal, stem, last, last.casefold()
