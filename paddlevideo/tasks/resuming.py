@@ -51,7 +51,8 @@ def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | Non
             raise WeightsError(
                 f"{run.folder}: none of the checkpoints is whole ({tags}), and training "
                 "from the start would overwrite them. Bring the missing files back, start from "
-                "weights that are there by -w in another folder (-o output_dir=FOLDER), or begin again by --overwrite instead of --resume"
+                "weights that are there by -w in another folder (-o output_dir=FOLDER), or begin "
+                "again by --overwrite instead of --resume"
             )
     if checkpoint is not None:
         check_same_run(run, checkpoint)

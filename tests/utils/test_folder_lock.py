@@ -36,7 +36,7 @@ def test_the_lock_of_a_killed_process_is_free_though_its_child_lives(tmp_path):
         import os, sys, time
         from paddlevideo.utils.folder_lock import FolderLock
         lock = FolderLock(sys.argv[1], "train").acquire()
-        if os.fork():
+        if not os.fork():  # the child, which has let go of the lock
             print("held", flush=True)
         time.sleep(60)
         """
