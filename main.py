@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.options import Parser, as_path_text
+from paddlevideo.utils.options import Parser, add_import, add_override, as_path_text
+from paddlevideo.utils.ranges import count, count_or_zero
 
 if TYPE_CHECKING:
     from paddlevideo.config import Config
@@ -51,15 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FILE",
         help="YAML file, or its name in configs/",
     )
-    parser.add_argument(
-        "-o",
-        "--override",
-        metavar="a.b.0.c=value",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="set a value of the configuration, read as YAML",
-    )
+    add_override(parser)
     parser.add_argument("--test", action="store_true", help="test weights instead of training")
     parser.add_argument(
         *("-w", "--weights"), type=as_path_text, metavar="FILE", help=".pdparams or .safetensors"
@@ -69,8 +62,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
     parser.add_argument("--amp_level", choices=("O1", "O2"), help="O2: parameters in half too")
-    parser.add_argument("--seed", type=int, help="seed of everything random")
-    parser.add_argument("--max_iters", type=int, help="stop after this many optimizer steps")
+    parser.add_argument("--seed", type=count_or_zero, help="seed of everything random")
+    parser.add_argument("--max_iters", type=count, help="stop after this many optimizer steps")
     parser.add_argument(
         "--resume",
         metavar="auto",
@@ -109,14 +102,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="OPTIONS",
         help='for example "batch_range=[10,20];profile_path=profile"',
     )
-    parser.add_argument(
-        "--import",
-        dest="modules",
-        metavar="my.module",
-        action="append",
-        default=[],
-        help="import a module that registers parts of your own",
-    )
+    add_import(parser)
     options = parser.parse_args(arguments)
     options.names_config = bool(options.config)
     if options.test and not options.config:

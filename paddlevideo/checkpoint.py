@@ -25,7 +25,7 @@ import paddle
 
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.utils.errors import DataError, WeightsError
-from paddlevideo.utils.files import checksum, write_whole
+from paddlevideo.utils.files import checksum, read_json, write_json_whole, write_whole
 
 log = logging.getLogger("paddlevideo")
 SUFFIXES = (".pdparams", ".pdopt")
@@ -112,7 +112,7 @@ class Checkpoints:
         if tag not in (BEST, AVERAGE):
             orders = (_age(other, saved)[0] for other, saved in self._own().items())
             record["order"] = 1 + int(max(orders, default=0))
-        self._write_json(self.path(tag, ".json"), record)
+        write_json_whole(self.path(tag, ".json"), record)
         if tag not in (BEST, AVERAGE):
             self._point_to(tag)
             self._drop_old(tag)
@@ -130,7 +130,8 @@ class Checkpoints:
     def _invalidate(self, tag: str) -> None:
         """Takes a checkpoint that is to be replaced out of the manifests and out of ``latest``."""
         latest = self.path("latest", ".json")
-        if (_read_json(latest) or {}).get("latest") == tag:
+        pointer = read_json(latest)
+        if isinstance(pointer, dict) and pointer.get("latest") == tag:
             others = [other for other in self._own() if other != tag]
             if others:
                 self._point_to(others[-1])
@@ -140,18 +141,13 @@ class Checkpoints:
 
     def _point_to(self, tag: str) -> None:
         run = {"run": self.run} if self.run else {}
-        self._write_json(self.path("latest", ".json"), {"latest": tag, **run})
-
-    @staticmethod
-    def _write_json(path: Path, record: Mapping[str, Any]) -> None:
-        text = json.dumps(record, indent=1)
-        write_whole(path, lambda file: file.write_text(text))
+        write_json_whole(self.path("latest", ".json"), {"latest": tag, **run})
 
     def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> None:
         """Replaces what the manifest of a checkpoint says; its other files stay as they are."""
         manifest = self.path(tag, ".json")
         record = json.loads(manifest.read_text())
-        self._write_json(manifest, {**record, "progress": asdict(progress), "extra": dict(extra)})
+        write_json_whole(manifest, {**record, "progress": asdict(progress), "extra": dict(extra)})
 
     def _drop_old(self, saved: str) -> None:
         """Removes what ``keep`` has no room for, never what was ``saved`` last; manifests first."""
@@ -259,20 +255,11 @@ class Checkpoints:
             raise WeightsError(f"{path} is damaged: its checksum is not its manifest's.")
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """The map in a JSON file; None where there is none that can be read."""
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
 def _read_manifest(path: Path) -> dict[str, Any] | None:
     """What a manifest says; None unless it tells progress, the order of saving and files."""
-    record = _read_json(path)
+    record = read_json(path)
     try:
-        assert record is not None and isinstance(record["files"], dict)
+        assert isinstance(record, dict) and isinstance(record["files"], dict)
         _age("", record)
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -134,7 +134,8 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(project, monkeypatch, capsy
     for name in ("paddlevideo.report.plot", "paddlevideo.report.curves"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     assert run(project, "--max_iters", "1") == 0
-    assert "curves.png is not drawn: this needs Pillow" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "curves.png is not drawn: the package PIL is not installed: pip install Pillow" in said
     assert not (project / "output" / "curves.png").exists()
 
 

@@ -61,6 +61,13 @@ def test_a_validation_chose_the_weight_which_the_test_uses(trained, tmp_path):
     assert results["stages"]["pairs_scored"] == VIDEOS * VIDEOS
 
 
+def test_the_page_says_how_many_of_the_pairs_were_scored(trained, tmp_path):
+    page = tmp_path / "page.html"
+    results = test_run(trained, tmp_path, "MODEL.top_k=3", flags=("--report", str(page)))
+    scored = results["stages"]["pairs_scored"]
+    assert f"{scored} of {VIDEOS * VIDEOS} pairs scored" in page.read_text("utf-8")
+
+
 def test_two_stages_say_what_they_cost_and_let_through(trained, tmp_path, capsys):
     results = test_run(trained, tmp_path, "MODEL.top_k=3")
     assert VIDEOS * 3 <= results["stages"]["pairs_scored"] < VIDEOS * VIDEOS

@@ -29,7 +29,6 @@ from paddlevideo.utils.script import as_script
 as_script(__name__)
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,8 +42,9 @@ from paddlevideo.metrics.bootstrap import Difference, paired_difference
 from paddlevideo.utils.children import Children, terminable
 from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
 from paddlevideo.utils.errors import ConfigError, UserError
-from paddlevideo.utils.files import write_text_whole
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.files import read_json, write_json_whole, write_text_whole
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.ranges import count, count_or_zero, positive
 from tools.compare_runs import aligned
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,21 +72,18 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = Parser(description=__doc__)
     parser.add_argument("config", type=as_path_text, help="the recipe, as main.py -c takes it")
     parser.add_argument("--variants", type=as_path, required=True, metavar="FILE")
+    add_override(parser, text="for all of them")
     parser.add_argument(
-        *("-o", "--override"), metavar="a.b=value", nargs="+", action="extend", default=[],
-        help="for all of them",
-    )  # fmt: skip
-    parser.add_argument(
-        "--schedule", type=float, default=0.25, metavar="PART",
+        "--schedule", type=positive, default=0.25, metavar="PART",
         help="how much of the recipe's epochs each run gets (default 0.25)",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each variant (default 1)")
+    parser.add_argument("--seeds", type=count, default=1, help="runs of each variant (default 1)")
     parser.add_argument(
-        "--closest", type=int, default=3, metavar="N",
+        "--closest", type=count_or_zero, default=3, metavar="N",
         help="give so many variants whose R@10 is nearest to the first one's, and the first one, "
         "three seeds (default 3; 0: none)",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
+    parser.add_argument("--jobs", type=count, default=1, help="runs at a time (default 1)")
     parser.add_argument("--output", type=as_path, default=Path("output/ablation"), metavar="FOLDER")
     return parser.parse_args(arguments)
 
@@ -136,8 +133,6 @@ class Ablation:
     def __init__(self, options: argparse.Namespace, variants: Sequence[Variant]) -> None:
         import paddlevideo as pv
 
-        if not options.schedule > 0 or options.seeds < 1 or options.jobs < 1:
-            raise ConfigError("--schedule is above 0; --seeds and --jobs are at least 1")
         self.options, self.variants = options, list(variants)
         config = pv.load_config(options.config, options.override)
         self.model_name = config.get("model_name", "model")
@@ -179,8 +174,7 @@ class Ablation:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 return f'  {variant.name}, seed {seed}: {log} ends with "{"".join(last)}"'
         seconds = time.monotonic() - began
-        text = json.dumps({"commands": lines, "seconds": seconds})
-        write_text_whole(folder / "done.json", text)
+        write_json_whole(folder / "done.json", {"commands": lines, "seconds": seconds})
         found = self.results(variant, seed)["text_to_video"]["R@10"]
         print(f"{variant.name}, seed {seed}: R@10 {found:.1f} ({seconds:.0f} s)", flush=True)
         return ""
@@ -215,17 +209,15 @@ class Ablation:
     @staticmethod
     def commands_done(folder: Path) -> Any:
         """What a run that is done was given; None where it is not, or its files are damaged."""
+        results, done = (read_json(folder / name) for name in ("test/results.json", "done.json"))
         try:
-            results = json.loads((folder / "test" / "results.json").read_text("utf-8"))
-            done = json.loads((folder / "done.json").read_text("utf-8"))
             return done["commands"] if "text_to_video" in results else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             return None
 
     def results(self, variant: Variant, seed: int) -> dict[str, Any]:
         """The numbers of a run's test."""
-        path = self.folder(variant, seed) / "test" / "results.json"
-        return json.loads(path.read_text())
+        return read_json(self.folder(variant, seed) / "test" / "results.json")
 
     def recall(self, variant: Variant) -> float:
         """R@10 of text to video, the mean over the seeds."""
@@ -305,7 +297,7 @@ def write_tables(ablation: Ablation) -> None:
     rows, output = rows_of(ablation), ablation.options.output
     text = table(rows)
     write_text_whole(output / "table.md", text)
-    write_text_whole(output / "results.json", json.dumps(rows, indent=2) + "\n")
+    write_json_whole(output / "results.json", rows)
     bars = []
     for number, row in enumerate(rows):
         value, gap = row["text_to_video.R@10"], row["difference"]

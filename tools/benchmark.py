@@ -18,7 +18,6 @@ from paddlevideo.utils.script import as_script
 as_script(__name__)
 
 import argparse
-import json
 from pathlib import Path
 
 from paddlevideo.utils.command import exit_code_of
@@ -53,9 +52,9 @@ def run(options: argparse.Namespace) -> None:
     report = benchmark.run(options)
     benchmark.show(report)
     if options.json:
-        from paddlevideo.utils.files import write_text_whole
+        from paddlevideo.utils.files import write_json_whole
 
-        write_text_whole(options.json, json.dumps(report, indent=2) + "\n")
+        write_json_whole(options.json, report)
 
 
 if __name__ == "__main__":

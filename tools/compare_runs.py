@@ -20,7 +20,6 @@ from paddlevideo.utils.script import as_script
 as_script(__name__)
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,8 +32,9 @@ from paddlevideo.metrics.retrieval import RECALL_AT
 from paddlevideo.report.queries import DIRECTIONS, read_queries
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.files import write_json_whole
 from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.ranges import count
 
 #: Direction, text of the query, and which one of equal texts.
 Key = tuple[str, str, int]
@@ -47,7 +47,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         *("--with", "-w"), dest="second", type=as_path, nargs="+", required=True, metavar="OTHER"
     )
-    parser.add_argument("--samples", type=int, default=10_000, help="resampled tests (10,000)")
+    parser.add_argument("--samples", type=count, default=10_000, help="resampled tests (10,000)")
     parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
     return parser.parse_args(arguments)
 
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
         numbers = {
             w: {name: asdict(one) for name, one in each.items()} for w, each in found.items()
         }
-        write_text_whole(options.json, json.dumps(numbers, indent=2) + "\n")
+        write_json_whole(options.json, numbers)
     return found
 
 

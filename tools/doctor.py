@@ -18,13 +18,12 @@ from paddlevideo.utils.script import as_script
 as_script(__name__)
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.files import write_json_whole
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.writable import check_file
 
@@ -68,17 +67,14 @@ def run(options: argparse.Namespace) -> list[Finding]:
     problems = sum(finding.status == PROBLEM for finding in findings)
     print(f"\n{problems} problem(s)" if problems else "\nThis machine can train.")
     if options.json:
-        text = json.dumps([asdict(finding) for finding in findings], indent=2)
-        write_text_whole(options.json, text + "\n")
+        write_json_whole(options.json, [asdict(finding) for finding in findings])
     return findings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     options = parse_arguments(arguments)
-    findings: list[Finding] = []
-    code = exit_code_of(lambda: findings.extend(run(options)))
-    return code or int(any(finding.status == PROBLEM for finding in findings))
+    return exit_code_of(lambda: any(finding.status == PROBLEM for finding in run(options)))
 
 
 if __name__ == "__main__":

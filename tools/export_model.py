@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.options import Parser, add_import, add_override, as_path, as_path_text
 
 if TYPE_CHECKING:
     from paddlevideo.modeling import BaseFramework
@@ -39,39 +39,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """The command line. Printing its help loads no Paddle."""
     parser = Parser(description=__doc__)
     parser.add_argument(
-        "-c",
-        "--config",
-        type=as_path_text,
-        metavar="FILE",
-        required=True,
+        *("-c", "--config"), type=as_path_text, metavar="FILE", required=True,
         help="YAML file, or its name in configs/",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "-w",
-        "--weights",
-        type=as_path_text,
-        metavar="FILE",
-        required=True,
+        *("-w", "--weights"), type=as_path_text, metavar="FILE", required=True,
         help=".pdparams or .safetensors",
-    )
+    )  # fmt: skip
     parser.add_argument("--output", type=as_path, required=True, help="the folder to write")
-    parser.add_argument(
-        "-o",
-        "--override",
-        metavar="a.b.0.c=value",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="set a value of the configuration, read as YAML",
-    )
-    parser.add_argument(
-        "--import",
-        dest="modules",
-        metavar="my.module",
-        action="append",
-        default=[],
-        help="import a module that registers parts of your own",
-    )
+    add_override(parser)
+    add_import(parser)
     return parser.parse_args(arguments)
 
 

@@ -23,7 +23,8 @@ import argparse
 from collections.abc import Sequence
 
 from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.ranges import count_or_zero
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,15 +40,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     add("--output", type=as_path, required=True, metavar="STORE")
     add("-c", "--config", type=as_path_text, default="extract/classical.yaml", metavar="YAML")
-    add(
-        "-o",
-        "--override",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="changes the YAML",
-    )
+    add_override(parser, "KEY=VALUE", "changes the YAML")
     add(
         "--captions", nargs="+", type=as_path, default=[], metavar="FILE", help="as prepare_data.py"
     )
@@ -60,24 +53,25 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="K/N",
         help="of the list, for this process; default: as paddle.distributed.launch says",
     )
-    add("--threads", type=int, default=0, help="of OpenCV and onnxruntime; 0: as they choose")
-    options = parser.parse_args(arguments)
-    if options.threads < 0:
-        parser.error("--threads must be 0 or more")
-    return options
+    add(
+        "--threads",
+        type=count_or_zero,
+        default=0,
+        help="of OpenCV and onnxruntime; 0: as they choose",
+    )
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     options = parse_arguments(arguments)
-    codes: list[int] = []
-    failed = exit_code_of(lambda: codes.append(_extract(options)), again=DONE_IS_KEPT)
-    return failed or codes[0]
+    return exit_code_of(lambda: _extract(options), again=DONE_IS_KEPT)
 
 
 def _extract(options: argparse.Namespace) -> int:
     with ending_at_once():
-        from paddlevideo.extract.run import ExtractOptions, extract
+        from paddlevideo.extract.run import extract
+        from paddlevideo.extract.work import ExtractOptions
     values = dict(vars(options))
     return extract(ExtractOptions(overrides=values.pop("override"), **values))
 

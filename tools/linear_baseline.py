@@ -21,7 +21,6 @@ from paddlevideo.utils.script import as_script, ending_at_once
 as_script(__name__)
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +29,9 @@ import numpy as np
 
 from paddlevideo.report.queries import Query, write_queries
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.files import write_text_whole
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.files import write_json_whole
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.ranges import count, non_negative
 
 FEATURES = ("actions", "regions")
 
@@ -63,9 +63,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("-c", "--config", type=as_path_text, required=True, metavar="FILE")
-    parser.add_argument(
-        *("-o", "--override"), metavar="a.b=value", nargs="+", action="extend", default=[]
-    )
+    add_override(parser)
     parser.add_argument(
         "--bert", type=as_path_text, required=True, metavar="FILE", help="weights of the BERT"
     )
@@ -73,10 +71,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--features", nargs="+", choices=FEATURES, default=["actions"], help="default: actions"
     )
     parser.add_argument(
-        "--ridge", type=float, default=0.0, metavar="PENALTY",
+        "--ridge", type=non_negative, default=0.0, metavar="PENALTY",
         help="fit by ridge regression instead of training; 5 suits 1,000 clips",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=5, help="trainings (default 5)")
+    parser.add_argument("--seeds", type=count, default=5, help="trainings (default 5)")
     parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
     parser.add_argument(
         "--queries", type=as_path, metavar="FOLDER",
@@ -242,7 +240,7 @@ def run(options: argparse.Namespace) -> None:
             spread = f"+- {values.std(ddof=1):.1f}" if len(values) > 1 else ""
             print(f"  {name:8s} {values.mean():6.1f} {spread:8s} chance {chance[way][name]:.1f}")
     if options.json:
-        write_text_whole(options.json, json.dumps(found) + "\n")
+        write_json_whole(options.json, found)
     if options.queries:
         options.queries.mkdir(parents=True, exist_ok=True)
         for seed, each in enumerate(scores):

@@ -28,6 +28,7 @@ from typing import Any
 
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.ranges import Range, count_or_zero, number
 
 HELP = {
     "train": "clips to train on",
@@ -46,16 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line, as the names and values of its options."""
-    from tools.demo_data.build import Settings
+    from tools.demo_data.build import LEAST, Settings
 
     parser = Parser(description=__doc__)
     parser.add_argument(
         "--output", type=as_path, default=Path("data/demo"), help="default: data/demo"
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
+    parser.add_argument(
+        "--workers", type=count_or_zero, default=0, help="processes; default: one a core"
+    )
     for field in fields(Settings):
+        kind = number(int, Range(at_least=LEAST[field.name]))
         text = f"{HELP[field.name]}; default: {field.default}"
-        parser.add_argument(f"--{field.name}", type=int, default=field.default, help=text)
+        parser.add_argument(f"--{field.name}", type=kind, default=field.default, help=text)
     return vars(parser.parse_args(arguments))
 
 

@@ -1,4 +1,4 @@
-"""Finds the clips that fit a caption, with an exported model.
+r"""Finds the clips that fit a caption, with an exported model.
 
     python tools/predict.py --model exported --features data/msrvtt/msrvtt_test.lmdb \
         'a man is cooking' 'two dogs play' --best 5
@@ -28,6 +28,7 @@ import numpy as np
 
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.ranges import count, count_or_zero
 
 if TYPE_CHECKING:
     from paddlevideo.exported import ExportedModel
@@ -46,19 +47,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         required=True,
         help="LMDB of clips, the folder or its data.mdb",
     )
-    parser.add_argument("--best", type=int, default=5, help="clips to print; default: 5")
+    parser.add_argument("--best", type=count, default=5, help="clips to print; default: 5")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--vocabulary",
         type=as_path_text,
         help="bert_model, if it lies elsewhere than at the export",
     )
-    parser.add_argument("--pair_batch", type=int, help="pairs scored at once: bounds the memory")
-    parser.add_argument("--num_threads", type=int, default=0, help="0, the default: all cores")
+    parser.add_argument("--pair_batch", type=count, help="pairs scored at once: bounds the memory")
+    parser.add_argument(
+        "--num_threads", type=count_or_zero, default=0, help="0, the default: all cores"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:1")
     options = parser.parse_args(arguments)
-    if options.best < 1 or (options.pair_batch is not None and options.pair_batch < 1):
-        parser.error("--best and --pair_batch must be at least 1")
     if not all(caption.strip() for caption in options.captions):
         parser.error("a caption is empty")
     return options
@@ -109,14 +110,12 @@ def encode_caption(model: ExportedModel, tokenizer: BertTokenizer, caption: str)
 
     Raises ConfigError where the vocabulary has none of its words.
     """
-    from paddlevideo.loader.query_text import check_query
+    from paddlevideo.loader.tokenizer import check_query
 
     length = model.sizes.text_length
     if warning := check_query(tokenizer, caption, length):
         print(f"predict: {warning}", file=sys.stderr)
     ids = np.array([tokenizer.encode(caption, length)], np.int64)
-    if len(tokenizer.encode(caption, length + 1)) > length:
-        print(f'warning: "{caption:.40}..." is cut after {length - 2} pieces', file=sys.stderr)
     arrays = {"text_ids": ids, "token_type_ids": np.zeros_like(ids), "text_mask": np.ones_like(ids)}
     return model.encode_captions(arrays)
 

@@ -20,7 +20,6 @@ as_script(__name__)
 
 import argparse
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -29,6 +28,7 @@ from pathlib import Path
 
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.ranges import Range, count, count_or_zero, number, positive
 from paddlevideo.utils.script import AGAIN, ending_at_once
 
 Action = Callable[[argparse.Namespace], int]
@@ -44,24 +44,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     for add in (_add_pack, _add_validate, _add_inspect, _add_convert):
         add(commands)
     options = parser.parse_args(arguments)
-    _check_numbers(parser, options)
     if options.command == "convert" and options.to != "store" and (options.dtype or options.shards):
         parser.error("--dtype and --shards are for --to store")
     output = getattr(options, "output", None)
     if output is not None and not Path(os.path.abspath(output)).name:
         parser.error(f"--output {output} is the root of all folders: name one in it")
     return options
-
-
-def _check_numbers(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    if not 0 < getattr(options, "kept_mass", 1.0) <= 1:
-        parser.error("--kept_mass is a share: above 0, and 1 at most")
-    if not 0 < getattr(options, "shard_gigabytes", 1.0) < math.inf:
-        parser.error("--shard_gigabytes must be above 0, and finite")
-    for name, least in {"skip_bad": 0, "records": 0, "clips": 1, "shards": 1}.items():
-        number = getattr(options, name, None)
-        if number is not None and number < least:
-            parser.error(f"--{name} is at least {least}")
 
 
 def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
@@ -101,10 +89,15 @@ Captions of a video, with times, go to its clips that overlap them."""
     parser.add_argument("--captions", nargs="+", type=as_path, default=[], metavar="FILE")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
     parser.add_argument(
-        "--kept_mass", type=float, default=0.999, help="of each region's class probability"
+        "--kept_mass",
+        type=number(float, Range(above=0, at_most=1)),
+        default=0.999,
+        help="of each region's class probability",
     )
-    parser.add_argument("--shard_gigabytes", type=float, default=4.0)
-    parser.add_argument("--skip_bad", type=int, default=0, metavar="N", help="bad clips to skip")
+    parser.add_argument("--shard_gigabytes", type=positive, default=4.0)
+    parser.add_argument(
+        "--skip_bad", type=count_or_zero, default=0, metavar="N", help="bad clips to skip"
+    )
     parser.add_argument(
         "--require_captions", action="store_true", help="leave clips without one out"
     )
@@ -146,14 +139,14 @@ Frames come from the videos that the store names; --videos is for others, and fo
     parser = _command(commands, "inspect", text)
     parser.set_defaults(action=inspect_command)
     parser.add_argument("store", type=as_path)
-    parser.add_argument("--records", type=int, default=3)
+    parser.add_argument("--records", type=count_or_zero, default=3)
     parser.add_argument(
         "--sheet", type=as_path, metavar="PNG", help="frames with boxes and captions"
     )
     parser.add_argument(
         "--videos", type=as_path, metavar="DIR", help="videos or frames, for --sheet"
     )
-    parser.add_argument("--clips", type=int, default=12, help="how many the sheet shows")
+    parser.add_argument("--clips", type=count, default=12, help="how many the sheet shows")
     _add_vocabulary(parser)
 
 
@@ -171,7 +164,7 @@ captions in a .csv beside them."""
     parser.add_argument("--to", choices=("store", "npy", "lmdb"), default="store")
     parser.add_argument("--output", type=as_path, required=True)
     parser.add_argument("--dtype", choices=("float16", "float32"), help="default: as it is")
-    parser.add_argument("--shards", type=int, help="how many; default: one for every 4 GB")
+    parser.add_argument("--shards", type=count, help="how many; default: one for every 4 GB")
 
 
 # -------------------------------------------------------------------------- the commands
@@ -227,8 +220,8 @@ def validate_command(options: argparse.Namespace) -> int:
         write_whole(options.json, check)
     found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
     print(f"{options.store}: {len(store)} clips, faults: {found}")
-    for what, count in silent.items():
-        print(f"  {count} clips have {what}")
+    for what, clips in silent.items():
+        print(f"  {clips} clips have {what}")
     if expressed.captions:
         print(f"  {printable(expressed.line())}")
     if options.fix:
@@ -289,14 +282,13 @@ def convert_command(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    codes: list[int] = []
 
-    def work() -> None:
+    def work() -> int:
         with ending_at_once():
             options = parse_arguments(arguments)
-        codes.append(options.action(options))
+        return options.action(options)
 
-    return exit_code_of(work, again=f"{AGAIN}: pack keeps what is done") or codes[0]
+    return exit_code_of(work, again=f"{AGAIN}: pack keeps what is done")
 
 
 if __name__ == "__main__":

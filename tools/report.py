@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.ranges import count_or_zero
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -76,12 +77,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--features", type=as_path, metavar="STORE", help="default: the one that was tested"
     )
     parser.add_argument(
-        "--shown", type=int, default=20, help="queries of each direction to show; default: 20"
+        "--shown",
+        type=count_or_zero,
+        default=20,
+        help="queries of each direction to show; default: 20",
     )
-    options = parser.parse_args(arguments)
-    if options.shown < 0:
-        parser.error("--shown must not be negative")
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.options import Parser, as_path, as_path_text
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
     from paddlevideo.tasks.search import Answer, Searcher
@@ -48,15 +49,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
     )
-    parser.add_argument(
-        "-o", "--override", metavar="a.b=value", nargs="+", action="extend", default=[]
-    )
-    parser.add_argument("--best", type=int, default=10, help="clips to show (default 10)")
+    add_override(parser)
+    parser.add_argument("--best", type=count, default=10, help="clips to show (default 10)")
     parser.add_argument(
         "--candidates",
-        type=int,
-        default=32,
-        help="clips that the retrieval head proposes for matching (default 32)",
+        type=count,
+        help="clips that the retrieval head proposes for matching (default: 32, at least --best)",
     )
     parser.add_argument(
         "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
@@ -69,10 +67,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FOLDER",
         help="clips or pictures, for the page; default: the videos that a feature store names",
     )
-    options = parser.parse_args(arguments)
-    if min(options.best, options.candidates) < 1:
-        parser.error("--best and --candidates must be at least 1")
-    return options
+    return parser.parse_args(arguments)
 
 
 def config_for(weights: Path, given: str | None) -> str:
@@ -93,7 +88,8 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     # Modules run code: only a file that the user has named may ask for them.
     import_parts(modules_of(config) if options.config else [])
     index = options.index or located.parent / "search_index"
-    features, candidates, sentences = options.features, options.candidates, options.sentences
+    features, sentences = options.features, options.sentences
+    candidates = options.candidates or max(32, options.best)
     return Searcher(config, options.weights, features, index, candidates, sentences)
 
 

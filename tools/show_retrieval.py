@@ -30,6 +30,7 @@ import numpy as np
 
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
     from paddlevideo.report.clip_pictures import ClipPictures
@@ -70,6 +71,7 @@ class Results:
 
 def read_results(path: Path) -> Results:
     """Reads ``scores.npz``; raises DataError where it is not what :class:`Results` says."""
+    from paddlevideo.prepare.clip_files import read_arrays
     from paddlevideo.utils.errors import DataError
     from paddlevideo.utils.together import check_together
 
@@ -77,18 +79,20 @@ def read_results(path: Path) -> Results:
     names = ("scores", "captions", "video_ids", "truth")
     advice = "main.py --test with -o score_matrix=True writes such a file"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            results = Results(*(file[name] for name in names))
-    except KeyError as fault:
-        raise DataError(f"{path}: {fault.args[0]}; {advice}") from None
-    except (OSError, ValueError, EOFError, AttributeError) as fault:
-        raise DataError(f"{path}: cannot be read as .npz ({fault}); {advice}") from None
+        held = read_arrays(path, names)
+    except DataError as error:
+        raise DataError(f"{error}; {advice}") from None
+    if absent := set(names) - held.keys():
+        raise DataError(f"{path}: has no {', '.join(sorted(absent))}; {advice}")
+    results = Results(**held)
     captions, videos = len(results.captions), len(results.video_ids)
     if results.scores.shape != (captions, videos) or results.truth.shape != (captions,):
         raise DataError(
             f"{path}: scores {results.scores.shape} and truth {results.truth.shape} do not fit "
             f"{captions} captions and {videos} videos; {advice}"
         )
+    if not np.isfinite(results.scores).all():
+        raise DataError(f"{path}: has scores that are not finite numbers; test again")
     if captions == 0 or not 0 <= results.truth.min() <= results.truth.max() < videos:
         raise DataError(f"{path}: truth must name one of {videos} videos for each caption")
     return results
@@ -171,10 +175,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--videos", type=as_path, help="folder of clips or pictures")
     parser.add_argument("--features", type=as_path, metavar="STORE", help="names the clips' videos")
     parser.add_argument("--output", type=as_path, default=Path("retrieval.png"), help="the PNG")
-    parser.add_argument("--rows", type=int, default=5, help="captions to show; default: 5")
+    parser.add_argument("--rows", type=count, default=5, help="captions to show; default: 5")
     options = parser.parse_args(arguments)
-    if options.rows < 1:
-        parser.error("--rows must be at least 1")
     if not (options.videos or options.features):
         parser.error("--videos, the folder with the clips, or --features is needed")
     return options

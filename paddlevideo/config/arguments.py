@@ -12,7 +12,6 @@ import collections.abc
 import dataclasses
 import inspect
 import itertools
-import math
 import types
 import typing
 import unicodedata
@@ -142,7 +141,7 @@ def value_faults(value: Any, hint: Any, files: bool = True) -> Iterator[Fault]:
         yield from _dataclass_faults(value, hint, files)
     elif not _is_instance(value, hint):
         yield _mismatch(value, hint)
-    elif hint is float and not math.isfinite(value):
+    elif hint is float and value not in Range():
         yield Fault((), f"expected a finite number, got {_shown(value)}")
 
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from paddlevideo.extract.images import smaller
-from paddlevideo.extract.opencv import cv2
+from paddlevideo.utils.opencv import cv2
 
 #: Named colours, blue green red, as they look on a screen.
 PALETTE = {

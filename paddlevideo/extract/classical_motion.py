@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from paddlevideo.extract.images import smaller
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.schema import ClassicalActions
+from paddlevideo.utils.opencv import cv2
 
 DIRECTIONS, CELLS = 8, 3
 WIDTH = 2 * CELLS * CELLS * DIRECTIONS + 14

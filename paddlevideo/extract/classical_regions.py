@@ -11,8 +11,8 @@ import numpy as np
 from paddlevideo.extract.boxes import Found, inside, suppress
 from paddlevideo.extract.classical import COLOURS, PALETTE, TEXTURES, Measured
 from paddlevideo.extract.images import smaller
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.schema import ClassicalDetector
+from paddlevideo.utils.opencv import cv2
 
 SMALLEST, LARGEST = 0.004, 0.8  # of the frame
 OVERLAP = 0.6

@@ -8,25 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from paddlevideo.utils.filetype import VIDEOS
+
 HEAD_BYTES = 1024
 
-#: (offset, bytes there) of the containers and streams that FFmpeg reads.
-SIGNATURES = (
-    (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
-    (8, b"AVI "),
-    (8, b"AVIX"),
-    (0, b"FLV\x01"),
-    (0, b"0&\xb2u\x8ef\xcf\x11"),  # ASF: Windows Media
-    (0, b"\x00\x00\x01\xba"),  # MPEG program stream
-    (0, b"\x00\x00\x01\xb3"),  # MPEG video
-    (0, b"GIF8"),
-    (0, b".RMF"),  # RealMedia
-    (0, b"\x06\x0e\x2b\x34"),  # MXF
-    (0, b"YUV4MPEG2"),
-    (0, b"DKIF"),  # IVF
-    (0, b"\x1f\x07\x00"),  # DV
-    (0, b"nut/multimedia container"),
-)
 #: Files that begin with a box of these kinds are MP4 or QuickTime.
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot")
 #: What the box ftyp says of sound and of pictures.
@@ -48,7 +33,7 @@ ENCRYPTED = ("ENCV", "DRMI")
 
 def looks_like_video(head: bytes) -> bool:
     """Whether a file that begins with ``head`` (HEAD_BYTES or all of it) is a video."""
-    if any(head.startswith(signature, offset) for offset, signature in SIGNATURES):
+    if any(head.startswith(signature, offset) for offset, signature, _ in VIDEOS):
         return True
     if head[4:8] in BOXES:
         return not (head[4:8] == b"ftyp" and head[8:12] in NOT_VIDEO_BRANDS)

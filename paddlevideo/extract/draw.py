@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.extract.decode import VideoFile
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import WorkFolder
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import decode
 from paddlevideo.report.fonts import LabelSpace
 from paddlevideo.report.thumbnails import Canvas
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_bytes_whole
+from paddlevideo.utils.opencv import cv2
 
 Vocabularies = Mapping[str, list[str]]
 SMALLEST = 480  # pixels on the long side of a picture: letters need room
@@ -52,11 +52,7 @@ def draw_video(video: Video, work: WorkFolder, folder: Path, names: Vocabularies
     for number, frame in VideoFile(video.path).take(sorted(wanted), check_times=False):
         for clip in wanted[number]:
             _, data = cv2.imencode(".jpg", drawn(frame, clip, number, names))
-            _save(folder / picture_name(clip.id), data.tobytes())
-
-
-def _save(path: Path, data: bytes) -> None:
-    write_whole(path, lambda partial: partial.write_bytes(data))
+            write_bytes_whole(folder / picture_name(clip.id), data.tobytes())
 
 
 def drawn(frame: np.ndarray, clip: Clip, number: int, names: Vocabularies) -> np.ndarray:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.schema import ImageInput
+from paddlevideo.utils.opencv import cv2
 
 
 def smaller(frame: np.ndarray, side: int) -> np.ndarray:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from paddlevideo.extract.decode import Replan, VideoFault, VideoFile
 from paddlevideo.extract.extractor import Extractor, Gathered
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.plan import ClipPlan, pieces_of, plan
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import FAILED, Status
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import UserError
-from paddlevideo.utils.fingerprint import content_of
+from paddlevideo.utils.fingerprint import content_of, digest_of
 from paddlevideo.utils.native_path import as_text
+from paddlevideo.utils.opencv import cv2
 
 #: What a bad video makes of the libraries that read it; anything else is our own mistake.
 _FAULTS = (UserError, cv2.error, OSError, ValueError, ArithmeticError, MemoryError)
@@ -31,8 +29,7 @@ def fingerprint_of(video: Video, settings: str) -> str:
     except (OSError, ValueError):
         file = ""
     rows = [(row.clip, row.start, row.end) for row in video.rows]
-    text = json.dumps([settings, file, video.name, rows])
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return digest_of([settings, file, video.name, rows])
 
 
 class Done(NamedTuple):
@@ -82,11 +79,7 @@ class Job:
             status.decode_seconds = round(file.seconds, 4)
         first = done[0].clip
         assert first.region_classes is not None
-        status.sizes = (
-            first.regions.shape[1],
-            first.actions.shape[1],
-            first.region_classes.width,
-        )
+        status.sizes = (first.regions.shape[1], first.actions.shape[1], first.region_classes.width)
         pieces = [each.plan.piece for each in done]
         status.clips = [(piece.id, piece.row, piece.start, piece.end) for piece in pieces]
         status.shared = [(piece.id, row) for piece in pieces for row in piece.shared]

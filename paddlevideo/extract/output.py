@@ -1,8 +1,7 @@
-"""What was extracted into a store, with its captions; and the list of how each video went."""
+"""Writes what was extracted to a store, with captions, and the status of each video to a list."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from typing import Any
 
 import paddlevideo
 from paddlevideo.extract.videos import Video
-from paddlevideo.extract.work import DONE, Status, WorkFolder
+from paddlevideo.extract.work import DONE, ExtractOptions, Status, WorkFolder
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip, Manifest, Sizes
@@ -25,9 +24,11 @@ from paddlevideo.prepare.caption_book import CaptionBook
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.pack import with_captions
 from paddlevideo.prepare.sources import Item
-from paddlevideo.prepare.writing import Tally, Target, write_clips
+from paddlevideo.prepare.writing import Target, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import checksum, write_text_whole
+from paddlevideo.utils.fingerprint import digest_of
+from paddlevideo.utils.printable import Tally
 
 #: The entry of ``made_by`` that is known when all videos have a status, not before.
 CLIPS = "clips"
@@ -88,12 +89,14 @@ def _with_origin(clip: Clip, status: Status, place: int) -> Clip:
 class Wanted:
     """The store that is asked for."""
 
-    path: Path
-    source: Path
-    captions: Sequence[Path]
-    dtype: str
+    options: ExtractOptions
     extraction: Mapping[str, Any]
     vocabularies: dict[str, list[str]]
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.options.output
 
     def request(self, videos: Sequence[Video]) -> dict[str, Any]:
         """What decides the store's contents, as far as the command says it."""
@@ -101,11 +104,13 @@ class Wanted:
             (video.id, [(row.clip, row.start, row.end, row.captions) for row in video.rows])
             for video in videos
         ]
-        files = [[str(path), checksum(path) if path.is_file() else ""] for path in self.captions]
+        files = [
+            [str(path), checksum(path) if path.is_file() else ""] for path in self.options.captions
+        ]
         return {
             "command": "tools/extract_features.py",
-            "videos": str(self.source),
-            "list": _digest(listed),
+            "videos": str(self.options.videos),
+            "list": digest_of(listed),
             "captions": files,
             "extraction": dict(self.extraction),
             "paddlevideo": paddlevideo.__version__,
@@ -113,7 +118,7 @@ class Wanted:
 
 
 def there_already(wanted: Wanted, request: Mapping[str, Any], work: Path) -> Manifest | None:
-    """The manifest of the store, if this command has finished it, whatever clips it found.
+    """The manifest of the store if this command has finished it, whichever clips are in it.
 
     Raises DataError where the folder holds another store than the one that is asked for.
     """
@@ -123,7 +128,7 @@ def there_already(wanted: Wanted, request: Mapping[str, Any], work: Path) -> Man
         manifest = Manifest.read(wanted.path / name)
         made = {key: value for key, value in manifest.made_by.items() if key != CLIPS}
         asked = json.loads(json.dumps(request))  # tuples as the manifest has them
-        if made != asked or manifest.dtype != wanted.dtype:
+        if made != asked or manifest.dtype != wanted.options.dtype:
             names = sorted(
                 key for key in asked.keys() | made.keys() if made.get(key) != asked.get(key)
             )
@@ -158,7 +163,7 @@ def write_store(
     writing it.
     """
     done = [[status.video, status.fingerprint] for status in statuses if status.status == DONE]
-    made_by = {**request, CLIPS: _digest(done)}
+    made_by = {**request, CLIPS: digest_of(done)}
     before = there_already(wanted, request, work.path)
     if before is not None:
         if before.made_by.get(CLIPS) != made_by[CLIPS]:
@@ -171,7 +176,7 @@ def write_store(
     target = Target(
         wanted.path,
         source.sizes(),
-        wanted.dtype,
+        wanted.options.dtype,
         vocabularies=wanted.vocabularies,
         made_by=made_by,
     )
@@ -198,7 +203,7 @@ def _write(
         own.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
         files = [own] if own.stat().st_size else []
         # Wrong entries are counted: all features are there, and another run would only repeat it.
-        book = CaptionBook(wanted.captions, BadEntries(math.inf), own=files)
+        book = CaptionBook(wanted.options.captions, BadEntries(math.inf), own=files)
     clips = (
         (clip, video.name, None)
         for video, status in zip(videos, statuses, strict=True)
@@ -215,9 +220,7 @@ def _write(
         return clip
 
     summary = write_clips(target, [source], change, book.captions)
-    if silent.count:
-        summary.tallies["clips without a caption"] = silent
-    summary.tallies |= {what: Tally(*counted) for what, counted in book.report().items()}
+    summary.add({"clips without a caption": silent, **book.report()})
     summary.remarks += expressed.remarks()
     return summary.lines()
 
@@ -245,8 +248,3 @@ def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
     text = "".join(status.line() + "\n" for status in statuses)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_whole(path, text)
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -8,45 +8,20 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from paddlevideo.extract.output import Wanted, there_already, write_statuses, write_store
 from paddlevideo.extract.videos import Video, each_row, read_videos
-from paddlevideo.extract.work import DONE, FAILED, Status, WorkFolder
-from paddlevideo.extract.worker import Settings, Worker
+from paddlevideo.extract.work import DONE, FAILED, ExtractOptions, Status, WorkFolder
+from paddlevideo.extract.worker import Worker
 from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.caption_names import check_captions
-from paddlevideo.prepare.writing import Tally
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.native_path import refuse_not_utf8
+from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.walk import refuse_inside
 from paddlevideo.utils.writable import check_folder
-
-
-@dataclass(frozen=True)
-class ExtractOptions:
-    """What is extracted, and where to."""
-
-    videos: Path
-    output: Path
-    config: str = "extract/classical.yaml"
-    overrides: Sequence[str] = ()
-    captions: Sequence[Path] = ()
-    #: None: beside the output.
-    work: Path | None = None
-    draw: Path | None = None
-    dtype: str = "float16"
-    #: ``k/n``; empty: as the launcher says, else everything.
-    part: str = ""
-    #: Of OpenCV and onnxruntime; 0: as they choose.
-    threads: int = 0
-
-    @property
-    def work_folder(self) -> Path:
-        """Where it is, named or not."""
-        return self.work or self.output.with_name(self.output.name + ".work")
 
 
 @dataclass
@@ -61,7 +36,7 @@ class _Run:
 def part_of(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
     """``2/8`` as (1, 8): which of how many parts; without it the launcher's rank, else (0, 1).
 
-    Raises ConfigError for what is no part.
+    Raises ConfigError for anything else.
     """
     if text:
         found = re.fullmatch(r"(\d+)/(\d+)", text)
@@ -79,7 +54,7 @@ def part_of(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def extract(options: ExtractOptions) -> int:
-    """Does this process's part; whoever is the last writes the store. Returns the exit code.
+    """Does this process's part; the last process to finish writes the store. Returns the exit code.
 
     1 where a video failed, else 0. Raises UserError where nothing can be done at all.
     """
@@ -90,23 +65,13 @@ def extract(options: ExtractOptions) -> int:
     for path in options.captions:
         kind_of(path)
     check_captions(options.captions, [(row.clip, video.name) for video, row in each_row(videos)])
-    work = WorkFolder(options.work_folder)
-    settings = Settings(
-        options.config, options.overrides, options.dtype, options.threads, work, options.draw
-    )
-    with Worker(settings) as worker:
-        wanted = Wanted(
-            options.output,
-            options.videos,
-            options.captions,
-            options.dtype,
-            worker.ready.description,
-            worker.ready.vocabularies,
-        )
+    with Worker(options) as worker:
+        wanted = Wanted(options, worker.ready.description, worker.ready.vocabularies)
         request = wanted.request(videos)
         there_already(wanted, request, options.work_folder)
         run = _do(videos[number::count], worker)
     _say(run, f"part {number + 1} of {count}: " if count > 1 else "")
+    work = worker.work
     statuses = [work.status(video.id, worker.fingerprint(video)) for video in videos]
     known = [status for status in statuses if status is not None]
     if len(known) < len(videos):
@@ -128,7 +93,7 @@ def _refuse_places(options: ExtractOptions) -> None:
 
 def _do(videos: Sequence[Video], worker: Worker) -> _Run:
     started = time.perf_counter()
-    run, work = _Run(), worker.settings.work
+    run, work = _Run(), worker.work
     checked = {video.id: work.checked(video.id, worker.fingerprint(video)) for video in videos}
     for video in videos:
         if checked[video.id] is None:
@@ -141,7 +106,7 @@ def _do(videos: Sequence[Video], worker: Worker) -> _Run:
             if status.status == FAILED:
                 print(f"{video.id}: failed: {status.reason}", file=sys.stderr)
         run.mine.append(status)
-        is_drawn = worker.settings.draw is not None and status.status == DONE
+        is_drawn = worker.options.draw is not None and status.status == DONE
         if is_drawn and (fault := worker.draw(video)):
             print(f"{video.id}: not drawn: {fault}", file=sys.stderr)
     run.seconds = time.perf_counter() - started
@@ -156,11 +121,12 @@ def _finish(
     work: WorkFolder,
 ) -> None:
     """The list of statuses, and the store where any video is done."""
-    write_statuses(wanted.path.with_name(wanted.path.name + ".status.jsonl"), statuses)
+    path = wanted.path
+    write_statuses(path.with_name(path.name + ".status.jsonl"), statuses)
     if any(status.status == DONE for status in statuses):
         print("\n".join(write_store(wanted, request, videos, statuses, work)))
     else:
-        print(f"{wanted.path}: not written: no video could be used")
+        print(f"{path}: not written: no video could be used")
 
 
 def _say(run: _Run, before: str) -> None:

@@ -15,25 +15,14 @@ from paddlevideo.loader.captions.table import Row as TableRow
 from paddlevideo.loader.captions.table import Table
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.filetype import describe_file
+from paddlevideo.utils.filetype import VIDEO_ENDINGS, describe_file, endings
 from paddlevideo.utils.native_path import as_text
 from paddlevideo.utils.walk import walk
 
-
-def _endings(names: str) -> frozenset[str]:
-    return frozenset(f".{name}" for name in names.split())
-
-
-#: Endings of videos; of other files in a folder those are taken that begin like a video. A list
-#: or CSV may name any file.
-ENDINGS = _endings(
-    "264 265 3g2 3gp 3gp2 3gpp amv asf avi divx dv f4v flv gif h264 h265 hevc ivf m1v m2p m2t m2ts "
-    "m2v m4v mjpeg mjpg mkv mod mov mp2v mp4 mpe mpeg mpg mpv mts mxf nut ogm ogv qt rm rmvb tod "
-    "ts vob webm wmv wtv xvid y4m"
-)
-#: Sound, pictures and unfinished downloads may begin like a video; what usually lies beside videos
-#: need not be opened to see that it is none.
-NOT_VIDEOS = _endings(
+#: Files in a folder are videos by their endings, others if they begin like one; a list or CSV may
+#: name any file. Sound, pictures and unfinished downloads may begin like a video; what usually
+#: lies beside videos need not be opened to see that it is none.
+NOT_VIDEOS = endings(
     "aac aif aifc aiff avif crdownload download heic heif m4a m4b mka mp3 oga opus part partial "
     "tmp wav weba webp wma ytdl "
     "ass bmp csv description html jpeg jpg json jsonl lmdb log lrc md mdb nfo npy npz pdf pkl png "
@@ -91,8 +80,8 @@ def read_videos(source: Path, tell: Callable[[str], object] = lambda line: None)
 def is_video(path: Path) -> bool:
     """Whether a file is a video by its ending, or where that says nothing by its first bytes."""
     ending = path.suffix.lower()
-    if ending in ENDINGS or ending in NOT_VIDEOS:
-        return ending in ENDINGS
+    if ending in VIDEO_ENDINGS or ending in NOT_VIDEOS:
+        return ending in VIDEO_ENDINGS
     return looks_like_video(read_head(path))
 
 
@@ -249,7 +238,7 @@ def clip_id(video: str, start: float | None, end: float | None) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Seconds to three decimals, in as few letters as hold them."""
+    """Seconds with up to three decimals."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 

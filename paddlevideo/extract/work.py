@@ -17,10 +17,34 @@ from typing import Any
 
 from paddlevideo.loader.store.records import PREFIX
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import read_json, write_bytes_whole, write_text_whole
 
 LENGTH = struct.Struct("<Q")
 DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What is extracted, and where to."""
+
+    videos: Path
+    output: Path
+    config: str = "extract/classical.yaml"
+    overrides: Sequence[str] = ()
+    captions: Sequence[Path] = ()
+    #: None: beside the output.
+    work: Path | None = None
+    draw: Path | None = None
+    dtype: str = "float16"
+    #: ``k/n``; empty: as the launcher says, else everything.
+    part: str = ""
+    #: Of OpenCV and onnxruntime; 0: as they choose.
+    threads: int = 0
+
+    @property
+    def work_folder(self) -> Path:
+        """Where it is, named or not."""
+        return self.work or self.output.with_name(self.output.name + ".work")
 
 
 @dataclass
@@ -72,12 +96,11 @@ class WorkFolder:
 
     def status(self, video: str, fingerprint: str) -> Status | None:
         """What is known of a video, if it is whole and was made with these settings."""
-        path = self.place(video, ".json")
+        record = read_json(self.place(video, ".json"))
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
             known = {item.name for item in fields(Status)}
             status = Status(**{name: value for name, value in record.items() if name in known})
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (AttributeError, TypeError):
             return None
         same = (status.video, status.fingerprint) == (video, fingerprint)
         return status if same and status.status in (DONE, FAILED) else None
@@ -121,12 +144,8 @@ class WorkFolder:
         path = self.place(status.video, ".clips")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda partial: partial.write_bytes(framed))
-            text = status.line() + "\n"
-            write_whole(
-                self.place(status.video, ".json"),
-                lambda partial: partial.write_text(text, encoding="utf-8"),
-            )
+            write_bytes_whole(path, framed)
+            write_text_whole(self.place(status.video, ".json"), status.line() + "\n")
         except OSError as fault:
             raise DataError(
                 f"{path}: cannot be written ({fault.strerror}). Make room and run the same command "

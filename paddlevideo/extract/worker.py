@@ -1,4 +1,4 @@
-"""A process of its own for decoders and networks: what crashes it costs one video, not the run."""
+"""A separate process for decoders and networks: a crash costs one video, not the run."""
 
 from __future__ import annotations
 
@@ -10,40 +10,26 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from paddlevideo.extract.container import conversion
 from paddlevideo.extract.extractor import Extractor
 from paddlevideo.extract.job import Job, fingerprint_of
-from paddlevideo.extract.opencv import cv2
 from paddlevideo.extract.settings import load_settings
 from paddlevideo.extract.videos import Video
-from paddlevideo.extract.work import FAILED, Status, WorkFolder
+from paddlevideo.extract.work import FAILED, ExtractOptions, Status, WorkFolder
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.native_path import as_text
+from paddlevideo.utils.opencv import cv2
 
 #: Seconds that a worker has to end by itself.
 GRACE = 2.0
 CRASHED = "crashed"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a worker does; everything in it can be sent to another process."""
-
-    config: str
-    overrides: Sequence[str]
-    dtype: str
-    threads: int
-    work: WorkFolder
-    draw: Path | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +52,8 @@ class Worker:
     ``ready`` describes its networks. Raises ConfigError where they cannot be loaded.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, options: ExtractOptions) -> None:
+        self.options, self.work = options, WorkFolder(options.work_folder)
         self.process: multiprocessing.process.BaseProcess | None = None
         try:
             self.ready = self._start()
@@ -78,12 +64,7 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._stop()
 
     def fingerprint(self, video: Video) -> str:
@@ -102,7 +83,7 @@ class Worker:
             reason = f"{path}: its decoder or a network {crash}. {conversion(path)}"
             status = Status(video.id, path, FAILED, CRASHED, reason)
             status.fingerprint = self.fingerprint(video)
-            self.settings.work.save(status, [])
+            self.work.save(status, [])
             return status
 
     def draw(self, video: Video) -> str:
@@ -122,7 +103,7 @@ class Worker:
         context: Any = multiprocessing.get_context("fork" if forks else "spawn")
         self.pipe, other = context.Pipe()
         ours = self.pipe if forks else None  # the child must not keep it open
-        self.process = context.Process(target=_serve, args=(other, ours, self.settings))
+        self.process = context.Process(target=_serve, args=(other, ours, self.options))
         self.process.daemon = True
         self.process.start()
         cv2.setNumThreads(threads)
@@ -173,7 +154,7 @@ def _how_it_ended(code: int | None) -> str:
 # ------------------------------------------------------------------------- in the child
 
 
-def _serve(pipe: Connection, parents: Connection | None, settings: Settings) -> None:
+def _serve(pipe: Connection, parents: Connection | None, options: ExtractOptions) -> None:
     """Loads the networks, then answers (error, value) to each request until the pipe is closed."""
     if parents is not None:
         parents.close()
@@ -184,33 +165,33 @@ def _serve(pipe: Connection, parents: Connection | None, settings: Settings) -> 
     jobs: list[Job] = []
 
     def load() -> Ready:
-        cv2.setNumThreads(settings.threads or -1)  # -1: as OpenCV chooses
-        extractor = Extractor(load_settings(settings.config, settings.overrides), settings.threads)
-        jobs.append(Job(extractor, settings.dtype))
+        cv2.setNumThreads(options.threads or -1)  # -1: as OpenCV chooses
+        extractor = Extractor(load_settings(options.config, options.overrides), options.threads)
+        jobs.append(Job(extractor, options.dtype))
         return Ready(
-            extractor.fingerprint(settings.dtype), extractor.description, extractor.vocabularies
+            extractor.fingerprint(options.dtype), extractor.description, extractor.vocabularies
         )
 
     with suppress(EOFError, OSError):
         pipe.send(_answer_of(load))
         while jobs:
             what, video = pipe.recv()
-            action = partial({"extract": _extract, "draw": _draw}[what], video, jobs[0], settings)
+            action = partial({"extract": _extract, "draw": _draw}[what], video, jobs[0], options)
             pipe.send(_answer_of(action))
 
 
-def _extract(video: Video, job: Job, settings: Settings) -> Status:
+def _extract(video: Video, job: Job, options: ExtractOptions) -> Status:
     status, records = job.run(video)
-    settings.work.save(status, records)
+    WorkFolder(options.work_folder).save(status, records)
     return status
 
 
-def _draw(video: Video, job: Job, settings: Settings) -> str:
+def _draw(video: Video, job: Job, options: ExtractOptions) -> str:
     from paddlevideo.extract.draw import draw_video
 
-    assert settings.draw is not None
+    assert options.draw is not None
     try:
-        draw_video(video, settings.work, settings.draw, job.extractor.vocabularies)
+        draw_video(video, WorkFolder(options.work_folder), options.draw, job.extractor.vocabularies)
     except (UserError, OSError, cv2.error) as error:
         return str(error)
     return ""

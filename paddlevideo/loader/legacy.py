@@ -15,16 +15,10 @@ from paddlevideo import safe_pickle
 from paddlevideo.loader.lmdb_files import environment
 from paddlevideo.loader.regions import as_caption, as_count, as_matrix, check_boxes
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import some
 
 ROW_LENGTH = 11
 _RECORD_KEYS = ("video_id", "image_h", "image_w", "features", "boxes", "action_features")
-
-
-def few(names: Iterable[Any], limit: int = 5) -> str:
-    """The first names of many, for a message."""
-    names = [str(name) for name in names]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 class RowFile:
@@ -41,7 +35,7 @@ class RowFile:
         repeated = [name for name, count in Counter(self.ids).items() if count > 1]
         if repeated:
             raise DataError(
-                f"{self.path}: {len(repeated)} clip ids occur in several rows: {few(repeated)}. "
+                f"{self.path}: {len(repeated)} clip ids occur in several rows: {some(repeated)}. "
                 "Keep one row for each clip"
             )
         first = self.rows[0]
@@ -180,7 +174,7 @@ class RecordStore:
             raise DataError(f"{where}: the record is a {type(record).__name__}, not a dictionary")
         absent = [key for key in _RECORD_KEYS if key not in record]
         if absent:
-            raise DataError(f"{where}: the record lacks {few(absent)}")
+            raise DataError(f"{where}: the record lacks {some(absent)}")
         if record["video_id"] != name:
             raise DataError(f'{where}: the record is that of clip "{record["video_id"]!s:.60}"')
         return _checked_record(record, where)

@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 
 from paddlevideo.loader.captions.clip_csv import CLIP_NAMES, first_of
-from paddlevideo.loader.captions.matching import CLIP, ClipNames, is_text, told, videos_of
+from paddlevideo.loader.captions.matching import CLIP, ClipNames, told, videos_of
 from paddlevideo.loader.captions.table import Table
 from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import is_utf8
 
 MissingIds = Literal["error", "warn"]
 _VIDEO = CLIP + 1
@@ -106,7 +107,7 @@ def _kept(clips: Iterable[str], lists: list[_List]) -> array[int]:
 
 def _known(clips: Iterable[str]) -> ClipNames:
     names = ClipNames(clips)
-    names.add((video for clip in clips for video in videos_of(clip) if is_text(clip)), _VIDEO)
+    names.add((video for clip in clips for video in videos_of(clip) if is_utf8(clip)), _VIDEO)
     return names
 
 

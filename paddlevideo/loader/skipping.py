@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import append_json
 
 #: Samples in a row that are tried in the place of a bad one.
 TRIES = 100
@@ -29,14 +30,8 @@ class BadClips:
                 f"{fault}\n{len(known)} clips were left out before it, as many as "
                 f"DATASET.skip_bad allows; they are listed in {self.path}"
             )
-        line = json.dumps({"clip": name, "fault": str(fault)}, ensure_ascii=False) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # One write at the end of the file: lines of several processes do not mix.
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        append_json(self.path, {"clip": name, "fault": str(fault)})
 
     def names(self) -> set[str]:
         """The clips that are listed."""

@@ -13,11 +13,11 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from paddlevideo.utils.errors import ConfigError, DataError
-from paddlevideo.utils.printable import without_surrogates
+from paddlevideo.utils.printable import is_utf8, printable, without_surrogates
 from paddlevideo.utils.ranges import Range
 
-#: The ids of so many captions, of at most so many letters, are kept, 10 MB at most: a tenth of a
-#: sample's time is saved where captions come again.
+#: The ids of this many captions, each of at most this many characters, are cached, in 10 MB at
+#: most: where captions repeat it saves a tenth of a sample's time.
 REMEMBERED, LONGEST_REMEMBERED = 8192, 300
 #: Length of a tokenized caption: [CLS], a word and [SEP] at least.
 TextLength = Annotated[int, Range(at_least=3)]
@@ -147,3 +147,33 @@ def _from_paddlenlp(name: str) -> BertTokenizer:
     vocabulary = dict(named.vocab.token_to_idx)
     lower_case = bool(getattr(named, "do_lower_case", True))
     return BertTokenizer(_word_piece(vocabulary, lower_case), name)
+
+
+def check_query(tokenizer: BertTokenizer, sentence: str, max_length: int) -> str:
+    """A warning about what the model does not read of ``sentence``, empty where it reads all.
+
+    It reads ``max_length`` pieces, and words that the vocabulary has. Raises ConfigError where
+    they say nothing: every clip would have a score, and the order of the scores would mean nothing.
+    """
+    shown = f'"{printable(sentence):.60}"'
+    if not is_utf8(sentence):
+        raise ConfigError(f"the sentence {shown} is not valid UTF-8: check the terminal's encoding")
+    pieces = tokenizer.encode(sentence, max_length)[1:-1]
+    unknown = pieces.count(tokenizer.unknown_id)
+    if not pieces:
+        raise ConfigError(f"the sentence {shown} is empty: write what to look for")
+    advice = (
+        f"the vocabulary {tokenizer.source} cannot express it. Use words that it has, or a model "
+        "that was trained with another bert_model, such as bert-base-chinese or "
+        "bert-base-multilingual-uncased"
+    )
+    if unknown == len(pieces):
+        raise ConfigError(f"{shown}: all {unknown} pieces are unknown words ([UNK]): {advice}")
+    warnings = []
+    if tokenizer.count(sentence)[0] > len(pieces):
+        warnings.append(f"it is cut after {len(pieces)} pieces (max_seq_length)")
+    if unknown:
+        warnings.append(
+            f"{unknown} of its {len(pieces)} pieces are unknown words ([UNK]): {advice}"
+        )
+    return f"{shown}: {'; '.join(warnings)}" if warnings else ""

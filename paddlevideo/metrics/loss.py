@@ -20,8 +20,10 @@ class LossMetric:
     higher_is_better = False
 
     def __init__(self, log_interval: Count = 1, best: str = "loss") -> None:
-        """``best`` names the loss that selects the best checkpoint."""
-        self.log_interval = log_interval
+        """``best`` names the loss that selects the best checkpoint.
+
+        ``log_interval`` is accepted from PaddleVideo's files, without effect.
+        """
         self.best = best
         self._collector = RowCollector()
 

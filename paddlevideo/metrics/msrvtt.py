@@ -48,9 +48,9 @@ class MSRVTTMetric:
         """Sets up an empty metric.
 
         Args:
-            log_interval: batches between two lines of progress.
             best: the number that selects the best checkpoint, ``direction.name``.
-            data_size: accepted from PaddleVideo's files; the data set knows its size.
+            log_interval: accepted from PaddleVideo's files, without effect.
+            data_size: likewise.
             batch_size: likewise.
             dual_softmax: also report the numbers after a dual softmax, which lets every query
                 profit from the other queries of the test, and so are not comparable.
@@ -63,7 +63,6 @@ class MSRVTTMetric:
             raise ConfigError(
                 f'METRIC.best is "{best}".{did_you_mean(best, known)} Known: {", ".join(known)}'
             )
-        self.log_interval = log_interval
         self.best = best
         self.higher_is_better = HIGHER_IS_BETTER[best.split(".", 1)[1]]
         self.dual_softmax = dual_softmax

@@ -22,12 +22,14 @@ from paddlevideo.safe_pickle import load_state
 from paddlevideo.utils.errors import WeightsError
 from paddlevideo.utils.filetype import (
     HTML_PAGE,
+    JSON,
     NPZ_ARCHIVE,
     PICKLE,
     PYTORCH_CHECKPOINT,
     SAFETENSORS,
     describe_file,
 )
+from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
 
@@ -70,7 +72,7 @@ _ADVICE = {
         'Write it as .pdparams: python -c "import numpy, paddle; '
         "paddle.save(dict(numpy.load('{name}')), '{stem}.pdparams')\""
     ),
-    "a JSON file": "The weights are in another file, often beside it",
+    JSON: "The weights are in another file, often beside it",
     "an empty file": "Copy or download it again",
 }
 
@@ -138,19 +140,13 @@ def _in_folder(folder: Path) -> Path:
         )
     raise WeightsError(
         f"{folder} is a folder with {len(found)} files of weights, give one of them: "
-        f"{some([file.name for file in found])}"
+        f"{some(file.name for file in found)}"
     )
 
 
 def _divided(folder: Path) -> str:
     command = _SHARDS.format(folder=folder)
     return f"weights that are divided among several files. Join them first: {command}"
-
-
-def some(names: list[str], shown: int = 5) -> str:
-    """The first of ``names``, and how many more there are."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def read_weight_file(path: str | Path) -> WeightFile:
@@ -171,7 +167,7 @@ def _advice(path: Path, kind: str) -> str:
     if path.name.endswith(".safetensors.index.json"):
         return f" It belongs to {_divided(path.parent)}"
     beside = path.with_suffix(".pdparams")
-    if kind == "a JSON file" and beside.is_file():
+    if kind == JSON and beside.is_file():
         return f" Give the weights beside it: {beside}"
     if path.suffix in (".pdiparams", ".pdmodel"):
         return " It belongs to an exported model; give the .pdparams that this was exported from"
@@ -198,7 +194,7 @@ def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
         (key,) = inner
     if key is None:
         raise WeightsError(
-            f"{path} holds no arrays by name, but: {some(list(map(str, state))) or 'nothing'}. "
+            f"{path} holds no arrays by name, but: {some(state) or 'nothing'}. "
             "Save the state dict of the model alone: paddle.save(model.state_dict(), path)"
         )
     log.info('%s: the weights are those under the key "%s"', path, key)

@@ -13,10 +13,11 @@ from paddle import Tensor
 
 from paddlevideo.modeling.bert_weights import from_bert, is_bert
 from paddlevideo.modeling.framework.base import BaseFramework
-from paddlevideo.modeling.weight_files import read_weight_file, some
+from paddlevideo.modeling.weight_files import read_weight_file
 from paddlevideo.modeling.weight_layout import in_paddle_layout
 from paddlevideo.utils.errors import WeightsError
 from paddlevideo.utils.finite import fault_of
+from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
 #: What parallel training and compilation put before every name.
@@ -59,7 +60,7 @@ def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False)
         wanted = model.to_released(model.state_dict())
         raise WeightsError(
             f"{file.path} holds no parameter of this model.\n"
-            f"  it holds: {some(list(file.arrays))}\n  wanted are: {some(list(wanted))}"
+            f"  it holds: {some(file.arrays)}\n  wanted are: {some(wanted)}"
             + "".join(f"\n  misshapen: {line}" for line in report.misshapen[:3])
         )
     log.log(logging.WARNING if report.misshapen else logging.INFO, "%s", report)
@@ -150,10 +151,7 @@ def _misfit(array: np.ndarray, tensor: Tensor) -> str:
 
 
 def _check_finite(
-    model: BaseFramework,
-    arrays: Mapping[str, np.ndarray],
-    path: str,
-    called: Mapping[str, str],
+    model: BaseFramework, arrays: Mapping[str, np.ndarray], path: str, called: Mapping[str, str]
 ) -> None:
     buffers = dict(model.named_buffers())
     for name, array in arrays.items():

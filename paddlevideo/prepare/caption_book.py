@@ -10,10 +10,11 @@ from paddlevideo.loader.captions.files import read_lines
 from paddlevideo.loader.captions.line import BadEntries, Line, Span
 from paddlevideo.loader.captions.matching import RULES, TIMED_ID, videos_of
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
 _TABLES = """
-CREATE TABLE lines (name TEXT, is_video INT, text TEXT, start REAL, stop REAL);
+CREATE TABLE lines (name TEXT, is_video INT, text TEXT, start REAL, stop REAL, taken INT);
 CREATE TABLE spans (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WITHOUT ROWID;
 CREATE TABLE known (clip TEXT PRIMARY KEY, video TEXT, start REAL, stop REAL) WITHOUT ROWID;
 CREATE TABLE used (name TEXT, is_video INT, PRIMARY KEY (name, is_video)) WITHOUT ROWID;
@@ -23,7 +24,7 @@ _BY_ID = f"captions matched {RULES[0]}"
 Captions = list[tuple[str, Span | None]]
 #: The id of a clip that is there, its video or "", and its span there where that is known.
 KnownClip = tuple[str, str, Span | None]
-Counted = dict[str, tuple[int, list[str]]]  # a number and the first names that it counts
+Counted = dict[str, Tally]
 
 
 class CaptionBook:
@@ -36,10 +37,7 @@ class CaptionBook:
     """
 
     def __init__(
-        self,
-        paths: Iterable[Path] = (),
-        bad: BadEntries | None = None,
-        own: Iterable[Path] = (),
+        self, paths: Iterable[Path] = (), bad: BadEntries | None = None, own: Iterable[Path] = ()
     ) -> None:
         """Reads all files; ``bad`` takes wrong entries. ``own`` are files of exact ids.
 
@@ -53,7 +51,9 @@ class CaptionBook:
         with database_errors():
             self.base = temporary_database(_TABLES)
             for path in (*own, *self.paths):
-                self.base.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?)", self._rows(path))
+                self.base.executemany(
+                    "INSERT INTO lines VALUES (?, ?, ?, ?, ?, FALSE)", self._rows(path)
+                )
             self.base.execute("CREATE INDEX by_name ON lines (name, is_video)")
 
     def _rows(self, path: Path) -> Iterator[tuple[object, ...]]:
@@ -142,16 +142,29 @@ class CaptionBook:
         return self.base.execute(query, (video,)).fetchone() is not None
 
     def _spoken(self, video: str, span: Span | None) -> list[tuple[str, Any, Any]]:
-        query = "SELECT text, start, stop FROM lines WHERE name = ? AND is_video = 1 "
         start, end = span or (float("-inf"), float("inf"))
         # Neighbours that only touch do not overlap.
-        query += "AND (start IS NULL OR start < ? AND stop > ?) ORDER BY start, rowid"
-        return self.base.execute(query, (video, end, start)).fetchall()
+        where = "name = ? AND is_video = 1 AND (start IS NULL OR start < ? AND stop > ?)"
+        query = f"SELECT text, start, stop FROM lines WHERE {where} ORDER BY start, rowid"
+        spoken = self.base.execute(query, (video, end, start)).fetchall()
+        if spoken:
+            query = f"UPDATE lines SET taken = TRUE WHERE {where} AND NOT taken"
+            self.base.execute(query, (video, end, start))
+        return spoken
+
+    def outside(self) -> int:
+        """How many captions of videos lie where none of their video's clips is."""
+        query = (
+            "SELECT count(*) FROM lines JOIN used USING (name, is_video) "
+            "WHERE is_video = 1 AND start IS NOT NULL AND NOT taken"
+        )
+        (count,) = self.base.execute(query).fetchone()
+        return count
 
     def _use(self, name: str, is_video: bool) -> None:
         self.base.execute("INSERT OR IGNORE INTO used VALUES (?, ?)", (name, is_video))
 
-    def unused(self, limit: int = 5) -> tuple[int, list[str]]:
+    def unused(self, limit: int = 5) -> Tally:
         """How many clips and videos have captions that no clip took, and the first of them."""
         query = (
             "FROM (SELECT DISTINCT name, is_video FROM lines) AS named LEFT JOIN used "
@@ -159,20 +172,20 @@ class CaptionBook:
         )
         (count,) = self.base.execute(f"SELECT count(*) {query}").fetchone()
         rows = self.base.execute(f"SELECT name {query} LIMIT ?", (limit,)).fetchall()
-        return count, [name for (name,) in rows]
+        return Tally(count, [name for (name,) in rows])
 
     def report(self) -> Counted:
         """How the captions found their clips, what was left out, and what no clip took."""
         wrong = "entries of captions left out because they are wrong"
         # That all names are ids is nothing to tell.
         told = self.counted if len(self.counted) > 1 or _BY_ID not in self.counted else {}
-        all_counted = {
+        return {
             **told,
-            "entries without a text, which are silences": (self.bad.silences, []),
-            wrong: (self.bad.count, self.bad.errors[:5]),
+            "entries without a text, which are silences": Tally(self.bad.silences),
+            wrong: Tally(self.bad.count, self.bad.errors[:5]),
             "clips or videos with captions that no clip took": self.unused(),
+            "captions of videos at times where no clip is": Tally(self.outside()),
         }
-        return {what: counted for what, counted in all_counted.items() if counted[0]}
 
 
 class SeenIds:

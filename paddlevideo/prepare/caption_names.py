@@ -10,23 +10,15 @@ from pathlib import Path
 
 from paddlevideo.loader.captions.files import read_lines
 from paddlevideo.loader.captions.line import BadEntries
-from paddlevideo.loader.captions.matching import (
-    CLIP,
-    RULES,
-    Claims,
-    ClipNames,
-    Match,
-    is_text,
-    videos_of,
-)
+from paddlevideo.loader.captions.matching import CLIP, RULES, Claims, ClipNames, Match, videos_of
 from paddlevideo.prepare.caption_book import CaptionBook, Counted, KnownClip
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import Tally, is_utf8
 from paddlevideo.utils.temporary_database import database_errors
 
 #: The kinds of names beside CLIP: a video in which the spans of its clips are known, and a video
 #: whose clips may lie anywhere in it.
 VIDEO, PIECES = CLIP + 1, CLIP + 2
-SHOWN = 5
 WHOLE = "captions of whole videos, given to all clips of them"
 
 
@@ -39,7 +31,7 @@ def match_names(book: CaptionBook, clips: Iterable[KnownClip], must_fit: bool = 
     with database_errors():
         base = book.base
         rows = (
-            (clip, video, *(span or (None, None))) for clip, video, span in clips if is_text(clip)
+            (clip, video, *(span or (None, None))) for clip, video, span in clips if is_utf8(clip)
         )
         base.executemany("INSERT OR IGNORE INTO known VALUES (?, ?, ?, ?)", rows)
         _match(book, base, must_fit)
@@ -131,10 +123,8 @@ def _kinds(is_video: bool, is_whole: bool) -> tuple[int, ...]:
 
 
 def _note(counted: Counted, what: str, match: Match, name: str, count: int) -> None:
-    before, first = counted.get(what, (0, []))
-    if (match.rule or what == WHOLE) and len(first) < SHOWN:
-        first = [*first, name]
-    counted[what] = (before + count, first)
+    shown = name if match.rule or what == WHOLE else ""
+    counted.setdefault(what, Tally()).add(shown, count)
 
 
 def _order(what: str) -> int:
@@ -153,7 +143,7 @@ def _paths(book: CaptionBook) -> str:
 
 
 def _reason(book: CaptionBook, base: sqlite3.Connection, names: ClipNames) -> str:
-    """What is the matter with files of which no caption fits any clip."""
+    """Why no caption of the files fits any clip, for a message."""
     lines = base.execute("SELECT name, text, start IS NULL FROM lines LIMIT 100").fetchall()
     shown = list(dict.fromkeys(name for name, *_ in lines))[:3]
     clips = list(islice(names.some(), 3))

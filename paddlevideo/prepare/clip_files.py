@@ -11,7 +11,7 @@ import numpy as np
 from paddlevideo import safe_pickle
 from paddlevideo.loader.regions import as_count, as_matrix, check_boxes
 from paddlevideo.loader.store import ClassTargets, Clip
-from paddlevideo.prepare.classes import check_action_classes
+from paddlevideo.loader.store.manifest import LARGEST
 from paddlevideo.utils.errors import DataError
 
 NEEDED = ("regions", "boxes", "image_h", "image_w", "actions")
@@ -29,7 +29,8 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     pretends to be far larger than it.
     """
     if not path.is_file():
-        raise DataError(f"{path}: is no regular file")
+        what = "is not a regular file" if path.exists() else "there is no such file"
+        raise DataError(f"{path}: {what}")
     return (_saved if path.suffix.lower() == ".npy" else _zipped)(path, names)
 
 
@@ -59,7 +60,7 @@ def _zipped(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         # What zipfile, its decompressors and NumPy's header parser raise on damage has no common
         # class: zlib.error, RuntimeError (encrypted), TokenError, MemoryError, and others.
         text = str(fault) or type(fault).__name__
-        raise DataError(f"{path}: is no whole .npz of plain arrays ({text})") from None
+        raise DataError(f"{path}: is not a whole .npz of plain arrays ({text})") from None
 
 
 def _array(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
@@ -112,3 +113,26 @@ def _class_numbers(array: np.ndarray, count: int, where: str) -> np.ndarray:
         raise DataError(f"{where}: action_classes are not {count} whole numbers")
     check_action_classes(array, where)
     return array.astype(np.int64)
+
+
+def check_action_classes(classes: np.ndarray, where: str) -> None:
+    """Raises DataError, beginning with ``where``, for a number that no store can hold."""
+    bad = _first_bad(classes)
+    if bad is not None:
+        raise DataError(
+            f"{where}: action class {bad}, where -1 (none) to {LARGEST - 1} belong. Number the "
+            "classes from 0 on, or leave the clip out"
+        )
+
+
+def largest_class(classes: np.ndarray) -> int:
+    """The largest number; -1 for none, and for numbers that are refused when the clip is read."""
+    usable = classes.dtype.kind in "iu" and classes.size and _first_bad(classes) is None
+    return int(classes.max()) if usable else -1
+
+
+def _first_bad(classes: np.ndarray) -> int | None:
+    for number in (classes.min(initial=0), classes.max(initial=0)):
+        if not -1 <= int(number) < LARGEST:
+            return int(number)
+    return None

@@ -9,6 +9,7 @@ from typing import Any
 
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.store import Clip, FeatureStore
+from paddlevideo.utils.printable import some
 from paddlevideo.utils.progress import track
 
 BAR, LINES = 40, 12
@@ -81,8 +82,7 @@ def _plain(value: Any) -> str:
         return "yes" if value else "no"
     if not isinstance(value, list | tuple):
         return str(value)
-    more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
-    return ", ".join(_plain(each).strip() for each in value[:LISTED]) + more
+    return some((_plain(each).strip() for each in value), LISTED)
 
 
 def _count(clip: Clip, lengths: dict[str, Counter[int]]) -> None:

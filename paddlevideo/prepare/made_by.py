@@ -12,7 +12,7 @@ from paddlevideo.utils.fingerprint import fingerprint
 
 #: How the files of a folder end that clips and captions come from.
 _ENDINGS = (".npz", ".npy", ".csv", "data.mdb")
-_SHOWN = 100  # letters of a value in a message
+_SHOWN = 100  # characters of a value in a message
 
 
 def made_by(command: str, inputs: Mapping[str, Iterable[Path]], **settings: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paddlevideo.loader.captions.files import read_lines
 from paddlevideo.loader.store import StoreRecords, is_store
-from paddlevideo.loader.store.about import About
+from paddlevideo.loader.store.records import About
 from paddlevideo.prepare.export import caption_table
 from paddlevideo.report.clip_videos import Origin
 from paddlevideo.utils.errors import DataError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +14,10 @@ from paddlevideo.prepare.caption_book import CaptionBook, Captions
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, names_of, open_source
-from paddlevideo.prepare.writing import Summary, Tally, Target, finished, write_clips
-from paddlevideo.utils.files import naming
+from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
+from paddlevideo.utils.files import append_json
 from paddlevideo.utils.native_path import refuse_not_utf8
+from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.walk import refuse_inside
 
 
@@ -119,21 +119,12 @@ class _Captions:
 
     def tell(self, summary: Summary, skipped: Path) -> None:
         """Adds to the summary, and to the list of what was skipped."""
-        if self.silent.count:
-            summary.tallies["clips without a caption"] = self.silent
+        summary.add({"clips without a caption": self.silent})
         if self.book is not None:
-            counted = self.book.report()
-            summary.tallies |= {what: Tally(*number) for what, number in counted.items()}
-            _list_skipped(skipped, self.book.bad.errors)
+            summary.add(self.book.report())
+            for error in self.book.bad.errors:
+                append_json(skipped, {"caption": error})
         summary.remarks += self.expressed.remarks()
-
-
-def _list_skipped(path: Path, errors: Sequence[str]) -> None:
-    """Adds wrong entries of caption files to the list of what was skipped."""
-    if errors:
-        lines = (json.dumps({"caption": error}, ensure_ascii=False) + "\n" for error in errors)
-        with naming(path), open(path, "a", encoding="utf-8") as file:
-            file.writelines(lines)
 
 
 def _left_out(sources: Sequence[Source]) -> list[str]:

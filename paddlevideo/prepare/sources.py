@@ -14,9 +14,14 @@ from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
 from paddlevideo.prepare.caption_book import KnownClip
-from paddlevideo.prepare.classes import check_action_classes, largest_class
-from paddlevideo.prepare.clip_files import read_arrays, read_clip
+from paddlevideo.prepare.clip_files import (
+    check_action_classes,
+    largest_class,
+    read_arrays,
+    read_clip,
+)
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import LMDB, NPY_ARRAY, describe_file
 from paddlevideo.utils.walk import walk
 
 KINDS = """\
@@ -59,21 +64,16 @@ def open_source(path: Path, kept_mass: float) -> Source:
         if (path / "data.mdb").is_file():
             return RecordSource(path)
         return ClipFiles(path, kept_mass)
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: is neither a regular file nor a folder. Write it to a file first")
-    if _begins_with(path, b"\x93NUMPY"):
+    if not path.is_file():
+        is_there = path.exists()
+        text = "is neither a regular file nor a folder. Write it to a file first"
+        raise DataError(f"{path}: {text if is_there else 'cannot be read (it does not exist)'}")
+    kind = describe_file(path)
+    if kind == NPY_ARRAY:
         return RowSource(path, kept_mass)
-    if _begins_with(path, b"\xde\xc0\xef\xbe", start=16):  # LMDB's mark, after its page header
+    if kind == LMDB:
         return RecordSource(path)
-    raise DataError(f"{path}: holds no clips of a known kind. Known are:\n{KINDS}")
-
-
-def _begins_with(path: Path, mark: bytes, start: int = 0) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(start + len(mark))[start:] == mark
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+    raise DataError(f"{path}: is {kind}, which holds no clips. Known are:\n{KINDS}")
 
 
 def joined_sizes(sources: Sequence[Source]) -> Sizes:
@@ -149,7 +149,7 @@ class RowSource:
         texts = [
             text.strip() for text in writable(row["caption"], where).split("!") if text.strip()
         ]
-        clip = Clip(
+        return Clip(
             id=name,
             regions=row["region_feat"],
             boxes=row["boxes"],
@@ -160,7 +160,6 @@ class RowSource:
             region_classes=targets,
             captions=texts,
         )
-        return clip
 
 
 class RecordSource:
@@ -216,7 +215,7 @@ class RecordSource:
 
     def _read(self, name: str) -> Clip:
         record = self.records[name]
-        clip = Clip(
+        return Clip(
             id=name,
             regions=record["features"],
             boxes=record["boxes"],
@@ -224,7 +223,6 @@ class RecordSource:
             image_w=record["image_w"],
             actions=record["action_features"],
         )
-        return clip
 
 
 def is_clip_file(path: Path) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,32 +17,11 @@ from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import differences
 from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import naming
-from paddlevideo.utils.printable import printable
+from paddlevideo.utils.files import append_json
+from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
 
 GIGABYTE = 1 << 30
-SHOWN = 5  # names in a summary
-
-
-@dataclass
-class Tally:
-    """A count with the first names that were counted."""
-
-    count: int = 0
-    names: list[str] = field(default_factory=list)
-
-    def add(self, name: str) -> None:
-        """Counts one."""
-        self.count += 1
-        if len(self.names) < SHOWN:
-            self.names.append(name)
-
-    def __str__(self) -> str:
-        names = [printable(name) for name in self.names]
-        shown = ", ".join(name if len(name) <= 60 else name[:57] + "..." for name in names)
-        more = ", ..." if self.count > len(self.names) else ""
-        return f"{self.count}" + (f": {shown}{more}" if shown else "")
 
 
 @dataclass
@@ -63,6 +41,10 @@ class Summary:
     def count(self, what: str, name: str) -> None:
         """Counts ``name`` under ``what``."""
         self.tallies.setdefault(what, Tally()).add(name)
+
+    def add(self, tallies: Mapping[str, Tally]) -> None:
+        """Adds those that counted anything."""
+        self.tallies |= {what: tally for what, tally in tallies.items() if tally.count}
 
     def lines(self) -> list[str]:
         """The summary as text."""
@@ -172,11 +154,7 @@ class _Run:
     """One run of a command."""
 
     def __init__(
-        self,
-        target: Target,
-        writer: StoreWriter,
-        change: Change,
-        passed: Callable[[str], object],
+        self, target: Target, writer: StoreWriter, change: Change, passed: Callable[[str], object]
     ) -> None:
         self.target, self.writer, self.change, self.passed = target, writer, change, passed
         self.summary = Summary(target.path, writer.manifest, before=writer.written)
@@ -230,12 +208,10 @@ class _Run:
             raise DataError(_advice(source, bad, self.target.skip_bad)) from None
         self.skipped += 1
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
-        entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
         # Appended to, not written whole: it says of a stopped run as well what was skipped. The
-        # same command again begins it again. A file name need not be valid UTF-8.
-        with naming(self.target.skipped), open(self.target.skipped, "ab") as file:
-            file.write(line.encode("utf-8", "backslashreplace"))
+        # same command again begins it again.
+        entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
+        append_json(self.target.skipped, entry)
 
 
 class _BadClip(Exception):

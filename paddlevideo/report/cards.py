@@ -82,7 +82,7 @@ def _caption_card(query: Query, thumbnails: Thumbnails) -> Markup:
 def _video_card(query: Query, thumbnails: Thumbnails) -> Markup:
     """A video and its best captions."""
     name = element("span", shorten(query.query), class_="name")
-    asked = element("div", _picture(query.query, thumbnails), name, class_="asking")
+    asked = element("div", picture(query.query, thumbnails), name, class_="asking")
     lines = [_sentence(each, place) for place, each in enumerate(query.best[:BEST], 1)]
     lines += [_sentence(each, place, "beyond") for each, place in _right_beyond(query)]
     return _card(join(asked, _rank(query)), element("ol", *lines, class_="lines"))
@@ -130,7 +130,7 @@ def _mark(found: Found) -> Markup:
 def _tile(found: Found, place: int | None, thumbnails: Thumbnails) -> Markup:
     return element(
         "li",
-        _picture(found.name, thumbnails),
+        picture(found.name, thumbnails),
         _score(found),
         _place(place),
         _mark(found),
@@ -139,7 +139,7 @@ def _tile(found: Found, place: int | None, thumbnails: Thumbnails) -> Markup:
     )
 
 
-def _picture(name: str, thumbnails: Thumbnails) -> Markup:
+def picture(name: str, thumbnails: Thumbnails) -> Markup:
     """A clip's middle frame, or a plain tile with the clip's name."""
     style = thumbnails.style_class(name)
     if style is None:

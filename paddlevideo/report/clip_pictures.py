@@ -1,4 +1,4 @@
-"""Pictures of clips as they are asked for; those that cannot be had are counted."""
+"""Pictures of clips, made when they are needed; those that cannot be made are counted."""
 
 from __future__ import annotations
 

@@ -11,15 +11,11 @@ from functools import cached_property
 from pathlib import Path, PurePath
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import VIDEO_ENDINGS
 from paddlevideo.utils.native_path import as_text
 from paddlevideo.utils.walk import walk
 
 Span = tuple[float, float]  # start and end in seconds
-#: In the order of preference where a folder has a clip's id with several endings.
-VIDEOS = (
-    *(".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-    *(".flv", ".f4v", ".wmv", ".asf", ".ogv", ".3gp", ".3g2", ".vob", ".gif"),
-)
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 #: ``<video>_<start>_<end>``, as a piece of a video is called.
 _PIECE = re.compile(r"(?P<video>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)")
@@ -112,7 +108,7 @@ class _Folder:
                 self._paths.setdefault(_key(name), []).append(path)
 
     def find(self, name: str) -> Path | None:
-        """The file called ``name``; None where there is none, or equally good ones in folders."""
+        """The file called ``name``; None if there is none, or if several are equally good."""
         paths = self._paths.get(_key(name), [])
         if not paths:
             return None
@@ -124,7 +120,7 @@ class _Folder:
 def _preference(path: Path) -> tuple[int, int, int, str]:
     """Videos before pictures before other files, then short paths, then by ending."""
     ending = path.suffix.lower()
-    for kind, endings in enumerate((VIDEOS, PICTURES)):
+    for kind, endings in enumerate((VIDEO_ENDINGS, PICTURES)):
         if ending in endings:
             return kind, len(path.parts), endings.index(ending), str(path)
     return 2, len(path.parts), 0, str(path)

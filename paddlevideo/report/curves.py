@@ -29,7 +29,7 @@ MOST_RUNS = len(COLOURS)
 def write_curves(path: Path, histories: Sequence[History]) -> None:
     """Writes the curves of one run, or of up to ``MOST_RUNS`` side by side, as a PNG.
 
-    The file is written whole or not at all. Raises UserError without Pillow.
+    The file is written whole or not at all.
     """
     if len(histories) == 1:
         (one,) = histories

@@ -17,7 +17,7 @@ from paddlevideo.report.markup import Markup, element, join
 from paddlevideo.report.queries import DIRECTIONS, SCORES, Query
 from paddlevideo.report.style import STYLE
 from paddlevideo.report.tables import effort, metric_table, number, part, protocol_table, spoken
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_bytes_whole
 
 TITLE = "Text-video retrieval"
 STYLES = {"text_to_video": "forward", "video_to_text": "backward"}
@@ -60,7 +60,7 @@ def write_page(path: Path, text: str) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A caption may hold half a surrogate pair, which UTF-8 cannot write.
-    write_whole(path, lambda partial: partial.write_bytes(text.encode("utf-8", "replace")))
+    write_bytes_whole(path, text.encode("utf-8", "replace"))
 
 
 def page(
@@ -132,11 +132,7 @@ def _numbers(results: Mapping[str, Any]) -> list[Markup]:
     note = "Recall R@k in percent: the right answer is among the first k."
     if "chance" in results:
         note += " In grey: chance."
-    pieces = [
-        element("h2", "Results"),
-        element("p", note, class_="note"),
-        metric_table(results),
-    ]
+    pieces = [element("h2", "Results"), element("p", note, class_="note"), metric_table(results)]
     if costs := effort(results):
         pieces.append(element("p", costs, class_="note"))
     return pieces

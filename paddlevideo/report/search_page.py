@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from paddlevideo.report.cards import Thumbnails
+from paddlevideo.report.cards import Thumbnails, picture
 from paddlevideo.report.clip_videos import Origin, Shot, Span
 from paddlevideo.report.markup import Markup, element, join, shorten, unseen
 from paddlevideo.report.page import document, notes, write_page
@@ -96,7 +96,6 @@ def _hit(hit: Hit, rank: int, thumbnails: Thumbnails, page: Path) -> Markup:
 
 def _player(clip: str, shot: Shot | None, thumbnails: Thumbnails, page: Path) -> Markup:
     """The clip to play, its picture, or a plain tile with its name."""
-    label = f"clip {shorten(clip, 60)}"
     if shot is not None and not shot.is_picture:
         return element(
             "video",
@@ -105,12 +104,9 @@ def _player(clip: str, shot: Shot | None, thumbnails: Thumbnails, page: Path) ->
             poster=thumbnails.data(clip),
             controls="",
             preload="none",
-            aria_label=label,
+            aria_label=f"clip {shorten(clip, 60)}",
         )
-    style = thumbnails.style_class(clip)
-    if style is None:
-        return element("span", shorten(clip, 60), class_="picture absent", aria_hidden="true")
-    return element("span", class_=f"picture {style}", role="img", aria_label=label)
+    return picture(clip, thumbnails)
 
 
 def address(video: Path, folder: Path, span: Span | None) -> str:

@@ -97,10 +97,13 @@ def _cell(column: str, value: object, chance: object) -> Markup:
 
 def effort(results: Mapping[str, Any]) -> str:
     """One line on what the stages of the test cost; empty where ``results`` does not say."""
-    stages = part(results, "stages")
-    scored, pairs = stages.get("pairs_scored"), stages.get("pairs")
-    words = []
-    if isinstance(scored, int) and isinstance(pairs, int) and pairs > 0:
+    stages, protocol = part(results, "stages"), part(results, "protocol")
+    scored, words = stages.get("pairs_scored"), []
+    sides = [
+        value for name in ("captions", "videos") if isinstance(value := protocol.get(name), int)
+    ]
+    pairs = sides[0] * sides[1] if len(sides) == 2 else 0
+    if isinstance(scored, int) and pairs > 0:
         words.append(f"{scored:,} of {pairs:,} pairs scored ({100 * scored / pairs:.1f} %)")
     for name, value in stages.items():
         seconds = number(name, value)

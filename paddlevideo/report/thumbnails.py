@@ -1,13 +1,11 @@
 """Pictures of clips: a frame of a clip, and a canvas with text to put it on.
 
-The only module of the package that needs OpenCV beside extraction; without it importing raises
-UserError.
+Without OpenCV importing it raises UserError.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,16 +14,10 @@ from PIL import Image, ImageDraw
 
 from paddlevideo.report.clip_videos import Shot
 from paddlevideo.report.fonts import LabelSpace, Rectangle, fitted, font_for
-from paddlevideo.utils.errors import DataError, UserError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.files import write_bytes_whole
 from paddlevideo.utils.native_path import as_text, native_path
-
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it says of a damaged video, we say
-
-try:
-    import cv2
-except ModuleNotFoundError:
-    raise UserError("this needs OpenCV: pip install opencv-python-headless") from None
+from paddlevideo.utils.opencv import cv2
 
 Colour = tuple[int, int, int]
 GREY = 230
@@ -267,4 +259,4 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     encoded, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert encoded
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda partial: partial.write_bytes(data.tobytes()))
+    write_bytes_whole(path, data.tobytes())

@@ -19,6 +19,7 @@ from paddle.optimizer.lr import LRScheduler
 from paddlevideo.solver.optimizer import named_parameters
 from paddlevideo.utils.errors import WeightsError
 from paddlevideo.utils.finite import fault_of
+from paddlevideo.utils.printable import some
 
 SCHEDULE_KEY = "LR_Scheduler"
 MASTER_WEIGHT = "master_weight"
@@ -129,8 +130,7 @@ def _check_fit(arrays: Mapping[str, paddle.Tensor], saved: Mapping[str, np.ndarr
         elif bad := fault_of(found):
             faults.append(f"{key} {bad}")
     if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise WeightsError(
-            f"the saved optimizer state does not fit: {'; '.join(faults[:5])}{more}. Resume with "
+            f"the saved optimizer state does not fit: {some(faults, separator='; ')}. Resume with "
             "the same model and OPTIMIZER, or start from the weights alone (-w)"
         )

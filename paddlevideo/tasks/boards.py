@@ -11,6 +11,7 @@ from typing import Any
 
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.files import naming
+from paddlevideo.utils.script import missing_package
 
 log = logging.getLogger("paddlevideo")
 #: Say where a record stands; the others are curves.
@@ -57,7 +58,7 @@ class Writers:
 
 
 class _TensorBoard:
-    """TensorBoard's event file. Its thread dies on a full disk, and waiting for it never ends."""
+    """TensorBoard's event file. On a full disk its thread dies, and waiting for it would hang."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter
@@ -84,7 +85,7 @@ class _TensorBoard:
         thread = getattr(events, "_worker", None)
         if thread is None or thread.is_alive():
             return True
-        log.error("%s: cannot be written to, is the disk full? It ends here", self._folder)
+        log.error("%s: cannot be written to, is the disk full? Nothing more is added", self._folder)
         events._event_queue.cancel_join_thread()  # or Python's end would wait for the thread
         self._writer = None
         return False
@@ -110,14 +111,14 @@ def visualdl_writer(folder: Path) -> Any:
 def draw_curves(folder: Path) -> None:
     """Writes ``curves.png``, from the ``train.jsonl`` of the whole run.
 
-    A picture is not worth a run: whatever hinders it is a warning.
+    A picture is not worth a run: any error is only a warning.
     """
     try:
         from paddlevideo.report.curves import write_curves
         from paddlevideo.report.history import read_history
 
         write_curves(folder / "curves.png", [read_history(folder / "train.jsonl")])
-    except Exception as fault:
-        log.warning("curves.png is not drawn: %s", fault)
+    except Exception as error:
+        log.warning("curves.png is not drawn: %s", missing_package(error) or error)
     else:
         log.info("curves in %s", folder / "curves.png")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -28,6 +26,7 @@ from paddlevideo.tasks.run_folder import run_identity
 from paddlevideo.tasks.setup import start_run
 from paddlevideo.tasks.train import Trainer
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.writable import nearest_folder, try_folder
 
 log = logging.getLogger("paddlevideo")
 
@@ -59,7 +58,7 @@ def dry_run(
         if run.world.is_main:
             warn_if_refused(run.settings)
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
-        check_output(Path(run.settings.output_dir))
+        try_folder(Path(run.settings.output_dir))  # as a run would
         trainer = Trainer(replace(run, settings=fresh), None)
         try:
             trainer.rehearse()
@@ -94,20 +93,6 @@ def warn_if_refused(settings: RunSettings) -> None:
         run_identity(Path(settings.output_dir), settings)
     except ConfigError as error:
         log.warning("training would be refused: %s", error)
-
-
-def nearest_folder(path: Path) -> Path:
-    """``path`` or the nearest of its parents that exists."""
-    return next(folder for folder in (path.resolve(), *path.resolve().parents) if folder.exists())
-
-
-def check_output(folder: Path) -> None:
-    """Raises OSError, as a run would, where nothing can be written to ``folder``."""
-    exists = nearest_folder(folder)
-    if not exists.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(exists))
-    if not os.access(exists, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(exists))
 
 
 def take_steps(trainer: Trainer) -> Steps:

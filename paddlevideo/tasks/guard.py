@@ -14,6 +14,7 @@ from paddle import Tensor, nn
 from paddlevideo.config import RunSettings
 from paddlevideo.runtime import Amp
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
 SHOWN = 8  # names in a message
@@ -71,8 +72,7 @@ class Guard:
 
     def _clips(self, window: Sequence[Mapping[str, Any]]) -> str:
         indices = [int(index) for batch in window for index in np.ravel(batch.get("index", []))]
-        more = f" and {len(indices) - SHOWN} more" if len(indices) > SHOWN else ""
-        return f"Clips: {', '.join(map(self.name_of, indices[:SHOWN]))}{more}"
+        return f"Clips: {some(map(self.name_of, indices), SHOWN)}"
 
 
 def check_weights(model: nn.Layer, step: int) -> None:
@@ -110,6 +110,5 @@ def faults(losses: Iterable[Mapping[str, Tensor]], model: nn.Layer) -> list[str]
     ]
     texts = [f"{name} is {value}" for name, value in found.items()]
     if parameters:
-        more = f" and {len(parameters) - 3} more" if len(parameters) > 3 else ""
-        texts.append(f"gradients are not finite of {', '.join(parameters[:3])}{more}")
+        texts.append(f"gradients are not finite of {some(parameters, 3)}")
     return texts or ["the sum of all squared gradients is not finite"]

@@ -15,7 +15,7 @@ import paddle
 
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_text_whole
 from paddlevideo.utils.paths import expand_path, path_complaint
 
 log = logging.getLogger("paddlevideo")
@@ -132,6 +132,6 @@ class Profile:
             recorder.summary(sorted_by=order, op_detail=False, views=views)
         table = printed.getvalue().strip() + "\n"
         path = self.folder / f"table_rank{self.rank}.txt"
-        write_whole(path, lambda partial: partial.write_text(table, "utf-8"))
+        write_text_whole(path, table)
         log.info("profile of steps %d to %d:\n%s", self.options.start, self.steps, table)
         log.info("the trace and this table are in %s", self.folder)

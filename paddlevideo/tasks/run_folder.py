@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shlex
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import read_json, write_json_whole
+from paddlevideo.utils.fingerprint import texts_in
 from paddlevideo.utils.folder_lock import FolderLock
 
 log = logging.getLogger("paddlevideo")
@@ -105,10 +105,7 @@ def _resumed_identity(folder: Path, checkpoints: Checkpoints, files: list[Path])
 
 def read_record(folder: Path) -> dict[str, Any]:
     """What ``run.json`` says; empty where there is none that can be read."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    record = read_json(folder / RECORD)
     return record if isinstance(record, dict) else {}
 
 
@@ -140,8 +137,7 @@ def write_record(folder: Path, model_name: str, identity: str) -> None:
         "begun": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": shlex.join(sys.argv),
     }
-    text = json.dumps(record, indent=1) + "\n"
-    write_whole(folder / RECORD, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_json_whole(folder / RECORD, record)
 
 
 def check_inputs_stay(folder: Path, settings: RunSettings, config: Mapping[str, Any]) -> None:
@@ -150,21 +146,9 @@ def check_inputs_stay(folder: Path, settings: RunSettings, config: Mapping[str, 
         return
     files = Checkpoints(folder, settings.model_name).files()
     removed = {os.path.realpath(name) for path in files for name in (path, path.with_suffix(""))}
-    for key, value in _texts(config, ""):
-        if "\0" not in value and os.path.realpath(os.path.expanduser(value)) in removed:
+    for key, value in texts_in(config):
+        if "\0" not in value and os.path.realpath(value) in removed:
             raise ConfigError(
                 f"{key}: {value} is one of the checkpoints that --overwrite removes: choose "
                 "another folder by -o output_dir=FOLDER, or copy the file elsewhere first"
             )
-
-
-def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every text in a configuration, with its dotted key."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(item, f"{path}.{key}".strip("."))
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _texts(item, f"{path}.{number}")

@@ -8,14 +8,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from paddlevideo.runtime import World
-from paddlevideo.utils.files import write_text_whole, write_whole
+from paddlevideo.utils.files import read_json, write_arrays_whole, write_json_whole
 
 log = logging.getLogger("paddlevideo")
 
@@ -37,7 +36,7 @@ class SavedRows:
         if world.is_main:
             self._clear_others(resume)
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text_whole(self.folder / "key.json", json.dumps(self.key, indent=1))
+            write_json_whole(self.folder / "key.json", self.key)
         world.meet()
         self._waiting: list[tuple[np.ndarray, Any]] = []
         self._written = time.monotonic()
@@ -46,12 +45,7 @@ class SavedRows:
     def __enter__(self) -> SavedRows:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._write()
 
     def restore(self, metric: Any) -> set[int]:
@@ -87,13 +81,9 @@ class SavedRows:
     def _write(self) -> None:
         for index, predictions in self._waiting:
             arrays = pack(predictions)
-
-            def write(partial: Path, index: np.ndarray = index, arrays: Any = arrays) -> None:
-                with open(partial, "wb") as file:
-                    np.savez(file, index=index, **arrays)
-
             if arrays is not None:
-                write_whole(self.folder / f"rank{self.world.rank}_{self._files:06d}.npz", write)
+                path = self.folder / f"rank{self.world.rank}_{self._files:06d}.npz"
+                write_arrays_whole(path, {"index": index, **arrays})
                 self._files += 1
         self._waiting = []
         self._written = time.monotonic()
@@ -103,7 +93,7 @@ class SavedRows:
             if resume:
                 log.info("no interrupted test in %s: starting anew", self.folder.parent)
             return
-        changed = list(differences(self._saved_key(), self.key))
+        changed = list(differences(read_json(self.folder / "key.json"), self.key))
         if changed:
             log.warning(
                 "%s holds rows of another test (%s), which are dropped",
@@ -118,12 +108,6 @@ class SavedRows:
             )
         if changed or not resume:
             shutil.rmtree(self.folder)
-
-    def _saved_key(self) -> Any:
-        try:
-            return json.loads((self.folder / "key.json").read_text())
-        except (OSError, ValueError):
-            return None
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:

@@ -13,8 +13,7 @@ import numpy as np
 from paddlevideo.config import Config, check_config, run_settings
 from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.pipelines.text import pad_ids
-from paddlevideo.loader.query_text import check_query
-from paddlevideo.loader.tokenizer import load_tokenizer
+from paddlevideo.loader.tokenizer import check_query, load_tokenizer
 from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.gallery import Gallery

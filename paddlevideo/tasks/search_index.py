@@ -19,7 +19,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_arrays_whole
 from paddlevideo.utils.fingerprint import fingerprint
 
 log = logging.getLogger("paddlevideo")
@@ -74,13 +74,10 @@ class SearchIndex:
         return None
 
     def _write(self, vectors: np.ndarray) -> None:
-        def write(partial: Path) -> None:
-            with open(partial, "wb") as file:
-                np.savez(file, key=np.asarray(json.dumps(self.key)), vectors=vectors)
-
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _remove_old(self.path.parent)
-        write_whole(self.path, write)
+        arrays = {"key": np.asarray(json.dumps(self.key)), "vectors": vectors}
+        write_arrays_whole(self.path, arrays)
 
 
 def _remove_old(folder: Path) -> None:

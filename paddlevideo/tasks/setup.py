@@ -35,15 +35,9 @@ from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
 from paddlevideo.tasks.boards import visualdl_log_writer
-from paddlevideo.tasks.run_folder import (
-    CONFIG,
-    LOG,
-    SKIPPED,
-    begin_in,
-    take_folder,
-)
+from paddlevideo.tasks.run_folder import CONFIG, LOG, SKIPPED, begin_in, take_folder
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.files import write_whole
+from paddlevideo.utils.files import write_text_whole
 from paddlevideo.utils.folder_lock import FolderLock
 from paddlevideo.utils.log import log_to, set_up_logging
 
@@ -114,7 +108,7 @@ def begin(run: Run, is_new: bool = True) -> None:
         kept = Config({key: value for key, value in run.config.items() if key not in once})
         text = dump_config(kept)
         name = CONFIG if run.identity else "test_config.yaml"
-        write_whole(run.folder / name, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text_whole(run.folder / name, text)
     run.world.meet()
 
 
@@ -165,10 +159,8 @@ def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
 
 
 def bad_clips(run: Run, clips: int) -> BadClips | None:
-    """The list of training clips that may be left out; None where none may. Raises ConfigError."""
+    """The list of training clips that may be left out; None where none may."""
     share = run.config.DATASET.get("skip_bad", 0.0)
-    if not share < 1:
-        raise ConfigError(f"DATASET.skip_bad is {share}: a share of the clips, below 1")
     if not share:
         return None
     return BadClips(run.folder / SKIPPED, math.ceil(share * clips))

@@ -47,7 +47,7 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 
 def cells(numbers: Mapping[str, float], columns: list[str]) -> list[str]:
-    """Two digits each."""
+    """The numbers formatted to two decimals."""
     return [f"{numbers[column]:.2f}" for column in columns]
 
 

@@ -89,7 +89,7 @@ def test_in(run: Run, weights: str, report: str | None, videos: str | None) -> d
 
 
 def warn_of_missing_scores(run: Run, metric: Any) -> None:
-    """Says before the work that ``score_matrix`` will bring nothing, where that is so."""
+    """Warns before the work begins if ``score_matrix`` cannot be written."""
     if not run.settings.score_matrix:
         return
     if not hasattr(metric, "scores"):

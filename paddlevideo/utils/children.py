@@ -26,13 +26,13 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within it SIGTERM raises :class:`Terminated`, so that what is half done is cleaned up."""
+    """Within the context SIGTERM raises :class:`Terminated`, so that cleanup code runs."""
     if threading.current_thread() is not threading.main_thread():  # Python allows it only there
         yield
         return
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers repeat it; we are at it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers repeat it
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)
@@ -43,7 +43,7 @@ def terminable() -> Iterator[None]:
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
-    """Has the system send this process a signal when ``parent``, its parent, dies (Linux)."""
+    """Asks Linux to send this process a signal when ``parent``, its parent process, dies."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(number))
         if os.getppid() != parent:  # it has died already
@@ -73,7 +73,7 @@ class Children:
                 words,
                 stdout=output,
                 stderr=output,
-                # Of our death without a word the child is told as of the scheduler's request.
+                # If this process is killed, the child receives what a scheduler would send it.
                 preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGTERM),
             )
             self._running.add(child)

@@ -27,21 +27,21 @@ _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
-    """Runs ``action`` and returns the exit code: 0, that of a UserError, or 130 after Ctrl-C.
+    """Runs ``action`` and returns the exit code: its own (None: 0), a UserError's, 130 for Ctrl-C.
 
     A run that was asked to end and has saved returns 75, or 130 after Ctrl-C. The message of a
     UserError, what the system says of a file or a full disk (1) and which package is missing (1)
     are printed to standard error after ``error: ``; after Ctrl-C ``again`` says how to go on.
-    Where nothing reads the output any more it returns 141 and says nothing. What else is raised
-    is a mistake of the program, and is passed on.
+    If the reader of the output is gone it returns 141 and prints nothing. Any other exception is
+    a bug in the program, and is passed on.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid
     # Paddle looks for a compiler cache on import; nothing here is compiled.
     warnings.filterwarnings("ignore", message="No ccache found")
     try:
         with interruptible():
-            action()
+            result = action()
             with naming("standard output"):
                 sys.stdout.flush()
     except (UserError, ImportError) as error:
@@ -57,7 +57,7 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
         return _code_of_system(error)
     except UnicodeEncodeError as error:
         return _code_of_locale(error)
-    return 0
+    return int(result) if isinstance(result, int) else 0
 
 
 def _code_of_user_error(error: UserError | ImportError) -> int:
@@ -81,24 +81,24 @@ def _code_of_locale(error: UnicodeEncodeError) -> int:
     return 1
 
 
-def _code_of_system(fault: OSError) -> int:
-    """Says what the system said; raises it again where it is not about a file."""
-    is_cut_off = isinstance(fault, BrokenPipeError) and _nobody_reads(sys.stdout)
-    # Of a connection between processes the place in the program matters.
-    if not is_cut_off and (fault.errno is None or isinstance(fault, ConnectionError)):
-        raise fault
+def _code_of_system(error: OSError) -> int:
+    """Prints an error of the operating system; raises it again if it is not about a file."""
+    is_cut_off = isinstance(error, BrokenPipeError) and _lost_its_reader(sys.stdout)
+    # For a connection between processes the traceback matters.
+    if not is_cut_off and (error.errno is None or isinstance(error, ConnectionError)):
+        raise error
     _drop_output(sys.stdout)
     if is_cut_off:
         return 128 + signal.SIGPIPE
     # Files are named where they are written (utils/files.py); what prints cannot be.
-    where = "standard output: " if fault.errno in _FULL and _is_file(sys.stdout) else ""
-    if isinstance(fault.filename, str | bytes):
-        where = f"{os.fsdecode(fault.filename)}: "
-    print(f"error: {where}{fault.strerror}", file=sys.stderr)
+    where = "standard output: " if error.errno in _FULL and _is_file(sys.stdout) else ""
+    if isinstance(error.filename, str | bytes):
+        where = f"{os.fsdecode(error.filename)}: "
+    print(f"error: {where}{error.strerror}", file=sys.stderr)
     return 1
 
 
-def _nobody_reads(stream: Any) -> bool:
+def _lost_its_reader(stream: Any) -> bool:
     with suppress(OSError):  # a stream without a descriptor
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLERR)
@@ -114,7 +114,7 @@ def _is_file(stream: Any) -> bool:
 
 
 def _drop_output(stream: Any) -> None:
-    """What cannot be printed now Python would try to print at exit, and complain."""
+    """Discards what cannot be printed; Python would try again at exit, and complain."""
     try:
         stream.flush()
     except OSError:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from paddlevideo.utils.partials import partial_of, put_in_place
 
@@ -39,10 +41,45 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
         sync_folder(path.parent)
 
 
+def write_bytes_whole(path: str | Path, data: bytes) -> None:
+    """Writes ``data``, whole or not at all."""
+    write_whole(path, lambda partial: partial.write_bytes(data))
+
+
 def write_text_whole(path: str | Path, text: str) -> None:
     """Writes ``text`` as UTF-8, whole or not at all; a file's name in it need not be UTF-8."""
-    data = text.encode("utf-8", "backslashreplace")
-    write_whole(path, lambda partial: partial.write_bytes(data))
+    write_bytes_whole(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json_whole(path: str | Path, value: Any) -> None:
+    """Writes a value as indented JSON in ASCII, whole or not at all."""
+    write_text_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def append_json(path: Path, entry: Mapping[str, Any]) -> None:
+    """Appends a line, in one write: what is there stays when the process is killed later."""
+    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    with naming(path), open(path, "ab") as file:  # lines of several processes do not mix
+        file.write(line.encode("utf-8", "backslashreplace"))
+
+
+def write_arrays_whole(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Writes an ``.npz`` file, whole or not at all."""
+    import numpy as np
+
+    def write(partial: Path) -> None:
+        with open(partial, "wb") as file:  # given a name, NumPy would add an ending to it
+            np.savez(file, **arrays)
+
+    write_whole(path, write)
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; None where there is no file that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def write_folder_whole(path: str | Path, write: Callable[[Path], object]) -> None:

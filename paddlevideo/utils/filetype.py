@@ -1,4 +1,4 @@
-"""Says what a file is by its first bytes, whatever its name claims.
+"""Tells what a file is by its first bytes, whatever its name says.
 
 Used in the error messages of every reader: a weight file that is an HTML page, a video that is a
 git-lfs pointer, a list that is a gzip archive.
@@ -11,6 +11,18 @@ import os
 import zipfile
 from pathlib import Path
 
+
+def endings(names: str) -> tuple[str, ...]:
+    """The endings of files, as ``.mp4``, for names such as ``"mp4 mkv"``."""
+    return tuple(f".{name}" for name in names.split())
+
+
+#: Endings of videos, the usual ones first.
+VIDEO_ENDINGS = endings(
+    "mp4 avi mkv webm mov m4v mpg mpeg ts mts m2ts flv f4v wmv asf ogv 3gp 3g2 vob gif "
+    "264 265 3gp2 3gpp amv divx dv h264 h265 hevc ivf m1v m2p m2t m2v mjpeg mjpg mod mp2v mpe "
+    "mpv mxf nut ogm qt rm rmvb tod wtv xvid y4m"
+)
 #: How much of a file is looked at.
 HEAD_BYTES = 4096
 
@@ -18,10 +30,30 @@ GIT_LFS_POINTER = "a git-lfs pointer (the file itself was not downloaded: git lf
 HTML_PAGE = "an HTML page (what a web site answered where a file was asked for)"
 PYTORCH_CHECKPOINT = "a PyTorch checkpoint"
 NPZ_ARCHIVE = "a NumPy archive (.npz)"
+LMDB = "an LMDB database (data.mdb)"
+NPY_ARRAY = "a NumPy array (.npy)"
+JSON = "a JSON file"
 SAFETENSORS = "a safetensors file"
 PICKLE = "a pickle, as .pdparams and .pdopt files are"
 
-#: (offset, the bytes there, what the file is); the first match decides.
+#: (offset, the bytes there, what the file is): videos, of the containers that FFmpeg reads.
+VIDEOS: list[tuple[int, bytes, str]] = [
+    (0, b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (8, b"AVI ", "an AVI video"),
+    (8, b"AVIX", "an AVI video"),
+    (0, b"FLV\x01", "a Flash video"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "a Windows Media file"),
+    (0, b"\x00\x00\x01\xba", "an MPEG video"),
+    (0, b"\x00\x00\x01\xb3", "an MPEG video"),
+    (0, b"GIF8", "a GIF picture"),
+    (0, b".RMF", "a RealMedia file"),
+    (0, b"\x06\x0e\x2b\x34", "an MXF video"),
+    (0, b"YUV4MPEG2", "a YUV4MPEG video"),
+    (0, b"DKIF", "an IVF video"),
+    (0, b"\x1f\x07\x00", "a DV video"),
+    (0, b"nut/multimedia container", "a NUT video"),
+]
+#: The same of other files; the first match decides.
 SIGNATURES: list[tuple[int, bytes, str]] = [
     (0, b"version https://git-lfs.github.com/spec/", GIT_LFS_POINTER),
     (0, b"/annex/objects/", "a git-annex pointer (the file itself is elsewhere: git annex get)"),
@@ -35,17 +67,16 @@ SIGNATURES: list[tuple[int, bytes, str]] = [
     (257, b"ustar", "a tar archive (unpack it: tar xf)"),
     (0, b"PK\x05\x06", "an empty zip archive"),
     # arrays and weights
-    (0, b"\x93NUMPY", "a NumPy array (.npy)"),
+    (0, b"\x93NUMPY", NPY_ARRAY),
     (0, b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", PYTORCH_CHECKPOINT),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and TensorFlow write"),
     (0, b"GGUF", "a GGUF file, as llama.cpp reads"),
-    (16, b"\xde\xc0\xef\xbe", "an LMDB database (data.mdb)"),
+    (16, b"\xde\xc0\xef\xbe", LMDB),
     (0, b"SQLite format 3\x00", "an SQLite database"),
     (0, b"PAR1", "a Parquet table"),
     # pictures, sound, documents, programs
     (0, b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (0, b"\xff\xd8\xff", "a JPEG picture"),
-    (0, b"GIF8", "a GIF picture"),
     (8, b"WEBP", "a WebP picture"),
     (4, b"ftypavif", "an AVIF picture"),
     (4, b"ftypheic", "a HEIC picture"),
@@ -55,23 +86,19 @@ SIGNATURES: list[tuple[int, bytes, str]] = [
     (0, b"fLaC", "a sound file (FLAC)"),
     (0, b"\x7fELF", "a program"),
     (0, b"#!", "a script"),
-    # videos
+    # sound or video: extract/container.py tells them apart
     (4, b"ftyp", "an MP4 or QuickTime video"),
     (4, b"moov", "a QuickTime video"),
     (4, b"mdat", "an MP4 or QuickTime video"),
-    (0, b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
-    (8, b"AVI ", "an AVI video"),
-    (0, b"FLV\x01", "a Flash video"),
     (0, b"OggS", "an Ogg file"),
-    (0, b"\x00\x00\x01\xba", "an MPEG video"),
-    (0, b"0&\xb2u\x8ef\xcf\x11", "a Windows Media file"),
+    *VIDEOS,
 ]
 
 
 def describe_file(path: str | os.PathLike[str]) -> str:
     """What is at ``path``, with an article: "a folder", "an HTML page (...)", "an empty file".
 
-    Never raises: "nothing" where there is nothing, "a file of an unknown kind" at last.
+    Never raises: "nothing" if the path does not exist, else "a file of an unknown kind".
     """
     path = Path(path)
     try:
@@ -135,4 +162,4 @@ def _describe_text(head: bytes) -> str:
         return HTML_PAGE
     if start.startswith("<?xml"):
         return "an XML document"
-    return "a JSON file" if start.startswith(("{", "[")) else "a text file"
+    return JSON if start.startswith(("{", "[")) else "a text file"

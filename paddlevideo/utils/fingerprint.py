@@ -1,4 +1,4 @@
-"""Whether an input is the same one as before: the one way to say so, by what is in it.
+"""Whether an input is the same one as before, told by its contents.
 
 Sizes and dates alone do not tell: ``cp -p``, ``rsync -t`` and ``tar`` keep dates, and ``touch``
 changes nothing but them.
@@ -7,6 +7,7 @@ changes nothing but them.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +16,13 @@ from typing import Any
 
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.files import checksum
+from paddlevideo.utils.native_path import as_text
 from paddlevideo.utils.walk import walk
 
-#: An input of up to so many bytes is read whole: some 50 ms.
+#: An input of up to this many bytes is read whole, which takes about 50 ms.
 WHOLE = 64 << 20
-#: Of a larger one dates count too, and blocks of so many bytes, evenly spaced: 256 of them in all,
-#: and of each file 3 at least. LMDB's first and zip's last block change with all that is in them.
+#: For a larger one dates count too, and evenly spaced blocks of this many bytes: 256 in all, and at
+#: least 3 of each file. LMDB's first and zip's last block change with all that is in them.
 BLOCK, BLOCKS, LEAST = 4096, 256, 3
 #: A folder with one of these is this file: a store's manifest has the checksums of its records.
 _HEADS = ("store.json", "data.mdb")
@@ -40,8 +42,7 @@ def fingerprint(
     files = _files_of(real, wanted)
     sizes = [_size(file) for file in files]
     return {
-        # A file name need not be valid UTF-8; what holds this is.
-        "path": os.fsencode(real).decode("utf-8", "backslashreplace"),
+        "path": as_text(str(real)),
         "files": len(files),
         "bytes": sum(sizes),
         "content": _digest(real, files, sum(sizes) <= WHOLE),
@@ -50,8 +51,13 @@ def fingerprint(
 
 def fingerprints_of(values: Any) -> list[dict[str, Any]]:
     """Those of all inputs that texts in nested maps and lists name: files, LMDBs and stores."""
-    texts = sorted(set(_texts(values)))
+    texts = sorted({text for _, text in texts_in(values)})
     return [fingerprint(text) for text in texts if _is_input(text)]
+
+
+def digest_of(value: Any) -> str:
+    """A short checksum of a value as JSON."""
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
 
 
 def content_of(path: str | os.PathLike[str]) -> str:
@@ -121,15 +127,16 @@ def _add_blocks(digest: Any, path: Path, blocks: int) -> None:
             digest.update(file.read(BLOCK))
 
 
-def _texts(values: Any) -> Iterator[str]:
+def texts_in(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested maps and lists, each after its dotted key."""
     if isinstance(values, str):
-        yield values
+        yield path, values
     elif isinstance(values, Mapping):
-        for value in values.values():
-            yield from _texts(value)
+        for key, value in values.items():
+            yield from texts_in(value, f"{path}.{key}".strip("."))
     elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _texts(value)
+        for number, value in enumerate(values):
+            yield from texts_in(value, f"{path}.{number}")
 
 
 def _is_input(text: str) -> bool:

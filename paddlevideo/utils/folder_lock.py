@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from paddlevideo.utils.errors import ConfigError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+from paddlevideo.utils.partials import held
 
 log = logging.getLogger("paddlevideo")
-
-#: Descriptors of the locks that this process holds.
-_held: set[int] = set()
-
-
-def _forget() -> None:
-    """A forked child does not hold its parent's locks, so that they end with the parent."""
-    for descriptor in _held:
-        os.close(descriptor)
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
 
 
 class FolderLock:
@@ -65,7 +47,7 @@ class FolderLock:
                 raise
             if self._is_current(descriptor):
                 self._descriptor = descriptor
-                _held.add(descriptor)
+                held.add(descriptor)
             else:  # its last holder has removed it in between
                 os.close(descriptor)
         with suppress(OSError):  # it only tells others who holds the lock
@@ -86,8 +68,6 @@ class FolderLock:
             ) from None
 
     def _lock(self, descriptor: int) -> None:
-        if fcntl is None:
-            return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -116,9 +96,9 @@ class FolderLock:
     def release(self) -> None:
         """Frees the lock; does nothing where it is not held."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor not in _held:
+        if descriptor not in held:
             return
-        _held.remove(descriptor)
+        held.remove(descriptor)
         with suppress(OSError):
             self.path.unlink()
         os.close(descriptor)
@@ -129,12 +109,7 @@ class FolderLock:
     def __enter__(self) -> FolderLock:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.release()
 
 

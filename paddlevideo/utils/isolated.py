@@ -23,8 +23,8 @@ class Crash(Exception):
 class Isolated:
     """A process that calls one function after another; a new one follows a crash.
 
-    It is not a fork: OpenCV's threads do not survive one. It begins at the first call, and ends
-    with this object or with this process. Windows cannot do it: calls are made in this process.
+    It is not a fork: OpenCV's threads do not survive one. It starts at the first call, and ends
+    with this object or with this process. On Windows calls are made in this process instead.
     """
 
     def __init__(self) -> None:

@@ -56,6 +56,6 @@ class _Printer(logging.Handler):
     """Prints to what standard output is at that moment: above a progress bar, if one is drawn."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one record. A reader that has gone must not end a training run: log.txt stays."""
+        """Prints one record. A closed pipe must not end a training run: log.txt remains."""
         with suppress(OSError):
             print(self.format(record), flush=True)

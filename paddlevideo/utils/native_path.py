@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.printable import is_utf8
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def native_path(path: str | os.PathLike[str]) -> Iterator[str]:
     temporary link with a plain one.
     """
     whole = os.path.abspath(path)
-    if _is_utf8(whole):
+    if is_utf8(whole):
         yield whole
         return
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
@@ -38,14 +39,6 @@ def as_text(name: str) -> str:
 
 def refuse_not_utf8(flag: str, path: Path) -> None:
     """Raises ConfigError for an output at a path that LMDB cannot open."""
-    if not _is_utf8(os.path.abspath(path)):
+    if not is_utf8(os.path.abspath(path)):
         name = as_text(os.path.abspath(path))
         raise ConfigError(f"{flag} {name}: is not valid UTF-8, which LMDB needs. Name another path")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

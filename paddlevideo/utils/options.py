@@ -1,4 +1,4 @@
-"""The command lines of main.py and the tools: how they are read, and what a mistake is told."""
+"""The command lines of main.py and the tools: how they are parsed, how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -28,8 +28,23 @@ def as_path(text: str) -> Path:
     return Path(as_path_text(text))
 
 
-#: What argparse calls the types of values, and how they are called here.
-_KINDS = {"int": "a whole number", "float": "a number"}
+def add_override(
+    parser: argparse.ArgumentParser,
+    metavar: str = "a.b.0.c=value",
+    text: str = "set a value of the configuration, read as YAML",
+) -> None:
+    """Adds ``-o``, which may be given several times and takes several values."""
+    parser.add_argument(
+        *("-o", "--override"), nargs="+", action="extend", default=[], metavar=metavar, help=text
+    )
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--import``, which may be given several times; its values are called ``modules``."""
+    parser.add_argument(
+        "--import", dest="modules", metavar="my.module", action="append", default=[],
+        help="import a module that registers parts of your own",
+    )  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,7 +61,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, which calls it for subcommands too; unknown options are an error at once.
 
-        Otherwise a misspelt required option would be told as a missing one, without its spelling.
+        Otherwise a misspelt required option would be reported as missing.
         """
         given = list(sys.argv[1:] if args is None else args)
         for text in self._options_in(given):
@@ -55,7 +70,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(given, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse; what belongs to no option is told with the option it may belong to."""
+        """As argparse; for words that belong to no option it suggests one."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             self.error(f"{' '.join(rest)} belongs to no option{self._owner_of(rest[0])}")
@@ -71,10 +86,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints the message and ends with exit code 2."""
         message = message.removeprefix("argument ")
-        for kind, words in _KINDS.items():
-            message = re.sub(
-                f"invalid {kind} value: '(.*)'", rf'expected {words}, got "\1"', message
-            )
         self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
 
     def _options_in(self, given: Sequence[str]) -> Iterable[str]:
@@ -105,7 +116,7 @@ class Parser(argparse.ArgumentParser):
         return f"unknown option {text}.{_nearest(text, known)}".removesuffix(".")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """A value that is not one of the choices is told with the nearest of them."""
+        """For a value that is not one of the choices it suggests the nearest."""
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
             near = did_you_mean(str(value), known)

@@ -1,4 +1,4 @@
-"""Temporary names of files and folders that are being written, and how leftovers are told apart.
+"""Temporary names of files and folders that are being written, and how leftovers are recognised.
 
 ``.NAME.NUMBER.partial`` is created exclusively, so that no two writers share one, wherever they
 run, and its writer locks it (``flock``) for as long as it lives. Whoever removes a partial holds
@@ -37,15 +37,15 @@ _SHARED = {
 }
 _ATTEMPTS = 100
 _large: set[str] = set()
-#: Descriptors of this process's partials.
-_held: set[int] = set()
+#: Descriptors of the locks that this process holds, of folders too (folder_lock).
+held: set[int] = set()
 
 
 def _forget() -> None:
     """A forked child does not hold its parent's locks, so that they end with the parent."""
-    for descriptor in _held:
+    for descriptor in held:
         os.close(descriptor)
-    _held.clear()
+    held.clear()
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -59,7 +59,7 @@ class Lock(NamedTuple):
 
     def release(self) -> None:
         """Closes it."""
-        _held.discard(self.descriptor)
+        held.discard(self.descriptor)
         os.close(self.descriptor)
 
 
@@ -140,7 +140,7 @@ def _create(path: Path, folder: bool) -> tuple[Path, Lock]:
         except FileExistsError:
             continue
         if (lock := _lock(partial, wait=True)) is not None:
-            _held.add(lock.descriptor)
+            held.add(lock.descriptor)
             return partial, lock  # else a sweeper took it for a leftover: it was not locked yet
     raise FileExistsError(f"{path}: no temporary name beside it is free")
 

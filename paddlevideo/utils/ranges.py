@@ -7,7 +7,7 @@ the same bounds through :func:`number`.
 from __future__ import annotations
 
 import argparse
-import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -24,7 +24,7 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         return (
-            math.isfinite(value)
+            abs(value) <= sys.float_info.max  # also of whole numbers that no float can hold
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
@@ -64,7 +64,8 @@ def number(kind: type[int] | type[float], bounds: Range) -> Callable[[str], floa
         try:
             value = kind(text)
         except ValueError:
-            value = math.nan
+            words = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f'expected {words}, got "{text}"') from None
         if value not in bounds:
             raise argparse.ArgumentTypeError(f'expected {bounds}, got "{text}"')
         return value
@@ -72,5 +73,6 @@ def number(kind: type[int] | type[float], bounds: Range) -> Callable[[str], floa
     return parse
 
 
-#: For command lines: whole numbers from 1, and from 0.
+#: For command lines: whole numbers from 1, and from 0; numbers above 0, and from 0.
 count, count_or_zero = (number(int, Range(at_least=minimum)) for minimum in (1, 0))
+positive, non_negative = number(float, Range(above=0)), number(float, Range(at_least=0))

@@ -1,4 +1,4 @@
-"""A private SQLite database on the disk that goes with the process: memory does not grow."""
+"""A private SQLite database on disk, removed with the process, so that memory does not grow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Files that belong together: a head, JSON, that holds the checksums of the others.
 
-The head is removed first and written last: a reader never finds it beside files of another time,
-and tells by the checksums where a file was copied or changed later.
+The head is removed first and written last: a reader never finds it beside files of another run,
+and the checksums tell if a file was copied or changed later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import checksum, naming, sync_file, sync_folder
+from paddlevideo.utils.files import checksum, naming, read_json, sync_file, sync_folder
 from paddlevideo.utils.partials import partial_of
 
 #: The entry of the head: checksums by file name.
@@ -57,9 +57,8 @@ def check_together(path: Path, head: str = "results.json") -> None:
     Heads of earlier versions, and none at all, say nothing of it.
     """
     try:
-        record = json.loads(path.with_name(head).read_text(encoding="utf-8"))
-        expected = record[FILES][path.name]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        expected = read_json(path.with_name(head))[FILES][path.name]
+    except (KeyError, TypeError):
         return
     if path.is_file() and checksum(path) != expected:
         raise DataError(

@@ -1,4 +1,4 @@
-"""The files below a folder: each real folder once, hidden files out, and what is left out counted.
+"""The files below a folder: each real folder once, without hidden files; the rest is counted.
 
 Every command that takes a folder of inputs uses :func:`walk`, so that all of them see the same
 files.
@@ -59,8 +59,8 @@ class Walk:
 def walk(folder: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Walk:
     """All files of ``folder`` and its subfolders that are ``wanted``, linked ones too.
 
-    Each real folder is visited once, so that a link to a folder above it ends nothing and doubles
-    nothing; of several paths to a folder the one without links counts. Names that begin with a dot
+    Each real folder is visited once, so that links in a circle neither hang nor repeat files; of
+    several paths to a folder the one without links counts. Names that begin with a dot
     and what systems leave behind (``__MACOSX``, ``Thumbs.db``) are hidden. ``wanted`` is asked for
     broken links and pipes too, so that a clip that was meant but cannot be read is reported as
     such: it must not open what is not a regular file. Raises DataError where ``folder`` itself
@@ -95,13 +95,13 @@ def refuse_inside(flag: str, output: Path, source: Path) -> None:
         beside = os.path.join(os.path.dirname(folder), os.path.basename(whole))
         other = beside if whole != folder else folder + ".out"
         raise ConfigError(
-            f"{flag} {output}: lies inside of the folder of inputs {source}, and would be an input "
-            f"itself the next time. Name a place outside, as {other}"
+            f"{flag} {output}: lies inside the folder of inputs {source}, and would itself be "
+            f"an input the next time. Name a path outside it, such as {other}"
         )
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is none that a user put there as an input."""
+    """Whether the name says that a user did not put the file or folder there as an input."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 

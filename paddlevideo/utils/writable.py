@@ -1,4 +1,4 @@
-"""Whether a file can be written where it is wanted, tried before the work that fills it."""
+"""Checks that an output can be written, before the work that produces it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_file(path: str | Path | None, flag: str) -> None:
     try:
         if path.is_dir():
             raise ConfigError(f"{flag} {path}: is a folder: name a file in it")
-        _try_folder(path.parent)
+        try_folder(path.parent)
     except OSError as error:
         raise _refusal(flag, path, error) from None
 
@@ -33,21 +33,28 @@ def check_folder(path: str | Path | None, flag: str) -> None:
     if path is None:
         return
     try:
-        _try_folder(Path(path))
+        try_folder(Path(path))
     except OSError as error:
         raise _refusal(flag, Path(path), error) from None
 
 
-def _try_folder(folder: Path) -> None:
-    """Makes a file without a name in ``folder``, or in the nearest one above it that exists."""
-    nearest = Path(os.path.abspath(folder))
-    while not os.path.lexists(nearest):
-        nearest = nearest.parent
-    with tempfile.TemporaryFile(dir=nearest):  # without a name: a killed process leaves nothing
-        return
+def try_folder(folder: Path) -> None:
+    """Makes a file in ``folder``, or in the nearest one above it that exists. Raises OSError."""
+    nearest = nearest_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=nearest):  # without a name: a killed process leaves nothing
+            return
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(nearest)) from None
+
+
+def nearest_folder(path: Path) -> Path:
+    """``path``, or the nearest one above it that exists."""
+    path = Path(os.path.abspath(path))
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
 def _refusal(flag: str, path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        f"{flag} {path}: cannot be written ({error.strerror}). Name a place that can be written to"
+        f"{flag} {path}: cannot be written ({error.strerror}). Name a path that can be written to"
     )

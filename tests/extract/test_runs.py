@@ -189,7 +189,7 @@ def test_a_store_that_another_process_has_just_written_is_left_alone(
 
 def test_pictures_that_cannot_be_written_stop_nothing(clips, tmp_path, run, monkeypatch):
     full = OSError(28, "No space left on device")
-    monkeypatch.setattr(draw, "_save", lambda *_: (_ for _ in ()).throw(full))
+    monkeypatch.setattr(draw, "write_bytes_whole", lambda *_: (_ for _ in ()).throw(full))
     code, out, err = run(clips, "--draw", tmp_path / "pictures")
     assert code == 0 and "3 done" in out and err.count("not drawn") == 3
 

@@ -12,6 +12,7 @@ import pytest
 
 from paddlevideo.extract import decode, draw, extractor, work
 from paddlevideo.loader.store import FeatureStore
+from paddlevideo.utils.command import DONE_IS_KEPT
 from paddlevideo.utils.errors import DataError
 from tests.extract import samples
 
@@ -161,6 +162,6 @@ def test_the_worker_ends_with_the_run(clips, tmp_path, number, to_group, expecte
     (os.killpg if to_group else os.kill)(process.pid, number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == expected and "Traceback" not in err
-    assert err.strip() == ("interrupted" if number == signal.SIGINT else "")
+    assert err.strip() == (f"interrupted; {DONE_IS_KEPT}" if number == signal.SIGINT else "")
     until(lambda: not is_running(worker))
     assert not (tmp_path / "c.store").exists()

@@ -179,25 +179,6 @@ def test_open_shards_are_limited(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------- order
 
 
-def test_an_order_has_every_clip_once_and_is_decided_by_seed_and_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "BATCH_BYTES", 1)
-    store = write(tmp_path / "s", [make_clip(n) for n in range(30)], shard_bytes=5_000)
-    shards = len(store.manifest.shards)
-    assert shards > 3
-    orders = [list(store.shuffled(seed, epoch)) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))]
-    assert all(sorted(order) == list(range(30)) for order in orders)
-    assert orders[0] == orders[1] != orders[2] != orders[3]
-    parts = [list(store.shuffled(0, 0, rank, 3, window=4)) for rank in range(3)]
-    assert sorted(sum(parts, [])) == list(range(30))
-
-
-def test_a_window_bounds_how_far_a_clip_moves(tmp_path):
-    store = write(tmp_path / "s", [make_clip(n, regions=1) for n in range(60)])
-    order = list(store.shuffled(0, 0, window=8))
-    assert sorted(order) == list(range(60)) and order != sorted(order)
-    assert max(number - place for place, number in enumerate(order)) <= 16
-
-
 # ------------------------------------------------------------------------- one LMDB, one file
 
 

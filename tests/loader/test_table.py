@@ -120,3 +120,41 @@ def test_there_is_one_reader_of_csv_files():
     ]
     readers = [path.name for path in files if re.search(r"csv\.(Dict)?[rR]eader", path.read_text())]
     assert readers == ["table.py"]
+
+
+def test_a_column_without_a_name_is_not_the_clip(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text(",video_id,caption\n0,a,one\n1,b,two\n")  # as pandas writes it
+    assert read_captions(str(path)) == [("a", "one"), ("b", "two")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("videoid,url,name\na,http,one\n", "line 1: looks like a header, .* of the caption"),
+        ("\nmovie,start,sentence\na,0,one\n", "line 2: looks like a header, .* of the clip"),
+        ("video_id,caption_1,caption_2\na,one,two\n", "line 1: looks like a header, .* caption"),
+        ("a\t0:00:01\t0:00:02\tone\n", "line 1: has 4 columns and no header"),
+        ("video,start,caption\na,3,one\n", "line 2: has a start and no end"),
+    ],
+)
+def test_no_column_becomes_part_of_the_caption_or_is_lost(tmp_path, text, message):
+    path = tmp_path / "c.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_captions(str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video,start_time,end_time,caption\nv,1.5,3,one\n",
+        "video;begin;stop;caption\nv;1.5;3;one\n",
+        '{"video": "v", "start_sec": 1.5, "end_sec": 3, "caption": "one"}\n',
+    ],
+)
+def test_times_have_several_names(tmp_path, text):
+    path = tmp_path / "c"
+    path.write_text(text)
+    (line,) = read_lines(path)
+    assert (line.name, line.span, line.is_video) == ("v", (1.5, 3.0), True)

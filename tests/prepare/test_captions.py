@@ -12,6 +12,7 @@ from paddlevideo.loader.captions.files import kind_of, read_lines
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.prepare.caption_book import CaptionBook, SeenIds
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.printable import Tally
 
 FILES = {
     "clip,caption": ("c.csv", "v1,a man, cooking\nv2,a dog\n"),
@@ -82,6 +83,15 @@ def test_a_folder_of_narrations(tmp_path):
         ("v1", "words of v1"),
         ("v2", "words of v2"),
     ]
+
+
+def test_what_a_folder_of_narrations_holds_besides_is_counted(tmp_path, caplog):
+    (tmp_path / "v1.csv").write_text("start,end,text\n1,2,words\n")
+    (tmp_path / "v2.csv.gz").write_bytes(b"")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "v3.csv").write_text("start,end,text\n1,2,words\n")
+    assert [line.name for line in read_lines(tmp_path)] == ["v1"]
+    assert "2 other files left out: .csv 1, .gz 1" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -180,7 +190,16 @@ def test_captions_of_a_video_go_to_the_clips_that_overlap_them(tmp_path):
     assert book.place("v_1_5_12") == ("v_1", (5.0, 12.0))
     assert [text for text, _ in book.captions("v_1")] == ["first", "second", "third"]
     assert book.captions("absent") == []
-    assert book.unused() == (1, ["nobody"])
+    assert book.unused() == Tally(1, ["nobody"])
+
+
+def test_captions_beside_all_clips_of_their_video_are_counted(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text("video,start,end,caption\nv,0,5,in\nv,4,9,in too\nv,20,25,late\nother,0,5,x\n")
+    book = CaptionBook([path])
+    for clip in ("v_0_5", "v_5_10"):
+        book.captions(clip)
+    assert book.report()["captions of videos at times where no clip is"] == Tally(1)
 
 
 def test_a_clips_own_place_comes_before_its_id(tmp_path):

@@ -96,7 +96,7 @@ def test_npz_files_to_a_store(tmp_path):
     assert [store[number].id for number in (0, 1)] == ["a", "sub/b"]
     assert store.manifest.lost_mass["largest"] <= 0.001 + 1e-6
     (clips / "c.npz").write_bytes(b"PK damaged")
-    with pytest.raises(DataError, match="c.npz: is no whole .npz"):
+    with pytest.raises(DataError, match="c.npz: is not a whole .npz"):
         pack(PackOptions([clips], tmp_path / "t"))
 
 

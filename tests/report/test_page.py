@@ -71,16 +71,21 @@ def test_everything_has_its_place(page):
         "first_stage": {"text_to_video": {**metrics(20, 30, 40, 12, 15.5), "R@16": 77.0}},
         "match_alone": both(21, 31, 41, 12, 15.5),
         "dual_softmax": both(22, 32, 42, 1234, 15.5),
-        "stages": {"pairs_scored": 500, "pairs": 1600, "match_seconds": 8.26},
+        "stages": {"pairs_scored": 500, "scoring_seconds": 8.26},
         "similarity_weight": 0.25,
-        "protocol": {"videos": 40, "weights": "a/b.pdparams", "ties": "counted against"},
+        "protocol": {
+            "captions": 40,
+            "videos": 40,
+            "weights": "a/b.pdparams",
+            "ties": "counted against",
+        },
     }
     reader = Reader(make(page, results=results))
     text = reader.text
     for words in (
         *("among 40 videos", "first stage alone", "R@16", "77.0", "1,234"),
         *("dual softmax (uses the other queries)", "match margin alone", "counted against"),
-        *("500 of 1,600 pairs scored (31.2 %); match 8.3 s", "a/b.pdparams"),
+        *("500 of 1,600 pairs scored (31.2 %); scoring 8.3 s", "a/b.pdparams"),
     ):
         assert words in text
     order = ["Results", "Ranks", "Hardest queries", "A spread of queries", "Protocol"]
@@ -101,7 +106,12 @@ def test_everything_has_its_place(page):
             "text_to_video": {"R@1": "high", "MedianR": None},
             "chance": {"text_to_video": {"R@1": 0}},
         },
-        {**both(1, 2, 3, 4, 5), "extra": {"a": 1}, "stages": {"pairs_scored": 4, "pairs": 0}},
+        {
+            **both(1, 2, 3, 4, 5),
+            "extra": {"a": 1},
+            "stages": {"pairs_scored": 4},
+            "protocol": {"captions": 0},
+        },
         {**both(1, 2, 3, 4, float("nan")), "chance": {"video_to_text": {"R@1": 3.0}}},
     ],
 )

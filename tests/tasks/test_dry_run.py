@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -122,7 +124,11 @@ def test_a_folder_that_cannot_be_written_to_is_told(project, capsys, monkeypatch
     for folder in ("file", "file/below"):
         assert dry_run(project, "-o", f"output_dir={project.parent / folder}") == 1
         assert "file: Not a directory" in capsys.readouterr().err
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+
+    def refuse(dir):  # root may write everywhere
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir / "name"))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     assert dry_run(project) == 1
     assert f"{project.parent}: Permission denied" in capsys.readouterr().err
 

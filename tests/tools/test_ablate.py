@@ -156,8 +156,9 @@ def test_a_wrong_list_is_explained(tmp_path, text, message):
 
 @pytest.mark.parametrize("wrong", [("--schedule", 0), ("--jobs", 0), ("--seeds", 0)])
 def test_numbers_that_make_no_sense(project, wrong, capsys):
-    assert run(*wrong) == 2
-    assert "--schedule" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        run(*wrong)
+    assert stop.value.code == 2 and f"{wrong[0]}: expected" in capsys.readouterr().err
 
 
 def test_the_shipped_list_changes_keys_that_the_recipe_has():

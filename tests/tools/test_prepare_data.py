@@ -119,13 +119,16 @@ def test_help_has_an_example(capsys, command):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("pack a --output b --kept_mass 1.5", "--kept_mass is a share"),
-        ("pack a --output b --shard_gigabytes nan", "--shard_gigabytes must be"),
-        ("pack a --output b --shard_gigabytes inf", "--shard_gigabytes must be"),
-        ("pack a --output b --skip_bad -1", "--skip_bad is at least 0"),
+        (
+            "pack a --output b --kept_mass 1.5",
+            '--kept_mass: expected more than 0 and at most 1, got "1.5"',
+        ),
+        ("pack a --output b --shard_gigabytes nan", "--shard_gigabytes: expected more than 0, got"),
+        ("pack a --output b --shard_gigabytes inf", "--shard_gigabytes: expected more than 0, got"),
+        ("pack a --output b --skip_bad -1", '--skip_bad: expected 0 or more, got "-1"'),
         ("pack a --output /", "--output / is the root"),
-        ("inspect a --records -1", "--records is at least 0"),
-        ("inspect a --clips 0", "--clips is at least 1"),
+        ("inspect a --records -1", "--records: expected 0 or more"),
+        ("inspect a --clips 0", "--clips: expected 1 or more"),
     ],
 )
 def test_arguments_are_checked(capsys, words, message):

@@ -290,4 +290,4 @@ def test_sizes_come_from_a_retrieval_set():
 def test_counts_must_be_positive(capsys):
     with pytest.raises(SystemExit):
         search.parse_arguments(["-w", "w", "--features", "f", "--best", "0"])
-    assert "must be at least 1" in capsys.readouterr().err
+    assert '--best: expected 1 or more, got "0"' in capsys.readouterr().err

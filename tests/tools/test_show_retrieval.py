@@ -118,6 +118,20 @@ def test_a_wrong_file_is_explained(tmp_path, capsys, changes, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", [0, 9, 500])
+def test_a_file_that_was_cut_short_is_explained(tmp_path, capsys, size):
+    path = write_scores(tmp_path / "scores.npz")
+    path.write_bytes(path.read_bytes()[:size])
+    assert show_retrieval.main(["--scores", str(path), "--videos", str(tmp_path)]) == 1
+    assert "is not a whole .npz" in capsys.readouterr().err
+
+
+def test_scores_are_finite_numbers(tmp_path, capsys):
+    path = write_scores(tmp_path / "scores.npz", scores=np.full((6, 8), np.nan))
+    assert show_retrieval.main(["--scores", str(path), "--videos", str(tmp_path)]) == 1
+    assert "not finite" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_explained(tmp_path, capsys):
     (tmp_path / "clips").mkdir()
     assert run(tmp_path) == 1

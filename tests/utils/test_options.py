@@ -1,17 +1,21 @@
 """How command lines are read."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.ranges import count
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_parser():
     parser = Parser(prog="tool", hints={"--dali": "leave it out"})
     parser.add_argument("-c", "--config")
     parser.add_argument("-o", "--override", nargs="+", action="extend", default=[])
-    parser.add_argument("--max_iters", type=int)
+    parser.add_argument("--max_iters", type=count)
     parser.add_argument("--profiler_options")
     parser.add_argument("--amp_level", choices=("O1", "O2"))
     parser.add_argument("--resume", nargs="?", const="auto")
@@ -72,7 +76,7 @@ def test_a_misspelt_option_that_is_required_is_told_as_misspelt(capsys):
 def test_subcommands_are_read_in_the_same_way(capsys):
     parser = Parser(prog="tool")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("pack").add_argument("--skip_bad", type=int)
+    commands.add_parser("pack").add_argument("--skip_bad", type=count)
     commands.add_parser("inspect")
     assert parser.parse_args(["pack", "--skip_bad", "3"]).skip_bad == 3
     error = message_of(capsys, "pack", "--skip-bad", "3", parser=parser)
@@ -105,3 +109,23 @@ def test_a_path_has_its_home_and_variables_replaced(capsys, monkeypatch):
     assert make_parser().parse_args(["--output=$DATA/x"]).output == Path("/data/x")
     assert "ABSENT is not set" in message_of(capsys, "--output", "$ABSENT/x")
     assert "--output: the path is empty" in message_of(capsys, "--output", "")
+
+
+def unbounded_numbers(path):
+    """Lines with an option that takes any number; not those within a benchmark."""
+    tree = ast.parse(path.read_text())
+    internal = {
+        inner
+        for function in tree.body
+        if isinstance(function, ast.FunctionDef) and "ArgumentParser()" in ast.unparse(function)
+        for inner in ast.walk(function)
+    }
+    for call in set(ast.walk(tree)) - internal:
+        is_type = isinstance(call, ast.keyword) and call.arg == "type"
+        if is_type and ast.unparse(call.value) in {"int", "float"}:
+            yield f"{path.relative_to(ROOT)}:{call.value.lineno}"
+
+
+def test_every_number_of_a_command_line_has_bounds():
+    files = [ROOT / "main.py", *(ROOT / "tools").rglob("*.py")]
+    assert not [line for path in files for line in unbounded_numbers(path)]

@@ -108,18 +108,25 @@ def test_a_script_switches_between_an_exit_and_an_exception(monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
-def test_closed_standard_streams_lead_to_nowhere(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_closed_stream_is_not_the_next_file(tmp_path, number):
+    script = (
         "from paddlevideo.utils.script import as_script\n"
-        "as_script(__name__)\n"
+        "as_script('__main__')\n"
         "import os, sys\n"
-        "print('to nowhere', flush=True)\n"
-        "print('to nowhere', file=sys.stderr, flush=True)\n"
-        "with open('file', 'w') as file:\n"
-        "    os.write(1, b'as native code prints')\n"
-        "    file.write(str(file.fileno() > 2))\n"
+        "with open(sys.argv[1], 'w') as file:\n"
+        "    assert file.fileno() > 2\n"
+        "    print('out'); print('error', file=sys.stderr); sys.stdin.read()\n"
+        "    for stream in (sys.stdin, sys.stdout, sys.stderr):\n"
+        "        assert not stream.isatty()\n"
+        "    os.write(1, b'native'); os.write(2, b'native')\n"
     )
-    command = f"exec {sys.executable} script.py <&- >&- 2>&-"
-    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
-    assert (tmp_path / "file").read_text() == "True"
+    command = f'exec "$@" {number}>&-'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-c", script, str(tmp_path / "file")],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "file").read_text() == ""

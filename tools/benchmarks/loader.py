@@ -24,11 +24,12 @@ CAPTIONS, WORDS, BATCH = 1050, 12, 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py loader``."""
     from paddlevideo.utils.options import as_path
+    from paddlevideo.utils.ranges import count
 
-    parser.add_argument("--clips", type=int, default=256, help="clips on the disk (default 256)")
-    parser.add_argument("--samples", type=int, default=512, help="this project's in a turn")
-    parser.add_argument("--peer_samples", type=int, default=16, help="the peer's in a turn")
-    parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
+    parser.add_argument("--clips", type=count, default=256, help="clips on the disk (default 256)")
+    parser.add_argument("--samples", type=count, default=512, help="this project's in a turn")
+    parser.add_argument("--peer_samples", type=count, default=16, help="the peer's in a turn")
+    parser.add_argument("--rounds", type=count, default=5, help="alternations (default 5)")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
     parser.add_argument("--no_peer", action="store_true", help="measure this project alone")
     parser.add_argument(

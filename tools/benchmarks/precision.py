@@ -15,7 +15,8 @@ DIGITS = 7
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py precision``."""
-    from paddlevideo.utils.options import as_path, as_path_text
+    from paddlevideo.utils.options import add_override, as_path, as_path_text
+    from paddlevideo.utils.ranges import count
 
     parser.add_argument(
         "-c", "--config", type=as_path_text, required=True, help="the recipe of the weights"
@@ -23,10 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-w", "--weights", type=as_path, required=True)
     parser.add_argument("--rows", type=as_path, required=True, help="PaddleVideo's .npy file")
     parser.add_argument("--store", type=as_path, required=True, help="the same clips, packed")
-    parser.add_argument("--epochs", type=int, default=3, help="with other masks in each")
-    parser.add_argument(
-        "-o", "--override", nargs="+", action="extend", default=[], metavar="KEY=VALUE"
-    )
+    parser.add_argument("--epochs", type=count, default=3, help="with other masks in each")
+    add_override(parser)
     parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 

@@ -23,18 +23,22 @@ VIDEO_KEYS = ("image_feat", "image_loc", "image_mask", "action_feat", "action_ma
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py retrieval``."""
     from paddlevideo.utils.options import as_path
+    from paddlevideo.utils.ranges import count, count_or_zero
 
-    parser.add_argument("--threads", type=int, default=2, help="on both sides (default 2)")
-    parser.add_argument("--videos", type=int, default=100, help="size of the gallery")
-    parser.add_argument("--captions", type=int, default=1, help="captions scored in a turn")
+    parser.add_argument("--threads", type=count, default=2, help="on both sides (default 2)")
+    parser.add_argument("--videos", type=count, default=100, help="size of the gallery")
+    parser.add_argument("--captions", type=count, default=1, help="captions scored in a turn")
     parser.add_argument(
-        "--top_k", type=int, default=0, help="two stages: match so many videos of each caption"
+        "--top_k",
+        type=count_or_zero,
+        default=0,
+        help="two stages: match so many videos of each caption",
     )
     parser.add_argument(
-        "--peer_videos", type=int, default=100, help="the peer's gallery is cut to so many"
+        "--peer_videos", type=count, default=100, help="the peer's gallery is cut to so many"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
-    parser.add_argument("--pair_batch", type=int, default=None, help="this project's chunk size")
+    parser.add_argument("--rounds", type=count, default=5, help="alternations (default 5)")
+    parser.add_argument("--pair_batch", type=count, default=None, help="this project's chunk size")
     parser.add_argument("--no_peer", action="store_true", help="measure this project alone")
     parser.add_argument(
         "--tune_peer", action="store_true", help="give the peer this project's process settings"
@@ -246,9 +250,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def summarise(
-    sides: dict[str, Side],
-    turns: dict[str, list[dict[str, Any]]],
-    options: argparse.Namespace,
+    sides: dict[str, Side], turns: dict[str, list[dict[str, Any]]], options: argparse.Namespace
 ) -> dict[str, Any]:
     """The report: speeds, ratio, share of the matrix peak, memory, difference of the scores.
 

@@ -36,12 +36,13 @@ Step = Callable[[dict[str, Any]], tuple[list[float], float]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py train``."""
     from paddlevideo.utils.options import as_path
+    from paddlevideo.utils.ranges import count, positive
 
-    parser.add_argument("--threads", type=int, default=2, help="on both sides (default 2)")
+    parser.add_argument("--threads", type=count, default=2, help="on both sides (default 2)")
     parser.add_argument("--captions", type=as_path, help="CSV with a header, captions in the last")
-    parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
-    parser.add_argument("--steps", type=int, default=2, help="optimizer steps in a turn")
-    parser.add_argument("--learning_rate", type=float, default=1e-5, help="on both sides")
+    parser.add_argument("--rounds", type=count, default=5, help="alternations (default 5)")
+    parser.add_argument("--steps", type=count, default=2, help="optimizer steps in a turn")
+    parser.add_argument("--learning_rate", type=positive, default=1e-5, help="on both sides")
     parser.add_argument("--no_peer", action="store_true", help="measure this project alone")
     parser.add_argument(
         "--tune_peer", action="store_true", help="give the peer this project's process settings"
@@ -56,47 +57,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def our_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any]]]:
-    """This project's side, put together as ``paddlevideo.tasks.train`` does it."""
+    """This project's side: the trainer's own step, as ``main.py -c actbert.yaml`` takes it.
+
+    What the trainer does before the forward pass (it waits for the other ranks) counts as forward,
+    what it does after the backward pass (gradient norm, meters) as optimizer.
+    """
+    trainer = trainer_of(arguments)
+    prepare(trainer.model, arguments.no_dropout)
+    backward = trainer.updater.backward
+    times: list[float] = []
+    losses: list[Any] = []
+
+    def timed_backward(loss: Any) -> None:
+        times.append(time.perf_counter())
+        backward(loss)
+        times.append(time.perf_counter())
+        losses.append(loss)
+
+    trainer.updater.backward = timed_backward
+
+    def step(batch: dict[str, Any]) -> tuple[list[float], float]:
+        times[:] = [time.perf_counter()]
+        trainer.train_step([batch])
+        times.append(time.perf_counter())
+        return np.diff(times).tolist(), float(losses.pop())
+
+    return step, lambda: read_batches(arguments.inputs)
+
+
+def trainer_of(arguments: argparse.Namespace) -> Any:
+    """A trainer of the shipped recipe, which starts from the weights that both sides share."""
     import paddle
 
     import paddlevideo as pv
-    from paddlevideo.modeling import load_weights
-    from paddlevideo.runtime import World, seed_everything, use_threads
-    from paddlevideo.solver import build_optimizer, build_schedule
-    from paddlevideo.solver.updater import Updater
-    from paddlevideo.tasks.accumulation import loss_shares, weigh
+    from paddlevideo.config import import_parts
+    from paddlevideo.tasks.setup import start_run
+    from paddlevideo.tasks.train import Trainer
 
-    use_threads(arguments.threads)
-    backbone: dict[str, Any] = {"name": "BertForMultiModalPreTraining"}
-    paddle.seed(0)
+    import_parts()
     known = arguments.weights.exists()
-    config = {"framework": "ActBert", "backbone": backbone, "loss": {"name": "ActBertLoss"}}
-    model = pv.build_model(config, blank=known)
-    if known:
-        load_weights(model, str(arguments.weights))
-    else:
-        paddle.save(model.to_released(model.state_dict()), str(arguments.weights))
-    prepare(model, arguments.no_dropout)
-    recipe = {"name": "Adam", "learning_rate": arguments.learning_rate}
-    recipe["weight_decay"] = {"name": "L2", "value": DECAY}
-    schedule = build_schedule(recipe["learning_rate"], 1000, 1000)
-    scaler = paddle.amp.GradScaler(enable=False)
-    updater = Updater(build_optimizer(recipe, schedule, model), schedule, scaler)
-    world = World()
-
-    def step(batch: dict[str, Any]) -> tuple[list[float], float]:
-        times = [time.perf_counter()]
-        seed_everything(0, 0, 0, 0)
-        (share,) = loss_shares(model, [batch], world)
-        losses = weigh(model(batch), share)
-        times.append(time.perf_counter())
-        updater.backward(losses["loss"])
-        times.append(time.perf_counter())
-        updater.step()
-        times.append(time.perf_counter())
-        return np.diff(times).tolist(), float(losses["loss"])
-
-    return step, lambda: read_batches(arguments.inputs)
+    captions = arguments.inputs / "captions.json"
+    optimizer = f"{{name: Adam, learning_rate: {arguments.learning_rate}, weight_decay: {DECAY}}}"
+    overrides = [
+        f"DATASET.train.file_path={arguments.inputs / 'rows.npy'}",
+        f"PIPELINE.train.transform.1.RandomCap.caption_path={captions}",
+        f"DATASET.batch_size={CLIPS}",
+        f"OPTIMIZER={optimizer}",
+        f"num_threads={arguments.threads}",
+        f"log_interval={1 << 30}",
+        "log_level=ERROR",
+        *([f"weights={arguments.weights}"] if known else []),
+    ]
+    config = pv.load_config("actbert.yaml", overrides)
+    run = start_run(config, "train", folder=arguments.inputs / "run")
+    trainer = Trainer(run, None)
+    if not known:
+        state = trainer.model.to_released(trainer.model.state_dict())
+        paddle.save(state, str(arguments.weights))
+    return trainer
 
 
 def peer_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any]]]:

@@ -58,8 +58,19 @@ class Clips:
         }
 
 
+def write_rows(path: Path, captions: list[str]) -> None:
+    """A batch of clips as HowTo100M rows: what a trainer wants to have before it begins."""
+    clips, rows = Clips(captions), np.empty(CLIPS, dtype=object)
+    for number in range(CLIPS):
+        clip = clips[number]
+        arrays = (clip["region_feat"], clip["region_target"], clip["boxes"], REGIONS)
+        size = (clip["image_h"], clip["image_w"], f"clip{number}", clip["caption"])
+        rows[number] = (*arrays, *size, clip["action_feat"], clip["action_target"], ACTIONS)
+    np.save(path, rows, allow_pickle=True)
+
+
 def write_batches(folder: Path, captions: list[str], count: int) -> list[float]:
-    """Writes ``count`` batches of 8 as this project's training pipeline makes them.
+    """Writes ``count`` batches of 8 as this project's training pipeline makes them, and rows.
 
     Returns the GFLOP that each of them needs.
     """
@@ -67,6 +78,7 @@ def write_batches(folder: Path, captions: list[str], count: int) -> list[float]:
 
     caption_path = folder / "captions.json"
     caption_path.write_text(json.dumps([text for text in captions if text.strip(" !")]))
+    write_rows(folder / "rows.npy", captions)
     steps = build_pipeline(
         [
             {"FeaturePadding": {"max_region_num": REGIONS, "max_action_num": ACTIONS}},

@@ -55,7 +55,7 @@ def standardise(splits: dict[str, list[Clip]]) -> None:
 
 
 def write_rows(path: Path, clips: Sequence[Clip]) -> None:
-    """HowTo100M rows: an object array of tuples of 11, see the README's data formats."""
+    """HowTo100M rows: an object array of tuples of 11 (docs/data.md, HowTo100M rows)."""
     rows = np.empty(len(clips), object)
     for index, clip in enumerate(clips):
         features = clip.features

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from paddlevideo.loader.captions.line import Line, Span, as_span
-from paddlevideo.loader.captions.table import Row, Table
+from paddlevideo.loader.captions.table import Row, Table, column
 from paddlevideo.loader.regions import as_caption
 from paddlevideo.utils.errors import DataError
 
@@ -22,6 +23,11 @@ _VIDEOS = (
 CLIP_NAMES = (*CLIP_COLUMNS, *_VIDEOS)
 #: and of a caption.
 TEXT_NAMES = ("caption", "sentence", "text", "description", "query", "captions", "sentences")
+#: Seconds in the video.
+START_NAMES = ("start", "start_time", "start_sec", "start_seconds", "begin")
+END_NAMES = ("end", "end_time", "end_sec", "end_seconds", "stop")
+#: What a header may hold; ids and captions of a first line may look like names with digits.
+_NAME, _ANY_NAME = re.compile(r"[a-z][a-z_]{0,30}"), re.compile(r"[a-z][a-z_0-9]{0,30}")
 
 
 def first_of(known: Sequence[str], names: Sequence[str]) -> str:
@@ -57,6 +63,8 @@ def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line | DataError]:
     file cannot be read or has no line.
     """
     table = Table(path, is_caption_header, TEXT_NAMES)
+    if not table.names:
+        _check_first(table)
     is_empty = True
     for row in table:
         is_empty = False
@@ -70,6 +78,31 @@ def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line | DataError]:
         raise DataError(f"{path}: holds no captions")
 
 
+def _check_first(table: Table) -> None:
+    """Raises DataError where not all after the first column can be the caption.
+
+    That is a header that lacks a name, and a table of several columns without a header.
+    """
+    fields = [column(field) for field in table.first.split(table.separator)]
+    if len(fields) < 3:
+        return
+    where = f"{table.path}: line {table.first_line}"
+    has_clip, has_text = (first_of(names, fields) for names in (CLIP_NAMES, TEXT_NAMES))
+    name = _ANY_NAME if fields[0] in (has_clip, has_text) else _NAME
+    if (has_clip or has_text) and all(map(name.fullmatch, fields)):
+        what, known = ("caption", TEXT_NAMES) if has_clip else ("clip", CLIP_NAMES)
+        raise DataError(
+            f"{where}: looks like a header, and no column is known as that of the {what}. Rename "
+            f"one to one of {', '.join(known)}; if it is not a header, write one above it: "
+            "clip,caption"
+        )
+    if table.separator == "\t":
+        raise DataError(
+            f"{where}: has {len(fields)} columns and no header. Write a line above it that names "
+            "them, such as video_id, start, end and caption, with tabs between them"
+        )
+
+
 def _plain(row: Row, separator: str) -> Line:
     if len(row.fields) < 2:
         raise _no_caption(row)
@@ -81,9 +114,10 @@ def _named(row: Row, table: Table) -> Line:
     clip, video = (first_of(known, table.names) for known in (CLIP_COLUMNS, _VIDEOS))
     if len(row.fields) <= max(map(table.names.index, (clip or video, table.text))):
         raise _no_caption(row)
-    span = None
-    if row.get("end"):
-        span = as_span((row.get("start") or 0.0, row.get("end")), row.where)
+    start, end = (row.get(first_of(names, table.names)) for names in (START_NAMES, END_NAMES))
+    if start and not (end or row.get(clip)):
+        raise DataError(f"{row.where}: has a start and no end, in seconds")
+    span = as_span((start or 0.0, end), row.where) if end else None
     if row.get(clip) or not span:
         return _line(row, row.get(clip) or row.get(video), row.get(table.text), span)
     return replace(_line(row, row.get(video), row.get(table.text), span), is_video=True)

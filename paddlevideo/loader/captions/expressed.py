@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from paddlevideo.loader.tokenizer import load_tokenizer
+from paddlevideo.utils.printable import Tally
 
 #: A larger share of [UNK] is a wrong vocabulary rather than a rare sign.
 MUCH = 0.01
@@ -23,13 +24,13 @@ class Expressed:
         """Looks at no more than ``most`` captions. Raises ConfigError for no such vocabulary."""
         self.bert_model, self.most = bert_model, most
         self.captions = self.pieces = self.unknown = 0
-        self.lost = 0
-        self.lost_names: list[str] = []
+        #: Clips with a caption of which nothing is known.
+        self.lost = Tally()
         self._tokenizer = load_tokenizer(bert_model)
 
     def add(self, name: str, captions: Iterable[str]) -> bool:
         """Counts a clip's captions; whether each of them has a word that is known."""
-        before = self.lost
+        before = self.lost.count
         for text in captions:
             if self.most is not None and self.captions >= self.most:
                 break
@@ -38,13 +39,8 @@ class Expressed:
             self.pieces += pieces
             self.unknown += unknown
             if pieces == unknown and text.strip():
-                self._lose(name)
-        return self.lost == before
-
-    def _lose(self, name: str) -> None:
-        self.lost += 1
-        if len(self.lost_names) < 5:
-            self.lost_names.append(name)
+                self.lost.add(name)
+        return self.lost.count == before
 
     @property
     def share(self) -> float:
@@ -54,11 +50,11 @@ class Expressed:
     @property
     def is_bad(self) -> bool:
         """Whether another vocabulary is likely to be meant."""
-        return bool(self.lost) or self.share >= MUCH
+        return self.lost.count > 0 or self.share >= MUCH
 
     def remarks(self) -> list[str]:
         """The line where anything is unknown."""
-        return [self.line()] if self.unknown or self.lost else []
+        return [self.line()] if self.unknown or self.lost.count else []
 
     def line(self) -> str:
         """The share in words; with advice where it is large."""
@@ -66,8 +62,6 @@ class Expressed:
             f"vocabulary {self.bert_model}: {self.share:.2%} of {self.pieces:,} word pieces of "
             f"{self.captions:,} captions are unknown (UNK)"
         )
-        if self.lost:
-            more = ", ..." if self.lost > len(self.lost_names) else ""
-            names = ", ".join(self.lost_names) + more
-            text += f"; of {self.lost:,} captions nothing is known (clips {names})"
+        if count := self.lost.count:
+            text += f"; of {count:,} captions nothing is known (clips {self.lost.shown()})"
         return f"{text}. {ADVICE}" if self.is_bad else text

@@ -12,6 +12,8 @@ from typing import Any
 from paddlevideo.loader.captions.clip_csv import (
     CLIP_COLUMNS,
     CLIP_NAMES,
+    END_NAMES,
+    START_NAMES,
     TEXT_NAMES,
     caption_lines,
     first_of,
@@ -111,7 +113,7 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
 def kind_of(path: Path) -> tuple[str, Reader]:
     """The name of the kind of a caption file, and its reader. Raises DataError for none."""
     if path.is_dir():
-        if not narration_files(path):
+        if not narration_files(path).files:
             raise _none_fits(path, "a folder without .csv files")
         return "folder of narrations", narration_folder
     first = _first_line(path)
@@ -227,15 +229,16 @@ def _clip_line(entry: Any, where: str) -> Line:
     keys = list(entry) if isinstance(entry, dict) else []
     name, text = first_of(CLIP_NAMES, keys) or "clip", first_of(TEXT_NAMES, keys)
     clip = name_of(entry, name, where)
-    if not text and (further := sorted(set(keys) - set(CLIP_NAMES) - {"start", "end"})):
+    if not text and (further := sorted(set(keys) - {*CLIP_NAMES, *START_NAMES, *END_NAMES})):
         raise DataError(
             f'{where}: has no "caption", but {", ".join(further)}. Known for the text are '
             + ", ".join(TEXT_NAMES)
         )
     caption = text_of(entry, text, where) if entry.get(text) is not None else None
     span = None
-    if entry.get("start") is not None or entry.get("end") is not None:
-        span = as_span((entry.get("start"), entry.get("end")), where)
+    times = [entry.get(first_of(names, keys)) for names in (START_NAMES, END_NAMES)]
+    if times != [None, None]:
+        span = as_span(times, where)
     if span and name not in CLIP_COLUMNS:
         return Line(clip, caption, span, is_video=True, where=where)
     named_video = name in CLIP_COLUMNS and entry.get("video") is not None

@@ -10,6 +10,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.filetype import VIDEO_ENDINGS
+from paddlevideo.utils.printable import is_utf8
 from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
 #: Tried in this order; the first that leads to a clip counts.
@@ -23,8 +25,13 @@ RULES = (
 _ENDING, _PATH = 2, 3
 #: Of files that are one clip in several formats: these are dropped on both sides.
 _ENDINGS = re.compile(
-    r"\.(?:3g2|3gp|3gpp|asf|avi|divx|dv|f4v|flv|gif|h264|hevc|m1v|m2t|m2ts|m2v|m4v|mkv|mov|mp4|mpe?g"
-    r"|mpg|mts|mxf|ogm|ogv|rm|rmvb|ts|vob|webm|wmv|y4m|npy|npz|jpe?g|png)$",
+    "(?:{})$".format(
+        "|".join(
+            re.escape(ending)
+            for ending in (*VIDEO_ENDINGS, ".npy", ".npz", ".jpg", ".jpeg", ".png")
+            if not ending[1:].isdecimal()  # such a number may count clips
+        )
+    ),
     re.IGNORECASE,
 )
 #: Any other ending is dropped from a name alone.
@@ -70,14 +77,14 @@ class ClipNames:
     def add(self, names: Iterable[str], kind: int = CLIP) -> None:
         """Adds names, to be called before the first is looked up."""
         assert not self._is_loose
-        rows = ((0, name, kind, name) for name in names if is_text(name))
+        rows = ((0, name, kind, name) for name in names if is_utf8(name))
         with database_errors():
             self._base.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)", rows)
 
     def find(self, name: str, kinds: Sequence[int] = (CLIP,)) -> Match | None:
         """What ``name`` means; None for nothing. Of equal rank the first of ``kinds`` counts.
 
-        Raises DataError where it could mean one or another.
+        Raises DataError where it is ambiguous.
         """
         match = self._find(name, kinds)
         stem = _ANY_ENDING.sub("", name)
@@ -136,7 +143,7 @@ class ClipNames:
         return (target for (target,) in self._base.execute(query, (kind,)))
 
     def hint(self, name: str, lines: Sequence[tuple[str, str]]) -> str:
-        """What may be the matter with lines, name and caption, one of whose names is unknown."""
+        """Why ``name``, of one of the ``lines`` (name, caption), may be unknown, for a message."""
         if self.is_elsewhere(lines[:100]):
             return (
                 ". The ids seem to stand in another column: write a header line that names the "
@@ -152,7 +159,7 @@ class ClipNames:
         return f'. The nearest to "{name}" is "{near}"' if near else ""
 
     def is_elsewhere(self, lines: Iterable[tuple[str, str]]) -> bool:
-        """Whether captions hold ids in the place of names."""
+        """Whether captions hold the ids instead of names."""
         fields = (field for name, caption in lines for field in fields_beside(name, caption))
         return any(self.has(field) for field in fields)
 
@@ -215,15 +222,6 @@ def is_same_path(name: str, other: str) -> bool:
     """Whether one is the end of the other, whole parts of a path, but for endings and case."""
     first, second = ("/" + _keys(each)[_ENDING].casefold().lstrip("/") for each in (name, other))
     return first.endswith(second) or second.endswith(first)
-
-
-def is_text(name: str) -> bool:
-    """False for a file's name that is not UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def plain_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,9 @@ from paddlevideo.loader.captions.line import Item, Line, as_span, field_of, list
 from paddlevideo.loader.captions.table import Table
 from paddlevideo.loader.captions.text import writable
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.walk import is_hidden
+from paddlevideo.utils.walk import Walk, walk
+
+log = logging.getLogger("paddlevideo")
 
 
 def howto100m(path: Path) -> Iterator[Item]:
@@ -94,18 +97,17 @@ def narration_table(path: Path) -> Table:
     return Table(path, _is_narration, ["text"])
 
 
-def narration_files(path: Path) -> list[Path]:
-    """The CSV files in a folder, not in its subfolders; a Mac leaves hidden ones beside them."""
-    return sorted(
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() == ".csv" and not is_hidden(file.name)
-    )
+def narration_files(path: Path) -> Walk:
+    """The CSV files in a folder, not in its subfolders."""
+    return walk(path, lambda file: file.parent == path and file.suffix.lower() == ".csv")
 
 
 def narration_folder(path: Path) -> Iterator[Item]:
-    """The CSV files of a folder, each named after its video."""
-    for file in narration_files(path):
+    """The CSV files of a folder, each named after its video; logs what else it holds."""
+    found = narration_files(path)
+    for line in found.left_out():
+        log.warning("%s: %s", path, line)
+    for file in found.files:
         if not narration_table(file).names:
             raise DataError(f"{file}: its header is not start,end,text, as in a narration")
         yield from narration(file)

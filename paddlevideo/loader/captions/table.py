@@ -30,8 +30,11 @@ class Row(NamedTuple):
     names: Sequence[str] = ()
 
     def get(self, name: str) -> str:
-        """The field in the column ``name`` without blanks around it; "" where there is none."""
-        if name not in self.names:
+        """The field in the column ``name`` without blanks around it; "" where there is none.
+
+        The name "" is that of no column, though a header may have empty fields.
+        """
+        if not name or name not in self.names:
             return ""
         index = self.names.index(name)
         return self.fields[index].strip() if index < len(self.fields) else ""
@@ -60,7 +63,8 @@ class Table:
         """
         self.path, self.strict = path, strict
         self.names: list[str] = []
-        self.first = ""  # the first line that is not blank, for messages
+        self.first = ""  # the first line that is not blank, for messages, and its number
+        self.first_line = 1
         self.separator, self.spaced = ",", False
         self._skipped = 0  # the number of the last line that holds no row
         self._find_header(is_header)
@@ -78,11 +82,12 @@ class Table:
             return
         number, first = head[0]
         self.first = first.strip()
+        self.first_line = number
         fields: list[str] = []
         for separator in dict.fromkeys((self.separator, *SEPARATORS)):
             with suppress(csv.Error):  # too long for a header
                 fields = next(csv.reader([first.rstrip("\n")], delimiter=separator))
-            names = [_column(field) for field in fields]
+            names = [column(field) for field in fields]
             if is_header(names):
                 self.names, self.separator, self._skipped = names, separator, number
                 self.spaced = any(field[:1] == " " for field in fields)
@@ -188,7 +193,7 @@ class _Lines:
         self.number += count
 
 
-def _column(field: str) -> str:
+def column(field: str) -> str:
     """The name of a column: "Video ID" and "video_id" are one."""
     return re.sub(r"[\s-]+", "_", field.strip().strip('"').strip().lower())
 

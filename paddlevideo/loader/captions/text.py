@@ -39,6 +39,8 @@ def _encoding(path: str | os.PathLike[str]) -> str:
         head = file.read(256)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
+    if head[:2] == b"\x1f\x8b":
+        raise DataError(f"{path}: is a gzip archive. Unpack it first: gunzip -k {path}")
     if b"\0" in head:
         raise DataError(
             f"{path}: line {head[: head.index(0)].count(10) + 1}: holds NUL bytes, which no UTF-8 "

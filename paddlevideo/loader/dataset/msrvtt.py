@@ -11,6 +11,7 @@ from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
 from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.filetype import JSON, describe_file
 from paddlevideo.utils.ranges import Count, CountOrZero
 
 
@@ -73,7 +74,7 @@ class MSRVTTDataset(RetrievalDataset):
 
 def read_pairs(path: str) -> list[Pair]:
     """Clip and caption of every line or entry of a file. Raises DataError."""
-    if not _is_json(path):
+    if describe_file(path) != JSON:
         return read_captions(path)
     pairs = []
     for line in read_lines(Path(path)):
@@ -87,11 +88,3 @@ def read_pairs(path: str) -> list[Pair]:
     if not pairs:
         raise DataError(f"{path}: holds no captions")
     return pairs
-
-
-def _is_json(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
-    except OSError:
-        return False  # whoever reads it next says why

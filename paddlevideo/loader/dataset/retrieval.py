@@ -12,11 +12,11 @@ import numpy as np
 from paddlevideo.loader.captions.matching import ClipNames, meanings, told
 from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.dataset.base import Dataset
-from paddlevideo.loader.legacy import few
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
 Pair = tuple[str, str]  # clip id, caption
@@ -79,7 +79,7 @@ class RetrievalDataset(Dataset):
             names = ClipNames(store.ids())
             raise DataError(
                 f"{self.file_path}: {len(missing)} of {len(clips)} clips have no features "
-                f"in {store.path}: {few(missing)}{names.hint(missing[0], pairs)}"
+                f"in {store.path}: {some(missing)}{names.hint(missing[0], pairs)}"
             )
         rules = Counter(match.rule for match in found.values())
         log.info("%s: clips of %s matched %s", self.file_path, store.path, told(rules))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_text_whole
+from paddlevideo.utils.files import write_json_whole
 
 FORMAT = "paddlevideo feature store"
 VERSION = 1
@@ -93,8 +93,7 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Writes it whole or not at all."""
         record = {"format": FORMAT, "version": VERSION, "clips": self.clips, **asdict(self)}
-        text = json.dumps(record, indent=1) + "\n"  # ASCII: file names need not be UTF-8
-        write_text_whole(path, text)
+        write_json_whole(path, record)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:

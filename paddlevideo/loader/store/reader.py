@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.store.about import About
 from paddlevideo.loader.store.check import check_clip, is_sound
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest
-from paddlevideo.loader.store.records import Clip, decode, decode_about
+from paddlevideo.loader.store.records import About, Clip, decode, decode_about
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.fingerprint import state
@@ -133,26 +132,3 @@ class FeatureStore:
     def ids(self) -> Iterator[str]:
         """The ids of all clips, in order. Reads the head of every record."""
         return (self.about(number).id for number in range(len(self)))
-
-    def shuffled(
-        self, seed: int, epoch: int, rank: int = 0, ranks: int = 1, window: int = 8192
-    ) -> Iterator[int]:
-        """Numbers of a rank's clips in an epoch, in an order that reads shards one after another.
-
-        Shards come in a random order and are dealt out to the ranks; within ``window`` clips the
-        order is random. Seed and epoch decide it all. Holds ``window`` numbers in memory. Ranks
-        with fewer shards have fewer clips.
-        """
-        rng = np.random.default_rng((seed, epoch))
-        mine = rng.permutation(len(self._files))[rank::ranks]
-        inner = np.random.default_rng((seed, epoch, rank))
-        waiting = np.empty(0, dtype=np.int64)
-        for shard in mine:
-            clips = np.arange(self.starts[shard], self.starts[shard + 1])
-            for start in range(0, len(clips), window):
-                waiting = np.concatenate([waiting, clips[start : start + window]])
-                inner.shuffle(waiting)
-                ready = max(len(waiting) - window, 0)
-                yield from waiting[:ready].tolist()
-                waiting = waiting[ready:]
-        yield from waiting.tolist()

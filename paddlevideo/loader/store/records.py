@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.loader.regions import as_float32
-from paddlevideo.loader.store.about import About, origin_of, texts_of
 from paddlevideo.utils.errors import DataError
 
 #: Of a safetensors file that this reads: the tensors' types by their names there.
@@ -66,11 +65,7 @@ class ClassTargets:
         kept = (before < kept_mass * total) & (ranked > 0)
         rest = np.where(kept, 0.0, ranked).sum(axis=1)
         return cls(
-            kept.sum(axis=1),
-            order[kept],
-            ranked[kept],
-            rows.shape[1],
-            rest if rest.any() else None,
+            kept.sum(axis=1), order[kept], ranked[kept], rows.shape[1], rest if rest.any() else None
         )
 
     def dense(self) -> np.ndarray:
@@ -123,6 +118,18 @@ class Clip:
     times: Sequence[tuple[float, float]] = ()
     video: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    span: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """What a record says of its clip beside the arrays; see ``records.Clip``."""
+
+    id: str
+    captions: Sequence[str]
+    times: Sequence[tuple[float, float]]
+    video: str
     source: str = ""
     span: tuple[float, float] | None = None
 
@@ -272,6 +279,37 @@ def _targets(tensors: Mapping[str, np.ndarray], width: int, rows: int) -> ClassT
     if len(classes) and not 0 <= classes.min() <= classes.max() < width:
         raise ValueError(f"a kept class beyond the {width} that there are")
     return ClassTargets(counts, classes, mass, width, rest)
+
+
+def texts_of(about: Mapping[str, Any]) -> tuple[str, list[str], list[tuple[float, float]], str]:
+    """Id, captions, times and video, of the types that they must have. Raises ValueError."""
+    name, captions, times, video = (about[key] for key in ("id", "captions", "times", "video"))
+    if not isinstance(captions, list) or not isinstance(times, list):
+        raise ValueError("captions or times are no list")
+    for text in (name, video, *captions):
+        if not isinstance(text, str):
+            raise ValueError(f"{text!r:.40} where a text belongs")
+        text.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
+    if len(times) not in (0, len(captions)):
+        raise ValueError(f"{len(times)} times of {len(captions)} captions")
+    spans = [(float(start), float(end)) for start, end in times]
+    if not all(math.isfinite(start) and math.isfinite(end) for start, end in spans):
+        raise ValueError("times that are not finite")
+    return name, captions, spans, video
+
+
+def origin_of(about: Mapping[str, Any]) -> tuple[str, tuple[float, float] | None]:
+    """Source and span; older records have none. Raises ValueError."""
+    source, span = about.get("source", ""), about.get("span")
+    if not isinstance(source, str):
+        raise ValueError(f"{source!r:.40} under source")
+    source.encode()
+    if span is None:
+        return source, None
+    start, end = (float(second) for second in span)
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise ValueError("a span that is not finite")
+    return source, (start, end)
 
 
 def _clip(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Clip:

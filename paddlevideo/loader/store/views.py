@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.loader.store.about import About
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.reader import FeatureStore
+from paddlevideo.loader.store.records import About
 from paddlevideo.utils.errors import DataError
 
 

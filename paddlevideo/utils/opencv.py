@@ -1,4 +1,4 @@
-"""OpenCV, or the line that installs it: the one place of this package that names ``cv2``."""
+"""OpenCV, or the line that installs it: the modules of this package import ``cv2`` from here."""
 
 from __future__ import annotations
 
