@@ -303,3 +303,23 @@ def test_what_the_rehearsal_refuses_changes_nothing(finished, project, how):
     before = content(project / "output")
     assert run(project, *how, "--validate", "-o", "METRIC.best=text_to_video.R@7") == 2
     assert content(project / "output") == before
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_overwritten(project, capsys):
+    for path in (project / "output").glob("*.pdopt"):
+        path.unlink()  # as to save room
+    before = content(project / "output")
+    assert run(project, "--resume", "auto") == 1
+    assert "none of the checkpoints is whole" in capsys.readouterr().err
+    assert content(project / "output") == before
+
+
+def test_a_resumed_run_needs_the_weights_no_more_that_it_started_from(finished, tmp_path, capsys):
+    make_project(tmp_path)
+    start, other = tmp_path / "start.pdparams", tmp_path / "other.pdparams"
+    shutil.copy(finished / "output" / "Tiny_epoch_00002.pdparams", start)
+    assert run(tmp_path, "-w", str(start), "--max_iters", "1") == 0
+    start.rename(other)
+    assert run(tmp_path, "-w", str(start), "--max_iters", "2", "--resume", "auto") == 0
+    assert run(tmp_path, "-w", str(other), "--max_iters", "3", "--resume", "auto") == 0
+    assert f"{other} has no effect: the run continues from" in capsys.readouterr().out

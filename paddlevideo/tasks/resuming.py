@@ -37,7 +37,7 @@ log = logging.getLogger("paddlevideo")
 def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | None:
     """The checkpoint that the settings ask for, compared with the run's configuration.
 
-    Raises WeightsError where the epoch that is asked for has no whole one, and ConfigError where
+    Raises WeightsError where the epoch that is asked for, or none, is whole, and ConfigError where
     a setting that decides the result has changed and ``force`` is not set.
     """
     settings = run.settings
@@ -46,6 +46,14 @@ def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | Non
         checkpoint = checkpoints.load(Checkpoints.epoch_tag(settings.resume_epoch))
     elif settings.resume == "auto":
         checkpoint = checkpoints.newest()
+        if checkpoint is None and checkpoints.tags():
+            tags = ", ".join(checkpoints.tags())
+            raise WeightsError(
+                f"{run.folder}: none of the checkpoints is whole ({tags}), and training "
+                "from the start would overwrite them. Bring the missing files back, start from "
+                "weights that are there by -w in another folder (-o output_dir=FOLDER), or begin "
+                "again by --overwrite instead of --resume"
+            )
     if checkpoint is not None:
         check_same_run(run, checkpoint)
         keep_start(run, checkpoint)
@@ -54,9 +62,23 @@ def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | Non
 
 def keep_start(run: Run, checkpoint: Checkpoint) -> None:
     """The run goes on, so its configuration still names the weights that it once started from."""
-    weights = checkpoint.extra.get("config", {}).get("weights")
+    weights = start_of(checkpoint)
+    given = run.settings.weights
+    if given and given != weights:
+        log.warning(
+            "%s has no effect: the run continues from %s. To start from it choose another "
+            "output_dir, without --resume",
+            given,
+            checkpoint.tag,
+        )
     if weights is not None:
         run.config["weights"] = weights
+
+
+def start_of(checkpoint: Checkpoint) -> str | None:
+    """The weights that the run of a checkpoint started from; it continues without them."""
+    weights: str | None = checkpoint.extra.get("config", {}).get("weights")
+    return weights
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -24,7 +24,13 @@ from paddlevideo.tasks.guard import Guard, NotFinite, allowed_skips, check_weigh
 from paddlevideo.tasks.meters import Meters
 from paddlevideo.tasks.plan import Plan
 from paddlevideo.tasks.profiling import Profile, ProfilerOptions, profiler_options
-from paddlevideo.tasks.resuming import checkpoint_to_resume, describe, go_on_from, restore
+from paddlevideo.tasks.resuming import (
+    checkpoint_to_resume,
+    describe,
+    go_on_from,
+    restore,
+    start_of,
+)
 from paddlevideo.tasks.saving import Saver
 from paddlevideo.tasks.setup import (
     Run,
@@ -83,8 +89,9 @@ class Trainer:
         self.plan = Plan(self.settings, self.sizes, pace, self.settings.validate)
         self.model = build_model(run.config.MODEL)
         check_sizes(self.model, train=self.loader, valid=getattr(self.validation, "loader", None))
-        if self.settings.weights:
-            load_weights(self.model, self.settings.weights)
+        weights = self.settings.weights
+        if weights and not (checkpoint and start_of(checkpoint) == weights):
+            load_weights(self.model, weights)
         self.model.connect(self.world.gather_rows)
         self._build_updater()
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)

@@ -59,7 +59,13 @@ class FolderLock:
         """Creates the folder, and notes which ones are new."""
         absent = (path for path in (self.folder, *self.folder.parents) if not path.exists())
         self._made = list(absent)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(
+                f"{self.folder} is not a folder, and cannot become one: choose another "
+                f"{self.setting}"
+            ) from None
 
     def _lock(self, descriptor: int) -> None:
         try:

@@ -36,7 +36,7 @@ def test_the_lock_of_a_killed_process_is_free_though_its_child_lives(tmp_path):
         import os, sys, time
         from paddlevideo.utils.folder_lock import FolderLock
         lock = FolderLock(sys.argv[1], "train").acquire()
-        if os.fork():
+        if not os.fork():  # the child, which has let go of the lock
             print("held", flush=True)
         time.sleep(60)
         """
@@ -68,3 +68,11 @@ def test_a_file_system_without_locks_gets_a_warning(tmp_path, monkeypatch, caplo
     monkeypatch.setattr(logging.getLogger("paddlevideo"), "propagate", True)
     with FolderLock(tmp_path, "train").acquire():
         assert "has no locks" in caplog.text
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for folder in ("file", "file/below", "dangling"):
+        with pytest.raises(ConfigError, match="not a folder.*choose another output_dir"):
+            FolderLock(tmp_path / folder, "train", "output_dir").acquire()
