@@ -145,7 +145,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         if fusion_method not in ("mul", "sum"):
             raise ConfigError(f'fusion_method is "mul" or "sum", not "{fusion_method}"')
         self.pretrained = pretrained or None
-        self.widths = Streams(*(stream.width for stream in streams))
+        self.widths: Streams[int] = Streams(*(stream.width for stream in streams))
         self.feature_sizes = {"image_feat": v_feature_size, "action_feat": a_feature_size}
         self.max_text_length = max_position_embeddings
         self.vocabulary_size = vocab_size

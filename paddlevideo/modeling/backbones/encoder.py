@@ -43,7 +43,7 @@ class TangledEncoder(nn.Layer):
         )
         self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
         #: Where each stream first meets the others: below, it depends on its own input alone.
-        self.first_tangled = Streams(
+        self.first_tangled: Streams[int] = Streams(
             *(
                 min(depths, default=stream.layers)
                 for depths, stream in zip(positions, streams, strict=True)

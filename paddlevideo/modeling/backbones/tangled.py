@@ -5,6 +5,7 @@ B clips; T words, R regions (the global one first), A actions; W the tangled wid
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -30,7 +31,8 @@ from paddlevideo.utils.errors import ConfigError
 Item = TypeVar("Item")
 
 
-class Streams(NamedTuple, Generic[Item]):
+# A NamedTuple cannot be generic before Python 3.11; what namedtuple makes can have a second base.
+class Streams(namedtuple("Streams", ("text", "regions", "actions")), Generic[Item]):
     """One thing for each of the three streams."""
 
     text: Item
