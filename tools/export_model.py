@@ -15,6 +15,15 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
 from paddlevideo.utils.script import as_script, ending_at_once
 
 as_script(__name__)

@@ -20,6 +20,15 @@ from paddlevideo.utils.script import as_script
 
 as_script(__name__)
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from paddlevideo.utils.script import as_script
+
+as_script(__name__)
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass

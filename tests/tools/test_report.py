@@ -67,7 +67,8 @@ def test_without_opencv_thumbnails_say_how_to_install_it(folder, capsys, monkeyp
             raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
         return real_import(name, *arguments, **more)
 
-    monkeypatch.delitem(sys.modules, "paddlevideo.report.thumbnails", raising=False)
+    for name in ("report.thumbnails", "utils.opencv"):
+        monkeypatch.delitem(sys.modules, f"paddlevideo.{name}", raising=False)
     monkeypatch.setattr(builtins, "__import__", no_opencv)
     assert report.main(["--results", str(folder)]) == 0
     capsys.readouterr()
