@@ -132,10 +132,12 @@ def show(sentence: str, answers: Sequence[Answer], as_json: bool) -> None:
     if not sys.stdout.isatty():
         asked_for = " ".join(sentence.split())
         lines = [
-            f"{rank}\t{answer.score:.4f}\t{answer.clip}\t{asked_for}"
+            f"{rank}\t{answer.score:.4f}\t{answer.clip}\t{asked_for}\n"
             for rank, answer in enumerate(answers, 1)
         ]
-        print("\n".join(lines), flush=True)  # in one piece: "| head -1" must not end the search
+        # One write, which print() does not promise: "| head -1" must not end the search.
+        sys.stdout.write("".join(lines))
+        sys.stdout.flush()
         return
     from rich.console import Console
     from rich.table import Table
