@@ -124,7 +124,7 @@ class Canvas:
 def frame_of(shot: Shot, number: int | None = None) -> np.ndarray:
     """The frame in the middle of a clip, or its picture: (h, w, 3) uint8 BGR.
 
-    ``number``: of the frame that is wanted instead, if the video has so many. Raises DataError
+    ``number``: index of another frame to take, if the video is that long. Raises DataError
     where OpenCV cannot read it.
     """
     try:

@@ -75,7 +75,7 @@ def write_arrays_whole(path: str | Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; None where there is no file that can be read."""
+    """The value in a JSON file; None where it is absent or not valid JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -1,8 +1,8 @@
 """Temporary names of files and folders that are being written, and how leftovers are recognised.
 
 ``.NAME.NUMBER.partial`` is created exclusively, so that no two writers share one, wherever they
-run, and its writer locks it (``flock``) for as long as it lives. Whoever removes a partial holds
-its lock, so that nothing is removed under a living process; what is not locked is a leftover.
+run, and its writer locks it (``flock``) for as long as it lives. Only a process that holds
+the lock removes a partial, so none is removed under a living writer; an unlocked one is a leftover.
 """
 
 from __future__ import annotations

@@ -48,14 +48,15 @@ def records_of(folder: Path, split: str) -> dict[str, dict]:
 
 
 def same(first: tuple, second: tuple) -> bool:
-    """Equal, but for the last bits of features: NumPy 1.26 with OpenCV 4.11 rounds them by where an
-    array lies in memory (up to 2.4e-7 seen).
+    """Equal; with NumPy 1.26, which rounds features' last bits by where an array lies in memory (up
+    to 2.4e-7 seen), but for those.
     """
     return all(equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def equal(first: object, second: object) -> bool:
-    if isinstance(first, np.ndarray) and first.dtype == np.float32:
+    is_rounded = np.lib.NumpyVersion(np.__version__) < "2.0.0"
+    if is_rounded and isinstance(first, np.ndarray) and first.dtype == np.float32:
         return first.shape == second.shape and np.allclose(first, second, rtol=0, atol=1e-6)
     return np.array_equal(first, second)
 

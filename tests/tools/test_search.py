@@ -299,3 +299,18 @@ def test_as_many_clips_are_matched_as_are_asked_for():
     assert search.candidates_of(search.parse_arguments(["--best", "50", *words])) == 50
     few = ["--best", "50", "--candidates", "40", *words]
     assert search.candidates_of(search.parse_arguments(few)) == 40
+
+
+def test_answers_in_a_pipe_are_one_write(monkeypatch):
+    """``| head -1`` ends between two writes, and the search with it, where output is unbuffered."""
+    writes = []
+
+    class Pipe(io.StringIO):
+        def write(self, text):
+            writes.append(text)
+            return len(text)
+
+    monkeypatch.setattr("sys.stdout", Pipe())
+    answers = [search_module.Answer(f"clip{n}", 1.0, 1.0, 0.0) for n in range(3)]
+    search.show("a dog", answers, as_json=False)
+    assert [text.count("\n") for text in writes] == [3]
