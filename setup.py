@@ -77,6 +77,7 @@ setup(
     # configs/ stays at the top for those who work in a clone, and travels inside the package.
     packages=[*find_packages(include=["paddlevideo", "paddlevideo.*"]), "paddlevideo.configs"],
     package_dir={"paddlevideo.configs": "configs"},
+    entry_points={"console_scripts": ["paddlevideo=paddlevideo.cli:main"]},
     package_data={
         "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
         "paddlevideo.loader": ["vocab/*"],

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddlevideo.files.whole import checksum, read_json, write_json_whole, write_whole
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.utils.errors import DataError, WeightsError
-from paddlevideo.utils.files import checksum, read_json, write_json_whole, write_whole
 
 log = logging.getLogger("paddlevideo")
 SUFFIXES = (".pdparams", ".pdopt")

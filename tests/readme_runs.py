@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = "python (-B )?-m paddle.distributed.launch"

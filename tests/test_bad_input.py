@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 from tests.tiny_data import make_project
 
 

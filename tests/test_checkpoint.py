@@ -7,8 +7,8 @@ import paddle
 import pytest
 
 from paddlevideo.checkpoint import Checkpoints, Progress
+from paddlevideo.files.whole import write_whole
 from paddlevideo.utils.errors import WeightsError
-from paddlevideo.utils.files import write_whole
 
 pytestmark = pytest.mark.filterwarnings("ignore:The input state dict is empty")
 

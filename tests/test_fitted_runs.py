@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.safe_pickle import load_state
 from tests.tiny_data import NO_DROPOUT, make_project

@@ -17,8 +17,8 @@ import numpy as np
 import paddle
 import pytest
 
-import main
 from paddlevideo import safe_pickle
+from paddlevideo.cli import run as main
 from paddlevideo.config import check_config, import_parts, load_config
 from paddlevideo.extract.videos import read_videos
 from paddlevideo.loader.captions import open_bank, read_captions, read_lines

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.report import curves, plot
 from paddlevideo.safe_pickle import load_state
 from tests.tiny_data import NO_DROPOUT, make_project

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.config import check_config, import_parts, load_config
 from tests.extract.samples import write_clips
 from tests.readme_runs import room_for_a_run, run_tool, runner

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.runtime import recompute_layers, seed_everything
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.tasks.train import Trainer

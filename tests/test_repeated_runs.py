@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.safe_pickle import load_state
 from tests.tiny_data import make_project
 

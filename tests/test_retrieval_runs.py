@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.report import read_queries
 from paddlevideo.tasks import saved_rows

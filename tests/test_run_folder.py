@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-import main
+from paddlevideo.cli import run as main
+from paddlevideo.files.lock import FolderLock
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.folder_lock import FolderLock
 from tests.tiny_data import make_project
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.runtime import World, sharding
 from paddlevideo.runtime.sharding import ClipByNormOfAll, ShardedOptimizer, share_out
 from paddlevideo.safe_pickle import load_state

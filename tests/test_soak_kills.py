@@ -24,8 +24,8 @@ from pathlib import Path
 
 import pytest
 
+from paddlevideo.files.whole import checksum
 from paddlevideo.loader.store import FeatureStore
-from paddlevideo.utils.files import checksum
 from tests.soak_cases import CASES, ROOT, Case, command_of_a_test, tool
 from tests.tiny_data import make_project
 

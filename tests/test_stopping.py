@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.metrics.msrvtt import MSRVTTMetric
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.tasks.train import Trainer

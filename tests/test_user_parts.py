@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-import main
+from paddlevideo.cli import run as main
 
 CONFIG = {
     "MODEL": {"framework": "Regression", "backbone": {"name": "OneNeuron"}},

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import main
+from paddlevideo.cli import run as main
+from paddlevideo.cli.find_bert import PACKAGE, find_bert
 from paddlevideo.config import import_parts, load_config
 from paddlevideo.loader.build import build_dataset
 from paddlevideo.loader.selection import read_list
 from tests.tiny_data import make_project
-from tools.find_bert import PACKAGE, find_bert
 
 RECIPE = "actbert_youcook2_mini.yaml"
 HOLDING_BACK = "actbert_youcook2_mini_validation.yaml"

@@ -8,33 +8,13 @@ own. Timings on shared machines are noisy: the sides take turns, and the spread 
 
 from __future__ import annotations
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from paddlevideo.utils.script import as_script
-
-as_script(__name__)
-
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from paddlevideo.utils.script import as_script
-
-as_script(__name__)
-
 import argparse
-from pathlib import Path
+import sys
 
+import door  # noqa: F401 - finds the package of this clone
+from benchmarks import loader, precision, retrieval, store, train
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from benchmarks import loader, precision, retrieval, store, train
 
 BENCHMARKS = {
     "retrieval": retrieval,
@@ -61,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     report = benchmark.run(options)
     benchmark.show(report)
     if options.json:
-        from paddlevideo.utils.files import write_json_whole
+        from paddlevideo.files.whole import write_json_whole
 
         write_json_whole(options.json, report)
 

@@ -20,8 +20,8 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from paddlevideo.config.tree import KeyPath
+from paddlevideo.files.paths import path_complaint
 from paddlevideo.registry import InputPath, NameOrPath, OutputPath, did_you_mean
-from paddlevideo.utils.paths import path_complaint
 from paddlevideo.utils.ranges import Range
 
 _INPUT_PATH = typing.get_args(InputPath)[1]

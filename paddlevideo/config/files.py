@@ -12,9 +12,9 @@ from paddlevideo.config.overrides import apply_override
 from paddlevideo.config.tree import Config, Position, merge
 from paddlevideo.config.yaml_mistakes import suspicious_line
 from paddlevideo.config.yaml_text import dump_yaml, parse_yaml
+from paddlevideo.files.paths import expand_path, path_complaint
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.paths import expand_path, path_complaint
 
 BASE = "_base_"
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")

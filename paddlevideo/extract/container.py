@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from paddlevideo.utils.filetype import VIDEOS
+from paddlevideo.files.filetype import VIDEOS
 
 HEAD_BYTES = 1024
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from paddlevideo.extract import container
 from paddlevideo.extract.timeline import Timeline
+from paddlevideo.files.filetype import describe_file
+from paddlevideo.files.native_path import as_text, native_path
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.filetype import describe_file
-from paddlevideo.utils.native_path import as_text, native_path
 from paddlevideo.utils.opencv import cv2
 
 #: Minimum share of a file's frames, or of the duration of one that is cut short, that must be

@@ -12,11 +12,11 @@ import numpy as np
 from paddlevideo.extract.decode import VideoFile
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import WorkFolder
+from paddlevideo.files.whole import write_bytes_whole
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import decode
 from paddlevideo.report.fonts import LabelSpace
 from paddlevideo.report.thumbnails import Canvas
-from paddlevideo.utils.files import write_bytes_whole
 from paddlevideo.utils.opencv import cv2
 
 Vocabularies = Mapping[str, list[str]]

@@ -20,9 +20,9 @@ from paddlevideo.extract.detectors import CropRegions, MapRegions, OnnxRegions
 from paddlevideo.extract.plan import ClipPlan
 from paddlevideo.extract.schema import Settings
 from paddlevideo.extract.settings import class_names, describe
+from paddlevideo.files.whole import checksum
 from paddlevideo.loader.store import ClassTargets, Clip
 from paddlevideo.utils.errors import ConfigError, DataError
-from paddlevideo.utils.files import checksum
 
 #: Counts up when the same settings give other features than before.
 VERSION = 2

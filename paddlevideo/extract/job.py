@@ -11,11 +11,11 @@ from paddlevideo.extract.extractor import Extractor, Gathered
 from paddlevideo.extract.plan import ClipPlan, pieces_of, plan
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import FAILED, Status
+from paddlevideo.files.fingerprint import content_of, digest_of
+from paddlevideo.files.native_path import as_text
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import UserError
-from paddlevideo.utils.fingerprint import content_of, digest_of
-from paddlevideo.utils.native_path import as_text
 from paddlevideo.utils.opencv import cv2
 
 #: What a bad video makes of the libraries that read it; anything else is our own mistake.

@@ -14,6 +14,8 @@ from typing import Any
 import paddlevideo
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import DONE, ExtractOptions, Status, WorkFolder
+from paddlevideo.files.fingerprint import digest_of
+from paddlevideo.files.whole import checksum, write_text_whole
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.store import Clip, Manifest, Sizes
@@ -26,8 +28,6 @@ from paddlevideo.prepare.pack import with_captions
 from paddlevideo.prepare.sources import Item
 from paddlevideo.prepare.writing import Target, write_clips
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import checksum, write_text_whole
-from paddlevideo.utils.fingerprint import digest_of
 from paddlevideo.utils.printable import Tally
 
 #: The entry of ``made_by`` that is known when all videos have a status, not before.

@@ -13,15 +13,15 @@ from paddlevideo.extract.output import Wanted, there_already, write_statuses, wr
 from paddlevideo.extract.videos import Video, each_row, read_videos
 from paddlevideo.extract.work import DONE, FAILED, ExtractOptions, Status, WorkFolder
 from paddlevideo.extract.worker import Worker
+from paddlevideo.files.native_path import refuse_not_utf8
+from paddlevideo.files.walk import refuse_inside
+from paddlevideo.files.writable import check_folder
 from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.caption_names import check_captions
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.native_path import refuse_not_utf8
 from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
-from paddlevideo.utils.walk import refuse_inside
-from paddlevideo.utils.writable import check_folder
 
 
 @dataclass

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from paddlevideo.extract.container import looks_like_video, read_head
+from paddlevideo.files.filetype import VIDEO_ENDINGS, describe_file, endings
+from paddlevideo.files.native_path import as_text
+from paddlevideo.files.walk import walk
 from paddlevideo.loader.captions.table import Row as TableRow
 from paddlevideo.loader.captions.table import Table
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.filetype import VIDEO_ENDINGS, describe_file, endings
-from paddlevideo.utils.native_path import as_text
-from paddlevideo.utils.walk import walk
 
 #: Files in a folder are videos by their endings, others if they begin like one; a list or CSV may
 #: name any file. Sound, pictures and unfinished downloads may begin like a video; what usually

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.files.whole import read_json, write_bytes_whole, write_text_whole
 from paddlevideo.loader.store.records import PREFIX
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import read_json, write_bytes_whole, write_text_whole
 
 LENGTH = struct.Struct("<Q")
 DONE, FAILED = "done", "failed"

@@ -9,8 +9,8 @@ from typing import Any
 
 import lmdb
 
+from paddlevideo.files.filetype import describe_file
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.filetype import describe_file
 
 #: Device and inode of a file: LMDB opens one only once in a process, whatever its path.
 _Key = tuple[int, int]

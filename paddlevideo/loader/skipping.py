@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from paddlevideo.files.whole import append_json
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import append_json
 
 #: Samples in a row that are tried in the place of a bad one.
 TRIES = 100

@@ -17,10 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.registry import did_you_mean
-from paddlevideo.safe_pickle import load_state
-from paddlevideo.utils.errors import WeightsError
-from paddlevideo.utils.filetype import (
+from paddlevideo.files.filetype import (
     HTML_PAGE,
     JSON,
     NPZ_ARCHIVE,
@@ -29,6 +26,9 @@ from paddlevideo.utils.filetype import (
     SAFETENSORS,
     describe_file,
 )
+from paddlevideo.registry import did_you_mean
+from paddlevideo.safe_pickle import load_state
+from paddlevideo.utils.errors import WeightsError
 from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")

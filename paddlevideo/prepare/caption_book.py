@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.files.temporary_database import database_errors, temporary_database
 from paddlevideo.loader.captions.files import read_lines
 from paddlevideo.loader.captions.line import BadEntries, Line, Span
 from paddlevideo.loader.captions.matching import RULES, TIMED_ID, videos_of
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import Tally
-from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
 _TABLES = """
 CREATE TABLE lines (name TEXT, is_video INT, text TEXT, start REAL, stop REAL, taken INT);

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from paddlevideo.files.temporary_database import database_errors
 from paddlevideo.loader.captions.files import read_lines
 from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.captions.matching import CLIP, RULES, Claims, ClipNames, Match, videos_of
 from paddlevideo.prepare.caption_book import CaptionBook, Counted, KnownClip
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import Tally, is_utf8
-from paddlevideo.utils.temporary_database import database_errors
 
 #: The kinds of names beside CLIP: a video in which the spans of its clips are known, and a video
 #: whose clips may lie anywhere in it.

@@ -11,10 +11,10 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from paddlevideo.files.whole import write_folder_whole, write_whole
 from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.store import Clip, FeatureStore
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_folder_whole, write_whole
 from paddlevideo.utils.progress import track
 
 KEY_BYTES = 511  # of LMDB's keys, at most

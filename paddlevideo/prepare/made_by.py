@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import paddlevideo
-from paddlevideo.utils.fingerprint import fingerprint
+from paddlevideo.files.fingerprint import fingerprint
 
 #: How the files of a folder end that clips and captions come from.
 _ENDINGS = (".npz", ".npy", ".csv", "data.mdb")

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from paddlevideo.files.native_path import refuse_not_utf8
+from paddlevideo.files.walk import refuse_inside
+from paddlevideo.files.whole import append_json
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries, Span
 from paddlevideo.loader.store import Clip, is_store
@@ -15,10 +18,7 @@ from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, names_of, open_source
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
-from paddlevideo.utils.files import append_json
-from paddlevideo.utils.native_path import refuse_not_utf8
 from paddlevideo.utils.printable import Tally
-from paddlevideo.utils.walk import refuse_inside
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from paddlevideo.files.filetype import LMDB, NPY_ARRAY, describe_file
+from paddlevideo.files.walk import walk
 from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.legacy import RecordStore, RowFile
 from paddlevideo.loader.store import ClassTargets, Clip, FeatureStore, Sizes, is_store
@@ -21,8 +23,6 @@ from paddlevideo.prepare.clip_files import (
     read_clip,
 )
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.filetype import LMDB, NPY_ARRAY, describe_file
-from paddlevideo.utils.walk import walk
 
 KINDS = """\
   PaddleVideo's HowTo100M rows, a .npy file

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paddlevideo.files.walk import refuse_inside
 from paddlevideo.loader.captions.expressed import Expressed
 from paddlevideo.loader.store import Clip, FeatureStore, Sizes
 from paddlevideo.loader.store.check import clip_faults
@@ -23,7 +24,6 @@ from paddlevideo.prepare.sources import StoreSource
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
-from paddlevideo.utils.walk import refuse_inside
 
 #: A box that leaves the image by no more pixels is cut by ``fix``; one further out is a mistake.
 CUT = 2.0

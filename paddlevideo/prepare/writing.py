@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.files.whole import append_json
 from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.shards import id_key
@@ -19,7 +20,6 @@ from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import differences
 from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import append_json
 from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from paddlevideo.files.whole import write_whole
 from paddlevideo.report.axes import Axis, short
 from paddlevideo.report.curves import BLUE, SKY
 from paddlevideo.report.fonts import fitted, font_for
 from paddlevideo.report.plot import DIM, GRID, INK, PAGE, letters
-from paddlevideo.utils.files import write_whole
 
 MARGIN, HEAD, ROW, NAMES, LENGTH, VALUES, FOOT = 24, 72, 30, 300, 460, 60, 34  # pixels
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from paddlevideo.files.native_path import as_text
 from paddlevideo.report.clip_videos import ClipVideos, Origin, Shot
 from paddlevideo.report.markup import shorten
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.isolated import Crash, Isolated
-from paddlevideo.utils.native_path import as_text
 
 P = ParamSpec("P")
 T = TypeVar("T")

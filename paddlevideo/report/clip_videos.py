@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 
+from paddlevideo.files.filetype import VIDEO_ENDINGS
+from paddlevideo.files.native_path import as_text
+from paddlevideo.files.walk import walk
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.filetype import VIDEO_ENDINGS
-from paddlevideo.utils.native_path import as_text
-from paddlevideo.utils.walk import walk
 
 Span = tuple[float, float]  # start and end in seconds
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from paddlevideo.files.whole import write_whole
 from paddlevideo.report.history import History
 from paddlevideo.report.plot import Colour, Line, Panel, picture
-from paddlevideo.utils.files import write_whole
 
 #: Okabe and Ito's colours, which the colour-blind tell apart, and black.
 BLACK, BLUE, ORANGE, GREEN = (30, 30, 30), (0, 114, 178), (230, 159, 0), (0, 158, 115)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.files.whole import write_bytes_whole
 from paddlevideo.report.cards import Thumbnails, cards
 from paddlevideo.report.charts import MARKS, Curve, histogram, recall_chart
 from paddlevideo.report.clip_videos import Origin
@@ -17,7 +18,6 @@ from paddlevideo.report.markup import Markup, element, join
 from paddlevideo.report.queries import DIRECTIONS, SCORES, Query
 from paddlevideo.report.style import STYLE
 from paddlevideo.report.tables import effort, metric_table, number, part, protocol_table, spoken
-from paddlevideo.utils.files import write_bytes_whole
 
 TITLE = "Text-video retrieval"
 STYLES = {"text_to_video": "forward", "video_to_text": "backward"}

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.files.together import check_together
+from paddlevideo.files.whole import write_text_whole
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_text_whole
-from paddlevideo.utils.together import check_together
 
 DIRECTIONS = ("text_to_video", "video_to_text")
 #: What a score is, for people.

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from paddlevideo.files.native_path import as_text, native_path
+from paddlevideo.files.whole import write_bytes_whole
 from paddlevideo.report.clip_videos import Shot
 from paddlevideo.report.fonts import LabelSpace, Rectangle, fitted, font_for
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_bytes_whole
-from paddlevideo.utils.native_path import as_text, native_path
 from paddlevideo.utils.opencv import cv2
 
 Colour = tuple[int, int, int]

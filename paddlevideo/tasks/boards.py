@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.files.whole import naming
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.files import naming
 from paddlevideo.utils.script import missing_package
 
 log = logging.getLogger("paddlevideo")

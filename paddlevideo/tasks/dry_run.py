@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.config import Config, RunSettings
+from paddlevideo.files.writable import nearest_folder, try_folder
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import memory_used, synchronize_clock
 from paddlevideo.solver.state import state_by_structured_name
@@ -26,7 +27,6 @@ from paddlevideo.tasks.run_folder import run_identity
 from paddlevideo.tasks.setup import start_run
 from paddlevideo.tasks.train import Trainer
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.writable import nearest_folder, try_folder
 
 log = logging.getLogger("paddlevideo")
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import paddle
 
+from paddlevideo.files.paths import expand_path, path_complaint
+from paddlevideo.files.whole import write_text_whole
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.files import write_text_whole
-from paddlevideo.utils.paths import expand_path, path_complaint
 
 log = logging.getLogger("paddlevideo")
 

@@ -13,8 +13,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from paddlevideo.files.whole import read_json, write_arrays_whole, write_json_whole
 from paddlevideo.runtime import World
-from paddlevideo.utils.files import read_json, write_arrays_whole, write_json_whole
 
 log = logging.getLogger("paddlevideo")
 

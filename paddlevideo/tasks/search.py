@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.config import Config, check_config, run_settings
+from paddlevideo.files.fingerprint import unchanged
 from paddlevideo.loader.clips import ClipBatches, ClipReader
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.tokenizer import check_query, load_tokenizer
@@ -20,7 +21,6 @@ from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.runtime import select_device, use_threads
 from paddlevideo.tasks.search_index import SearchIndex
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
-from paddlevideo.utils.fingerprint import unchanged
 from paddlevideo.utils.limits import check_extents
 from paddlevideo.utils.nearest import nearest
 from paddlevideo.utils.progress import track

@@ -19,8 +19,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from paddlevideo.utils.files import write_arrays_whole
-from paddlevideo.utils.fingerprint import fingerprint
+from paddlevideo.files.fingerprint import fingerprint
+from paddlevideo.files.whole import write_arrays_whole
 
 log = logging.getLogger("paddlevideo")
 _NAME = re.compile(r"[0-9a-f]{16}\.npz")

@@ -13,6 +13,8 @@ from typing import Any
 from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
 from paddlevideo.config.check import Mode
+from paddlevideo.files.lock import FolderLock
+from paddlevideo.files.whole import write_text_whole
 from paddlevideo.loader.build import (
     BatchLoader,
     SampleReader,
@@ -37,8 +39,6 @@ from paddlevideo.runtime import World, seed_everything, select_device, use_threa
 from paddlevideo.tasks.boards import visualdl_log_writer
 from paddlevideo.tasks.run_folder import CONFIG, LOG, SKIPPED, begin_in, take_folder
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.files import write_text_whole
-from paddlevideo.utils.folder_lock import FolderLock
 from paddlevideo.utils.log import log_to, set_up_logging
 
 log = logging.getLogger("paddlevideo")

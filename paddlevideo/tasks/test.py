@@ -12,6 +12,9 @@ import numpy as np
 
 import paddlevideo
 from paddlevideo.config import Config
+from paddlevideo.files.fingerprint import fingerprints_of, unchanged
+from paddlevideo.files.together import write_together
+from paddlevideo.files.writable import check_file
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.prepare.origins import ClipNotes
@@ -29,9 +32,6 @@ from paddlevideo.tasks.setup import (
 )
 from paddlevideo.tasks.tables import print_results
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.fingerprint import fingerprints_of, unchanged
-from paddlevideo.utils.together import write_together
-from paddlevideo.utils.writable import check_file
 
 log = logging.getLogger("paddlevideo")
 

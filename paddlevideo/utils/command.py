@@ -15,9 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from paddlevideo.files.whole import naming
 from paddlevideo.utils.children import Terminated
 from paddlevideo.utils.errors import UserError
-from paddlevideo.utils.files import naming
 from paddlevideo.utils.script import AGAIN, interruptible, missing_package
 from paddlevideo.utils.stopping import Stopped
 

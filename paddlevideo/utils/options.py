@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from paddlevideo.files.paths import expand_path, path_complaint
 from paddlevideo.registry import did_you_mean
-from paddlevideo.utils.paths import expand_path, path_complaint
 
 
 def as_path_text(text: str) -> str:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tools import extract_features
+from paddlevideo.cli import extract_features
 
 HEIGHT, WIDTH, RATE = 96, 128, 10
 RED, GREEN, BLUE = (30, 30, 210), (40, 170, 40), (200, 60, 20)

@@ -27,7 +27,7 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def store(shared, tmp_path_factory):
     pytest.importorskip("onnxruntime", reason="runs a detector with onnxruntime: extra test")
-    from tools import extract_features
+    from paddlevideo.cli import extract_features
 
     folder = tmp_path_factory.mktemp("real")
     model = f"regions.detector.model={shared / 'weights' / 'picodet_xs_416_processed.onnx'}"

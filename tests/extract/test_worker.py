@@ -116,7 +116,7 @@ SLOW = """
 import os, sys, time
 from pathlib import Path
 from paddlevideo.extract import decode
-from tools import extract_features
+from paddlevideo.cli import extract_features
 
 def take(self, wanted):
     Path("worker").write_text(str(os.getpid()))

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.loader.skipping import BadClips
 from paddlevideo.utils.errors import DataError
 from tests.tiny_data import make_project

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.loader import build_dataset, build_pipeline
 from paddlevideo.loader.build import SampleReader
 from paddlevideo.loader.legacy import RecordStore, RowFile

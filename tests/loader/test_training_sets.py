@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.loader import (
     ActBertDataset,
     MSRVTTDataset,

@@ -9,13 +9,13 @@ import lmdb
 import numpy as np
 import pytest
 
+from paddlevideo.cli import prepare_data
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.prepare import PackOptions, clip_files, fix, pack
 from paddlevideo.prepare.sources import RecordSource, open_source
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.clips import make_clip
 from tests.tiny_data import write_training_rows
-from tools import prepare_data
 
 
 def arrays(**changes):

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.tasks import validation

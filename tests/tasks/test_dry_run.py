@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import paddle
 import pytest
 
-import main
 from paddlevideo import checkpoint
+from paddlevideo.cli import run as main
 from paddlevideo.config import RunSettings
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.tasks.dry_run import count_checkpoints, count_parameters

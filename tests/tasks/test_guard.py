@@ -6,8 +6,8 @@ import numpy as np
 import paddle
 import pytest
 
-import main
 from paddlevideo.checkpoint import Checkpoints
+from paddlevideo.cli import run as main
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.solver.updater import Updater, squared

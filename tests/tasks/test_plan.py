@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-import main
 from paddlevideo.checkpoint import Progress
+from paddlevideo.cli import run as main
 from paddlevideo.config import RunSettings
 from paddlevideo.registry import SCHEDULES
 from paddlevideo.solver import Pace, build_schedule

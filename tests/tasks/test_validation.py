@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-import main
+from paddlevideo.cli import run as main
 from paddlevideo.metrics import MSRVTTMetric
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.tasks import rehearsal

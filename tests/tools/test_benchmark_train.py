@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-
-from benchmarks import train, train_batches  # noqa: E402
+from benchmarks import train, train_batches
 
 
 def masks(words=12, labelled=2, clips=8):

@@ -16,7 +16,13 @@ import numpy as np
 
 from benchmarks import peer
 from benchmarks.sides import Side, matrix_peak, ratios, serve
-from benchmarks.train_batches import CLIPS, ROOT, read_batches, read_captions, write_batches
+from benchmarks.train_batches import (
+    CLIPS,
+    ROOT,
+    read_batches,
+    read_captions,
+    write_batches,
+)
 
 MODULE = "benchmarks.train"
 PHASES = ("forward", "backward", "optimizer")

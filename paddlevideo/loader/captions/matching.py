@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import NamedTuple
 
+from paddlevideo.files.filetype import VIDEO_ENDINGS
+from paddlevideo.files.temporary_database import database_errors, temporary_database
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.filetype import VIDEO_ENDINGS
 from paddlevideo.utils.printable import is_utf8
-from paddlevideo.utils.temporary_database import database_errors, temporary_database
 
 #: Tried in this order; the first that leads to a clip counts.
 RULES = (

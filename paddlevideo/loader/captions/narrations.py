@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.files.walk import Walk, walk
 from paddlevideo.loader.captions.clip_csv import CLIP_NAMES, first_of
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.captions.line import Item, Line, as_span, field_of, list_of
 from paddlevideo.loader.captions.table import Table
 from paddlevideo.loader.captions.text import writable
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.walk import Walk, walk
 
 log = logging.getLogger("paddlevideo")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paddlevideo.files.filetype import JSON, describe_file
 from paddlevideo.loader.captions import read_captions, read_lines
 from paddlevideo.loader.clips import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
@@ -11,7 +12,6 @@ from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
 from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError, DataError
-from paddlevideo.utils.filetype import JSON, describe_file
 from paddlevideo.utils.ranges import Count, CountOrZero
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.files.whole import write_json_whole
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.files import write_json_whole
 
 FORMAT = "paddlevideo feature store"
 VERSION = 1

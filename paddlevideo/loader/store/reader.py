@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.files.fingerprint import state
 from paddlevideo.loader.store.check import check_clip, is_sound
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest
 from paddlevideo.loader.store.records import About, Clip, decode, decode_about
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.fingerprint import state
 
 
 class FeatureStore:

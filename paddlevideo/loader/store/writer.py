@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import lmdb
 import numpy as np
 
+from paddlevideo.files.partials import sweep
 from paddlevideo.loader.store.check import check_clip
 from paddlevideo.loader.store.manifest import (
     COMPLETE,
@@ -25,7 +26,6 @@ from paddlevideo.loader.store.manifest import (
 from paddlevideo.loader.store.records import PREFIX, Clip, decode, encode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.partials import sweep
 
 BATCH_BYTES = 32 << 20  # what is written at once, and held in memory
 FIRST_MAP = 64 << 20  # a shard's map grows from here, doubling

@@ -1,0 +1,64 @@
+"""Looks whether this machine can train, and says what to do where it cannot.
+
+python tools/doctor.py
+python tools/doctor.py --distributed --json doctor.json
+
+Exit code 0: nothing is wrong; 1: there is a problem.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from paddlevideo.doctor import machine, packages, training
+from paddlevideo.doctor.finding import PROBLEM, Check, Finding, examine
+from paddlevideo.files.whole import write_json_whole
+from paddlevideo.files.writable import check_file
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, as_path
+
+CHECKS: tuple[Check, ...] = (
+    *(packages.python, packages.packages, packages.device),
+    *(machine.processors, machine.memory, machine.shared_memory, machine.disk),
+    *(machine.open_files, machine.feature_files, machine.video),
+)
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--distributed", action="store_true", help="train with two processes on the CPU too"
+    )
+    parser.add_argument("--no_training", action="store_true", help="look only, train nothing")
+    parser.add_argument("--json", type=as_path, metavar="FILE", help="write what was found")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> list[Finding]:
+    """Examines, printing each finding as it comes."""
+    check_file(options.json, "--json")
+    checks = list(CHECKS)
+    if not options.no_training:
+        checks.append(training.training)
+        if options.distributed:
+            checks.append(training.two_processes)
+    findings = []
+    for finding in examine(checks):
+        findings.append(finding)
+        print(f"{finding.status:8s} {finding.subject}: {finding.says}", flush=True)
+        if finding.advice:
+            print(f"{'':8s} -> {finding.advice}", flush=True)
+    problems = sum(finding.status == PROBLEM for finding in findings)
+    print(f"\n{problems} problem(s)" if problems else "\nThis machine can train.")
+    if options.json:
+        write_json_whole(options.json, [asdict(finding) for finding in findings])
+    return findings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    options = parse_arguments(arguments)
+    return exit_code_of(lambda: any(finding.status == PROBLEM for finding in run(options)))

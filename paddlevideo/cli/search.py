@@ -1,0 +1,197 @@
+r"""Finds the clips that a sentence describes.
+
+    python tools/search.py -w ActBERT.pdparams --features data/msrvtt/msrvtt_test.lmdb \
+        'a man cuts an onion'
+
+Without a sentence it asks for one after the other; from a pipe it takes one a line. The sizes come
+from the config.yaml beside the weights, else from actbert_msrvtt.yaml, or from -c FILE. With a
+retrieval head the clips' vectors are kept in an index beside the weights: the first search reads
+and encodes all clips, later ones only the candidates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.ranges import count
+from paddlevideo.utils.script import ending_at_once
+
+if TYPE_CHECKING:
+    from paddlevideo.tasks.search import Answer, Searcher
+
+CANDIDATES = 32
+DEFAULT_CONFIG = "actbert_msrvtt.yaml"
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="what to look for")
+    parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--features", type=as_path, required=True, metavar="LMDB", help="the clips to search in"
+    )
+    parser.add_argument(
+        "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
+    )
+    add_override(parser)
+    parser.add_argument("--best", type=count, default=10, help="clips to show (default 10)")
+    parser.add_argument(
+        "--candidates",
+        type=count,
+        help="clips that the retrieval head proposes for matching (default: 32, at least --best)",
+    )
+    parser.add_argument(
+        "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a sentence")
+    parser.add_argument("--report", type=as_path, metavar="FILE.html", help="write a page as well")
+    parser.add_argument(
+        "--videos",
+        type=as_path,
+        metavar="FOLDER",
+        help="clips or pictures, for the page; default: the videos that a feature store names",
+    )
+    return parser.parse_args(arguments)
+
+
+def config_for(weights: Path, given: str | None) -> str:
+    """The configuration file to take."""
+    beside = weights.parent / "config.yaml"
+    return given or (str(beside) if beside.is_file() else DEFAULT_CONFIG)
+
+
+def candidates_of(options: argparse.Namespace) -> int:
+    """How many clips are matched with a sentence: all that are to be shown, unless it is said."""
+    return options.candidates or max(CANDIDATES, options.best)
+
+
+def open_searcher(options: argparse.Namespace) -> Searcher:
+    """The searcher that the command line asks for."""
+    with ending_at_once():
+        from paddlevideo.config import import_parts, load_config, modules_of
+        from paddlevideo.modeling import locate_weights
+        from paddlevideo.tasks.search import Searcher
+    located = locate_weights(options.weights)
+    overrides = [*options.override, "MODEL.backbone.pretrained="]
+    config = load_config(config_for(located, options.config), overrides)
+    # Modules run code: only a file that the user has named may ask for them.
+    import_parts(modules_of(config) if options.config else [])
+    index = options.index or located.parent / "search_index"
+    features, sentences = options.features, options.sentences
+    candidates = candidates_of(options)
+    return Searcher(config, options.weights, features, index, candidates, sentences)
+
+
+def asked(sentences: Sequence[str]) -> Iterator[str]:
+    """The sentences of the command line, or those that come from the terminal or a pipe."""
+    if sentences:
+        yield from sentences
+        return
+    terminal = sys.stdin.isatty()
+    while True:
+        if terminal:
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def show(sentence: str, answers: Sequence[Answer], as_json: bool) -> None:
+    """Prints the answers to one sentence: a table, or lines with tabs in a pipe."""
+    if as_json:
+        print(json.dumps({"sentence": sentence, "clips": [asdict(a) for a in answers]}), flush=True)
+        return
+    if not sys.stdout.isatty():
+        asked_for = " ".join(sentence.split())
+        lines = [
+            f"{rank}\t{answer.score:.4f}\t{answer.clip}\t{asked_for}\n"
+            for rank, answer in enumerate(answers, 1)
+        ]
+        # One write, which print() does not promise: "| head -1" must not end the search.
+        sys.stdout.write("".join(lines))
+        sys.stdout.flush()
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "clip", "score", "match margin", "similarity", title=Text(sentence))
+    for place, answer in enumerate(answers, 1):
+        numbers = (answer.score, answer.margin, answer.similarity)
+        table.add_row(str(place), Text(answer.clip), *(f"{number:.2f}" for number in numbers))
+    Console().print(table)
+
+
+def write_page(options: argparse.Namespace, found: Mapping[str, Sequence[Answer]]) -> None:
+    """The sentences and their clips with captions and players."""
+    from paddlevideo.prepare.origins import ClipNotes
+    from paddlevideo.report import Hit, write_search_page
+
+    notes = ClipNotes(options.features)
+    hits = {
+        text: [Hit(each.clip, each.score, notes.captions(each.clip)) for each in answers]
+        for text, answers in found.items()
+    }
+    for line in write_search_page(options.report, hits, options.videos, notes.origin):
+        print(f"search: {line}", file=sys.stderr)
+    print(f"wrote {options.report}", file=sys.stderr)
+
+
+def find_all(
+    searcher: Searcher, options: argparse.Namespace
+) -> tuple[dict[str, Sequence[Answer]], int]:
+    """Prints the answers to each sentence; returns them, and how many sentences were refused.
+
+    A sentence that cannot be searched with is refused, and the next one may come.
+    """
+    from paddlevideo.report.queries import SCORES
+    from paddlevideo.utils.errors import ConfigError
+
+    found: dict[str, Sequence[Answer]] = {}
+    refused, explained = 0, False
+    for sentence in asked(options.sentences):
+        try:
+            answers = searcher.find(sentence, options.best)
+        except ConfigError as error:
+            print(f"search: {error}", file=sys.stderr)
+            refused += 1
+            continue
+        show(sentence, answers, options.json)
+        if not explained and any(answer.score < 0 for answer in answers):
+            print(SCORES, file=sys.stderr)
+            explained = True
+        found[sentence] = answers
+    return found, refused
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    from paddlevideo.files.writable import check_file
+    from paddlevideo.report.clip_videos import check_videos
+    from paddlevideo.utils.errors import ConfigError
+
+    options = parse_arguments(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+    def work() -> None:
+        check_file(options.report, "--report")
+        check_videos(options.videos)
+        found, refused = find_all(open_searcher(options), options)
+        if options.report:
+            write_page(options, found)
+        if refused and not sys.stdin.isatty():
+            raise ConfigError(f"{refused} of {refused + len(found)} sentences were refused")
+
+    return exit_code_of(work)

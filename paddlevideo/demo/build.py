@@ -1,0 +1,203 @@
+"""Makes the whole data folder, once for each choice of settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+import numpy as np
+
+from paddlevideo.demo import grammar
+from paddlevideo.demo.features import ACTION_WIDTH, CLASSES, REGION_WIDTH, ClipFeatures, extract
+from paddlevideo.demo.motion import CLASSES as ACTION_CLASSES
+from paddlevideo.demo.render import choose_container, render, write_video
+from paddlevideo.demo.write import (
+    Clip,
+    standardise,
+    write_all_captions,
+    write_caption_list,
+    write_caption_table,
+    write_records,
+    write_rows,
+)
+from paddlevideo.files.partials import sweep
+from paddlevideo.files.whole import write_folder_whole
+from paddlevideo.utils.children import quiet_worker, terminable
+from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.opencv import cv2
+from paddlevideo.utils.progress import track
+
+SUMMARY = "demo.json"  # written last: a folder that has it is complete
+SPLITS = ("train", "valid", "test")
+
+
+#: The smallest numbers of which clips can be made.
+LEAST = {"train": 2, "valid": 1, "test": 1, "frames": 8, "side": 48, "seed": 0}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the data depend on. Numbers of clips, and each clip's length and side in pixels."""
+
+    train: int = 720
+    valid: int = 64
+    test: int = 128
+    frames: int = 16
+    side: int = 96
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises DataError where no clips could be made."""
+        if self.side % 4:
+            raise DataError(f"--side {self.side}: expected a multiple of 4")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to make, in a process of its own choice."""
+
+    folder: Path
+    split: str
+    index: int
+    scene: grammar.Scene
+    settings: Settings
+
+
+def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, object]:
+    """Makes ``output`` unless it holds the same data already, and returns its summary.
+
+    ``workers`` processes share the work (0: one a core); the data do not depend on it. ``output``
+    appears as a whole or not at all. Raises DataError where ``output`` is a folder of other
+    things, which stay as they are.
+    """
+    settings.check()
+    if found := read_complete(output, settings):
+        sweep(output.parent)  # of a process that was killed in its last moment
+        return found
+    _check_replaceable(output)
+    scenes = grammar.sample_scenes({s: getattr(settings, s) for s in SPLITS}, settings.seed)
+    summaries: list[dict[str, object]] = []
+
+    def write(folder: Path) -> None:
+        (folder / "videos").mkdir()
+        jobs = [
+            Job(folder, split, index, scene, settings)
+            for split in SPLITS
+            for index, scene in enumerate(scenes[split])
+        ]
+        splits: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+        for job, clip in zip(jobs, _run(jobs, workers), strict=True):
+            splits[job.split].append(clip)
+        standardise(splits)
+        _write(folder, splits)
+        summaries.append(_summarise(folder, settings))
+        (folder / SUMMARY).write_text(json.dumps(summaries[0], indent=2) + "\n", "utf-8")
+
+    with terminable():
+        write_folder_whole(output, write)
+    return summaries[0]
+
+
+def read_complete(output: Path, settings: Settings) -> dict[str, object] | None:
+    """The summary of ``output``, if it was made with ``settings`` and every file is there."""
+    try:
+        summary = json.loads((output / SUMMARY).read_text("utf-8"))
+        is_same = summary["settings"] == asdict(settings) and summary["program"] == _program()
+        sizes = summary["files"].items()
+        is_whole = all((output / name).stat().st_size == size for name, size in sizes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return summary if is_same and is_whole else None
+
+
+def make_clip(job: Job) -> Clip:
+    """Renders one clip, writes its video, and describes what the file holds.
+
+    Randomness comes from (seed, split, index) alone: clips do not depend on each other.
+    """
+    cv2.setNumThreads(1)  # the processes share the cores already
+    settings = job.settings
+    rng = np.random.default_rng((settings.seed, 1 + SPLITS.index(job.split), job.index))
+    name = f"{job.split}{job.index:04d}"
+    write = grammar.training_caption if job.split == "train" else grammar.caption
+    caption = write(job.scene, rng)
+    ending, codec = choose_container(rng)
+    path = job.folder / "videos" / (name + ending)
+    write_video(path, codec, render(job.scene, settings.frames, settings.side, rng))
+    return Clip(name, caption, extract(path))
+
+
+def _run(jobs: list[Job], workers: int) -> Iterator[Clip]:
+    """Yields the clips in the jobs' order, with a bar on a terminal."""
+    count = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    if count == 1:
+        yield from track(map(make_clip, jobs), "render, decode, describe", len(jobs), "clips")
+        return
+    # Fresh processes: threads of the parent's libraries do not survive a fork.
+    with _pool(count) as pool:
+        clips = pool.imap(make_clip, jobs, chunksize=8)
+        yield from track(clips, "render, decode, describe", len(jobs), "clips")
+
+
+def _pool(count: int) -> Pool:
+    """Processes that Ctrl-C does not reach, from their first moment on: it ends this one."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return multiprocessing.get_context("spawn").Pool(count, quiet_worker, (os.getpid(),))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _write(folder: Path, splits: dict[str, list[Clip]]) -> None:
+    write_rows(folder / "train_data.npy", splits["train"])
+    write_caption_list(folder / "caption_train.json", splits["train"])
+    write_all_captions(
+        folder / "captions.csv", [clip for clips in splits.values() for clip in clips]
+    )
+    held_out = [clip.name for split in ("valid", "test") for clip in splits[split]]
+    (folder / "held_out.txt").write_text("".join(f"{name}\n" for name in held_out), "utf-8")
+    for split in ("valid", "test"):
+        write_records(folder / f"{split}.lmdb", splits[split])
+        write_caption_table(folder / f"{split}.csv", splits[split])
+
+
+def _summarise(folder: Path, settings: Settings) -> dict[str, object]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "settings": asdict(settings),
+        "v_feature_size": REGION_WIDTH,
+        "v_target_size": CLASSES,
+        "a_feature_size": ACTION_WIDTH,
+        "a_target_size": len(ACTION_CLASSES),
+        "region_classes": [f"{c} {s}" for c in grammar.COLOURS for s in grammar.SHAPES]
+        + ["background"],
+        "action_classes": list(ACTION_CLASSES),
+        "program": _program(),
+        "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
+    }
+
+
+def _program() -> str:
+    """A checksum of this package: data of another version are made anew."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _check_replaceable(output: Path) -> None:
+    if output.is_dir():
+        if any(output.iterdir()) and not (output / SUMMARY).is_file():
+            raise DataError(f"{output}: is in use for something else: choose another --output")
+    elif output.exists():
+        raise DataError(f"{output}: is a file: choose another --output")
+
+
+__all__ = ["ClipFeatures", "Settings", "build", "make_clip", "read_complete"]

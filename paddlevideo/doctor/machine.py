@@ -1,0 +1,191 @@
+"""Processors, memory, disks, LMDB and video."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from paddlevideo.doctor.finding import NOTE, OK, PROBLEM, Finding
+
+GIGABYTE = 1 << 30
+#: A full-size step of 8 clips on a CPU (docs/performance.md), and as much again for the rest.
+ENOUGH_MEMORY = 8 * GIGABYTE
+#: Three checkpoints of the full-size model: weights and two moments of 206 million numbers each.
+ENOUGH_DISK = 3 * 3 * 206_000_000 * 4
+#: Of /dev/shm, which NCCL uses between GPUs of a machine. Docker gives 64 MB by default.
+ENOUGH_SHARED = 1 * GIGABYTE
+#: A feature store keeps 256 shards open.
+ENOUGH_FILES = 1024
+NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph", "lustre", "gpfs")
+CODECS = {"mp4v": ".mp4", "MJPG": ".avi"}
+
+
+def processors() -> Iterator[Finding]:
+    """The cores that this process may use."""
+    cores = len(os.sched_getaffinity(0))
+    limit = cgroup_processors()
+    says = f"{cores} of {os.cpu_count()}; num_threads: 0 divides them by the processes"
+    if limit is not None and limit < cores:
+        advice = f"-o num_threads={max(1, int(limit))}"
+        yield Finding(NOTE, "CPU cores", f"{cores}, but the container may use {limit:g}", advice)
+    else:
+        yield Finding(OK, "CPU cores", says)
+
+
+def cgroup_processors(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
+    """What a container may use; None without a limit."""
+    try:
+        quota, period = file.read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def memory() -> Iterator[Finding]:
+    """What can still be used, by the machine or within the container's limit."""
+    pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    free = available_memory() or pages * size
+    limit = cgroup_memory()
+    says = f"{free / GIGABYTE:.1f} GB available"
+    if limit is not None and limit < free:
+        free, says = limit, f"the container's limit is {limit / GIGABYTE:.1f} GB"
+    if free < ENOUGH_MEMORY:
+        advice = "-o DATASET.batch_size=2, or a smaller model, on a CPU"
+        says += f"; the full-size model wants {ENOUGH_MEMORY / GIGABYTE:.0f}"
+        yield Finding(NOTE, "memory", says, advice)
+    else:
+        yield Finding(OK, "memory", says)
+
+
+def available_memory(file: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that can be had without swapping, as the system estimates it."""
+    try:
+        lines = dict(line.split(":", 1) for line in file.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def cgroup_memory(file: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
+    """A container's limit in bytes; None without one."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:
+    """What processes of one machine share."""
+    multiprocessing.get_context("fork").Lock()  # data workers need it; raises where it fails
+    total = shutil.disk_usage(folder).total
+    says = f"{total / GIGABYTE:.2f} GB in {folder}"
+    if total < ENOUGH_SHARED:
+        advice = "docker run --shm-size=8g, if you train on several GPUs"
+        yield Finding(NOTE, "shared memory", f"{says}: little for NCCL", advice)
+    else:
+        yield Finding(OK, "shared memory", says)
+
+
+def disk() -> Iterator[Finding]:
+    """Whether the folders that are written can be, and what is free there."""
+    for subject, folder in {
+        "this folder": Path(),
+        "temporary": Path(tempfile.gettempdir()),
+    }.items():
+        yield room(f"disk, {subject}", folder)
+
+
+def room(subject: str, folder: Path) -> Finding:
+    """What is free in a folder, if it can be written."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as fault:
+        says = f"{folder.resolve()} cannot be written: {fault.strerror}"
+        return Finding(PROBLEM, subject, says, "-o output_dir=FOLDER, and TMPDIR=FOLDER")
+    free = shutil.disk_usage(folder).free
+    says = f"{free / GIGABYTE:.1f} GB free in {folder.resolve()}"
+    if free < ENOUGH_DISK:
+        wanted = f"; three checkpoints of the full-size model take {ENOUGH_DISK / GIGABYTE:.0f}"
+        return Finding(NOTE, subject, says + wanted, "-o keep=1, or -o output_dir=FOLDER")
+    return Finding(OK, subject, says)
+
+
+def open_files() -> Iterator[Finding]:
+    """How many files a process may have open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= limit < ENOUGH_FILES:
+        yield Finding(NOTE, "open files", f"{limit} a process", f"ulimit -n {4 * ENOUGH_FILES}")
+    else:
+        yield Finding(OK, "open files", f"{limit} a process")
+
+
+def feature_files() -> Iterator[Finding]:
+    """LMDB writes and reads back; network disks are slow to read at random."""
+    import lmdb
+
+    with tempfile.TemporaryDirectory() as folder, lmdb.open(folder, map_size=1 << 20) as file:
+        with file.begin(write=True) as transaction:
+            transaction.put(b"key", b"value")
+        with file.begin() as transaction:
+            whole = transaction.get(b"key") == b"value"
+    if not whole:
+        yield Finding(PROBLEM, "LMDB", "does not give back what was written")
+    kind = file_system(Path())
+    if kind in NETWORK:
+        advice = "copy feature stores to a local disk"
+        yield Finding(NOTE, "LMDB", f"this folder is on {kind}, slow to read at random", advice)
+    else:
+        yield Finding(OK, "LMDB", f"writes and reads; this folder is on {kind}")
+
+
+def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """The kind of file system that a folder is on."""
+    place, kind = "", "an unknown file system"
+    resolved = str(folder.resolve())
+    for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
+        _, point, name, *_ = line.split(" ")
+        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(place):
+            place, kind = point, name
+    return kind
+
+
+def video() -> Iterator[Finding]:
+    """Whether OpenCV writes and reads clips of the usual kinds."""
+    try:
+        import cv2
+    except ImportError:
+        return  # said among the packages
+    unread = [name for name in CODECS if not can_read(name)]
+    if unread:
+        says = f"OpenCV {cv2.__version__} cannot write and read back {' and '.join(unread)}"
+        advice = "pip install --force-reinstall opencv-python-headless"
+        yield Finding(NOTE, "video", says, advice)
+    else:
+        yield Finding(OK, "video", f"OpenCV {cv2.__version__} writes and reads {', '.join(CODECS)}")
+
+
+def can_read(codec: str) -> bool:
+    """Whether four frames come back of four that were written."""
+    import cv2
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "clip" + CODECS[codec]))
+        writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec), 8, (64, 48))
+        for shade in range(0, 200, 50):
+            writer.write(np.full((48, 64, 3), shade, np.uint8))
+        writer.release()
+        reader = cv2.VideoCapture(path)
+        count = 0
+        while reader.read()[0]:
+            count += 1
+        reader.release()
+    return count == 4

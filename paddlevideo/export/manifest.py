@@ -1,0 +1,184 @@
+"""``export.json``: what an exported model consists of, and what it takes and gives.
+
+An export is a folder with three programs and this file, which is written by
+``paddlevideo.export.trace`` and read by ``paddlevideo.export.run``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from paddlevideo.files.filetype import describe_file
+from paddlevideo.files.whole import checksum
+from paddlevideo.utils.errors import ConfigError, WeightsError
+
+FORMAT = 1
+MANIFEST = "export.json"
+PROGRAMS = ("captions", "videos", "pairs")
+ADVICE = "Export the model again with tools/export_model.py"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a program. A size of -1 is open: rows and, in captions, words."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ProgramInfo:
+    """What a program takes and gives, in order."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What captions and clips must look like."""
+
+    text_length: int  # ids that a caption was padded to in training; it may be shorter, not longer
+    regions: int  # the global one included
+    region_width: int
+    actions: int
+    action_width: int
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """The vectors' dot product counts ``scale * weight`` in a score."""
+
+    scale: float
+    weight: float
+    width: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words of captions: the name that ``load_tokenizer`` takes, and how many they are."""
+
+    bert_model: str
+    size: int
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """Size and SHA-256 of a file."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileInfo:
+        """The state of a file on the disk."""
+        return cls(path.stat().st_size, checksum(path))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of ``export.json``."""
+
+    paddlevideo: str  # version that exported
+    paddle: str
+    weights: str  # the file's name
+    weights_sha256: str
+    vocabulary: Vocabulary
+    sizes: Sizes
+    pair_batch: int  # pairs that the configuration scores at once
+    similarity: Similarity | None  # None: the model makes no vectors
+    programs: Mapping[str, ProgramInfo]
+    files: Mapping[str, FileInfo]
+
+    def write(self, folder: Path) -> None:
+        """Writes ``<folder>/export.json``."""
+        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Reads ``export.json``. Raises WeightsError where it is absent, damaged or of another form."""
+    path = Path(folder) / MANIFEST
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except NotADirectoryError:
+        raise WeightsError(
+            f"{folder} is {describe_file(folder)}, where the folder of an exported model is "
+            f"expected. {ADVICE}"
+        ) from None
+    except FileNotFoundError:
+        raise WeightsError(
+            f"{path}: no such file: {folder} is no exported model. {ADVICE}"
+        ) from None
+    except (OSError, ValueError) as fault:
+        raise WeightsError(f"{path} is damaged ({fault}). {ADVICE}") from None
+    found = record.pop("format", None) if isinstance(record, dict) else None
+    if found != FORMAT:
+        raise WeightsError(
+            f"{path} has format {found}, this version reads format {FORMAT}. {ADVICE}"
+        )
+    try:
+        return _from_record(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise WeightsError(f"{path} is damaged ({fault!r:.80}). {ADVICE}") from None
+
+
+def _from_record(record: dict[str, Any]) -> Manifest:
+    def tensors(items: Iterable[Mapping[str, Any]]) -> tuple[TensorInfo, ...]:
+        return tuple(TensorInfo(x["name"], tuple(x["shape"]), x["dtype"]) for x in items)
+
+    similarity = record.pop("similarity")
+    programs, files = record.pop("programs"), record.pop("files")
+    return Manifest(
+        vocabulary=Vocabulary(**record.pop("vocabulary")),
+        sizes=Sizes(**record.pop("sizes")),
+        similarity=None if similarity is None else Similarity(**similarity),
+        programs={
+            name: ProgramInfo(tensors(programs[name]["inputs"]), tensors(programs[name]["outputs"]))
+            for name in PROGRAMS
+        },
+        files={name: FileInfo(**info) for name, info in files.items()},
+        **record,
+    )
+
+
+def check_files(folder: str | Path, manifest: Manifest) -> None:
+    """Raises WeightsError where a file of the export is absent, damaged, or not its own."""
+    for name, expected in manifest.files.items():
+        path = Path(folder, name)
+        if Path(name).name != name or not path.is_file():
+            raise WeightsError(f"{path} is missing, {MANIFEST} names it. {ADVICE}")
+        size = path.stat().st_size
+        if size != expected.bytes:
+            raise WeightsError(
+                f"{path} has {size} bytes, {MANIFEST} says {expected.bytes}. {ADVICE}"
+            )
+        if checksum(path) != expected.sha256:
+            raise WeightsError(
+                f"{path} is damaged: its checksum is not that in {MANIFEST}. {ADVICE}"
+            )
+
+
+def check_output(folder: Path) -> None:
+    """Raises ConfigError unless ``folder`` is absent, empty, or an export and nothing else."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: give --output a folder's name")
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return
+    advice = "nothing in it was changed. Give --output another folder"
+    if MANIFEST not in names:
+        raise ConfigError(f"{folder} holds other files than an exported model: {advice}")
+    try:
+        own = set(read_manifest(folder).files) | {MANIFEST}
+    except WeightsError as fault:
+        raise ConfigError(f"{folder} cannot be replaced: {advice}. {fault}") from None
+    if foreign := sorted(names - own):
+        raise ConfigError(f"{folder} holds {foreign[0]}, which no export wrote: {advice}")

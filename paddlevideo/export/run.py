@@ -1,0 +1,136 @@
+"""Runs a model that ``paddlevideo.export.trace`` wrote, without its code and its weights file.
+
+An export holds programs, and loading runs them: take exports only from whom you would take code.
+The checksums tell damage, not malice. They are Paddle's programs and cannot name Python code; the
+pickle that Paddle would read beside them is refused.
+
+T words, V videos, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from paddlevideo.export.manifest import (
+    ADVICE,
+    MANIFEST,
+    TensorInfo,
+    check_files,
+    read_manifest,
+)
+from paddlevideo.utils.cpu import tune_cpu
+from paddlevideo.utils.errors import DataError, WeightsError
+
+Tensors = dict[str, Tensor]
+
+
+class ExportedModel:
+    """Captions and videos to caches, and both to scores, on the device that Paddle is set to."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raises WeightsError where a file is missing, damaged, or not for this Paddle."""
+        tune_cpu()
+        self.folder = Path(folder)
+        self.manifest = read_manifest(folder)
+        check_files(folder, self.manifest)
+        self.sizes = self.manifest.sizes
+        self._programs = {name: self._load(name) for name in self.manifest.programs}
+
+    def _load(self, name: str) -> Any:
+        path = self.folder / name
+        if path.with_name(f"{name}.pdiparams.info").exists():
+            raise WeightsError(
+                f"{path}.pdiparams.info is not part of an export, and loading it would run code: "
+                "remove it"
+            )
+        try:
+            program = paddle.jit.load(str(path))
+        except Exception as fault:  # of many types, from release to release
+            raise WeightsError(
+                f"{path}: Paddle {paddle.__version__} cannot load what Paddle "
+                f"{self.manifest.paddle} exported ({fault!s:.200}). {ADVICE}"
+            ) from None
+        program.eval()
+        for key, parameter in program.named_parameters():
+            if not bool(paddle.isfinite(parameter).all()):
+                raise WeightsError(
+                    f"{path}: the exported weight {key} holds NaN or infinity. Export the model "
+                    "again, from weights that are finite"
+                )
+        return program
+
+    def encode_captions(self, captions: Mapping[str, np.ndarray]) -> Tensors:
+        """What depends on captions alone. ``text_ids``, ``token_type_ids``, ``text_mask`` (C, T)
+        int64; T may be anything up to ``sizes.text_length``. Raises DataError.
+        """
+        if captions["text_ids"].shape[1] > self.sizes.text_length:
+            raise DataError(
+                f"captions of {captions['text_ids'].shape[1]} ids, where the exported model takes "
+                f"{self.sizes.text_length}: cut them"
+            )
+        return self._run("captions", captions)
+
+    def encode_videos(self, videos: Mapping[str, np.ndarray]) -> Tensors:
+        """What depends on videos alone, from the arrays that ``ClipReader`` reads.
+
+        Raises DataError where their sizes are not the model's.
+        """
+        return self._run("videos", videos)
+
+    def margins(self, captions: Tensors, videos: Tensors) -> np.ndarray:
+        """Match margins (P,) float32 of P captions with as many videos."""
+        inputs = {f"caption_{name}": x for name, x in captions.items()}
+        inputs |= {f"video_{name}": x for name, x in videos.items()}
+        return self._run("pairs", inputs)["margins"].numpy()
+
+    def scores(self, caption: Tensors, videos: Tensors) -> np.ndarray:
+        """Scores (P,) of one caption with P videos, as a test ranks them: the margins and, with a
+        retrieval head, the vectors' similarity.
+        """
+        first = paddle.zeros([len(videos["state"])], dtype="int64")
+        repeated = {name: paddle.index_select(x, first) for name, x in caption.items()}
+        scores = self.margins(repeated, videos)
+        similarity = self.manifest.similarity
+        if similarity is None:
+            return scores
+        products = videos["vector"].numpy() @ caption["vector"].numpy()[0]
+        return scores + np.float32(similarity.weight * similarity.scale) * products
+
+    @paddle.no_grad()
+    def _run(self, name: str, tensors: Mapping[str, Any]) -> Tensors:
+        program = self.manifest.programs[name]
+        given = []
+        for info in program.inputs:
+            if info.name not in tensors:
+                raise DataError(f"{self.folder}: the program of {name} needs {info.name}")
+            _check_shape(info, tensors[info.name].shape, name)
+            x = tensors[info.name]
+            given.append(
+                x if isinstance(x, Tensor) else paddle.to_tensor(np.asarray(x, info.dtype))
+            )
+        found = self._programs[name](*given)
+        found = list(found) if isinstance(found, (list, tuple)) else [found]
+        if len(found) != len(program.outputs):
+            raise WeightsError(
+                f"{self.folder}: the program of {name} gives {len(found)} tensors, where "
+                f"{MANIFEST} names {len(program.outputs)}. {ADVICE}"
+            )
+        return {info.name: x for info, x in zip(program.outputs, found, strict=True)}
+
+
+def _check_shape(info: TensorInfo, shape: Any, program: str) -> None:
+    fits = len(shape) == len(info.shape) and all(
+        wanted in (-1, size) for size, wanted in zip(shape, info.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if size == -1 else str(size) for size in info.shape)
+        raise DataError(
+            f"{info.name} has shape {tuple(shape)}, where the exported program of {program} takes "
+            f"({wanted})"
+        )

@@ -1,0 +1,331 @@
+"""Writes a model as three programs that run without this package's model code.
+
+"captions" and "videos" give what one side alone decides (``CaptionCache``, ``VideoCache``), "pairs"
+the match margins of as many captions as videos. Rows are open in all of them, and so are the words
+of captions: a caption of 12 words costs what it costs in the live model, not what 36 cost.
+
+The programs are traced, not translated: Python runs once, and only tensors' rows and words may
+differ later. What reads those sizes does so through ``layers.length_of``.
+
+C captions, V videos, P pairs; T words.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+from paddle.static import InputSpec
+
+import paddlevideo
+from paddlevideo.export.manifest import (
+    FileInfo,
+    Manifest,
+    ProgramInfo,
+    Similarity,
+    Sizes,
+    TensorInfo,
+    Vocabulary,
+    check_output,
+)
+from paddlevideo.files.whole import checksum, write_folder_whole
+from paddlevideo.modeling.backbones.tangled import Message, Projected
+from paddlevideo.modeling.framework.actbert import ActBert
+from paddlevideo.modeling.framework.base import BaseFramework
+from paddlevideo.modeling.framework.batches import CAPTION_KEYS, VIDEO_KEYS
+from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
+from paddlevideo.utils.errors import ConfigError, WeightsError
+from paddlevideo.utils.finite import first_fault
+
+Arrays = dict[str, np.ndarray]
+BOX_SIZE = 5
+
+
+def export_model(
+    model: BaseFramework,
+    output: str | Path,
+    sizes: Sizes,
+    vocabulary: Vocabulary,
+    weights: str | Path,
+    weights_sha256: str = "",
+) -> Manifest:
+    """Writes ``model`` into the folder ``output``, whole or not at all, and returns what it wrote.
+
+    ``weights`` is the file that the model was loaded from, for the record, and its checksum at
+    that time. An export that is
+    there already is replaced. Raises ConfigError if the model is no ActBert, if ``sizes`` or
+    ``vocabulary`` do not fit it, or if ``output`` holds anything but an export; WeightsError if
+    a weight is NaN or infinite, or that of similarities was never chosen.
+    """
+    if not isinstance(model, ActBert):
+        raise ConfigError(f"an ActBert can be exported, not a {type(model).__name__}")
+    if vocabulary.size > model.backbone.vocabulary_size:
+        raise ConfigError(
+            f"{vocabulary.bert_model} has {vocabulary.size} words, the model "
+            f"{model.backbone.vocabulary_size} (MODEL.backbone.vocab_size): set bert_model to the "
+            "model's vocabulary"
+        )
+    if bad := first_fault({name: x.numpy() for name, x in model.named_parameters()}):
+        raise WeightsError(f"the model is not exported: {bad}")
+    similarity = similarity_of(model)
+    output = Path(output)
+    check_output(output)
+    manifest: list[Manifest] = []
+
+    def write(folder: Path) -> None:
+        programs = write_programs(model, folder, sizes)
+        files = {path.name: FileInfo.of(path) for path in sorted(folder.iterdir())}
+        manifest.append(
+            Manifest(
+                paddlevideo=paddlevideo.__version__,
+                paddle=paddle.__version__,
+                weights=Path(weights).name,
+                weights_sha256=weights_sha256 or checksum(weights),
+                vocabulary=vocabulary,
+                sizes=sizes,
+                pair_batch=model.scorer.pair_batch,
+                similarity=similarity,
+                programs=programs,
+                files=files,
+            )
+        )
+        manifest[0].write(folder)
+
+    write_folder_whole(output, write)
+    return manifest[0]
+
+
+def similarity_of(model: ActBert) -> Similarity | None:
+    """How the vectors' dot products count; None without a retrieval head."""
+    head = model.retrieval_head
+    if head is None:
+        return None
+    if math.isnan(head.weight):
+        raise WeightsError(
+            "MODEL.retrieval_head.similarity_weight is automatic, but no validation has chosen it "
+            "for these weights: train with --validate, or give a number"
+        )
+    return Similarity(float(head.scale), head.weight, head.width)
+
+
+@paddle.no_grad()
+def write_programs(model: ActBert, folder: Path, sizes: Sizes) -> dict[str, ProgramInfo]:
+    """Writes the three programs, in evaluation mode; says what each takes and gives."""
+    training = model.training
+    model.eval()
+    small, large = (_Example(model, sizes, rows, cut) for rows, cut in ((2, 1), (3, 0)))
+    programs = {
+        "captions": CaptionProgram(model, sizes),
+        "videos": VideoProgram(model),
+        "pairs": PairProgram(model, sizes, list(small.tensors["pairs"][0])),
+    }
+    written = {}
+    for name, program in programs.items():
+        inputs, outputs = (
+            _open(before, after)
+            for before, after in zip(small.tensors[name], large.tensors[name], strict=True)
+        )
+        program.eval()
+        specs = [InputSpec(x.shape, x.dtype, x.name) for x in inputs]
+        paddle.jit.save(program, str(folder / name), input_spec=[specs])
+        # What Paddle writes for fine-tuning is a pickle, which jit.load would run.
+        (folder / f"{name}.pdiparams.info").unlink(missing_ok=True)
+        _check_whole(folder / name)
+        written[name] = ProgramInfo(inputs, outputs)
+    if training:
+        model.train()
+    return written
+
+
+def _check_whole(program: Path) -> None:
+    """Raises OSError where Paddle, which says nothing of a full disk, wrote a part of a program."""
+    try:
+        paddle.jit.load(str(program))
+    except Exception as error:
+        text = f"{os.strerror(errno.ENOSPC)} ({str(error).strip().splitlines()[-1]:.80})"
+        raise OSError(errno.ENOSPC, text, f"{program}.pdiparams") from error
+
+
+class _Example:
+    """Zeros through the live model: the inputs and outputs of each program, by name."""
+
+    def __init__(self, model: ActBert, sizes: Sizes, rows: int, cut: int) -> None:
+        """``cut``: by how much captions are shorter than they may be."""
+        captions, videos = example_batch(sizes, rows)
+        captions = {key: array[:, : sizes.text_length - cut] for key, array in captions.items()}
+        of_captions = flatten(model.encode_captions(captions))
+        of_videos = flatten(model.encode_videos(videos))
+        margins = {"margins": np.zeros(rows, np.float32)}
+        self.tensors: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+            "captions": (captions, of_captions),
+            "videos": (videos, of_videos),
+            "pairs": (pair_inputs(of_captions, of_videos), margins),
+        }
+
+
+def example_batch(sizes: Sizes, rows: int) -> tuple[Arrays, Arrays]:
+    """Captions of full length and clips without anything to see."""
+    words = np.zeros((rows, sizes.text_length), np.int64)
+    regions, actions = (rows, sizes.regions), (rows, sizes.actions)
+    videos = (
+        np.zeros((*regions, sizes.region_width), np.float32),
+        np.zeros((*regions, BOX_SIZE), np.float32),
+        np.ones(regions, np.int64),
+        np.zeros((*actions, sizes.action_width), np.float32),
+        np.ones(actions, np.int64),
+    )
+    captions = dict(zip(CAPTION_KEYS, (words, words, words + 1), strict=True))
+    return captions, dict(zip(VIDEO_KEYS, videos, strict=True))
+
+
+def _open(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
+    """Shapes in which the sizes are open that differ between two examples."""
+    return tuple(
+        TensorInfo(
+            name,
+            tuple(
+                int(a) if a == b else -1 for a, b in zip(x.shape, after[name].shape, strict=True)
+            ),
+            str(np.asarray(x).dtype),
+        )
+        for name, x in before.items()
+    )
+
+
+# ------------------------------------------------------------------- caches as named tensors
+
+
+def flatten(cache: CaptionCache | VideoCache) -> dict[str, Tensor]:
+    """The tensors of a cache by name: its field and, within a tuple, the member: "first_key"."""
+    found = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, tuple):
+            for member, inner in zip(getattr(item, "_fields", range(len(item))), item, strict=True):
+                visit(f"{name}_{member}", inner)
+        elif item is not None and not isinstance(item, int):
+            found[name] = item
+
+    for name, item in vars(cache).items():
+        visit(name, item)
+    return found
+
+
+def caption_cache(tensors: Mapping[str, Tensor], padded_length: int) -> CaptionCache:
+    """The cache that was flattened. What scoring does not read may be absent."""
+    first, vector = _member(Projected, "first", tensors), tensors.get("vector")
+    return CaptionCache(tensors["state"], tensors.get("bias"), first, vector, padded_length)
+
+
+def video_cache(tensors: Mapping[str, Tensor]) -> VideoCache:
+    """The cache that was flattened. What scoring does not read may be absent."""
+    queries = [name for name in tensors if name.startswith("action_queries_")]
+    return VideoCache(
+        tensors["state"],
+        tensors.get("bias"),
+        _member(Projected, "first", tensors),
+        _member(Message, "region_message", tensors),
+        tuple(tensors[f"action_queries_{number}"] for number in range(len(queries))),
+        tensors.get("pooled_actions"),
+        tensors.get("actions"),
+        tensors.get("action_bias"),
+        tensors.get("vector"),
+    )
+
+
+def _member(kind: Any, name: str, tensors: Mapping[str, Tensor]) -> Any:
+    fields = [f"{name}_{field}" for field in kind._fields]
+    return kind(*(tensors[field] for field in fields)) if fields[0] in tensors else None
+
+
+def pair_inputs(captions: Mapping[str, Any], videos: Mapping[str, Any]) -> dict[str, Any]:
+    """What scoring reads of flattened caches, under "caption_" and "video_" names.
+
+    Vectors are compared outside; a bias matters only where its stream still has layers to go.
+    Paddle refuses inputs that a program does not read.
+    """
+    unread = {"vector"}
+    if "actions" not in videos:
+        unread.add("action_bias")
+    if "first_key" not in videos:  # no tangled layer: the streams are at their ends
+        unread.add("bias")
+    return {
+        f"{side}_{name}": x
+        for side, cache in (("caption", captions), ("video", videos))
+        for name, x in cache.items()
+        if name not in unread
+    }
+
+
+# ------------------------------------------------------------------------------ the programs
+
+
+class _Program(nn.Layer):
+    """Tensors in a list to tensors in a list. Paddle wants ``self`` and one argument."""
+
+    def forward(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Runs :meth:`compute`, which Paddle does not rewrite."""
+        return self.compute(tensors)
+
+    @paddle.jit.not_to_static
+    def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """What the program computes; plain Python, run once."""
+        raise NotImplementedError
+
+
+class CaptionProgram(_Program):
+    """``CAPTION_KEYS``, (C, T) each, to the tensors of a ``CaptionCache``."""
+
+    def __init__(self, model: ActBert, sizes: Sizes) -> None:
+        super().__init__()
+        self.model, self.padded_length = model, sizes.text_length
+
+    @paddle.jit.not_to_static
+    def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Padding is not cut off: the caller gives as many words as it wants to."""
+        captions = dict(zip(CAPTION_KEYS, tensors, strict=True))
+        cache = self.model.scorer.encode_words(captions, self.padded_length)
+        return list(flatten(cache).values())
+
+
+class VideoProgram(_Program):
+    """``VIDEO_KEYS`` to the tensors of a ``VideoCache``."""
+
+    def __init__(self, model: ActBert) -> None:
+        super().__init__()
+        self.model = model
+
+    @paddle.jit.not_to_static
+    def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """All regions and actions, padded ones included."""
+        videos = dict(zip(VIDEO_KEYS, tensors, strict=True))
+        return list(flatten(self.model.scorer.encode_videos(self.model.blinded(videos))).values())
+
+
+class PairProgram(_Program):
+    """What ``pair_inputs`` names, P rows each, to margins (P,)."""
+
+    def __init__(self, model: ActBert, sizes: Sizes, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.padded_length, self.names = model, sizes.text_length, list(names)
+
+    @paddle.jit.not_to_static
+    def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """As many captions as videos."""
+        given = dict(zip(self.names, tensors, strict=True))
+        captions, videos = (
+            {name[len(side) :]: x for name, x in given.items() if name.startswith(side)}
+            for side in ("caption_", "video_")
+        )
+        return [
+            self.model.scorer.pair_margins(
+                caption_cache(captions, self.padded_length), video_cache(videos)
+            )
+        ]

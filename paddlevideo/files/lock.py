@@ -1,0 +1,118 @@
+"""A lock on a folder: one process at a time writes there; it is free again once its holder dies."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from paddlevideo.files.partials import held
+from paddlevideo.utils.errors import ConfigError
+
+log = logging.getLogger("paddlevideo")
+
+
+class FolderLock:
+    """Holds ``<folder>/.<purpose>.lock`` while it is open.
+
+    The system frees the lock when its process ends, however it ends. A file that a killed process
+    has left behind locks nothing. Folder and file are removed on release where nothing else is
+    there, so that a command that is refused leaves no trace.
+
+    >>> with FolderLock(folder, "train").acquire():
+    ...     write_files()
+    """
+
+    def __init__(self, folder: str | Path, purpose: str, setting: str = "folder") -> None:
+        """``purpose`` and ``setting``, what chooses the folder, are for the message."""
+        self.folder, self.purpose, self.setting = Path(folder), purpose, setting
+        self.path = self.folder / f".{purpose}.lock"
+        self._descriptor = -1
+        self._made: list[Path] = []
+
+    def acquire(self) -> FolderLock:
+        """Takes the lock. Raises ConfigError, naming the holder, if another process has it."""
+        self._make_folder()
+        while self._descriptor < 0:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self._lock(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            if self._is_current(descriptor):
+                self._descriptor = descriptor
+                held.add(descriptor)
+            else:  # its last holder has removed it in between
+                os.close(descriptor)
+        with suppress(OSError):  # it only tells others who holds the lock
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, _this_process().encode(), 0)
+        return self
+
+    def _make_folder(self) -> None:
+        """Creates the folder, and notes which ones are new."""
+        absent = (path for path in (self.folder, *self.folder.parents) if not path.exists())
+        self._made = list(absent)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(
+                f"{self.folder} is not a folder, and cannot become one: choose another "
+                f"{self.setting}"
+            ) from None
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+                raise ConfigError(
+                    f"{self.folder}: another process writes there ({self.purpose}"
+                    f"{', ' if holder else ''}{holder}). Wait until it ends, stop it, or choose "
+                    f"another {self.setting}"
+                ) from None
+            # As some network file systems, each with an error of its own.
+            log.warning(
+                "%s: the file system has no locks (%s): nothing here notices a second process "
+                "that writes to the same folder",
+                self.folder,
+                error.strerror,
+            )
+
+    def _is_current(self, descriptor: int) -> bool:
+        """Whether the locked file is still the one that others find under its name."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Frees the lock; does nothing where it is not held."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor not in held:
+            return
+        held.remove(descriptor)
+        with suppress(OSError):
+            self.path.unlink()
+        os.close(descriptor)
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+def _this_process() -> str:
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f"process {os.getpid()} on {socket.gethostname()} since {now}"

@@ -1,0 +1,294 @@
+"""The only reader of pickles: numpy arrays and plain containers come out, nothing ever runs.
+
+A pickle is a program. ``pickle.Unpickler`` with an allow-list is not enough: a memo index of
+2**31 or a declared length of 4 GB makes it reserve that memory before it looks at the file, and
+a key made of nested shared tuples keeps it hashing for years. So the program is stepped through
+by :mod:`paddlevideo.safe_pickle.machine`, which leaves records where arrays belong, and this
+module makes the arrays: every size is compared with what the file holds, and all arrays
+together hold at most twice the file's bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import re
+import struct
+import tokenize
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from paddlevideo.files.filetype import HEAD_BYTES, describe_bytes
+from paddlevideo.safe_pickle.machine import (
+    ArrayRecord,
+    CutShort,
+    DTypeRecord,
+    Fault,
+    Latin1Record,
+    Machine,
+    require,
+)
+from paddlevideo.utils.errors import DataError
+
+_MAX_DEPTH = 50
+_PLAIN = frozenset([str, int, float, bool, type(None), bytes])
+#: bool, integers, floats, byte strings, text, objects; with their width in bytes or characters.
+_DTYPE_CODE = re.compile(r"b1|[iuf]\d{1,2}|[SU][1-9]\d{0,8}|O8?")
+#: What a damaged program can raise on its way through the machine.
+_DAMAGE = (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error)
+_ADVICE = (
+    "Only numpy arrays, numbers, text, lists, tuples and dictionaries are read: "
+    "write the file again with these"
+)
+
+
+class _Resolver:
+    """Turns the machine's records into arrays.
+
+    Results are remembered by the identity of what they were made of, so shared references stay
+    shared and a file of n bytes costs at most n steps.
+    """
+
+    def __init__(self, buffer: memoryview, copy: bool):
+        self.copy = copy
+        self.budget = 2 * len(buffer) + 1024
+        # The original is kept beside its result: while it lives, its id is not used again.
+        self.done: dict[int, tuple[Any, Any]] = {}
+        self.open: set[int] = set()
+        self.makers: dict[type, Callable[[Any, int], Any]] = {
+            list: self._list,
+            tuple: self._tuple,
+            dict: self._dict,
+            OrderedDict: self._dict,
+            memoryview: self._bytes,
+            Latin1Record: self._latin1,
+            DTypeRecord: self._dtype,
+            ArrayRecord: self._array,
+        }
+
+    def resolve(self, value: Any, depth: int = 0) -> Any:
+        """``value`` with arrays in the place of records; lists and dictionaries change in place."""
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        identity = id(value)
+        if identity in self.done:
+            return self.done[identity][1]
+        require(identity not in self.open, "a container that holds itself")
+        require(depth < _MAX_DEPTH, f"containers nested more than {_MAX_DEPTH} deep")
+        require(kind in self.makers, "a name on its own, which is not data")
+        self.open.add(identity)
+        result = self.makers[kind](value, depth + 1)
+        self.open.discard(identity)
+        self.done[identity] = (value, result)
+        return result
+
+    def charge(self, size: int) -> None:
+        """Counts bytes made: an array cannot be larger than the file it comes from."""
+        self.budget -= size
+        require(self.budget >= 0, "arrays that are larger than the file")
+
+    def _list(self, value: list[Any], depth: int) -> list[Any]:
+        for index, item in enumerate(value):
+            if type(item) not in _PLAIN:
+                value[index] = self.resolve(item, depth)
+        return value
+
+    def _tuple(self, value: tuple, depth: int) -> tuple:
+        items = tuple([self.resolve(item, depth) for item in value])
+        unchanged = all(new is old for new, old in zip(items, value, strict=True))
+        return value if unchanged else items
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        for key, item in value.items():
+            if type(item) not in _PLAIN:
+                value[key] = self.resolve(item, depth)
+        return value
+
+    def _bytes(self, value: memoryview, _depth: int) -> bytes:
+        self.charge(len(value))
+        return bytes(value)
+
+    def _latin1(self, value: Latin1Record, _depth: int) -> bytes:
+        self.charge(len(value.text))
+        return value.text.encode("latin-1")
+
+    def _dtype(self, value: DTypeRecord, _depth: int) -> np.dtype:
+        code, order = value.code, value.order
+        known = type(code) is str and _DTYPE_CODE.fullmatch(code) is not None
+        require(known and type(order) is str and order in tuple("<>=|"), f"the type {code!r:.50}")
+        return np.dtype(code).newbyteorder(order)
+
+    def _array(self, record: ArrayRecord, depth: int) -> Any:
+        require(record.state is not None, "an array without contents")
+        shape, dtype, is_fortran, data = record.state  # type: ignore[misc]
+        require(type(dtype) is DTypeRecord, "an array without a type")
+        sizes_known = type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)
+        require(sizes_known, "an array without a shape")
+        dtype, count = self.resolve(dtype, depth), math.prod(shape)
+        if dtype.hasobject:
+            require(not record.is_scalar, "an object in the place of a number")
+            flat = self._objects(data, count, depth)
+        else:
+            flat = self._numbers(data, dtype, count, depth)
+        return flat[0] if record.is_scalar else _shaped(flat, shape, is_fortran)
+
+    def _objects(self, data: Any, count: int, depth: int) -> np.ndarray:
+        require(type(data) is list and len(data) == count, "an array with items missing")
+        self.charge(count)
+        flat = np.empty(count, dtype=object)
+        for index, item in enumerate(self.resolve(data, depth)):
+            flat[index] = item
+        return flat
+
+    def _numbers(self, data: Any, dtype: np.dtype, count: int, depth: int) -> np.ndarray:
+        if type(data) is Latin1Record:
+            data = self.resolve(data, depth)
+        require(type(data) in (memoryview, bytes), "an array without contents")
+        fits = len(data) == count * dtype.itemsize
+        require(fits, f"an array of {count} {dtype} values in {len(data)} bytes")
+        self.charge(len(data))
+        flat = np.frombuffer(data, dtype) if count else np.empty(0, dtype)
+        return flat.copy() if self.copy else flat
+
+
+def _shaped(flat: np.ndarray, shape: tuple[int, ...], is_fortran: bool) -> np.ndarray:
+    return flat.reshape(shape[::-1]).T if is_fortran else flat.reshape(shape)
+
+
+def _read(buffer: memoryview, source: str, copy: bool) -> Any:
+    try:
+        value = Machine(buffer).run()
+        return _Resolver(buffer, copy).resolve(value)
+    except CutShort as error:
+        raise DataError(
+            f"{source}: is cut short ({error}). Copy, download or write it again"
+        ) from None
+    except Fault as fault:
+        raise DataError(f"{source}: not read, because it holds {fault}. {_ADVICE}") from None
+    except _DAMAGE as fault:
+        message = f"{source}: not a whole pickle ({type(fault).__name__}: {fault!s:.100})"
+        raise DataError(f"{message}. Copy or write the file again") from None
+
+
+def _map(path: str | os.PathLike[str]) -> memoryview:
+    """The file's bytes, mapped: nothing is read before it is used."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise DataError(f"{path}: the file is empty. Copy or write it again")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read ({fault.strerror}). Check the path") from None
+
+
+def loads(data: bytes, source: str = "a pickle") -> Any:
+    """The arrays and containers in a pickle of protocol 2 to 5.
+
+    Arrays are read-only views of ``data``. Raises DataError, which begins with ``source``, for
+    anything else than data: nothing of it has been called or imported then.
+    """
+    return _read(memoryview(data), source, copy=False)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """The arrays and containers in a pickle file; arrays own their memory and can be written to.
+
+    Raises DataError, with the file's name, for anything else than data.
+    """
+    return _read(_map(path), str(path), copy=True)
+
+
+def load_npy(path: str | os.PathLike[str]) -> np.ndarray:
+    """The array in an ``.npy`` file, objects included.
+
+    Numeric arrays in it, at any depth, are read-only views of the mapped file: a file larger
+    than memory can be used, and processes that read the same file share its pages.
+    Raises DataError if the file is missing, damaged, shorter than it says, or holds code.
+    """
+    buffer = _map(path)
+    shape, is_fortran, dtype, start = _npy_header(buffer, path)
+    body = buffer[start:]
+    if dtype.hasobject:
+        array = _read(body, str(path), copy=False) if dtype == np.dtype(object) else None
+        if not isinstance(array, np.ndarray) or array.shape != shape:
+            raise DataError(f"{path}: the contents are not the array that the header announces")
+        return array
+    count = math.prod(shape)
+    if dtype.kind not in "biufSU" or dtype.itemsize == 0:
+        raise DataError(f"{path}: holds values of type {dtype}, which are not data we know")
+    if count * dtype.itemsize > len(body):
+        raise DataError(
+            f"{path}: is cut short: {count * dtype.itemsize} bytes of shape {shape} announced, "
+            f"{len(body)} there. Copy or write the file again"
+        )
+    flat = np.frombuffer(body, dtype, count) if count else np.empty(0, dtype)
+    return _shaped(flat, shape, is_fortran)
+
+
+class _Reader:
+    """What numpy's header functions need of a file, over a buffer."""
+
+    def __init__(self, buffer: memoryview):
+        self.buffer, self.position = buffer, 0
+
+    def read(self, size: int) -> bytes:
+        piece = bytes(self.buffer[self.position : self.position + size])
+        self.position += len(piece)
+        return piece
+
+
+def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, order, type and the position of the contents. No pickle is read here."""
+    reader: Any = _Reader(buffer)
+    try:
+        version = npy_format.read_magic(reader)
+        if version == (1, 0):
+            shape, is_fortran, dtype = npy_format.read_array_header_1_0(reader)
+        else:
+            shape, is_fortran, dtype = npy_format.read_array_header_2_0(reader)
+        if any(size < 0 for size in shape):
+            raise ValueError(f"shape {shape}")
+    except (*_DAMAGE, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as fault:
+        kind = describe_bytes(bytes(buffer[:HEAD_BYTES]))
+        raise DataError(f"{path}: not a whole .npy file, but {kind} ({fault!s:.150})") from None
+    return shape, is_fortran, dtype, reader.position
+
+
+def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The state dict in a ``.pdparams`` or ``.pdopt`` file: arrays by name.
+
+    Paddle's (name, array) pairs become arrays, its name table is dropped, and what it split
+    because of protocol 2 is joined. Nested dictionaries (schedules, master weights) stay.
+    Raises DataError, with the file's name.
+    """
+    state = load(path)
+    if not isinstance(state, dict):
+        raise DataError(f"{path}: holds a {type(state).__name__}, where a state dict belongs")
+    state.pop("StructuredToParameterName@@", None)
+    split = state.pop("UnpackBigParamInfor@@", {})
+    try:
+        for name, parts in split.items():
+            # Taken out of the state, so that a part can be used once only.
+            pieces = [state.pop(part) for part in parts["slices"]]
+            state[name] = np.concatenate(pieces).reshape(tuple(parts["OriginShape"]))
+    except (AttributeError, *_DAMAGE) as fault:
+        raise DataError(f"{path}: a split parameter is damaged ({fault!s:.100})") from None
+    return {name: _without_names(value) for name, value in state.items()}
+
+
+def _without_names(value: Any) -> Any:
+    is_pair = type(value) is tuple and len(value) == 2 and isinstance(value[1], np.ndarray)
+    if is_pair and isinstance(value[0], str):
+        return value[1]
+    if isinstance(value, dict):  # as deep as Paddle nests: master weights in an optimizer's state
+        return {
+            key: _without_names(item) if type(item) is tuple else item
+            for key, item in value.items()
+        }
+    return value

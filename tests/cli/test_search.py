@@ -1,0 +1,316 @@
+"""tools/search.py: the best clips for a sentence, by an index on the disk."""
+
+import io
+import json
+import logging
+import os
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from paddlevideo.cli import run as main
+from paddlevideo.cli import search
+from paddlevideo.loader.store import FeatureStore, StoreWriter
+from paddlevideo.prepare import PackOptions, pack
+from paddlevideo.report import read_queries
+from paddlevideo.tasks import search as search_module
+from paddlevideo.tasks.search_index import SearchIndex
+from paddlevideo.utils.errors import ConfigError
+from tests.tiny_data import make_project
+
+VIDEOS = 7
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    path = make_project(folder, videos=VIDEOS)
+    recipe = yaml.safe_load(path.read_text())
+    recipe["MODEL"]["retrieval_head"] = {"name": "RetrievalHead", "width": 8}
+    recipe["epochs"] = 1
+    path.write_text(yaml.safe_dump(recipe))
+    assert main.main(["-c", str(path)]) == 0
+    weights = str(folder / "output" / "Tiny_epoch_00001.pdparams")
+    out = ["-o", f"output_dir={folder / 'test'}"]
+    assert main.main(["--test", "-c", str(path), "-w", weights, *out]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """main.py logs to standard output, in this process too."""
+    logging.getLogger("paddlevideo").handlers.clear()
+
+
+def arguments(trained, *more):
+    weights = trained / "output" / "Tiny_epoch_00001.pdparams"
+    return ["-w", str(weights), "--features", str(trained / "test.lmdb"), *more]
+
+
+def run(capsys, *words):
+    capsys.readouterr()
+    assert search.main(list(words)) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_search_finds_what_the_test_found(trained, tmp_path, capsys):
+    queries = read_queries(trained / "test" / "queries.jsonl")
+    captions = [query for query in queries if query.direction == "text_to_video"]
+    flags = ["--json", "--index", str(tmp_path), *(query.query for query in captions)]
+    found = run(capsys, *arguments(trained, *flags))
+    for query, answer in zip(captions, found, strict=True):
+        assert answer["sentence"] == query.query
+        clips = answer["clips"]
+        assert [clip["clip"] for clip in clips] == [best.name for best in query.best]
+        scores = [clip["score"] for clip in clips]
+        assert scores == pytest.approx([best.score for best in query.best], abs=1e-3)
+        for clip in clips:
+            assert clip["score"] == pytest.approx(clip["margin"] + clip["similarity"], abs=1e-4)
+
+
+def test_a_second_search_reads_only_the_candidates(trained, tmp_path, capsys, monkeypatch):
+    words = arguments(trained, "--json", "--index", str(tmp_path), "--candidates", "2", "a dog")
+    first = run(capsys, *words)
+    read = []
+    take = search_module.ClipBatches.take
+    monkeypatch.setattr(
+        search_module.ClipBatches, "take", lambda s, at: read.append(len(at)) or take(s, at)
+    )
+    monkeypatch.setattr(search_module.ClipBatches, "__iter__", lambda self: pytest.fail("read all"))
+    assert run(capsys, *words) == first
+    assert read == [2] and len(first[0]["clips"]) == 2
+
+
+@pytest.mark.parametrize("what", ["features", "weights", "a damaged index"])
+def test_an_index_of_something_else_is_not_used(trained, tmp_path, capsys, monkeypatch, what):
+    index = tmp_path / "index"
+    words = ["--json", "--index", str(index), "--best", "2", "a dog"]
+    first = run(capsys, *arguments(trained, *words))
+    if what == "features":
+        file = trained / "test.lmdb" / "data.mdb"
+        content, dates = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+        file.write_bytes(content + bytes(1 << 12))
+        os.utime(file, ns=dates)
+    elif what == "weights":
+        words += ["-w", str(trained / "output" / "Tiny_best.pdparams")]
+        import paddle
+
+        state = paddle.load(str(trained / "output" / "Tiny_epoch_00001.pdparams"))
+        changed = {name: x * 1.5 for name, x in state.items()}
+        paddle.save(changed, str(trained / "output" / "Tiny_best.pdparams"))
+    else:
+        for file in index.iterdir():
+            file.write_bytes(file.read_bytes()[:100])
+    written = encodings(monkeypatch)
+    assert (run(capsys, *arguments(trained, *words)) == first) == (what != "weights")
+    assert len(written) == 1 and len(list(index.iterdir())) == (2 if what == "weights" else 1)
+    if what == "features":
+        file.write_bytes(content)
+
+
+def encodings(monkeypatch):
+    """Notes each time that all clips are encoded for an index."""
+    written = []
+    write = SearchIndex._write
+    monkeypatch.setattr(SearchIndex, "_write", lambda s, v: written.append(s.path) or write(s, v))
+    return written
+
+
+def test_dates_do_not_make_another_index_and_old_ones_are_removed(
+    trained, tmp_path, capsys, monkeypatch
+):
+    index, weights = tmp_path / "index", tmp_path / "w.pdparams"
+    weights.write_bytes((trained / "output" / "Tiny_epoch_00001.pdparams").read_bytes())
+    config = ["-c", str(trained / "tiny.yaml"), "--index", str(index), "--json", "a dog"]
+    run(capsys, *arguments(trained, *config, "-w", str(weights)))
+    [first] = index.iterdir()
+    foreign = index / "notes.npz"
+    np.savez(foreign, key=np.asarray("mine"))
+    old = index / f"{0:016x}.npz"  # of an earlier version
+    np.savez(old, key=np.asarray(json.dumps({"weights": "ab", "features": ["x", 1, 2]})))
+    written = encodings(monkeypatch)
+    os.utime(weights, (1, 1))
+    os.utime(trained / "test.lmdb" / "data.mdb", (1, 1))
+    run(capsys, *arguments(trained, *config, "-w", str(weights)))
+    assert not written and set(index.iterdir()) == {first, foreign, old}
+    weights.unlink()
+    run(capsys, *arguments(trained, *config))
+    assert set(index.iterdir()) == {written[0], foreign} and written[0] != first
+
+
+def test_an_index_that_cannot_be_kept_is_done_without(trained, tmp_path, capsys, caplog):
+    (tmp_path / "file").write_text("")
+    wanted = run(capsys, *arguments(trained, "--json", "--index", str(tmp_path / "i"), "a dog"))
+    words = ["--json", "--index", str(tmp_path / "file"), "a dog"]
+    assert run(capsys, *arguments(trained, *words)) == wanted
+    assert "no index is kept" in caplog.text and "--index FOLDER" in caplog.text
+
+
+def test_clips_of_a_store_are_found_too(trained, tmp_path, capsys):
+    pack(PackOptions([trained / "test.lmdb"], tmp_path / "clips.store", dtype="float32"))
+    words = ["--json", "--index", str(tmp_path / "index"), "a dog"]
+    wanted = run(capsys, *arguments(trained, *words))
+    store = ["--features", str(tmp_path / "clips.store")]
+    for _ in range(2):
+        assert run(capsys, *arguments(trained, *words, *store)) == wanted
+    assert len(list((tmp_path / "index").iterdir())) == 2
+
+
+def test_without_a_head_every_clip_is_matched(trained, tmp_path, capsys):
+    changes = ["-o", "MODEL.retrieval_head=null"]
+    [found] = run(capsys, *arguments(trained, "--json", "a dog", *changes))
+    assert len(found["clips"]) == VIDEOS
+    assert all(clip["similarity"] == 0 for clip in found["clips"])
+    assert not (trained / "output" / "search_index").exists()
+
+
+def test_sentences_come_from_a_pipe_and_lines_go_to_one(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a dog\n\n  red soup \n"))
+    assert search.main(arguments(trained, "--index", str(tmp_path), "--best", "2")) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(line[0], line[3]) for line in lines] == [
+        *(("1", "a dog"), ("2", "a dog"), ("1", "red soup"), ("2", "red soup"))
+    ]
+    assert all(np.isfinite(float(line[1])) for line in lines)
+
+
+def test_a_page_shows_what_was_found(trained, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    words = ["--index", str(tmp_path), "--report", str(page), "a <dog>", "--best", "3"]
+    assert search.main(arguments(trained, *words)) == 0
+    text = page.read_text()
+    assert "a &lt;dog&gt;" in text and "video" in text and "<dog>" not in text
+
+
+def test_a_page_shows_all_that_was_printed_with_captions_and_players(trained, tmp_path, capsys):
+    source = tmp_path / "vids" / "a film, 50 % & more#1.mp4"
+    source.parent.mkdir()
+    source.write_bytes(b"not a video")
+    pack(PackOptions([trained / "test.lmdb"], tmp_path / "plain", [trained / "test.csv"]))
+    plain = FeatureStore(tmp_path / "plain")
+    with StoreWriter(tmp_path / "clips.store", plain.manifest.sizes, "float32") as writer:
+        for number, clip in enumerate(plain[n] for n in range(VIDEOS)):
+            writer.add(replace(clip, source=str(source), span=(number + 0.5, number + 2.0)))
+        writer.finish()
+    page = tmp_path / "new" / "page.html"
+    words = ["--features", str(tmp_path / "clips.store"), "--index", str(tmp_path / "index")]
+    assert search.main(arguments(trained, *words, "--report", str(page), "a dog")) == 0
+    out, err = capsys.readouterr()
+    names = [line.split("\t")[2] for line in out.splitlines()]
+    assert len(names) == VIDEOS > 5 and f"{VIDEOS} of {VIDEOS} clips: no picture: " in err
+    text = page.read_text("utf-8")
+    address = "../vids/a%20film%2C%2050%20%25%20%26%20more%231.mp4#t="
+    assert text.count(f'<video class="picture" src="{address}') == VIDEOS
+    assert [name for name in re.findall(r'class="name">(video\d)', text)] == names
+    for number in range(VIDEOS):
+        assert f'src="{address}{number + 0.5:g},{number + 2}"' in text
+        assert plain[number].captions[0] in text
+    assert "do not play" not in text
+    assert "media-src &#x27;self&#x27; file:" in text and "<script" not in text
+    assert ("0 is undecided" in err) == ("\t-" in out) and "0 is undecided" in text
+
+
+def test_captions_of_an_lmdb_come_from_the_table_beside_it(trained, tmp_path):
+    page = tmp_path / "page.html"
+    words = ["--index", str(tmp_path), "--report", str(page), "a dog", "--best", "3"]
+    assert search.main(arguments(trained, *words)) == 0
+    assert page.read_text("utf-8").count(", number ") == 3
+
+
+@pytest.mark.parametrize(
+    "sentence", ["", " \t ", "\u200b", "\U0001f600\U0001f600", "\u6d0b \U0001f600"]
+)
+def test_a_sentence_that_says_nothing_is_refused(trained, tmp_path, capsys, monkeypatch, sentence):
+    monkeypatch.setattr(search_module, "build_model", lambda *_, **__: pytest.fail("loaded first"))
+    words = arguments(trained, "--index", str(tmp_path), "a dog", sentence)
+    assert search.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and ("is empty" in err or "[UNK]" in err and "bert_model" in err)
+
+
+def test_a_sentence_of_a_pipe_is_refused_alone(trained, tmp_path, capsys, caplog, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a dog\n\U0001f600\nred \u6d0b soup\n"))
+    assert search.main(arguments(trained, "--index", str(tmp_path), "--best", "1")) == 2
+    out, err = capsys.readouterr()
+    assert [line.split("\t")[3] for line in out.splitlines()] == ["a dog", "red \u6d0b soup"]
+    assert "1 of 3 sentences were refused" in err
+    assert "1 of its 3 pieces are unknown words" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--report", "{folder}/file/x.html"], "--report"),
+        (["--report", "{folder}"], "is a folder"),
+        (["--report", "x.html", "--videos", "{folder}/absent"], "no such folder of videos"),
+    ],
+)
+def test_a_page_that_cannot_be_is_told_first(trained, tmp_path, capsys, monkeypatch, more, message):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(search, "open_searcher", lambda *_: pytest.fail("loaded first"))
+    words = [word.replace("{folder}", str(tmp_path)) for word in more]
+    assert search.main(arguments(trained, "a dog", *words)) in {1, 2}
+    assert message in capsys.readouterr().err
+
+
+def test_the_configuration_is_the_one_beside_the_weights(tmp_path):
+    weights = tmp_path / "w.pdparams"
+    assert search.config_for(weights, None) == "actbert_msrvtt.yaml"
+    (tmp_path / "config.yaml").touch()
+    assert search.config_for(weights, None) == str(tmp_path / "config.yaml")
+    assert search.config_for(weights, "mine.yaml") == "mine.yaml"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (["-w", "nowhere.pdparams"], "nowhere.pdparams: no such weight file"),
+        (["--features", "nowhere.lmdb"], "nowhere.lmdb: No such file or directory"),
+        (["-o", "MODEL.backbone.hiden_size=3"], 'Did you mean "hidden_size"'),
+        (["-o", "MODEL.retrieval_head.similarity_weight=auto"], "similarity_weight=1"),
+        (["-o", "DATASET.test.vision_feature_dim=9"], "Set vision_feature_dim"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(trained, tmp_path, capsys, change, message):
+    words = arguments(trained, "a dog", "--index", str(tmp_path), *change)
+    assert search.main(words) in {1, 2}
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_sizes_come_from_a_retrieval_set():
+    assert search_module.dataset_options({})["max_region_num"] == 36
+    with pytest.raises(ConfigError, match="takes its sizes from an MSRVTTDataset"):
+        search_module.dataset_options({"DATASET": {"test": {"format": "ActBertDataset"}}})
+
+
+def test_counts_must_be_positive(capsys):
+    with pytest.raises(SystemExit):
+        search.parse_arguments(["-w", "w", "--features", "f", "--best", "0"])
+    assert '--best: expected 1 or more, got "0"' in capsys.readouterr().err
+
+
+def test_as_many_clips_are_matched_as_are_asked_for():
+    words = ["-w", "x", "--features", "y", "a dog"]
+    assert search.candidates_of(search.parse_arguments(words)) == 32
+    assert search.candidates_of(search.parse_arguments(["--best", "50", *words])) == 50
+    few = ["--best", "50", "--candidates", "40", *words]
+    assert search.candidates_of(search.parse_arguments(few)) == 40
+
+
+def test_answers_in_a_pipe_are_one_write(monkeypatch):
+    """``| head -1`` ends between two writes, and the search with it, where output is unbuffered."""
+    writes = []
+
+    class Pipe(io.StringIO):
+        def write(self, text):
+            writes.append(text)
+            return len(text)
+
+    monkeypatch.setattr("sys.stdout", Pipe())
+    answers = [search_module.Answer(f"clip{n}", 1.0, 1.0, 0.0) for n in range(3)]
+    search.show("a dog", answers, as_json=False)
+    assert [text.count("\n") for text in writes] == [3]
