@@ -1,4 +1,7 @@
-"""How each command of the documentation is run by tests/test_readme.py."""
+"""How each command of the documentation is run by tests/test_readme.py.
+
+``RUNS`` runs a command as it is typed. ``NOT_RUN`` says why one is not, and what is checked.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from typing import Any
 import pytest
 
 from paddlevideo.cli import run as main
+from paddlevideo.cli.find_bert import INSTALL
+from paddlevideo.config import load_config
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = "python (-B )?-m paddle.distributed.launch"
@@ -35,8 +40,30 @@ LOGGED = {
 }
 
 
+def argv(command: str) -> list[str]:
+    """The words of a typed command that starts this clone's program with this Python."""
+    words = shlex.split(command)
+    if words[0] == "paddlevideo":
+        return [sys.executable, "-m", *words]
+    if words[1].startswith("tools/"):
+        words[1] = str(ROOT / words[1])
+    return [sys.executable, *words[1:]]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that imports this clone's package."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "BERT": "bert-base-uncased.pdparams"}
+
+
+def with_bert(command: str) -> str:
+    """``$BERT`` as the shell would replace it, by a small BERT."""
+    return command.replace("$BERT", environment()["BERT"])
+
+
 def run_main(command: str, place: Path) -> None:
-    assert_done(command, place, lambda: main.main(shlex.split(command)[2:]))
+    arguments = shlex.split(with_bert(command))[2:]
+    assert_done(command, place, lambda: main.main(arguments))
 
 
 def run_process(command: str, place: Path) -> None:
@@ -52,7 +79,7 @@ def run_two_machines(command: str, place: Path) -> None:
         port = free.getsockname()[1]
     command, replaced = re.subn(r"--master \S+", f"--master 127.0.0.1:{port}", command)
     assert replaced and "--nnodes 2" in command
-    both = [command.replace("main.py", f"--log_dir log{number} main.py") for number in (0, 1)]
+    both = [command.replace("main.py", f"--log_dir log{index} main.py") for index in (0, 1)]
 
     def launch_both() -> int:
         running = [start(one, place) for one in both]
@@ -62,11 +89,12 @@ def run_two_machines(command: str, place: Path) -> None:
 
 
 def start(command: str, place: Path) -> subprocess.Popen:
-    words = [sys.executable, *shlex.split(command)[1:]]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(
-        words, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        argv(command),
+        cwd=place,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 
@@ -78,12 +106,11 @@ def finish(process: subprocess.Popen) -> int:
 
 def assert_done(command: str, place: Path, run: Callable[[], int]) -> None:
     """Runs it, and reads in the log that it did what its command says."""
-    outputs = {"my.yaml": "Mine", "actbert_two_stage.yaml": "ActBert_two_stage"}
-    outputs["actbert_msrvtt_finetune.yaml"] = "ActBert_msrvtt"
-    name = next((name for file, name in outputs.items() if file in command), "ActBert")
+    recipe = re.search(r" -c (\S+)", command)
+    name = load_config(recipe.group(1)).model_name if recipe else "ActBert"
     log = place / "output" / name / "log.txt"
-    goes_on = log.is_file() and "--overwrite" not in command  # which begins a new log
-    before = log.stat().st_size if goes_on else 0
+    appends = log.is_file() and "--overwrite" not in command  # which begins a new log
+    before = log.stat().st_size if appends else 0
     begins = not re.search("--test|resume", command)
     with room_for_a_run(log.parent) if begins else nullcontext():
         assert run() == 0
@@ -130,9 +157,8 @@ def same_as_make(target: str) -> Callable[[str, Path], None]:
     def check(command: str, place: Path) -> None:
         makes = ["make", "-n", target]
         done = subprocess.run(makes, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert f".venv/bin/{command}" in done.stdout
-        script = command.split()[1]
-        assert script == "-m" or (ROOT / script).is_file(), f"{script} does not exist"
+        typed = command.replace("paddlevideo demo", "python tools/demo.py")
+        assert f".venv/bin/{typed}" in done.stdout
 
     return check
 
@@ -152,6 +178,8 @@ def pip_install(command: str, place: Path) -> None:
             assert set(extras.group(1).split(",")) <= seen["extras_require"].keys()
         elif pinned := re.fullmatch(r"(paddlepaddle-gpu)==(.+)", word):
             assert f"{pinned.group(1)}>={pinned.group(2)}" in seen["extras_require"]["gpu"]
+        elif command == INSTALL:
+            continue
         elif word == "numpy<2":
             assert any(re.match(r"numpy>=1\.", line) for line in seen["install_requires"])
         else:
@@ -185,10 +213,9 @@ SMALL = {
 
 def benchmark_alone(command: str, place: Path) -> None:
     """A benchmark at a small size and without the peer."""
-    words = [sys.executable, str(ROOT / "tools" / "benchmark.py"), *shlex.split(command)[2:]]
-    subprocess.run(
-        [*words, *SMALL[words[2]].split(), "--json", "numbers.json"], cwd=place, check=True
-    )
+    words = argv(command)
+    small = [*words, *SMALL[words[2]].split(), "--json", "numbers.json"]
+    subprocess.run(small, cwd=place, env=environment(), check=True)
     report = json.loads((place / "numbers.json").read_text())
     speeds = {
         "retrieval": lambda: report["ours"]["pairs_per_second"]["median"],
@@ -202,8 +229,10 @@ def benchmark_alone(command: str, place: Path) -> None:
 
 def run_tool(command: str, place: Path) -> None:
     """A tool, in a process of its own, on what the commands before it have left."""
-    words = [sys.executable, str(ROOT / shlex.split(command)[1]), *shlex.split(command)[2:]]
-    done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+    words = argv(with_bert(command))
+    done = subprocess.run(
+        words, cwd=place, env=environment(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for flag in ("--output", "--report", "-o"):
         if flag in words:
@@ -215,6 +244,16 @@ def run_tool(command: str, place: Path) -> None:
 def search(command: str, place: Path) -> None:
     run_tool(command, place)
     assert list((place / "output" / "ActBert_two_stage" / "search_index").iterdir())
+
+
+def find_bert(command: str, place: Path) -> None:
+    """``BERT=$(...)``: prints a path, or says how to install the package."""
+    (inside,) = re.fullmatch(r"BERT=\$\((.+)\)", command).groups()
+    done = subprocess.run(
+        argv(inside), cwd=place, env=environment(), capture_output=True, text=True, check=False
+    )
+    path = done.stdout.strip()
+    assert Path(path).is_file() if done.returncode == 0 else "pip install" in done.stderr
 
 
 def test_with_report(command: str, place: Path) -> None:
@@ -239,31 +278,36 @@ def dry_run(command: str, place: Path) -> None:
 
 #: The first pattern that matches all of a command says how it is run. True: slow.
 RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
-    (r"make [\w-]+", make_target, False),
-    (r"pip install .+", pip_install, False),
     (r"python3 -m venv .venv", make_environment, False),
     (r"\. .venv/bin/activate", activate, False),
-    (r"python tools/demo.py", same_as_make("demo"), False),
     (r"python tools/benchmark.py .+", benchmark_alone, True),
-    (r"python tools/search.py .+", search, False),
-    (
-        r"python tools/(report|curves|export_model|predict|prepare_data|extract_features).py .+",
-        run_tool,
-        False,
-    ),
-    (r"python tools/doctor.py.*", run_tool, False),
+    (r"paddlevideo search .+", search, False),
+    (r"paddlevideo (report|compare|curves|doctor)\b.*", run_tool, False),
+    (r"paddlevideo (export|predict|pack|validate|inspect) .+", run_tool, False),
+    (r"BERT=.+", find_bert, False),
+    (r"python tools/linear_baseline.py .+", run_tool, True),
     (r"python main.py .*--dry_run.*", dry_run, False),
     (r"python main.py .*--report .+", test_with_report, False),
-    (r"python -m pytest .+", same_as_make("test"), False),
     (rf"{LAUNCH} .*--dry_run.*", dry_run, True),
     (rf"{LAUNCH} .*--nnodes 2 .+", run_two_machines, True),
     (rf"{LAUNCH} .+", run_process, True),
     (r"python main.py .*--import .+", run_process, True),
     (r"python main.py .+", run_main, False),
 ]
+#: Commands that are not run, by pattern: why not, and what is checked instead.
+NOT_RUN: list[tuple[str, str, Callable[[str, Path], None]]] = [
+    (r"make [\w-]+", ".ci/run makes these targets, or targets that contain them", make_target),
+    (r"pip install .+", "installs packages: its extras and pins must exist", pip_install),
+    (r"paddlevideo demo", "tests/cli/test_demo.py runs it smaller", same_as_make("demo")),
+    (r"python -m pytest .+", "runs these tests", same_as_make("test")),
+]
 
 
 def runner(command: str) -> tuple[Callable[[str, Path], None] | None, bool]:
+    """How a command is run or, where it cannot be, checked; and whether that is slow."""
+    for pattern, _, check in NOT_RUN:
+        if re.fullmatch(pattern, command):
+            return check, False
     for pattern, run, slow in RUNS:
         if re.fullmatch(pattern, command):
             return run, slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +17,16 @@ import pytest
 
 from paddlevideo.cli import run as main
 from paddlevideo.config import check_config, import_parts, load_config
-from tests.extract.samples import write_clips
-from tests.readme_runs import room_for_a_run, run_tool, runner
+from tests.readme_runs import NOT_RUN, RUNS, room_for_a_run, run_tool, runner
 from tests.user_folder import make_user_folder
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("config", "data", "training", "paddlevideo", "performance", "CONTRIBUTING", "CHANGELOG")
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: Scripts, in blocks of their own, and the tests that run them.
+SCRIPTS = {
+    "videos.md": ["tests/cli/test_worked_path.py"],
+    "training.md": ["tests/test_restart.py", "tests/test_elastic.py"],
+}
 
 
 class Block(NamedTuple):
@@ -47,15 +51,22 @@ def blocks(*languages: str) -> Iterator[Block]:
                 yield Block(page, line, *found.groups())
 
 
+def lines(block: Block) -> Iterator[tuple[str, str]]:
+    """The commands of a block, one per line, and where each is."""
+    for index, line in enumerate(block.text.splitlines(), block.line):
+        if command := re.sub(r"(^|\s+)#.*", "", line):
+            yield command, f"{block.page.name}:{index}"
+
+
 def commands() -> dict[str, str]:
-    """Each command once, with the place where it is first shown."""
-    found: dict[str, str] = {}
+    """Each command once, except those of scripts, with the first line that shows it."""
+    in_scripts = {command for block in blocks("bash") for command, _ in lines(block)}
+    shown: dict[str, str] = {}
     for block in blocks("sh"):
-        for number, line in enumerate(block.text.splitlines(), block.line):
-            command = re.sub(r"(^|\s+)#.*", "", line)
-            if command:
-                found.setdefault(command, f"{block.page.name}:{number}")
-    return found
+        for command, where in lines(block):
+            if command not in in_scripts:
+                shown.setdefault(command, where)
+    return shown
 
 
 # ---------------------------------------------------------------------- a user's folder
@@ -91,10 +102,9 @@ def head(place):
 
 @pytest.fixture(scope="module")
 def exported(place):
-    """What ``tools/export_model.py`` writes."""
+    """What ``paddlevideo export`` writes."""
     run_tool(
-        "python tools/export_model.py -c actbert_msrvtt.yaml -w ActBERT.pdparams --output exported",
-        place,
+        "paddlevideo export -c actbert_msrvtt.yaml -w ActBERT.pdparams --output exported", place
     )
 
 
@@ -110,18 +120,29 @@ def tested(place):
 def packed(place):
     """A store of the pre-training rows."""
     rows, store = "data/howto100m/actbert_train_data.npy", "data/howto100m/train.store"
-    run_tool(f"python tools/prepare_data.py pack {rows} --output {store}", place)
+    run_tool(f"paddlevideo pack {rows} --output {store}", place)
 
 
 @pytest.fixture(scope="module")
-def videos(place):
-    """A folder of videos."""
-    write_clips(place / "data" / "videos")
+def compared(place, head, tested):
+    """The queries of two tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        weights = "output/ActBert_two_stage/ActBert_two_stage_best.pdparams"
+        assert main.main(["--test", "-c", "actbert_two_stage.yaml", "-w", weights]) == 0
+
+
+@pytest.fixture(scope="module")
+def small_bert(place):
+    """Weights of the YouCook2 recipe; its text stream serves as the BERT."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main.main(["-c", "actbert_youcook2_mini.yaml"]) == 0
 
 
 @pytest.fixture(scope="module")
 def resumable(place):
-    """A run of the recipe as it stands: other commands have left those of other settings."""
+    """A run of the unchanged recipe: other commands have left runs with other settings."""
     with pytest.MonkeyPatch.context() as patch, room_for_a_run(place / "output" / "ActBert"):
         patch.chdir(place)
         assert main.main(["-c", "actbert.yaml"]) == 0
@@ -133,7 +154,8 @@ NEEDED = {
     r"--model exported": "exported",
     r"train\.store": "packed",
     r"--results output/ActBert": "tested",
-    r"extract_features": "videos",
+    r"^paddlevideo compare": "compared",
+    r"youcook2.*_epoch_00008": "small_bert",
     r"main.py -c actbert.yaml .*resume": "resumable",
 }
 
@@ -183,33 +205,29 @@ def test_a_yaml_block_is_a_valid_configuration(block, place, monkeypatch):
     assert check_config(config) == []
 
 
-def test_nothing_hides_from_these_tests():
+def test_every_block_is_run_or_checked():
     assert {block.language for block in blocks()} <= {"sh", "bash", "python", "yaml", "text"}
-    # Scripts, which have tests of their own: test_worked_path, test_restart and test_elastic.py.
-    scripts = [block.text.split()[:2] for block in blocks("bash")]
-    assert scripts == [["#", "912"], ["for", "attempt"], ["python", "-m"]]
+    scripts = Counter(block.page.name for block in blocks("bash"))
+    assert scripts == {page: len(tests) for page, tests in SCRIPTS.items()}
+    for page, tests in SCRIPTS.items():
+        assert all(page in (ROOT / test).read_text("utf-8") for test in tests)
     shown = list(commands())
-    for needed in ("make demo", "make test", "python main.py --test -w ActBERT.pdparams"):
-        assert needed in shown
-    assert shown[:2] == ["make demo", "make test"]
+    assert {"make demo", "make test", "python main.py --test -w ActBERT.pdparams"} <= set(shown)
 
 
-def test_a_command_that_nobody_knows_would_fail():
+def test_no_entry_is_left_over():
+    """Whatever says how a command is run, or why it is not, is there for one that is shown."""
+    used = {runner(command)[0] for command in commands()}
+    assert {run for _, run, _ in RUNS} | {check for _, _, check in NOT_RUN} == used
+
+
+def test_an_unknown_command_fails():
     assert runner("python tools/no_such_tool.py --fast") == (None, False)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
-        if target.startswith("https://"):
-            continue
-        name, _, anchor = target.partition("#")
-        path = page.parent / name if name else page
-        assert path.exists(), target
-        if anchor:
-            assert anchor in anchors(path), target
-
-
-def anchors(path: Path) -> set[str]:
-    titles = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.M)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+def test_the_readme_starts_with_what_a_user_needs():
+    text = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(text) <= 220
+    first = "\n".join(text[:32])
+    for needed in ("make demo", "make test", "main.py -c ", "main.py --test -w ", "launch", "![A"):
+        assert needed in first, needed

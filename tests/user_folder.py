@@ -25,9 +25,9 @@ def make_user_folder(folder: Path) -> None:
 
 
 def write_data(folder: Path) -> None:
-    howto, msrvtt = folder / "howto100m", folder / "msrvtt"
-    howto.mkdir(parents=True)
-    msrvtt.mkdir()
+    howto, msrvtt, youcook = (folder / name for name in ("howto100m", "msrvtt", "youcook2_mini"))
+    for made in (howto, msrvtt, youcook):
+        made.mkdir(parents=True)
     tiny_data.write_training_rows(howto / "actbert_train_data.npy", 32)
     tiny_data.write_training_rows(howto / "actbert_val_data.npy", 8, seed=5)
     (howto / "captions.json").rename(howto / "caption_train.json")
@@ -36,6 +36,8 @@ def write_data(folder: Path) -> None:
         (msrvtt / "test.lmdb").rename(msrvtt / f"msrvtt_{split}.lmdb")
         (msrvtt / "test.csv").rename(msrvtt / f"MSRVTT_JSFUSION_{split}.csv")
     write_fine_tuning_data(msrvtt)
+    tiny_data.write_training_rows(youcook / "train_data.npy", 64)
+    tiny_data.write_retrieval_set(youcook, 7)
 
 
 def write_fine_tuning_data(folder: Path) -> None:
@@ -78,9 +80,42 @@ def write_recipes(folder: Path) -> None:
     held_out = folder / "multimodal" / "actbert" / "msrvtt_validation.txt"
     held_out.parent.mkdir(parents=True)
     held_out.write_text("video3\nvideo5\nvideo7\n")
+    changes |= youcook2_recipes(widths)
     for name, change in changes.items():
         shipped = ROOT / "configs" / "multimodal" / "actbert" / name
         (folder / name).write_text(yaml.safe_dump({"_base_": str(shipped), **model, **change}))
+
+
+def youcook2_recipes(widths: dict[str, int]) -> dict[str, Any]:
+    """Changes of the recipes for YouCook2 mini: tiny data, a text stream of the tiny BERT."""
+    data = Path("data", "youcook2_mini")
+    clips = {
+        "file_path": str(data / "test.csv"),
+        "features_path": str(data / "test.lmdb"),
+        **widths,
+    }
+    text = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2}
+    text |= {"t_ent_attention_id": [1], "fixed_t_layer": 1, "v_num_hidden_layers": 0}
+    training = {"train": {"file_path": str(data / "train_data.npy")}}
+    captions = {"caption_path": "data/howto100m/caption_train.json", "rate": 0.0}
+    steps = [{"FeaturePadding": {"max_region_num": 10, "max_action_num": 1}}]
+    steps += [{"RandomCap": captions}, {"Tokenize": {"max_seq_length": 20}}, {"RandomMask": None}]
+    recipe = {
+        "MODEL": {"backbone": {**text, "a_num_hidden_layers": 0, **streams()}},
+        "DATASET": {"batch_size": 8, **training, "test": clips},
+        "PIPELINE": {"train": {"transform": steps}},
+    }
+    held_out = {"train": {**training["train"], "exclude": None}, "valid": {**clips, "only": None}}
+    validation = {**recipe, "DATASET": {**recipe["DATASET"], **held_out}}
+    names = ("actbert_youcook2_mini.yaml", "actbert_youcook2_mini_validation.yaml")
+    return dict(zip(names, (recipe, validation), strict=True))
+
+
+def streams() -> dict[str, int]:
+    """Sizes of the tiny data, and small widths."""
+    classes = {"v_target_size": tiny_data.REGION_CLASSES, "a_target_size": tiny_data.ACTION_CLASSES}
+    widths = {"v_feature_size": tiny_data.REGION_SIZE, "a_feature_size": tiny_data.ACTION_SIZE}
+    return {**classes, **widths}
 
 
 def write_bert(folder: Path) -> None:

@@ -1,17 +1,21 @@
-"""What a user may write outside the package: every kind of part, and nothing like ActBERT."""
+"""What a user may write outside the package: one part of each kind, and nothing like ActBERT."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo import registry
+from paddlevideo.loader import Dataset
 from paddlevideo.modeling import BaseFramework
-from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, METRICS, PIPELINES
+from paddlevideo.solver.optimizer import Recipe
+from paddlevideo.solver.schedules import Clock, Schedule
 
 
-@DATASETS.register()
+@registry.DATASETS.register()
 class Line(Dataset):
     """Points of y = 3 x - 1."""
 
@@ -31,7 +35,7 @@ class Line(Dataset):
         return 3 * self.x - 1
 
 
-@PIPELINES.register()
+@registry.PIPELINES.register()
 class AddTarget:
     """y, with a little noise."""
 
@@ -43,31 +47,79 @@ class AddTarget:
         return {**sample, "y": 3 * sample["x"] - 1 + noise}
 
 
-@BACKBONES.register()
-class OneNeuron(nn.Linear):
-    """A line with a slope and an offset."""
+@registry.BACKBONES.register()
+class Slope(nn.Linear):
+    """A multiple of x."""
 
     def __init__(self) -> None:
-        super().__init__(1, 1)
+        super().__init__(1, 1, bias_attr=False)
 
 
-@FRAMEWORKS.register()
-class Regression(BaseFramework):
-    """Least squares."""
+@registry.HEADS.register()
+class Offset(nn.Layer):
+    """Adds a number."""
 
-    def __init__(self, backbone: nn.Layer) -> None:
+    def __init__(self, start: float = 0.0) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.value = self.create_parameter([1], default_initializer=nn.initializer.Constant(start))
+
+    def forward(self, x):
+        return x + self.value
+
+
+@registry.LOSSES.register()
+class SquaredError(nn.Layer):
+    """The mean of squared differences, times ``weight``."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, output, target):
+        return self.weight * ((output - target) ** 2).mean()
+
+
+@registry.FRAMEWORKS.register()
+class Regression(BaseFramework):
+    """A line, from its parts."""
+
+    def __init__(self, backbone: nn.Layer, retrieval_head: nn.Layer, loss: nn.Layer) -> None:
+        super().__init__()
+        self.backbone, self.head, self.loss = backbone, retrieval_head, loss
+
+    def line(self, batch):
+        return self.head(self.backbone(paddle.to_tensor(batch["x"])))
 
     def forward(self, batch):
-        error = self.backbone(paddle.to_tensor(batch["x"])) - paddle.to_tensor(batch["y"])
-        return {"loss": (error**2).mean()}
+        return {"loss": self.loss(self.line(batch), paddle.to_tensor(batch["y"]))}
 
     def predict(self, batch, prepared):
-        return self.backbone(paddle.to_tensor(batch["x"])).numpy()[:, 0]
+        return self.line(batch).numpy()[:, 0]
 
 
-@METRICS.register()
+@registry.OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class AdaDelta(Recipe):
+    """Paddle's Adadelta."""
+
+    rho: float = 0.95
+
+    paddle_class = paddle.optimizer.Adadelta
+    has_master_weights = False
+
+
+@registry.SCHEDULES.register()
+@dataclass(frozen=True, kw_only=True)
+class SquareRoot(Schedule):
+    """``base_lr`` divided by the square root of the epochs begun."""
+
+    base_lr: float
+
+    def __call__(self, clock: Clock) -> float:
+        return self.base_lr / (1 + clock.epochs(self.iter_step)) ** 0.5
+
+
+@registry.METRICS.register()
 class LargestError:
     """The largest absolute difference from the truth."""
 
@@ -88,5 +140,5 @@ class LargestError:
             self.rows.update(state)
 
     def result(self, truth):
-        found = np.array([self.rows[i] for i in range(len(truth))])
-        return {"largest_error": float(np.abs(found - truth).max())}
+        predicted = np.array([self.rows[i] for i in range(len(truth))])
+        return {"largest_error": float(np.abs(predicted - truth).max())}

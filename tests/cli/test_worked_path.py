@@ -1,15 +1,15 @@
-"""docs/data.md's way from a folder of videos to a trained model, command by command."""
+"""docs/videos.md, from a folder of videos to a search, command by command."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.readme_runs import argv, environment
 
 pytest.importorskip("cv2")
 
@@ -24,19 +24,18 @@ SMALLER = {
 
 
 def commands():
-    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    section = text[text.index("## From a folder of videos to a trained model") :]
-    (block,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    text = (ROOT / "docs" / "videos.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     return [line for line in block.splitlines() if line and not line.startswith("#")]
 
 
 def test_the_worked_path(tmp_path):
     for command in commands():
-        words = shlex.split(command)
         more = next((text for part, text in SMALLER.items() if part in command), "")
         done = subprocess.run(
-            [sys.executable, str(ROOT / words[1]), *words[2:], *more.split()],
+            [*argv(command), *more.split()],
             cwd=tmp_path,
+            env=environment(),
             capture_output=True,
             text=True,
             check=False,
