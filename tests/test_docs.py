@@ -1,19 +1,23 @@
-"""docs/config.md names every key of the code, with its default, and nothing else."""
+"""docs/config.md has every key of the code with its default; other lists are complete too."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import setuptools
 import yaml
 
 from paddlevideo import registry
 from paddlevideo.config import import_parts
 from paddlevideo.config.settings import (
+    IGNORED_SETTINGS,
+    REFUSED_SETTINGS,
     AccumulationSettings,
     AmpSettings,
     DatasetSettings,
@@ -140,3 +144,45 @@ def test_every_setting_of_the_base_file_has_its_default():
     assert all(expected[name] == default for name, default in base.items())
     assert all(defaults(AmpSettings)[name] == default for name, default in amp.items())
     assert set(base) == expected.keys() - {"amp", "model_name", "epochs"}
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+
+
+def test_every_refused_and_ignored_section_of_paddlevideo_is_named():
+    text = page("paddlevideo")
+    refused = text[text.index("are refused") :].split("\n\n")[0]
+    assert set(re.findall(r"`([A-Z]+)`", refused)) == set(REFUSED_SETTINGS)
+    (ignored,) = re.findall(r"\| (.+?) \| \| ignored with a warning", text)
+    assert set(re.findall(r"`(\w+)`", ignored)) == set(IGNORED_SETTINGS)
+
+
+def test_the_limits_of_functions_are_those_of_the_linter():
+    text = page("CONTRIBUTING").partition("`ruff` limits a function to ")[2]
+    numbers = [int(number) for number in re.findall(r"\d+", text.partition(" characters")[0])]
+    linter = (ROOT / "pyproject.toml").read_text("utf-8")
+    keys = ("max-complexity", "max-args", "max-statements", "max-locals", "line-length")
+    assert numbers == [int(re.search(rf"{key} = (\d+)", linter).group(1)) for key in keys]
+
+
+def test_the_layers_are_those_that_are_checked():
+    linter = (ROOT / "pyproject.toml").read_text("utf-8")
+    layers = re.search(r"^layers = \[\n(.*?)^\]", linter, re.M | re.S).group(1)
+    checked = [set(re.findall(r"\w+", line)) - {"__main__"} for line in layers.splitlines()]
+    rows = re.findall(r"^\| \d \| (.+) \|$", page("CONTRIBUTING"), re.M)
+    names = [re.findall(r"`([\w.]+)`", row) for row in rows]
+    written = [{name.removesuffix(".py") for name in row} for row in names]
+    assert written == [layer for layer in checked if layer]
+
+
+def test_every_extra_is_described():
+    seen: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setuptools, "setup", lambda **arguments: seen.update(arguments))
+        patch.chdir(ROOT)
+        runpy.run_path(str(ROOT / "setup.py"))
+    section = page("install").partition("| extra |")[2].split("\n\n")[0]
+    first = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    named = re.findall(r"`(\w+)`", " ".join(first))
+    assert set(named) == set(seen["extras_require"])
