@@ -32,7 +32,7 @@ SETTINGS = {
     "## DATASET": DatasetSettings,
     "## GRADIENT_ACCUMULATION": AccumulationSettings,
 }
-NEEDED = object()
+REQUIRED = object()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,9 +58,9 @@ def documented() -> dict[str, dict[str, str]]:
 
 
 def value(text: str) -> Any:
-    """A default as it is written: YAML in backticks, or "needed"."""
-    if text == "needed":
-        return NEEDED
+    """A default as it is written: YAML in backticks, or "required"."""
+    if text == "required":
+        return REQUIRED
     (inside,) = re.fullmatch(r"`(.+)`", text).groups()
     number = re.fullmatch(r"[\d.]+(e-?\d+)?", inside)
     return float(inside) if number and "e" in inside else yaml.safe_load(inside)
@@ -70,7 +70,7 @@ def defaults(part: Any) -> dict[str, Any]:
     """Arguments and their defaults, as YAML would hold them."""
     found = {}
     for name, parameter in inspect.signature(part).parameters.items():
-        default = NEEDED if parameter.default is parameter.empty else parameter.default
+        default = REQUIRED if parameter.default is parameter.empty else parameter.default
         found[name] = list(default) if isinstance(default, tuple) else default
     return found
 
@@ -133,7 +133,7 @@ def test_every_schedule_is_documented():
             if key == "iter_step" and default is False:
                 continue  # said above the table
             assert f"`{key}`" in row, f"{key} of {name}"
-            if default is not NEEDED:
+            if default is not REQUIRED:
                 assert f"`{default}" in row, f"default of {key} of {name}"
 
 
