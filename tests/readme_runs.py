@@ -285,7 +285,7 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"paddlevideo (report|compare|curves|doctor)\b.*", run_tool, False),
     (r"paddlevideo (export|predict|pack|validate|inspect) .+", run_tool, False),
     (r"BERT=.+", find_bert, False),
-    (r"python tools/linear_baseline.py .+", run_tool, True),
+    (r"paddlevideo linear_baseline .+", run_tool, True),
     (r"python main.py .*--dry_run.*", dry_run, False),
     (r"python main.py .*--report .+", test_with_report, False),
     (rf"{LAUNCH} .*--dry_run.*", dry_run, True),
