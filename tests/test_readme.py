@@ -133,9 +133,10 @@ def compared(place, head, tested):
 
 
 @pytest.fixture(scope="module")
-def small_bert(place):
-    """Weights of the YouCook2 recipe; its text stream serves as the BERT."""
-    with pytest.MonkeyPatch.context() as patch:
+def youcook2(place):
+    """Weights of the YouCook2 recipe."""
+    output = place / "output" / "ActBert_youcook2_mini"
+    with pytest.MonkeyPatch.context() as patch, room_for_a_run(output):
         patch.chdir(place)
         assert main.main(["-c", "actbert_youcook2_mini.yaml"]) == 0
 
@@ -155,7 +156,7 @@ NEEDED = {
     r"train\.store": "packed",
     r"--results output/ActBert": "tested",
     r"^paddlevideo compare": "compared",
-    r"youcook2.*_epoch_00008": "small_bert",
+    r"youcook2.*_epoch_00008": "youcook2",
     r"main.py -c actbert.yaml .*resume": "resumable",
 }
 
