@@ -35,6 +35,8 @@ STRUCTURE = {"_base_", "_replace_", "framework", "format", "name", "value", "mat
 STRUCTURE |= {"train", "valid", "test", "transform", "backbone", "loss", "retrieval_head"}
 #: PaddleVideo's sections that are refused.
 REFUSED = {"MIX", "PRECISEBN", "EMA", "AMP"}
+#: Folders that a run writes.
+WRITTEN = {"tensorboard/", "visualdl/", "exported/", "profile/", "search_index/"}
 #: Options of ``paddle.distributed.launch`` and of the linear baseline's environment.
 LAUNCHER = {"--gpus", "--nproc_per_node", "--nnodes", "--master", "--max_restart"}
 LAUNCHER |= {"--elastic_timeout", "--signal"}
@@ -122,7 +124,7 @@ def test_every_word_is_known(page):
     unknown = {}
     for span in spans(page):
         # Paths have a test of their own; a run's files are named after its model.
-        rest = re.sub(r"(?:[\w.]+/)+[\w.-]*\.(py|npz|txt|yaml)|\.ci/run", "", span)
+        rest = re.sub(r"(?:[\w.]+/)+[\w.-]*\.(py(:[\w.]+)?|npz|txt|yaml)|\.ci/run", "", span)
         rest = re.sub(r"(ActBert)?_(epoch|step)_\d+|ActBert_best|--\w+|\w+\.toml", "", rest)
         for word in re.findall(r"[^\W\d]\w*", rest):
             if word.strip("_") not in words() and word not in words():
@@ -150,9 +152,10 @@ def test_every_path_exists(page):
             assert (ROOT / "configs" / "multimodal" / "actbert" / span).exists(), span
         elif re.fullmatch(r"extract/\w+\.yaml", span):
             assert (ROOT / "configs" / span).exists(), span
-        elif re.fullmatch(r"[\w/]+\.py", span):
+        elif path := re.fullmatch(r"([\w/]+\.py|\w+/)(:[\w.]+)?", span):
             homes = (ROOT, ROOT / "paddlevideo")
-            assert any((home / span).exists() for home in homes), span
+            is_there = any((home / path.group(1)).exists() for home in homes)
+            assert is_there or path.group(1) in WRITTEN, span
 
 
 @pytest.mark.parametrize("page", **BY_PAGE)

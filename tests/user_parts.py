@@ -1,4 +1,4 @@
-"""What a user may write outside the package: one part of each kind, and nothing like ActBERT."""
+"""What a user may write outside the package: every kind of part, and nothing like ActBERT."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import paddle
 from paddle import nn
 
 from paddlevideo import registry
-from paddlevideo.loader import Dataset
+from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.modeling import BaseFramework
+from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, METRICS, PIPELINES
 from paddlevideo.solver.optimizer import Recipe
 from paddlevideo.solver.schedules import Clock, Schedule
 
 
-@registry.DATASETS.register()
+@DATASETS.register()
 class Line(Dataset):
     """Points of y = 3 x - 1."""
 
@@ -35,7 +36,7 @@ class Line(Dataset):
         return 3 * self.x - 1
 
 
-@registry.PIPELINES.register()
+@PIPELINES.register()
 class AddTarget:
     """y, with a little noise."""
 
@@ -47,12 +48,28 @@ class AddTarget:
         return {**sample, "y": 3 * sample["x"] - 1 + noise}
 
 
-@registry.BACKBONES.register()
-class Slope(nn.Linear):
-    """A multiple of x."""
+@BACKBONES.register()
+class OneNeuron(nn.Linear):
+    """A line with a slope and an offset."""
 
     def __init__(self) -> None:
-        super().__init__(1, 1, bias_attr=False)
+        super().__init__(1, 1)
+
+
+@FRAMEWORKS.register()
+class Regression(BaseFramework):
+    """Least squares."""
+
+    def __init__(self, backbone: nn.Layer) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, batch):
+        error = self.backbone(paddle.to_tensor(batch["x"])) - paddle.to_tensor(batch["y"])
+        return {"loss": (error**2).mean()}
+
+    def predict(self, batch, prepared):
+        return self.backbone(paddle.to_tensor(batch["x"])).numpy()[:, 0]
 
 
 @registry.HEADS.register()
@@ -68,33 +85,28 @@ class Offset(nn.Layer):
 
 
 @registry.LOSSES.register()
-class SquaredError(nn.Layer):
-    """The mean of squared differences, times ``weight``."""
+class AbsoluteError(nn.Layer):
+    """The mean of absolute differences, times ``weight``."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
 
     def forward(self, output, target):
-        return self.weight * ((output - target) ** 2).mean()
+        return self.weight * (output - target).abs().mean()
 
 
-@registry.FRAMEWORKS.register()
-class Regression(BaseFramework):
-    """A line, from its parts."""
+@FRAMEWORKS.register()
+class Assembled(Regression):
+    """A line whose head and loss are parts too."""
 
     def __init__(self, backbone: nn.Layer, retrieval_head: nn.Layer, loss: nn.Layer) -> None:
-        super().__init__()
-        self.backbone, self.head, self.loss = backbone, retrieval_head, loss
-
-    def line(self, batch):
-        return self.head(self.backbone(paddle.to_tensor(batch["x"])))
+        super().__init__(nn.Sequential(backbone, retrieval_head))
+        self.loss = loss
 
     def forward(self, batch):
-        return {"loss": self.loss(self.line(batch), paddle.to_tensor(batch["y"]))}
-
-    def predict(self, batch, prepared):
-        return self.line(batch).numpy()[:, 0]
+        output = self.backbone(paddle.to_tensor(batch["x"]))
+        return {"loss": self.loss(output, paddle.to_tensor(batch["y"]))}
 
 
 @registry.OPTIMIZERS.register()
@@ -119,7 +131,7 @@ class SquareRoot(Schedule):
         return self.base_lr / (1 + clock.epochs(self.iter_step)) ** 0.5
 
 
-@registry.METRICS.register()
+@METRICS.register()
 class LargestError:
     """The largest absolute difference from the truth."""
 
@@ -140,5 +152,5 @@ class LargestError:
             self.rows.update(state)
 
     def result(self, truth):
-        predicted = np.array([self.rows[i] for i in range(len(truth))])
-        return {"largest_error": float(np.abs(predicted - truth).max())}
+        found = np.array([self.rows[i] for i in range(len(truth))])
+        return {"largest_error": float(np.abs(found - truth).max())}
