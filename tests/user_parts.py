@@ -12,7 +12,7 @@ from paddlevideo import registry
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import BACKBONES, DATASETS, FRAMEWORKS, METRICS, PIPELINES
-from paddlevideo.solver.optimizer import Recipe
+from paddlevideo.solver.optimizer import OptimizerSettings
 from paddlevideo.solver.schedules import Clock, Schedule
 
 
@@ -111,7 +111,7 @@ class Assembled(Regression):
 
 @registry.OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class AdaDelta(Recipe):
+class AdaDelta(OptimizerSettings):
     """Paddle's Adadelta."""
 
     rho: float = 0.95
