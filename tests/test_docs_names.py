@@ -197,6 +197,18 @@ def test_every_class_module_and_command_exists(page):
             assert re.search(rf"^{target.group(1)}:", makefile, re.M), span
 
 
+def test_every_message_exists():
+    """Those of install.md, but for values in them, which are told apart by digits and quotes."""
+    table = (ROOT / "docs" / "install.md").read_text("utf-8").partition("| message |")[2]
+    rows = [row for row in table.splitlines() if row.startswith("| `")]
+    ours = [row.split("`")[1] for row in rows if "from the launcher" not in row]
+    assert len(ours) == 5
+    code = re.sub(r'"\s*f?"', "", source())
+    for message in ours:
+        parts = re.split(r'\d+|"[^"]*"|\.\.\. ', message)
+        assert all(part in code for part in parts if part.strip()), message
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):

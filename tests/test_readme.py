@@ -206,6 +206,28 @@ def test_a_yaml_block_is_a_valid_configuration(block, place, monkeypatch):
     assert check_config(config) == []
 
 
+#: Configurations whose errors config.md shows, by the first words of the message.
+MISTAKES = {
+    "error: my.yaml:3: ": "_base_: actbert.yaml\nmodel_name: Mine\nepochs:20\n",
+    "error: the configuration has ": "_base_: actbert.yaml\nmodel_name: Mine\nepochs: 1\n\n"
+    "MODEL:\n  backbone:\n    hiden_size: 16\n\n"
+    "DATASET:\n  batch_size: 4\n  train:\n    file_path: data/train.npy\n",
+}
+
+
+@pytest.mark.parametrize("start", MISTAKES)
+def test_an_error_is_the_one_that_is_shown(start, place, tmp_path, monkeypatch, capsys):
+    (shown,) = [block.text for block in blocks("text") if block.text.startswith(start)]
+    for name in ("configs", "data"):
+        (tmp_path / name).symlink_to(place / name)
+    (tmp_path / "my.yaml").write_text(MISTAKES[start])
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["-c", "my.yaml"]) == 2
+    output = capsys.readouterr()
+    errors = [line for line in shown.splitlines() if line.strip()]
+    assert [line for line in errors if line not in output.out + output.err] == []
+
+
 def test_every_block_is_run_or_checked():
     assert {block.language for block in blocks()} <= {"sh", "bash", "python", "yaml", "text"}
     scripts = Counter(block.page.name for block in blocks("bash"))
