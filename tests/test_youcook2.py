@@ -15,9 +15,9 @@ from paddlevideo.loader.selection import read_list
 from tests.tiny_data import make_project
 
 RECIPE = "actbert_youcook2_mini.yaml"
-HOLDING_BACK = "actbert_youcook2_mini_validation.yaml"
+VALIDATION_RECIPE = "actbert_youcook2_mini_validation.yaml"
 ROOT = Path(__file__).parents[1]
-#: Everything small, the text stream too: random weights have no need of a BERT's sizes.
+#: A small model; with random weights the text stream need not have a BERT's sizes.
 TINY = [
     f"MODEL.backbone.{name}"
     for name in (
@@ -34,24 +34,24 @@ TINY = [
 
 
 @pytest.fixture
-def at_home(shared, monkeypatch):
-    """The recipe's paths begin at the project's root."""
+def in_clone(shared, monkeypatch):
+    """The recipe's paths are relative to the clone."""
     if not (shared / "data" / "youcook2_mini").is_dir():
         pytest.skip("needs the clips in ../shared/data/youcook2_mini")
     monkeypatch.chdir(ROOT)
 
 
 def run(*arguments):
-    return main.main(["-c", HOLDING_BACK, *map(str, arguments)])
+    return main.main(["-c", VALIDATION_RECIPE, *map(str, arguments)])
 
 
-def test_training_validation_and_test_share_no_video(at_home):
+def test_training_validation_and_test_share_no_video(in_clone):
     import_parts()
-    splits = load_config(HOLDING_BACK).DATASET
+    splits = load_config(VALIDATION_RECIPE).DATASET
     names = {}
     for split in ("train", "valid", "test"):
         dataset = build_dataset(splits[split])
-        names[split] = [dataset.name_of(number) for number in range(len(dataset))]
+        names[split] = [dataset.name_of(index) for index in range(len(dataset))]
     assert {split: len(clips) for split, clips in names.items()} == {
         "train": 945,
         "valid": 105,
@@ -63,8 +63,9 @@ def test_training_validation_and_test_share_no_video(at_home):
     assert not videos["test"] & (videos["train"] | videos["valid"])
 
 
-def test_the_recipe_differs_from_what_settings_were_chosen_with_in_its_data_alone():
-    recipe, other = (load_config(name).to_dict() for name in (RECIPE, HOLDING_BACK))
+def test_the_two_recipes_differ_in_their_data_only():
+    names = (RECIPE, VALIDATION_RECIPE)
+    recipe, other = (load_config(name).to_dict() for name in names)
     assert other["DATASET"].pop("valid") and other["DATASET"]["train"].pop("exclude")
     assert "valid" not in recipe["DATASET"] and "exclude" not in recipe["DATASET"]["train"]
     for name in ("model_name", "val_interval"):
@@ -73,7 +74,7 @@ def test_the_recipe_differs_from_what_settings_were_chosen_with_in_its_data_alon
 
 
 @pytest.mark.slow
-def test_the_recipe_runs_on_other_data_by_paths_and_sizes_alone(tmp_path, monkeypatch):
+def test_the_recipe_runs_on_other_data_with_changed_paths_and_sizes(tmp_path, monkeypatch):
     make_project(tmp_path, clips=12, videos=5)
     monkeypatch.chdir(tmp_path)
     sizes = {"v_feature_size": 12, "a_feature_size": 10, "v_target_size": 9, "a_target_size": 7}
@@ -94,7 +95,7 @@ def test_the_recipe_runs_on_other_data_by_paths_and_sizes_alone(tmp_path, monkey
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["random", "bert"])
-def test_the_recipe_trains_validates_and_tests(at_home, tmp_path, start):
+def test_the_recipe_trains_validates_and_tests(in_clone, tmp_path, start):
     changes = [f"output_dir={tmp_path}", "log_interval=1", "num_threads=1", "DATASET.batch_size=8"]
     if start == "random":
         changes += TINY
