@@ -45,7 +45,7 @@ def argv(command: str) -> list[str]:
     words = shlex.split(command)
     if words[0] == "paddlevideo":
         return [sys.executable, "-m", *words]
-    if words[1].startswith("tools/"):
+    if words[1].startswith("tools/") or words[1] == "main.py":
         words[1] = str(ROOT / words[1])
     return [sys.executable, *words[1:]]
 

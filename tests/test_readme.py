@@ -252,5 +252,5 @@ def test_the_readme_starts_with_what_a_user_needs():
     text = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert len(text) <= 220
     first = "\n".join(text[:32])
-    for needed in ("make demo", "make test", "main.py -c ", "main.py --test -w ", "launch", "![A"):
+    for needed in ("make demo", "make test", "main.py -c ", "main.py --test -w ", "launch", "!["):
         assert needed in first, needed
