@@ -20,8 +20,8 @@ import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.metrics.bootstrap import Difference, paired_difference
-from paddlevideo.metrics.retrieval import RECALL_AT
 from paddlevideo.report.queries import DIRECTIONS, read_queries
+from paddlevideo.retrieval.ranks import RECALL_AT
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.options import Parser, as_path

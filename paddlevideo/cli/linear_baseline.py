@@ -208,7 +208,7 @@ def run(options: argparse.Namespace) -> None:
     import paddlevideo as pv
     from paddlevideo.config import import_parts
     from paddlevideo.files.writable import check_file
-    from paddlevideo.metrics.retrieval import chance_metrics, retrieval_metrics
+    from paddlevideo.retrieval.ranks import chance_metrics, retrieval_metrics
 
     check_file(options.json, "--json")
     with ending_at_once():
@@ -241,7 +241,7 @@ def run(options: argparse.Namespace) -> None:
 
 def queries_of(scores: np.ndarray, test: Pairs) -> list[Query]:
     """Each query with its rank, as ``main.py --test`` writes them, without the best answers."""
-    from paddlevideo.metrics.retrieval import ranks, video_ranks
+    from paddlevideo.retrieval.ranks import ranks, video_ranks
 
     asked = sorted(set(test.truth.tolist()))
     of_captions, of_clips = ranks(scores, test.truth), video_ranks(scores, test.truth)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paddlevideo.retrieval.ranks import highest, ranks
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import count
@@ -52,13 +53,11 @@ class Results:
 
     def ranks(self) -> np.ndarray:
         """Rank of each caption's video, from 1; ties count against it."""
-        right = self.scores[np.arange(len(self.truth)), self.truth][:, None]
-        return (self.scores >= right).sum(1)
+        return ranks(self.scores, self.truth)
 
     def best(self, row: int) -> np.ndarray:
         """Columns of the best clips of a caption; the right one is last among equals."""
-        is_right = np.arange(len(self.video_ids)) == self.truth[row]
-        return np.lexsort((is_right, -self.scores[row]))[:BEST]
+        return highest(self.scores[[row]], BEST, last=self.truth[[row]])[0][0]
 
 
 def read_results(path: Path) -> Results:

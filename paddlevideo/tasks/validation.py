@@ -1,10 +1,10 @@
-"""Validations of a training run: what they need is tried at its start, what they give is told."""
+"""Validations of a training run: rehearsed at its start, logged when they come."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
+from paddlevideo.metrics.base import Metric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.evaluate import evaluate
@@ -25,23 +25,23 @@ class Validation:
         self.dataset, self.loader = test_loader(run, "valid")
 
     def rehearse(self, model: BaseFramework) -> None:
-        """Tries on a few samples what a validation needs. Raises what that would raise."""
+        """Tries a validation on a few samples. Raises what it would raise."""
         rehearse(self.run, "valid", model, self.dataset, self.loader, self.amp)
 
     def test(
         self, model: BaseFramework, meters: Meters, epoch: int, step: int, stop: StopRequest
-    ) -> tuple[float, Any]:
-        """The number that chooses the best weights, and the metric that gave it; on all ranks.
+    ) -> tuple[float, Metric]:
+        """Returns the number that selects the best weights, and its metric, on all ranks.
 
-        ``model`` adopts what the validation chooses. Raises Stopped.
+        ``model`` keeps what the validation chose. Raises Stopped.
         """
         metric, world = build_metric(self.run, self.dataset), self.run.world
         results = evaluate(model, self.dataset, self.loader, metric, world, self.amp, stop=stop)
         results = world.gather(results)[0]
-        model.adopt(results)
+        model.apply_validation_choice(results)
         if world.is_main:
-            results.pop("stages", None)
-            chance = metric.chance(self.dataset.truth()) if hasattr(metric, "chance") else {}
+            results.pop("stages")
+            chance = results.pop("chance", {})
             for line in short_lines(f"valid epoch:{epoch}", results, chance):
                 log.info("%s", line)
             meters.write_scalars(step, flatten(results, "valid."))
