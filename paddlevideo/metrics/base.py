@@ -44,32 +44,27 @@ class Predictor:
     """Predictions for the batches of a test: by default those of ``model.predict``."""
 
     def __init__(self, model: Any, data: EvaluationData) -> None:
-        """Has ``model`` prepare what it shares between all samples.
-
-        Args:
-            model: a ``paddlevideo.modeling.BaseFramework``.
-            data: of the test.
-        """
+        """Has ``model``, a ``BaseFramework``, prepare what it shares between all samples."""
         start = time.perf_counter()
         self.model, self.prepared = model, model.prepare(data.context)
         #: How long each stage took before the predictions, for the results.
         self.seconds: dict[str, float] = {"prepare_seconds": elapsed(start)}
 
     def progress_units(self) -> tuple[int, str]:
-        """How many units a sample counts on the progress bar, and what they are called."""
+        """Returns how many units a sample counts on the progress bar, and their name."""
         return self.model.progress_units(self.prepared)
 
     def batches(self, loader: Any) -> Iterable[Batch]:
-        """The batches of ``loader``, a ``paddlevideo.loader.BatchLoader``, in any order."""
+        """Returns the batches of ``loader``, in any order."""
         return loader.epoch()
 
     def predict(self, batch: Batch) -> Any:
-        """One row a sample, for ``Metric.update``."""
+        """Returns one row a sample, for ``Metric.update``."""
         return self.model.predict(batch, self.prepared)
 
 
 def elapsed(start: float) -> float:
-    """Seconds since ``start``, of ``time.perf_counter``, to a millisecond."""
+    """Returns the seconds since ``start``, of ``time.perf_counter``, to a millisecond."""
     return round(time.perf_counter() - start, 3)
 
 
@@ -97,8 +92,6 @@ class Metric(ABC):
     def start(self, first: Any, validating: bool = False) -> None:  # noqa: B027 - may be left out
         """Takes what a predictor computed of all samples before any prediction, if it did."""
 
-    # ------------------------------------------------------------------ collecting
-
     @cached_property
     def collected(self) -> RowCollector:
         """The predictions so far."""
@@ -109,8 +102,8 @@ class Metric(ABC):
 
         Args:
             index: (B,) integers, the sample of each row.
-            predictions: rows by name, or rows, which are then called "predictions": arrays of B
-                rows, or lists of B entries.
+            predictions: B rows, an array or a list, which are called "predictions"; or several
+                by name.
         """
         named = isinstance(predictions, Mapping)
         self.collected.add(index, predictions if named else {"predictions": predictions})
@@ -123,16 +116,11 @@ class Metric(ABC):
         """Adds what other processes collected; samples that are known already are left out."""
         self.collected.merge(states)
 
-    # --------------------------------------------------------------------- results
-
     @abstractmethod
     def result(self, truth: Any) -> dict[str, Any]:
-        """Returns the numbers, which may be nested.
+        """Returns the numbers, which may be nested; ``truth`` is that of the data set.
 
         A validation's first samples are scored before training, so a few may be all there are.
-
-        Args:
-            truth: ``Dataset.truth()``.
         """
 
     def chance(self, truth: Any) -> dict[str, Any]:
@@ -140,7 +128,7 @@ class Metric(ABC):
         return {}
 
     def counts(self) -> dict[str, int]:
-        """Returns what the test's work amounted to, to stand beside its seconds."""
+        """Returns what the work amounted to, beside its seconds, once there is a result."""
         return {}
 
     def protocol(self) -> dict[str, Any]:
@@ -148,28 +136,20 @@ class Metric(ABC):
         return {}
 
     def answers(self, dataset: Any) -> Sequence[Any] | None:
-        """Returns what is kept of each sample, as a dictionary for JSON; None: nothing is."""
+        """Returns what is kept of each sample, as a dictionary for JSON; None: nothing."""
         return None
 
-    # ---------------------------------------------------------------------- output
-
     def warnings(self, model: Any, score_matrix: bool) -> Iterator[str]:
-        """Yields what the user should know before the work begins.
-
-        Args:
-            model: the framework under test.
-            score_matrix: the run setting of this name.
-        """
+        """Yields what the user should know before the work begins, of the run's settings too."""
         if score_matrix:
             yield f"score_matrix: {self.name} has no scores of pairs to write"
 
     def files(
         self, dataset: Any, answers: Sequence[Any] | None, score_matrix: bool
     ) -> dict[str, Writer]:
-        """Returns what writes the files that belong beside ``results.json``, by name.
+        """Returns what writes the files beside ``results.json``: by default ``answers.jsonl``.
 
-        They appear together with it or not at all. By default answers are lines of
-        ``answers.jsonl``.
+        All of them appear together with it, or none does.
         """
         if answers is None:
             return {}
@@ -178,11 +158,6 @@ class Metric(ABC):
 
     def show(self, results: Mapping[str, Any]) -> None:
         """Prints the results: by default the plain numbers, to the log."""
-        self.log_numbers(results)
-
-    @staticmethod
-    def log_numbers(results: Mapping[str, Any]) -> None:
-        """Logs those of the results that are numbers themselves."""
         for name, value in results.items():
             if isinstance(value, (int, float)):
                 log.info("%s: %.5f", name.replace("_", " "), value)
@@ -203,31 +178,19 @@ class PlainMetric(Metric):
 
     NEEDED = ("update", "state", "merge", "result")
     OPTIONAL = ("best", "higher_is_better", "start", "chance")
+    name = ""
 
     def __init__(self, plain: Any, default: Metric) -> None:
-        """Makes predictions as for ``default``, the data set's own metric.
-
-        Raises:
-            ConfigError: a method is missing.
-        """
-        self._name, self._default = type(plain).__name__, default
+        """Has predictions made as for ``default``. Raises ConfigError if a method is missing."""
+        self.name, self.predictor = type(plain).__name__, default.predictor  # type: ignore[method-assign]
         if missing := [method for method in self.NEEDED if not hasattr(plain, method)]:
             raise ConfigError(
-                f"METRIC.name: {self._name} has no {', '.join(missing)}. Derive it from "
+                f"METRIC.name: {self.name} has no {', '.join(missing)}. Derive it from "
                 "paddlevideo.metrics.Metric, which has all but result(truth)"
             )
         for name in (*self.NEEDED, *self.OPTIONAL):
             if hasattr(plain, name):
                 setattr(self, name, getattr(plain, name))
-
-    @property
-    def name(self) -> str:
-        """The class, for messages."""
-        return self._name
-
-    def predictor(self, model: Any, data: EvaluationData) -> Predictor:
-        """Returns the predictor of the data set's own metric."""
-        return self._default.predictor(model, data)
 
     def result(self, truth: Any) -> dict[str, Any]:
         """Is replaced by the method of the class."""

@@ -9,14 +9,12 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paddlevideo.metrics.base import Metric, Writer
-from paddlevideo.report.queries import DIRECTIONS, SCORES, Found, Query, queries_text
+from paddlevideo.report.queries import DIRECTIONS, SCORES, Found, Query
 from paddlevideo.retrieval.ranks import Ranking, highest
 
 log = logging.getLogger("paddlevideo")
@@ -39,13 +37,9 @@ FURTHER = {
 def queries_of(
     ranking: Ranking, weight: float, captions: Sequence[str], videos: Sequence[str]
 ) -> list[Query]:
-    """Returns every query with its rank and best answers, by name.
+    """Returns every query with its rank and best answers.
 
-    Args:
-        ranking: of the test.
-        weight: what similarities are multiplied by.
-        captions: (C,) the captions themselves.
-        videos: (V,) the ids of the videos.
+    ``captions`` (C,) and ``videos`` (V,) are their names, ``weight`` that of the similarities.
     """
     truth = ranking.truth
     with_captions = np.unique(truth)
@@ -72,7 +66,7 @@ def _query(
     positives: np.ndarray,
     result: tuple[int, np.ndarray, np.ndarray],
 ) -> Query:
-    """``positives``: their indices in ``answers``; ``result``: rank, indices and scores."""
+    """One query; ``positives``: their indices; ``result``: its rank, and indices and scores."""
     rank, indices, scores = result
     best = [
         Found(answers[index], round(float(score), 4), bool(index in positives))
@@ -81,30 +75,7 @@ def _query(
     return Query(direction, name, [answers[i] for i in positives.tolist()], int(rank), best)
 
 
-def retrieval_files(
-    queries: Sequence[Query] | None, dataset: Any, scores: np.ndarray | None, truth: np.ndarray
-) -> dict[str, Writer]:
-    """Returns what writes ``queries.jsonl`` and ``scores.npz``.
-
-    Args:
-        queries: None where the data set names no captions and videos.
-        dataset: of the test.
-        scores: (C, V), or None to leave them out.
-        truth: (C,), the video of each caption.
-    """
-    files: dict[str, Writer] = {}
-    if queries is not None:
-        text = queries_text(queries)
-        files["queries.jsonl"] = lambda path: path.write_text(text, encoding="utf-8")
-    if scores is not None:
-        names = ("captions", "video_ids") if queries is not None else ()
-        named = {name: np.asarray(getattr(dataset, name)) for name in names}
-        arrays = {"scores": scores, **named, "truth": truth}
-        files["scores.npz"] = partial(_write_arrays, arrays)
-    return files
-
-
-def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Writes an .npz file under any name."""
     with open(path, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -127,11 +98,10 @@ def write_test_page(
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """Prints the directions as a table with chance beside them; other numbers are logged."""
+    """Prints the directions as a table with chance beside them, and logs what the stages took."""
     from rich.console import Console
     from rich.table import Table
 
-    Metric.log_numbers(results)
     directions = [direction for direction in DIRECTIONS if direction in results]
     if directions:
         columns = list(results[directions[0]])
@@ -197,11 +167,8 @@ def print_clips(
 ) -> None:
     """Prints the clips of a sentence, best first: a table, or lines with tabs in a pipe.
 
-    Args:
-        sentence: what was searched with.
-        clips: the names.
-        numbers: columns of the table, "score" among them, which is in the lines too.
-        digits: decimals of the table's numbers.
+    ``numbers``: columns of the table, of which "score" is in the lines too, with ``digits``
+    decimals in the table.
     """
     if not sys.stdout.isatty():
         words = " ".join(sentence.split())

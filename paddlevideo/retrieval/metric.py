@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 
 from paddlevideo.metrics.base import EvaluationData, Metric, Predictor, Writer
 from paddlevideo.registry import METRICS, did_you_mean
-from paddlevideo.report.queries import DIRECTIONS, Query
+from paddlevideo.report.queries import DIRECTIONS, Query, queries_text
 from paddlevideo.retrieval.answers import (
     print_results,
     queries_of,
-    retrieval_files,
+    write_arrays,
     write_test_page,
 )
 from paddlevideo.retrieval.ranks import (
@@ -53,18 +54,15 @@ class MSRVTTMetric(Metric):
         batch_size: int | None = None,
         dual_softmax: bool = False,
     ) -> None:
-        """Sets up an empty metric.
+        """Sets up an empty metric. Raises ConfigError if ``best`` is not reported.
 
         Args:
+            log_interval: accepted from PaddleVideo's files, without effect, like the two sizes.
             best: the number that selects the best checkpoint, ``direction.name``.
-            log_interval: accepted from PaddleVideo's files, without effect.
-            data_size: likewise.
-            batch_size: likewise.
+            data_size: without effect.
+            batch_size: without effect.
             dual_softmax: also report the numbers after a dual softmax, which lets every query
                 profit from the other queries of the test, and so are not comparable.
-
-        Raises:
-            ConfigError: ``best`` is not the name of a number that is reported.
         """
         known = [f"{direction}.{name}" for direction in DIRECTIONS for name in HIGHER_IS_BETTER]
         if best not in known:
@@ -77,8 +75,6 @@ class MSRVTTMetric(Metric):
         self.first: FirstStage | None = None
         self.choosing = False
         self._ranking: Ranking | None = None
-
-    # ------------------------------------------------------------------ collecting
 
     def predictor(self, model: Any, data: EvaluationData) -> Predictor:
         """Returns match margins where the framework encodes captions and videos apart."""
@@ -158,8 +154,6 @@ class MSRVTTMetric(Metric):
         """Adds what other processes collected; captions that are known already are left out."""
         self._ranking = None
         super().merge(states)
-
-    # --------------------------------------------------------------------- results
 
     def scores(self, captions: int | None = None) -> np.ndarray | list[np.ndarray]:
         """Returns (captions, videos) match margins, or arrays of shortlisted ones, in order.
@@ -251,8 +245,6 @@ class MSRVTTMetric(Metric):
         """Returns the tie rule."""
         return {"ties": TIE_RULE}
 
-    # ---------------------------------------------------------------------- output
-
     def answers(self, dataset: Any) -> list[Query] | None:
         """Returns every query with its rank and best answers, if the data set names them."""
         if not all(hasattr(dataset, name) for name in ("captions", "video_ids")):
@@ -272,13 +264,21 @@ class MSRVTTMetric(Metric):
         self, dataset: Any, answers: Sequence[Query] | None, score_matrix: bool
     ) -> dict[str, Writer]:
         """Returns what writes ``queries.jsonl`` and, if wanted, ``scores.npz``."""
-        ranking, scores = self.ranking(), None
+        files: dict[str, Writer] = {}
+        ranking = self.ranking()
+        if answers is not None:
+            text = queries_text(answers)
+            files["queries.jsonl"] = lambda path: path.write_text(text, encoding="utf-8")
         if score_matrix and isinstance(ranking, AllPairs):
-            scores = ranking.scores(self.weight(ranking))
-        return retrieval_files(answers, dataset, scores, ranking.truth)
+            names = ("captions", "video_ids") if answers is not None else ()
+            arrays: dict[str, np.ndarray] = {"scores": ranking.scores(self.weight(ranking))}
+            arrays |= {name: np.asarray(getattr(dataset, name)) for name in names}
+            files["scores.npz"] = partial(write_arrays, {**arrays, "truth": ranking.truth})
+        return files
 
     def show(self, results: Mapping[str, Any]) -> None:
         """Prints both directions as a table, with chance beside them."""
+        super().show(results)
         print_results(results)
 
     def write_page(

@@ -1,4 +1,4 @@
-"""How a retrieval test makes its predictions: each caption is read and encoded once.
+"""The course of a retrieval test, in which each caption is read and encoded once.
 
 The gallery is encoded; with a retrieval head every caption is encoded next, the vectors of both
 sides are compared, and pairs are shortlisted; then the pairs, all or those listed, are matched.
@@ -27,18 +27,15 @@ ENCODED = "encoded_captions"
 
 @runtime_checkable
 class Matcher(Protocol):
-    """A framework whose captions and videos are encoded apart, as ``ActBert``.
+    """A framework that encodes captions and videos apart, as ``ActBert``.
 
     It is tested with a gallery of encoded videos and, with a retrieval head, in two stages. Any
     other framework predicts the scores of a batch of captions with all videos by itself.
     """
 
-    #: Gives the caches vectors; None: every pair is matched, and nothing else is compared.
-    retrieval_head: Any
-    #: The videos of a caption and the captions of a video to match; None: all.
-    top_k: tuple[int, int] | None
-    #: What encoded videos and captions may take in memory.
-    gallery_gigabytes: float
+    retrieval_head: Any  # gives the caches vectors, or None
+    top_k: tuple[int, int] | None  # videos of a caption and captions of a video to match; None: all
+    gallery_gigabytes: float  # what encoded videos and captions may take in memory
 
     def encode_captions(self, captions: Batch) -> CaptionCache:
         """Computes what depends on captions alone."""
@@ -65,13 +62,7 @@ class MarginPredictor(Predictor):
     def __init__(
         self, model: Matcher, data: EvaluationData, gallery: Gallery | None = None
     ) -> None:
-        """Encodes the gallery and, with a retrieval head, runs the first stage.
-
-        Args:
-            model: the framework.
-            data: of the test; its context are the batches of the gallery.
-            gallery: one that has been encoded already.
-        """
+        """Encodes the gallery, if it is not given, and runs the first stage, if there is a head."""
         start = time.perf_counter()
         self.model = model
         if gallery is None:
