@@ -65,6 +65,7 @@ class Gallery:
         gallery = cls.__new__(cls)
         gallery._encode, gallery._source = encode, source
         gallery.held, gallery.size, gallery.vectors = None, len(vectors), vectors
+        gallery.spare = 0.0
         return gallery
 
     def chunks(self, size: int) -> Iterator[VideoCache]:

@@ -78,7 +78,7 @@ class MSRVTTMetric(Metric):
 
     def predictor(self, model: Any, data: EvaluationData) -> Predictor:
         """Returns match margins where the framework encodes captions and videos apart."""
-        from paddlevideo.retrieval.test import MarginPredictor, Matcher
+        from paddlevideo.retrieval.test import MarginPredictor, Matcher  # needs Paddle
 
         if data.context is None or not isinstance(model, Matcher):
             return super().predictor(model, data)
@@ -87,14 +87,9 @@ class MSRVTTMetric(Metric):
     def start(self, first: FirstStage, validating: bool = False) -> None:
         """Takes the result of the first stage, before any score comes.
 
-        Args:
-            first: vectors, and the lists of pairs that will be scored.
-            validating: the weight of the similarity may be chosen by these data.
-
-        Raises:
-            ConfigError: a dual softmax is wanted, which needs every pair.
-            DataError: a vector is not finite.
-            WeightsError: the weight should have been chosen before.
+        ``validating``: these data may choose the weight of the similarity. Raises ConfigError if a
+        dual softmax is wanted, which needs every pair, DataError for a vector that is not finite,
+        and WeightsError if the weight should have been chosen before.
         """
         if first.shortlists is not None and self.dual_softmax:
             raise ConfigError("METRIC.dual_softmax needs the score of every pair: MODEL.top_k=0")

@@ -34,9 +34,6 @@ ByDirection = dict[str, np.ndarray]
 Summary = dict[str, dict[str, float]]
 
 
-# ------------------------------------------------------------------- all pairs are scored
-
-
 def _count_as_high(scores: np.ndarray, positive: np.ndarray, axis: int) -> np.ndarray:
     """The tie rule: how many candidates score as high as ``positive`` or higher, itself too."""
     return np.count_nonzero(scores >= positive, axis=axis)
@@ -61,16 +58,14 @@ def _ranks_of(rows: Callable[[slice], np.ndarray], truth: np.ndarray, videos: in
 
 
 def matrix_ranks(scores: np.ndarray, truth: np.ndarray) -> ByDirection:
-    """Ranks both directions.
+    """Returns the ranks of both directions, int64, from 1.
+
+    "text_to_video" has that of each caption's video, "video_to_text" that of the best caption of
+    each video that has one, in the order of the columns.
 
     Args:
         scores: (captions, videos), higher is better.
         truth: (captions,) integers, the video of each caption. Several captions may share a video.
-
-    Returns:
-        ``"text_to_video"``: (captions,) int64, from 1, the rank of each caption's video.
-        ``"video_to_text"``: (videos that have a caption,) int64, in the order of the columns, the
-        rank of each video's best caption; its other captions do not count against it.
 
     Raises:
         DataError: a score is not finite, or the shapes or the truth do not fit.
@@ -137,24 +132,18 @@ def _checked(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndar
     return scores, truth
 
 
-# ----------------------------------------------------------------------- the two rankings
-
-
 class Ranking(ABC):
-    """The outcome of a retrieval test. Scores are match margins + ``weight`` x similarities.
+    """The outcome of a retrieval test. Scores are match margins + ``weight`` x similarities."""
 
-    Ranks are computed once for each weight.
-    """
+    videos: int
 
-    def __init__(
-        self, margins: np.ndarray, truth: np.ndarray, first: FirstStage | None = None
-    ) -> None:
+    def __init__(self, margins: np.ndarray, truth: np.ndarray, first: FirstStage | None) -> None:
         """``margins`` of the scored pairs; ``truth`` (C,): each caption's video."""
         self.margins, self.truth, self.first = margins, truth, first
         self._ranks: dict[float, ByDirection] = {}
 
     def ranks(self, weight: float = 0.0) -> ByDirection:
-        """Returns the rank (Q,) of each query's best positive, from 1."""
+        """Returns the rank (Q,) of each query's best positive, computed once a weight."""
         if weight not in self._ranks:
             self._ranks[weight] = self._compute_ranks(weight)
         return self._ranks[weight]
@@ -164,11 +153,6 @@ class Ranking(ABC):
         """Ranks by the similarities alone."""
         assert self.first is not None
         return first_stage_ranks(self.first, self.truth)
-
-    @property
-    @abstractmethod
-    def videos(self) -> int:
-        """V."""
 
     @abstractmethod
     def best(self, count: int, weight: float = 0.0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -182,10 +166,11 @@ class Ranking(ABC):
 class AllPairs(Ranking):
     """The score of every pair is known: margins are (C, V)."""
 
-    @property
-    def videos(self) -> int:
-        """V."""
-        return self.margins.shape[1]
+    def __init__(
+        self, margins: np.ndarray, truth: np.ndarray, first: FirstStage | None = None
+    ) -> None:
+        super().__init__(margins, truth, first)
+        self.videos = margins.shape[1]
 
     def scores(self, weight: float = 0.0) -> np.ndarray:
         """Returns the scores (C, V)."""
@@ -199,10 +184,8 @@ class AllPairs(Ranking):
     def best(self, count: int, weight: float = 0.0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """See :class:`Ranking`."""
         scores = self.scores(weight)
-        by_video = scores.T[np.unique(self.truth)]
-        return dict(
-            zip(DIRECTIONS, (highest(scores, count), highest(by_video, count)), strict=True)
-        )
+        sides = scores, scores.T[np.unique(self.truth)]
+        return {name: highest(side, count) for name, side in zip(DIRECTIONS, sides, strict=True)}
 
 
 class ListedPairs(Ranking):
@@ -217,7 +200,7 @@ class ListedPairs(Ranking):
         super().__init__(margins, truth, first)
         assert first.shortlists is not None
         self.lists: Shortlists = first.shortlists
-        queries = np.unique(truth)
+        self.videos, queries = len(self.lists.video_to_text), np.unique(truth)
         captions, videos = self.lists.text_to_video, self.lists.video_to_text[queries]
         rows, columns = np.arange(len(captions))[:, None], queries[:, None]
         self._lists = dict(zip(DIRECTIONS, (captions, videos), strict=True))
@@ -226,11 +209,6 @@ class ListedPairs(Ranking):
         )
         positions = (self.lists.position(rows, captions), self.lists.position(videos, columns))
         self._positions = dict(zip(DIRECTIONS, positions, strict=True))
-
-    @property
-    def videos(self) -> int:
-        """V."""
-        return len(self.lists.video_to_text)
 
     def _scores(self, weight: float) -> ByDirection:
         """The scores of each direction's lists, (Q, k)."""
@@ -271,9 +249,6 @@ class ListedPairs(Ranking):
         return answers
 
 
-# -------------------------------------------------------------------------------- numbers
-
-
 def summarize(ranks: np.ndarray) -> dict[str, float]:
     """Returns R@1, R@5 and R@10 in percent of ``ranks`` (from 1), ``MedianR`` and ``MeanR``.
 
@@ -310,12 +285,11 @@ def chance_metrics(truth: np.ndarray, videos: int) -> Summary:
         videos: the size of the gallery.
     """
     captions_of = np.bincount(truth)
-    positives = (np.ones(1, dtype=np.int64), captions_of[captions_of > 0])
-    sizes = (videos, len(truth))
-    return {
-        direction: _chance(each, size)
-        for direction, each, size in zip(DIRECTIONS, positives, sizes, strict=True)
-    }
+    sides = (
+        _chance(np.ones(1, dtype=np.int64), videos),
+        _chance(captions_of[captions_of > 0], len(truth)),
+    )
+    return dict(zip(DIRECTIONS, sides, strict=True))
 
 
 def _chance(positives: np.ndarray, candidates: int) -> dict[str, float]:

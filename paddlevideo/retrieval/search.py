@@ -53,20 +53,9 @@ class Searcher:
         candidates: int = 128,
         sentences: Sequence[str] = (),
     ) -> None:
-        """Loads the weights and opens the features.
+        """Loads what is needed; ``sentences`` are checked before that, see :meth:`check`.
 
-        Args:
-            config: MODEL, and DATASET.test for the sizes of clips and captions.
-            weights: a file, or a folder with one.
-            features: the clips.
-            index: the folder of indexes.
-            candidates: the number of clips to match with a sentence.
-            sentences: what is known of them; checked before anything is loaded, by :meth:`check`.
-
-        Raises:
-            ConfigError: the configuration is wrong, or a sentence cannot be searched with.
-            DataError: the features are unusable.
-            WeightsError: the weights are not the model's, or incomplete.
+        Raises ConfigError, DataError or WeightsError if something does not fit.
         """
         given, weights = weights, locate_weights(weights)
         check_config(config, "export")

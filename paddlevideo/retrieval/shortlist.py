@@ -86,14 +86,10 @@ class FirstStage:
 def first_stage(
     head: Any, captions: np.ndarray, videos: np.ndarray, top_k: tuple[int, int] | None
 ) -> FirstStage:
-    """Compares the vectors of all captions and videos.
+    """Compares the unit vectors of all captions (C, D) and videos (V, D), those of ``head``.
 
-    Args:
-        head: a ``paddlevideo.modeling.heads.vectors.VectorHead``.
-        captions: (C, D) unit vectors.
-        videos: (V, D) unit vectors.
-        top_k: the number of videos to list for a caption, and of captions for a video; None lists
-            nothing: all pairs will be matched.
+    ``top_k``: the number of videos to list for a caption, and of captions for a video; None lists
+    nothing: all pairs will be matched.
     """
     captions = captions * np.float32(float(head.scale))
     lists = None
@@ -108,19 +104,12 @@ def first_stage(
 def nearest(
     queries: np.ndarray, vectors: np.ndarray, count: int, faiss_from: int = 1 << 30
 ) -> np.ndarray:
-    """Returns the indices (Q, k) int64 of the ``count`` vectors most similar to each query.
+    """Returns the indices (Q, k) int64 of the ``count`` vectors (N, D) most similar to each query.
 
-    The most similar one, by dot product, comes first; of equal ones the first in ``vectors``.
-
-    Args:
-        queries: (Q, D).
-        vectors: (N, D).
-        count: k, if there are as many vectors; else k is N.
-        faiss_from: the number of vectors from which on faiss's flat index is used. It is exact up
-            to the rounding of its sums, and never holds a row of all similarities.
-
-    Raises:
-        ConfigError: faiss is needed and not installed.
+    The most similar one, by dot product, comes first; of equal ones the first in ``vectors``. k is
+    ``count``, or N if that is less. From ``faiss_from`` vectors on faiss's flat index is used,
+    which is exact up to the rounding of its sums, and never holds a row of all similarities.
+    Raises ConfigError if it is not installed.
     """
     count = min(count, len(vectors))
     if count == 0:

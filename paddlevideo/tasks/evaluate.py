@@ -33,21 +33,9 @@ def evaluate(
 
     The grid of batches does not depend on the number of ranks, so the results do not either. Rank 0
     alone computes and returns them, with "stages", its seconds, and "chance" where it is known;
-    the others return an empty dict.
-
-    Args:
-        model: the framework under test.
-        dataset: of the samples.
-        loader: this rank's batches.
-        metric: an empty one.
-        world: the ranks.
-        amp: the precision of the predictions.
-        saved: keeps the predictions, and has those that need not be made again; None in a
-            validation, whose data may choose what is saved with the weights.
-        stop: a signal that ends the loop; None: nothing does.
-
-    Raises:
-        Stopped: on all ranks, once ``stop`` has received a signal on any.
+    the others return an empty dict. ``saved`` keeps the predictions, and has those that need not
+    be made again; without it this is a validation, whose data may choose what is saved with the
+    weights. Raises Stopped on all ranks once ``stop`` has received a signal on any.
     """
     stop = stop or StopRequest()  # a request that is never triggered
     training = model.training

@@ -41,16 +41,9 @@ def test(
 
     ``<output folder>/results.json`` holds the numbers and the protocol under which they were
     measured; the metric may write further files beside it. With ``resume: auto`` a test that was
-    interrupted continues from the predictions that were saved.
-
-    Args:
-        config: of the test.
-        weights: the file to test.
-        report: where to write a page of the results, if the metric has one.
-        videos: a folder of clips or pictures for the page.
-
-    Raises:
-        ConfigError: there are no weights: numbers of an untrained model mislead.
+    interrupted continues from the predictions that were saved. ``report``: where to write a page
+    of the results, with pictures from the folder ``videos``. Raises ConfigError without weights:
+    numbers of an untrained model mislead.
     """
     if not weights:
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")

@@ -16,7 +16,7 @@ from paddlevideo.cli import run as main
 from paddlevideo.metrics import MSRVTTMetric
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.tasks import rehearsal
-from paddlevideo.tasks.tables import short_lines
+from paddlevideo.tasks.validation import short_lines
 from tests.tiny_data import make_project
 
 LONGEST = 120 - len("[11/28 00:36:30] INFO: ")
