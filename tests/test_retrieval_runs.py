@@ -290,22 +290,36 @@ def test_resume_without_rows_says_so(trained, tmp_path, capsys, flags):
     assert "no interrupted test" in capsys.readouterr().out
 
 
-def test_predictions_of_every_kind_are_kept(tmp_path):
-    for predictions in (
+@pytest.mark.parametrize(
+    "predictions",
+    [
         np.arange(6.0).reshape(2, 3),
         [np.arange(3.0), np.arange(1.0)],
+        ["a dog", "two dogs"],
         {"loss": np.arange(2.0), "text_loss": np.ones(2)},
-    ):
-        np.savez(tmp_path / "rows.npz", index=[0, 1], **pack(predictions))
-        with np.load(tmp_path / "rows.npz") as file:
-            found = unpack(file)
-        assert type(found) is type(predictions)
-        if isinstance(predictions, dict):
-            predictions, found = list(predictions.values()), list(found.values())
-        for first, second in zip(found, predictions, strict=True):
+        {"segments": [np.ones((3, 2)), np.ones((1, 2))], "caption": ["a dog", "two dogs"]},
+    ],
+)
+def test_predictions_of_every_kind_are_kept(tmp_path, predictions):
+    np.savez(tmp_path / "rows.npz", index=[0, 1], **pack(predictions))
+    with np.load(tmp_path / "rows.npz") as file:
+        restored = unpack(file)
+    assert type(restored) is type(predictions)
+    named = predictions if isinstance(predictions, dict) else {"": predictions}
+    restored = restored if isinstance(restored, dict) else {"": restored}
+    for name, rows in named.items():
+        assert type(restored[name]) is type(rows)
+        for first, second in zip(restored[name], rows, strict=True):
             np.testing.assert_array_equal(first, second)
+
+
+def test_predictions_that_cannot_be_kept_are_left_out():
     assert pack("something else") is None
     assert pack({"words": np.array([None])}) is None
+    assert pack([{"word": "a"}, {"word": "b"}]) is None
+    assert pack({"boxes": [np.ones((1, 4)), np.ones((1, 5))]}) is None
+    with pytest.raises(KeyError):
+        unpack({"index": np.arange(2), "something": np.arange(2)})
 
 
 def test_differences_are_named():

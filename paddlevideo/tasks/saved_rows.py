@@ -124,22 +124,32 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
 
 def pack(predictions: Any) -> dict[str, np.ndarray] | None:
     """Returns the predictions of a batch as named arrays; None if they cannot be saved."""
-    if isinstance(predictions, np.ndarray):
-        return {"array": predictions}
-    if isinstance(predictions, list) and all(isinstance(x, np.ndarray) for x in predictions):
-        counts = np.array([len(row) for row in predictions])
-        return {"values": np.concatenate(predictions), "counts": counts}
-    if isinstance(predictions, Mapping):
-        named = {f"named.{name}": np.asarray(rows) for name, rows in predictions.items()}
-        return None if any(rows.dtype.hasobject for rows in named.values()) else named
-    return None
+    named = predictions if isinstance(predictions, Mapping) else {"": predictions}
+    packed: dict[str, np.ndarray] = {}
+    for name, rows in named.items():
+        try:
+            if isinstance(rows, list) and all(isinstance(row, np.ndarray) for row in rows):
+                packed[f"lengths.{name}"] = np.array([len(row) for row in rows])
+                packed[f"joined.{name}"] = np.concatenate(rows)
+            else:
+                kind = "list" if isinstance(rows, list) else "array"
+                packed[f"{kind}.{name}"] = np.asarray(rows)
+        except ValueError:  # rows of different shapes
+            return None
+    storable = all(array.ndim and not array.dtype.hasobject for array in packed.values())
+    return packed if storable else None
 
 
 def unpack(file: Mapping[str, np.ndarray]) -> Any:
-    """Returns the predictions that ``pack`` was given."""
-    if "array" in file:
-        return file["array"]
-    if "counts" in file:
-        return np.split(file["values"], np.cumsum(file["counts"])[:-1])
-    start = len("named.")
-    return {name[start:]: file[name] for name in file if name.startswith("named.")}
+    """Returns the predictions that ``pack`` was given. Raises KeyError if there are none."""
+    named: dict[str, Any] = {}
+    for key in file:
+        kind, _, name = key.partition(".")
+        if kind == "array":
+            named[name] = file[key]
+        elif kind == "list":
+            named[name] = file[key].tolist()
+        elif kind == "joined":
+            ends = np.cumsum(file[f"lengths.{name}"])
+            named[name] = np.split(file[key], ends[:-1])
+    return named if named.keys() - {""} else named[""]
