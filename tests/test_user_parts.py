@@ -5,13 +5,16 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import paddle
 import pytest
 import yaml
+from paddle import nn
 
 from paddlevideo.cli import run as main
 from paddlevideo.metrics.base import PlainMetric
 from paddlevideo.modeling import BaseFramework
-from paddlevideo.registry import METRICS
+from paddlevideo.registry import FRAMEWORKS, METRICS
 from paddlevideo.retrieval import MSRVTTMetric
 from paddlevideo.utils.errors import ConfigError
 from tests.tiny_data import make_project
@@ -137,3 +140,36 @@ def test_hooks_of_earlier_frameworks_are_taken_over_or_refused():
     assert model.progress_units(None) == (3, "words")
     with pytest.raises(ConfigError, match="Staged defines first_stage, shortlist, which are no"):
         type("Staged", (BaseFramework,), {"first_stage": None, "shortlist": None})
+
+
+class MeanFeature(BaseFramework):
+    """Scores of captions with a gallery, from a framework that encodes nothing apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Linear(1, 1)
+
+    def forward(self, batch):
+        return {"loss": (self.scale(paddle.ones([1, 1])) ** 2).mean()}
+
+    def prepare(self, context):
+        return np.concatenate([videos["image_feat"].mean(axis=(1, 2)) for videos in context])
+
+    def predict(self, batch, prepared):
+        return np.tile(prepared, (len(batch["index"]), 1))
+
+
+def test_a_framework_may_score_a_gallery_in_its_own_way(tmp_path, monkeypatch):
+    monkeypatch.setitem(FRAMEWORKS._parts, "MeanFeature", MeanFeature)
+    path = make_project(tmp_path, videos=7)
+    recipe = yaml.safe_load(path.read_text())
+    recipe |= {"MODEL": {"framework": "MeanFeature"}, "epochs": 1}
+    path.write_text(yaml.safe_dump(recipe))
+    assert main.main(["-c", str(path), "--validate"]) == 0
+    weights = str(tmp_path / "output" / "Tiny_best.pdparams")
+    assert main.main(["--test", "-c", str(path), "-w", weights]) == 0
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert set(results["stages"]) == {"prepare_seconds", "scoring_seconds", "pairs_scored"}
+    assert results["stages"]["pairs_scored"] == 49
+    assert results["text_to_video"]["MeanR"] == 4.0, "every caption gets the same order"
+    assert (tmp_path / "output" / "queries.jsonl").is_file()
