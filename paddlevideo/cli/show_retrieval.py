@@ -1,6 +1,6 @@
 r"""Draws what a retrieval test found: a caption and its five best clips on each row.
 
-    python tools/show_retrieval.py --scores output/ActBert_demo/scores.npz \
+    paddlevideo show_retrieval --scores output/ActBert_demo/scores.npz \
         --videos data/demo/videos --output output/ActBert_demo/retrieval.png
 
 scores.npz is what main.py --test writes with score_matrix: True. The right clip has a green

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import PurePath
@@ -42,12 +44,16 @@ _PART_PACKAGES = ("modeling", "loader", "metrics", "solver")
 
 
 def import_parts(modules: Iterable[str] = ()) -> None:
-    """Imports what registers parts: the package's own, and the user's ``modules``.
+    """Imports the modules that register parts: the package's own, and the user's ``modules``.
 
-    Raises ConfigError for a module that does not exist; what goes wrong inside one is passed on.
+    The user's may be in the working directory. Raises ConfigError for a module that does not
+    exist; other errors of a module propagate.
     """
     for package in _PART_PACKAGES:
         importlib.import_module(f"paddlevideo.{package}")
+    modules = list(modules)
+    if modules and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     for name in modules:
         try:
             importlib.import_module(name)
@@ -55,7 +61,8 @@ def import_parts(modules: Iterable[str] = ()) -> None:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise
             raise ConfigError(
-                f'--import: there is no module "{name}" in the folder of main.py or PYTHONPATH'
+                f'--import: there is no module "{name}" in this folder, in that of main.py, or in '
+                "PYTHONPATH"
             ) from None
 
 

@@ -55,6 +55,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, hints: Mapping[str, str] | None = None, **settings: Any) -> None:
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        if sys.argv[0].endswith(".py"):  # as it was typed; argparse would show the name alone
+            settings.setdefault("prog", f"python {sys.argv[0]}")
         super().__init__(allow_abbrev=False, **settings)
         self.hints = dict(hints or {})
 
