@@ -63,7 +63,7 @@ class Results:
 
 def read_results(path: Path) -> Results:
     """Reads ``scores.npz``; raises DataError where it is not what :class:`Results` says."""
-    from paddlevideo.files.together import check_together
+    from paddlevideo.files.whole import check_together
     from paddlevideo.prepare.clip_files import read_arrays
     from paddlevideo.utils.errors import DataError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.files.filetype import describe_file
-from paddlevideo.files.whole import checksum
+from paddlevideo.files.whole import damage_of, describe_whole
 from paddlevideo.utils.errors import ConfigError, WeightsError
 
 FORMAT = 1
@@ -76,8 +76,8 @@ class FileInfo:
 
     @classmethod
     def of(cls, path: Path) -> FileInfo:
-        """The state of a file on the disk."""
-        return cls(path.stat().st_size, checksum(path))
+        """Returns size and checksum of the file at ``path``."""
+        return cls(**describe_whole(path))
 
 
 @dataclass(frozen=True)
@@ -150,18 +150,12 @@ def _from_record(record: dict[str, Any]) -> Manifest:
 def check_files(folder: str | Path, manifest: Manifest) -> None:
     """Raises WeightsError where a file of the export is absent, damaged, or not its own."""
     for name, expected in manifest.files.items():
-        path = Path(folder, name)
-        if Path(name).name != name or not path.is_file():
-            raise WeightsError(f"{path} is missing, {MANIFEST} names it. {ADVICE}")
-        size = path.stat().st_size
-        if size != expected.bytes:
+        if Path(name).name != name:
             raise WeightsError(
-                f"{path} has {size} bytes, {MANIFEST} says {expected.bytes}. {ADVICE}"
+                f"{MANIFEST} names {name}, which is not a file in {folder}. {ADVICE}"
             )
-        if checksum(path) != expected.sha256:
-            raise WeightsError(
-                f"{path} is damaged: its checksum is not that in {MANIFEST}. {ADVICE}"
-            )
+        if damage := damage_of(Path(folder, name), asdict(expected), MANIFEST):
+            raise WeightsError(f"{damage}. {ADVICE}")
 
 
 def check_output(folder: Path) -> None:

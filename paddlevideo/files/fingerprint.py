@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.files.native_path import as_text
+from paddlevideo.files.paths import as_text
 from paddlevideo.files.walk import walk
 from paddlevideo.files.whole import checksum
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.nested import texts_in
 
 #: An input of up to this many bytes is read whole, which takes about 50 ms.
 WHOLE = 64 << 20
@@ -125,18 +126,6 @@ def _add_blocks(digest: Any, path: Path, blocks: int) -> None:
         for start in sorted({last * index // max(blocks - 1, 1) for index in range(blocks)}):
             file.seek(start)
             digest.update(file.read(BLOCK))
-
-
-def texts_in(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in nested maps and lists, each after its dotted key."""
-    if isinstance(values, str):
-        yield path, values
-    elif isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from texts_in(value, f"{path}.{key}".strip("."))
-    elif isinstance(values, list | tuple):
-        for number, value in enumerate(values):
-            yield from texts_in(value, f"{path}.{number}")
 
 
 def _is_input(text: str) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import paddlevideo
 from paddlevideo.config import Config
 from paddlevideo.files.fingerprint import fingerprints_of, unchanged
-from paddlevideo.files.together import write_together
+from paddlevideo.files.whole import write_together
 from paddlevideo.files.writable import check_file
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.modeling import build_model, load_weights, locate_weights
