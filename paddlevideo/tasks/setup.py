@@ -130,7 +130,8 @@ def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
 def split_setting(run: Run, split: str, key: str, default: int) -> int:
     """``<split>_<key>`` of the DATASET section, else its ``key``, else ``default``."""
     section = run.config.DATASET
-    return section.get(f"{split}_{key}", section.get(key, default))
+    value = section.get(f"{split}_{key}")
+    return section.get(key, default) if value is None else value
 
 
 def train_loader(run: Run) -> BatchLoader:
