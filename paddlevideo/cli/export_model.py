@@ -87,8 +87,8 @@ def export(options: argparse.Namespace) -> Manifest:
     """Checks the options, builds the model, loads its weights and exports it. Raises UserError."""
     with ending_at_once():
         from paddlevideo.config import check_config, import_parts, load_config, modules_of
+        from paddlevideo.export import export_model
         from paddlevideo.export.manifest import Vocabulary, check_output
-        from paddlevideo.export.trace import export_model
         from paddlevideo.files.fingerprint import unchanged
         from paddlevideo.files.writable import check_folder
         from paddlevideo.loader import load_tokenizer

@@ -261,7 +261,7 @@ def flip(path):
         (drop, "videos.pdiparams", r"videos\.pdiparams is missing"),
         (shorten, "pairs.pdiparams", r"pairs\.pdiparams has \d+ bytes"),
         (flip, "captions.pdiparams", r"captions\.pdiparams is damaged"),
-        (drop, "export.json", "is no exported model"),
+        (drop, "export.json", "is not an exported model"),
         (shorten, "export.json", r"export\.json is damaged|cannot"),
     ],
 )
