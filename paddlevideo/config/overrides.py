@@ -21,7 +21,7 @@ def apply_override(config: Config, override: str) -> None:
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
-        raise ConfigError(f'-o expects KEY.PATH=VALUE, not "{override}"{_advice(override)}')
+        raise ConfigError(f'-o wants KEY.PATH=VALUE, not "{override}"{_advice(override)}')
     if path[0].startswith("_"):
         raise ConfigError(f'-o cannot set "{path[0]}": it has a meaning in files only')
     try:

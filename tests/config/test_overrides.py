@@ -93,9 +93,9 @@ def test_examples(config, override, path, value):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("epochs", "expects KEY.PATH=VALUE"),
-        ("=3", "expects KEY.PATH=VALUE"),
-        ("a..b=3", "expects KEY.PATH=VALUE"),
+        ("epochs", "wants KEY.PATH=VALUE"),
+        ("=3", "wants KEY.PATH=VALUE"),
+        ("a..b=3", "wants KEY.PATH=VALUE"),
         ("_base_=x.yaml", "in files only"),
         ("epochs.x=1", "epochs is 3: nothing can be set below it"),
         ("DATASET.batch_size.x.y=1", "DATASET.batch_size is 2"),
