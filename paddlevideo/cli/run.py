@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from paddlevideo.utils.command import AGAIN, ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, add_import, add_override, as_path_text
@@ -50,6 +50,32 @@ PADDLEVIDEO_OPTIONS = {
 CONTINUES = "with --resume auto the same command continues from what is saved"
 
 Job = Literal["train", "test"]
+#: By names the options of one of the jobs, as ``add_argument`` takes them.
+TRAINING: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--validate",): {"action": "store_true", "help": "test on DATASET.valid while training"},
+    ("--max_iters",): {"type": count, "help": "stop after this many optimizer steps"},
+    ("--dry_run",): {
+        "action": "store_true",
+        "help": "take a few steps, write nothing, print sizes, memory and time",
+    },
+    ("--fleet",): {"action": "store_true", "help": "distribute through Paddle's Fleet"},
+    ("-p", "--profiler_options"): {
+        "metavar": "OPTIONS",
+        "help": 'for example "batch_range=[10,20];profile_path=profile"',
+    },
+}
+TESTING: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--report",): {
+        "type": as_path_text,
+        "metavar": "FILE.html",
+        "help": "write a page about a test",
+    },
+    ("--videos",): {
+        "type": as_path_text,
+        "metavar": "FOLDER",
+        "help": "clips or pictures, shown in the report by their ids",
+    },
+}
 
 
 def parse_arguments(
@@ -63,12 +89,13 @@ def parse_arguments(
     _add_shared_options(parser)
     if job is None:
         parser.add_argument("--test", action="store_true", help="test weights instead of training")
-    if job != "test":
-        _add_training_options(parser)
-    if job != "train":
-        _add_test_options(parser)
-    unused = {"validate": False, "dry_run": False, "fleet": False, "profiler_options": None}
-    parser.set_defaults(test=job == "test", report=None, videos=None, **unused)
+    for other, specific in (("test", TRAINING), ("train", TESTING)):
+        for names, settings in specific.items():
+            if job != other:
+                parser.add_argument(*names, **settings)
+            else:
+                parser.set_defaults(**{names[-1].removeprefix("--"): None})
+    parser.set_defaults(test=job == "test")
     options = parser.parse_args(arguments)
     options.names_config = bool(options.config)
     if options.test and not options.config:
@@ -83,14 +110,12 @@ def parse_arguments(
 
 
 def _hints(job: Job | None) -> dict[str, str]:
-    """What to say of options that belong to the other job or to PaddleVideo's main.py."""
+    """Returns the advice for options of the other job and of PaddleVideo's main.py."""
     if job is None:
         return PADDLEVIDEO_OPTIONS
-    other: Job = "test" if job == "train" else "train"
-    parser = argparse.ArgumentParser(add_help=False)
-    (_add_training_options if other == "train" else _add_test_options)(parser)
-    theirs = [name for action in parser._actions for name in action.option_strings]
-    hints = {name: f"it belongs to paddlevideo {other}" for name in [*theirs, f"--{other}"]}
+    other, options = ("test", TESTING) if job == "train" else ("train", TRAINING)
+    theirs = [f"--{other}", *(name for names in options for name in names)]
+    hints = dict.fromkeys(theirs, f"it belongs to paddlevideo {other}")
     return PADDLEVIDEO_OPTIONS | hints | {f"--{job}": "leave it out: the verb says it"}
 
 
@@ -123,37 +148,7 @@ def _add_shared_options(parser: Parser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the run that is in output_dir"
     )
-    parser.add_argument("--max_iters", type=count, help="stop training after this many steps")
     add_import(parser)
-
-
-def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--validate", action="store_true", help="test on DATASET.valid while training"
-    )
-    parser.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="take a few steps, write nothing, print sizes, memory and time",
-    )
-    parser.add_argument("--fleet", action="store_true", help="distribute through Paddle's Fleet")
-    parser.add_argument(
-        *("-p", "--profiler_options"),
-        metavar="OPTIONS",
-        help='for example "batch_range=[10,20];profile_path=profile"',
-    )
-
-
-def _add_test_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--report", type=as_path_text, metavar="FILE.html", help="write a page about a test"
-    )
-    parser.add_argument(
-        "--videos",
-        type=as_path_text,
-        metavar="FOLDER",
-        help="clips or pictures, shown in the report by their ids",
-    )
 
 
 def overrides_of(options: argparse.Namespace) -> list[str]:

@@ -63,7 +63,8 @@ class FolderLock:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise ConfigError(
-                f"{self.folder} is not a folder, and none can be created: choose another {self.setting}"
+                f"{self.folder} is not a folder, and none can be created: choose another "
+                f"{self.setting}"
             ) from None
 
     def _lock(self, descriptor: int) -> None:
