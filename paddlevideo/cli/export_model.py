@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def describe(folder: Path, manifest: Manifest) -> None:
     """Prints what was written."""
-    sizes, megabytes = manifest.sizes, sum(file.bytes for file in manifest.files.values()) / 1e6
+    sizes, megabytes = manifest.sizes, sum(file["bytes"] for file in manifest.files.values()) / 1e6
     print(
         f"wrote {folder}: {megabytes:.1f} MB, captions of up to {sizes.text_length} ids, "
         f"{sizes.regions} regions of {sizes.region_width}, {sizes.actions} actions of "

@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
-from paddlevideo.config.arguments import Fault, argument_faults, prefix_path, unknown
+from paddlevideo.config.arguments import Fault, argument_faults, prefix_path, unknown, value_faults
 from paddlevideo.config.settings import (
     IGNORED_SETTINGS,
     REFUSED_SETTINGS,
@@ -129,7 +129,7 @@ class _Check:
         if self.config.get("METRIC") is not None:
             yield from self.part(("METRIC",), METRICS)
         if self.config.get("GRADIENT_ACCUMULATION") is not None:
-            yield from self.settings(("GRADIENT_ACCUMULATION",), AccumulationSettings)
+            yield from self.accumulation()
 
     # --------------------------------------------------------------------- top level
 
@@ -176,13 +176,12 @@ class _Check:
                 "set patience to 0",
             )
 
-    def settings(self, path: KeyPath, schema: type) -> Iterator[Fault]:
-        """Checks the map at ``path`` as the arguments of a dataclass."""
-        value = value_at(self.config, path)
-        if isinstance(value, Config):
-            yield from prefix_path(path, argument_faults(schema, value))
-        else:
-            yield Fault(path, "expected a map")
+    def accumulation(self) -> Iterator[Fault]:
+        """Checks the GRADIENT_ACCUMULATION section."""
+        yield from prefix_path(
+            ("GRADIENT_ACCUMULATION",),
+            value_faults(self.config["GRADIENT_ACCUMULATION"], AccumulationSettings),
+        )
 
     # ------------------------------------------------------------------------- parts
 

@@ -119,7 +119,7 @@ def _expand_paths(node: Any) -> None:
         if isinstance(value, (Config, list)):
             _expand_paths(value)
         elif isinstance(value, str) and isinstance(node, Config):
-            node.place(key, _shipped(expand_path(value)), node._positions.get(key))
+            node.set_at(key, _shipped(expand_path(value)), node._positions.get(key))
         elif isinstance(value, str):
             node[key] = _shipped(expand_path(value))
 

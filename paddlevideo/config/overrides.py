@@ -57,12 +57,12 @@ def set_value(config: Config, path: tuple[str, ...], value: Any, position: Posit
         node = child
     _put(node, _step(node, path[-1], path[:-1]), value, position)
     if isinstance(node, list):  # items have no positions of their own
-        holder.place(held, holder[held], position)
+        holder.set_at(held, holder[held], position)
 
 
 def _put(node: Config | list[Any], step: str | int, value: Any, position: Position) -> None:
     if isinstance(node, Config):
-        node.place(str(step), value, position)
+        node.set_at(str(step), value, position)
     else:
         node[int(step)] = value
 

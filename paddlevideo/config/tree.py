@@ -46,7 +46,7 @@ class Config(dict[str, Any]):
         self._origin = origin
         self.update(entries)
 
-    def place(self, key: str, value: Any, position: Position | None) -> None:
+    def set_at(self, key: str, value: Any, position: Position | None) -> None:
         """Sets ``key`` and records where it was written."""
         self[key] = value
         if position is not None:
@@ -140,7 +140,7 @@ def merge(base: Config, changes: Config) -> Config:
             if value.get(REPLACE) or not isinstance(inherited, Config):
                 inherited = Config()
             value = merge(inherited, value)
-        merged.place(key, value, changes._positions.get(key))
+        merged.set_at(key, value, changes._positions.get(key))
     return merged
 
 

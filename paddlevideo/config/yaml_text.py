@@ -152,7 +152,7 @@ class _NodeReader:
             is_alone = node.flow_style and key_node.style is None and _is_absent(value_node)
             if is_alone and (message := entry_advice(key)):  # {a:1}
                 self.fail(key_node, message)
-            config.place(key, self.read(value_node), self.position(key_node))
+            config.set_at(key, self.read(value_node), self.position(key_node))
         return config
 
     def key(self, node: yaml.Node) -> str:

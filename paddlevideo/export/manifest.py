@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.files.filetype import describe_file
-from paddlevideo.files.whole import damage_of, describe_whole
+from paddlevideo.files.whole import damage_of
 from paddlevideo.utils.errors import ConfigError, WeightsError
 
 FORMAT = 1
@@ -67,19 +67,6 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class FileInfo:
-    """Size and SHA-256 of a file."""
-
-    bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> FileInfo:
-        """Returns size and checksum of the file at ``path``."""
-        return cls(**describe_whole(path))
-
-
-@dataclass(frozen=True)
 class Manifest:
     """The contents of ``export.json``."""
 
@@ -92,7 +79,7 @@ class Manifest:
     pair_batch: int  # pairs to score at once
     similarity: Similarity | None  # None: the model has no vectors
     programs: Mapping[str, ProgramInfo]
-    files: Mapping[str, FileInfo]
+    files: Mapping[str, Mapping[str, Any]]  # by name, as describe_whole returns it
 
     def write(self, folder: Path) -> None:
         """Writes ``<folder>/export.json``."""
@@ -141,7 +128,9 @@ def _from_record(record: dict[str, Any]) -> Manifest:
             name: ProgramInfo(tensors(programs[name]["inputs"]), tensors(programs[name]["outputs"]))
             for name in PROGRAMS
         },
-        files={name: FileInfo(**info) for name, info in files.items()},
+        files={
+            name: {key: info[key] for key in ("bytes", "sha256")} for name, info in files.items()
+        },
         **record,
     )
 
@@ -151,7 +140,7 @@ def check_files(folder: str | Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         if Path(name).name != name:
             raise WeightsError(f"{MANIFEST} names {name}, which is missing in {folder}. {ADVICE}")
-        if damage := damage_of(Path(folder, name), asdict(expected), MANIFEST):
+        if damage := damage_of(Path(folder, name), expected, MANIFEST):
             raise WeightsError(f"{damage}. {ADVICE}")
 
 

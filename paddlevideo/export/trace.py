@@ -26,7 +26,6 @@ from paddle.static import InputSpec
 
 import paddlevideo
 from paddlevideo.export.manifest import (
-    FileInfo,
     Manifest,
     ProgramInfo,
     Similarity,
@@ -35,7 +34,7 @@ from paddlevideo.export.manifest import (
     Vocabulary,
     check_output,
 )
-from paddlevideo.files.whole import checksum, write_folder_whole
+from paddlevideo.files.whole import checksum, describe_whole, write_folder_whole
 from paddlevideo.modeling.backbones.tangled import Message, Projected
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
@@ -81,7 +80,7 @@ def export_model(
 
     def write(folder: Path) -> None:
         programs = write_programs(model, folder, sizes)
-        files = {path.name: FileInfo.of(path) for path in sorted(folder.iterdir())}
+        files = {path.name: describe_whole(path) for path in sorted(folder.iterdir())}
         manifest.append(
             Manifest(
                 paddlevideo=paddlevideo.__version__,

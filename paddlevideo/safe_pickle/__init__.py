@@ -10,6 +10,7 @@ most twice the file's bytes.
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
 import os
@@ -36,6 +37,7 @@ from paddlevideo.safe_pickle.machine import (
 from paddlevideo.utils.errors import DataError
 
 _MAX_DEPTH = 50
+_MAX_HEADER = 1 << 16  # bytes of an .npy file; numpy itself reads headers of up to 10,000
 _PLAIN = frozenset([str, int, float, bool, type(None), bytes])
 #: bool, integers, floats, byte strings, text, objects; widths in bytes or characters.
 _DTYPE_CODE = re.compile(r"b1|[iuf]\d{1,2}|[SU][1-9]\d{0,8}|O8?")
@@ -233,21 +235,9 @@ def load_npy(path: str | os.PathLike[str]) -> np.ndarray:
     return _shaped(flat, shape, is_fortran)
 
 
-class _Reader:
-    """A buffer with the part of the file interface that numpy's header functions use."""
-
-    def __init__(self, buffer: memoryview):
-        self.buffer, self.position = buffer, 0
-
-    def read(self, size: int) -> bytes:
-        piece = bytes(self.buffer[self.position : self.position + size])
-        self.position += len(piece)
-        return piece
-
-
 def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """Returns shape, order, type and the position of the contents. No pickle is read here."""
-    reader: Any = _Reader(buffer)
+    reader = io.BytesIO(buffer[:_MAX_HEADER])
     try:
         version = npy_format.read_magic(reader)
         if version == (1, 0):
@@ -259,7 +249,7 @@ def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, n
     except (*_DAMAGE, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         kind = describe_bytes(bytes(buffer[:HEAD_BYTES]))
         raise DataError(f"{path}: not a whole .npy file, but {kind} ({error!s:.150})") from None
-    return shape, is_fortran, dtype, reader.position
+    return shape, is_fortran, dtype, reader.tell()
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
