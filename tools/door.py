@@ -12,11 +12,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def run_command(module: str) -> None:
-    """Runs ``main`` of a module and exits with its code."""
-    from paddlevideo.utils.command import begin_command
+def run_command(name: str, package: str = "paddlevideo.cli") -> None:
+    """Runs ``main`` of the module ``name``, or ``module.function``, and exits with its code."""
+    from paddlevideo import cli
 
-    begin_command()
-    from importlib import import_module
-
-    sys.exit(import_module(module).main())
+    sys.exit(cli.run_command(name, package=package))

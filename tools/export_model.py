@@ -3,4 +3,4 @@
 from door import run_command
 
 if __name__ == "__main__":
-    run_command("paddlevideo.cli.export_model")
+    run_command("export_model")

@@ -3,4 +3,4 @@
 from door import run_command
 
 if __name__ == "__main__":
-    run_command("paddlevideo.cli.make_demo_data")
+    run_command("make_demo_data")

@@ -16,37 +16,38 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: By group and verb: the function, with the arguments that come first, and what it does.
+#: By group and verb: the module, with its function unless that is ``main`` and the arguments that
+#: come first, and what it does.
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
-        "doctor": ("doctor.main", "check this machine and what is installed"),
-        "demo": ("demo.main", "render clips, train on them, test retrieval: some minutes"),
+        "doctor": ("doctor", "check this machine and what is installed"),
+        "demo": ("demo", "render clips, train on them, test retrieval: some minutes"),
     },
     "Train and test": {
         "train": ("run.train", "train a model as a YAML file says"),
         "test": ("run.test", "test weights, by default on MSR-VTT's text-video retrieval"),
-        "report": ("report.main", "write the web page of a test"),
-        "compare": ("compare_runs.main", "compare two tests, with confidence intervals"),
-        "curves": ("curves.main", "draw the curves of training runs"),
+        "report": ("report", "write the web page of a test"),
+        "compare": ("compare_runs", "compare two tests, with confidence intervals"),
+        "curves": ("curves", "draw the curves of training runs"),
     },
     "Data": {
-        "extract": ("extract_features.main", "extract features from videos into a store"),
-        "pack": ("prepare_data.main pack", "pack feature files and captions into a store"),
-        "validate": ("prepare_data.main validate", "check feature files"),
-        "inspect": ("prepare_data.main inspect", "show what is in a feature file"),
-        "convert": ("prepare_data.main convert", "convert a store to PaddleVideo's files, or back"),
+        "extract": ("extract_features", "extract features from videos into a store"),
+        "pack": ("prepare_data pack", "pack feature files and captions into a store"),
+        "validate": ("prepare_data validate", "check feature files"),
+        "inspect": ("prepare_data inspect", "show what is in a feature file"),
+        "convert": ("prepare_data convert", "convert a store to PaddleVideo's files, or back"),
     },
     "Use a model": {
-        "search": ("search.main", "find the clips that a sentence describes"),
-        "export": ("export_model.main", "export a model for inference"),
-        "predict": ("predict.main", "match captions and clips with an exported model"),
+        "search": ("search", "find the clips that a sentence describes"),
+        "export": ("export_model", "export a model for inference"),
+        "predict": ("predict", "match captions and clips with an exported model"),
     },
     "For experiments": {
-        "ablate": ("ablate.main", "train and test variants of a recipe"),
-        "linear_baseline": ("linear_baseline.main", "fit the linear baseline of a recipe"),
-        "show_retrieval": ("show_retrieval.main", "draw captions with the clips found for them"),
-        "find_bert": ("find_bert.main", "print where the small BERT's weights are"),
-        "make_demo_data": ("make_demo_data.main", "make the demo's data alone"),
+        "ablate": ("ablate", "train and test variants of a recipe"),
+        "linear_baseline": ("linear_baseline", "fit the linear baseline of a recipe"),
+        "show_retrieval": ("show_retrieval", "draw captions with the clips found for them"),
+        "find_bert": ("find_bert", "print where the small BERT's weights are"),
+        "make_demo_data": ("make_demo_data", "make the demo's data alone"),
     },
 }
 VERBS = {verb: target for group in GROUPS.values() for verb, (target, _) in group.items()}
@@ -76,13 +77,15 @@ def main() -> int:
     return run_command(target, [*first, *arguments])
 
 
-def run_command(target: str, arguments: Sequence[str] | None = None) -> int:
-    """Runs a command, ``module.function`` of this package, and returns its exit code."""
+def run_command(
+    target: str, arguments: Sequence[str] | None = None, package: str = __name__
+) -> int:
+    """Runs ``main`` of a module, or ``module.function``, and returns its exit code."""
     begin_command()
     from importlib import import_module
 
     module, _, function = target.partition(".")
-    return int(getattr(import_module(f"{__name__}.{module}"), function or "main")(arguments))
+    return int(getattr(import_module(f"{package}.{module}"), function or "main")(arguments))
 
 
 def _help(program: str) -> str:

@@ -6,7 +6,7 @@ The dataclasses are the schema: their names, type hints and defaults are what is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
 from paddlevideo.registry import OutputPath
@@ -149,3 +149,17 @@ def run_settings(config: Mapping[str, Any]) -> RunSettings:
     if not given.get("output_dir"):
         settings["output_dir"] = f"output/{settings['model_name']}"
     return RunSettings(**settings)
+
+
+def dataset_settings(config: Mapping[str, Any]) -> DatasetSettings:
+    """Returns the DATASET section's settings; a split's null keys are the general ones."""
+    section = config.get("DATASET") or {}
+    names = [setting.name for setting in fields(DatasetSettings)]
+    general = DatasetSettings(**{name: section[name] for name in names if name in section})
+    filled = {
+        f"{split}_{key}": getattr(general, key)
+        for split in ("valid", "test")
+        for key in ("batch_size", "num_workers")
+        if getattr(general, f"{split}_{key}") is None
+    }
+    return replace(general, **filled)

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,7 +15,6 @@ import numpy as np
 
 from paddlevideo.files.whole import read_json, write_arrays_whole, write_json_whole
 from paddlevideo.runtime import World
-from paddlevideo.utils.nested import changes
 
 log = logging.getLogger("paddlevideo")
 
@@ -94,8 +93,7 @@ class SavedRows:
             if resume:
                 log.info("no interrupted test in %s: starting anew", self.folder.parent)
             return
-        before = read_json(self.folder / "key.json")
-        changed = [key for key, *_ in changes(before, self.key)]
+        changed = list(differences(read_json(self.folder / "key.json"), self.key))
         if changed:
             log.warning(
                 "%s holds rows of another test (%s), which are dropped",
@@ -110,6 +108,15 @@ class SavedRows:
             )
         if changed or not resume:
             shutil.rmtree(self.folder)
+
+
+def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
+    """Dotted names of what two nested maps do not share."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in sorted(first.keys() | second.keys()):
+            yield from differences(first.get(key), second.get(key), f"{path}.{key}".strip("."))
+    elif first != second:
+        yield path or "no key"
 
 
 def pack(predictions: Any) -> dict[str, np.ndarray] | None:
