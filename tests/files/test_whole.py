@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, whoever writes them and whenever a writer dies."""
+"""Files and folders are whole or absent, with any number of writers and whenever one dies."""
 
 import errno
 import os
