@@ -72,8 +72,10 @@ def main() -> int:
         print(f"error: {_unknown(verb)} ({program} --help lists the verbs)", file=sys.stderr)
         return 2
     target, *first = VERBS[verb].split()
+    from paddlevideo.utils import options
+
     # argparse appends the name of a subcommand, which is the verb then.
-    sys.argv[0] = program if first else f"{program} {verb}"
+    options.program = program if first else f"{program} {verb}"
     return run_command(target, [*first, *arguments])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,8 +24,7 @@ class Isolated:
     """A process that calls one function after another, and is replaced after a crash.
 
     It is a fresh Python rather than a fork, as OpenCV's threads do not survive a fork. It starts at
-    the first call, and ends with this object or with this process. On Windows calls are made in
-    this process instead.
+    the first call, and ends with this object or with this process.
     """
 
     def __init__(self) -> None:
@@ -38,8 +36,6 @@ class Isolated:
 
         Raises what it raises, and Crash if it ends its process.
         """
-        if os.name != "posix":
-            return function(*arguments, **keywords)
         pipe = self._pipe or self._start()
         try:
             pipe.send((function, arguments, keywords))

@@ -12,6 +12,14 @@ from typing import Any, NoReturn
 from paddlevideo.files.paths import expand_path, path_complaint
 from paddlevideo.registry import did_you_mean
 
+#: The name in usage and messages; the console command sets it to "paddlevideo VERB".
+program: str | None = None
+
+
+def _script() -> str | None:
+    """Returns how a script was started, as it was typed; argparse would show its name alone."""
+    return f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else None
+
 
 def as_path_text(text: str) -> str:
     """Converts an option that is a path, as text: ``~`` and ``$NAME`` are replaced."""
@@ -55,8 +63,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, hints: Mapping[str, str] | None = None, **settings: Any) -> None:
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        if sys.argv[0].endswith(".py"):  # as it was typed; argparse would show the name alone
-            settings.setdefault("prog", f"python {sys.argv[0]}")
+        settings.setdefault("prog", program or _script())
         super().__init__(allow_abbrev=False, **settings)
         self.hints = dict(hints or {})
 

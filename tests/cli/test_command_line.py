@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -153,6 +154,8 @@ def test_train_then_test(paddlevideo, tmp_path):
     config = str(make_project(tmp_path))
     done = paddlevideo("train", "-c", config, "--max_iters", "1", "-o", "epochs=1")
     assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "output" / "run.json").read_text())["command"]
+    assert record.endswith(f"paddlevideo train -c {config} --max_iters 1 -o epochs=1")
     weights = str(tmp_path / "output")
     done = paddlevideo("test", "-w", weights, "--report", "page.html")
     assert done.returncode == 0 and (tmp_path / "page.html").is_file(), done.stderr
