@@ -119,13 +119,12 @@ def write_programs(model: ActBert, folder: Path, sizes: Sizes) -> dict[str, Prog
     """Writes the three programs, in evaluation mode. Returns their inputs and outputs."""
     training = model.training
     model.eval()
-    small, large = (_Example(model, sizes, rows, cut) for rows, cut in ((2, 1), (3, 0)))
-    functions = program_functions(model, sizes, list(small.tensors["pairs"][0]))
+    small, large = (examples(model, sizes, rows, cut) for rows, cut in ((2, 1), (3, 0)))
+    functions = program_functions(model, sizes, list(small["pairs"][0]))
     written = {}
     for name, compute in functions.items():
         inputs, outputs = (
-            _variable(before, after)
-            for before, after in zip(small.tensors[name], large.tensors[name], strict=True)
+            _variable(before, after) for before, after in zip(small[name], large[name], strict=True)
         )
         program = _Program(model, compute)
         program.eval()
@@ -149,21 +148,22 @@ def _check_whole(program: Path) -> None:
         raise OSError(errno.ENOSPC, text, f"{program}.pdiparams") from error
 
 
-class _Example:
-    """Inputs of zeros and the live model's outputs for each program, by name."""
+def examples(
+    model: ActBert, sizes: Sizes, rows: int, cut: int
+) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Returns inputs of zeros and the live model's outputs for each program.
 
-    def __init__(self, model: ActBert, sizes: Sizes, rows: int, cut: int) -> None:
-        """``cut``: the number of words by which captions are shorter than the longest."""
-        captions, videos = example_batch(sizes, rows)
-        captions = {key: array[:, : sizes.text_length - cut] for key, array in captions.items()}
-        of_captions = flatten(model.encode_captions(captions))
-        of_videos = flatten(model.encode_videos(videos))
-        margins = {"margins": np.zeros(rows, np.float32)}
-        self.tensors: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-            "captions": (captions, of_captions),
-            "videos": (videos, of_videos),
-            "pairs": (pair_inputs(of_captions, of_videos), margins),
-        }
+    ``cut``: the number of words by which captions are shorter than the longest.
+    """
+    captions, videos = example_batch(sizes, rows)
+    captions = {key: array[:, : sizes.text_length - cut] for key, array in captions.items()}
+    of_captions = flatten(model.encode_captions(captions))
+    of_videos = flatten(model.encode_videos(videos))
+    return {
+        "captions": (captions, of_captions),
+        "videos": (videos, of_videos),
+        "pairs": (pair_inputs(of_captions, of_videos), {"margins": np.zeros(rows, np.float32)}),
+    }
 
 
 def example_batch(sizes: Sizes, rows: int) -> tuple[Arrays, Arrays]:
