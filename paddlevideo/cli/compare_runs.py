@@ -1,7 +1,7 @@
 r"""Compares two ways of ranking on the same test, with what chance alone may have done.
 
-    python tools/compare_runs.py output/new/queries.jsonl --with output/old/queries.jsonl
-    python tools/compare_runs.py new0.jsonl new1.jsonl new2.jsonl --with old0.jsonl old1.jsonl
+    paddlevideo compare output/new/queries.jsonl --with output/old/queries.jsonl
+    paddlevideo compare new0.jsonl new1.jsonl new2.jsonl --with old0.jsonl old1.jsonl
 
 Each file is what ``main.py --test`` wrote, or ``linear_baseline.py --queries``; several files of a
 side are its seeds. Prints R@1, R@5 and R@10 both ways, their difference, and the interval that 95 %

@@ -1,6 +1,6 @@
 r"""Draws what a retrieval test found: a caption and its five best clips on each row.
 
-    python tools/show_retrieval.py --scores output/ActBert_demo/scores.npz \
+    paddlevideo show_retrieval --scores output/ActBert_demo/scores.npz \
         --videos data/demo/videos --output output/ActBert_demo/retrieval.png
 
 scores.npz is what main.py --test writes with score_matrix: True. The right clip has a green
@@ -62,7 +62,7 @@ class Results:
 
 def read_results(path: Path) -> Results:
     """Reads ``scores.npz``; raises DataError where it is not what :class:`Results` says."""
-    from paddlevideo.files.together import check_together
+    from paddlevideo.files.whole import check_together
     from paddlevideo.prepare.clip_files import read_arrays
     from paddlevideo.utils.errors import DataError
 
