@@ -149,3 +149,19 @@ def run_settings(config: Mapping[str, Any]) -> RunSettings:
     if not given.get("output_dir"):
         settings["output_dir"] = f"output/{settings['model_name']}"
     return RunSettings(**settings)
+
+
+def dataset_settings(config: Mapping[str, Any]) -> DatasetSettings:
+    """Returns the DATASET section's settings; a split's own keys default to the general ones."""
+    section = config.get("DATASET") or {}
+    given = {f.name: section[f.name] for f in fields(DatasetSettings) if f.name in section}
+    for key in ("batch_size", "num_workers"):
+        if key in given:
+            given = {f"valid_{key}": given[key], f"test_{key}": given[key], **given}
+    return DatasetSettings(**given)
+
+
+def accumulation_settings(config: Mapping[str, Any]) -> AccumulationSettings | None:
+    """Returns the GRADIENT_ACCUMULATION section, or None where there is none."""
+    section = config.get("GRADIENT_ACCUMULATION")
+    return AccumulationSettings(**section) if section else None

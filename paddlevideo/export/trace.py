@@ -39,7 +39,7 @@ from paddlevideo.files.whole import checksum, write_folder_whole
 from paddlevideo.modeling.backbones.tangled import Message, Projected
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
-from paddlevideo.modeling.framework.batches import CAPTION_KEYS, VIDEO_KEYS
+from paddlevideo.modeling.framework.batches import CAPTION_KEYS, VIDEO_KEYS, hide_features
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.finite import first_fault
@@ -306,7 +306,8 @@ class VideoProgram(_Program):
     def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """All regions and actions, padded ones included."""
         videos = dict(zip(VIDEO_KEYS, tensors, strict=True))
-        return list(flatten(self.model.scorer.encode_videos(self.model.blinded(videos))).values())
+        cache = self.model.scorer.encode_videos(hide_features(videos, self.model.without))
+        return list(flatten(cache).values())
 
 
 class PairProgram(_Program):

@@ -22,7 +22,6 @@ from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import memory_used, synchronize_clock
 from paddlevideo.solver.state import state_by_structured_name
 from paddlevideo.tasks.accumulation import in_windows
-from paddlevideo.tasks.resuming import batch_size
 from paddlevideo.tasks.run_folder import run_identity
 from paddlevideo.tasks.setup import start_run
 from paddlevideo.tasks.train import Trainer
@@ -60,6 +59,7 @@ def dry_run(
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
         try_folder(Path(run.settings.output_dir))  # as a run would
         trainer = Trainer(replace(run, settings=fresh), None)
+        trainer.saver.steps = trainer.saver.seconds = 0  # saves nothing
         try:
             trainer.rehearse()
             steps = take_steps(trainer)
@@ -67,7 +67,7 @@ def dry_run(
             arrays = state_by_structured_name(trainer.updater.optimizer, trainer.model)
             held = sum(array.nbytes for array in arrays.values() if isinstance(array, np.ndarray))
             held_by_all = int(run.world.sum([held])[0]) if run.world.sharding else held
-            run.world.meet()
+            run.world.barrier()
         finally:
             trainer.saver.close()
             trainer.meters.close()
@@ -115,7 +115,7 @@ def take_steps(trainer: Trainer) -> Steps:
 
 def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
     """How many clips, steps and epochs, and what a batch is made of."""
-    size, ranks = batch_size(trainer.run), trainer.world.size
+    size, ranks = trainer.run.data.batch_size, trainer.world.size
     epochs = trainer.settings.epochs
     total = trainer.plan.total_steps()
     at_once = f"batch_size {size} x {ranks} process(es) x {trainer.sizes.window} micro-batch(es)"
@@ -221,7 +221,9 @@ def time_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
     """A step's and the run's."""
     step, waiting = steps.step_seconds, steps.waiting_seconds
     total = timedelta(seconds=round((step + waiting) * trainer.plan.total_steps()))
-    samples = batch_size(trainer.run) * trainer.world.size * trainer.sizes.window / (step + waiting)
+    samples = (
+        trainer.run.data.batch_size * trainer.world.size * trainer.sizes.window / (step + waiting)
+    )
     yield f"{'a step':16s} {step + waiting:.3g} s, {waiting:.2g} s of it waiting for data"
     yield f"{'speed':16s} {samples:.3g} samples/s"
     yield f"{'all steps':16s} {total}, without validations and checkpoints"

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def losses_of(model: Any, config: Any, path: Path, epochs: int) -> dict[str, float]:
-    """Named losses of a whole file, each over all that it asks for."""
+    """Returns the named losses of a whole file, each the mean over all its labels."""
     import paddle
 
     from paddlevideo.loader.build import SampleReader, build_dataset, build_pipeline
@@ -62,22 +62,22 @@ def losses_of(model: Any, config: Any, path: Path, epochs: int) -> dict[str, flo
     dataset = build_dataset({**config.DATASET.train.to_dict(), "file_path": str(path)})
     reader = SampleReader(dataset, build_pipeline(config.PIPELINE.train.transform), seed=0)
     order = sorted(range(len(dataset)), key=dataset.name_of)  # a store may have another one
-    totals: dict[str, float] = {}
-    divisors: dict[str, float] = {}
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
     for epoch in range(epochs):
         for start in range(0, len(order), 32):
             batch = by_name(reader, epoch, order[start : start + 32])
-            own = model.denominators(batch)
+            batch_counts = model.loss_counts(batch)
             with paddle.no_grad():
-                losses = model(batch)
-            for name, divisor in own.items():
-                totals[name] = totals.get(name, 0.0) + float(losses[name]) * divisor
-                divisors[name] = divisors.get(name, 0.0) + divisor
-    return {name: total / max(divisors[name], 1.0) for name, total in totals.items()}
+                losses = model(batch, dict.fromkeys(batch_counts, 1.0))
+            for name, count in batch_counts.items():
+                sums[name] = sums.get(name, 0.0) + float(losses[name])
+                counts[name] = counts.get(name, 0.0) + count
+    return {name: total / max(counts[name], 1.0) for name, total in sums.items()}
 
 
 def by_name(reader: Any, epoch: int, indices: Sequence[int]) -> dict[str, Any]:
-    """A batch in which chance depends on a clip's id, not on its place in the file."""
+    """Returns a batch whose randomness depends on a clip's id, not on its index in the file."""
     import zlib
 
     import numpy as np

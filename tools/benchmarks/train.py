@@ -112,6 +112,7 @@ def trainer_of(arguments: argparse.Namespace) -> Any:
         f"num_threads={arguments.threads}",
         f"log_interval={1 << 30}",
         "log_level=ERROR",
+        "save_minutes=0",
         *([f"weights={arguments.weights}"] if known else []),
     ]
     config = pv.load_config("actbert.yaml", overrides)

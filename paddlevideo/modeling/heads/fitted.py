@@ -72,7 +72,6 @@ class FittedHead(VectorHead):
     to the first tangled layer. The other arguments are those of :class:`VectorHead`.
     """
 
-    learns = False
     #: Word pieces of more than this share of the captions are left out.
     common = 0.2
     #: Word pieces of fewer captions are left out.

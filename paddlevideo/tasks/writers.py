@@ -1,4 +1,4 @@
-"""Where a training run's numbers go: JSON lines, TensorBoard, VisualDL, a picture of the curves."""
+"""Writers of a training run's numbers: JSON lines, TensorBoard, VisualDL, a plot of the curves."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.script import missing_package
 
 log = logging.getLogger("paddlevideo")
-#: Say where a record stands; the others are curves.
-PLACES = ("epoch", "step", "step_total")
+#: Entries of a record that say when it was written; the others are curves.
+COUNTERS = ("epoch", "step", "step_total")
 
 
 class Writers:
-    """``train.jsonl``, TensorBoard's event file and, where it is asked for, VisualDL's."""
+    """``train.jsonl``, TensorBoard's event file and, where that is set, VisualDL's."""
 
     def __init__(self, folder: Path, visualdl: bool = False) -> None:
-        """Goes on with the files that are there. Raises ConfigError without VisualDL."""
+        """Appends to the files in ``folder``. Raises ConfigError without VisualDL."""
         folder.mkdir(parents=True, exist_ok=True)
         self._board = _TensorBoard(folder / "tensorboard")
         self._visualdl = visualdl_writer(folder / "visualdl") if visualdl else None
         self._path = path = folder / "train.jsonl"
         cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
         self._jsonl = path.open("a", encoding="utf-8")
-        #: Whether there is something to draw.
-        self.any_line = self._jsonl.tell() > 0
-        if cut_off and self.any_line:  # a killed run's last line: ours must not continue it
+        #: Whether there is something to plot.
+        self.has_lines = self._jsonl.tell() > 0
+        if cut_off and self.has_lines:  # a killed run's last line: ours must not continue it
             self._jsonl.write("\n")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """One line, and one scalar at step ``step_total`` for every other number in it."""
-        with naming(self._path):  # appended to, a line at a time, as the run goes
+        """Writes a line, and a scalar at step ``step_total`` for every other number in it."""
+        with naming(self._path):  # appended to during the run, a line at a time
             self._jsonl.write(json.dumps(record) + "\n")
             self._jsonl.flush()
-        self.any_line = True
+        self.has_lines = True
         step = int(record["step_total"])
         for name, value in record.items():
-            if name in PLACES:
+            if name in COUNTERS:
                 continue
             tag = name.replace("@", "_at_")
             self._board.add_scalar(tag, value, step)
