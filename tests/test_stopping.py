@@ -107,7 +107,7 @@ def test_checkpoints_within_an_epoch(whole, tmp_path):
         really(self, tag)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr((Trainer, "save"), see)
+        patch.setattr(Trainer, "save", see)
         assert main.main([*arguments, "save_steps=2"]) == 0
     assert [tag for tag in saved if tag != "best"] == [
         *("step_00000002", "epoch_00001", "step_00000006", "epoch_00002")

@@ -1,0 +1,89 @@
+"""The tour of the code in docs/code_tour.md: the functions that a piece of work passes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+import paddlevideo as pv
+from paddlevideo.tasks.setup import start_run
+from paddlevideo.tasks.train import Trainer
+from tests.tiny_data import (
+    ACTION_CLASSES,
+    ACTION_SIZE,
+    REGION_CLASSES,
+    REGION_SIZE,
+    configuration,
+    make_project,
+)
+
+PACKAGE = Path(pv.__file__).parent
+TOUR = PACKAGE.parent / "docs" / "code_tour.md"
+#: More calls than this make a step hard to follow, and slow to launch on a GPU.
+MOST_CALLS = 500
+
+
+def listed(heading: str) -> list[str]:
+    """The ``file:function`` lines of the block below a heading of the tour."""
+    section = TOUR.read_text("utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^[\w/]+\.py:\w+$", section, re.M)
+
+
+def calls_of(work: Callable[[], object]) -> list[str]:
+    """The package's functions that ``work`` calls, as ``file:function``, in their order."""
+    calls = []
+
+    def profile(frame, event, argument):
+        code = frame.f_code
+        if (
+            event == "call"
+            and code.co_filename.startswith(f"{PACKAGE}/")
+            and "<" not in code.co_name
+        ):
+            calls.append(f"{code.co_filename.removeprefix(f'{PACKAGE}/')}:{code.co_name}")
+
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.fixture
+def step(tmp_path):
+    """A training step of the demo's recipe on tiny data, after two others."""
+    make_project(tmp_path)
+    recipe, tiny = pv.load_config("actbert_demo.yaml").to_dict(), configuration(tmp_path)
+    recipe |= {key: tiny[key] for key in ("DATASET", "PIPELINE", "output_dir", "num_threads")}
+    recipe["MODEL"]["backbone"] |= {
+        "v_feature_size": REGION_SIZE,
+        "v_target_size": REGION_CLASSES,
+        "a_feature_size": ACTION_SIZE,
+        "a_target_size": ACTION_CLASSES,
+    }
+    path = tmp_path / "demo.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    trainer = Trainer(start_run(pv.load_config(str(path)), "train"), None)
+    trainer.model.train()
+    batches = iter(trainer.loader.epoch(0))
+    for _ in range(2):
+        trainer.train_step([next(batches)])
+    window = [next(batches)]
+    yield lambda: trainer.train_step(window)
+    trainer.meters.close()
+    trainer.saver.close()
+    trainer.run.lock.release()
+
+
+def test_a_training_step_passes_the_functions_of_the_tour_in_few_calls(step):
+    calls = calls_of(step)
+    expected = listed("One training step")
+    assert len(expected) >= 10
+    assert list(dict.fromkeys(call for call in calls if call in expected)) == expected
+    assert len(calls) < MOST_CALLS
