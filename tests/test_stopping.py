@@ -154,7 +154,7 @@ def test_ctrl_c_saves_and_a_second_one_ends_it_at_once(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in output
-    assert "--resume auto goes on from here" in output
+    assert "--resume auto continues from here" in output
     saved = list((tmp_path / "output").glob("Tiny_step_*"))
     assert len(saved) == 3
     for path in saved:

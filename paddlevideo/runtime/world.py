@@ -17,7 +17,7 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor, nn
 
-from paddlevideo.runtime.device import own_rank, world_size
+from paddlevideo.runtime.device import rank_of_process, world_size
 from paddlevideo.runtime.sharding import (
     ShardedOptimizer,
     collect,
@@ -47,10 +47,12 @@ class World:
     """
 
     def __init__(self, fleet: bool = False, sharding: int = 0) -> None:
-        """``fleet``: wrap model and optimizer by Paddle's Fleet, not by DataParallel.
+        """Connects to the other ranks.
 
-        ``sharding``: what is divided over the ranks: 1 the optimizer's arrays, 2 gradients too, 3
-        parameters too; 0 nothing. Raises ConfigError for 2 and 3 without a GPU.
+        ``fleet``: wrap model and optimizer by Paddle's Fleet, not by DataParallel.
+
+        ``sharding``: divide over the ranks 1: the optimizer's arrays, 2: gradients too, 3:
+        parameters too; 0: nothing. Raises ConfigError for 2 and 3 without a GPU.
         """
         self.size = world_size()
         self.sharding = sharding if self.size > 1 else 0
@@ -61,7 +63,7 @@ class World:
             )
         # With one process there is nothing to distribute, and Fleet would set up a pipeline.
         self.fleet = self.size > 1 and (fleet or self.sharding > 1)
-        self.rank = own_rank(self.size) if self.size > 1 else 0
+        self.rank = rank_of_process(self.size) if self.size > 1 else 0
         self._barriers = 0
         if self.size > 1:
             self._join()

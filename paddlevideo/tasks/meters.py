@@ -129,7 +129,7 @@ class Meters:
         self._since = time.perf_counter()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes validation results beside the training curves."""
+        """Writes validation results, in the same files as the training curves."""
         if self.world.is_main:
             self._open().write({"step_total": step, **scalars})
 

@@ -97,7 +97,7 @@ def start_run(
 
 
 def begin(run: Run, is_new: bool = True) -> None:
-    """Makes the folder the run's own, once nothing can refuse the run any more.
+    """Starts writing to the run's folder; checks that could refuse the run come before.
 
     ``is_new``: the run starts with its first step. Its configuration goes to ``config.yaml``.
     """

@@ -294,8 +294,8 @@ class Trainer:
 
         Losses add up over the window and are averaged over ranks, as gradients are: each is
         divided by its count over the window and all ranks, divided by the number of ranks. Empty
-        for a model without counts. What the ranks were asked to do goes the same way: they save,
-        or raise Stopped, together.
+        for a model without counts. The same exchange carries requests: all ranks save, or raise
+        Stopped, together.
         """
         counts = [self.model.loss_counts(batch) for batch in window]
         totals = {name: sum(each[name] for each in counts) for name in counts[0]}

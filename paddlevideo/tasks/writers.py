@@ -58,7 +58,7 @@ class Writers:
 
 
 class _TensorBoard:
-    """TensorBoard's event file. On a full disk its thread dies, and waiting for it would hang."""
+    """TensorBoard's event file. On a full disk its thread ends, and waiting for it would hang."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter
@@ -67,12 +67,12 @@ class _TensorBoard:
         self._writer: Any = SummaryWriter(str(folder), max_queue=10_000)
 
     def add_scalar(self, tag: str, value: Any, step: int) -> None:
-        """Adds a point to a curve; nothing once the disk was full."""
+        """Adds a point to a curve, unless the disk was full before."""
         if self._works():
             self._writer.add_scalar(tag, value, step)
 
     def close(self) -> None:
-        """Flushes what waits."""
+        """Flushes the queue."""
         if self._works():
             closing = threading.Thread(target=self._writer.close, daemon=True)
             closing.start()
@@ -85,14 +85,14 @@ class _TensorBoard:
         thread = getattr(events, "_worker", None)
         if thread is None or thread.is_alive():
             return True
-        log.error("%s: cannot be written to, is the disk full? Nothing more is added", self._folder)
+        log.error("%s: cannot be written to, is the disk full? No more is added", self._folder)
         events._event_queue.cancel_join_thread()  # or Python's end would wait for the thread
         self._writer = None
         return False
 
 
 def visualdl_log_writer() -> Any:
-    """VisualDL's class of writers. Raises ConfigError where it is not installed."""
+    """Returns VisualDL's writer class. Raises ConfigError if it is not installed."""
     try:
         from visualdl import LogWriter
     except ImportError as error:
@@ -104,14 +104,14 @@ def visualdl_log_writer() -> Any:
 
 
 def visualdl_writer(folder: Path) -> Any:
-    """A writer of VisualDL's logs in ``folder``. Raises ConfigError where it is not installed."""
+    """Returns a writer of VisualDL's logs. Raises ConfigError if it is not installed."""
     return visualdl_log_writer()(logdir=str(folder))
 
 
 def draw_curves(folder: Path) -> None:
-    """Writes ``curves.png``, from the ``train.jsonl`` of the whole run.
+    """Writes ``curves.png`` from the ``train.jsonl`` of the whole run.
 
-    A picture is not worth a run: any error is only a warning.
+    Any error is only a warning: a plot must not end a run.
     """
     try:
         from paddlevideo.report.curves import write_curves

@@ -1,4 +1,4 @@
-"""What the training and test loops ask of a model, whatever its task."""
+"""The interface of models to the training and test loops."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class BaseFramework(nn.Layer):
         return {}
 
     def limits(self) -> Limits:
-        """What the arrays in a sample may hold, by their names; by default as the backbone says."""
+        """Returns the limits of the arrays in a sample; by default those of the backbone."""
         return getattr(getattr(self, "backbone", None), "limits", {})
 
     def prepare(self, context: Iterable[Batch] | None) -> Any:
@@ -102,9 +102,9 @@ class BaseFramework(nn.Layer):
         raise NotImplementedError(f"{type(self).__name__} must define fit")
 
     def parts(self) -> dict[str, list[nn.Layer]]:
-        """The layers by the names under which a dry run counts their parameters.
+        """Returns the layers by the names under which a dry run counts their parameters.
 
-        A parameter that several share counts where it comes first.
+        A shared parameter counts in the first of them.
         """
         return {name: [layer] for name, layer in self.named_children()}
 
@@ -126,7 +126,7 @@ class BaseFramework(nn.Layer):
         return 1, "samples"
 
     def init_weights(self) -> None:
-        """Loads what the configuration names as the start of training, if anything."""
+        """Loads the weights that the configuration names as the start of training, if any."""
 
     def to_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Translates parameter names to those used in weight files."""
