@@ -104,12 +104,12 @@ class Trainer:
         )
         self.stop = StopRequest()
         #: Tag of the checkpoint that has the current state; "" if none has.
-        self.held = ""
+        self.saved_as = ""
         if checkpoint is not None:
             self._restore(checkpoint)
         if self.settings.recompute:
             recompute_layers(self.model.recomputable())
-        self.called = self.world.wrap(self.model, self.updater)
+        self.parallel_model = self.world.wrap(self.model, self.updater)
         settings = self.settings
         self.meters = Meters(
             self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
@@ -150,7 +150,7 @@ class Trainer:
                 if isinstance(error, DataError) and self.world.size == 1 and self.progress.step:
                     self.save_here()
                     log.error(
-                        "The run is saved up to here (%s); --resume auto continues", self.held
+                        "The run is saved up to here (%s); --resume auto continues", self.saved_as
                     )
                     raise
                 with suppress(DataError):  # a checkpoint could not be written, as was logged
@@ -162,7 +162,7 @@ class Trainer:
     def save_here(self) -> None:
         """Saves the run where it is, unless a checkpoint has that already, and ends it."""
         with log_not_finite():
-            if not self.held:
+            if not self.saved_as:
                 self.save(Checkpoints.step_tag(self.progress.step))
         self.end()
 
@@ -198,7 +198,7 @@ class Trainer:
             self.train_epoch()
             self.count_epoch()
         if self.progress.pending:
-            if not self.held:
+            if not self.saved_as:
                 self.save_pending()
             self.validate_pending()
         if self.plan.saves_epoch(self.progress):
@@ -210,7 +210,7 @@ class Trainer:
         self.progress = replace(self.progress, pending=pending)
         if self.progress.batches == len(self.loader):
             self.progress = replace(self.progress, epoch=self.progress.epoch + 1, batches=0)
-        self.held = ""
+        self.saved_as = ""
 
     def save_pending(self) -> None:
         """Saves the state to validate; as its epoch if that is due and will not change again."""
@@ -222,7 +222,7 @@ class Trainer:
     def save_epoch(self) -> None:
         """Saves an epoch; if its weights are saved already, only the result of its validation."""
         tag = Checkpoints.epoch_tag(self.plan.epochs_begun(self.progress))
-        if self.held == tag:
+        if self.saved_as == tag:
             is_main, described = self.world.is_main, self.describe()
             failed = is_main and not self.saver.amend(tag, self.progress, described)
             if not self.world.any(failed):
@@ -251,29 +251,29 @@ class Trainer:
     def train_step(self, window: Sequence[Batch]) -> None:
         """Takes one optimizer step over the micro-batches of ``window``.
 
-        If a signal or the time asks for it, all ranks save or stop first.
+        If a signal or the time requests it, all ranks save or stop first.
         """
         counts = self.exchange(window)
-        # Losses without counts are the means of their batches.
-        parts = 1 if counts else len(window)
-        scalars, losses, hits = self.updater.scalars(), [], []
+        # Losses without counts are means of their batches.
+        given, parts = ((counts,), 1) if counts else ((), len(window))
+        scalars, shown, hits = self.updater.scalars(), [], []
         with self.world.watched(f"step {self.progress.step + 1}"):
             for index, batch in enumerate(window):
                 seed_everything(self.settings.seed, self.progress.step, index, self.world.rank)
-                with self.world.accumulate_only(self.called, index + 1 < len(window)):
+                with self.world.accumulate_only(self.parallel_model, index + 1 < len(window)):
                     with self.amp.autocast():
-                        found = self.called(batch, counts) if counts else self.called(batch)
-                    self.updater.backward(found["loss"] / parts)
-                losses.append({name: found[name].detach() / parts for name in ("loss", *counts)})
-                hits.append(accuracies_of(found))
+                        losses = self.parallel_model(batch, *given)
+                    self.updater.backward(losses["loss"] / parts)
+                shown.append({name: losses[name].detach() / parts for name in ("loss", *counts)})
+                hits.append(accuracies_of(losses))
             norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
             if math.isfinite(norm):
                 self.updater.step()
                 self.average.update(self.plan.pace.ratio)
                 self.guard.step_taken()
-                self.meters.add(losses, hits, sum(len(next(iter(b.values()))) for b in window))
+                self.meters.add(shown, hits, sum(len(next(iter(b.values()))) for b in window))
             else:
-                self.guard.step_skipped(self.progress.step + 1, losses, window, self.model)
+                self.guard.step_skipped(self.progress.step + 1, shown, window, self.model)
                 self.updater.skip()
         step_in_epoch = self.progress.batches // self.sizes.window
         self.progress = replace(
@@ -281,7 +281,7 @@ class Trainer:
             batches=self.progress.batches + len(window),
             step=self.progress.step + 1,
         )
-        self.held = ""
+        self.saved_as = ""
         self.meters.end_step(
             self.progress.epoch + 1,
             step_in_epoch,
@@ -321,7 +321,7 @@ class Trainer:
             raise
         except Exception as error:
             advice = (
-                f"The epoch is trained and saved ({self.held}): once the cause is removed, "
+                f"The epoch is trained and saved ({self.saved_as}): once the cause is removed, "
                 "--resume auto continues with its validation; without --validate, with training"
             )
             if isinstance(error, UserError):
@@ -335,7 +335,7 @@ class Trainer:
         epoch, step = self.plan.epochs_begun(self.progress), self.progress.step
         score, metric = self.validation.test(self.model, self.meters, epoch, step, self.stop)
         if self.model.adopts():
-            self.held = ""
+            self.saved_as = ""
         best = self.progress.best
         if best is None or (score > best if metric.higher_is_better else score < best):
             self.progress = replace(self.progress, best=score, stale=0, pending=False)
@@ -369,7 +369,7 @@ class Trainer:
             self.saver.save(tag, weights, optimizer, self.progress, self.describe())
         self.saver.begin(self.plan.position(self.progress))
         if tag not in (BEST, AVERAGE):
-            self.held = tag
+            self.saved_as = tag
 
     def describe(self) -> dict[str, Any]:
         """Returns what a checkpoint records of this run."""
@@ -382,7 +382,7 @@ class Trainer:
         self.updater.schedule.set_state_dict({"step": self.plan.steps_done(self.progress)})
         if self.validation is None:
             self.progress = replace(self.progress, pending=False)
-        self.held = checkpoint.tag
+        self.saved_as = checkpoint.tag
         log.info(
             "resumed %s: %d epochs done, step %d",
             checkpoint.tag,
