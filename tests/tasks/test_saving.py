@@ -57,7 +57,7 @@ def test_a_full_disk_is_reported_and_the_run_goes_on(tmp_path, monkeypatch, capl
     saver = Saver(checkpoints)
     for step in (1, 1, 1):
         save(saver, step, paddle.ones([1]))
-    assert "No space left on device" in caplog.text and "training goes on" in caplog.text
+    assert "No space left on device" in caplog.text and "training continues" in caplog.text
     assert checkpoints.newest() is None
     full[0] = False
     save(saver, 2, paddle.ones([1]))
