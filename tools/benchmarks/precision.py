@@ -1,4 +1,4 @@
-"""What a store's precision changes: each loss of trained weights on rows and on a store."""
+"""The effect of a store's precision: each loss of trained weights on rows and on a store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Both means of every loss term over the same clips, captions and masks."""
+    """Returns the mean of every loss on rows and store, over the same clips and masks."""
     sys.path.insert(0, str(ROOT))
     import paddlevideo as pv
     from paddlevideo.config import check_config, import_parts
@@ -96,7 +96,7 @@ def by_name(reader: Any, epoch: int, indices: Sequence[int]) -> dict[str, Any]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Returns the bytes of a file, or of all files in a folder."""
     return (
         sum(file.stat().st_size for file in path.iterdir())
         if path.is_dir()
@@ -105,7 +105,7 @@ def size(path: Path) -> int:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Prints both sides beside each other."""
+    """Prints both sides in two columns."""
     print(f"{'':16s}{'rows':>14s}{'store':>14s}{'change':>12s}")
     rows, store = report["rows"], report["store"]
     print(f"{'bytes':16s}{rows['bytes']:14,d}{store['bytes']:14,d}")
