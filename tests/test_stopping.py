@@ -15,7 +15,7 @@ import pytest
 
 from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.cli import run as main
-from paddlevideo.metrics.msrvtt import MSRVTTMetric
+from paddlevideo.retrieval import MSRVTTMetric
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.train import Trainer

@@ -34,6 +34,7 @@ from paddlevideo.loader.order import (
 )
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.skipping import BadClips
+from paddlevideo.metrics.base import Metric, PlainMetric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
@@ -174,14 +175,6 @@ def train_order(run: Run, dataset: Dataset) -> Order:
     return order
 
 
-def remaining(loader: BatchLoader, done: set[int]) -> BatchLoader:
-    """Returns a test's loader without batches that are ``done``, divided over the ranks again."""
-    if not done:
-        return loader
-    assert isinstance(loader.sampler, GridSampler)
-    return BatchLoader(loader.reader, loader.sampler.without(done), loader.num_workers)
-
-
 def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
     """Returns the dataset of ``valid`` or ``test`` and this rank's batches of a fixed grid."""
     dataset, steps = open_split(run, split)
@@ -201,10 +194,15 @@ def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
             loader.reader.keep_within(model.limits(), split)
 
 
-def build_metric(run: Run, dataset: Dataset) -> Any:
-    """Returns the METRIC section's metric; by default the one that suits the dataset."""
-    default = {"name": "LossMetric" if dataset.truth() is None else "MSRVTTMetric"}
-    return METRICS.build(run.config.get("METRIC") or default)
+def build_metric(run: Run, dataset: Dataset) -> Metric:
+    """Returns the METRIC section's metric, or the data set's own.
+
+    Raises:
+        ConfigError: a class that does not derive from ``Metric`` lacks a method.
+    """
+    default = dataset.default_metric()
+    metric = METRICS.build(run.config.get("METRIC") or default)
+    return metric if isinstance(metric, Metric) else PlainMetric(metric, METRICS.build(default))
 
 
 def lookup(results: Mapping[str, Any], key: str) -> float:

@@ -14,9 +14,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from paddlevideo.utils.first_stage import FirstStage, Shortlists
-from paddlevideo.utils.nearest import nearest
-
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 
@@ -88,22 +85,6 @@ class VectorHead(nn.Layer):
         """Stores the weight that a validation chose, where ``similarity_weight`` is "auto"."""
         if self.similarity_weight == "auto":
             self.chosen_weight.set_value(np.array([weight], np.float32))
-
-    def first_stage(
-        self, captions: np.ndarray, videos: np.ndarray, top_k: tuple[int, int] | None
-    ) -> FirstStage:
-        """Returns the first stage of captions (C, width) and videos (V, width).
-
-        ``top_k``: the number of videos per caption and of captions per video to list; None: all.
-        """
-        captions = captions * np.float32(float(self.scale))
-        lists = None
-        if top_k and (top_k[0] < len(videos) or top_k[1] < len(captions)):
-            lists = Shortlists(
-                nearest(captions, videos, top_k[0], self.faiss_from),
-                nearest(videos, captions, top_k[1], self.faiss_from),
-            )
-        return FirstStage(captions, videos, self.weight, self.similarity_weight == "auto", lists)
 
 
 def masked_mean(x: Tensor, bias: Tensor) -> Tensor:
