@@ -177,7 +177,7 @@ class Trainer:
         loader = fitting_loader(self.run, self.loader.reader, self.model.num_fit_samples())
         self.model.eval()
         self.model.fit(loader.epoch(), self.world.sum_patiently)
-        log.info("fitted the closed form in %.1f s", time.monotonic() - began)
+        log.info("the closed-form fit took %.1f s", time.monotonic() - began)
 
     def end(self) -> None:
         """Waits until all is written, and draws the curves; all ranks together.
