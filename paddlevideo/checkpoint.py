@@ -1,12 +1,12 @@
-"""Checkpoints: files are written whole or not at all, and one object knows them all.
+"""Checkpoints of a run: each is written whole or not at all.
 
 Tags are ``epoch_00003``, ``step_00001200`` (saved within an epoch), ``best`` and ``average``. A
 checkpoint is ``<name>_<tag>.pdparams`` and ``.pdopt`` beside ``<name>_<tag>.json``, the manifest.
-The manifest is written last and holds the others' sizes and checksums: without it, or where it
-does not agree, there is no checkpoint. ``<name>_latest.json`` points to the newest.
+The manifest is written last and has the sizes and checksums of the others: without it, or if they
+differ, there is no checkpoint. ``<name>_latest.json`` points to the newest.
 
-A manifest also says which run wrote it, and in which order the run's checkpoints were saved:
-"newest" means saved last, also where a run went back to an earlier epoch.
+A manifest also records the run that wrote it, and the order in which the run's checkpoints were
+saved: "newest" means saved last, even after a run resumed an earlier epoch.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _RESUMABLE = r"(?:epoch|step)_\d+"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come. ``batches``: micro-batches consumed in the unfinished epoch."""
+    """The progress of a run. ``batches``: micro-batches consumed in the unfinished epoch."""
 
     epoch: int = 0  # epochs finished
     batches: int = 0
     step: int = 0  # optimizer steps taken
     best: float | None = None
     stale: int = 0  # validations since the best
-    pending: bool = False  # trained so far, and still to be validated
+    pending: bool = False  # a validation is due at this point
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back."""
+    """A checkpoint that was loaded."""
 
     tag: str
     weights: Mapping[str, np.ndarray]
@@ -66,11 +66,11 @@ class Checkpoints:
     """The checkpoints of one run, in one folder."""
 
     def __init__(self, folder: str | Path, name: str, keep: int = 3, run: str = "") -> None:
-        """``keep``: how many epochs' checkpoints stay; 0 keeps all. The best is always kept.
+        """``keep``: number of epochs' checkpoints that stay; 0 keeps all. The best always stays.
 
-        Of those within an epoch as many stay, until the epoch has its own. ``run``: the identity
-        of the run; checkpoints of others are not touched. Without it all are this run's, and so
-        are those that name no run.
+        As many of those within an epoch stay, until the epoch has its own. ``run``: the identity
+        of the run; checkpoints of other runs are not touched. Without it all are this run's, as
+        are those that do not name a run.
         """
         self.folder = Path(folder)
         self.name = name
@@ -99,24 +99,24 @@ class Checkpoints:
         progress: Progress,
         extra: Mapping[str, Any],
     ) -> Path:
-        """Writes a checkpoint and, unless it is the best, points ``latest`` to it.
+        """Writes a checkpoint and, unless it is the best or the average, points ``latest`` to it.
 
-        ``extra`` must be plain JSON. Returns the weights' path. An old checkpoint of the same tag
-        is first made invalid, so that a stop between two files leaves none that is mixed.
+        ``extra`` must be plain JSON. Returns the path of the weights. An old checkpoint of the
+        same tag is invalidated first, so that a stop between two files cannot mix both.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._invalidate(tag)
         try:
             files = self._write_states(tag, weights, optimizer)
         except OSError:
-            # Half a checkpoint only takes room; but weights that were the best can still be tested.
+            # Half a checkpoint only takes space; but the best weights can still be tested.
             for suffix in SUFFIXES if tag not in (BEST, AVERAGE) else ():
                 self.path(tag, suffix).unlink(missing_ok=True)
             raise
         record: dict[str, Any] = {"run": self.run} if self.run else {}
         record |= {"progress": asdict(progress), "extra": dict(extra), "files": files}
         if tag not in (BEST, AVERAGE):
-            orders = (_age(other, saved)[0] for other, saved in self._own().items())
+            orders = (_age(other, saved)[0] for other, saved in self._resumable().items())
             record["order"] = 1 + int(max(orders, default=0))
         write_json_whole(self.path(tag, ".json"), record)
         if tag not in (BEST, AVERAGE):
@@ -125,7 +125,7 @@ class Checkpoints:
         return self.path(tag, ".pdparams")
 
     def _write_states(self, tag: str, *states: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Writes weights and optimizer; returns what the manifest says of the files."""
+        """Writes weights and optimizer; returns the manifest's entries of the files."""
         files = {}
         for suffix, state in zip(SUFFIXES, states, strict=True):
             path = self.path(tag, suffix)
@@ -134,11 +134,11 @@ class Checkpoints:
         return files
 
     def _invalidate(self, tag: str) -> None:
-        """Takes a checkpoint that is to be replaced out of the manifests and out of ``latest``."""
+        """Removes the manifest of a checkpoint to replace, and ``latest`` if it points to it."""
         latest = self.path("latest", ".json")
         pointer = read_json(latest)
         if isinstance(pointer, dict) and pointer.get("latest") == tag:
-            others = [other for other in self._own() if other != tag]
+            others = [other for other in self._resumable() if other != tag]
             if others:
                 self._point_to(others[-1])
             else:
@@ -150,19 +150,19 @@ class Checkpoints:
         write_json_whole(self.path("latest", ".json"), {"latest": tag, **run})
 
     def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> None:
-        """Replaces what the manifest of a checkpoint says; its other files stay as they are."""
+        """Replaces progress and ``extra`` in the manifest of a checkpoint."""
         manifest = self.path(tag, ".json")
         record = json.loads(manifest.read_text())
         write_json_whole(manifest, {**record, "progress": asdict(progress), "extra": dict(extra)})
 
     def _drop_old(self, saved: str) -> None:
-        """Removes what ``keep`` has no room for, never what was ``saved`` last; manifests first."""
-        tags = list(self._own())
+        """Removes checkpoints beyond ``keep``, manifests first, but not the one just ``saved``."""
+        tags = list(self._resumable())
         epochs, steps = (
             [tag for tag in tags if tag.startswith(kind)] for kind in ("epoch", "step")
         )
         old = epochs[: -self.keep] + steps[: -self.keep] if self.keep else []
-        # An epoch's own checkpoint replaces those within it.
+        # The checkpoint of an epoch replaces those within it.
         old += [tag for tag in steps if epochs and tags.index(tag) < tags.index(epochs[-1])]
         for tag in old:
             if tag != saved:
@@ -170,67 +170,67 @@ class Checkpoints:
                     self.path(tag, suffix).unlink(missing_ok=True)
 
     def tags(self) -> list[str]:
-        """Tags of the run's checkpoints to resume from, oldest first.
+        """Returns the tags of the run's checkpoints to resume from, oldest first.
 
-        A manifest that cannot be read comes last, so that it is named.
+        An unreadable manifest sorts last, so that the error names it.
         """
         manifests = self._manifests(_RESUMABLE)
-        return [*self._own(), *sorted(tag for tag, record in manifests.items() if not record)]
+        return [*self._resumable(), *sorted(tag for tag, record in manifests.items() if not record)]
 
-    def _own(self) -> dict[str, dict[str, Any]]:
-        """By tag this run's manifests to resume from that can be read, oldest first."""
-        own = [
+    def _resumable(self) -> dict[str, dict[str, Any]]:
+        """Returns this run's readable manifests to resume from by tag, oldest first."""
+        dated = [
             (_age(tag, record), tag, record)
             for tag, record in self._manifests(_RESUMABLE).items()
             if record and (not self.run or record.get("run", self.run) == self.run)
         ]
-        return {tag: record for _, tag, record in sorted(own, key=lambda each: each[0])}
+        return {tag: record for _, tag, record in sorted(dated, key=lambda each: each[0])}
 
     def _manifests(self, tags: str) -> dict[str, dict[str, Any] | None]:
-        """By tag what each manifest says; None where it cannot be read. ``tags``: a pattern."""
+        """Returns manifests by tag, None if unreadable. ``tags``: a regular expression."""
         pattern = re.compile(rf"{re.escape(self.name)}_({tags})\.json")
         matches = (pattern.fullmatch(path.name) for path in self.folder.glob("*.json"))
         return {match[1]: _read_manifest(self.folder / match[0]) for match in matches if match}
 
     def runs(self) -> dict[str, list[str]]:
-        """By the identity of a run the tags of its checkpoints; "": those that name no run."""
-        found: dict[str, list[str]] = {}
+        """Returns the tags of checkpoints by the identity of their run, "" if they name none."""
+        tags: dict[str, list[str]] = {}
         for tag, record in self._manifests(rf"{_RESUMABLE}|{BEST}|{AVERAGE}").items():
             if record:
-                found.setdefault(str(record.get("run", "")), []).append(tag)
-        return found
+                tags.setdefault(str(record.get("run", "")), []).append(tag)
+        return tags
 
     def files(self) -> list[Path]:
-        """All files of checkpoints with this name, whole or not; manifests come first."""
+        """Returns all files of checkpoints with this name, whole or not, manifests first."""
         tags = rf"{_RESUMABLE}|{BEST}|{AVERAGE}"
         names = re.compile(rf"{re.escape(self.name)}_({tags})\.(json|pdparams|pdopt)")
         paths = [path for path in self.folder.glob("*") if names.fullmatch(path.name)]
         return sorted(paths, key=lambda path: (path.suffix != ".json", path.name))
 
     def remove(self) -> None:
-        """Removes all of them."""
+        """Removes all files of checkpoints with this name."""
         self.path("latest", ".json").unlink(missing_ok=True)
         for path in self.files():
             path.unlink()
 
     @staticmethod
     def names_in(folder: Path) -> set[str]:
-        """Names of all runs that have saved an epoch or a step in ``folder``."""
+        """Returns the names of all runs that have saved an epoch or a step in ``folder``."""
         pattern = re.compile(rf"(.+)_{_RESUMABLE}\.json")
         matches = (pattern.fullmatch(path.name) for path in folder.glob("*.json"))
         return {match[1] for match in matches if match}
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint, or None. A damaged one is named and passed over."""
+        """Returns the newest whole checkpoint, or None. Warns of damaged ones."""
         for tag in reversed(self.tags()):
             try:
                 return self.load(tag)
-            except WeightsError as fault:
-                log.warning("%s Trying the one before it.", fault)
+            except WeightsError as error:
+                log.warning("%s Trying the one before it.", error)
         return None
 
     def load(self, tag: str) -> Checkpoint:
-        """Reads a checkpoint. Raises WeightsError if it is absent or damaged."""
+        """Loads a checkpoint. Raises WeightsError if it is missing or damaged."""
         manifest = self.path(tag, ".json")
         try:
             record = json.loads(manifest.read_text())
@@ -240,20 +240,20 @@ class Checkpoints:
             raise WeightsError(
                 f"{manifest}: no such checkpoint. Found: {', '.join(self.tags()) or 'none'}"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as fault:
-            raise WeightsError(f"{manifest} is damaged ({fault}).") from fault
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f"{manifest} is damaged ({error}).") from error
         for name, expected in files.items():
             if damage := damage_of(self.folder / name, expected, "its manifest"):
                 raise WeightsError(f"{damage}.")
         try:
             weights, optimizer = (load_state(self.path(tag, suffix)) for suffix in SUFFIXES)
-        except DataError as fault:
-            raise WeightsError(str(fault)) from fault
+        except DataError as error:
+            raise WeightsError(str(error)) from error
         return Checkpoint(tag, weights, optimizer, progress, record.get("extra", {}))
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
-    """What a manifest says; None unless it tells progress, the order of saving and files."""
+    """Returns a manifest; None unless it has progress, the order of saving and files."""
     record = read_json(path)
     try:
         assert isinstance(record, dict) and isinstance(record["files"], dict)
@@ -264,7 +264,7 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
 
 
 def _age(tag: str, record: Mapping[str, Any]) -> tuple[float, ...]:
-    """Sorts checkpoints by when they were saved; older releases noted their progress alone."""
+    """Returns a sort key by time of saving; older releases recorded only the progress."""
     progress = record["progress"]
     done = (progress.get(name, 0) for name in ("step", "epoch", "batches"))
     return (float(record.get("order", 0)), *map(float, done), float(tag.startswith("epoch")))

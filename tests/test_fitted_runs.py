@@ -55,7 +55,7 @@ def trained(project):
 
 
 def test_it_is_fitted_once_and_tested(project, trained, tmp_path):
-    assert (trained / "log.txt").read_text().count("fitted what has a closed form") == 1
+    assert (trained / "log.txt").read_text().count("the closed-form fit took") == 1
     assert np.abs(weights(trained)[FIT]).sum() > 0
     path = str(trained / "Tiny_best.pdparams")
     assert run(project, tmp_path, "--test", "-w", path) == 0

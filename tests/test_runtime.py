@@ -49,7 +49,7 @@ def test_a_world_of_one_costs_nothing():
     assert world.wrap(layer) is layer
     assert world.gather("x") == ["x"]
     np.testing.assert_array_equal(world.sum([1, 2]), [1.0, 2.0])
-    world.meet()
+    world.barrier()
 
 
 class FakeScaler:

@@ -15,7 +15,7 @@ import pytest
 
 from paddlevideo.cli import run as main
 from paddlevideo.runtime import World, sharding
-from paddlevideo.runtime.sharding import ClipByNormOfAll, ShardedOptimizer, share_out
+from paddlevideo.runtime.sharding import ClipByNormOfAll, ShardedOptimizer, assign_ranks
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.solver import load_state_by_structured_name, state_by_structured_name
 from tests.tiny_data import make_project
@@ -27,10 +27,10 @@ ROOT = Path(__file__).parents[1]
 
 def test_sizes_are_shared_out_evenly_and_always_alike():
     sizes = [10, 1, 7, 7, 3, 10, 2]
-    owners = share_out(sizes, 2)
+    owners = assign_ranks(sizes, 2)
     sums = [sum(s for s, o in zip(sizes, owners, strict=True) if o == rank) for rank in (0, 1)]
-    assert sums == [20, 20] and owners == share_out(list(sizes), 2)
-    assert sorted(share_out([5], 3)) == [0]
+    assert sums == [20, 20] and owners == assign_ranks(list(sizes), 2)
+    assert sorted(assign_ranks([5], 3)) == [0]
 
 
 def model_and_optimizer(name="Adam", clip=0.1):

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.cli import run as main
 from paddlevideo.retrieval import MSRVTTMetric
 from paddlevideo.safe_pickle import load_state
+from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.train import Trainer
 from tests.tiny_data import make_project
 
@@ -55,24 +57,24 @@ def signal_at(monkeypatch, owner, name, calls, number):
 
 
 @pytest.mark.parametrize(
-    ("number", "owner", "name", "call"),
+    ("number", "method", "call", "newest"),
     [
-        (signal.SIGTERM, Trainer, "train_step", 2),
-        (signal.SIGUSR1, Trainer, "train_step", 4),  # the last one of an epoch
-        (signal.SIGTERM, MSRVTTMetric, "update", 1),  # as it tries what a validation needs
-        (signal.SIGTERM, Trainer, "save", 2),  # at an epoch's end
+        (signal.SIGTERM, (Trainer, "train_step"), 2, "step_00000001"),  # between two steps
+        (signal.SIGTERM, (Updater, "step"), 2, "step_00000002"),
+        (signal.SIGUSR1, (Updater, "step"), 4, "step_00000004"),  # the last one of an epoch
+        (signal.SIGTERM, (MSRVTTMetric, "update"), 1, "step_00000001"),  # before the first step
+        (signal.SIGTERM, (Trainer, "save"), 2, "epoch_00001"),  # at an epoch's end
     ],
 )
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(
-    whole, tmp_path, monkeypatch, capfd, number, owner, name, call
+    whole, tmp_path, monkeypatch, capfd, number, method, call, newest
 ):
     arguments = ["-c", str(whole / "tiny.yaml"), "--validate", "-o", f"output_dir={tmp_path}"]
     with monkeypatch.context() as patch:
-        signal_at(patch, owner, name, [call], number)
+        signal_at(patch, *method, [call], number)
         assert main.main(arguments) == 75
     assert f"{signal.Signals(number).name}: ends after this step" in capfd.readouterr().err
-    assert not (tmp_path / "Tiny_epoch_00002.pdparams").exists()
-    assert list(tmp_path.glob("Tiny_step_*.pdparams"))
+    assert Checkpoints(tmp_path, "Tiny").newest().tag == newest
     assert (tmp_path / "curves.png").is_file()
     assert main.main(["--resume", "auto", *arguments]) == 0
     assert_same_end(whole / "output", tmp_path)
@@ -152,7 +154,7 @@ def test_ctrl_c_saves_and_a_second_one_ends_it_at_once(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in output
-    assert "--resume auto goes on from here" in output
+    assert "--resume auto continues from here" in output
     saved = list((tmp_path / "output").glob("Tiny_step_*"))
     assert len(saved) == 3
     for path in saved:

@@ -42,24 +42,24 @@ def train(folder, patch, *changes):
     return launch(folder, *config, "-o", "DATASET.batch_size=2", "epochs=1", *changes)
 
 
-MEETINGS = """
+BARRIERS = """
 import statistics, time
 from paddlevideo.runtime import World
 
 world, times = World(), []
 for _ in range(60):
     began = time.perf_counter()
-    world.meet()
+    world.barrier()
     times.append(time.perf_counter() - began)
 print("median", statistics.median(times[10:]))
 """
 
 
 @pytest.mark.slow
-def test_a_meeting_is_quick(tmp_path):
+def test_a_barrier_is_quick(tmp_path):
     """0.5 ms; it took 131 while the store's small packets were delayed."""
-    (tmp_path / "meetings.py").write_text(MEETINGS)
-    code, logs = launch(tmp_path, tmp_path / "meetings.py")
+    (tmp_path / "barriers.py").write_text(BARRIERS)
+    code, logs = launch(tmp_path, tmp_path / "barriers.py")
     assert code == 0, logs
     for text in logs:
         (median,) = re.findall(r"median (\S+)", text)
@@ -90,7 +90,9 @@ def test_a_rank_that_hangs_in_the_backward_pass_is_named_before_gloo_ends_the_ot
     code, logs = train(tmp_path, HANGS_IN_BACKWARD)
     assert code != 0
     for text in logs:
-        told = re.search(r"step 2 takes 2\d s so far\. Rank\(s\) 1 keep\(s\) the others .*", text)
+        told = re.search(
+            r"step 2 takes 2\d s so far\. Rank\(s\) 1 is late; on CPU the other ranks .*", text
+        )
         assert told, text
         assert "rank 1 is in sleep_in_backward (patch.py, line 8)" in told.group()
         assert "rank 0 waits for the others in backward" in told.group()
@@ -161,13 +163,13 @@ def test_a_step_that_takes_too_long_is_told_once_and_a_pause_is_not(monkeypatch)
 
 def test_those_who_do_not_wait_are_named():
     waits = f"{watch.WAITS}backward"
-    text = watch.tell({0: waits, 1: "is in read (disk.py, line 3)", 2: None, 3: waits})
-    assert text.startswith("Rank(s) 1, 2 keep(s) the others waiting")
+    text = watch.message({0: waits, 1: "is in read (disk.py, line 3)", 2: None, 3: waits})
+    assert text.startswith("Rank(s) 1, 2 are late; on CPU the other ranks abort after 30 s")
     assert "rank 1 is in read (disk.py, line 3); rank 2 does not answer; rank 0 waits" in text
-    assert watch.tell({0: waits, 1: waits}) == f"rank 0 {waits}; rank 1 {waits}"
+    assert watch.message({0: waits, 1: waits}) == f"rank 0 {waits}; rank 1 {waits}"
 
 
-def test_where_the_main_thread_is():
+def test_the_location_of_the_main_thread():
     assert re.fullmatch(
-        r"is in place_of_main_thread \(watch\.py, line \d+\)", watch.place_of_main_thread()
+        r"is in main_thread_location \(watch\.py, line \d+\)", watch.main_thread_location()
     )

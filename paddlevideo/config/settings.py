@@ -163,3 +163,9 @@ def dataset_settings(config: Mapping[str, Any]) -> DatasetSettings:
         if getattr(general, f"{split}_{key}") is None
     }
     return replace(general, **filled)
+
+
+def accumulation_settings(config: Mapping[str, Any]) -> AccumulationSettings | None:
+    """Returns the GRADIENT_ACCUMULATION section, or None where there is none."""
+    section = config.get("GRADIENT_ACCUMULATION")
+    return AccumulationSettings(**section) if section else None

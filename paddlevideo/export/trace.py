@@ -38,7 +38,7 @@ from paddlevideo.files.whole import checksum, describe_whole, write_folder_whole
 from paddlevideo.modeling.backbones.tangled import Message, Projected
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
-from paddlevideo.modeling.framework.batches import CAPTION_KEYS, VIDEO_KEYS
+from paddlevideo.modeling.framework.batches import CAPTION_KEYS, VIDEO_KEYS, hide_features
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.finite import first_fault
@@ -289,7 +289,9 @@ def program_functions(model: ActBert, sizes: Sizes, names: Sequence[str]) -> dic
     def videos(tensors: Sequence[Tensor]) -> list[Tensor]:
         """``VIDEO_KEYS`` to a ``VideoCache``: all regions and actions, padded ones included."""
         batch = dict(zip(VIDEO_KEYS, tensors, strict=True))
-        return list(flatten(model.scorer.encode_videos(model.blinded(batch))).values())
+        return list(
+            flatten(model.scorer.encode_videos(hide_features(batch, model.without))).values()
+        )
 
     def pairs(tensors: Sequence[Tensor]) -> list[Tensor]:
         """``names``, P rows each, to margins (P,)."""

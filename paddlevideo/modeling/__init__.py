@@ -1,4 +1,4 @@
-"""Models: layers, backbones, losses and the frameworks that join them."""
+"""Models: layers, backbones, losses and the frameworks that combine them."""
 
 from paddlevideo.modeling.accuracy import Hits, Losses, accuracies_of
 from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining

@@ -1,7 +1,7 @@
-"""How often a model guessed right in training: counts beside the losses, added up by the loop.
+"""Accuracies in training: hit counts beside the losses, which the training loop sums.
 
-Counts and not shares, because shares of batches with different numbers of questions have no mean
-that is the share of all.
+Counts and not fractions: batches differ in their number of labels, so the mean of their fractions
+is not the fraction of all.
 """
 
 from __future__ import annotations
@@ -13,27 +13,24 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from paddlevideo.modeling.losses.actbert import IGNORED
+
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import ActBertOutput
 
-NOT_ASKED = -1
-
 
 class Hits(NamedTuple):
-    """Right answers among those that were asked for.
+    """Number of correct predictions, a scalar tensor that stays on the device, and of all."""
 
-    ``right``: a scalar tensor, which stays on the device; ``asked``: how many there were.
-    """
-
-    right: Tensor
-    asked: int
+    correct: Tensor
+    total: int
 
 
 class Losses(dict[str, Tensor]):
-    """Named losses, and beside them what the log shows as shares: Hits by name.
+    """Named losses that carry Hits by name, which the log shows as accuracies.
 
     A framework's ``forward`` may return this or a plain dict. The names must be those of every
-    batch, on every rank; a name without questions in a batch has ``asked`` 0.
+    batch, on every rank; a name without labels in a batch has a ``total`` of 0.
     """
 
     def __init__(self, losses: Mapping[str, Tensor], accuracies: Mapping[str, Hits]) -> None:
@@ -42,62 +39,59 @@ class Losses(dict[str, Tensor]):
 
 
 def accuracies_of(losses: Mapping[str, Tensor]) -> dict[str, Hits]:
-    """The counts beside ``losses``; none beside a plain dict."""
+    """Returns the hits that ``losses`` carry; none of a plain dict."""
     return losses.accuracies if isinstance(losses, Losses) else {}
 
 
 @paddle.no_grad()
 def class_hits(logits: Tensor, labels: np.ndarray) -> Hits:
-    """How often the class with the largest of ``logits`` (N, classes) is the one of ``labels``.
+    """Counts where the largest of ``logits`` (N, classes) is the class of ``labels`` (N,).
 
-    ``labels`` (N,) integers, -1 where nothing is asked for.
+    A label of -1 is not counted.
     """
-    guesses = paddle.argmax(logits.astype("float32"), axis=-1)
-    right = guesses == paddle.to_tensor(labels.astype(np.int64))
-    return Hits(right.sum(), int(np.count_nonzero(labels != NOT_ASKED)))
+    predicted = paddle.argmax(logits.astype("float32"), axis=-1)
+    correct = predicted == paddle.to_tensor(labels.astype(np.int64))
+    return Hits(correct.sum(), int(np.count_nonzero(labels != IGNORED)))
 
 
-def likeliest(targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The class with the largest of ``targets`` (N, classes) where ``labels`` (N,) is 1, else -1.
-
-    Of equal ones the first, as in a guess.
-    """
-    return np.where(labels == 1, targets.argmax(axis=-1), NOT_ASKED)
+def argmax_at(targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the argmax of ``targets`` (N, classes) where ``labels`` (N,) is 1, else -1."""
+    return np.where(labels == 1, targets.argmax(axis=-1), IGNORED)
 
 
 @paddle.no_grad()
-def winner_hits(scores: Tensor, right: Tensor, asked: np.ndarray, axis: int) -> Hits:
-    """How often the right one of several candidates has the highest score; a tie is a defeat.
+def rank_hits(scores: Tensor, positive: Tensor, has_positive: np.ndarray, axis: int) -> Hits:
+    """Counts where the positive candidate alone has the highest score; a tie is not a hit.
 
     Args:
-        scores: (N, M) scores; the candidates of one question lie along ``axis``.
-        right: (N, 1) or (1, M), the score of the right one, which is among them.
-        asked: (M,) or (N,) bool: the questions that have a right one.
+        scores: (N, M) scores; ``axis`` runs over the candidates of one query.
+        positive: (N, 1) or (1, M), the score of the positive, which is among the candidates.
+        has_positive: (M,) or (N,) bool: the queries to count.
         axis: 0 or 1.
     """
-    alone = (scores >= right).astype("int64").sum(axis=axis) == 1
-    won = paddle.logical_and(alone, paddle.to_tensor(asked))
-    return Hits(won.sum(), int(asked.sum()))
+    first = (scores >= positive).astype("int64").sum(axis=axis) == 1
+    correct = paddle.logical_and(first, paddle.to_tensor(has_positive))
+    return Hits(correct.sum(), int(has_positive.sum()))
 
 
-def added(first: Hits, second: Hits) -> Hits:
-    """Both counts in one."""
-    return Hits(first.right + second.right, first.asked + second.asked)
+def sum_hits(first: Hits, second: Hits) -> Hits:
+    """Returns the sums of both counts."""
+    return Hits(first.correct + second.correct, first.total + second.total)
 
 
-def pretraining_hits(output: ActBertOutput, picked: Mapping[str, Any]) -> dict[str, Hits]:
-    """How often the four pre-training questions were answered right.
+def pretraining_hits(output: ActBertOutput, batch: Mapping[str, Any]) -> dict[str, Hits]:
+    """Counts the hits of the four pre-training tasks.
 
-    ``picked``: the labels as ``output`` lies, see ``labelled_rows``.
+    The labels in ``batch`` are aligned with ``output``, see ``labelled_rows``.
     """
-    targets, asked = np.asarray(picked["image_target"]), np.asarray(picked["image_label"])
-    answers = {
-        "word": (output.text_logits, picked["text_labels"]),
-        "region": (output.region_logits, likeliest(targets, asked)),
-        "action": (output.action_logits, picked["action_label"]),
-        "match": (output.match_logits, picked["next_sentence_label"]),
+    regions = argmax_at(np.asarray(batch["image_target"]), np.asarray(batch["image_label"]))
+    tasks = {
+        "word": (output.text_logits, batch["text_labels"]),
+        "region": (output.region_logits, regions),
+        "action": (output.action_logits, batch["action_label"]),
+        "match": (output.match_logits, batch["next_sentence_label"]),
     }
     return {
         f"{name}_accuracy": class_hits(logits, np.asarray(labels).ravel())
-        for name, (logits, labels) in answers.items()
+        for name, (logits, labels) in tasks.items()
     }

@@ -1,4 +1,4 @@
-"""Names of the text weights of any BERT: Hugging Face's, PaddleNLP's or PaddleVideo's bare file."""
+"""Names of BERT weights in the files of Hugging Face, PaddleNLP or PaddleVideo."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _RENAMED = [
     (r"cls\.predictions\.layer_norm\.", "cls.predictions.transform.LayerNorm."),
     # Hugging Face
     (r"cls\.predictions\.bias$", "cls.predictions.decoder_bias"),
-    # the original TensorFlow names, still found in converted files
+    # the original TensorFlow names, which some converted files have
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
 ]
-#: Parts of a BERT that ActBERT has no place for, or holds tied.
+#: Parts of a BERT that ActBERT lacks or has tied.
 _NOT_USED = re.compile(
     r"^(pooler\.|embeddings\.position_ids$|cls\.seq_relationship\.|cls\.predictions\.decoder)"
     r"(?!_bias)"
 )
 _WORDS = "embeddings.word_embeddings.weight"
-#: Parts of names that ActBERT's files have and no BERT has.
+#: Parts of names that only ActBERT's files have.
 _ACTBERT_ALONE = ("v_embeddings.", "a_embeddings.", ".v_layer.", ".a_layer.", ".c_layer.")
 _PADDLENLP = re.compile(r"encoder\.layers\.\d+\.(self_attn|linear1|linear2)\.")
-#: What Hugging Face's files have, and neither PaddleNLP's nor PaddleVideo's.
+#: Names that only Hugging Face's files have.
 _HUGGING_FACE = re.compile(
     r"embeddings\.position_ids$|LayerNorm\.(gamma|beta)$|cls\.predictions\.(bias|decoder\.weight)$"
 )
 
 
 def is_bert(names: Iterable[str]) -> bool:
-    """Whether these are the names of a BERT's weights rather than of ActBERT's."""
+    """Returns whether these are names of a BERT's weights rather than of ActBERT's."""
     names = list(names)
     return any(name.endswith(_WORDS) for name in names) and not any(
         part in name for name in names for part in _ACTBERT_ALONE
@@ -49,20 +49,19 @@ def is_bert(names: Iterable[str]) -> bool:
 
 
 def are_paddlenlp(names: Iterable[str]) -> bool:
-    """Whether PaddleNLP gave these names."""
+    """Returns whether these are PaddleNLP's names."""
     return any(_PADDLENLP.search(name) for name in names)
 
 
 def are_hugging_face(names: Iterable[str]) -> bool:
-    """Whether Hugging Face's library gave these names: some are of a kind that others lack."""
+    """Returns whether some of these names are used by Hugging Face only."""
     return any(_HUGGING_FACE.search(name) for name in names)
 
 
 def from_bert(names: Iterable[str]) -> dict[str, str]:
-    """ActBERT's published names of a BERT's weights, each with the name that it stands for.
+    """Returns a BERT's names by ActBERT's published names.
 
-    Whatever comes before the name of the word embedding ("bert.", "module.roberta.") is left out
-    of the others too.
+    The prefix of the word embedding ("bert.", "module.roberta.") is removed from the others too.
     """
     names = list(names)
     before = min((name[: -len(_WORDS)] for name in names if name.endswith(_WORDS)), key=len)

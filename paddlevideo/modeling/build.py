@@ -10,16 +10,16 @@ from typing import Any
 import paddle
 
 from paddlevideo.modeling.framework.base import BaseFramework
-from paddlevideo.modeling.layers import weights_follow
+from paddlevideo.modeling.layers import blank_weights
 from paddlevideo.registry import FRAMEWORKS, MODEL_PARTS
 from paddlevideo.utils.cpu import tune_cpu
 
 
 def copy_transposes() -> None:
-    """Lets transposes copy at once, on CPUs, instead of leaving strides for later.
+    """Has transposes copy at once on CPUs, instead of returning strided views.
 
-    What reads a strided tensor copies it through a kernel that moves 0.3 GB/s; the transpose
-    kernel itself moves 10. Attention transposes four times a layer.
+    Reading a strided tensor copies it at 0.3 GB/s; the transpose kernel itself moves 10 GB/s.
+    Attention transposes four times per layer.
     """
     if "FLAGS_use_stride_kernel" in os.environ:  # the user's choice
         return
@@ -30,15 +30,15 @@ def copy_transposes() -> None:
 def build_model(
     config: Mapping[str, Any], pretrained: bool = True, blank: bool = False
 ) -> BaseFramework:
-    """The model that ``config`` describes: ``framework``, ``backbone``, ``loss``, options.
+    """Returns the model that ``config`` describes: ``framework``, ``backbone``, ``loss``, options.
 
-    ``pretrained``: load the weights that the configuration names as a start. ``blank``: matrices
-    are zeros, for a file of weights that is loaded next.
-    Raises ConfigError for unknown names or sizes that do not fit together.
+    ``pretrained``: load the weights that the configuration names. ``blank``: matrices are zeros,
+    because a file of weights is loaded next. Raises ConfigError for unknown names or sizes that
+    do not fit together.
     """
     tune_cpu()
     copy_transposes()
-    with weights_follow() if blank else nullcontext():
+    with blank_weights() if blank else nullcontext():
         arguments = {
             key: MODEL_PARTS[key].build(value)
             if key in MODEL_PARTS and isinstance(value, Mapping)

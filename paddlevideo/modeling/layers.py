@@ -54,38 +54,38 @@ class StreamConfig:
 
 
 def to_tensors(batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Arrays to tensors on the current device; tensors stay as they are."""
+    """Converts arrays to tensors on the current device; tensors stay the same."""
     return {
         key: value if isinstance(value, Tensor) else paddle.to_tensor(value)
         for key, value in batch.items()
     }
 
 
-_weights_follow = ContextVar("_weights_follow", default=False)
+_blank_weights = ContextVar("_blank_weights", default=False)
 
 
 @contextmanager
-def weights_follow() -> Iterator[None]:
-    """Layers made within start from zeros: drawing 206 million numbers takes six seconds."""
-    token = _weights_follow.set(True)
+def blank_weights() -> Iterator[None]:
+    """Layers built within have zero matrices: drawing 206 million numbers takes six seconds."""
+    token = _blank_weights.set(True)
     try:
         yield
     finally:
-        _weights_follow.reset(token)
+        _blank_weights.reset(token)
 
 
-def start_of_weights() -> paddle.ParamAttr:
-    """BERT's start of a matrix, normal(0, 0.02)."""
-    blank = _weights_follow.get()
+def initial_weights() -> paddle.ParamAttr:
+    """Returns BERT's initialisation of a matrix, normal(0, 0.02), or zeros."""
+    blank = _blank_weights.get()
     normal = nn.initializer.Normal(0.0, 0.02)
     return paddle.ParamAttr(initializer=nn.initializer.Constant(0.0) if blank else normal)
 
 
 class Linear(nn.Linear):
-    """Paddle's dense layer; when training on CPUs the bias is part of the product.
+    """Paddle's dense layer; in training on CPUs the bias is part of the matrix product.
 
-    The gradient of a bias that was added apart is summed by a slow loop: forward and backward
-    together take 8 % longer then.
+    The gradient of a bias that is added separately is summed by a slow loop: forward and backward
+    together would take 8 % longer.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,17 +97,17 @@ class Linear(nn.Linear):
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A dense layer with BERT's start: weights normal(0, 0.02), biases 0."""
-    return Linear(inputs, outputs, weight_attr=start_of_weights())
+    """Returns a dense layer with BERT's initialisation: weights normal(0, 0.02), biases 0."""
+    return Linear(inputs, outputs, weight_attr=initial_weights())
 
 
 def layer_norm(width: int) -> nn.LayerNorm:
-    """Layer normalisation with BERT's epsilon."""
+    """Returns layer normalisation with BERT's epsilon."""
     return nn.LayerNorm(width, epsilon=LAYER_NORM_EPSILON)
 
 
 def mask_to_bias(mask: Tensor) -> Tensor:
-    """Mask (B, T), 1 = real, to what is added to attention scores, (B, 1, 1, T) float32."""
+    """Returns the bias of attention scores, (B, 1, 1, T) float32, of a mask (B, T), 1 = real."""
     return (1.0 - mask.astype("float32")).unsqueeze([1, 2]) * MASKED_SCORE
 
 
@@ -138,7 +138,7 @@ def attend(
 
 
 def fuses_attention(query: Tensor) -> bool:
-    """Whether Paddle has one kernel for attention here: flash attention's, for half types on GPUs.
+    """Whether Paddle has a fused attention kernel here: half precision on GPUs.
 
     Paddle 2.6 has it for some GPUs only, and fails on the others instead of falling back.
     """
@@ -154,7 +154,7 @@ def attend_fused(
     bias: Tensor | None,
     dropout: nn.Dropout | None,
 ) -> Tensor:
-    """``attend`` by Paddle's own operator, which never holds the attention weights."""
+    """``attend`` by Paddle's fused operator, which never holds the attention weights."""
     batch = max(x.shape[0] for x in (query, key, value))
     query, key, value = (
         x.expand([batch, *x.shape[1:]]).reshape([batch, -1, heads, x.shape[-1] // heads])
@@ -171,21 +171,21 @@ def attend_fused(
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, T, D) to (B, h, T, d)."""
-    # 0 keeps a size, which in an exported program may be open.
+    # 0 keeps the size, which may be unknown in an exported program.
     return x.reshape([0, 0, heads, x.shape[-1] // heads]).transpose([0, 2, 1, 3])
 
 
 def length_of(x: Tensor) -> int | Tensor:
-    """T of (B, T, ...); a scalar tensor in an exported program that takes any length."""
+    """Returns T of (B, T, ...); a scalar tensor in an exported program that takes any length."""
     length = x.shape[1]
     return length if length >= 0 else paddle.shape(x)[1]
 
 
 class Packing(NamedTuple):
-    """Where the positions worth computing of sequences (B, T) stand, one after another."""
+    """The N positions of sequences (B, T) that are computed, one after another."""
 
-    kept: Tensor  # (N,) their indices among the B * T
-    place: Tensor  # (B * T,) the row among the N of each of them; 0 for the others
+    kept: Tensor  # (N,) their indices into the flattened (B * T)
+    row: Tensor  # (B * T,) the row of each position among the N; 0 for those left out
     batch: int
     length: int
 
@@ -194,17 +194,17 @@ class Packing(NamedTuple):
         return paddle.gather(x.flatten(0, 1), self.kept)
 
     def unpack(self, x: Tensor) -> Tensor:
-        """(N, D) -> (B, T, D). Positions left out hold a copy: they must be masked."""
-        return paddle.gather(x, self.place).reshape([self.batch, self.length, x.shape[-1]])
+        """(N, D) -> (B, T, D). Positions left out hold copies, which must be masked."""
+        return paddle.gather(x, self.row).reshape([self.batch, self.length, x.shape[-1]])
 
 
 def take_rows(x: Tensor, rows: int | Tensor | None) -> Tensor:
-    """Of (B, T, D) the first ``rows`` positions, or those of a tensor (B, K); None for all."""
+    """Returns the first ``rows`` positions of (B, T, D), or those of a tensor (B, K); None: all."""
     if not isinstance(rows, Tensor):
         return x if rows is None else x[:, :rows]
     batch, length, width = x.shape
-    at = rows + paddle.arange(batch, dtype=rows.dtype).unsqueeze(1) * length
-    return paddle.gather(x.flatten(0, 1), at.flatten()).reshape([batch, rows.shape[1], width])
+    indices = rows + paddle.arange(batch, dtype=rows.dtype).unsqueeze(1) * length
+    return paddle.gather(x.flatten(0, 1), indices.flatten()).reshape([batch, rows.shape[1], width])
 
 
 class Projections(nn.Layer):
@@ -279,7 +279,7 @@ class TransformerLayer(nn.Layer):
 
 
 class PredictionTransform(nn.Layer):
-    """What every prediction head starts with: norm(activation(dense(x)))."""
+    """The first part of every prediction head: norm(activation(dense(x)))."""
 
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()

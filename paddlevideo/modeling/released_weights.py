@@ -1,7 +1,7 @@
-"""Weights in files: the names PaddleVideo published, and BERT's text weights.
+"""The parameter names of PaddleVideo's published weights.
 
-The table below is one-to-one, but for the word decoder: the files hold it a second time, the
-model has it once, tied to the word embedding. Files that we write use the published names.
+The table below is one-to-one except for the word decoder, which is in the files twice and in the
+model once, tied to the word embedding. Files that we write use the published names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 RELEASED_WORD_EMBEDDING = "backbone.bert.embeddings.word_embeddings.weight"
 RELEASED_DECODER = "backbone.cls.predictions.decoder_weight"
 
-#: (ours, published): what a name starts with.
+#: (ours, published): the start of a name.
 _ROOTS = [
     ("backbone.text_embeddings.word.", "backbone.bert.embeddings.word_embeddings."),
     ("backbone.text_embeddings.position.", "backbone.bert.embeddings.position_embeddings."),
@@ -41,7 +41,7 @@ _ROOTS = [
     ("backbone.action_head.", "backbone.cls.actionPredictions."),
 ]
 
-#: (ours, published): what follows the layer's number, in the order of matching.
+#: (ours, published): the part after the layer's index, in the order of matching.
 _LAYER_PARTS = [
     ("attention_output.dense.", "attention.output.dense."),
     ("attention_output.norm.", "attention.output.LayerNorm."),
@@ -51,8 +51,8 @@ _LAYER_PARTS = [
     ("feed_forward.output.norm.", "output.LayerNorm."),
 ]
 _TANGLED_PARTS = [
-    (f"projections.{stream}.{part}.", f"ent_attention.{part}{number}.")
-    for stream, number in (("regions", 1), ("text", 2), ("actions", 3))
+    (f"projections.{stream}.{part}.", f"ent_attention.{part}{index}.")
+    for stream, index in (("regions", 1), ("text", 2), ("actions", 3))
     for part in ("query", "key", "value")
 ]
 _TANGLED_PARTS += [
@@ -61,10 +61,10 @@ _TANGLED_PARTS += [
     ("region_context_key.", "ent_attention.key_av."),
     ("region_context_value.", "ent_attention.value_av."),
 ]
-for _stream, _number, _prefix in (("regions", 1, "v"), ("text", 2, "t"), ("actions", 3, "a")):
+for _stream, _index, _prefix in (("regions", 1, "v"), ("text", 2, "t"), ("actions", 3, "a")):
     _TANGLED_PARTS += [
-        (f"outputs.{_stream}.attention_output.dense.", f"ent_output.dense{_number}."),
-        (f"outputs.{_stream}.attention_output.norm.", f"ent_output.LayerNorm{_number}."),
+        (f"outputs.{_stream}.attention_output.dense.", f"ent_output.dense{_index}."),
+        (f"outputs.{_stream}.attention_output.norm.", f"ent_output.LayerNorm{_index}."),
         (f"outputs.{_stream}.feed_forward.expand.", f"{_prefix}_intermediate.dense."),
         (f"outputs.{_stream}.feed_forward.output.dense.", f"{_prefix}_output.dense."),
         (f"outputs.{_stream}.feed_forward.output.norm.", f"{_prefix}_output.LayerNorm."),
@@ -72,12 +72,12 @@ for _stream, _number, _prefix in (("regions", 1, "v"), ("text", 2, "t"), ("actio
 
 
 def released_name(name: str) -> str:
-    """The published name of one of our parameters; a name not in the table stays as it is."""
+    """Returns the published name of one of our parameters; other names do not change."""
     return _translate(name, ours=0, theirs=1)
 
 
 def our_name(name: str) -> str:
-    """Our name of a published parameter; a name not in the table stays as it is."""
+    """Returns our name of a published parameter; other names do not change."""
     return _translate(name, ours=1, theirs=0)
 
 
@@ -86,19 +86,19 @@ def _translate(name: str, ours: int, theirs: int) -> str:
         if not name.startswith(root[ours]):
             continue
         rest = name[len(root[ours]) :]
-        numbered = re.match(r"\d+\.", rest)
-        if not numbered:
+        indexed = re.match(r"\d+\.", rest)
+        if not indexed:
             return root[theirs] + rest
-        number, part = numbered.group(), rest[numbered.end() :]
+        index, part = indexed.group(), rest[indexed.end() :]
         table = _TANGLED_PARTS if "tangled" in root[0] else _LAYER_PARTS
         for pair in table:
             if part.startswith(pair[ours]):
-                return root[theirs] + number + pair[theirs] + part[len(pair[ours]) :]
+                return root[theirs] + index + pair[theirs] + part[len(pair[ours]) :]
     return name
 
 
 def to_released(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict under published names, the tied word decoder included."""
+    """Returns a state dict under published names, including the tied word decoder."""
     released = {released_name(name): value for name, value in state.items()}
     if RELEASED_WORD_EMBEDDING in released:
         released[RELEASED_DECODER] = released[RELEASED_WORD_EMBEDDING]
@@ -106,5 +106,5 @@ def to_released(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_released(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict under our names. Ours pass through, so both kinds of file load."""
+    """Returns a state dict under our names. Files with our names load too."""
     return {our_name(name): value for name, value in state.items() if name != RELEASED_DECODER}

@@ -1,7 +1,7 @@
-"""Files of weights: where they are, what they are, and the arrays in them.
+"""Weight files: finding them, recognizing their format, and reading their arrays.
 
-What a file is, its first bytes decide, not its name. Names and layout are those of the file here;
-:mod:`paddlevideo.modeling.weights` fits them to a model.
+The first bytes of a file decide its format, not its name. Names and layout here are those of the
+file; :mod:`paddlevideo.modeling.weights` converts them to those of a model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from paddlevideo.utils.printable import some
 log = logging.getLogger("paddlevideo")
 
 SUFFIXES = (".pdparams", ".safetensors")
-#: Keys under which training scripts keep the weights, the likeliest first.
+#: Keys under which training scripts store the weights, the most likely first.
 WRAPPING_KEYS = ("state_dict", "model", "model_state_dict", "weights", "params", "net", "module")
 #: Keys that only the state of an optimizer or of a training run has.
 OPTIMIZER_KEYS = frozenset(["LR_Scheduler", "master_weights", "scaler", "optimizer"])
@@ -61,7 +61,7 @@ _SHARDS = (
     "for f in glob.glob('{folder}/*-of-*.safetensors') for k, v in load_file(f).items()}}, "
     "'whole.safetensors', {{'format': 'pt'}})\""
 )
-#: What to do about a file that is of this kind.
+#: What to do with a file of each kind.
 _ADVICE = {
     HTML_PAGE: (
         "Download the weights again, from the address of the file itself and, where it asks for "
@@ -72,14 +72,14 @@ _ADVICE = {
         'Write it as .pdparams: python -c "import numpy, paddle; '
         "paddle.save(dict(numpy.load('{name}')), '{stem}.pdparams')\""
     ),
-    JSON: "The weights are in another file, often beside it",
+    JSON: "The weights are in another file, often in the same folder",
     "an empty file": "Copy or download it again",
 }
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """The arrays of a file by its own names. bfloat16 comes as uint16."""
+    """The arrays of a file, by the names in it; bfloat16 as uint16."""
 
     path: Path
     arrays: Mapping[str, np.ndarray]
@@ -89,9 +89,9 @@ class WeightFile:
 
 
 def locate_weights(path: str | Path) -> Path:
-    """The weight file that ``path`` means: itself, with an ending, or the one in a folder.
+    """Returns the weight file at ``path``, with a suffix added, or the one in that folder.
 
-    Raises WeightsError where there is none, or several.
+    Raises WeightsError if there is none, or several.
     """
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(path)):
         raise WeightsError(
@@ -107,23 +107,23 @@ def locate_weights(path: str | Path) -> Path:
         completed = path.with_name(path.name + suffix)
         if path.name and completed.is_file():
             return completed
-    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-    if f"{path.name}.index" in beside:
+    siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    if f"{path.name}.index" in siblings:
         raise WeightsError(f"{path} is {_TENSORFLOW}")
-    weights = [name for name in beside if name.endswith(SUFFIXES)]
+    weights = [name for name in siblings if name.endswith(SUFFIXES)]
     as_weights = path.with_suffix(SUFFIXES[0]).name if path.name else ""
-    near = did_you_mean(as_weights, weights) or did_you_mean(path.name, beside)
+    near = did_you_mean(as_weights, weights) or did_you_mean(path.name, siblings)
     raise WeightsError(f"{path}: no such weight file.{near}")
 
 
 def _in_folder(folder: Path) -> Path:
-    """The one weight file in a folder, or the one that is called best."""
-    found = sorted(
+    """Returns the only weight file in a folder, or the only one named ``*_best``."""
+    files = sorted(
         file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name[0] != "."
     )
-    best = [file for file in found if file.stem.endswith("_best")]
-    if len(found) == 1 or len(best) == 1:
-        return (best or found)[0]
+    best = [file for file in files if file.stem.endswith("_best")]
+    if len(files) == 1 or len(best) == 1:
+        return (best or files)[0]
     if (folder / "export.json").is_file():
         raise WeightsError(
             f"{folder} is an exported model, which tools/predict.py --model runs. Give the "
@@ -133,14 +133,14 @@ def _in_folder(folder: Path) -> Path:
         raise WeightsError(f"{folder} holds {_divided(folder)}")
     if any(folder.glob("*.ckpt*.index")):
         raise WeightsError(f"{folder} holds {_TENSORFLOW}")
-    if not found:
+    if not files:
         others = some(sorted(file.name for file in folder.iterdir())) or "nothing"
         raise WeightsError(
             f"{folder} is a folder without a .pdparams or .safetensors file; it holds {others}"
         )
     raise WeightsError(
-        f"{folder} is a folder with {len(found)} files of weights, give one of them: "
-        f"{some(file.name for file in found)}"
+        f"{folder} is a folder with {len(files)} files of weights, give one of them: "
+        f"{some(file.name for file in files)}"
     )
 
 
@@ -150,7 +150,7 @@ def _divided(folder: Path) -> str:
 
 
 def read_weight_file(path: str | Path) -> WeightFile:
-    """The arrays in a ``.pdparams`` or ``.safetensors`` file. Raises WeightsError or DataError."""
+    """Reads a ``.pdparams`` or ``.safetensors`` file. Raises WeightsError or DataError."""
     given, path = path, locate_weights(path)
     if path != Path(given):
         log.info("%s: taking %s", given, path)
@@ -166,9 +166,9 @@ def read_weight_file(path: str | Path) -> WeightFile:
 def _advice(path: Path, kind: str) -> str:
     if path.name.endswith(".safetensors.index.json"):
         return f" It belongs to {_divided(path.parent)}"
-    beside = path.with_suffix(".pdparams")
-    if kind == JSON and beside.is_file():
-        return f" Give the weights beside it: {beside}"
+    weights = path.with_suffix(".pdparams")
+    if kind == JSON and weights.is_file():
+        return f" Give the weights: {weights}"
     if path.suffix in (".pdiparams", ".pdmodel"):
         return " It belongs to an exported model; give the .pdparams that this was exported from"
     text = _ADVICE.get(kind, "")
@@ -179,7 +179,7 @@ def _advice(path: Path, kind: str) -> str:
 
 
 def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a state dict, or of the one in it that holds the weights."""
+    """Returns the arrays of a state dict, or of the inner one that holds the weights."""
     arrays = _arrays(state)
     if arrays and not _are_of_an_optimizer(arrays):
         return arrays
@@ -187,8 +187,8 @@ def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
     key = next((key for key in WRAPPING_KEYS if key in inner), None)
     if key is None and (arrays or not OPTIMIZER_KEYS.isdisjoint(state)):
         weights = path.with_suffix(".pdparams")
-        is_beside = weights != path and weights.is_file()
-        advice = f"the weights are in {weights}" if is_beside else "give the .pdparams"
+        is_there = weights != path and weights.is_file()
+        advice = f"the weights are in {weights}" if is_there else "give the .pdparams"
         raise WeightsError(f"{path} holds the state of an optimizer (a .pdopt file): {advice}")
     if key is None and len(inner) == 1:
         (key,) = inner
@@ -202,7 +202,7 @@ def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a dictionary. In an inner one a tensor may be a pair of its name and array."""
+    """Returns the arrays of a dict, in which tensors may be pairs of a name and an array."""
     values = {
         str(name): value[1] if isinstance(value, tuple) and len(value) == 2 else value
         for name, value in state.items()
@@ -218,7 +218,7 @@ def _are_of_an_optimizer(arrays: Mapping[str, Any]) -> bool:
 
 
 def _read_safetensors(path: Path) -> WeightFile:
-    """The arrays as views of the mapped file, bfloat16 included, which NumPy does not know."""
+    """Reads arrays as views of the mapped file; bfloat16, which NumPy lacks, as uint16."""
     from safetensors import SafetensorError, safe_open
 
     try:

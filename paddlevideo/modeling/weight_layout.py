@@ -1,8 +1,8 @@
-"""Which way round a file stores dense weights: (inputs, outputs), or PyTorch's (outputs, inputs).
+"""The layout of dense weights in a file: (inputs, outputs), or PyTorch's (outputs, inputs).
 
-A square weight fits either way and would be loaded wrongly without notice, so the others decide
-for all: the outputs of a dense layer are as many as its bias has numbers. Embeddings and word
-decoders are the same in both.
+A square weight fits in both and would silently be loaded wrong, so the others decide for all: a
+dense layer has as many outputs as its bias has values. Embeddings and word decoders are the same in
+both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PYTORCH_METADATA, _PADDLE_METADATA = ("pt",), ("pd", "paddle", "np", "numpy")
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the shapes of dense weights say: the first weight of each layout, None if none is."""
+    """The first dense weight whose shape is only possible in each layout; None if none is."""
 
     paddle: str | None
     pytorch: str | None
@@ -34,47 +34,50 @@ class Shapes:
 def in_paddle_layout(
     model: nn.Layer, state: Mapping[str, np.ndarray], file: WeightFile
 ) -> dict[str, np.ndarray]:
-    """``state`` (by the model's names) with dense weights turned if ``file`` has PyTorch's layout.
+    """Returns ``state`` (by the model's names), dense weights transposed from PyTorch's layout.
 
-    Raises WeightsError where the file contradicts itself, or nothing tells its layout.
+    Raises WeightsError if the file contradicts itself.
     """
     dense = {
         name: list(layer.weight.shape)
         for name, layer in dense_layers(model).items()
         if f"{name}.weight" in state and state[f"{name}.weight"].ndim == 2
     }
-    if not dense or not is_pytorch_layout(shapes_say(dense, state), file):
+    if not dense or not is_pytorch_layout(layouts_by_shape(dense, state), file):
         return dict(state)
     log.info(
-        "%s: the %d dense weights are (outputs, inputs), as PyTorch stores them: all are turned",
+        "%s: the %d dense weights are (outputs, inputs), as PyTorch stores them: all are "
+        "transposed",
         file.path,
         len(dense),
     )
-    turned = {f"{name}.weight": np.ascontiguousarray(state[f"{name}.weight"].T) for name in dense}
-    return {**state, **turned}
+    transposed = {
+        f"{name}.weight": np.ascontiguousarray(state[f"{name}.weight"].T) for name in dense
+    }
+    return {**state, **transposed}
 
 
 def dense_layers(model: nn.Layer) -> dict[str, nn.Linear]:
-    """The model's dense layers by name."""
+    """Returns the model's dense layers by name."""
     return {name: layer for name, layer in model.named_sublayers() if isinstance(layer, nn.Linear)}
 
 
-def shapes_say(dense: Mapping[str, list[int]], state: Mapping[str, np.ndarray]) -> Shapes:
-    """What follows from weights that are not square.
+def layouts_by_shape(dense: Mapping[str, list[int]], state: Mapping[str, np.ndarray]) -> Shapes:
+    """Returns the layouts of the weights that are not square.
 
-    ``dense``: the shapes that the model's dense weights have, by the names of their layers.
+    ``dense``: the shapes of the model's dense weights, by the names of their layers.
     """
-    found: dict[bool, str] = {}
-    for name, wanted in dense.items():
+    first: dict[bool, str] = {}
+    for name, expected in dense.items():
         shape, bias = state[f"{name}.weight"].shape, state.get(f"{name}.bias")
-        outputs = len(bias) if bias is not None and bias.ndim == 1 else wanted[1]
+        outputs = len(bias) if bias is not None and bias.ndim == 1 else expected[1]
         if shape[0] != shape[1] and outputs in shape:
-            found.setdefault(shape[0] == outputs, f"{name}.weight {list(shape)}")
-    return Shapes(paddle=found.get(False), pytorch=found.get(True))
+            first.setdefault(shape[0] == outputs, f"{name}.weight {list(shape)}")
+    return Shapes(paddle=first.get(False), pytorch=first.get(True))
 
 
 def is_pytorch_layout(shapes: Shapes, file: WeightFile) -> bool:
-    """Whether dense weights have to be turned. Raises WeightsError where that cannot be told."""
+    """Returns whether dense weights are (outputs, inputs). Raises WeightsError."""
     if shapes.paddle and shapes.pytorch:
         raise WeightsError(
             f"{file.path}: some dense weights are (inputs, outputs), as {shapes.paddle}, others "
@@ -83,17 +86,17 @@ def is_pytorch_layout(shapes: Shapes, file: WeightFile) -> bool:
     if shapes.pytorch and file.is_pickle:
         raise WeightsError(
             f"{file.path}: dense weights are (outputs, inputs), as PyTorch stores them, where a "
-            f".pdparams holds (inputs, outputs): {shapes.pytorch}. Square ones would be loaded the "
-            "wrong way round. Write it as .safetensors, whose weights are turned: "
+            f".pdparams holds (inputs, outputs): {shapes.pytorch}. Square ones would be loaded "
+            "transposed. Write it as .safetensors, whose layout is recognized: "
             f"{conversion(file)}"
         )
     if shapes.paddle or shapes.pytorch:
         return shapes.pytorch is not None
-    return _names_say_pytorch(file)
+    return _is_pytorch_by_names(file)
 
 
-def _names_say_pytorch(file: WeightFile) -> bool:
-    """What metadata and names say of a file whose dense weights are all square."""
+def _is_pytorch_by_names(file: WeightFile) -> bool:
+    """Returns the same for a file whose dense weights are all square, by metadata and names."""
     made_by, names = file.metadata.get("format"), list(file.arrays)
     if not file.is_pickle and made_by in (*_PYTORCH_METADATA, *_PADDLE_METADATA):
         return made_by in _PYTORCH_METADATA
@@ -102,9 +105,9 @@ def _names_say_pytorch(file: WeightFile) -> bool:
     is_pytorch = not file.is_pickle
     if is_pytorch != are_hugging_face(names):
         log.warning(
-            "%s: all dense weights are square, so nothing tells whether they are (inputs, outputs) "
-            "or PyTorch's (outputs, inputs). Taken for the %s, as is usual in a %s. A .safetensors "
-            "can say it: metadata {'format': 'pt'} or {'format': 'paddle'}",
+            "%s: all dense weights are square, so they may be (inputs, outputs) or PyTorch's "
+            "(outputs, inputs). Taken for the %s, as is usual in a %s. A .safetensors can state "
+            "it: metadata {'format': 'pt'} or {'format': 'paddle'}",
             file.path,
             "latter" if is_pytorch else "former",
             ".safetensors" if is_pytorch else ".pdparams",
@@ -113,7 +116,7 @@ def _names_say_pytorch(file: WeightFile) -> bool:
 
 
 def conversion(file: WeightFile) -> str:
-    """A command that writes a ``.pdparams`` of PyTorch's layout as what it is."""
+    """Returns a command that converts a ``.pdparams`` of PyTorch's layout to safetensors."""
     target = file.path.with_suffix(".safetensors")
     return (
         'python -c "import paddle; from safetensors.numpy import save_file; '

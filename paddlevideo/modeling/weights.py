@@ -1,4 +1,4 @@
-"""Loads weights into a model and tells what did not fit."""
+"""Loads weights into a model and reports what did not fit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from paddlevideo.utils.finite import fault_of
 from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
-#: What parallel training and compilation put before every name.
+#: Prefixes that parallel training and compilation add to every name.
 WRAPPERS = ("module.", "_layers.", "_orig_mod.", "model.", "_model.", "network.", "net.")
 
 
 @dataclass
 class LoadReport:
-    """What happened to each name, ours or, where unexpected, the file's."""
+    """The result of loading: the model's names, and unexpected ones of the file."""
 
     path: str
     loaded: list[str] = field(default_factory=list)
@@ -47,9 +47,9 @@ def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False)
     """Loads a ``.pdparams`` or ``.safetensors`` file, ActBERT's or any BERT's, into ``model``.
 
     Logs what was missing, unexpected or misshapen. Parameters that the file lacks keep their
-    values. ``for_test``: raises WeightsError if a parameter that testing needs stays unset.
-    Raises WeightsError also if the file cannot be read, if no parameter of it fits, or if one that
-    does holds NaN or infinity; ``model`` is unchanged then.
+    values. Raises WeightsError if the file cannot be read, if none of its parameters fits, or if
+    one holds NaN or infinity, all without changing ``model``; with ``for_test`` also if the file
+    lacks a parameter that testing needs.
     """
     file = read_weight_file(path)
     state = model.from_released(under_known_names(model, file.arrays))
@@ -60,7 +60,7 @@ def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False)
         wanted = model.to_released(model.state_dict())
         raise WeightsError(
             f"{file.path} holds no parameter of this model.\n"
-            f"  it holds: {some(file.arrays)}\n  wanted are: {some(wanted)}"
+            f"  it holds: {some(file.arrays)}\n  expected: {some(wanted)}"
             + "".join(f"\n  misshapen: {line}" for line in report.misshapen[:3])
         )
     log.log(logging.WARNING if report.misshapen else logging.INFO, "%s", report)
@@ -72,37 +72,37 @@ def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False)
 def _check_complete(model: BaseFramework, report: LoadReport) -> None:
     try:
         model.check_loaded(report.missing + [m.split(" ")[0] for m in report.misshapen])
-    except WeightsError as fault:
+    except WeightsError as error:
         raise WeightsError(
-            f"{fault}\n{report}\nThe configuration's sizes must be those of the weights."
+            f"{error}\n{report}\nThe configuration's sizes must be those of the weights."
         ) from None
 
 
 def under_known_names(
     model: BaseFramework, arrays: Mapping[str, np.ndarray]
 ) -> Mapping[str, np.ndarray]:
-    """``arrays`` of a file under the names that ``model`` knows from files.
+    """Returns the arrays of a file under the names that ``model`` uses in files.
 
-    Prefixes that wrap all of a model ("module.") are left out, a missing "backbone." is added,
-    and a BERT's names become those of ActBERT's text stream. What was renamed is logged.
+    Prefixes of a wrapped model ("module.") are removed, a missing "backbone." is added, and a
+    BERT's names become those of ActBERT's text stream. Renaming is logged.
     """
     if is_bert(arrays):
         renamed = from_bert(arrays)
-        log.info("a BERT: %s is taken for %s", *next((own, new) for new, own in renamed.items()))
-        return {new: arrays[own] for new, own in renamed.items()}
+        log.info("a BERT: %s is taken for %s", *next((old, new) for new, old in renamed.items()))
+        return {new: arrays[old] for new, old in renamed.items()}
     known = model.state_dict()
     choices = [
-        {own: own for own in arrays},
-        {_unwrapped_name(own): own for own in arrays},
-        {f"backbone.{_unwrapped_name(own)}": own for own in arrays},
+        {old: old for old in arrays},
+        {_unwrapped_name(old): old for old in arrays},
+        {f"backbone.{_unwrapped_name(old)}": old for old in arrays},
     ]
-    found = [{new: arrays[own] for new, own in names.items()} for names in choices]
-    fitting = [sum(name in known for name in model.from_released(each)) for each in found]
-    best = fitting.index(max(fitting))
-    changed = next(((own, new) for new, own in choices[best].items() if own != new), None)
+    states = [{new: arrays[old] for new, old in names.items()} for names in choices]
+    known_names = [sum(name in known for name in model.from_released(each)) for each in states]
+    best = known_names.index(max(known_names))
+    changed = next(((old, new) for new, old in choices[best].items() if old != new), None)
     if changed:
         log.info("names have another prefix: %s is taken for %s", *changed)
-    return found[best]
+    return states[best]
 
 
 def _unwrapped_name(name: str) -> str:
@@ -120,14 +120,13 @@ def assign(
     """Sets parameters and buffers by name where the shapes agree; reports the rest.
 
     ``called``: the names in the file, for messages. Raises WeightsError, with nothing set, if an
-    array holds NaN or infinity. A buffer that is not finite in ``model`` either, because it waits
-    to be chosen, may be so.
+    array holds NaN or infinity, unless a buffer of ``model`` does too, which has no value yet.
     """
     report = LoadReport(path)
-    own: dict[str, Tensor] = model.state_dict()
-    report.unexpected = [name for name in state if name not in own]
+    tensors: dict[str, Tensor] = model.state_dict()
+    report.unexpected = [name for name in state if name not in tensors]
     fitting = {}
-    for name, tensor in own.items():
+    for name, tensor in tensors.items():
         if name not in state:
             report.missing.append(name)
         elif misfit := _misfit(state[name], tensor):
@@ -137,12 +136,12 @@ def assign(
             report.loaded.append(name)
     _check_finite(model, fitting, path, called or {})
     for name, array in fitting.items():
-        own[name].set_value(array)
+        tensors[name].set_value(array)
     return report
 
 
 def _misfit(array: np.ndarray, tensor: Tensor) -> str:
-    """What of ``array`` does not fit: its shape, or that it holds no floating-point numbers."""
+    """Describes a wrong shape or type of ``array``; "" if it fits."""
     if list(array.shape) != list(tensor.shape):
         return f"{list(array.shape)} instead of {list(tensor.shape)}"
     if paddle.is_floating_point(tensor) and array.dtype.kind != "f" and array.dtype != np.uint16:
@@ -165,8 +164,10 @@ def _check_finite(
 
 
 def _as_dtype(array: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """``array`` as float32 (Paddle files hold bfloat16 as uint16), or as it is if not a float."""
+    """Returns floating-point arrays as float32; Paddle's files hold bfloat16 as uint16."""
     if array.dtype == np.uint16 and paddle.is_floating_point(tensor):
         return (array.astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+    with np.errstate(
+        over="ignore"
+    ):  # a value that is too large becomes infinite, which is an error
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array

@@ -1,4 +1,4 @@
-"""Device, ranks, seeds and mixed precision: alone names Paddle's machinery for them.
+"""Device, ranks, seeds and mixed precision: the only user of paddle.distributed and paddle.amp.
 
 The rest of the package sees a ``World`` of one or many ranks and an ``Amp`` that is on or off.
 """

@@ -12,22 +12,22 @@ import paddle.distributed as dist
 from paddlevideo.utils.cpu import tune_cpu
 from paddlevideo.utils.errors import ConfigError
 
-#: What the launcher sets beside the number of processes, and Paddle asks for.
+#: Variables that the launcher sets, and Paddle reads, besides the number of processes.
 LAUNCHER_VARIABLES = ("PADDLE_TRAINER_ID", "PADDLE_CURRENT_ENDPOINT", "PADDLE_TRAINER_ENDPOINTS")
 
 
-def select_device(asked: str = "auto") -> str:
+def select_device(name: str = "auto") -> str:
     """Sets and returns the device: "gpu" where Paddle has one, else "cpu".
 
-    Raises ConfigError if a GPU is asked for and there is none.
+    Raises ConfigError if ``name`` is that of a GPU and Paddle finds none.
     """
     has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if asked.startswith("gpu") and not has_gpu:
+    if name.startswith("gpu") and not has_gpu:
         raise ConfigError(
             "device: a GPU is asked for, but Paddle finds none. Install paddlepaddle-gpu and check "
             "nvidia-smi, or use device=cpu"
         )
-    chosen = ("gpu" if has_gpu else "cpu") if asked == "auto" else asked
+    chosen = ("gpu" if has_gpu else "cpu") if name == "auto" else name
     if chosen == "gpu" and world_size() > 1:
         chosen = f"gpu:{dist.ParallelEnv().dev_id}"  # gpu-only
     paddle.set_device(chosen)
@@ -35,9 +35,9 @@ def select_device(asked: str = "auto") -> str:
 
 
 def use_threads(count: int = 0) -> int:
-    """Lets Paddle's CPU kernels use ``count`` threads; 0: all cores, shared by local ranks.
+    """Sets the threads of Paddle's CPU kernels; 0: all cores, divided by the local ranks.
 
-    Paddle starts with one. Returns the number set.
+    Paddle starts with one thread. Returns the number set.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     tune_cpu()
@@ -47,19 +47,19 @@ def use_threads(count: int = 0) -> int:
 
 
 def world_size() -> int:
-    """How many ranks the launcher started; 1 without a launcher. Raises ConfigError."""
+    """Returns the number of ranks that the launcher started, else 1. Raises ConfigError."""
     return _count_in("PADDLE_TRAINERS_NUM")
 
 
-def own_rank(size: int) -> int:
-    """Which of ``size`` ranks this process is.
+def rank_of_process(size: int) -> int:
+    """Returns the rank of this process among ``size``.
 
-    Raises ConfigError where only some of the launcher's variables are there.
+    Raises ConfigError if only some of the launcher's variables are set.
     """
-    absent = [name for name in LAUNCHER_VARIABLES if not os.environ.get(name)]
+    missing = [name for name in LAUNCHER_VARIABLES if not os.environ.get(name)]
     rank = os.environ.get("PADDLE_TRAINER_ID", "")
-    if absent or not rank.isdecimal() or int(rank) >= size:
-        why = f"{', '.join(absent)} not" if absent else f"PADDLE_TRAINER_ID is {rank}"
+    if missing or not rank.isdecimal() or int(rank) >= size:
+        why = f"{', '.join(missing)} not" if missing else f"PADDLE_TRAINER_ID is {rank}"
         raise ConfigError(
             f"PADDLE_TRAINERS_NUM={size} is set, as the launcher does for {size} processes, but "
             f"{why}. If it is left over from another run, unset it; several processes are started "
@@ -78,14 +78,14 @@ def _count_in(variable: str) -> int:
 def seed_everything(*parts: int) -> None:
     """Seeds Paddle's generator from ``parts`` (seed, step, micro-batch, rank, ...).
 
-    Dropout is seeded so at every step, which makes repeated and resumed runs equal without
-    saving any generator's state. Costs about 10 microseconds.
+    Every step seeds dropout, so repeated and resumed runs are equal without saving the state of
+    a generator. Costs about 10 microseconds.
     """
     paddle.seed(int(np.random.SeedSequence([p & 0xFFFFFFFF for p in parts]).generate_state(1)[0]))
 
 
 def memory_used() -> int:
-    """Peak memory in bytes: the GPU's where there is one, else the process's."""
+    """Returns the peak memory in bytes, of the GPU where one is used, else of the process."""
     if paddle.device.is_compiled_with_cuda() and paddle.device.get_device().startswith("gpu"):
         return int(paddle.device.cuda.max_memory_allocated())  # gpu-only
     import resource
@@ -94,7 +94,7 @@ def memory_used() -> int:
 
 
 def synchronize_clock() -> float:
-    """Seconds of a monotonic clock, after the device has finished its work."""
+    """Waits for the device and returns the seconds of a monotonic clock."""
     if paddle.device.get_device().startswith("gpu"):
         paddle.device.synchronize()  # gpu-only
     return time.perf_counter()

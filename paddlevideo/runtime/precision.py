@@ -1,4 +1,4 @@
-"""Mixed precision: on where the device can do it."""
+"""Mixed precision, on devices that support it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Amp:
     """Autocast and loss scaling, or their disabled counterparts."""
 
     def __init__(self, settings: AmpSettings, device: str) -> None:
-        """Warns once and stays off where the device cannot do it."""
+        """Warns and stays off if the device does not support it."""
         self.settings = settings
         self.enabled = settings.enable
         if settings.enable and not device.startswith("gpu"):
@@ -47,7 +47,7 @@ class Amp:
         )
 
     def decorate(self, model: nn.Layer, optimizer: Any) -> tuple[nn.Layer, Any]:
-        """Model and optimizer with parameters in ``dtype`` at level O2, else as they are."""
+        """Returns model and optimizer, at level O2 with parameters in ``dtype``."""
         if not self.multi_precision:
             return model, optimizer
         return paddle.amp.decorate(
@@ -57,7 +57,7 @@ class Amp:
 
 @contextmanager
 def autocast(enable: bool, **options: Any) -> Iterator[None]:
-    """``paddle.amp.auto_cast``, but not entered at all while off: on CPU it would only warn."""
+    """``paddle.amp.auto_cast`` if ``enable``; a disabled one still warns on CPU."""
     if not enable:
         yield
         return

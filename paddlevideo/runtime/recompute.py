@@ -1,4 +1,4 @@
-"""Layers that are computed once more in the backward pass instead of keeping what they computed."""
+"""Recomputing layers in the backward pass instead of keeping their activations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paddle.distributed.fleet.utils import recompute
 def recompute_layers(layers: Iterable[nn.Layer]) -> None:
     """Makes each of ``layers`` keep only its inputs for the backward pass, in training.
 
-    Dropout is drawn again as it was, so that losses and gradients do not change.
+    Dropout draws the same numbers again, so losses and gradients do not change.
     """
     for layer in layers:
         layer.forward = _recomputed(layer, layer.forward)
@@ -31,8 +31,8 @@ def _recomputed(layer: nn.Layer, forward: Callable[..., Any]) -> Callable[..., A
             with nullcontext() if calls[0] == 1 else generator_at(state):
                 return forward(*arguments, **options)
 
-        # Paddle looks for tensors that need gradients only among the arguments themselves, and
-        # Paddle 2.6 cannot bring back the generator of a CPU: that is done here.
+        # Paddle finds tensors that need gradients only among the arguments themselves, and Paddle
+        # 2.6 cannot restore the state of a CPU's generator, so both are done here.
         inputs = list(tensors((arguments, tuple(options.values()))))
         return recompute(compute, *inputs, use_reentrant=False, preserve_rng_state=False)
 
@@ -41,7 +41,7 @@ def _recomputed(layer: nn.Layer, forward: Callable[..., Any]) -> Callable[..., A
 
 @contextmanager
 def generator_at(state: Any) -> Iterator[None]:
-    """Paddle's generator starts from ``state`` in this context, and is as before after it."""
+    """Sets the state of Paddle's generator within this context."""
     before = paddle.get_rng_state()
     paddle.set_rng_state(state)
     try:

@@ -1,11 +1,11 @@
 """The optimizer's arrays divided over the ranks (stage 1 of ZeRO, Rajbhandari et al. 2020).
 
-Every rank has all gradients, averaged as without sharding, steps its own parameters, and hands
-them to the others. The weights are those of plain data parallelism, bit for bit.
+Every rank has all gradients, averaged as without sharding, steps the parameters assigned to it, and
+broadcasts them. The weights are those of plain data parallelism, bit for bit.
 
-Paddle's ``DygraphShardingOptimizer`` is not used: it refuses parameters with a regularizer of their
-own, which is how some have no weight decay, and in 3.3.1 it gives a gradient of zeros, and with it
-weight decay, to parameters that have none.
+Paddle's ``DygraphShardingOptimizer`` does not serve: it rejects regularizers of single parameters,
+by which some have no weight decay, and in 3.3.1 it gives parameters without a gradient a zero one,
+and so weight decay.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from paddle import Tensor, nn
 class ShardedOptimizer:
     """An optimizer that keeps arrays for this rank's parameters only.
 
-    Like ``optimizer`` in everything else. Its ``step`` must be called on all ranks.
+    Otherwise like the one it wraps. ``step`` must be called on all ranks.
     """
 
     def __init__(self, optimizer: Any, rank: int, size: int) -> None:
         """``optimizer`` must not have stepped or been loaded yet; it is changed."""
         self._inner_opt = optimizer
         self._parameter_list = list(optimizer._parameter_list)
-        self._owners = share_out([int(np.prod(p.shape)) for p in self._parameter_list], size)
-        own = [
+        self._owners = assign_ranks([int(np.prod(p.shape)) for p in self._parameter_list], size)
+        assigned = [
             p for p, owner in zip(self._parameter_list, self._owners, strict=True) if owner == rank
         ]
-        optimizer._parameter_list = optimizer._param_groups = own
+        optimizer._parameter_list = optimizer._param_groups = assigned
         if isinstance(optimizer._grad_clip, paddle.nn.ClipGradByGlobalNorm):
             optimizer._grad_clip = ClipByNormOfAll(optimizer._grad_clip, self._parameter_list)
 
@@ -42,7 +42,7 @@ class ShardedOptimizer:
 
     @paddle.no_grad()
     def step(self) -> None:
-        """Steps this rank's parameters; then all ranks have all of them."""
+        """Steps this rank's parameters and exchanges them with the other ranks."""
         if self._inner_opt._parameter_list:
             self._inner_opt.step()
         for parameter, owner in zip(self._parameter_list, self._owners, strict=True):
@@ -62,39 +62,39 @@ class ClipByNormOfAll:
 
     def __call__(self, pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
         """``pairs`` of parameter and gradient -> the same parameters with clipped gradients."""
-        wanted = {parameter.name for parameter, _ in pairs}
+        names = {parameter.name for parameter, _ in pairs}
         gradients = [(p, p._grad_ivar()) for p in self.parameters]
         clipped = self.clip([pair for pair in gradients if pair[1] is not None])
-        return [pair for pair in clipped if pair[0].name in wanted]
+        return [pair for pair in clipped if pair[0].name in names]
 
 
-def share_out(sizes: Sequence[int], ranks: int) -> list[int]:
-    """A rank for each size so that the ranks have about equal sums; the same on every rank."""
+def assign_ranks(sizes: Sequence[int], ranks: int) -> list[int]:
+    """Returns a rank for each size such that the ranks' sums are about equal."""
     sums, owners = [0] * ranks, [0] * len(sizes)
-    for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
-        owners[place] = sums.index(min(sums))
-        sums[owners[place]] += sizes[place]
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        owners[index] = sums.index(min(sums))
+        sums[owners[index]] += sizes[index]
     return owners
 
 
 def collect(
-    mine: Mapping[str, Any], described: Sequence[Mapping[str, tuple]], rank: int
+    state: Mapping[str, Any], described: Sequence[Mapping[str, tuple]], rank: int
 ) -> dict[str, Any]:
-    """The arrays of all ranks on rank 0, and its other entries; nothing on the others.
+    """Returns all ranks' arrays and the other entries on rank 0; nothing on the others.
+
+    Sends one array at a time, as bytes, so that no rank holds more than one array of another.
 
     Args:
-        mine: this rank's arrays by name; other entries are rank 0's business.
-        described: each rank's shapes and types by name, ``description`` of each ``mine``.
-        rank: this one.
-
-    One array at a time, as bytes, so that no rank holds more than one that is not its own.
+        state: this rank's arrays by name, and other entries, which rank 0 keeps.
+        described: ``description`` of every rank's ``state``.
+        rank: this rank.
     """
-    whole = {} if rank else {k: v for k, v in mine.items() if not isinstance(v, np.ndarray)}
+    whole = {} if rank else {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
     for owner, arrays in enumerate(described):
         for name, (shape, dtype) in arrays.items():
             count = int(np.prod(shape)) * np.dtype(dtype).itemsize
             if owner == rank:
-                raw = np.ascontiguousarray(mine[name]).reshape(-1).view(np.uint8)
+                raw = np.ascontiguousarray(state[name]).reshape(-1).view(np.uint8)
                 tensor = paddle.to_tensor(raw)
             else:
                 tensor = paddle.empty([count], dtype="uint8")
@@ -104,17 +104,16 @@ def collect(
     return whole
 
 
-def description(mine: Mapping[str, Any]) -> dict[str, tuple]:
-    """Shape and type of each array."""
-    arrays = {name: value for name, value in mine.items() if isinstance(value, np.ndarray)}
+def description(state: Mapping[str, Any]) -> dict[str, tuple]:
+    """Returns the shape and type of each array."""
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
     return {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
 
 
 def shard_by_paddle(model: nn.Layer, updater: Any, stage: int) -> nn.Layer:
-    """The model as Paddle's ``group_sharded_parallel`` wraps it; it works on GPUs only.
+    """Returns the model wrapped by Paddle's ``group_sharded_parallel``, which needs GPUs.
 
-    ``updater.optimizer`` and ``updater.scaler`` are replaced by what belongs to it. A scaler that
-    is off is left alone.
+    Replaces ``updater.optimizer`` and, unless it is disabled, ``updater.scaler``.
     """
     scaler = updater.scaler if updater.scaler.is_enable() else None
     wrapped, updater.optimizer, scaler = dist.sharding.group_sharded_parallel(

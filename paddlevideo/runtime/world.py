@@ -1,4 +1,4 @@
-"""Ranks: what they share, and where they wait for each other."""
+"""The ranks of a distributed run: exchanges and barriers between them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor, nn
 
-from paddlevideo.runtime.device import own_rank, world_size
+from paddlevideo.runtime.device import rank_of_process, world_size
 from paddlevideo.runtime.sharding import (
     ShardedOptimizer,
     collect,
@@ -31,26 +31,28 @@ log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
 
 
-class RankLost(UserError):
-    """A rank does not come."""
-
-
-#: Seconds that a rank is waited for before a warning names it.
+#: Seconds until a warning names a rank that others wait for.
 PATIENCE = 20.0
+
+
+class RankLost(UserError):
+    """A rank did not reach a barrier within its time limit."""
 
 
 class World:
     """The ranks that work together; a world of one costs nothing.
 
-    gloo kills a rank that waits half a minute in a collective, so every wait that may be long
-    (a rank reads, saves, or tests a larger share) is a meeting in the launcher's key-value store.
+    gloo kills a rank that waits 30 s in a collective, so every wait that may be long (a rank
+    reads, saves, or tests a larger share) is a barrier over the launcher's TCP store.
     """
 
     def __init__(self, fleet: bool = False, sharding: int = 0) -> None:
-        """``fleet``: model and optimizer are wrapped by Paddle's Fleet, not by DataParallel.
+        """Connects to the other ranks.
 
-        ``sharding``: what is divided over the ranks: 1 the optimizer's arrays, 2 gradients too, 3
-        parameters too; 0 nothing. Raises ConfigError for 2 and 3 without a GPU.
+        ``fleet``: wrap model and optimizer by Paddle's Fleet, not by DataParallel.
+
+        ``sharding``: divide over the ranks 1: the optimizer's arrays, 2: gradients too, 3:
+        parameters too; 0: nothing. Raises ConfigError for 2 and 3 without a GPU.
         """
         self.size = world_size()
         self.sharding = sharding if self.size > 1 else 0
@@ -59,16 +61,15 @@ class World:
                 f"sharding: {sharding} needs GPUs: Paddle's group_sharded_parallel takes nothing "
                 "else. sharding: 1 divides the optimizer's arrays on CPUs too"
             )
-        # Alone there is nothing to distribute, and Fleet would take one process for a pipeline.
+        # With one process there is nothing to distribute, and Fleet would set up a pipeline.
         self.fleet = self.size > 1 and (fleet or self.sharding > 1)
-        self.rank = own_rank(self.size) if self.size > 1 else 0
-        self._meetings = 0
-        self._watch: Watch | None = None
+        self.rank = rank_of_process(self.size) if self.size > 1 else 0
+        self._barriers = 0
         if self.size > 1:
             self._join()
 
     def _join(self) -> None:
-        """Waits for the other ranks and connects with them; Paddle does so without a word."""
+        """Connects to the other ranks, and says so: Paddle waits for them silently."""
         print(
             f"rank {self.rank} waits for {self.size - 1} more to start (PADDLE_TRAINERS_NUM is "
             f"{self.size}; unset it if it is left over from another run)",
@@ -79,6 +80,8 @@ class World:
             dist.fleet.init(is_collective=True)
         else:
             dist.init_parallel_env()
+        self._store = paddle.base.core.create_or_get_global_tcp_store()
+        self._watch = Watch(self.rank, self.size, self._store, PATIENCE)
 
     @property
     def is_main(self) -> bool:
@@ -86,7 +89,7 @@ class World:
         return self.rank == 0
 
     def sum(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Sums over ranks, float64; exact for counts below 2**53."""
+        """Returns the sums over ranks, float64; exact for counts below 2**53."""
         array = np.asarray(values, dtype=np.float64)
         if self.size == 1:
             return array
@@ -95,27 +98,25 @@ class World:
         return tensor.numpy()
 
     def sum_patiently(self, values: np.ndarray) -> np.ndarray:
-        """The same, for ranks that may come at very different times."""
-        self.meet()
+        """Like :meth:`sum`, for ranks that may arrive at very different times."""
+        self.barrier()
         return self.sum(values)
 
-    def any(self, mine: bool) -> bool:
-        """Whether it holds for any rank. May wait for long."""
-        if self.size == 1:
-            return mine
-        return bool(self.sum_patiently(np.array([mine]))[0])
+    def any(self, flag: bool) -> bool:
+        """Returns whether ``flag`` is True on any rank, which may arrive at different times."""
+        return bool(self.sum_patiently(np.array([flag]))[0])
 
     def gather(self, item: Any) -> list[Any]:
-        """Every rank's ``item``, in the order of ranks, on all ranks. May wait for long."""
+        """Returns every rank's ``item``, in the order of ranks, on all ranks."""
         if self.size == 1:
             return [item]
-        self.meet()
+        self.barrier()
         items: list[Any] = []
         dist.all_gather_object(items, item)
         return items
 
     def decide(self, choose: Callable[[], Item]) -> Item:
-        """What ``choose`` returns on rank 0, on all ranks; what it raises there, all raise."""
+        """Returns on all ranks what ``choose`` returns on rank 0; all raise what it raises."""
         outcome: Any = None
         if self.is_main:
             try:
@@ -128,7 +129,7 @@ class World:
         return outcome
 
     def gather_rows(self, rows: Tensor) -> tuple[list[Tensor], int]:
-        """Every rank's ``rows`` (n, ...), without gradient, and the place of this rank's own.
+        """Returns a list of every rank's ``rows`` (n, ...), without gradient, and this rank.
 
         Ranks may have different n; the other dimensions are equal.
         """
@@ -137,64 +138,66 @@ class World:
         counts: list[Tensor] = []
         dist.all_gather(counts, paddle.to_tensor([len(rows)]))
         lengths = [int(count.item()) for count in counts]
-        filling = paddle.zeros([max(lengths) - len(rows), *rows.shape[1:]], rows.dtype)
+        padding = paddle.zeros([max(lengths) - len(rows), *rows.shape[1:]], rows.dtype)
         parts: list[Tensor] = []
-        dist.all_gather(parts, paddle.concat([rows.detach(), filling]))
+        dist.all_gather(parts, paddle.concat([rows.detach(), padding]))
         return [part[:length] for part, length in zip(parts, lengths, strict=True)], self.rank
 
-    def meet(self, where: str = "", limit: float = math.inf) -> None:
-        """Waits until every rank has come here; where all have, for three answers of the store.
+    def barrier(
+        self, where: str = "the end of a test or of a checkpoint", limit: float = math.inf
+    ) -> None:
+        """Waits until every rank is here. Three round trips to the store once all are: 0.5 ms.
 
         A warning names the ranks that others have waited for since 20 seconds. Raises RankLost
-        after ``limit`` seconds. ``where`` is for these messages. With it, what begins here should
-        not take long: it is watched until the next meeting or :meth:`rest`.
+        after ``limit`` seconds. ``where`` is for these messages.
         """
-        if self.size == 1:
-            return
-        store = paddle.base.core.create_or_get_global_tcp_store()
-        if self._watch is None:
-            self._watch = Watch(self.rank, self.size, store, PATIENCE)
-        self.rest()
-        with self._watch.lock:
-            self._wait(store, where or "the end of a test or of a checkpoint", limit)
-        if where:
-            self._watch.begin(where)
+        if self.size > 1:
+            with self._watch.lock:
+                self._wait(where, limit)
 
-    def rest(self) -> None:
-        """What comes before the next meeting may take its time on any rank."""
-        if self._watch is not None:
-            self._watch.end()
-
-    def _wait(self, store: Any, where: str, limit: float) -> None:
-        self._meetings += 1
-        if self._meetings <= 2:  # by the second, every rank has connected to the store
-            answer_at_once()
+    def _wait(self, where: str, limit: float) -> None:
+        self._barriers += 1
+        if self._barriers <= 2:  # by the second, every rank has connected to the store
+            disable_nagle()
+        store = self._store
         store.add(f"met/{self.rank}", 1)
-        together = store.add("met", 1)
+        arrived = store.add("met", 1)
         began, report = time.monotonic(), PATIENCE
-        while together < self._meetings * self.size:
+        while arrived < self._barriers * self.size:
             waited = time.monotonic() - began
             if waited > min(report, limit):
-                absent = self._absent(store)
+                missing = self._missing()
                 if waited > limit:
                     raise RankLost(
                         f"rank {self.rank} has waited {waited:.0f} s at {where} for rank(s) "
-                        f"{absent}: they hang or are gone. Their logs tell more; --resume auto "
-                        "goes on from the newest checkpoint"
+                        f"{missing}, which hang or have ended. See their logs; --resume auto "
+                        "continues from the newest checkpoint"
                     )
-                log.warning("rank %d waits at %s for rank(s) %s", self.rank, where, absent)
+                log.warning("rank %d waits at %s for rank(s) %s", self.rank, where, missing)
                 report *= 3
             time.sleep(min(0.1 * waited + 2e-5, 0.05))
-            together = store.add("met", 0)
+            arrived = store.add("met", 0)
 
-    def _absent(self, store: Any) -> str:
-        """The ranks that have not come to this meeting yet."""
+    def _missing(self) -> str:
+        """Returns the ranks that have not reached this barrier."""
         others = (rank for rank in range(self.size) if rank != self.rank)
-        late = [rank for rank in others if store.add(f"met/{rank}", 0) < self._meetings]
+        late = [r for r in others if self._store.add(f"met/{r}", 0) < self._barriers]
         return ", ".join(map(str, late))
 
+    @contextmanager
+    def watched(self, where: str) -> Iterator[None]:
+        """A context that no rank should stay in for long: a warning says where each one is."""
+        if self.size == 1:
+            yield
+            return
+        self._watch.begin(where)
+        try:
+            yield
+        finally:
+            self._watch.end()
+
     def wrap(self, model: nn.Layer, updater: Any = None) -> nn.Layer:
-        """The model as it is called in training: with gradients averaged over ranks.
+        """Returns the model to call in training, which averages gradients over ranks.
 
         With ``sharding`` 2 or 3 the ``optimizer`` and the ``scaler`` of ``updater`` are replaced.
         """
@@ -205,36 +208,36 @@ class World:
         return model if self.size == 1 else paddle.DataParallel(model)
 
     def wrap_optimizer(self, optimizer: Any) -> Any:
-        """The optimizer with its arrays divided over the ranks, as Fleet wants it, or as it is."""
+        """Returns the optimizer, wrapped by Fleet or divided over the ranks where that is set."""
         if self.sharding == 1:
             return ShardedOptimizer(optimizer, self.rank, self.size)
         by_fleet = self.fleet and self.sharding == 0
         return dist.fleet.distributed_optimizer(optimizer) if by_fleet else optimizer
 
     def whole_norm(self, norm: float) -> float:
-        """Length of all gradients, from the length of those that this rank has."""
+        """Returns the norm of all gradients, given that of this rank's gradients."""
         return norm if self.sharding < 2 else math.sqrt(self.sum([norm**2])[0])
 
-    def collect(self, mine: Mapping[str, Any]) -> dict[str, Any]:
-        """What this rank has of the optimizer's state -> all of it on rank 0, else nothing.
+    def collect(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the optimizer's whole state on rank 0, given this rank's part of it.
 
-        To be called on all ranks if arrays are divided over them.
+        Call it on all ranks if arrays are divided over them.
         """
         if self.sharding != 1:
-            return dict(mine)
-        return collect(mine, self.gather(description(mine)), self.rank)
+            return dict(state)
+        return collect(state, self.gather(description(state)), self.rank)
 
     def accumulate_only(self, model: nn.Layer, accumulating: bool) -> AbstractContextManager:
-        """Leaves gradients unaveraged while micro-batches are still to come."""
+        """Returns a context that does not average gradients if ``accumulating``."""
         waits = self.size > 1 and accumulating and self.sharding < 2
         return model.no_sync() if waits else nullcontext()
 
 
-def answer_at_once() -> None:
-    """Switches off the delay of small packets on this process's connections to the store.
+def disable_nagle() -> None:
+    """Sets TCP_NODELAY on this process's connections to the store. Linux only.
 
     Paddle writes requests and answers in pieces; with Nagle's algorithm each waits 44 ms for an
-    acknowledgement, and a meeting takes 130. Linux only; elsewhere nothing happens.
+    acknowledgement, and a barrier takes 130 ms instead of 0.5.
     """
     port = os.environ.get("PADDLE_MASTER", "").rpartition(":")[2]
     if not port.isdecimal() or not os.path.isdir("/proc/self/fd"):

@@ -1,4 +1,4 @@
-"""A running average of the weights: often better on unseen data than the last ones."""
+"""A running average of the weights, often better on unseen data than the last weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from paddlevideo.utils.finite import first_fault
 class WeightAverage:
     """Exponential moving average of the trained parameters, in float32.
 
-    After n updates the newest weights count 1 - min(decay, (1 + n) / (10 + n)): at first the
-    average follows quickly, so that the random start is soon forgotten (as TensorFlow's
-    ExponentialMovingAverage does with ``num_updates``). One more copy of the weights, and one pass
-    over them at each step. With ``decay`` 0 there is no average, and everything here does nothing.
+    After n updates the newest weights have the weight 1 - min(decay, (1 + n) / (10 + n)), so that
+    the random initialisation is soon forgotten (as in TensorFlow's ExponentialMovingAverage with
+    ``num_updates``). Costs a copy of the weights, and a pass over them at each step. With
+    ``decay`` 0 there is no average, and all methods do nothing.
     """
 
     def __init__(self, model: paddle.nn.Layer, decay: float = 0.0) -> None:
@@ -40,8 +40,8 @@ class WeightAverage:
     def update(self, steps: float = 1.0) -> None:
         """Takes in the weights as they are after a step.
 
-        ``steps``: how many steps of the run as it was begun this one is worth; the average then
-        reaches back over as many samples as it did.
+        ``steps``: what this step counts in steps of the run as it was begun, so that the average
+        extends over as many samples as before.
         """
         if not self.decay:
             return
@@ -52,31 +52,31 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the averaged weights within this context, and its own again after it."""
-        self._exchange()
+        """Gives the model the averaged weights within this context."""
+        self._swap()
         try:
             yield
         finally:
-            self._exchange()
+            self._swap()
 
     @paddle.no_grad()
-    def _exchange(self) -> None:
+    def _swap(self) -> None:
         for name, parameter in self._parameters.items():
-            own = parameter.astype("float32").clone()
+            current = parameter.astype("float32").clone()
             parameter.set_value(self._average[name].astype(parameter.dtype))
-            self._average[name] = own
+            self._average[name] = current
 
     def state(self) -> dict[str, Any]:
-        """Copies of the averages by name, and the number of updates; empty where there are none."""
+        """Returns copies of the averages by name, and the number of updates; or an empty dict."""
         if not self.decay:
             return {}
         arrays = {name: array.numpy().copy() for name, array in self._average.items()}
         return {"updates": self.updates, "weights": arrays}
 
     def load(self, state: Mapping[str, Any] | None) -> None:
-        """Puts back what :meth:`state` returned.
+        """Restores what :meth:`state` returned.
 
-        Raises WeightsError if there is none, if it is of other parameters, or not finite.
+        Raises WeightsError if it is empty, of other parameters, or not finite.
         """
         if not self.decay:
             return

@@ -1,4 +1,4 @@
-"""Which parameters are trained, and at what rate, by rules on their names."""
+"""Which parameters are trained, and their learning rates, by rules on their names."""
 
 from __future__ import annotations
 
@@ -14,55 +14,53 @@ from paddlevideo.utils.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 Named = list[tuple[str, paddle.Tensor]]
-#: Layers of a stream by number, and what lies below its first one.
-_LAYER = re.compile(r"encoder\.layers\.(?P<stream>\w+)\.(?P<number>\d+)\.")
+#: Layers of a stream by index, and the embeddings below them.
+_LAYER = re.compile(r"encoder\.layers\.(?P<stream>\w+)\.(?P<index>\d+)\.")
 _BELOW = {"text_embeddings": "text", "region_embeddings": "regions", "action_embeddings": "actions"}
 
 
 def freeze(named: Iterable[tuple[str, paddle.Tensor]], patterns: Sequence[str]) -> None:
-    """Parameters whose names match one of the regular expressions are not trained.
+    """Freezes parameters whose names match one of the regular expressions.
 
-    Raises ConfigError for a pattern that matches none, or is no regular expression.
+    Raises ConfigError for a pattern that matches none, or is not a regular expression.
     """
     for pattern in patterns:
         try:
-            found = [parameter for name, parameter in named if re.search(pattern, name)]
-        except re.error as fault:
-            raise ConfigError(f'OPTIMIZER.freeze: "{pattern}" is no pattern: {fault}') from None
-        if not found:
+            matches = [parameter for name, parameter in named if re.search(pattern, name)]
+        except re.error as error:
+            raise ConfigError(
+                f'OPTIMIZER.freeze: "{pattern}" is not a regular expression: {error}'
+            ) from None
+        if not matches:
             raise ConfigError(f'OPTIMIZER.freeze: no parameter matches "{pattern}"')
-        for parameter in found:
+        for parameter in matches:
             parameter.stop_gradient = True
 
 
 def layer_factors(names: Sequence[str], decay: float) -> dict[str, float]:
-    """A factor on the learning rate for each name: ``decay`` to the power of its depth.
+    """Returns a factor on the learning rate by name: ``decay`` to the power of the depth.
 
     A stream's topmost layer has depth 1, the one below it 2, its embeddings one more than its
-    lowest layer; tangled layers, poolers and heads, which lie above, have depth 0. For one stream
-    this is the discriminative fine-tuning of Howard and Ruder 2018 (ULMFiT).
+    lowest layer; tangled layers, poolers and heads have depth 0. For one stream this is the
+    discriminative fine-tuning of Howard and Ruder 2018 (ULMFiT).
     """
-    places = {name: match for name in names if (match := _LAYER.search(name))}
-    counts = Counter(
-        {
-            stream: 1 + max(int(m["number"]) for m in places.values() if m["stream"] == stream)
-            for stream in {match["stream"] for match in places.values()}
-        }
-    )
+    layers = {name: match for name in names if (match := _LAYER.search(name))}
+    counts: Counter[str] = Counter()
+    for match in layers.values():
+        counts[match["stream"]] = max(counts[match["stream"]], 1 + int(match["index"]))
     factors = {}
     for name in names:
-        depth = 0
-        if name in places:
-            depth = counts[places[name]["stream"]] - int(places[name]["number"])
+        below = next((stream for part, stream in _BELOW.items() if part in name), None)
+        if match := layers.get(name):
+            depth = counts[match["stream"]] - int(match["index"])
         else:
-            below = next((stream for part, stream in _BELOW.items() if part in name), None)
             depth = counts[below] + 1 if below else 0
         factors[name] = decay**depth
     return factors
 
 
 def exempt_names(named: Named, words: list[str]) -> set[str]:
-    """Structured names that contain one of ``words``. A word that no name contains is logged."""
+    """Returns the names that contain one of ``words``. Warns of a word that no name contains."""
     for word in words:
         if not any(word in name for name, _ in named):
             logger.warning('no_weight_decay_name: no trainable parameter contains "%s"', word)
@@ -72,7 +70,7 @@ def exempt_names(named: Named, words: list[str]) -> set[str]:
 def scale_rates(
     named: Named, rules: list[tuple[re.Pattern[str], float]], layer_decay: float = 1.0
 ) -> None:
-    """Sets each parameter's factor on the learning rate: that of its layer, times its rule's."""
+    """Sets each parameter's factor on the learning rate: its layer's times its rule's."""
     factors = layer_factors([name for name, _ in named], layer_decay)
     unused = {pattern.pattern for pattern, _ in rules}
     for name, parameter in named:
@@ -82,13 +80,13 @@ def scale_rates(
             unused.discard(pattern.pattern)
     if unused:
         raise ConfigError(
-            f"OPTIMIZER.lr_scale: {', '.join(sorted(unused))} matches no trainable parameter that "
-            f"an earlier rule left. Names look like {named[0][0]}"
+            f"OPTIMIZER.lr_scale: {', '.join(sorted(unused))} matches no trainable parameter "
+            f"without an earlier rule. Names look like {named[0][0]}"
         )
 
 
 def rate_factors(parameters: Iterable[paddle.Tensor]) -> tuple[float, float]:
-    """The lowest and the highest factor on the learning rate of what is trained; (1, 1) of none."""
+    """Returns the lowest and the highest factor on the learning rate of trained parameters."""
     trained = (parameter for parameter in parameters if not parameter.stop_gradient)
     factors = {parameter.optimize_attr["learning_rate"] for parameter in trained} or {1.0}
     return min(factors), max(factors)

@@ -1,6 +1,6 @@
 """Optimizers under the names that YAML files use.
 
-The fields of a recipe are its keys under ``OPTIMIZER``. Making a recipe checks its values and
+The fields of these dataclasses are the keys under ``OPTIMIZER``. Building one checks the values and
 needs no model; ``create`` makes the optimizer.
 """
 
@@ -36,8 +36,8 @@ DECOUPLED = "Decoupled"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What all optimizers share.
+class OptimizerSettings:
+    """The settings of all optimizers.
 
     Args:
         learning_rate: a number, or a map with the ``name`` of a schedule and its values.
@@ -50,7 +50,7 @@ class Recipe:
         lr_scale: a list of maps of ``match`` (a regular expression found in parameters' names) and
             ``scale`` (a factor on their learning rate). The first rule that matches holds.
         layer_decay: the learning rate of a stream's layer is this times that of the layer above.
-        freeze: regular expressions; parameters in whose names one is found are not trained.
+        freeze: regular expressions; parameters whose names match one are not trained.
     """
 
     learning_rate: NonNegative | dict
@@ -64,7 +64,7 @@ class Recipe:
     #: Paddle's class, and whether it can keep float32 copies of float16 weights.
     paddle_class: ClassVar[Any]
     has_master_weights: ClassVar[bool] = True
-    #: Whether weight decay acts beside the gradient instead of within it.
+    #: Whether weight decay is decoupled from the gradient.
     decouples: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class Recipe:
         _check_number("layer_decay", self.layer_decay, Range(above=0, at_most=1))
 
     def decay(self) -> tuple[str, float]:
-        """The kind of weight decay (L1, L2, Decoupled) and its strength, 0 for none."""
+        """Returns the kind of weight decay (L1, L2, Decoupled) and its strength, 0 for none."""
         default = DECOUPLED if self.decouples else "L2"
         if not isinstance(self.weight_decay, Mapping):
             return default, float(self.weight_decay or 0.0)
@@ -91,7 +91,7 @@ class Recipe:
         return name, value
 
     def clip(self) -> Any:
-        """Paddle's gradient clipping, or None."""
+        """Returns Paddle's gradient clipping, or None."""
         if self.grad_clip is None:
             return None
         name, value = _name_and_value(self.grad_clip, "grad_clip")
@@ -106,37 +106,37 @@ class Recipe:
         return CLIPS[full](value)
 
     def scales(self) -> list[tuple[re.Pattern[str], float]]:
-        """The rules of ``lr_scale``."""
+        """Returns the rules of ``lr_scale``."""
         rules = []
-        for number, rule in enumerate(self.lr_scale or []):
-            where = f"OPTIMIZER.lr_scale.{number}"
+        for index, rule in enumerate(self.lr_scale or []):
+            where = f"OPTIMIZER.lr_scale.{index}"
             if not isinstance(rule, Mapping) or set(rule) != {"match", "scale"}:
                 raise ConfigError(f"{where} is {rule}; expected {{match: ..., scale: ...}}")
             try:
                 rules.append((re.compile(rule["match"]), float(rule["scale"])))
             except (re.error, TypeError, ValueError) as error:
                 raise ConfigError(f"{where}: {rule} is not usable: {error}") from None
-            _check_number(f"lr_scale.{number}.scale", rules[-1][1], Range(at_least=0))
+            _check_number(f"lr_scale.{index}.scale", rules[-1][1], Range(at_least=0))
         return rules
 
-    def own_arguments(self) -> dict[str, Any]:
-        """The arguments of Paddle's class beyond those that all have."""
-        shared = Recipe.__dataclass_fields__
+    def specific_arguments(self) -> dict[str, Any]:
+        """Returns the arguments of Paddle's class that not all optimizers have."""
+        shared = OptimizerSettings.__dataclass_fields__
         return {
             name: getattr(self, name) for name in self.__dataclass_fields__ if name not in shared
         }
 
     def decay_arguments(self, strength: float, exempt: set[str]) -> dict[str, Any]:
-        """Arguments for decoupled weight decay; ``exempt`` holds Paddle's parameter names."""
+        """Returns the arguments for decoupled weight decay; ``exempt``: Paddle's own names."""
         return {}
 
     def create(self, schedule: LRScheduler | float, named: Named, multi_precision: bool) -> Any:
-        """The optimizer of these parameters."""
+        """Returns the optimizer of these parameters."""
         kind, strength = self.decay()
         exempt = exempt_names(named, self.no_weight_decay_name.split())
         penalty = None if self.decouples or not strength else PENALTIES[kind](strength)
         for name, parameter in named:
-            # Not by Paddle's parameter groups: each group would clip by a norm of its own.
+            # Not by Paddle's parameter groups, each of which clips by its own norm.
             parameter.regularizer = None if name in exempt else penalty
         scale_rates(named, self.scales(), self.layer_decay)
         precision = {"multi_precision": multi_precision} if self.has_master_weights else {}
@@ -145,7 +145,7 @@ class Recipe:
             parameters=[parameter for _, parameter in named],
             grad_clip=self.clip(),
             **self.decay_arguments(strength, {p.name for name, p in named if name in exempt}),
-            **self.own_arguments(),
+            **self.specific_arguments(),
             **precision,
         )
         if penalty is not None and kind == "L2":
@@ -155,7 +155,7 @@ class Recipe:
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class SGD(Recipe):
+class SGD(OptimizerSettings):
     """Plain stochastic gradient descent."""
 
     paddle_class = paddle.optimizer.SGD
@@ -163,7 +163,7 @@ class SGD(Recipe):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class Momentum(Recipe):
+class Momentum(OptimizerSettings):
     """Gradient descent with momentum."""
 
     momentum: Fraction = 0.9
@@ -174,7 +174,7 @@ class Momentum(Recipe):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class RMSProp(Recipe):
+class RMSProp(OptimizerSettings):
     """Gradient descent scaled by a running mean of squared gradients."""
 
     rho: Fraction = 0.95
@@ -188,8 +188,8 @@ class RMSProp(Recipe):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class Adam(Recipe):
-    """Adam; weight decay is a penalty within the gradient."""
+class Adam(OptimizerSettings):
+    """Adam; weight decay is L2 regularization, added to the gradient."""
 
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
@@ -201,7 +201,7 @@ class Adam(Recipe):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class Adamax(Recipe):
+class Adamax(OptimizerSettings):
     """Adam with the infinity norm."""
 
     beta1: Fraction = 0.9
@@ -214,8 +214,8 @@ class Adamax(Recipe):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class AdamW(Recipe):
-    """Adam with weight decay beside the gradient."""
+class AdamW(OptimizerSettings):
+    """Adam with decoupled weight decay."""
 
     weight_decay: NonNegative | dict | None = 0.01
     beta1: Fraction = 0.9
@@ -227,7 +227,7 @@ class AdamW(Recipe):
     decouples = True
 
     def decay_arguments(self, strength: float, exempt: set[str]) -> dict[str, Any]:
-        """The names that Paddle asks about are its own, not the structured ones."""
+        """Paddle passes its own parameter names to the function."""
         return {
             "weight_decay": strength,
             "apply_decay_param_fun": lambda name: name not in exempt,
@@ -236,7 +236,7 @@ class AdamW(Recipe):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class Lamb(Recipe):
+class Lamb(OptimizerSettings):
     """Adam with a trust ratio per layer, for large batches."""
 
     weight_decay: NonNegative | dict | None = 0.01
@@ -248,7 +248,7 @@ class Lamb(Recipe):
     decouples = True
 
     def decay_arguments(self, strength: float, exempt: set[str]) -> dict[str, Any]:
-        """Lamb asks with the parameter itself."""
+        """Paddle passes the parameter to the function."""
         return {
             "lamb_weight_decay": strength,
             "exclude_from_weight_decay_fn": lambda parameter: parameter.name in exempt,
@@ -261,11 +261,11 @@ def build_optimizer(
     parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
     multi_precision: bool = False,
 ) -> paddle.optimizer.Optimizer:
-    """The optimizer of the section ``OPTIMIZER``, over the trainable parameters.
+    """Returns the optimizer of the section ``OPTIMIZER``, over the trainable parameters.
 
     Args:
         config: the section: ``name``, ``learning_rate`` and the fields of that optimizer.
-        schedule: what ``build_schedule`` made of ``learning_rate``, or a number.
+        schedule: the result of ``build_schedule`` for ``learning_rate``, or a number.
         parameters: a model, or pairs of structured name and parameter.
         multi_precision: keep float32 copies of float16 or bfloat16 weights (AMP level O2).
 
@@ -273,8 +273,8 @@ def build_optimizer(
         ConfigError: the name is unknown, a value does not fit, a rule matches no parameter, or the
             optimizer cannot keep float32 copies.
     """
-    recipe = OPTIMIZERS.build(config)
-    if multi_precision and not recipe.has_master_weights:
+    settings = OPTIMIZERS.build(config)
+    if multi_precision and not settings.has_master_weights:
         able = [
             name
             for name in OPTIMIZERS
@@ -285,19 +285,19 @@ def build_optimizer(
             f"--amp_level O2 needs. Take O1, or one of {', '.join(able)}"
         )
     everything = named_parameters(parameters)
-    freeze(everything, recipe.freeze or ())
+    freeze(everything, settings.freeze or ())
     named = [pair for pair in everything if not pair[1].stop_gradient]
     if not named:
         raise ConfigError("the model has no trainable parameters: is every layer frozen?")
-    return recipe.create(schedule, named, multi_precision)
+    return settings.create(schedule, named, multi_precision)
 
 
 def named_parameters(
     parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
 ) -> Named:
-    """Structured names and parameters, a shared parameter once, under its first name.
+    """Returns structured names and parameters; a shared parameter once, by its first name.
 
-    A model inside ``paddle.DataParallel`` keeps its own names.
+    The names in a ``paddle.DataParallel`` are those of the model in it.
     """
     if isinstance(parameters, paddle.DataParallel):
         parameters = parameters._layers
@@ -315,7 +315,7 @@ def _check_number(key: str, value: float, bounds: Range) -> None:
 
 
 def _name_and_value(entry: Mapping[str, Any], key: str) -> tuple[str, float]:
-    """Both values of a map of ``name`` and ``value``."""
+    """Returns both values of a map of ``name`` and ``value``."""
     if set(entry) != {"name", "value"} or isinstance(entry["value"], (str, bool)):
         raise ConfigError(
             f"OPTIMIZER.{key} is {dict(entry)}; expected {{name: ..., value: a number}}"

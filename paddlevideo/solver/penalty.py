@@ -1,4 +1,4 @@
-"""L2 in the gradient without copies of it."""
+"""L2 regularization added to the gradient in place."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from paddle import Tensor, _C_ops
 
 
 def add_in_place(optimizer: Any, strength: float) -> None:
-    """Makes ``optimizer`` add ``strength`` * parameter to the gradient itself.
+    """Makes ``optimizer`` add ``strength`` * parameter to the gradient in place.
 
-    For parameters that have a regularizer, an L2 of that strength. Paddle makes two new arrays as
-    large as the parameter, for 206 million parameters 0.3 to 1 s a step on two cores; gradient
-    descent on the gradient, with the parameter as its gradient, is one pass of 0.07 s with the
-    same bits. What is not a dense float32 array on the CPU goes Paddle's way, and so does an
-    optimizer that has a way of its own (Momentum).
+    For parameters with an L2 regularizer of that strength. Paddle allocates two arrays of the
+    parameter's size, for 206 million parameters 0.3 to 1 s a step on two cores; SGD applied to
+    the gradient, with the parameter as its gradient, is one pass of 0.07 s with the same bits.
+    Paddle's method stays for other than dense float32 arrays on the CPU, and for optimizers that
+    override it (Momentum).
     """
     base = paddle.optimizer.Optimizer._create_regularization_of_grad
     if type(optimizer)._create_regularization_of_grad is not base:
         return
-    paddles_way = optimizer._create_regularization_of_grad
+    by_paddle = optimizer._create_regularization_of_grad
     rate = paddle.to_tensor([-strength], dtype="float32", place=paddle.CPUPlace())
 
     def penalised(parameter: Tensor, gradient: Tensor | None, regularization: Any = None) -> Any:
-        if parameter.regularizer is None or not fits(parameter, gradient):
-            return paddles_way(parameter, gradient, regularization)
+        if parameter.regularizer is None or not is_dense_on_cpu(parameter, gradient):
+            return by_paddle(parameter, gradient, regularization)
         _C_ops.sgd_(gradient, rate, parameter, None, False)
         return gradient
 
     optimizer._create_regularization_of_grad = penalised
 
 
-def fits(parameter: Tensor, gradient: Tensor | None) -> bool:
-    """Whether both are dense float32 arrays on the CPU."""
+def is_dense_on_cpu(parameter: Tensor, gradient: Tensor | None) -> bool:
+    """Returns whether both are dense float32 arrays on the CPU."""
     return gradient is not None and all(
         x.is_dense() and x.dtype == paddle.float32 and x.place.is_cpu_place()
         for x in (parameter, gradient)

@@ -1,4 +1,4 @@
-"""A schedule as Paddle's optimizers take it: its whole state is one whole number."""
+"""A schedule for Paddle's optimizers, whose only state is the number of steps done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Pace:
     """Optimizer steps of an epoch: ``begun`` when the run was begun, ``now`` in this process.
 
     They differ after a resume with another number of processes or another batch size. Settings in
-    steps (boundaries, a warm-up, ``max_iters``, ``save_steps``) were written for the run as it was
+    steps (boundaries, warm-up, ``max_iters``, ``save_steps``) count steps of the run as it was
     begun. An epoch stays an epoch, so a step done now counts ``begun / now`` of those.
     """
 
@@ -30,16 +30,15 @@ class Pace:
         return self.as_begun(1)
 
     def as_begun(self, steps: int) -> float:
-        """``steps`` done now, from the start of the run, in steps of the run as it was begun.
+        """Converts ``steps`` done now to steps of the run as it was begun.
 
-        A whole number where the result is one, so that nothing is rounded if the two are equal;
-        else a fraction.
+        Returns an int where the result is whole, so that nothing is rounded if both are equal.
         """
         whole, rest = divmod(steps * self.begun, self.now)
         return steps * self.begun / self.now if rest else whole
 
     def as_now(self, steps: float) -> int:
-        """How many steps done now reach ``steps`` of the run as it was begun, rounded up."""
+        """Converts ``steps`` of the run as it was begun to steps done now, rounded up."""
         return math.ceil(steps * self.now / self.begun)
 
 
@@ -62,9 +61,9 @@ class StepScheduler(LRScheduler):
         super().__init__(learning_rate=self.rate_at(0))
 
     def rate_at(self, step: int) -> float:
-        """The learning rate of the optimizer step that follows ``step`` steps.
+        """Returns the learning rate of the optimizer step that follows ``step`` steps.
 
-        It is that of the same point of the same epoch in the run as it was begun.
+        It is that at the same point of the same epoch in the run as it was begun.
         """
         done, total = (self.pace.as_begun(steps) for steps in (step, self.total_steps))
         return float(self.schedule(Clock(done, self.pace.begun, round(total))))
@@ -91,7 +90,7 @@ def build_schedule(
     total_steps: int,
     begun: int | None = None,
 ) -> StepScheduler:
-    """The schedule of ``OPTIMIZER.learning_rate``, a number or a map with ``name``.
+    """Returns the schedule of ``OPTIMIZER.learning_rate``, a number or a map with ``name``.
 
     Args:
         config: the entry.

@@ -19,10 +19,10 @@ from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
 
 @dataclass(frozen=True)
 class Clock:
-    """How far a run has come: optimizer steps done, and how many make up an epoch and the run.
+    """The optimizer steps done, and those of an epoch and of the run.
 
-    All are steps of the run as it was begun. After a resume with another number of samples a step,
-    ``step`` may be a fraction.
+    All are steps of the run as it was begun. After a resume with another number of samples per
+    step, ``step`` may be a fraction.
     """
 
     step: float
@@ -30,11 +30,11 @@ class Clock:
     total_steps: int
 
     def units(self, iter_step: bool) -> float:
-        """Steps done if ``iter_step``, else whole epochs done."""
+        """Returns the steps done if ``iter_step``, else the whole epochs done."""
         return self.step if iter_step else self.step // self.steps_per_epoch
 
     def epochs(self, iter_step: bool) -> float:
-        """Epochs done: a fraction if ``iter_step``, else a whole number."""
+        """Returns the epochs done: a fraction if ``iter_step``, else a whole number."""
         return self.units(iter_step) / (self.steps_per_epoch if iter_step else 1)
 
 
@@ -54,19 +54,19 @@ class Schedule:
 
 
 def _cosine(high: float, low: float, progress: float) -> float:
-    """From ``high`` at progress 0 to ``low`` at progress 1 along half a cosine wave."""
+    """Half a cosine wave from ``high`` at progress 0 to ``low`` at progress 1."""
     return low + (high - low) * 0.5 * (math.cos(math.pi * progress) + 1)
 
 
 def _passed(boundaries: Sequence[float], position: float) -> int:
-    """How many of the ascending ``boundaries`` are at or behind ``position``."""
+    """Returns the number of ascending ``boundaries`` that are at most ``position``."""
     return sum(boundary <= position for boundary in boundaries)
 
 
-def _check(holds: bool, schedule: Schedule, fault: str) -> None:
-    """Raises ConfigError with the schedule's name and ``fault`` unless ``holds``."""
+def _check(holds: bool, schedule: Schedule, message: str) -> None:
+    """Raises ConfigError with the schedule's name and ``message`` unless ``holds``."""
     if not holds:
-        raise ConfigError(f"OPTIMIZER.learning_rate ({type(schedule).__name__}): {fault}")
+        raise ConfigError(f"OPTIMIZER.learning_rate ({type(schedule).__name__}): {message}")
 
 
 def _ascending(values: Sequence[float]) -> bool:
@@ -76,7 +76,7 @@ def _ascending(values: Sequence[float]) -> bool:
 @SCHEDULES.register()
 @dataclass(frozen=True, kw_only=True)
 class ConstantLR(Schedule):
-    """The same rate throughout; a plain number in YAML means this."""
+    """A constant rate; a plain number in YAML means this."""
 
     base_lr: NonNegative
 
@@ -99,8 +99,10 @@ class CustomPiecewiseDecay(Schedule):
 
     def __post_init__(self) -> None:
         expected = len(self.boundaries) + 1
-        fault = f"{len(self.boundaries)} boundaries need {expected} values, not {len(self.values)}"
-        _check(len(self.values) == expected, self, fault)
+        message = (
+            f"{len(self.boundaries)} boundaries need {expected} values, not {len(self.values)}"
+        )
+        _check(len(self.values) == expected, self, message)
         _check(_ascending(self.boundaries), self, f"boundaries {self.boundaries} do not ascend")
 
     def __call__(self, clock: Clock) -> float:
@@ -154,8 +156,8 @@ class CustomWarmupPiecewiseDecay(Schedule):
     gamma: NonNegative = 0.1
 
     def __post_init__(self) -> None:
-        fault = f"{len(self.steps)} steps need as many lrs, not {len(self.lrs)}"
-        _check(len(self.steps) == len(self.lrs) > 0, self, fault)
+        message = f"{len(self.steps)} steps need as many lrs, not {len(self.lrs)}"
+        _check(len(self.steps) == len(self.lrs) > 0, self, message)
         _check(_ascending(self.steps), self, f"steps {self.steps} do not ascend")
         _check(self.steps[0] == 0, self, f"the first of steps must be 0, not {self.steps[0]}")
 
@@ -219,18 +221,18 @@ class CustomWarmupAdjustDecay(Schedule):
 
 
 def _steps(number: float, clock: Clock) -> int:
-    """``number`` of optimizer steps or, below 1, that share of the run."""
+    """Returns a number of optimizer steps; ``number`` below 1 is a fraction of the run."""
     return round(number * clock.total_steps) if number < 1 else int(number)
 
 
 def _done(clock: Clock, iter_step: bool) -> float:
-    """Optimizer steps done or, without ``iter_step``, those of the epochs that are over."""
+    """Returns the optimizer steps done or, without ``iter_step``, those of finished epochs."""
     return clock.step if iter_step else clock.units(False) * clock.steps_per_epoch
 
 
 @dataclass(frozen=True, kw_only=True)
 class _WarmupDecay(Schedule):
-    """From nothing to ``base_lr`` in ``warmup_steps``, then to ``final_lr`` at the run's end.
+    """From zero to ``base_lr`` in ``warmup_steps``, then to ``final_lr`` at the run's end.
 
     Args:
         warmup_steps: steps, or, below 1, a fraction of the run.
@@ -279,11 +281,11 @@ class WarmupCosineDecay(_WarmupDecay):
 @SCHEDULES.register()
 @dataclass(frozen=True, kw_only=True)
 class WarmupPiecewiseDecay(Schedule):
-    """A straight line to ``values[0]`` in ``warmup_steps``, then ``values[i]`` as long as it holds.
+    """A straight line to ``values[0]`` in ``warmup_steps``, then a value between boundaries.
 
     Args:
-        boundaries: after how many steps, counted from the start of the run, the next value
-            holds; below 1: a share of the run.
+        boundaries: steps from the start of the run, or, below 1, fractions of the run, after
+            which the next value holds.
         values: one more than there are boundaries.
         warmup_steps: likewise; not beyond the first boundary.
     """
@@ -295,23 +297,25 @@ class WarmupPiecewiseDecay(Schedule):
 
     def __post_init__(self) -> None:
         expected = len(self.boundaries) + 1
-        fault = f"{len(self.boundaries)} boundaries need {expected} values, not {len(self.values)}"
-        _check(len(self.values) == expected, self, fault)
+        message = (
+            f"{len(self.boundaries)} boundaries need {expected} values, not {len(self.values)}"
+        )
+        _check(len(self.values) == expected, self, message)
         _check(self.warmup_steps >= 0, self, "warmup_steps must not be negative")
 
     def __call__(self, clock: Clock) -> float:
         """The learning rate at ``clock``. The first step of a warm-up is not a step of zero."""
         boundaries = [_steps(boundary, clock) for boundary in self.boundaries]
         warmup, done = _steps(self.warmup_steps, clock), _done(clock, self.iter_step)
-        places = [warmup, *boundaries]  # in a short run shares may fall on one step
-        _check(places == sorted(places), self, f"warm-up and boundaries {places} do not ascend")
+        ends = [warmup, *boundaries]  # in a short run fractions may round to the same step
+        _check(ends == sorted(ends), self, f"warm-up and boundaries {ends} do not ascend")
         if done < warmup:
             return self.values[0] * min(done + 1, warmup) / warmup
         return self.values[_passed(boundaries, done)]
 
 
 def make_schedule(config: float | Mapping[str, Any]) -> Schedule:
-    """The schedule that ``OPTIMIZER.learning_rate`` describes: a number, or a map with ``name``.
+    """Returns the schedule of ``OPTIMIZER.learning_rate``, a number or a map with ``name``.
 
     Raises:
         ConfigError: the name is unknown or a value does not fit.

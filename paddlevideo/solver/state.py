@@ -28,12 +28,12 @@ MASTER_WEIGHT = "master_weight"
 def state_by_structured_name(
     optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]]
 ) -> dict[str, Any]:
-    """Copies of the optimizer's arrays, and the state of its schedule under ``LR_Scheduler``.
+    """Returns copies of the optimizer's arrays, and its schedule's state as ``LR_Scheduler``.
 
     Parameters that never got a gradient have no arrays. bfloat16 arrays come as uint16.
 
     Args:
-        optimizer: what ``build_optimizer`` returned, also wrapped by fleet.
+        optimizer: the result of ``build_optimizer``, possibly wrapped by Fleet.
         parameters: the model, or pairs of structured name and parameter.
     """
     optimizer = _unwrapped(optimizer)
@@ -51,12 +51,12 @@ def load_state_by_structured_name(
     parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
     state: Mapping[str, Any],
 ) -> None:
-    """Puts back what ``state_by_structured_name`` returned, also into a model built anew.
+    """Restores what ``state_by_structured_name`` returned, also into a rebuilt model.
 
-    Nothing is changed unless all of it fits.
+    Changes nothing unless all of it fits.
 
     Args:
-        optimizer: what ``build_optimizer`` returned for the same configuration.
+        optimizer: the result of ``build_optimizer`` for the same configuration.
         parameters: the model, or pairs of structured name and parameter.
         state: the saved state.
 
@@ -65,9 +65,9 @@ def load_state_by_structured_name(
             not finite.
     """
     optimizer = _unwrapped(optimizer)
-    own = {parameter.name for parameter in optimizer._parameter_list}
+    names = {parameter.name for parameter in optimizer._parameter_list}
     everything = named_parameters(parameters)
-    named = [(name, parameter) for name, parameter in everything if parameter.name in own]
+    named = [(name, parameter) for name, parameter in everything if parameter.name in names]
     elsewhere = {name for name, _ in everything} - {name for name, _ in named}
     saved = {
         key: np.asarray(value)
@@ -86,7 +86,7 @@ def load_state_by_structured_name(
 
 
 def _unwrapped(optimizer: Any) -> Any:
-    """The optimizer inside fleet's wrappers."""
+    """Returns the optimizer inside Fleet's wrappers."""
     while hasattr(optimizer, "_inner_opt"):
         optimizer = optimizer._inner_opt
     return optimizer
@@ -95,7 +95,7 @@ def _unwrapped(optimizer: Any) -> Any:
 def _arrays(
     optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]]
 ) -> Iterator[tuple[str, paddle.Tensor]]:
-    """Keys and the optimizer's own arrays, those that exist so far."""
+    """Yields keys and arrays of the optimizer, those that exist so far."""
     masters = optimizer._master_weights
     names = {}
     for name, parameter in named_parameters(parameters):
@@ -109,7 +109,7 @@ def _arrays(
 
 
 def _create_arrays(optimizer: Any, parameters: list[paddle.Tensor]) -> None:
-    """Makes the arrays that the optimizer would make at its first step."""
+    """Creates the arrays that the optimizer would create at its first step."""
     if optimizer.helper is None:  # Paddle 2.6 makes it at the first step only
         optimizer.helper = LayerHelper(type(optimizer).__name__)
     block = paddle.static.default_main_program().global_block()
@@ -117,20 +117,21 @@ def _create_arrays(optimizer: Any, parameters: list[paddle.Tensor]) -> None:
 
 
 def _check_fit(arrays: Mapping[str, paddle.Tensor], saved: Mapping[str, np.ndarray]) -> None:
-    """Raises WeightsError, naming a few, unless every saved array has its place."""
-    faults = [f"{key}: this optimizer has no such array" for key in saved if key not in arrays]
+    """Raises WeightsError, naming some, unless the saved arrays are those of the optimizer."""
+    errors = [f"{key}: this optimizer has no such array" for key in saved if key not in arrays]
     for key, array in arrays.items():
-        wanted, found = array.numpy(), saved.get(key)
-        if found is None:
-            faults.append(f"{key}: missing")
-        elif (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
-            faults.append(
-                f"{key}: {found.dtype}{found.shape} saved, {wanted.dtype}{wanted.shape} expected"
+        expected, actual = array.numpy(), saved.get(key)
+        if actual is None:
+            errors.append(f"{key}: missing")
+        elif (actual.dtype, actual.shape) != (expected.dtype, expected.shape):
+            errors.append(
+                f"{key}: {actual.dtype}{actual.shape} saved, {expected.dtype}{expected.shape} "
+                "expected"
             )
-        elif bad := fault_of(found):
-            faults.append(f"{key} {bad}")
-    if faults:
+        elif bad := fault_of(actual):
+            errors.append(f"{key} {bad}")
+    if errors:
         raise WeightsError(
-            f"the saved optimizer state does not fit: {some(faults, separator='; ')}. Resume with "
+            f"the saved optimizer state does not fit: {some(errors, separator='; ')}. Resume with "
             "the same model and OPTIMIZER, or start from the weights alone (-w)"
         )

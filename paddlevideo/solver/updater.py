@@ -1,4 +1,4 @@
-"""From a loss to changed parameters: scale, backward, accumulate, clip, step, schedule."""
+"""The optimizer step: scale the loss, backward, clip, step, schedule."""
 
 from __future__ import annotations
 
@@ -35,47 +35,53 @@ class Updater:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next step."""
+        """The learning rate of the next step."""
         return float(self.optimizer.get_lr())
 
     def scalars(self) -> dict[str, float]:
-        """What the next step is taken with: "lr", and what there is beside it.
+        """Returns the values of the next step: "lr", and others where they apply.
 
         "lr_lowest" and "lr_highest" where parameters have different rates, "loss_scale" where
         the loss is scaled.
         """
         rate = self.learning_rate
-        found = {"lr": rate}
+        values = {"lr": rate}
         lowest, highest = self.factors
         if lowest != highest:
-            found |= {"lr_lowest": rate * lowest, "lr_highest": rate * highest}
+            values |= {"lr_lowest": rate * lowest, "lr_highest": rate * highest}
         if self.scaler.is_enable():
-            found["loss_scale"] = self.loss_scale
-        return found
+            values["loss_scale"] = self.loss_scale
+        return values
 
     def backward(self, loss: Tensor) -> None:
-        """Adds this micro-batch's gradients."""
+        """Adds the gradients of a micro-batch."""
         self.scaler.scale(loss).backward()
 
+    @paddle.no_grad()
     def gradient_norm(self, parameters: Iterable[Tensor]) -> float:
-        """Length of all gradients as one vector, before clipping; NaN or infinite if one is.
+        """Returns the global norm of the gradients before clipping; NaN or infinite if one is.
 
-        One pass over the gradients: 56 ms for 206 million parameters on two cores.
+        One pass over the gradients without copies, in float32 as in Paddle's own clipping: 56 ms
+        for 206 million parameters on two cores.
         """
-        squares = [squared(p.grad) for p in parameters if p.grad is not None]
+        gradients = (p.grad for p in parameters if p.grad is not None)
+        squares = [
+            paddle._C_ops.squared_l2_norm(gradient.astype("float32")).reshape([])
+            for gradient in gradients
+        ]
         if not squares:
             return 0.0
         return float(paddle.stack(squares).sum().sqrt()) / self.loss_scale
 
     @property
     def loss_scale(self) -> float:
-        """What the loss, and so its gradients, are multiplied by; 1 without a scaler."""
+        """The factor of the loss and of its gradients; 1 without a scaler."""
         return float(np.ravel(self.scaler.state_dict().get("scale", 1.0))[0])
 
     def skip(self) -> None:
-        """Leaves the step out; the schedule goes on. An active scaler lowers its scale."""
+        """Skips the step, not the schedule's. An active scaler lowers its scale."""
         if self.scaler.is_enable():
-            self.scaler.step(self.optimizer)  # sees that gradients are not finite
+            self.scaler.step(self.optimizer)  # finds that gradients are not finite
             self.scaler.update()
         self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()
@@ -87,9 +93,3 @@ class Updater:
         # Freed, not filled with zeros to which the next gradients would be added.
         self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()
-
-
-@paddle.no_grad()
-def squared(gradient: Tensor) -> Tensor:
-    """Sum of squares, scalar float32, in one pass without a copy: as Paddle's own clipping."""
-    return paddle._C_ops.squared_l2_norm(gradient.astype("float32")).reshape([])

@@ -1,4 +1,4 @@
-"""Training and testing: the only floor where configuration, runtime and parts meet."""
+"""Training and testing: the only packages that see configuration, runtime and parts."""
 
 from paddlevideo.tasks.dry_run import dry_run
 from paddlevideo.tasks.test import test

@@ -1,4 +1,4 @@
-"""What a training run would be: sizes, memory and time, from a few steps that are thrown away."""
+"""The dry run: sizes, memory and time of a training run, from a few steps that are discarded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import memory_used, synchronize_clock
 from paddlevideo.solver.state import state_by_structured_name
 from paddlevideo.tasks.accumulation import in_windows
-from paddlevideo.tasks.resuming import batch_size
 from paddlevideo.tasks.run_folder import run_identity
 from paddlevideo.tasks.setup import start_run
 from paddlevideo.tasks.train import Trainer
@@ -37,7 +36,7 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Steps:
-    """What a few steps showed. Seconds: medians of all but the first."""
+    """Measurements of a few steps. Seconds: medians of all but the first."""
 
     first_batch: Mapping[str, Any]
     waiting_seconds: float
@@ -47,10 +46,9 @@ class Steps:
 def dry_run(
     config: Config, weights: str | None = None, validate: bool = False, fleet: bool = False
 ) -> None:
-    """Builds all that training needs, takes a few steps, and prints what it found.
+    """Builds all that training needs, takes a few steps, and prints the measurements.
 
-    Nothing is written but to a temporary folder, and no checkpoint is resumed. Raises what
-    training would raise.
+    Writes only to a temporary folder and resumes no checkpoint. Raises what training would raise.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = start_run(config, "train", validate, fleet, Path(folder), weights)
@@ -60,6 +58,7 @@ def dry_run(
         fresh = replace(run.settings, resume="", resume_epoch=0, visualdl=False)
         try_folder(Path(run.settings.output_dir))  # as a run would
         trainer = Trainer(replace(run, settings=fresh), None)
+        trainer.saver.steps = trainer.saver.seconds = 0  # saves nothing
         try:
             trainer.rehearse()
             steps = take_steps(trainer)
@@ -67,7 +66,7 @@ def dry_run(
             arrays = state_by_structured_name(trainer.updater.optimizer, trainer.model)
             held = sum(array.nbytes for array in arrays.values() if isinstance(array, np.ndarray))
             held_by_all = int(run.world.sum([held])[0]) if run.world.sharding else held
-            run.world.meet()
+            run.world.barrier()
         finally:
             trainer.saver.close()
             trainer.meters.close()
@@ -84,11 +83,11 @@ def dry_run(
             print(f"\n{title}")
             for line in lines:
                 print(f"  {line}")
-        print(f"\nNothing of this is kept. A run writes to {run.settings.output_dir}")
+        print(f"\nNone of this is kept. A run writes to {run.settings.output_dir}")
 
 
 def warn_if_refused(settings: RunSettings) -> None:
-    """Says so where training would not start because the folder holds another run."""
+    """Warns if training would not start because the folder holds another run."""
     try:
         run_identity(Path(settings.output_dir), settings)
     except ConfigError as error:
@@ -96,7 +95,7 @@ def warn_if_refused(settings: RunSettings) -> None:
 
 
 def take_steps(trainer: Trainer) -> Steps:
-    """Reads and trains as a run does at its beginning."""
+    """Takes the first steps of a run, and times reading and training."""
     trainer.model.train()
     windows = in_windows(trainer.loader.epoch(0), trainer.sizes.window)
     waiting, taking = [], []
@@ -114,8 +113,8 @@ def take_steps(trainer: Trainer) -> Steps:
 
 
 def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
-    """How many clips, steps and epochs, and what a batch is made of."""
-    size, ranks = batch_size(trainer.run), trainer.world.size
+    """Yields the numbers of clips, steps and epochs, and the arrays of a batch."""
+    size, ranks = trainer.run.data.batch_size, trainer.world.size
     epochs = trainer.settings.epochs
     total = trainer.plan.total_steps()
     at_once = f"batch_size {size} x {ranks} process(es) x {trainer.sizes.window} micro-batch(es)"
@@ -129,7 +128,7 @@ def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
 
 
 def parameter_lines(model: BaseFramework) -> Iterator[str]:
-    """Numbers in each part of the model, and how many of them are trained."""
+    """Yields the number of parameters in each part of the model, and of trained ones."""
     yield f"{'':20s} {'all':>13s} {'trained':>13s}"
     sums = [0, 0]
     for name, (count, trained) in count_parameters(model).items():
@@ -139,7 +138,7 @@ def parameter_lines(model: BaseFramework) -> Iterator[str]:
 
 
 def count_parameters(model: BaseFramework) -> dict[str, tuple[int, int]]:
-    """Parameters and trained ones by part; every parameter of the model counts once."""
+    """Returns the numbers of parameters and of trained ones by part; each counts once."""
     counts: dict[str, tuple[int, int]] = {}
     seen: set[str] = set()
 
@@ -156,7 +155,7 @@ def count_parameters(model: BaseFramework) -> dict[str, tuple[int, int]]:
 
 
 def memory_lines(trainer: Trainer, held: int, peak: int) -> Iterator[str]:
-    """What takes memory, and the peak of the steps that were taken."""
+    """Yields the memory of weights, gradients and optimizer, and the measured peak."""
     parameters = list(trainer.model.parameters())
     weights = sum(p.numel().item() * p.element_size() for p in parameters)
     gradients = sum(p.numel().item() * p.element_size() for p in parameters if not p.stop_gradient)
@@ -171,7 +170,7 @@ def memory_lines(trainer: Trainer, held: int, peak: int) -> Iterator[str]:
 
 
 def disk_lines(trainer: Trainer, held: int, step_seconds: float, folder: Path) -> Iterator[str]:
-    """What checkpoints take, at most, and what is free where they go."""
+    """Yields the most that checkpoints take on disk, and the free space there."""
     written = trainer.model.to_released(trainer.model.state_dict()).values()
     averages = trainer.average.state().get("weights", {}).values()
     weights = sum(p.numel().item() * p.element_size() for p in written)
@@ -190,16 +189,16 @@ def disk_lines(trainer: Trainer, held: int, step_seconds: float, folder: Path) -
 
 
 def count_checkpoints(trainer: Trainer, step_seconds: float) -> dict[str, int]:
-    """How many checkpoints lie on the disk at once, at most, by what they are of.
+    """Returns the most checkpoints on disk at once, by kind.
 
-    Those within an epoch go when an epoch is saved; how many ``save_minutes`` makes until then is
-    estimated from ``step_seconds``.
+    Those within an epoch are removed when an epoch is saved; the number that ``save_minutes``
+    makes until then is estimated from ``step_seconds``.
     """
     settings, sizes = trainer.settings, trainer.plan.sizes
     validates = trainer.validation is not None
     epochs = -(-settings.epochs // settings.save_interval)
     steps = sizes.steps * min(settings.save_interval, settings.epochs)
-    within = 1  # of a run that is stopped, or of an epoch that is to be validated
+    within = 1  # of a stopped run, or of an epoch to validate
     if settings.save_steps:
         within += steps // settings.save_steps
     if settings.save_minutes:
@@ -218,10 +217,12 @@ def count_checkpoints(trainer: Trainer, step_seconds: float) -> dict[str, int]:
 
 
 def time_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
-    """A step's and the run's."""
+    """Yields the time of a step and of the run."""
     step, waiting = steps.step_seconds, steps.waiting_seconds
     total = timedelta(seconds=round((step + waiting) * trainer.plan.total_steps()))
-    samples = batch_size(trainer.run) * trainer.world.size * trainer.sizes.window / (step + waiting)
+    samples = (
+        trainer.run.data.batch_size * trainer.world.size * trainer.sizes.window / (step + waiting)
+    )
     yield f"{'a step':16s} {step + waiting:.3g} s, {waiting:.2g} s of it waiting for data"
     yield f"{'speed':16s} {samples:.3g} samples/s"
     yield f"{'all steps':16s} {total}, without validations and checkpoints"

@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: named, and no step is taken on them."""
+"""Skips optimizer steps whose loss or gradient is not finite, and names the cause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
 SHOWN = 8  # names in a message
-#: Steps in a row that mixed precision in float16 may leave out as it finds its scale.
+#: Steps in a row that float16 may skip while it finds its loss scale.
 FLOAT16_SKIPS = 50
 
 
@@ -27,48 +27,48 @@ class NotFinite(DataError):
 
 
 def allowed_skips(settings: RunSettings, amp: Amp) -> int:
-    """Steps in a row that may be left out because something is not finite."""
+    """Returns the number of steps in a row that may be skipped."""
     if settings.max_skipped_steps is not None:
         return settings.max_skipped_steps
     return FLOAT16_SKIPS if amp.enabled and settings.amp.dtype == "float16" else 0
 
 
 class Guard:
-    """Counts optimizer steps that had to be left out, and says when there are too many in a row."""
+    """Counts skipped optimizer steps, and raises after too many in a row."""
 
     def __init__(self, allowed: int, name_of: Callable[[int], str]) -> None:
-        """``allowed``: steps in a row; ``name_of``: a sample's clip, for messages."""
+        """``allowed``: steps in a row; ``name_of``: index of a sample to its clip's name."""
         self.allowed, self.name_of = allowed, name_of
         self.in_a_row = 0
 
-    def good(self) -> None:
-        """A step was taken."""
+    def step_taken(self) -> None:
+        """Ends a row of skipped steps."""
         self.in_a_row = 0
 
-    def bad(
+    def step_skipped(
         self,
         step: int,
         losses: Iterable[Mapping[str, Tensor]],
         window: Sequence[Mapping[str, Any]],
         model: nn.Layer,
     ) -> None:
-        """A step is left out. Raises NotFinite once there are more in a row than allowed.
+        """Logs a skipped step. Raises NotFinite if that is one more in a row than allowed.
 
         Args:
-            step: number of the step, from 1.
+            step: the step, counted from 1.
             losses: the named losses of each micro-batch.
             window: the micro-batches, for their ``index``.
-            model: its gradients are those of the step.
+            model: has the gradients of the step.
         """
         self.in_a_row += 1
-        message = f"step {step}: {', '.join(faults(losses, model))}. {self._clips(window)}"
+        message = f"step {step}: {', '.join(causes(losses, model))}. {self._clips(window)}"
         if self.in_a_row > self.allowed:
             raise NotFinite(
                 f"{message}. The weights are as before this step. Check these clips "
                 "(tools/prepare_data.py validate), lower the learning rate, or clip gradients "
                 "(OPTIMIZER.grad_clip)"
             )
-        log.warning("%s; left out (%d in a row)", message, self.in_a_row)
+        log.warning("%s; skipped (%d in a row)", message, self.in_a_row)
 
     def _clips(self, window: Sequence[Mapping[str, Any]]) -> str:
         indices = [int(index) for batch in window for index in np.ravel(batch.get("index", []))]
@@ -81,23 +81,23 @@ def check_weights(model: nn.Layer, step: int) -> None:
         if not bool(paddle.isfinite(parameter).all()):
             raise NotFinite(
                 f"after step {step} {name} holds NaN or infinity, so no checkpoint is written. "
-                "Lower the learning rate, or clip gradients (OPTIMIZER.grad_clip), and go on from "
-                "the newest checkpoint with --resume auto"
+                "Lower the learning rate, or clip gradients (OPTIMIZER.grad_clip), and continue "
+                "from the newest checkpoint with --resume auto"
             )
 
 
 @contextmanager
 def log_not_finite() -> Iterator[None]:
-    """Logs a NotFinite raised within: a run that ends already has its reason."""
+    """Logs a NotFinite raised within, where the run ends for another reason already."""
     try:
         yield
     except NotFinite as error:
         log.error("%s", error)
 
 
-def faults(losses: Iterable[Mapping[str, Tensor]], model: nn.Layer) -> list[str]:
-    """What is not finite: losses by name and value, and the gradients of which parameters."""
-    found = {
+def causes(losses: Iterable[Mapping[str, Tensor]], model: nn.Layer) -> list[str]:
+    """Returns the losses that are not finite, and the parameters whose gradients are not."""
+    values = {
         name: float(value)
         for named in losses
         for name, value in named.items()
@@ -108,7 +108,7 @@ def faults(losses: Iterable[Mapping[str, Tensor]], model: nn.Layer) -> list[str]
         for name, parameter in model.named_parameters()
         if parameter.grad is not None and not bool(paddle.isfinite(parameter.grad).all())
     ]
-    texts = [f"{name} is {value}" for name, value in found.items()]
+    texts = [f"{name} is {value}" for name, value in values.items()]
     if parameters:
         texts.append(f"gradients are not finite of {some(parameters, 3)}")
     return texts or ["the sum of all squared gradients is not finite"]

@@ -1,4 +1,4 @@
-"""Times, losses and accuracies of a training run: the log line, and records for the boards."""
+"""Times, losses and accuracies of a training run: the log line and the records of writers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paddle import Tensor
 
 from paddlevideo.modeling import Hits
 from paddlevideo.runtime import World, memory_used, synchronize_clock
-from paddlevideo.tasks.boards import Writers, draw_curves
+from paddlevideo.tasks.writers import Writers, draw_curves
 
 log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
@@ -26,7 +26,7 @@ class Meters:
     def __init__(
         self, world: World, folder: Path, epochs: int, log_interval: int, visualdl: bool = False
     ) -> None:
-        """``folder``: where rank 0 writes, from the first line on; ``visualdl``: for VisualDL."""
+        """``folder``: where rank 0 writes; ``visualdl``: write the curves for VisualDL too."""
         self.world, self._folder, self._visualdl = world, folder, visualdl
         self.epochs = epochs
         self.log_interval = log_interval
@@ -34,9 +34,9 @@ class Meters:
         self._writers: Writers | None = None
 
     def timed(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yields ``items``; the seconds until the last one is done count, and those of waiting.
+        """Yields ``items`` and times the loop over them, and the waiting for the next item.
 
-        What happens between two epochs does not count.
+        The time between two epochs does not count.
         """
         iterator = iter(items)
         self._since = synchronize_clock()
@@ -58,12 +58,12 @@ class Meters:
         hits: Iterable[Mapping[str, Hits]],
         samples: int,
     ) -> None:
-        """Adds a step that was taken; nothing is read back yet.
+        """Adds a step that was taken; nothing is copied from the device yet.
 
         Args:
-            losses: the micro-batches' shares of the step's losses.
-            hits: their right answers.
-            samples: of this rank in the step.
+            losses: of each micro-batch; the step's losses are their sums.
+            hits: of each micro-batch.
+            samples: number of this rank's samples in the step.
         """
         self._losses.extend(losses)
         for each in hits:
@@ -73,12 +73,12 @@ class Meters:
         self._samples += samples
 
     def end_step(self, epoch: int, step_in_epoch: int, steps_left: int, extra: Mapping) -> None:
-        """Ends an optimizer step and, every ``log_interval`` steps, prints and writes.
+        """Ends an optimizer step and, every ``log_interval`` steps, logs and writes.
 
-        ``extra``: further scalars, the learning rate among them.
+        ``extra``: other scalars, among them the learning rate.
         """
         self._steps += 1
-        if step_in_epoch % self.log_interval or not self._losses:  # all steps were left out
+        if step_in_epoch % self.log_interval or not self._losses:  # all steps were skipped
             return
         record = self._summarise(extra)
         if self.world.is_main:
@@ -89,7 +89,7 @@ class Meters:
         self._reset()
 
     def _summarise(self, extra: Mapping[str, float]) -> dict[str, float]:
-        """Averages over steps and ranks; called by all ranks at the same step."""
+        """Returns averages over steps and ranks; called by all ranks at the same step."""
         seconds = max(self._seconds + synchronize_clock() - self._since, 1e-9)
         means, accuracies = self._over_ranks()
         return {
@@ -104,21 +104,22 @@ class Meters:
         }
 
     def _over_ranks(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Mean losses of the steps taken, and shares of right answers, by name.
+        """Returns the mean losses of the steps taken, and the accuracies, by name.
 
-        A share is all right answers over all that were asked for; where none was, there is none.
+        An accuracy is the number of hits over the number of labels; without labels it is left out.
         """
-        names, shares = list(self._losses[0]), list(self._hits)
-        columns = [paddle.stack([losses[name] for losses in self._losses]) for name in names]
+        losses, hits = list(self._losses[0]), list(self._hits)
+        columns = [paddle.stack([each[name] for each in self._losses]) for name in losses]
         sums = [float(column.astype("float32").sum()) for column in columns]
-        right = [float(paddle.stack([h.right for h in self._hits[n]]).sum()) for n in shares]
-        asked = [float(sum(h.asked for h in self._hits[name])) for name in shares]
-        totals = [float(total) for total in self.world.sum([*sums, *right, *asked])]
-        losses, totals = totals[: len(sums)], totals[len(sums) :]
+        correct = [float(paddle.stack([h.correct for h in self._hits[n]]).sum()) for n in hits]
+        total = [float(sum(h.total for h in self._hits[name])) for name in hits]
+        values = iter(self.world.sum([*sums, *correct, *total]).tolist())
         steps = self.world.size * self._taken
-        means = {name: loss / steps for name, loss in zip(names, losses, strict=True)}
-        counts = zip(shares, totals[: len(shares)], totals[len(shares) :], strict=True)
-        return means, {name: hits / of for name, hits, of in counts if of}
+        means = {name: next(values) / steps for name in losses}
+        correct = [next(values) for _ in hits]
+        return means, {
+            name: n / of for name, n, of in zip(hits, correct, values, strict=True) if of
+        }
 
     def _reset(self) -> None:
         self._losses: list[Mapping[str, Tensor]] = []
@@ -128,7 +129,7 @@ class Meters:
         self._since = time.perf_counter()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes validation results beside the training curves."""
+        """Writes validation results, in the same files as the training curves."""
         if self.world.is_main:
             self._open().write({"step_total": step, **scalars})
 
@@ -139,7 +140,7 @@ class Meters:
 
     def draw(self) -> None:
         """Draws the curves of what was logged so far, if anything was."""
-        if self.world.is_main and self._open().any_line:
+        if self.world.is_main and self._open().has_lines:
             draw_curves(self._folder)
 
     def close(self) -> None:

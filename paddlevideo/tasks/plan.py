@@ -1,51 +1,47 @@
-"""When a run logs, validates, saves and ends, by its settings in epochs and in steps."""
+"""When a run validates, saves and ends, by its settings in epochs and in steps."""
 
 from __future__ import annotations
 
 from paddlevideo.checkpoint import Progress
 from paddlevideo.config import RunSettings
 from paddlevideo.solver import Pace
-from paddlevideo.tasks.resuming import Sizes
+from paddlevideo.tasks.accumulation import Sizes
 
 
 class Plan:
-    """What a run's settings say about how far it has come."""
+    """Applies a run's settings to its progress."""
 
     def __init__(self, settings: RunSettings, sizes: Sizes, pace: Pace, validates: bool) -> None:
-        """``pace``: what a step counts; ``validates``: whether there are validations at all."""
+        """``pace``: what a step counts; ``validates``: whether the run has validations."""
         self.settings, self.sizes, self.pace, self.validates = settings, sizes, pace, validates
 
     def steps_done(self, progress: Progress) -> int:
-        """Optimizer steps up to here, had all of them been of this process's size."""
+        """Returns the optimizer steps done, counted in steps of this run's size."""
         return progress.epoch * self.sizes.steps + self.sizes.steps_after(progress.batches)
 
     def position(self, progress: Progress) -> float:
-        """The same in steps of the run as it was begun, which settings in steps count."""
+        """Returns them in steps of the run as it was begun, which settings in steps count."""
         return self.pace.as_begun(self.steps_done(progress))
 
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run, had all of them been of this process's size."""
+        """Returns the optimizer steps of the whole run, in steps of this run's size."""
         total = self.pace.begun * self.settings.epochs
         return self.pace.as_now(min(total, self.settings.max_iters or total))
 
     def steps_left(self, progress: Progress) -> int:
-        """Optimizer steps that are still to be taken."""
+        """Returns the optimizer steps left."""
         return max(0, self.total_steps() - self.steps_done(progress))
 
     def epochs_begun(self, progress: Progress) -> int:
-        """Number of the epoch that ended last or, after an early stop, of the current one."""
+        """Returns the last epoch that ended, from 1, or the current one after an early stop."""
         return progress.epoch + (progress.batches > 0)
 
-    def ends_epoch(self, progress: Progress) -> bool:
-        """Whether nothing of the current epoch is left to train."""
-        return progress.batches == self.sizes.batches or self.reached_limit(progress)
-
     def saves_epoch(self, progress: Progress) -> bool:
-        """Whether the epoch that ends here is to be saved."""
+        """Returns whether to save the epoch that ends here."""
         return self._is_due(progress, self.settings.save_interval)
 
     def validates_epoch(self, progress: Progress) -> bool:
-        """Whether the epoch that ends here is to be validated, which saves it too."""
+        """Returns whether to validate, and so to save, the epoch that ends here."""
         return self.validates and self._is_due(progress, self.settings.val_interval)
 
     def _is_due(self, progress: Progress, interval: int) -> bool:
@@ -54,15 +50,15 @@ class Plan:
         return last or self.is_stale(progress) or epoch % interval == 0
 
     def is_over(self, progress: Progress) -> bool:
-        """Whether nothing is left to train."""
+        """Returns whether nothing is left to train."""
         done = progress.epoch >= self.settings.epochs
         return done or self.reached_limit(progress) or self.is_stale(progress)
 
     def is_stale(self, progress: Progress) -> bool:
-        """Whether ``patience`` validations in a row were no better than the best."""
+        """Returns whether ``patience`` validations in a row were not better than the best."""
         return 0 < self.settings.patience <= progress.stale
 
     def reached_limit(self, progress: Progress) -> bool:
-        """Whether ``max_iters`` steps are done."""
+        """Returns whether ``max_iters`` steps are done."""
         limit = self.settings.max_iters
         return limit is not None and self.position(progress) >= limit

@@ -1,4 +1,4 @@
-"""``-p``: a trace of some training steps, and a table of where their time went."""
+"""``-p``: a trace of some training steps, and a table of their times by operator."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from paddlevideo.utils.errors import ConfigError
 log = logging.getLogger("paddlevideo")
 
 EXAMPLE = '-p "batch_range=[10,20];profile_path=profile"'
-#: How PaddleVideo's files name the order of the table, and Paddle's name of it.
+#: Names of the table's order in PaddleVideo's files, and Paddle's.
 SORTED = {"total": "CPUTotal", "ave": "CPUAvg", "max": "CPUMax", "min": "CPUMin"}
-#: The parts of Paddle's summary that are worth reading.
+#: The useful parts of Paddle's summary.
 VIEWS = ("OverView", "OperatorView")
-#: PaddleVideo's options that change nothing here.
+#: PaddleVideo's options that have no effect here.
 ACCEPTED = ("tracer_option", "state", "exit_on_finished", "timer_only")
 
 
 @dataclass(frozen=True)
 class ProfilerOptions:
-    """What ``-p`` says.
+    """The options of ``-p``.
 
-    ``start`` and ``stop``: steps of this process, from 0, the last one not recorded. ``path``:
-    where trace and table go. ``sorted_by``: what the table is sorted by, a name of Paddle's.
+    ``start`` and ``stop``: steps of this process, from 0; ``stop`` is not recorded. ``path``:
+    the folder of trace and table. ``sorted_by``: the table's order, one of Paddle's names.
     """
 
     start: int = 10
@@ -70,20 +70,20 @@ def profiler_options(text: str) -> ProfilerOptions:
 
 
 def _batch_range(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"\[?\s*(\d+)\s*,\s*(\d+)\s*\]?", text)
-    if found is None or int(found[1]) >= int(found[2]):
+    match = re.fullmatch(r"\[?\s*(\d+)\s*,\s*(\d+)\s*\]?", text)
+    if match is None or int(match[1]) >= int(match[2]):
         raise ConfigError(
             f"-p: batch_range is {text}; expected two steps of which the first is smaller, "
             "as batch_range=[10,20]"
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 class Profile:
-    """Records the steps that were asked for; without options nothing at all."""
+    """Records the steps that the options name; nothing without options."""
 
     def __init__(self, options: ProfilerOptions | None, folder: Path, rank: int = 0) -> None:
-        """``folder``: where ``profile/`` is made unless the options name another place."""
+        """``folder``: holds ``profile/`` unless the options name another folder."""
         self.options, self.rank, self.steps = options, rank, 0
         self._recorder: Any = None
         if options is None:
@@ -97,7 +97,7 @@ class Profile:
         log.info("profiling steps %d to %d into %s", options.start, options.stop, self.folder)
 
     def step(self) -> None:
-        """A training step is done. After the last one to record, trace and table are written."""
+        """Ends a training step. After the last one to record, writes trace and table."""
         if self._recorder is None:
             return
         assert self.options is not None
@@ -107,7 +107,7 @@ class Profile:
             self._finish()
 
     def close(self) -> None:
-        """The run is over: what was recorded is written, and a warning says what is missing."""
+        """Writes what was recorded if the run had too few steps, and warns of it."""
         if self._recorder is None:
             return
         assert self.options is not None
@@ -117,7 +117,7 @@ class Profile:
             self._finish()
             return
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Paddle's own words for the same
+            warnings.simplefilter("ignore")  # Paddle warns of it too
             self._recorder.stop()
         self._recorder = None
 

@@ -1,23 +1,23 @@
-"""Going on from a checkpoint: which one, whether it is of this run, and from what sample.
+"""Resuming: which checkpoint, whether it is of this run, and from which sample.
 
-Counters and their units. A run may go on with another number of processes, another batch size or
-another accumulation than it was begun with:
+Counters and their units. A run may be resumed with another number of processes, another batch
+size or another accumulation than it was begun with:
 
 - in samples: the position in the epoch (``position_in_epoch``);
 - in epochs: ``epoch``, ``save_interval``, ``val_interval``, ``resume_epoch`` and, in validations,
   ``patience``;
 - in steps of the run as it was begun (``solver.scheduler.Pace``): all of the schedule, warm-up and
   boundaries too, ``max_iters``, ``save_steps``, ``ema_decay``;
-- in optimizer steps really taken: ``Progress.step``, from which names of checkpoints, seeds of
+- in optimizer steps that were taken: ``Progress.step``, from which names of checkpoints, seeds of
   dropout and the log's ``step_total`` come; the optimizer's own count; that of the loss scaler;
-- of this process alone: ``log_interval``, the profiler's range, steps left out in a row.
+- of this process alone: ``log_interval``, the profiler's range, skipped steps in a row.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from paddlevideo.checkpoint import Checkpoint, Checkpoints, Progress
@@ -28,6 +28,7 @@ from paddlevideo.solver import Pace
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.state import load_state_by_structured_name
 from paddlevideo.solver.updater import Updater
+from paddlevideo.tasks.accumulation import Sizes
 from paddlevideo.tasks.setup import Run
 from paddlevideo.utils.errors import ConfigError, WeightsError
 
@@ -35,10 +36,10 @@ log = logging.getLogger("paddlevideo")
 
 
 def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | None:
-    """The checkpoint that the settings ask for, compared with the run's configuration.
+    """Returns the checkpoint to resume, if any, after comparing it with the configuration.
 
-    Raises WeightsError where the epoch that is asked for, or none, is whole, and ConfigError where
-    a setting that decides the result has changed and ``force`` is not set.
+    Raises WeightsError if the checkpoint of ``resume_epoch``, or every checkpoint, is damaged, and
+    ConfigError if a setting that changes results is different and ``force`` is not set.
     """
     settings = run.settings
     checkpoint: Checkpoint | None = None
@@ -61,7 +62,7 @@ def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | Non
 
 
 def keep_start(run: Run, checkpoint: Checkpoint) -> None:
-    """The run goes on, so its configuration still names the weights that it once started from."""
+    """Keeps the weights that the run once started from in its configuration."""
     weights = start_of(checkpoint)
     given = run.settings.weights
     if given and given != weights:
@@ -76,35 +77,30 @@ def keep_start(run: Run, checkpoint: Checkpoint) -> None:
 
 
 def start_of(checkpoint: Checkpoint) -> str | None:
-    """The weights that the run of a checkpoint started from; it continues without them."""
+    """Returns the weights that the run of a checkpoint started from."""
     weights: str | None = checkpoint.extra.get("config", {}).get("weights")
     return weights
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """What a checkpoint says of the run that wrote it; plain JSON."""
+    """Returns what a checkpoint records of its run, as plain JSON."""
     return {
         "config": run.config.to_dict(),
         "ranks": run.world.size,
         "threads": run.threads,
-        "batch_size": batch_size(run),
+        "batch_size": run.data.batch_size,
     }
 
 
-def batch_size(run: Run) -> int:
-    """Training samples in a batch of one process."""
-    return run.config.DATASET.get("batch_size", 8)
-
-
 def check_same_run(run: Run, checkpoint: Checkpoint) -> None:
-    """Reports every setting that has changed. Raises ConfigError if one of them is decisive."""
-    found = differences(checkpoint.extra.get("config", {}), run.config.to_dict())
-    decisive = [change for change in found if change.decisive]
+    """Reports settings that have changed. Raises ConfigError if one of them changes results."""
+    changes = differences(checkpoint.extra.get("config", {}), run.config.to_dict())
+    decisive = [change for change in changes if change.decisive]
     if decisive and not run.settings.force:
         lines = "\n  ".join(map(str, decisive))
         raise ConfigError(
             f"{checkpoint.tag} in {run.folder} is of a run with other settings:\n  {lines}\n"
-            "Go on with the settings as they were, with these by --force, or start in another "
+            "Resume with the settings as they were, with these by --force, or start in another "
             "output_dir"
         )
     for change in decisive:
@@ -125,7 +121,7 @@ def restore(
     updater: Updater,
     average: WeightAverage,
 ) -> None:
-    """Puts weights, the optimizer's state, the loss scale and the average back.
+    """Restores weights, the optimizer's state, the loss scale and the average.
 
     Raises WeightsError if the checkpoint is of another model.
     """
@@ -142,29 +138,13 @@ def restore(
     average.load(state.get("average"))
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How a run cuts its epochs. Samples are those of all processes together."""
+def initial_progress(
+    checkpoint: Checkpoint | None, clips: int, now: Sizes
+) -> tuple[Progress, Pace]:
+    """Returns where a run of these sizes starts or resumes, and what its steps count.
 
-    samples: int  # in a batch
-    batches: int  # in an epoch
-    window: int  # batches in an optimizer step; the last step of an epoch may have fewer
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in an epoch."""
-        return self.steps_after(self.batches)
-
-    def steps_after(self, batches: int) -> int:
-        """Optimizer steps of the first ``batches`` of an epoch."""
-        return -(-batches // self.window)
-
-
-def go_on_from(checkpoint: Checkpoint | None, clips: int, now: Sizes) -> tuple[Progress, Pace]:
-    """Where a run of these sizes begins or goes on, and what its steps count.
-
-    Checkpoints of older versions do not say what an epoch was when the run was begun; then it is
-    that of the run that wrote them.
+    Checkpoints of older versions do not record the epoch's steps when the run was begun; then
+    those of the run that wrote them count.
     """
     if checkpoint is None:
         return Progress(), Pace(now.steps, now.steps)
@@ -173,7 +153,7 @@ def go_on_from(checkpoint: Checkpoint | None, clips: int, now: Sizes) -> tuple[P
     if steps != now.steps:
         log.warning(
             "an epoch has %d optimizer steps, and had %d when the run was begun: settings in steps "
-            "(learning rate, max_iters, save_steps) go on counting steps of that size",
+            "(learning rate, max_iters, save_steps) still count steps of that size",
             now.steps,
             steps,
         )
@@ -181,12 +161,12 @@ def go_on_from(checkpoint: Checkpoint | None, clips: int, now: Sizes) -> tuple[P
 
 
 def sizes_before(extra: Mapping[str, Any], dataset_size: int, now: Sizes) -> Sizes:
-    """How the run that wrote a checkpoint cut its epochs.
+    """Returns the sizes of the run that wrote a checkpoint.
 
     Args:
-        extra: what the checkpoint says of it, ``describe``.
-        dataset_size: training samples, the same ones as now.
-        now: what holds where the checkpoint says nothing.
+        extra: what the checkpoint records of it, see ``describe``.
+        dataset_size: number of training samples, the same as now.
+        now: the present sizes, for what the checkpoint does not record.
     """
     config = extra.get("config", {})
     ranks = extra.get("ranks", 1)
@@ -198,12 +178,11 @@ def sizes_before(extra: Mapping[str, Any], dataset_size: int, now: Sizes) -> Siz
 
 
 def position_in_epoch(progress: Progress, before: Sizes, now: Sizes) -> Progress:
-    """``progress`` counted in batches of this run.
+    """Returns ``progress`` counted in batches of this run.
 
-    The order of samples does not depend on the number of processes: where sizes have changed,
-    training goes on with the sample that would have come next or, where that is not the first one
-    of an optimizer step of this run, with the first one of the step that it belongs to. An epoch
-    that was trained to its end stays so, whatever samples either size leaves out of it.
+    The order of samples does not depend on the number of processes. If sizes have changed,
+    training continues with the first sample of the optimizer step that holds the next sample. An
+    epoch that was trained to its end stays so, whatever samples either size leaves out of it.
     """
     if before == now and progress.batches <= now.batches:
         return progress
@@ -218,6 +197,6 @@ def position_in_epoch(progress: Progress, before: Sizes, now: Sizes) -> Progress
         now.samples,
         before.samples,
         samples,
-        f", of which {again} come again" if again else "",
+        f", of which {again} are repeated" if again else "",
     )
     return replace(progress, batches=batches)

@@ -1,4 +1,4 @@
-"""A run owns its folder: its files carry the run's identity, and no other run may write there."""
+"""A run owns its folder: its files carry its identity, and no other run may write there."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from paddlevideo.utils.nested import texts_in
 
 log = logging.getLogger("paddlevideo")
 
-#: What a run writes beside its checkpoints. The curves of a run begin with it.
+#: Files that a run writes besides checkpoints; the curves are of one run.
 RECORD, LOG, CONFIG, SKIPPED = "run.json", "log.txt", "config.yaml", "skipped_clips.jsonl"
 CURVES = ("train.jsonl", "curves.png", "tensorboard/events.out.tfevents.*", "visualdl/vdlrecords.*")
 
-WAYS_OUT = (
-    "Go on with it by --resume auto, choose another folder by -o output_dir=FOLDER, or remove its "
+ADVICE = (
+    "Continue it by --resume auto, choose another folder by -o output_dir=FOLDER, or remove its "
     "checkpoints and curves by --overwrite"
 )
 
 
 def take_folder(lock: FolderLock, settings: RunSettings, training: Config | None) -> str:
-    """Locks a folder and returns the identity of the run; "" unless it is a training.
+    """Locks a folder and returns the identity of a training run; "" of a test.
 
-    Raises ConfigError, and leaves the folder as it is, where another run has it.
+    Raises ConfigError, and leaves the folder unchanged, if another run has it.
     """
     lock.acquire()
     if training is None:
@@ -48,9 +48,9 @@ def take_folder(lock: FolderLock, settings: RunSettings, training: Config | None
 
 
 def run_identity(folder: Path, settings: RunSettings) -> str:
-    """The identity of a training in ``folder``: that of the run it resumes, or a new one.
+    """Returns the identity of the run that a training in ``folder`` resumes, or a new one.
 
-    Only reads. Raises ConfigError where the folder holds what the training would damage.
+    Writes nothing. Raises ConfigError if the folder holds files that training would overwrite.
     """
     if settings.overwrite and _resumes(settings):
         raise ConfigError("overwrite and resume exclude each other: leave one of them out")
@@ -65,7 +65,7 @@ def run_identity(folder: Path, settings: RunSettings) -> str:
     if not files or settings.overwrite:
         return uuid.uuid4().hex
     if not _resumes(settings):
-        raise ConfigError(f"{folder} holds {_whose(folder, files)}. {WAYS_OUT}")
+        raise ConfigError(f"{folder} holds {_other_run(folder, files)}. {ADVICE}")
     return _resumed_identity(folder, checkpoints, files)
 
 
@@ -73,8 +73,8 @@ def _resumes(settings: RunSettings) -> bool:
     return bool(settings.resume or settings.resume_epoch)
 
 
-def _whose(folder: Path, files: list[Path]) -> str:
-    """The run whose checkpoints are there, in words."""
+def _other_run(folder: Path, files: list[Path]) -> str:
+    """Describes the run whose checkpoints are in ``folder``, for a message."""
     record = read_record(folder)
     begun = f", begun {record['begun']}" if record.get("begun") else ""
     more = f" and {len(files) - 1} other files" if files[1:] else ""
@@ -82,7 +82,7 @@ def _whose(folder: Path, files: list[Path]) -> str:
 
 
 def _resumed_identity(folder: Path, checkpoints: Checkpoints, files: list[Path]) -> str:
-    """Whose checkpoints these are. Checkpoints of older releases name no run."""
+    """Returns the run of the checkpoints, which those of older releases do not name."""
     runs = checkpoints.runs()
     named = {identity: tags for identity, tags in runs.items() if identity}
     if len(named) > 1:
@@ -96,7 +96,7 @@ def _resumed_identity(folder: Path, checkpoints: Checkpoints, files: list[Path])
     record = read_record(folder)
     if not runs and not record:
         raise ConfigError(
-            f"{folder} holds {files[0].name}, but no manifest (.json) beside it, so nothing can "
+            f"{folder} holds {files[0].name}, but no manifest (.json) of it, so nothing can "
             "be resumed and training would overwrite it. Start from it with -w in another folder "
             "(-o output_dir=FOLDER), or replace it by --overwrite"
         )
@@ -104,16 +104,16 @@ def _resumed_identity(folder: Path, checkpoints: Checkpoints, files: list[Path])
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What ``run.json`` says; empty where there is none that can be read."""
+    """Returns the content of ``run.json``; empty if it cannot be read."""
     record = read_json(folder / RECORD)
     return record if isinstance(record, dict) else {}
 
 
 def begin_in(folder: Path, settings: RunSettings, identity: str, is_new: bool) -> None:
-    """Makes the folder ready for the run ``identity``; what an earlier one left is removed.
+    """Prepares the folder for the run ``identity`` and removes files of an earlier run.
 
-    ``is_new``: the run starts with its first step. Curves are only removed of a run that has noted
-    its identity, or that is overwritten; everything else in the folder stays.
+    ``is_new``: the run starts with its first step. Curves are only removed of a run that has
+    recorded its identity, or that is overwritten; everything else in the folder stays.
     """
     checkpoints = Checkpoints(folder, settings.model_name)
     record = read_record(folder)

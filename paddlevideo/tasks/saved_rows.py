@@ -38,7 +38,7 @@ class SavedRows:
             self._clear_others(resume)
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json_whole(self.folder / "key.json", self.key)
-        world.meet()
+        world.barrier()
         self._waiting: list[tuple[np.ndarray, Any]] = []
         self._written = time.monotonic()
         self._files = len(list(self.folder.glob(f"rank{world.rank}_*.npz")))
@@ -62,7 +62,7 @@ class SavedRows:
             done.update(index.tolist())
             if self.world.is_main:
                 metric.update(index, predictions)
-        self.world.meet()  # no rank writes while another one still reads
+        self.world.barrier()  # no rank writes while another one still reads
         if done:
             log.info("resumed the test: %d samples are done already", len(done))
         return done

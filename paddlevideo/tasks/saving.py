@@ -1,4 +1,4 @@
-"""Checkpoints beside the training loop: it waits for a copy in memory, not for the disk."""
+"""Saving in the background: training waits for a copy in memory, not for the disk."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from paddlevideo.utils.errors import DataError
 
 log = logging.getLogger("paddlevideo")
 
-#: Copies of the whole state that may wait for the disk: the best one and that of its epoch.
+#: States that may wait in memory for the disk: the best one and that of its epoch.
 WAITING = 2
 
 
 class Saver:
     """Writes checkpoints in a thread, one after another.
 
-    A checkpoint that cannot be written, on a full disk for one, is reported at once and the run
-    goes on: the one before it stays, and there may be room again for the next. The last one of a
-    run must succeed: :meth:`close` raises DataError.
+    If one cannot be written, for example on a full disk, that is logged and training continues:
+    the previous one stays, and there may be room again for the next. The last one of a run must
+    succeed: :meth:`close` raises DataError.
     """
 
     def __init__(self, checkpoints: Checkpoints, steps: int = 0, minutes: float = 0.0) -> None:
-        """``steps`` and ``minutes``: how often :meth:`is_due` says so within an epoch; 0: never."""
+        """``steps`` and ``minutes``: intervals of checkpoints within an epoch; 0: none."""
         self.checkpoints, self.steps, self.seconds = checkpoints, steps, 60.0 * minutes
         self._last_step, self._last_time = 0.0, time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._waiting: deque[tuple[str, Future[object]]] = deque()
         self._failed = ""
-        self._fault: DataError | None = None
+        self._error: DataError | None = None
 
     def begin(self, step: float) -> None:
-        """A run begins, or goes on, at ``step``; what was done until then is saved."""
+        """Starts the intervals at ``step``, up to which the run is saved."""
         self._last_step, self._last_time = step, time.monotonic()
 
     def is_due(self, step: float) -> bool:
-        """Whether a checkpoint within the epoch should be written after ``step``."""
+        """Returns whether to write a checkpoint within the epoch after ``step``."""
         by_steps = 0 < self.steps <= step - self._last_step
         return by_steps or 0 < self.seconds <= time.monotonic() - self._last_time
 
@@ -59,7 +59,7 @@ class Saver:
     ) -> None:
         """Copies the weights and has a checkpoint written; see :class:`Checkpoints`.
 
-        ``optimizer`` and what is in it must be copies already.
+        The arrays in ``optimizer`` must be copies already.
         """
         while len(self._waiting) >= WAITING:
             self._settle()
@@ -68,9 +68,9 @@ class Saver:
         self._submit(self.checkpoints.save, tag, kept, optimizer, progress, extra)
 
     def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> bool:
-        """Has the progress of a checkpoint replaced that was saved before.
+        """Has the progress in a saved checkpoint replaced.
 
-        Returns False, once that is known, if it could not be saved: then it has to be saved again.
+        Returns False if the checkpoint could not be written, so that it has to be saved again.
         """
         while any(waiting == tag for waiting, _ in self._waiting):
             self._settle()
@@ -85,32 +85,32 @@ class Saver:
             self._settle()
 
     def _settle(self) -> None:
-        """Waits for the oldest checkpoint and reports it."""
+        """Waits for the oldest checkpoint and logs the result."""
         tag, writing = self._waiting.popleft()
         try:
             if (path := writing.result()) is not None:
                 log.info("saved %s", path)
-            self._fault = None
+            self._error = None
             self._failed = "" if self._failed == tag else self._failed
-        except OSError as fault:
+        except OSError as error:
             self._failed = tag if tag not in (AVERAGE, BEST) else self._failed
-            self._fault = DataError(
-                f"{self.checkpoints.folder}: a checkpoint could not be written ({fault}). Whole "
+            self._error = DataError(
+                f"{self.checkpoints.folder}: a checkpoint could not be written ({error}). Whole "
                 f"ones there: {', '.join(self.checkpoints.tags()) or 'none'}. Make room for it"
             )
-            log.error("%s; training goes on and will try again", self._fault)
+            log.error("%s; training continues and will try again", self._error)
 
     def close(self) -> None:
         """Waits for the disk. Raises DataError if the last checkpoint could not be written."""
         while self._waiting:
             self._settle()
         self._thread.shutdown()
-        if self._fault is not None:
-            raise self._fault
+        if self._error is not None:
+            raise self._error
 
 
 def on_host(tensor: Any) -> Any:
-    """A copy of a tensor in the memory of the host; anything else as it is."""
+    """Returns a copy of a tensor in host memory; anything else unchanged."""
     if not isinstance(tensor, paddle.Tensor):
         return tensor
     with paddle.no_grad():
@@ -118,7 +118,7 @@ def on_host(tensor: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """What a checkpoint was made with."""
+    """Returns the versions that a checkpoint was made with."""
     return {
         "paddlevideo": paddlevideo.__version__,
         "paddle": paddle.__version__,

@@ -1,4 +1,4 @@
-"""What training and testing share: the run's surroundings, its model and its data."""
+"""What training and testing share: device, ranks, folder, data and metric of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
 from paddlevideo.config.check import Mode
-from paddlevideo.config.settings import dataset_settings
+from paddlevideo.config.settings import DatasetSettings, dataset_settings
 from paddlevideo.files.lock import FolderLock
 from paddlevideo.files.whole import write_text_whole
 from paddlevideo.loader.build import (
@@ -38,8 +38,8 @@ from paddlevideo.metrics.base import Metric, PlainMetric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
-from paddlevideo.tasks.boards import visualdl_log_writer
 from paddlevideo.tasks.run_folder import CONFIG, LOG, SKIPPED, begin_in, take_folder
+from paddlevideo.tasks.writers import visualdl_log_writer
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.log import log_to, set_up_logging
 
@@ -52,6 +52,7 @@ class Run:
 
     config: Config
     settings: RunSettings
+    data: DatasetSettings
     world: World
     device: str
     threads: int
@@ -70,13 +71,13 @@ def start_run(
 ) -> Run:
     """Checks the configuration, then chooses device, threads, ranks and output folder.
 
-    ``validate``, ``fleet`` and ``weights`` set the settings of these names. The folder,
-    ``output_dir`` if it is not given, is locked; nothing is written to it before :func:`begin`.
-    Raises ConfigError with every fault that was found, and where another run has the folder.
+    ``validate``, ``fleet`` and ``weights`` set the settings of these names. The folder, by default
+    ``output_dir``, is locked; nothing is written to it before :func:`begin`. Raises ConfigError
+    with every mistake in the configuration, and where another run has the folder.
     """
     config = config.copy()
-    asked = {"validate": validate, "fleet": fleet, "weights": weights}
-    config.update({key: value for key, value in asked.items() if value})
+    given = {"validate": validate, "fleet": fleet, "weights": weights}
+    config.update({key: value for key, value in given.items() if value})
     warnings = check_config(config, mode)
     settings = run_settings(config)
     device = select_device(settings.device)
@@ -92,13 +93,14 @@ def start_run(
     log.info("configuration:\n%s", dump_config(config).rstrip())
     log.info("%s, %d rank(s), %d thread(s) each, output in %s", device, world.size, threads, folder)
     seed_everything(settings.seed)
-    return Run(config, settings, world, device, threads, folder, lock, identity)
+    data = dataset_settings(config)
+    return Run(config, settings, data, world, device, threads, folder, lock, identity)
 
 
 def begin(run: Run, is_new: bool = True) -> None:
-    """From here on the run writes to its folder; what could refuse it has been tried.
+    """Starts writing to the run's folder; checks that could refuse the run come before.
 
-    ``is_new``: it starts with its first step. Writes what repeats the run to ``config.yaml``.
+    ``is_new``: the run starts with its first step. Its configuration goes to ``config.yaml``.
     """
     if run.settings.visualdl and run.identity:
         visualdl_log_writer()
@@ -106,21 +108,21 @@ def begin(run: Run, is_new: bool = True) -> None:
         if run.identity:
             begin_in(run.folder, run.settings, run.identity, is_new)
         log_to(run.folder / LOG)
-        once = ("resume", "resume_epoch", "force", "overwrite")  # said of one start of the run
+        once = ("resume", "resume_epoch", "force", "overwrite")  # of this start of the run only
         kept = Config({key: value for key, value in run.config.items() if key not in once})
         text = dump_config(kept)
         name = CONFIG if run.identity else "test_config.yaml"
         write_text_whole(run.folder / name, text)
-    run.world.meet()
+    run.world.barrier()
 
 
 def checkpoints_of(run: Run) -> Checkpoints:
-    """The run's own, in its folder."""
+    """Returns the checkpoints in the run's folder."""
     return Checkpoints(run.folder, run.settings.model_name, run.settings.keep, run.identity)
 
 
 def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
-    """The dataset and the pipeline steps of ``train``, ``valid`` or ``test``."""
+    """Returns the dataset and the pipeline steps of ``train``, ``valid`` or ``test``."""
     pipeline = (run.config.get("PIPELINE") or {}).get(split) or {}
     dataset = build_dataset(run.config.DATASET[split])
     steps = build_pipeline(pipeline.get("transform"))
@@ -129,72 +131,61 @@ def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
     return dataset, steps
 
 
-def split_setting(run: Run, split: str, key: str) -> int:
-    """Returns ``<split>_<key>`` of the DATASET section, or its ``key``."""
-    name = key if split == "train" else f"{split}_{key}"
-    return int(getattr(dataset_settings(run.config), name))
-
-
 def train_loader(run: Run) -> BatchLoader:
-    """Shuffled batches of this rank."""
+    """Returns the shuffled batches of this rank."""
     dataset, steps = open_split(run, "train")
     dataset = dataset.for_training()
-    section, world = run.config.DATASET, run.world
+    data, world = run.data, run.world
     sampler = TrainSampler(
         len(dataset),
-        section.get("batch_size", 8),
+        data.batch_size,
         world.rank,
         world.size,
         train_order(run, dataset),
-        section.get("drop_last", True),
+        data.drop_last,
     )
     reader = SampleReader(dataset, steps, run.settings.seed, bad_clips(run, len(dataset)))
-    return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers"))
+    return BatchLoader(reader, sampler, data.num_workers)
 
 
 def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
-    """This rank's share of about ``samples`` of a training reader's samples, as they are."""
-    size, world = run.config.DATASET.get("batch_size", 8), run.world
+    """Returns this rank's part of about ``samples`` training samples, without augmentation."""
+    size, world = run.data.batch_size, run.world
     sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).thinned(samples)
-    workers = split_setting(run, "train", "num_workers")
-    return BatchLoader(reader.undisturbed(), sampler, workers)
+    return BatchLoader(reader.undisturbed(), sampler, run.data.num_workers)
 
 
 def bad_clips(run: Run, clips: int) -> BadClips | None:
-    """The list of training clips that may be left out; None where none may."""
-    share = run.config.DATASET.get("skip_bad", 0.0)
-    if not share:
+    """Returns the list of unreadable training clips to skip; None where none may be skipped."""
+    if not run.data.skip_bad:
         return None
-    return BadClips(run.folder / SKIPPED, math.ceil(share * clips))
+    return BadClips(run.folder / SKIPPED, math.ceil(run.data.skip_bad * clips))
 
 
 def train_order(run: Run, dataset: Dataset) -> Order:
-    """The order that the DATASET section asks for; the same whatever the number of ranks."""
-    section, seed, size = run.config.DATASET, run.settings.seed, len(dataset)
-    window = section.get("shuffle_window")
-    window = WINDOW if window is None else window
+    """Returns the order that the DATASET section sets; it does not depend on the ranks."""
+    data, seed, size = run.data, run.settings.seed, len(dataset)
+    window = WINDOW if data.shuffle_window is None else data.shuffle_window
     order: Order = InOrder()
-    if section.get("shuffle", True):
+    if data.shuffle:
         in_blocks = 0 < window < size
         order = ShuffledBlocks(size, seed, window) if in_blocks else Shuffled(size, seed)
-    pool = section.get("group_by_length", 0)
-    if pool:
-        batch = section.get("batch_size", 8)
-        order = SimilarLengths(order, size, batch, dataset.lengths, pool, seed)
+    if pool := data.group_by_length:
+        order = SimilarLengths(order, size, data.batch_size, dataset.lengths, pool, seed)
     return order
 
 
 def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
-    """A dataset and this rank's batches of a fixed grid over it."""
+    """Returns the dataset of ``valid`` or ``test`` and this rank's batches of a fixed grid."""
     dataset, steps = open_split(run, split)
-    size = split_setting(run, split, "batch_size")
+    size: int = getattr(run.data, f"{split}_batch_size")
     sampler = GridSampler(len(dataset), size, run.world.rank, run.world.size)
     reader = SampleReader(dataset, steps, run.settings.seed)
-    return dataset, BatchLoader(reader, sampler, split_setting(run, split, "num_workers"))
+    return dataset, BatchLoader(reader, sampler, getattr(run.data, f"{split}_num_workers"))
 
 
 def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
-    """Compares the data of each split with the model's sizes, samples as they are read.
+    """Compares the data of each split with the model's sizes; samples when they are read.
 
     Raises ConfigError, naming the key, for what is known before: vocabulary and classes.
     """
@@ -215,9 +206,9 @@ def build_metric(run: Run, dataset: Dataset) -> Metric:
 
 
 def lookup(results: Mapping[str, Any], key: str) -> float:
-    """The number that METRIC.best names by its dotted key, as in ``text_to_video.R@10``.
+    """Returns the number that METRIC.best names by a dotted key, as ``text_to_video.R@10``.
 
-    Raises ConfigError where there is none, with those that there are.
+    Raises ConfigError, which lists the known ones, where there is none.
     """
     value: Any = results
     for part in key.split("."):
@@ -232,7 +223,7 @@ def lookup(results: Mapping[str, Any], key: str) -> float:
 
 
 def flatten(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested results under dotted keys."""
+    """Returns nested results under dotted keys."""
     flat: dict[str, float] = {}
     for key, value in results.items():
         if isinstance(value, Mapping):

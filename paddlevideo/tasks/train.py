@@ -1,25 +1,28 @@
-"""Training: the loop names no model and has one path for one rank or many, with or without AMP."""
+"""Training: one loop for every model, for one rank or many, with or without mixed precision."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoint, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import accuracies_of, build_model, load_weights
+from paddlevideo.modeling.framework.base import Batch
 from paddlevideo.runtime import Amp, recompute_layers, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.groups import rate_factors
 from paddlevideo.solver.state import state_by_structured_name
 from paddlevideo.solver.updater import Updater
-from paddlevideo.tasks.accumulation import in_windows, loss_shares, sizes_of, weigh
+from paddlevideo.tasks.accumulation import in_windows, sizes_of
 from paddlevideo.tasks.guard import Guard, NotFinite, allowed_skips, check_weights, log_not_finite
 from paddlevideo.tasks.meters import Meters
 from paddlevideo.tasks.plan import Plan
@@ -27,7 +30,7 @@ from paddlevideo.tasks.profiling import Profile, ProfilerOptions, profiler_optio
 from paddlevideo.tasks.resuming import (
     checkpoint_to_resume,
     describe,
-    go_on_from,
+    initial_progress,
     restore,
     start_of,
 )
@@ -56,11 +59,11 @@ def train(
     fleet: bool = False,
     profile: str | None = None,
 ) -> Progress:
-    """Trains what ``config`` describes and returns how far it came.
+    """Trains what ``config`` describes and returns the progress at the end.
 
-    ``weights`` start the model; ``validate`` tests on DATASET.valid every ``val_interval`` epochs
-    and keeps the best checkpoint; ``fleet`` wraps model and optimizer by Paddle's Fleet;
-    ``profile``: see ``tasks.profiling``.
+    ``weights`` are those to start from; ``validate`` tests on DATASET.valid every
+    ``val_interval`` epochs and keeps the best checkpoint; ``fleet`` wraps model and optimizer by
+    Paddle's Fleet; ``profile``: see ``tasks.profiling``.
     """
     options = None if profile is None else profiler_options(profile)
     run = start_run(config, "train", validate, fleet, weights=weights)
@@ -85,14 +88,14 @@ class Trainer:
         self.validation = Validation(run, self.amp) if self.settings.validate else None
         self.sizes = sizes_of(run, len(self.loader))
         clips = len(self.loader.reader.dataset)
-        self.progress, pace = go_on_from(checkpoint, clips, self.sizes)
+        self.progress, pace = initial_progress(checkpoint, clips, self.sizes)
         self.plan = Plan(self.settings, self.sizes, pace, self.settings.validate)
         self.model = build_model(run.config.MODEL)
         check_sizes(self.model, train=self.loader, valid=getattr(self.validation, "loader", None))
         weights = self.settings.weights
         if weights and not (checkpoint and start_of(checkpoint) == weights):
             load_weights(self.model, weights)
-        self.model.connect(self.world.gather_rows)
+        self.model.set_gather(self.world.gather_rows)
         self._build_updater()
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
         self.average = WeightAverage(self.model, self.settings.ema_decay)
@@ -100,14 +103,14 @@ class Trainer:
             allowed_skips(self.settings, self.amp), self.loader.reader.dataset.name_of
         )
         self.stop = StopRequest()
-        #: The checkpoint that holds the state as it is, if there is one.
-        self.held = ""
+        #: Tag of the checkpoint that has the current state; "" if none has.
+        self.saved_as = ""
         if checkpoint is not None:
             self._restore(checkpoint)
-        settings = self.settings
-        if settings.recompute:
+        if self.settings.recompute:
             recompute_layers(self.model.recomputable())
-        self.called = self.world.wrap(self.model, self.updater)
+        self.parallel_model = self.world.wrap(self.model, self.updater)
+        settings = self.settings
         self.meters = Meters(
             self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
         )
@@ -115,9 +118,10 @@ class Trainer:
 
     def _build_updater(self) -> None:
         config = self.run.config.OPTIMIZER
-        now, begun = self.sizes.steps, self.plan.pace.begun
-        total = now * self.settings.epochs
-        schedule = build_schedule(config["learning_rate"], now, total, begun)
+        steps = self.sizes.steps
+        schedule = build_schedule(
+            config["learning_rate"], steps, steps * self.settings.epochs, self.plan.pace.begun
+        )
         optimizer = build_optimizer(config, schedule, self.model, self.amp.multi_precision)
         self.model, optimizer = self.amp.decorate(self.model, optimizer)
         optimizer = self.world.wrap_optimizer(optimizer)
@@ -127,11 +131,11 @@ class Trainer:
     # ------------------------------------------------------------------------------ loop
 
     def fit(self) -> Progress:
-        """Runs all epochs that are left. Raises Stopped, with all saved, if a signal asks it to."""
+        """Trains the epochs that are left. Raises Stopped, with all saved, after a signal."""
         self.saver.begin(self.plan.position(self.progress))
         with self.stop:
             self.rehearse()
-        if self.model.fits() and not self.progress.step:
+        if self.model.num_fit_samples() and not self.progress.step:
             self.fit_closed_form()
         begin(self.run, is_new=self.progress == Progress())
         with self.stop:
@@ -142,85 +146,86 @@ class Trainer:
                 self.save_here()
                 raise
             except Exception as error:
-                # Between two steps, as a damaged clip; of several ranks the others do not know.
+                # A damaged clip, between two steps. With several ranks the others do not know.
                 if isinstance(error, DataError) and self.world.size == 1 and self.progress.step:
                     self.save_here()
-                    log.error("What was trained is saved (%s); --resume auto continues", self.held)
+                    log.error(
+                        "The run is saved up to here (%s); --resume auto continues", self.saved_as
+                    )
                     raise
-                with suppress(DataError):  # a checkpoint that could not be written: it was logged
+                with suppress(DataError):  # a checkpoint could not be written, as was logged
                     self.saver.close()
                 raise
             self.end()
         return self.progress
 
     def save_here(self) -> None:
-        """Saves the run as it is, unless a checkpoint holds that already, and ends it."""
-        self.world.rest()
+        """Saves the run where it is, unless a checkpoint has that already, and ends it."""
         with log_not_finite():
-            if not self.held:
+            if not self.saved_as:
                 self.save(Checkpoints.step_tag(self.progress.step))
         self.end()
 
     def rehearse(self) -> None:
-        """Tries what a validation needs, before the first step."""
+        """Tries what a validation needs before the first step."""
         if self.validation is not None:
             self.validation.rehearse(self.model)
 
     def fit_closed_form(self) -> None:
-        """Has the model fit what needs no steps, to the training samples as they are."""
+        """Fits what has a closed form to the training samples, without augmentation."""
         began = time.monotonic()
-        loader = fitting_loader(self.run, self.loader.reader, self.model.fits())
+        loader = fitting_loader(self.run, self.loader.reader, self.model.num_fit_samples())
         self.model.eval()
         self.model.fit(loader.epoch(), self.world.sum_patiently)
-        log.info("fitted what has a closed form in %.1f s", time.monotonic() - began)
+        log.info("the closed-form fit took %.1f s", time.monotonic() - began)
 
     def end(self) -> None:
         """Waits until all is written, and draws the curves; all ranks together.
 
-        A rank that left before the others would have the launcher end them within it.
+        The launcher would end the other ranks if one left before them.
         """
         self.saver.close()
         self.meters.draw()
-        self.world.meet()
+        self.world.barrier()
 
     def run_epoch(self) -> None:
-        """The rest of an epoch and, where they are due, its validation and its checkpoint.
+        """Trains the rest of an epoch; then its validation and its checkpoint if they are due.
 
-        What is to be validated is saved before that, as pending: a run that ends in its validation
-        comes back to it.
+        The state to validate is saved first, as pending: a run that ends within its validation
+        resumes with it.
         """
         if not self.progress.pending:
             self.train_epoch()
             self.count_epoch()
         if self.progress.pending:
-            if not self.held:
+            if not self.saved_as:
                 self.save_pending()
             self.validate_pending()
         if self.plan.saves_epoch(self.progress):
             self.save_epoch()
 
     def count_epoch(self) -> None:
-        """Counts the epoch if it is complete, and notes whether a validation is due."""
+        """Counts the epoch if it is complete, and sets whether a validation is pending."""
         pending = self.plan.validates_epoch(self.progress)
         self.progress = replace(self.progress, pending=pending)
         if self.progress.batches == len(self.loader):
             self.progress = replace(self.progress, epoch=self.progress.epoch + 1, batches=0)
-        self.held = ""
+        self.saved_as = ""
 
     def save_pending(self) -> None:
-        """Saves what is to be validated: as its epoch, if that is due and will not change again."""
+        """Saves the state to validate; as its epoch if that is due and will not change again."""
         if self.plan.saves_epoch(self.progress) and not self.model.has_validation_choice():
             self.save_epoch()
         else:
             self.save(Checkpoints.step_tag(self.progress.step))
 
     def save_epoch(self) -> None:
-        """Saves an epoch; if its weights are there already, only how its validation ended."""
+        """Saves an epoch; if its weights are saved already, only the result of its validation."""
         tag = Checkpoints.epoch_tag(self.plan.epochs_begun(self.progress))
-        if self.held == tag:
-            amends = self.world.is_main
-            lost = amends and not self.saver.amend(tag, self.progress, self.describe())
-            if not self.world.any(lost):
+        if self.saved_as == tag:
+            is_main, described = self.world.is_main, self.describe()
+            failed = is_main and not self.saver.amend(tag, self.progress, described)
+            if not self.world.any(failed):
                 return
         self.save(tag)
         if self.settings.ema_decay:
@@ -238,54 +243,45 @@ class Trainer:
         for window in self.meters.timed(windows):
             self.train_step(window)
             self.profile.step()
-            self.attend()
             if self.plan.reached_limit(self.progress):
-                return
-
-    def attend(self) -> None:
-        """Between two steps: saves if it is time, ends if it was asked to; all ranks together."""
-        is_due = self.world.is_main and self.saver.is_due(self.plan.position(self.progress))
-        stops, saves = self.world.sum([self.stop.received is not None, is_due])
-        self.world.rest()
-        if stops:
+                break
+        if self.world.any(self.stop.received is not None):
             raise Stopped(self.stop.received)
-        plan, progress = self.plan, self.progress
-        soon = plan.saves_epoch(progress) or plan.validates_epoch(progress)
-        if saves and not (plan.ends_epoch(progress) and soon):
-            self.save(Checkpoints.step_tag(progress.step))
 
-    def train_step(self, window: Sequence[Mapping[str, Any]]) -> None:
-        """One optimizer step over the micro-batches of ``window``."""
-        # Here, because a collective would kill ranks that wait in it for half a minute.
-        self.world.meet(f"step {self.progress.step + 1}", 60.0 * self.settings.rank_timeout)
-        shares = loss_shares(self.model, window, self.world)
-        scalars, seen, hits = self.updater.scalars(), [], []
-        for number, (batch, share) in enumerate(zip(window, shares, strict=True)):
-            seed_everything(self.settings.seed, self.progress.step, number, self.world.rank)
-            accumulating = number + 1 < len(window)
-            with self.world.accumulate_only(self.called, accumulating):
-                with self.amp.autocast():
-                    found = self.called(batch)
-                    losses = weigh(found, share)
-                self.updater.backward(losses["loss"])
-            hits.append(accuracies_of(found))
-            seen.append({name: loss.detach() for name, loss in losses.items()})
-        norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
-        if math.isfinite(norm):
-            self.updater.step()
-            self.average.update(self.plan.pace.ratio)
-            self.guard.good()
-            self.meters.add(seen, hits, sum(len(next(iter(b.values()))) for b in window))
-        else:
-            self.guard.bad(self.progress.step + 1, seen, window, self.model)
-            self.updater.skip()
+    def train_step(self, window: Sequence[Batch]) -> None:
+        """Takes one optimizer step over the micro-batches of ``window``.
+
+        If a signal or the time requests it, all ranks save or stop first.
+        """
+        counts = self.exchange(window)
+        # Losses without counts are means of their batches.
+        given, parts = ((counts,), 1) if counts else ((), len(window))
+        scalars, shown, hits = self.updater.scalars(), [], []
+        with self.world.watched(f"step {self.progress.step + 1}"):
+            for index, batch in enumerate(window):
+                seed_everything(self.settings.seed, self.progress.step, index, self.world.rank)
+                with self.world.accumulate_only(self.parallel_model, index + 1 < len(window)):
+                    with self.amp.autocast():
+                        losses = self.parallel_model(batch, *given)
+                    self.updater.backward(losses["loss"] / parts)
+                shown.append({name: losses[name].detach() / parts for name in ("loss", *counts)})
+                hits.append(accuracies_of(losses))
+            norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
+            if math.isfinite(norm):
+                self.updater.step()
+                self.average.update(self.plan.pace.ratio)
+                self.guard.step_taken()
+                self.meters.add(shown, hits, sum(len(next(iter(b.values()))) for b in window))
+            else:
+                self.guard.step_skipped(self.progress.step + 1, shown, window, self.model)
+                self.updater.skip()
         step_in_epoch = self.progress.batches // self.sizes.window
         self.progress = replace(
             self.progress,
             batches=self.progress.batches + len(window),
             step=self.progress.step + 1,
         )
-        self.held = ""
+        self.saved_as = ""
         self.meters.end_step(
             self.progress.epoch + 1,
             step_in_epoch,
@@ -293,8 +289,31 @@ class Trainer:
             {**scalars, "grad_norm": norm, "step_total": self.progress.step},
         )
 
+    def exchange(self, window: Sequence[Batch]) -> dict[str, float]:
+        """Returns what to divide the step's losses by, so that they are those of one large batch.
+
+        Losses add up over the window and are averaged over ranks, as gradients are: each is
+        divided by its count over the window and all ranks, divided by the number of ranks. Empty
+        for a model without counts. The same exchange carries requests: all ranks save, or raise
+        Stopped, together.
+        """
+        counts = [self.model.loss_counts(batch) for batch in window]
+        totals = {name: sum(each[name] for each in counts) for name in counts[0]}
+        is_due = self.world.is_main and self.saver.is_due(self.plan.position(self.progress))
+        stops = self.stop.received is not None and self.progress.step > 0  # there is one to save
+        # A rank may be late here, and would be missed for longer than a collective waits.
+        step = f"step {self.progress.step + 1}"
+        self.world.barrier(step, 60.0 * self.settings.rank_timeout)
+        *sums, stop, save = self.world.sum([*totals.values(), stops, is_due])
+        if stop:
+            raise Stopped(self.stop.received)
+        if save:
+            self.save(Checkpoints.step_tag(self.progress.step))
+            self.world.barrier(step)
+        return dict(zip(totals, np.asarray(sums) / self.world.size, strict=True))
+
     def validate_pending(self) -> None:
-        """Validates what was saved as pending, and says how to go on if that fails."""
+        """Validates the pending state, and says how to continue if that fails."""
         try:
             with self.average.applied():
                 self.validate()
@@ -302,8 +321,8 @@ class Trainer:
             raise
         except Exception as error:
             advice = (
-                f"The epoch is trained and saved ({self.held}): once the cause is removed, "
-                "--resume auto goes on with its validation; without --validate, with the training"
+                f"The epoch is trained and saved ({self.saved_as}): once the cause is removed, "
+                "--resume auto continues with its validation; without --validate, with training"
             )
             if isinstance(error, UserError):
                 raise type(error)(f"{error}\n{advice}") from error
@@ -311,12 +330,12 @@ class Trainer:
             raise
 
     def validate(self) -> None:
-        """Tests on the validation split; a new best is saved at once."""
+        """Tests on the validation split, and saves a new best."""
         assert self.validation is not None
         epoch, step = self.plan.epochs_begun(self.progress), self.progress.step
         score, metric = self.validation.test(self.model, self.meters, epoch, step, self.stop)
         if self.model.has_validation_choice():
-            self.held = ""
+            self.saved_as = ""
         best = self.progress.best
         if best is None or (score > best if metric.higher_is_better else score < best):
             self.progress = replace(self.progress, best=score, stale=0, pending=False)
@@ -326,12 +345,15 @@ class Trainer:
         stale = self.progress.stale + 1
         self.progress = replace(self.progress, stale=stale, pending=False)
         if self.plan.is_stale(self.progress):
-            log.info("no better for %d validations: this is the end", stale)
+            log.info("no better for %d validations in a row (patience): training ends", stale)
 
     # ----------------------------------------------------------------- save and resume
 
     def save(self, tag: str) -> None:
-        """Has rank 0 write a checkpoint beside training; all ranks call it. Raises NotFinite."""
+        """Has rank 0 write a checkpoint in the background; call it on all ranks.
+
+        Raises NotFinite instead of saving weights that are not finite.
+        """
         check_weights(self.model, self.progress.step)
         arrays = {}
         if self.world.is_main or self.world.sharding:
@@ -347,20 +369,20 @@ class Trainer:
             self.saver.save(tag, weights, optimizer, self.progress, self.describe())
         self.saver.begin(self.plan.position(self.progress))
         if tag not in (BEST, AVERAGE):
-            self.held = tag
+            self.saved_as = tag
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint says of this run."""
+        """Returns what a checkpoint records of this run."""
         return {**describe(self.run), "begun_steps_per_epoch": self.plan.pace.begun}
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        """Puts back what ``checkpoint`` holds."""
+        """Restores the state of ``checkpoint``."""
         restore(checkpoint, self.run, self.model, self.updater, self.average)
-        # Also where sizes have changed: its schedule counted steps of another size.
+        # Sizes may have changed: the schedule counts steps of their present size.
         self.updater.schedule.set_state_dict({"step": self.plan.steps_done(self.progress)})
         if self.validation is None:
             self.progress = replace(self.progress, pending=False)
-        self.held = checkpoint.tag
+        self.saved_as = checkpoint.tag
         log.info(
             "resumed %s: %d epochs done, step %d",
             checkpoint.tag,

@@ -1,4 +1,4 @@
-"""Settings of mixed precision, shared by the configuration and by what carries them out."""
+"""Settings of mixed precision, shared by the configuration and the runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds NaN and infinity in arrays, and says where."""
+"""Finds NaN and infinity in arrays."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def fault_of(array: Any) -> str | None:
-    """What is not finite in ``array``: "holds NaN (3 of 256 values, the first at [0, 5])".
+    """Describes what is not finite: "holds NaN (3 of 256 values, the first at [0, 5])".
 
-    None for a finite array, and for one of anything else than floating-point numbers.
+    Returns None for a finite array, and for one that does not hold floating-point numbers.
     """
     array = np.asarray(array)
     if array.dtype.kind != "f":
@@ -25,6 +25,6 @@ def fault_of(array: Any) -> str | None:
 
 
 def first_fault(arrays: Mapping[str, Any]) -> str | None:
-    """The first of ``arrays`` that is not finite: its name and what it holds; None if all are."""
+    """Returns the name of the first array that is not finite and its fault; None if all are."""
     faults = ((name, fault_of(array)) for name, array in arrays.items())
     return next((f"{name} {fault}" for name, fault in faults if fault), None)

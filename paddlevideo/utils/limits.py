@@ -1,7 +1,7 @@
-"""What a model's sizes let its data hold: word ids, classes, widths.
+"""Limits that a model's sizes set for its data: word ids, classes, widths.
 
-A model says it, a data set tells what is known of it before any sample is read, and each sample is
-compared: beyond a limit Paddle would read or write other memory, or stop with its own traceback.
+A data set's metadata are compared before any sample is read, and then each sample: beyond a limit
+Paddle would read or write other memory, or stop with a traceback of its own.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Limit(NamedTuple):
     #: The key of the configuration that sets it.
     key: str
     size: int
-    #: What is limited, for messages: "action classes".
+    #: The limited things, for messages: "action classes".
     things: str
     #: Whether rows hold exactly ``size`` numbers; otherwise numbers are below ``size``.
     is_width: bool = False
-    #: Whether it holds only where the pipeline asks for what the array says.
+    #: Whether it applies only if the pipeline has steps that use the array.
     if_asked: bool = False
 
 
@@ -32,25 +32,25 @@ Limits = Mapping[str, Limit]
 
 
 def check_extents(limits: Limits, extents: Mapping[str, int], source: str) -> None:
-    """Compares what is known of the data ``source`` before it is read; 0 is not known.
+    """Compares sizes in the metadata of ``source`` with the limits; 0: not known.
 
-    Raises ConfigError with every limit that is too narrow.
+    Raises ConfigError with every limit that is too small.
     """
-    faults = []
+    messages = []
     for name, limit in limits.items():
         count = extents.get(name, 0)
         if count > limit.size or (limit.is_width and 0 < count < limit.size):
             more = "" if limit.is_width else " or more"
-            faults.append(
+            messages.append(
                 f"{limit.key} is {limit.size}, but {source} has {count} {limit.things}: set "
                 f"{limit.key}={count}{more}"
             )
-    if faults:
-        raise ConfigError("\n".join(faults))
+    if messages:
+        raise ConfigError("\n".join(messages))
 
 
 def check_sample(limits: Limits, sample: Mapping[str, Any], name: Callable[[], str]) -> None:
-    """Compares the arrays of a sample. ``name`` is asked for messages. Raises ConfigError."""
+    """Compares a sample's arrays with the limits. Raises ConfigError, which calls ``name``."""
     for key, limit in limits.items():
         array = sample.get(key)
         if not isinstance(array, np.ndarray) or not array.size:
@@ -59,7 +59,7 @@ def check_sample(limits: Limits, sample: Mapping[str, Any], name: Callable[[], s
             if array.shape[-1] != limit.size:
                 check_extents({key: limit}, {key: array.shape[-1]}, name())
             continue
-        # Not array.max(): this is done for each sample, and a method costs twice as much.
+        # Not array.max(), which takes twice as long: this runs for each sample.
         largest = np.maximum.reduce(array, axis=None)
         if largest >= limit.size or np.minimum.reduce(array, axis=None) < -1:
             wrong = largest if largest >= limit.size else array.min()

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, and nothing at all elsewhere."""
+"""A progress bar on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def track(
     unit: str = "batches",
     units_per_item: int = 1,
 ) -> Iterator[Item]:
-    """Yields ``items`` beside a bar with ``unit`` a second and the time left.
+    """Yields ``items`` and draws a bar with ``unit`` per second and the time left.
 
-    Nothing is drawn where standard error is not a terminal: in a pipe, a log file or CI.
+    Nothing is drawn if standard error is not a terminal: in a pipe, a log file or CI.
     """
     if not sys.stderr.isatty():
         yield from items

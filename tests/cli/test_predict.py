@@ -80,7 +80,7 @@ def live_order(folder, captions):
         row = dataset[number]
         cache = model.encode_captions({key: np.asarray(x)[None] for key, x in row.items()})
         margins = model.scorer.pair_margins(cache, videos)
-        similarities = model.retrieval_head.similarities(cache.vector, videos.vector)[0]
+        similarities = (cache.vector @ videos.vector.t() * model.retrieval_head.scale)[0]
         scores.append((margins + similarities).numpy())
     return np.stack(scores), dataset.video_ids
 

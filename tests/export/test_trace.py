@@ -48,7 +48,7 @@ def build(head=None, seed=0, without=(), **changes):
             noise = rng.normal(0, 0.25, parameter.shape).astype("float32")
             parameter.set_value(paddle.to_tensor(noise))
     model.eval()
-    if model.fits():
+    if model.num_fit_samples():
         model.fit([make_batch(clips=40)], np.asarray)
     return model
 
@@ -122,7 +122,7 @@ def test_scores_are_margins_and_weighted_similarity(written):
     margins = paddle.stack(
         [model.scorer.pair_margins(captions.part(slice(i, i + 1)), videos) for i in range(4)]
     )
-    similarities = model.retrieval_head.similarities(captions.vector, videos.vector)
+    similarities = captions.vector @ videos.vector.t() * model.retrieval_head.scale
     model.train()
     cache = exported.encode_videos(videos_of(batch))
     for row in range(4):

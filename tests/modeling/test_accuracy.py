@@ -7,9 +7,9 @@ import pytest
 from paddlevideo.modeling.accuracy import (
     Losses,
     accuracies_of,
+    argmax_at,
     class_hits,
-    likeliest,
-    winner_hits,
+    rank_hits,
 )
 from tests.modeling.test_retrieval_head import own_batch, with_head
 from tests.modeling.tiny import build, make_batch
@@ -20,27 +20,27 @@ def counts(model, batch):
     model.eval()
     model.training = True
     hits = accuracies_of(model(batch))
-    return {name: (int(one.right), one.asked) for name, one in hits.items()}
+    return {name: (int(one.correct), one.total) for name, one in hits.items()}
 
 
 def test_only_labelled_rows_count():
     logits = paddle.to_tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     hits = class_hits(logits, np.array([1, 2, -1]))
-    assert (int(hits.right), hits.asked) == (1, 2)
+    assert (int(hits.correct), hits.total) == (1, 2)
     nothing = class_hits(logits, np.array([-1, -1, -1]))
-    assert (int(nothing.right), nothing.asked) == (0, 0)
+    assert (int(nothing.correct), nothing.total) == (0, 0)
 
 
 def test_the_class_of_a_region_is_its_targets_largest():
     targets = np.array([[0.1, 0.6, 0.3], [0.4, 0.4, 0.2], [0.0, 0.0, 1.0]])
-    np.testing.assert_array_equal(likeliest(targets, np.array([1, 1, -1])), [1, 0, -1])
+    np.testing.assert_array_equal(argmax_at(targets, np.array([1, 1, -1])), [1, 0, -1])
 
 
 def test_a_tie_is_no_victory():
     scores = paddle.to_tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [5.0, 0.0, 9.0]])
     right = paddle.diagonal(scores)
-    hits = winner_hits(scores, right.unsqueeze(1), np.array([True, True, False]), axis=1)
-    assert (int(hits.right), hits.asked) == (1, 2)
+    hits = rank_hits(scores, right.unsqueeze(1), np.array([True, True, False]), axis=1)
+    assert (int(hits.correct), hits.total) == (1, 2)
 
 
 def test_the_counts_are_those_of_all_positions_predicted_and_the_labels_looked_up():
@@ -85,15 +85,14 @@ def test_counting_changes_no_loss_and_a_test_counts_nothing():
         name: float(loss) for name, loss in trained.items()
     }
     assert accuracies_of({"loss": trained["loss"]}) == {}, "a plain dict has none"
-    assert all(hits.right.stop_gradient for hits in trained.accuracies.values())
+    assert all(hits.correct.stop_gradient for hits in trained.accuracies.values())
 
 
 def test_the_retrieval_head_counts_both_ways():
     model, batch = with_head(), own_batch(clips=4)
     batch["next_sentence_label"][1] = 1  # not its own caption: a negative only
-    scores = model.retrieval_head.similarities(
-        model.encode_captions(batch).vector, model.encode_videos(batch).vector
-    ).numpy()
+    texts, videos = model.encode_captions(batch).vector, model.encode_videos(batch).vector
+    scores = (texts @ videos.t() * model.retrieval_head.scale).numpy()
     asked = [0, 2, 3]
     right = sum(int(scores[i].argmax() == i) + int(scores[:, i].argmax() == i) for i in asked)
     assert counts(model, batch)["retrieval_accuracy"] == (right, 6)

@@ -20,7 +20,7 @@ def plain_losses(model, batch):
     tensors = to_tensors(batch)
     output = model.backbone(tensors)
     output = output._replace(region_logits=output.region_logits[:, 1:])
-    return model.loss(output, tensors, model.denominators(batch))
+    return model.loss(output, tensors, model.loss_counts(batch))
 
 
 @pytest.mark.parametrize("normalize", ["positions", "labels"])

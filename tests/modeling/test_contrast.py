@@ -8,17 +8,16 @@ import pytest
 
 import paddlevideo as pv
 from paddlevideo.modeling.contrast import (
-    both_sides,
     contrast_loss,
-    hardest,
-    meetings,
+    hard_pairs,
+    has_same_words,
+    mask_duplicates,
     original_words,
-    same_words,
+    scores_by_caption,
+    shifted_pairs,
 )
 from paddlevideo.modeling.framework.actbert import cut_padding, labelled_rows
 from paddlevideo.modeling.layers import to_tensors
-from paddlevideo.runtime import World
-from paddlevideo.tasks.accumulation import loss_shares
 from paddlevideo.utils.errors import ConfigError
 from tests.modeling.tiny import SIZES, build, make_batch
 
@@ -56,7 +55,7 @@ def test_equals_the_loss_of_the_full_score_matrix(tangle, negatives):
     same = np.zeros((5, 5), bool)
     same[0, 3] = same[3, 0] = True
     own = batch["next_sentence_label"] == 0
-    expected = plain_contrast(scores, meetings(5, negatives), same, own)
+    expected = plain_contrast(scores, shifted_pairs(5, negatives), same, own)
     before, losses = plain(batch), model(batch)
     assert float(losses["contrast_loss"]) == pytest.approx(expected, rel=1e-4)
     assert float(losses["loss"]) == pytest.approx(float(before["loss"]) + expected, rel=1e-5)
@@ -67,9 +66,8 @@ def test_equals_the_loss_of_the_full_score_matrix(tangle, negatives):
 
 def test_is_off_by_default():
     losses = build()(make_batch())
-    assert "contrast_loss" not in losses and "contrast_loss" not in build().denominators(
-        make_batch()
-    )
+    assert "contrast_loss" not in losses
+    assert "contrast_loss" not in build().loss_counts(make_batch())
 
 
 def test_nothing_to_compare_gives_zero_not_nan():
@@ -82,13 +80,13 @@ def test_nothing_to_compare_gives_zero_not_nan():
     losses = model(strangers)
     losses["loss"].backward()
     assert float(losses["contrast_loss"]) == 0.0
-    assert model.denominators(strangers)["contrast_loss"] == 0.0
+    assert model.loss_counts(strangers)["contrast_loss"] == 0.0
 
 
 def test_every_clip_meets_as_many_captions_as_every_caption_clips():
-    captions = meetings(6, 2)
+    captions = shifted_pairs(6, 2)
     assert captions.tolist() == [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0], [2, 3, 4, 5, 0, 1]]
-    assert meetings(3, 10).shape == (3, 3) and meetings(1, 4).tolist() == [[0]]
+    assert shifted_pairs(3, 10).shape == (3, 3) and shifted_pairs(1, 4).tolist() == [[0]]
 
 
 def test_a_masked_word_does_not_make_captions_differ():
@@ -96,7 +94,7 @@ def test_a_masked_word_does_not_make_captions_differ():
         "text_ids": np.array([[1, 103, 9], [1, 7, 9], [1, 8, 9]]),
         "text_labels": np.array([[-1, 7, -1], [-1, -1, -1], [-1, -1, -1]]),
     }
-    same = same_words(original_words(batch), meetings(3, 1))
+    same = has_same_words(original_words(batch), shifted_pairs(3, 1))
     assert same.tolist() == [[True, True, True], [True, False, False]]
 
 
@@ -105,19 +103,18 @@ def test_the_right_pair_wins_or_loses():
     right = np.zeros((3, 3), "float32")
     right[0] = 50
     for margins, expected in ((right, 0.0), (0 * right, np.log(3)), (-right, 50 + np.log(2))):
-        sides = both_sides(paddle.to_tensor(margins), meetings(3, 2), same)
-        loss = contrast_loss(*sides, own, 3.0)
+        scores = mask_duplicates(paddle.to_tensor(margins), same)
+        loss = contrast_loss(scores, scores_by_caption(scores, shifted_pairs(3, 2)), own, 3.0)
         assert float(loss) == pytest.approx(expected, abs=1e-4)
 
 
-def test_micro_batches_share_the_divisor():
-    """The denominator counts clips with their own caption; shares add up to one over a window."""
+def test_only_clips_with_their_own_caption_are_counted():
     _, model = with_negatives(2)
-    window = [make_batch(seed, clips=4) for seed in (0, 1)]
-    window[0]["next_sentence_label"] = np.array([0, 0, 0, 1])
-    window[1]["next_sentence_label"] = np.array([0, 1, 1, 1])
-    shares = loss_shares(model, window, World())
-    assert [share["contrast_loss"] for share in shares] == [0.75, 0.25]
+    batch = make_batch(clips=4)
+    batch["next_sentence_label"] = np.array([0, 0, 0, 1])
+    assert model.loss_counts(batch)["contrast_loss"] == 3.0
+    mean, total = model(batch), model(batch, dict.fromkeys(model.loss_counts(batch), 1.0))
+    assert float(total["contrast_loss"]) == pytest.approx(3 * float(mean["contrast_loss"]), 1e-5)
 
 
 def test_gradients_reach_both_sides_below_the_first_tangled_layer():
@@ -135,10 +132,12 @@ def test_gradients_reach_both_sides_below_the_first_tangled_layer():
 def test_the_hardest_captions_come_first_and_never_the_own_one():
     similar = np.array([[9.0, 1, 5, 3], [2, 4, 0, 8]])
     own = np.array([0, 3])
-    assert hardest(similar, own, 2, 2).T.tolist() == [[0, 2, 3], [3, 1, 0]]
-    assert hardest(similar, own, 1, 2).T.tolist() == [[0, 2, 1], [3, 1, 0]]  # then one by one
-    assert hardest(similar, own, 1, 9).T.tolist() == [[0, 2, 1, 3], [3, 1, 0, 2]]
-    np.testing.assert_array_equal(hardest(np.zeros((4, 4)), np.arange(4), 0, 2), meetings(4, 2))
+    assert hard_pairs(similar, own, 2, 2).T.tolist() == [[0, 2, 3], [3, 1, 0]]
+    assert hard_pairs(similar, own, 1, 2).T.tolist() == [[0, 2, 1], [3, 1, 0]]  # then one by one
+    assert hard_pairs(similar, own, 1, 9).T.tolist() == [[0, 2, 1, 3], [3, 1, 0, 2]]
+    np.testing.assert_array_equal(
+        hard_pairs(np.zeros((4, 4)), np.arange(4), 0, 2), shifted_pairs(4, 2)
+    )
 
 
 def hard_model(negatives, hard, seed=0):
@@ -165,7 +164,7 @@ def test_hard_negatives_are_those_that_the_head_finds_most_similar():
     texts = {**batch, "text_ids": original_words(batch)}
     # The head sees the masked words' states, so those are what is compared with here.
     similar = model.encode_videos(batch).vector @ model.encode_captions(batch).vector.t()
-    met = hardest(similar.numpy(), np.arange(6), 2, 3)
+    met = hard_pairs(similar.numpy(), np.arange(6), 2, 3)
     scores = model.margins(model.encode_captions(batch), model.encode_videos(batch)).numpy()
     same = (texts["text_ids"][:, None] == texts["text_ids"]).all(axis=-1) & ~np.eye(6, dtype=bool)
     expected = plain_contrast(scores, met, same, batch["next_sentence_label"] == 0)
@@ -182,7 +181,7 @@ def test_hard_negatives_come_from_all_ranks():
     model = hard_model(3, 2)
     seen = [[], []]
     for rank, batch in enumerate(parts):
-        model.connect(lambda rows, rank=rank: (seen[rank].append(rows.detach()), ([rows], 0))[1])
+        model.set_gather(lambda rows, rank=rank: (seen[rank].append(rows.detach()), ([rows], 0))[1])
         model(batch)
     met = []
     for rank, batch in enumerate(parts):
@@ -192,14 +191,14 @@ def test_hard_negatives_come_from_all_ranks():
         cut, padded = cut_padding(batch)
         lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
         captions = model.contrast.captions(cut, lower, padded)
-        met.append(model.contrast.meetings(cut, lower, captions))
-        assert captions.own.tolist() == [[0, 1, 2, 3], [4, 5]][rank]
+        met.append(model.contrast.pairs(cut, lower, captions))
+        assert captions.positive.tolist() == [[0, 1, 2, 3], [4, 5]][rank]
         assert float(model.contrast.margins(lower, padded, captions, met[-1]).sum()) != 0
     cut, padded = cut_padding(whole)
     lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
     model.contrast.gather = lambda rows: ([rows], 0)
     captions = model.contrast.captions(cut, lower, padded)
-    expected = model.contrast.meetings(cut, lower, captions)
+    expected = model.contrast.pairs(cut, lower, captions)
     np.testing.assert_array_equal(np.concatenate(met, axis=1), expected)
     both = model.contrast.margins(lower, padded, captions, expected)
     assert both.shape == [4, 6]

@@ -182,7 +182,7 @@ def test_has_no_loss_and_keeps_the_text_as_it_was_fitted():
     model.train()
     losses = model(batches[0])
     losses["loss"].backward()
-    assert "retrieval_loss" not in losses and "retrieval_loss" not in model.denominators(batches[0])
+    assert "retrieval_loss" not in losses and "retrieval_loss" not in model.loss_counts(batches[0])
     assert all(p.stop_gradient for p in model.backbone.text_embeddings.parameters())
     assert all(p.stop_gradient for p in model.retrieval_head.parameters())
     with pytest.raises(ConfigError, match="fixed_t_layer=1"):

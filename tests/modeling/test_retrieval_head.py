@@ -52,7 +52,7 @@ def test_the_loss_is_the_mean_cross_entropy_both_ways():
     model, batch = with_head(), own_batch()
     texts = model.encode_captions(batch).vector
     videos = model.encode_videos(batch).vector
-    scores = model.retrieval_head.similarities(texts, videos)
+    scores = texts @ videos.t() * model.retrieval_head.scale
     labels = paddle.arange(4)
     expected = (F.cross_entropy(scores, labels) + F.cross_entropy(scores.t(), labels)) / 2
     found = model(batch)
@@ -64,7 +64,7 @@ def test_the_loss_is_the_mean_cross_entropy_both_ways():
 def test_other_peoples_captions_and_twins_are_no_positives_and_no_negatives():
     model, batch = with_head(), own_batch()
     mismatched = {**batch, "next_sentence_label": np.array([0, 0, 1, 1])}
-    assert model.denominators(mismatched)["retrieval_loss"] == 2.0
+    assert model.loss_counts(mismatched)["retrieval_loss"] == 2.0
     none = {**batch, "next_sentence_label": np.ones(4, "int64")}
     assert float(model(none)["retrieval_loss"]) == 0.0
     twins = {key: np.repeat(value[:2], 2, axis=0) for key, value in batch.items()}
@@ -91,7 +91,7 @@ def rank_gathers(model, batches):
     """A gather for each of the ranks that hold ``batches``, with the others' rows from before."""
     seen = [[] for _ in batches]
     for rank, batch in enumerate(batches):
-        model.connect(lambda rows, rank=rank: (seen[rank].append(rows.detach()), ([rows], 0))[1])
+        model.set_gather(lambda rows, rank=rank: (seen[rank].append(rows.detach()), ([rows], 0))[1])
         model(batch)
     gathers = []
     for rank in range(len(batches)):
@@ -102,7 +102,7 @@ def rank_gathers(model, batches):
 
 @pytest.mark.parametrize("own", ["all", "some", "one rank has none"])
 def test_ranks_together_have_the_gradient_and_the_loss_of_one(own):
-    """What main.py does with ranks, by hand: shares of losses, and gradients averaged."""
+    """What the training loop does with ranks, by hand: counts are summed, gradients averaged."""
     whole = own_batch(clips=6)
     whole["next_sentence_label"] = {
         "all": np.zeros(6, "int64"),
@@ -118,11 +118,11 @@ def test_ranks_together_have_the_gradient_and_the_loss_of_one(own):
     expected.backward()
     wanted = {n: p.grad.numpy() for n, p in model.retrieval_head.named_parameters()}
     model.clear_gradients()
-    divisors = [model.denominators(batch)["retrieval_loss"] for batch in batches]
+    total = sum(model.loss_counts(batch)["retrieval_loss"] for batch in batches)
     value = 0.0
-    for batch, divisor, gather in zip(batches, divisors, rank_gathers(model, batches), strict=True):
-        model.connect(gather)
-        loss = model(batch)["loss"] * (divisor * 2 / sum(divisors))
+    for batch, gather in zip(batches, rank_gathers(model, batches), strict=True):
+        model.set_gather(gather)
+        loss = model(batch, {"retrieval_loss": total / 2})["loss"]
         (loss / 2).backward()
         value += float(loss) / 2
     assert value == pytest.approx(float(expected), rel=1e-4)
@@ -135,7 +135,7 @@ def test_alone_the_head_learns_and_nothing_else():
     model.train()
     assert not model.backbone.training and model.retrieval_head.training
     found = model(own_batch())
-    assert set(found) == {"loss", "retrieval_loss"} == {*model.denominators(own_batch()), "loss"}
+    assert set(found) == {"loss", "retrieval_loss"} == {*model.loss_counts(own_batch()), "loss"}
     found["loss"].backward()
     for name, parameter in model.named_parameters():
         learns = name.startswith("retrieval_head")

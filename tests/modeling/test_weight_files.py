@@ -99,7 +99,7 @@ def test_an_actbert_in_pytorchs_layout_is_turned_as_a_whole(tmp_path, metadata, 
     path = write_safetensors(tmp_path / "w.safetensors", in_pytorch_layout(source), metadata)
     pv.load_weights(target, path, for_test=True)
     check_equal(target, source)
-    assert "as PyTorch stores them: all are turned" in told.text
+    assert "as PyTorch stores them: all are transposed" in told.text
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "paddle"}])
@@ -245,7 +245,7 @@ def test_a_wrapped_state_dict_is_unwrapped(tmp_path, wrap, told):
 
 def test_names_are_listed_where_none_fits(tmp_path):
     path = save(tmp_path / "w.pdparams", {"conv.weight": paddle.zeros([3])})
-    with pytest.raises(WeightsError, match="holds: conv.weight\n  wanted are: backbone.bert.emb"):
+    with pytest.raises(WeightsError, match="holds: conv.weight\n  expected: backbone.bert.emb"):
         pv.load_weights(build(), path)
 
 

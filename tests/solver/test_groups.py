@@ -50,7 +50,7 @@ def test_what_is_frozen_is_not_trained():
     ("changes", "message"),
     [
         ({"freeze": ["txt"]}, 'no parameter matches "txt"'),
-        ({"freeze": ["("]}, "is no pattern"),
+        ({"freeze": ["("]}, "is not a regular expression"),
         ({"freeze": ["."]}, "no trainable parameters"),
         ({"layer_decay": 0.0}, "layer_decay is 0.0"),
         ({"layer_decay": 1.5}, "layer_decay is 1.5"),

@@ -19,8 +19,8 @@ from paddlevideo import checkpoint
 from paddlevideo.cli import run as main
 from paddlevideo.config import RunSettings
 from paddlevideo.modeling import BaseFramework
+from paddlevideo.tasks.accumulation import Sizes
 from paddlevideo.tasks.dry_run import count_checkpoints, count_parameters
-from paddlevideo.tasks.resuming import Sizes
 from tests.modeling.tiny import build
 from tests.tiny_data import make_project
 

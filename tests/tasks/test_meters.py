@@ -12,9 +12,9 @@ import pytest
 
 from paddlevideo.modeling import Hits
 from paddlevideo.runtime import World
-from paddlevideo.tasks import boards, meters
-from paddlevideo.tasks.boards import Writers
+from paddlevideo.tasks import meters, writers
 from paddlevideo.tasks.meters import Meters
+from paddlevideo.tasks.writers import Writers
 from paddlevideo.utils.errors import ConfigError
 
 
@@ -157,7 +157,7 @@ def test_visualdl_gets_every_number_where_it_is_asked_for(tmp_path, scalars):
 def test_without_visualdl_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "visualdl", None)
     with pytest.raises(ConfigError, match="pip install visualdl"):
-        boards.visualdl_writer(tmp_path)
+        writers.visualdl_writer(tmp_path)
 
 
 def test_tensorboard_gets_the_same_numbers(tmp_path, monkeypatch):

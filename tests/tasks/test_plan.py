@@ -11,8 +11,8 @@ from paddlevideo.cli import run as main
 from paddlevideo.config import RunSettings
 from paddlevideo.registry import SCHEDULES
 from paddlevideo.solver import Pace, build_schedule
+from paddlevideo.tasks.accumulation import Sizes
 from paddlevideo.tasks.plan import Plan
-from paddlevideo.tasks.resuming import Sizes
 from tests.tiny_data import make_project
 
 EPOCHS = 6

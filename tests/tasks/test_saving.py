@@ -14,7 +14,8 @@ import pytest
 
 from paddlevideo.checkpoint import Checkpoint, Checkpoints, Progress
 from paddlevideo.solver import Pace
-from paddlevideo.tasks.resuming import Sizes, go_on_from, position_in_epoch, sizes_before
+from paddlevideo.tasks.accumulation import Sizes
+from paddlevideo.tasks.resuming import initial_progress, position_in_epoch, sizes_before
 from paddlevideo.tasks.saving import Saver
 from paddlevideo.utils.errors import DataError
 
@@ -56,7 +57,7 @@ def test_a_full_disk_is_reported_and_the_run_goes_on(tmp_path, monkeypatch, capl
     saver = Saver(checkpoints)
     for step in (1, 1, 1):
         save(saver, step, paddle.ones([1]))
-    assert "No space left on device" in caplog.text and "training goes on" in caplog.text
+    assert "No space left on device" in caplog.text and "training continues" in caplog.text
     assert checkpoints.newest() is None
     full[0] = False
     save(saver, 2, paddle.ones([1]))
@@ -127,9 +128,9 @@ def test_sizes_of_a_run_from_what_its_checkpoint_says():
 
 def test_a_checkpoint_of_an_older_version_counts_in_steps_of_its_own_run():
     old = Checkpoint("step_00000003", {}, {}, Progress(batches=3, step=3), {"batch_size": 4})
-    assert go_on_from(old, 16, Sizes(2, 8, 1)) == (Progress(batches=6, step=3), Pace(4, 8))
+    assert initial_progress(old, 16, Sizes(2, 8, 1)) == (Progress(batches=6, step=3), Pace(4, 8))
     new = replace(old, extra={"batch_size": 4, "begun_steps_per_epoch": 16})
-    assert go_on_from(new, 16, Sizes(2, 8, 1)) == (Progress(batches=6, step=3), Pace(16, 8))
+    assert initial_progress(new, 16, Sizes(2, 8, 1)) == (Progress(batches=6, step=3), Pace(16, 8))
 
 
 def test_a_checkpoint_is_amended_without_writing_its_weights(tmp_path):

@@ -1,4 +1,4 @@
-"""What a store's precision changes: each loss of trained weights on rows and on a store."""
+"""The effect of a store's precision: each loss of trained weights on rows and on a store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Both means of every loss term over the same clips, captions and masks."""
+    """Returns the mean of every loss on rows and store, over the same clips and masks."""
     import paddlevideo as pv
     from paddlevideo.config import check_config, import_parts
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def losses_of(model: Any, config: Any, path: Path, epochs: int) -> dict[str, float]:
-    """Named losses of a whole file, each over all that it asks for."""
+    """Returns the named losses of a whole file, each the mean over all its labels."""
     import paddle
 
     from paddlevideo.loader.build import SampleReader, build_dataset, build_pipeline
@@ -58,22 +58,22 @@ def losses_of(model: Any, config: Any, path: Path, epochs: int) -> dict[str, flo
     dataset = build_dataset({**config.DATASET.train.to_dict(), "file_path": str(path)})
     reader = SampleReader(dataset, build_pipeline(config.PIPELINE.train.transform), seed=0)
     order = sorted(range(len(dataset)), key=dataset.name_of)  # a store may have another one
-    totals: dict[str, float] = {}
-    divisors: dict[str, float] = {}
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
     for epoch in range(epochs):
         for start in range(0, len(order), 32):
             batch = by_name(reader, epoch, order[start : start + 32])
-            own = model.denominators(batch)
+            batch_counts = model.loss_counts(batch)
             with paddle.no_grad():
-                losses = model(batch)
-            for name, divisor in own.items():
-                totals[name] = totals.get(name, 0.0) + float(losses[name]) * divisor
-                divisors[name] = divisors.get(name, 0.0) + divisor
-    return {name: total / max(divisors[name], 1.0) for name, total in totals.items()}
+                losses = model(batch, dict.fromkeys(batch_counts, 1.0))
+            for name, count in batch_counts.items():
+                sums[name] = sums.get(name, 0.0) + float(losses[name])
+                counts[name] = counts.get(name, 0.0) + count
+    return {name: total / max(counts[name], 1.0) for name, total in sums.items()}
 
 
 def by_name(reader: Any, epoch: int, indices: Sequence[int]) -> dict[str, Any]:
-    """A batch in which chance depends on a clip's id, not on its place in the file."""
+    """Returns a batch whose randomness depends on a clip's id, not on its index in the file."""
     import zlib
 
     import numpy as np
@@ -92,7 +92,7 @@ def by_name(reader: Any, epoch: int, indices: Sequence[int]) -> dict[str, Any]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Returns the bytes of a file, or of all files in a folder."""
     return (
         sum(file.stat().st_size for file in path.iterdir())
         if path.is_dir()
@@ -101,7 +101,7 @@ def size(path: Path) -> int:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Prints both sides beside each other."""
+    """Prints both sides in two columns."""
     print(f"{'':16s}{'rows':>14s}{'store':>14s}{'change':>12s}")
     rows, store = report["rows"], report["store"]
     print(f"{'bytes':16s}{rows['bytes']:14,d}{store['bytes']:14,d}")

@@ -1,4 +1,4 @@
-"""Two processes that take turns, so that both meet the same machine at nearly the same time."""
+"""Two processes that take turns, so that both are measured at nearly the same time."""
 
 from __future__ import annotations
 

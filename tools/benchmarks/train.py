@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def our_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any]]]:
-    """This project's side: the trainer's own step, as ``main.py -c actbert.yaml`` takes it.
+    """Returns this project's step, which is ``Trainer.train_step``, and its batches.
 
-    What the trainer does before the forward pass (it waits for the other ranks) counts as forward,
-    what it does after the backward pass (gradient norm, meters) as optimizer.
+    The time before the backward pass counts as forward (it includes the exchange between ranks),
+    the time after it as optimizer (it includes the gradient norm and the meters).
     """
     trainer = trainer_of(arguments)
     prepare(trainer.model, arguments.no_dropout)
@@ -91,7 +91,7 @@ def our_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any
 
 
 def trainer_of(arguments: argparse.Namespace) -> Any:
-    """A trainer of the shipped recipe, which starts from the weights that both sides share."""
+    """Returns a trainer of the shipped recipe, with the weights that both sides start from."""
     import paddle
 
     import paddlevideo as pv
@@ -111,6 +111,7 @@ def trainer_of(arguments: argparse.Namespace) -> Any:
         f"num_threads={arguments.threads}",
         f"log_interval={1 << 30}",
         "log_level=ERROR",
+        "save_minutes=0",
         *([f"weights={arguments.weights}"] if known else []),
     ]
     config = pv.load_config("actbert.yaml", overrides)
@@ -123,9 +124,9 @@ def trainer_of(arguments: argparse.Namespace) -> Any:
 
 
 def peer_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any]]]:
-    """PaddleVideo's side: the lines of its train step and of its training loop.
+    """Returns PaddleVideo's step, with the lines of its training loop, and its batches.
 
-    Its batches are tensors before the clock starts, as its loader hands them out.
+    Its batches are tensors before the time is taken, as its loader returns them.
     """
     import paddle
 
@@ -162,7 +163,7 @@ def peer_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[An
 
 
 def prepare(model: Any, no_dropout: bool) -> None:
-    """Training mode, without dropout if so asked."""
+    """Sets training mode, without dropout if ``no_dropout``."""
     import paddle
 
     model.train()
@@ -173,19 +174,19 @@ def prepare(model: Any, no_dropout: bool) -> None:
 
 
 def serve_steps(step: Step, batches: Sequence[Any], count: int) -> None:
-    """Works through the batches, ``count`` of them a turn, round and round."""
+    """Trains on the batches in turn, ``count`` of them whenever the other process asks."""
     following = cycle(batches)
 
     def work() -> dict[str, Any]:
         times = [step(next(following))[0] for _ in range(count)]
         phases = dict(zip(PHASES, np.sum(times, axis=0).tolist(), strict=True))
-        # The clock stands still. On a busy machine the best of many turns is nearest to the peak.
+        # Not timed. On a busy machine the best of many turns is closest to the peak.
         return {"seconds": float(np.sum(times)), "phases": phases, "peak": matrix_peak()}
 
     serve(work, {"peak": matrix_peak()})
 
 
-# --------------------------------------------------------------------------- the judge
+# ------------------------------------------------------------------------ comparison
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -226,7 +227,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def arguments_of(options: argparse.Namespace) -> list[str]:
-    """What the sides are told."""
+    """Returns the command line of both sides."""
     return [
         *("--threads", str(options.threads), "--steps", str(options.steps)),
         *("--learning_rate", str(options.learning_rate), "--peer", str(options.peer)),
@@ -234,14 +235,14 @@ def arguments_of(options: argparse.Namespace) -> list[str]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
+    """Returns median, minimum and maximum."""
     return {"median": float(np.median(values)), "min": min(values), "max": max(values)}
 
 
 def summarise(
     options: argparse.Namespace, turns: dict[str, list[dict[str, Any]]], peaks: dict[str, float]
 ) -> dict[str, Any]:
-    """Samples a second, milliseconds of each part of a step, memory, and the ratio."""
+    """Returns samples per second, milliseconds of each phase, memory, and the ratio."""
     report: dict[str, Any] = {
         "threads": options.threads,
         "clips": CLIPS,
@@ -278,9 +279,9 @@ def compare(report: dict[str, Any], losses: dict[str, list[float]]) -> None:
 def shares(
     needed: Sequence[float], turns: Sequence[dict[str, Any]], peak: float
 ) -> dict[str, float]:
-    """GFLOP a step needs, and the share of the matrix peak that they make up of the time.
+    """Returns the GFLOP of a step, and the fraction of the matrix peak that it reaches.
 
-    ``share_of_peak`` counts the whole step, ``share_of_peak_in_passes`` forward and backward.
+    ``share_of_peak`` is of the whole step, ``share_of_peak_in_passes`` of forward and backward.
     """
     total = sum(turn["seconds"] for turn in turns)
     passes = total - sum(turn["phases"]["optimizer"] for turn in turns)
@@ -324,7 +325,7 @@ def show(report: dict[str, Any]) -> None:
 
 
 def serve_side(arguments: list[str]) -> None:
-    """What a side's process runs."""
+    """Runs the process of a side."""
     parser = argparse.ArgumentParser()
     parser.add_argument("side", choices=("ours", "peer"))
     parser.add_argument("--inputs", type=Path)

@@ -1,4 +1,4 @@
-"""Batches that both sides train on, and the arithmetic that a step on them cannot do without."""
+"""Batches that both sides train on, and the arithmetic that a step on them needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_captions(path: Path | None) -> list[str]:
-    """The captions of a CSV file; drawn captions without a file."""
+    """Returns the captions of a CSV file, or random ones without a file."""
     from paddlevideo.loader.captions import read_captions as read_table
 
     if path is None:
@@ -25,7 +25,7 @@ def read_captions(path: Path | None) -> list[str]:
 
 
 def drawn_captions(rng: np.random.Generator, count: int) -> list[str]:
-    """Captions of random whole words, as long as those of MSR-VTT's 1k-A test split are.
+    """Returns captions of random whole words, of the lengths in MSR-VTT's 1k-A test split.
 
     The logarithm of the number of words is normal(2.19, 0.42): with [CLS] and [SEP] 11.8 ids on
     average, and 19 in the longest of eight captions. From 1 word to 34.
@@ -38,13 +38,13 @@ def drawn_captions(rng: np.random.Generator, count: int) -> list[str]:
 
 
 class Clips:
-    """Raw clips of random features, in which every region and action is real."""
+    """Raw clips of random features, without padding."""
 
     def __init__(self, captions: list[str]) -> None:
         self.captions = captions
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        rng = np.random.default_rng(number)
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rng = np.random.default_rng(index)
         corner = rng.uniform(0, 100, (REGIONS, 2)).astype(np.float32)
         return {
             "region_feat": rng.random((REGIONS, FEATURES), dtype=np.float32),
@@ -54,12 +54,12 @@ class Clips:
             "image_w": 320,
             "action_feat": rng.random((ACTIONS, FEATURES), dtype=np.float32),
             "action_target": rng.integers(0, ACTION_CLASSES, ACTIONS),
-            "caption": self.captions[number % len(self.captions)],
+            "caption": self.captions[index % len(self.captions)],
         }
 
 
 def write_rows(path: Path, captions: list[str]) -> None:
-    """A batch of clips as HowTo100M rows: what a trainer wants to have before it begins."""
+    """Writes a batch of clips as HowTo100M rows, which a trainer needs to start."""
     clips, rows = Clips(captions), np.empty(CLIPS, dtype=object)
     for number in range(CLIPS):
         clip = clips[number]
@@ -98,13 +98,13 @@ def write_batches(folder: Path, captions: list[str], count: int) -> list[float]:
 
 
 def read_batches(folder: Path) -> list[dict[str, np.ndarray]]:
-    """The batches in the order in which they were made."""
+    """Returns the batches in the order in which they were written."""
     count = len(list(folder.glob("batch*.npz")))
     return [dict(np.load(folder / f"batch{number}.npz")) for number in range(count)]
 
 
 def needed_gflop(batch: Mapping[str, np.ndarray]) -> float:
-    """Multiplications and additions that a training step of the default model cannot do without.
+    """Returns the GFLOP that a training step of the default model needs.
 
     Forward: what real words, regions and actions go through (no padding); in the last layer of a
     stream the positions that are pooled or predicted alone, but the keys and values of all; heads
@@ -119,11 +119,11 @@ def needed_gflop(batch: Mapping[str, np.ndarray]) -> float:
     wide, narrow, inner = 1024, 768, 3072
     layer = 4 * narrow * narrow + 2 * narrow * inner
     tangled = 4 * narrow * wide + 2 * narrow * inner  # words and actions alike
-    asked_words, asked_regions, asked_actions = (clips + count for count in labelled)
+    predicted_words, predicted_regions, predicted_actions = (clips + count for count in labelled)
     keys = 2 * narrow * narrow
-    per_pair = words * (11 * layer + 2 * tangled + keys) + asked_words * (layer - keys)
-    per_pair += actions * (2 * layer + 2 * tangled + keys) + asked_actions * (layer - keys)
-    per_pair += wide * wide * (regions * (6 + 6 + 6 + 2) + asked_regions * 4)
+    per_pair = words * (11 * layer + 2 * tangled + keys) + predicted_words * (layer - keys)
+    per_pair += actions * (2 * layer + 2 * tangled + keys) + predicted_actions * (layer - keys)
+    per_pair += wide * wide * (regions * (6 + 6 + 6 + 2) + predicted_regions * 4)
     per_pair += 2 * 4 * actions * wide * wide  # messages of two tangled layers
     per_pair += clips * wide * (2 * narrow + wide) + labelled[0] * narrow * (narrow + VOCABULARY)
     per_pair += labelled[1] * wide * (wide + CLASSES)

@@ -1,1 +1,1 @@
-"""backbones of models."""
+"""ActBERT's networks."""

@@ -40,7 +40,7 @@ from paddlevideo.utils.ranges import Count, CountOrZero, Probability
 
 
 class ActBertOutput(NamedTuple):
-    """Predictions. With labelled rows asked for, N of them stand where (B, T) and so on stand."""
+    """Predictions. With ``rows``, (N,) labelled positions replace (B, T), (B, R) and (B, A)."""
 
     text_logits: Tensor  # B, T, V
     region_logits: Tensor  # B, R, C; row 0 belongs to the global region
@@ -49,17 +49,17 @@ class ActBertOutput(NamedTuple):
 
 
 class LowerStates(NamedTuple):
-    """The streams where they first meet: so far each depends on its own input alone."""
+    """The streams below the first tangled layer, where each depends on its own input alone."""
 
     states: Streams[Tensor]  # B, T | R | A, D of the stream
     bias: Streams[Tensor]  # B, 1, 1, T | R | A
 
 
 class Rows(NamedTuple):
-    """What predictions are wanted for."""
+    """The positions to compute in the last layers, and those to predict."""
 
-    positions: Streams[Tensor]  # (B, K): position 0 and what is predicted of each clip, then 0
-    predicted: Streams[Tensor]  # (N,) indices of the latter into the flattened (B * K)
+    positions: Streams[Tensor]  # (B, K): position 0 and the predicted ones of each clip, then 0
+    predicted: Streams[Tensor]  # (N,) indices of the predicted ones into the flattened (B * K)
 
 
 @BACKBONES.register()
@@ -169,7 +169,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         self._freeze()
 
     def _freeze(self) -> None:
-        """Marks what ``fixed_*_layer`` freezes, so that optimizer and gradients leave it out.
+        """Freezes the layers of ``fixed_*_layer`` and the embeddings below them.
 
         The word embedding stays trainable: it still has the decoder's gradient.
         """
@@ -181,21 +181,21 @@ class BertForMultiModalPreTraining(nn.Layer):
                     parameter.stop_gradient = parameter is not self.text_embeddings.word.weight
 
     def embed_text(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Text state (B, T, D) after the frozen layers, and its attention bias (B, 1, 1, T)."""
+        """Returns text states (B, T, D) after the frozen layers and their bias (B, 1, 1, T)."""
         bias = mask_to_bias(batch["text_mask"])
         with self._gradient_unless(self.fixed.text):
             x = self.text_embeddings(batch["text_ids"], batch["token_type_ids"])
             return self.encoder.run("text", x, bias, 0, self.fixed.text), bias
 
     def embed_regions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Region state (B, R, D) after the frozen layers, and its bias (B, 1, 1, R)."""
+        """Returns region states (B, R, D) after the frozen layers and their bias (B, 1, 1, R)."""
         bias = mask_to_bias(batch["image_mask"])
         with self._gradient_unless(self.fixed.regions):
             x = self.region_embeddings(batch["image_feat"], batch["image_loc"])
             return self.encoder.run("regions", x, bias, 0, self.fixed.regions), bias
 
     def embed_actions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Action state (B, A, D) and its bias (B, 1, 1, A)."""
+        """Returns action states (B, A, D) and their bias (B, 1, 1, A)."""
         return self.action_embeddings(batch["action_feat"]), mask_to_bias(batch["action_mask"])
 
     @staticmethod
@@ -203,12 +203,10 @@ class BertForMultiModalPreTraining(nn.Layer):
         return paddle.no_grad() if fixed else contextlib.nullcontext()
 
     def lower(self, batch: Mapping[str, Tensor], packing: Packing | None = None) -> LowerStates:
-        """Embeddings, and each stream's layers below the first tangled one.
+        """Runs embeddings, and each stream's layers below the first tangled one.
 
-        ``packing``: the words worth computing there; the others hold copies, to be masked.
+        ``packing``: the words to compute there; the others hold copies, which must be masked.
         """
-        batch = to_tensors(batch)
-        self.check_batch(batch)
         embedded = (
             self.embed_text(batch), self.embed_regions(batch), self.embed_actions(batch)
         )  # fmt: skip
@@ -224,9 +222,9 @@ class BertForMultiModalPreTraining(nn.Layer):
     def upper(
         self, lower: LowerStates, padded: PaddedLengths | None = None, rows: Rows | None = None
     ) -> Streams[Tensor]:
-        """The streams' last states, from where ``lower`` left them; with ``rows`` (B, K, D).
+        """Runs the other layers and returns the streams' last states; with ``rows`` (B, K, D).
 
-        ``padded`` tells to what lengths text and regions were padded if padding was cut off.
+        ``padded``: the lengths of text and regions before padding was cut off, if it was.
         """
         text, regions, _ = lower.states
         padded = padded or PaddedLengths(text.shape[1], regions.shape[1])
@@ -239,15 +237,16 @@ class BertForMultiModalPreTraining(nn.Layer):
         padded: PaddedLengths | None = None,
         rows: Rows | None = None,
     ) -> Streams[Tensor]:
-        """The last states (B, T | R | A, D of the stream), or (B, K, D) with ``rows``."""
+        """Returns the last states (B, T | R | A, D of the stream), or (B, K, D) with ``rows``.
+
+        Raises DataError if the batch's sizes are not the model's.
+        """
+        batch = to_tensors(batch)
+        self.check_batch(batch)
         return self.upper(self.lower(batch), padded, rows)
 
-    def match(self, states: Streams[Tensor]) -> Tensor:
-        """Match logits (B, 2) from the streams' last states (position 0 is enough)."""
-        return self.match_pooled(states.text, states.regions, self.action_pooler(states.actions))
-
     def match_pooled(self, text: Tensor, regions: Tensor, actions: Tensor) -> Tensor:
-        """Match logits from the states of text and regions and the pooled actions (B, W)."""
+        """Returns match logits (B, 2) from text and region states and pooled actions (B, W)."""
         text, regions = self.text_pooler(text), self.region_pooler(regions)
         visual = text * regions if self.fusion_method == "mul" else text + regions
         return self.match_head(self.fusion_dropout(visual + actions))
@@ -258,25 +257,25 @@ class BertForMultiModalPreTraining(nn.Layer):
         rows: Rows | None = None,
         padded: PaddedLengths | None = None,
     ) -> ActBertOutput:
-        """Predictions for every position, or for ``rows`` only.
+        """Returns predictions for every position, or for ``rows`` only.
 
         Raises DataError if the batch's sizes are not the model's.
         """
         return self.predict(self.encode(batch, padded, rows), rows)
 
     def predict(self, states: Streams[Tensor], rows: Rows | None = None) -> ActBertOutput:
-        """Predictions from the last states of all positions, or of those that ``rows`` asks for."""
+        """Returns predictions from the last states of all positions, or of those of ``rows``."""
         text, regions, actions = states
         if rows is not None:
             text, regions, actions = (
-                paddle.index_select(state.flatten(0, 1), wanted, axis=0)
-                for state, wanted in zip(states, rows.predicted, strict=True)
+                paddle.index_select(state.flatten(0, 1), predicted, axis=0)
+                for state, predicted in zip(states, rows.predicted, strict=True)
             )
         return ActBertOutput(
             self.word_head(text, self.text_embeddings.word.weight),
             self.region_head(regions),
             self.action_head(actions),
-            self.match(states),
+            self.match_pooled(states.text, states.regions, self.action_pooler(states.actions)),
         )
 
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
@@ -296,7 +295,7 @@ class BertForMultiModalPreTraining(nn.Layer):
 
 
 def data_limits(words: int, types: int, region_classes: int, action_classes: int) -> Limits:
-    """What the arrays in a sample may hold, by the names of YAML's keys."""
+    """Returns the limits of the arrays in a sample, which name the YAML keys that set them."""
     word = Limit("MODEL.backbone.vocab_size", words, "words in its vocabulary")
     action = Limit("MODEL.backbone.a_target_size", action_classes, "action classes")
     region = Limit("MODEL.backbone.v_target_size", region_classes, "region classes")
@@ -313,7 +312,7 @@ def data_limits(words: int, types: int, region_classes: int, action_classes: int
 def check_depths(
     streams: Streams[StreamConfig], positions: Streams[Sequence[int]], fixed: Streams[int]
 ) -> None:
-    """Raises ConfigError if the tangled layers' places do not fit the streams' depths."""
+    """Raises ConfigError if the tangled layers' positions do not fit the streams' depths."""
     prefixes = Streams("t", "v", "a")
     if len({len(depths) for depths in positions}) != 1:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What the three streams start from: words, regions and actions as normalised vectors.
+"""Embeddings of the three streams: words, regions and actions as normalised vectors.
 
 B clips, T words, R regions, A actions, D the width of a stream.
 """
@@ -10,10 +10,10 @@ from paddle import Tensor, nn
 
 from paddlevideo.modeling.layers import (
     StreamConfig,
+    initial_weights,
     layer_norm,
     length_of,
     linear,
-    start_of_weights,
 )
 
 PADDING_WORD = 0
@@ -29,7 +29,7 @@ class TextEmbeddings(nn.Layer):
         super().__init__()
 
         def table(rows: int) -> nn.Embedding:
-            return nn.Embedding(rows, stream.width, weight_attr=start_of_weights())
+            return nn.Embedding(rows, stream.width, weight_attr=initial_weights())
 
         self.word = table(vocabulary_size)
         self.position = table(positions)

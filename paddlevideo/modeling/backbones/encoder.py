@@ -62,8 +62,8 @@ class TangledEncoder(nn.Layer):
     ) -> Tensor:
         """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` only.
 
-        ``rows`` as ``take_rows`` takes them; without a layer to run they are taken from ``x``.
-        With ``packing``, ``x`` and the result are packed.
+        ``rows``: see ``take_rows``; without a layer to run they are taken from ``x``. With
+        ``packing``, ``x`` and the result are packed.
         """
         layers = list(self.layers[stream])[start:stop]
         for depth, layer in enumerate(layers, start=1):
@@ -79,26 +79,26 @@ class TangledEncoder(nn.Layer):
         rows: int | Streams[Tensor] | None = None,
         known: Sequence[Known] = (),
     ) -> Streams[Tensor]:
-        """Runs the layers that are left after ``start`` of each stream.
+        """Runs each stream's layers from ``start`` on, and the tangled layers.
 
         ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions, or
-        the positions that ``rows`` names for each stream (B, K).
-        ``known``: for each tangled layer, what need not be computed. Actions may be None where
+        the positions (B, K) that ``rows`` names for each stream.
+        ``known``: for each tangled layer, what was computed before. Actions may be None where
         all their queries are known.
         """
         known = known or [NOTHING_KNOWN] * len(self.tangled)
-        first = rows if isinstance(rows, int) else None  # a tangled layer takes no others
-        for number, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
+        first = rows if isinstance(rows, int) else None  # all that a tangled layer can take
+        for index, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
             states = self._run_each(states, bias, start, stop)
             start = Streams(*stop)
-            last = number == len(self.tangled) - 1
+            last = index == len(self.tangled) - 1
             wanted = Streams(
                 *(
                     first if last and s == depth else None
                     for s, depth in zip(stop, self.depths, strict=True)
                 )
             )
-            states = tangled(states, bias, padded, wanted, known[number])
+            states = tangled(states, bias, padded, wanted, known[index])
         return self._run_each(states, bias, start, self.depths, rows)
 
     def _run_each(
@@ -122,7 +122,7 @@ class TangledEncoder(nn.Layer):
     def action_path(
         self, actions: Tensor, bias: Tensor, start: int = 0
     ) -> tuple[list[Tensor], Tensor]:
-        """The action stream on its own, from layer ``start``, as released blocks leave it.
+        """Runs the action stream alone, from layer ``start``, with released tangling.
 
         ``actions`` (B, A, D) -> its query (B, A, W) in every tangled layer, and its last state.
         """
@@ -132,6 +132,6 @@ class TangledEncoder(nn.Layer):
             start = stop[2]
             projected = tangled.project("actions", actions)
             queries.append(projected.query)
-            biases = Streams(bias, bias, bias)  # only its own is read
-            actions = tangled.own("actions", actions, projected, biases, None)
+            biases = Streams(bias, bias, bias)  # only that of the actions is read
+            actions = tangled.update_stream("actions", actions, projected, biases, None)
         return queries, self.run("actions", actions, bias, start)

@@ -33,7 +33,7 @@ Item = TypeVar("Item")
 
 # A NamedTuple cannot be generic before Python 3.11; what namedtuple makes can have a second base.
 class Streams(namedtuple("Streams", ("text", "regions", "actions")), Generic[Item]):
-    """One thing for each of the three streams."""
+    """One item for each of the three streams."""
 
     text: Item
     regions: Item
@@ -41,7 +41,7 @@ class Streams(namedtuple("Streams", ("text", "regions", "actions")), Generic[Ite
 
 
 class PaddedLengths(NamedTuple):
-    """The lengths to which text and regions were padded before any padding was cut off."""
+    """The lengths of text and regions before padding was cut off."""
 
     text: int
     regions: int
@@ -101,14 +101,14 @@ class Projected(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What a stream receives from another: a key and a value for each action, (B, A, W) each."""
+    """What a stream receives from another: a key and a value per action, (B, A, W) each."""
 
     key: Tensor
     value: Tensor
 
 
 class Known(NamedTuple):
-    """Inputs of a tangled layer that are already known, because one side alone decides them."""
+    """Intermediate results of a tangled layer that were computed before, from one side alone."""
 
     text: Projected | None = None
     regions: Projected | None = None
@@ -121,7 +121,7 @@ ALL_ROWS: Streams[int | None] = Streams(None, None, None)
 
 
 class TangledLayer(nn.Layer):
-    """Actions read words and regions; what they read changes how words and regions attend."""
+    """Actions attend to words and regions; what they read changes how those attend."""
 
     def __init__(self, streams: Streams[StreamConfig], tangle: TangleConfig) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class TangledLayer(nn.Layer):
         if self.released:  # published, but never used by the block that was trained
             for parameter in self.region_context_value.parameters():
                 parameter.stop_gradient = True
-        # The released code exchanges the two rates, and its weights were trained so.
+        # The released weights were trained with the two rates exchanged.
         self.region_context_dropout = nn.Dropout(tangle.action_text_dropout)
         self.text_context_dropout = nn.Dropout(tangle.action_region_dropout)
 
@@ -150,12 +150,12 @@ class TangledLayer(nn.Layer):
         rows: Streams[int | None] = ALL_ROWS,
         known: Known = NOTHING_KNOWN,
     ) -> Streams[Tensor]:
-        """One tangled layer.
+        """Returns the streams' new states.
 
         ``states`` (B, T | R | A, D of the stream), ``bias`` (B, 1, 1, T | R | A). With ``rows``
-        only that many first positions of a stream are computed; they read all positions.
-        ``known``: what need not be computed. Actions may be None if their query is known; they
-        come back as None. B may be 1 for text where the regions have more.
+        only that many first positions of a stream are computed; they attend to all positions.
+        ``known``: what was computed before. Actions may be None if their query is known; the
+        result then has None too. B may be 1 for text where the regions have more.
         """
         text = known.text or self.project("text", states.text, rows.text)
         regions = known.regions or self.project("regions", states.regions, rows.regions)
@@ -165,32 +165,34 @@ class TangledLayer(nn.Layer):
         to_actions = None if self.released else text_message
         region_message = known.region_message or self.region_message(query, regions, bias.regions)
         return Streams(
-            self.own("text", states.text, text, bias, region_message, padded.text),
-            self.own("regions", states.regions, regions, bias, text_message, padded.regions),
+            self.update_stream("text", states.text, text, bias, region_message, padded.text),
+            self.update_stream(
+                "regions", states.regions, regions, bias, text_message, padded.regions
+            ),
             None
             if actions is None
-            else self.own("actions", states.actions, actions, bias, to_actions),
+            else self.update_stream("actions", states.actions, actions, bias, to_actions),
         )
 
     def project(self, name: str, x: Tensor, rows: int | None = None) -> Projected:
-        """Keys and values of all positions, queries of the first ``rows``."""
+        """Returns keys and values of all positions, queries of the first ``rows``."""
         project = self.projections[name]
         return Projected(project.query(x[:, :rows]), project.key(x), project.value(x))
 
     def text_message(self, query: Tensor, text: Projected, bias: Tensor) -> Message:
-        """What actions, with ``query`` (B, A, W), read in the words."""
+        """Returns what actions, with ``query`` (B, A, W), read in the words."""
         context = attend(query, text.key, text.value, self.heads, bias, self.text_context_dropout)
         return Message(self.text_context_key(context), self.text_context_value(context))
 
     def region_message(self, query: Tensor, regions: Projected, bias: Tensor) -> Message:
-        """What actions read in the regions. Released: one projection makes both kinds of value."""
+        """Returns what actions read in the regions. Released: text's projection of values."""
         context = attend(
             query, regions.key, regions.value, self.heads, bias, self.region_context_dropout
         )
         value = self.text_context_value if self.released else self.region_context_value
         return Message(self.region_context_key(context), value(context))
 
-    def own(
+    def update_stream(
         self,
         name: str,
         state: Tensor,
@@ -199,34 +201,36 @@ class TangledLayer(nn.Layer):
         message: Message | None,
         padded: int = 0,
     ) -> Tensor:
-        """A stream attends to itself and to the message it received: its new state.
+        """Returns a stream's new state: it attends to itself and to the message it received.
 
-        As many rows as ``projected`` has queries.
+        It has as many rows as ``projected`` has queries.
 
         Released: the message is stretched from A to ``padded`` positions and added to keys and
         values. Paper: it is appended to them, masked as the actions are.
         """
-        own_bias, dropout = getattr(bias, name), self.dropouts[name]
+        stream_bias, dropout = getattr(bias, name), self.dropouts[name]
         if message is None:
-            context = attend(*projected, self.heads, own_bias, dropout)
+            context = attend(*projected, self.heads, stream_bias, dropout)
         elif self.released:
-            context = attend_stretched(*projected, message, padded, self.heads, own_bias, dropout)
+            context = attend_stretched(
+                *projected, message, padded, self.heads, stream_bias, dropout
+            )
         else:
             batch = message.key.shape[0]
-            key, value, own_bias = (
+            key, value, stream_bias = (
                 paddle.concat([expand_batch(x, batch), more], axis=axis)
                 for x, more, axis in (
                     (projected.key, message.key, 1),
                     (projected.value, message.value, 1),
-                    (own_bias, bias.actions, 3),
+                    (stream_bias, bias.actions, 3),
                 )
             )
-            context = attend(projected.query, key, value, self.heads, own_bias, dropout)
+            context = attend(projected.query, key, value, self.heads, stream_bias, dropout)
         return self.outputs[name](context, state[:, : length_of(projected.query)])
 
 
 def expand_batch(x: Tensor, batch: int) -> Tensor:
-    """Repeats a first dimension of 1 ``batch`` times."""
+    """Expands a first dimension of 1 to ``batch``."""
     return x if x.shape[0] == batch else x.expand([batch, *x.shape[1:]])
 
 
@@ -250,10 +254,10 @@ def attend_stretched(
     spread = spread_matrix(message.key.shape[1], padded, padded).astype(key.dtype)
     spread = spread[:, : length_of(key)]
     if fuses_attention(query):
-        # One kernel beats fewer operations: the message is added to all positions after all.
+        # Here one fused kernel is faster than fewer operations: add the message to all positions.
         key, value = (
-            own + paddle.matmul(spread, more, transpose_x=True)
-            for own, more in ((key, message.key), (value, message.value))
+            x + paddle.matmul(spread, more, transpose_x=True)
+            for x, more in ((key, message.key), (value, message.value))
         )
         return attend(query, key, value, heads, bias, dropout)
     query = split_heads(query * (query.shape[-1] // heads) ** -0.5, heads)  # B, h, Tq, d

@@ -1,1 +1,1 @@
-"""framework of models."""
+"""Frameworks: models that compute losses for training and predictions for tests."""

@@ -14,18 +14,15 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from paddlevideo.modeling import released_weights
-from paddlevideo.modeling.accuracy import Hits, Losses, pretraining_hits
-from paddlevideo.modeling.backbones.actbert import (
-    BertForMultiModalPreTraining,
-    LowerStates,
-)
-from paddlevideo.modeling.contrast import BatchContrast, original_words, own_captions
+from paddlevideo.modeling.accuracy import Losses, pretraining_hits
+from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
+from paddlevideo.modeling.contrast import BatchContrast, has_own_caption, original_words
 from paddlevideo.modeling.framework.base import BaseFramework, Batch, Gather
 from paddlevideo.modeling.framework.batches import (
     CAPTION_KEYS,
     INPUT_KEYS,
     VIDEO_KEYS,
-    blinded,
+    hide_features,
     select,
     select_rows,
 )
@@ -41,7 +38,7 @@ from paddlevideo.modeling.match_scorer import (
     VideoChunks,
     VideoSource,
 )
-from paddlevideo.modeling.needed import cut_padding, labelled_rows, pack_words
+from paddlevideo.modeling.sparsity import cut_padding, labelled_rows, pack_words
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.utils.errors import ConfigError
@@ -52,20 +49,19 @@ from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
 class ActBert(BaseFramework):
     """ActBERT: pre-training with four losses, and text-video retrieval by matching.
 
-    ``pair_batch``: how many (caption, video) pairs go through the model at once when scoring;
-    it bounds the memory of a test.
-    ``match_negatives``: with how many other captions of its batch each clip is matched as well in
-    training; 0, as the published weights were trained, for none. It adds "contrast_loss": see
-    ``paddlevideo.modeling.contrast``. ``hard_negatives``: so many of them are those that the
-    retrieval head finds most similar among the captions of all ranks.
+    ``pair_batch``: number of (caption, video) pairs scored at once; bounds the memory of a test.
+    ``match_negatives``: number of other captions of its batch that each clip is also matched with
+    in training; 0, as the published weights were trained, for none. It adds "contrast_loss": see
+    ``paddlevideo.modeling.contrast``. ``hard_negatives``: number of these that are the captions of
+    all ranks which the retrieval head finds most similar.
     ``retrieval_head``: vectors for captions and clips, trained with the other losses by
     "retrieval_loss", or fitted before them; in a test their similarity is added to the match
     margin.
     ``top_k``: match only the k videos of a caption and the k captions of a video that the
-    retrieval head finds most similar; two numbers give each direction its own, and a second one of
-    0 leaves video to text to the head alone. 0 matches every pair.
-    ``without``: streams whose features are replaced by ones, which say nothing, to learn what they
-    are worth; their boxes, masks and classes stay.
+    retrieval head finds most similar. Two numbers set each direction; a second one of 0 leaves
+    video-to-text to the head alone. 0 matches every pair.
+    ``without``: streams whose features are replaced by ones, which carry no information, to
+    measure their contribution; their boxes, masks and classes stay.
     ``gallery_gigabytes``: a gallery whose caches need more is encoded again for each batch; what it
     leaves is for captions between the two stages.
     """
@@ -96,8 +92,8 @@ class ActBert(BaseFramework):
         if hard_negatives and (retrieval_head is None or hard_negatives > match_negatives):
             raise ConfigError(
                 f"MODEL.hard_negatives={hard_negatives} of MODEL.match_negatives={match_negatives} "
-                "captions are those that a MODEL.retrieval_head finds most similar: it needs one, "
-                "and as many match_negatives at least"
+                "captions are those that a MODEL.retrieval_head finds most similar: set one, and "
+                "match_negatives no smaller than hard_negatives"
             )
         self.top_k, self.gallery_gigabytes = parse_top_k(top_k), gallery_gigabytes
         if self.top_k and retrieval_head is None:
@@ -111,7 +107,7 @@ class ActBert(BaseFramework):
 
     @property
     def learned_head(self) -> RetrievalHead | None:
-        """The retrieval head if it is trained by a loss."""
+        """The retrieval head, if a loss trains it."""
         head = self.retrieval_head
         return head if isinstance(head, RetrievalHead) else None
 
@@ -121,113 +117,105 @@ class ActBert(BaseFramework):
         return self.retrieval_head is not None and self.retrieval_head.alone
 
     def train(self) -> None:
-        """Training mode, but for a frozen backbone, which keeps its dropout off."""
+        """Sets training mode; a frozen backbone stays in evaluation mode, without dropout."""
         super().train()
         if self.head_alone:
             self.backbone.eval()
 
-    def forward(self, batch: Batch) -> Losses:
-        """Losses of a batch of the design's keys, as arrays or tensors.
+    def forward(self, batch: Batch, counts: Mapping[str, float] | None = None) -> Losses:
+        """Returns the losses of a batch of arrays or tensors.
 
-        Returns scalars "loss" (their sum), "text_loss", "region_loss", "action_loss",
-        "match_loss" and, with ``match_negatives``, "contrast_loss". Padding is left out where that
-        is possible, and predictions are made only where labels ask for them; neither changes a
-        loss.
+        They are scalars: "loss" (their sum), "text_loss", "region_loss", "action_loss",
+        "match_loss", with ``match_negatives`` "contrast_loss", with a trained head
+        "retrieval_loss"; each divided by its entry of ``counts``, by default of
+        :meth:`loss_counts`. Padding is left out and only labelled positions are predicted where
+        that changes no loss.
 
-        In training, counts of right answers come beside them: "word_accuracy",
-        "region_accuracy", "action_accuracy" and "match_accuracy" and, where those losses are
-        there, "contrast_accuracy" and "retrieval_accuracy".
+        In training they carry hits: "word_accuracy", "region_accuracy", "action_accuracy" and
+        "match_accuracy" and, with those losses, "contrast_accuracy" and "retrieval_accuracy".
         """
-        self.backbone.check_batch(batch)  # as long as it was padded: a long text may come late
-        divisors, batch = self.denominators(batch), self.blinded(batch)
-        whole, (batch, padded) = batch, cut_padding(batch)
+        self.backbone.check_batch(batch)  # before padding is cut: a later text may be longer
+        counts = {name: n or 1.0 for name, n in (counts or self.loss_counts(batch)).items()}
+        full = hide_features(batch, self.without)
+        batch, padded = cut_padding(full)
         if self.head_alone:
             with paddle.no_grad():
                 lower = self.backbone.lower(to_tensors(batch))
-            loss, won = self.retrieval_loss(whole, lower, divisors)
-            return Losses({"retrieval_loss": loss, "loss": loss}, {"retrieval_accuracy": won})
-        picked, rows = labelled_rows(self.loss.asked(batch), self.limits())
-        tensors = to_tensors(picked)
-        lower = self.backbone.lower(tensors, pack_words(batch))
-        output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
-        losses = self.loss(output, tensors, divisors)
-        hits = pretraining_hits(output, picked) if self.training else {}
+            losses, hits = {}, {}
+        else:
+            labelled, rows = labelled_rows(self.loss.drop_mismatched_labels(batch), self.limits())
+            tensors = to_tensors(labelled)
+            lower = self.backbone.lower(tensors, pack_words(batch))
+            output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
+            losses = self.loss(output, tensors, counts)
+            hits = pretraining_hits(output, labelled) if self.training else {}
         further = {}
         if self.contrast is not None:
             further["contrast_loss"], hits["contrast_accuracy"] = self.contrast.loss(
-                batch, lower, padded, divisors["contrast_loss"]
+                batch, lower, padded, counts["contrast_loss"]
             )
-        if self.learned_head is not None:
-            further["retrieval_loss"], hits["retrieval_accuracy"] = self.retrieval_loss(
-                whole, lower, divisors
+        if (head := self.learned_head) is not None:
+            further["retrieval_loss"], hits["retrieval_accuracy"] = head.loss(
+                lower, original_words(full), has_own_caption(full), counts["retrieval_loss"]
             )
-        return Losses({**losses, **further, "loss": sum(further.values(), losses["loss"])}, hits)
+        total = sum(further.values(), losses.pop("loss", 0.0))
+        return Losses({**losses, **further, "loss": total}, hits)
 
-    def retrieval_loss(
-        self, batch: Batch, lower: LowerStates, divisors: Mapping[str, float]
-    ) -> tuple[Tensor, Hits]:
-        """The retrieval head's loss and hits, ``batch``'s streams having come to ``lower``."""
-        assert self.learned_head is not None
-        words, own = original_words(batch), own_captions(batch)
-        return self.learned_head.loss(lower, words, own, divisors["retrieval_loss"])
-
-    def blinded(self, batch: Batch) -> Batch:
-        """``batch`` without the features that ``without`` names."""
-        return blinded(batch, self.without)
-
-    def denominators(self, batch: Batch) -> dict[str, float]:
-        """What each loss of ``batch`` is divided by."""
-        divisors = {} if self.head_alone else self.loss.denominators(batch)
+    def loss_counts(self, batch: Batch) -> dict[str, float]:
+        """Returns what each loss of ``batch`` is the mean over."""
+        counts = {} if self.head_alone else self.loss.counts(batch)
+        pairs = float(has_own_caption(batch).sum())
         if self.contrast is not None:
-            divisors["contrast_loss"] = float(own_captions(batch).sum())
+            counts["contrast_loss"] = pairs
         if self.learned_head is not None:
-            # Never 0: a rank without a right pair still has negatives of the others' pairs.
-            divisors["retrieval_loss"] = max(float(own_captions(batch).sum()), 1e-6)
-        return divisors
+            counts["retrieval_loss"] = pairs
+        return counts
 
     def parts(self) -> dict[str, list[nn.Layer]]:
-        """The three streams with their embeddings, the tangled layers, and the heads."""
-        own, encoder = self.backbone, self.backbone.encoder
+        """Returns the streams with their embeddings, the tangled layers and the heads."""
+        net, encoder = self.backbone, self.backbone.encoder
         named = {
-            "text stream": [own.text_embeddings, encoder.layers["text"]],
-            "region stream": [own.region_embeddings, encoder.layers["regions"]],
-            "action stream": [own.action_embeddings, encoder.layers["actions"]],
+            "text stream": [net.text_embeddings, encoder.layers["text"]],
+            "region stream": [net.region_embeddings, encoder.layers["regions"]],
+            "action stream": [net.action_embeddings, encoder.layers["actions"]],
             "tangled layers": [encoder.tangled],
-            "poolers": [own.text_pooler, own.region_pooler, own.action_pooler],
-            "prediction heads": [own.match_head, own.word_head, own.region_head, own.action_head],
+            "poolers": [net.text_pooler, net.region_pooler, net.action_pooler],
+            "prediction heads": [net.match_head, net.word_head, net.region_head, net.action_head],
         }
         if self.retrieval_head is not None:
             named["retrieval head"] = [self.retrieval_head]
         return named
 
     def recomputable(self) -> list[nn.Layer]:
-        """Every layer of the streams and every tangled one."""
+        """Returns every layer of the streams and every tangled layer."""
         encoder = self.backbone.encoder
         streams = (layer for stream in encoder.layers.values() for layer in stream)
         return [*streams, *encoder.tangled]
 
-    def connect(self, gather: Gather) -> None:
-        """The retrieval head's negatives come from all ranks, and so do hard ones."""
+    def set_gather(self, gather: Gather) -> None:
+        """Lets the retrieval head's negatives, and hard negatives, come from all ranks."""
         if self.contrast is not None:
             self.contrast.gather = gather
         if self.learned_head is not None:
             self.learned_head.gather = gather
 
-    def fits(self) -> int:
-        """How many clips a fitted retrieval head takes."""
+    def num_fit_samples(self) -> int:
+        """Returns the most clips that a fitted retrieval head takes."""
         return self.retrieval_head.clips if isinstance(self.retrieval_head, FittedHead) else 0
 
     @paddle.no_grad()
     def fit(self, batches: Iterable[Batch], total: Total) -> None:
-        """Fits the retrieval head to the pairs that belong together."""
+        """Fits the retrieval head to clips with their own captions."""
         assert isinstance(self.retrieval_head, FittedHead)
-        seen = map(self.blinded, batches)
-        right = (select_rows(batch, own_captions(batch), INPUT_KEYS) for batch in seen)
-        pairs = read_pairs(self.retrieval_head, self.scorer.lower_text, right)
+        positives = (
+            select_rows(hide_features(batch, self.without), has_own_caption(batch), INPUT_KEYS)
+            for batch in batches
+        )
+        pairs = read_pairs(self.retrieval_head, self.scorer.lower_text, positives)
         self.retrieval_head.fit(pairs, total)
 
     def init_weights(self) -> None:
-        """Starts from the weights named by the backbone's ``pretrained``, if any."""
+        """Loads the weights that the backbone's ``pretrained`` names, if any."""
         if self.backbone.pretrained:
             load_weights(self, self.backbone.pretrained)
 
@@ -244,7 +232,9 @@ class ActBert(BaseFramework):
     @paddle.no_grad()
     def encode_videos(self, videos: Batch) -> VideoCache:
         """Computes what depends on videos alone. ``videos``: the arrays of ``VIDEO_KEYS``."""
-        return self.scorer.encode_videos(to_tensors(self.blinded(select(videos, VIDEO_KEYS))))
+        return self.scorer.encode_videos(
+            to_tensors(hide_features(select(videos, VIDEO_KEYS), self.without))
+        )
 
     @paddle.no_grad()
     def margins(self, captions: CaptionCache, videos: VideoChunks) -> Tensor:
@@ -287,18 +277,18 @@ class ActBert(BaseFramework):
     # ------------------------------------------------------------------ weights
 
     def to_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Our parameter names to the published ones."""
+        """Translates our parameter names to the published ones."""
         return released_weights.to_released(state)
 
     def from_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Published parameter names to ours."""
+        """Translates published parameter names to ours."""
         return released_weights.from_released(state)
 
     def check_loaded(self, missing: list[str]) -> None:
-        """Matching needs neither the prediction heads nor the block's unused projection."""
+        """Raises WeightsError if a parameter is missing that matching needs."""
         unused = (
             *(".word_head.", ".region_head.", ".action_head.", ".region_context_value."),
-            ".chosen_weight",  # the metric says what to do where it is needed
+            ".chosen_weight",  # where it is needed, the metric's error says what to do
         )
         super().check_loaded([name for name in missing if not any(u in name for u in unused)])
 
@@ -314,7 +304,7 @@ def parse_top_k(top_k: CountOrZero | Sequence[CountOrZero]) -> tuple[int, int] |
         return None
     if len(numbers) != 2 or numbers[0] < 1 or numbers[1] < 0:
         raise ConfigError(
-            f"MODEL.top_k={top_k}: expected 0, or how many videos of a caption to match, or that "
-            "and how many captions of a video"
+            f"MODEL.top_k={top_k}: expected 0, or how many videos to match per caption, or that "
+            "and how many captions per video"
         )
     return numbers[0], numbers[1]

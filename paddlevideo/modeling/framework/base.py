@@ -1,4 +1,4 @@
-"""What the training and test loops ask of a model, whatever its task."""
+"""The interface of models to the training and test loops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.limits import Limits
 
 Batch = Mapping[str, Any]
-#: Rows (n, ...) of this rank to those of all ranks, in order, and the place of its own.
+#: Rows (n, ...) of this rank to a list of every rank's rows, and this rank's index in it.
 Gather = Callable[[Tensor], tuple[list[Tensor], int]]
 
 #: Hooks of earlier versions: those with other names now, and those that became a predictor's.
@@ -20,6 +20,8 @@ RENAMED_HOOKS = {
     "adopt": "apply_validation_choice",
     "adopts": "has_validation_choice",
     "work": "progress_units",
+    "connect": "set_gather",
+    "fits": "num_fit_samples",
 }
 REMOVED_HOOKS = ("has_first_stage", "first_stage", "shortlist")
 
@@ -27,7 +29,7 @@ REMOVED_HOOKS = ("has_first_stage", "first_stage", "shortlist")
 class BaseFramework(nn.Layer):
     """A model that can be trained by ``main.py``: subclass it, register it in ``FRAMEWORKS``.
 
-    Only ``forward`` must be written. A batch is a dict of numpy arrays, one row a sample.
+    Only ``forward`` must be written. A batch is a dict of numpy arrays with one row per sample.
     """
 
     def __init_subclass__(cls) -> None:
@@ -42,25 +44,38 @@ class BaseFramework(nn.Layer):
                 "test needs of all samples before the first prediction is for the predictor that "
                 "a metric returns, see paddlevideo.metrics.Metric.predictor"
             )
+        if "denominators" in vars(cls):
+            raise ConfigError(
+                f"{cls.__name__}.denominators(batch) is now loss_counts(batch), and "
+                "forward(batch, counts=None) divides each loss by its entry of counts, or of "
+                "loss_counts(batch) where none are given. Without either, the losses of several "
+                "batches are averaged"
+            )
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar losses; ``"loss"`` is the one to minimise.
+    def forward(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+        """Returns named scalar losses; ``"loss"`` is the one to minimise.
 
-        In training they may come as ``paddlevideo.modeling.Losses``, with counts of right
-        answers beside them, whose shares the log then shows.
+        In training they may be ``paddlevideo.modeling.Losses``, which carry the accuracies that
+        the log shows.
+
+        Args:
+            batch: numpy arrays or tensors by name.
+            counts: what to divide each loss by, instead of this batch's ``loss_counts``. Only
+                given where :meth:`loss_counts` is defined.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward(batch)")
 
-    def denominators(self, batch: Batch) -> dict[str, float]:
-        """What each named loss of this batch was divided by.
+    def loss_counts(self, batch: Batch) -> dict[str, float]:
+        """Returns the number of terms that each named loss of this batch is the mean of.
 
-        With it, several processes and several micro-batches train exactly as one large batch
-        does. An empty dict says: the mean of the batches' means is right.
+        The training loop sums them over micro-batches and processes and hands the sums to
+        ``forward``, so that all of them train exactly as one large batch does. An empty dict: the
+        mean of the batches' means is right.
         """
         return {}
 
     def limits(self) -> Limits:
-        """What the arrays in a sample may hold, by their names; by default as the backbone says."""
+        """Returns the limits of the arrays in a sample; by default those of the backbone."""
         return getattr(getattr(self, "backbone", None), "limits", {})
 
     def prepare(self, context: Iterable[Batch] | None) -> Any:
@@ -75,30 +90,31 @@ class BaseFramework(nn.Layer):
         hook = BaseFramework.apply_validation_choice
         return type(self).apply_validation_choice is not hook
 
-    def connect(self, gather: Gather) -> None:
-        """Hands over how rows are gathered from all ranks, for losses that compare samples."""
+    def set_gather(self, gather: Gather) -> None:
+        """Sets how rows are gathered from all ranks, for losses that compare samples."""
 
-    def fits(self) -> int:
-        """How many samples :meth:`fit` takes at most; 0: there is nothing to fit."""
+    def num_fit_samples(self) -> int:
+        """Returns the most samples that :meth:`fit` takes; 0: there is nothing to fit."""
         return 0
 
     def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
         """Fits what has a closed form, once, before the first step of a new run.
 
-        ``batches``: this rank's share of the training samples, nothing of them hidden; ``total``:
-        the sum of an array over all ranks.
+        Args:
+            batches: this rank's share of the training samples, without masking.
+            total: sums an array over all ranks.
         """
         raise NotImplementedError(f"{type(self).__name__} must define fit")
 
     def parts(self) -> dict[str, list[nn.Layer]]:
-        """The layers by the names under which a dry run counts their parameters.
+        """Returns the layers by the names under which a dry run counts their parameters.
 
-        A parameter that several share counts where it comes first.
+        A shared parameter counts in the first of them.
         """
         return {name: [layer] for name, layer in self.named_children()}
 
     def recomputable(self) -> list[nn.Layer]:
-        """Layers that ``recompute: True`` computes anew in the backward pass."""
+        """Returns the layers that ``recompute: True`` computes again in the backward pass."""
         return []
 
     def predict(self, batch: Batch, prepared: Any) -> Any:
@@ -115,7 +131,7 @@ class BaseFramework(nn.Layer):
         return 1, "samples"
 
     def init_weights(self) -> None:
-        """Loads what the configuration names as the start of training, if anything."""
+        """Loads the weights that the configuration names as the start of training, if any."""
 
     def to_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Translates parameter names to those used in weight files."""

@@ -1,1 +1,1 @@
-"""Heads that stand beside a backbone's own."""
+"""Retrieval heads: one vector per caption and per clip."""

@@ -1,4 +1,4 @@
-"""A first stage of retrieval that is fitted in closed form, before the first step.
+"""A first stage of retrieval that is fitted in closed form before the first step.
 
 N clips with a caption each, F features, D the width of the text stream, W words, T ids.
 """
@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Pairs:
-    """Clips with their captions, as far as they are fixed before training."""
+    """Features of clips and of their captions that training does not change."""
 
     features: np.ndarray  # N, F
     sentences: np.ndarray  # N, D: means of the text stream's states
@@ -39,7 +39,7 @@ class Pairs:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Pairs]) -> Pairs:
-        """All the pairs in order; captions may have been padded to different lengths."""
+        """Concatenates pairs whose captions may be padded to different lengths."""
         longest = max(part.words.shape[1] for part in parts)
         words = [
             np.pad(part.words, [(0, 0), (0, longest - part.words.shape[1])], constant_values=-1)
@@ -56,26 +56,25 @@ class Pairs:
 class FittedHead(VectorHead):
     """Ridge regression from a clip's features to a vector of its caption.
 
-    A caption's vector is two unit vectors side by side: the mean of the text stream's states
-    below the first tangled layer, from which the mean over all captions is taken; and, times
-    ``word_weight``, the word pieces that it holds, each weighted by its inverse document frequency
-    (Sparck Jones 1972): the ``words`` most frequent ones that at least two captions have and not
-    more than a fifth of them, which leaves function words out without a list of them.
+    A caption's vector concatenates two unit vectors: the mean of the text stream's states below
+    the first tangled layer, minus the mean over all captions; and, times ``word_weight``, its word
+    pieces weighted by inverse document frequency (Sparck Jones 1972). The word pieces are the
+    ``words`` most frequent ones in at least two captions and at most a fifth of them, which leaves
+    out function words.
 
-    A clip's vector is what a linear map makes of its global region and the mean of its actions,
-    both standardised: with x of F features each divided by the root of its part's width, and y the
+    A clip's vector is a linear map of its global region and the mean of its actions, both
+    standardised: with x of F features each divided by the root of its part's width, and y the
     caption's vector, both centred, W = (X^T X + penalty I)^-1 X^T Y (Hoerl and Kennard 1970). On a
-    thousand clips it keeps more of what it learns for unseen videos than the same map trained by
-    gradient descent does, and takes a second.
+    thousand clips it generalizes better to unseen videos than the same map trained by gradient
+    descent, and takes a second.
 
-    ``clips``: how many are fitted to at most, evenly chosen. The text stream has to be frozen up
-    to the first tangled layer. The other arguments are those of :class:`VectorHead`.
+    ``clips``: the most clips to fit to, evenly chosen. The text stream must be frozen up to the
+    first tangled layer. The other arguments are those of :class:`VectorHead`.
     """
 
-    learns = False
-    #: Word pieces of more than this share of the captions are left out.
+    #: Word pieces in more than this fraction of the captions are left out.
     common = 0.2
-    #: Word pieces of fewer captions are left out.
+    #: Word pieces in fewer captions are left out.
     rare = 2
 
     def __init__(
@@ -88,7 +87,7 @@ class FittedHead(VectorHead):
         similarity_weight: NonNegative | Literal["auto"] = 1.0,
         faiss_from: CountOrZero = 50_000,
     ) -> None:
-        """Raises ConfigError for numbers that nothing could be fitted with."""
+        """Raises ConfigError for values out of range."""
         super().__init__(temperature, similarity_weight, faiss_from)
         if words < 0 or penalty <= 0 or clips < 2:
             raise ConfigError(
@@ -100,15 +99,15 @@ class FittedHead(VectorHead):
         self.log_scale.stop_gradient = True
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
-        """Makes the arrays that are fitted. Raises ConfigError if the text is to be trained."""
+        """Makes the arrays to fit. Raises ConfigError unless the lower text is frozen."""
         needed = backbone.encoder.first_tangled.text
         if backbone.fixed.text < needed:
             raise ConfigError(
-                "MODEL.retrieval_head: a FittedHead is fitted to what the text stream says before "
-                "training, so that has to stay as it is: set MODEL.backbone.fixed_t_layer="
+                "MODEL.retrieval_head: a FittedHead is fitted to the text stream before training, "
+                "which therefore must not be trained: set MODEL.backbone.fixed_t_layer="
                 f"{needed}, all text layers below the first tangled one"
             )
-        # Of the words too: the word head shares them, and its gradient would move them.
+        # The words too: they are tied to the word head, whose gradient would change them.
         for parameter in backbone.text_embeddings.parameters():
             parameter.stop_gradient = True
         sizes = backbone.feature_sizes
@@ -140,14 +139,14 @@ class FittedHead(VectorHead):
         bias: tuple[Tensor, Tensor],
         videos: Mapping[str, Tensor],
     ) -> Tensor:
-        """The arrays of a batch's clips -> (V, width); ``states`` are not used."""
+        """The features of clips -> (V, width); ``states`` are not used."""
         mean, scale, weights = self._floats("feature_mean", "feature_scale", "map")
         return F.normalize(paddle.matmul((self.features(videos) - mean) * scale, weights))
 
     def features(self, videos: Mapping[str, Tensor]) -> Tensor:
-        """The global region and the mean of the actions, (V, F).
+        """Returns the global region and the mean of the actions, (V, F).
 
-        An action of nothing but zeros is padding: tests leave the mask of such ones at 1.
+        An action of zeros is padding, whose mask is 1 in tests.
         """
         actions = videos["action_feat"].astype("float32")
         real = paddle.any(actions != 0, axis=-1).astype("float32")
@@ -171,17 +170,17 @@ class FittedHead(VectorHead):
     # -------------------------------------------------------------------------- the fit
 
     def no_pairs(self) -> Pairs:
-        """None at all, in the right shapes."""
+        """Returns pairs of no clips."""
         features, text = sum(self.parts), self.sentence_mean.shape[0]
         none = np.zeros((0, features), np.float32), np.zeros((0, text), np.float32)
         return Pairs(none[0], none[1], np.zeros((0, 1), np.int64))
 
     @paddle.no_grad()
     def fit(self, pairs: Pairs, total: Total) -> None:
-        """Fits the map to all ranks' pairs; every rank ends with the same.
+        """Fits the map to all ranks' pairs; the result is the same on every rank.
 
-        ``total``: the sum of an array over the ranks. Raises DataError for fewer than two clips
-        and where a feature is not finite.
+        ``total`` sums an array over the ranks. Raises DataError for fewer than two clips, or if a
+        feature is not finite.
         """
         count = int(total(np.array([len(pairs.features)], np.float64))[0])
         if count < 2:
@@ -227,7 +226,7 @@ class FittedHead(VectorHead):
         self._set("piece_weight", weights)
 
     def _rows(self, pairs: Pairs) -> Any:
-        """Standardised features and caption vectors in float64, some rows at a time."""
+        """Yields standardised features and caption vectors in float64, some rows at a time."""
         mean, scale = (x.numpy() for x in self._floats("feature_mean", "feature_scale"))
         for start in range(0, len(pairs.features), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
@@ -245,7 +244,7 @@ class FittedHead(VectorHead):
         buffer.set_value(paddle.to_tensor(value.astype(np.float32)).astype(buffer.dtype))
 
     def _floats(self, *names: str) -> list[Tensor]:
-        """What was fitted, as float32: mixed precision of level O2 keeps it in less."""
+        """Returns fitted arrays as float32; at level O2 of mixed precision they are not."""
         return [getattr(self, name).astype("float32") for name in names]
 
 
@@ -254,11 +253,11 @@ def read_pairs(
     lower_text: Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]],
     batches: Iterable[Mapping[str, np.ndarray]],
 ) -> Pairs:
-    """What ``head`` is fitted to, of batches of clips with their own captions.
+    """Returns what ``head`` is fitted to, from batches of clips with their own captions.
 
-    ``lower_text``: captions to the text below the first tangled layer and its attention bias.
+    ``lower_text``: captions to text states below the first tangled layer and attention bias.
     """
-    parts = [head.no_pairs()]  # of a rank without a share
+    parts = [head.no_pairs()]  # so that a rank may have no clips
     for batch in batches:
         if not len(batch["text_ids"]):
             continue

@@ -1,7 +1,7 @@
-"""A light first stage of retrieval: a vector for every caption and every clip.
+"""A first stage of retrieval that is trained: a vector for every caption and every clip.
 
-Both come from what the streams hold below the first tangled layer, so that each is computed once
-and a pair costs one dot product.
+Both are computed from the streams below the first tangled layer, once each; a pair costs one dot
+product.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from paddlevideo.modeling.accuracy import Hits, added, winner_hits
+from paddlevideo.modeling.accuracy import Hits, rank_hits, sum_hits
 from paddlevideo.modeling.heads.vectors import VectorHead, masked_mean
 from paddlevideo.modeling.layers import MASKED_SCORE, layer_norm, linear
 from paddlevideo.registry import HEADS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class VectorProjection(nn.Layer):
-    """To a unit vector: a linear map and a small network on top of it, added and normalised."""
+    """A unit vector: a linear map plus a small network on top of it, normalised."""
 
     def __init__(self, inputs: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ class VectorProjection(nn.Layer):
 class RetrievalHead(VectorHead):
     """Vectors whose dot products tell which caption belongs to which clip.
 
-    ``width`` of the vectors; ``dropout`` on what they are made of; ``temperature``: what the dot
-    products are divided by at first, learned from there. ``loss_weight`` multiplies the head's
-    loss. ``similarity_weight``: how much of the scaled similarity a test adds to match margins;
-    "auto": each validation chooses it, and the weights carry it. ``alone``: train this head and
-    nothing else. ``faiss_from``: galleries of so many videos are searched with faiss.
+    ``width`` of the vectors; ``dropout`` on their inputs; ``temperature``: the initial divisor of
+    the dot products, learned from there. ``loss_weight`` multiplies the head's loss.
+    ``similarity_weight``: weight of the scaled similarity that a test adds to match margins;
+    "auto": each validation chooses it, and it is saved with the weights. ``alone``: train this
+    head and nothing else. ``faiss_from``: smallest number of videos that faiss searches.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class RetrievalHead(VectorHead):
         super().__init__(temperature, similarity_weight, faiss_from)
         self.width, self.dropout = width, dropout
         self.loss_weight, self.alone = loss_weight, alone
-        #: How rows come from all ranks; a world of one by default.
+        #: Gathers rows from all ranks; by default a world of one.
         self.gather: Gather = lambda rows: ([rows], 0)
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
-        """Makes the projections, once the streams' widths are known."""
+        """Makes the projections for the backbone's stream widths."""
         text, regions, actions = backbone.widths
         self.text = VectorProjection(text, self.width, self.dropout)
         self.video = VectorProjection(regions + actions, self.width, self.dropout)
@@ -87,59 +87,67 @@ class RetrievalHead(VectorHead):
         videos: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """States of regions (V, R, D) and actions (V, A, D) -> (V, width)."""
-        seen = [masked_mean(*pair) for pair in zip(states, bias, strict=True)]
-        return self.video(paddle.concat(seen, axis=-1))
+        means = [masked_mean(*pair) for pair in zip(states, bias, strict=True)]
+        return self.video(paddle.concat(means, axis=-1))
 
     def loss(
-        self, lower: LowerStates, words: np.ndarray, own: np.ndarray, divisor: float
+        self, lower: LowerStates, words: np.ndarray, counted: np.ndarray, count: float
     ) -> tuple[Tensor, Hits]:
-        """Cross-entropy of the right clip for a caption and of the right caption for a clip.
+        """Returns the scalar loss of this rank's pairs and their hits, in both directions.
 
-        And how often the right one of this rank's pairs has the highest score, both ways.
-
-        ``words`` (B, T): the captions' ids; equal captions are no negatives of each other.
-        ``own`` (B,): the clip has its own caption. The mean of both directions over ``own`` clips,
-        summed and divided by ``divisor`` (Radford et al. 2021, figure 3). Scalar.
+        The cross-entropies of the positive clip of a caption and of the positive caption of a
+        clip; their mean is summed over this rank's ``counted`` clips and divided by ``count``
+        (Radford et al. 2021, figure 3).
 
         Negatives come from all ranks. Every rank computes the loss of all ranks' pairs with the
-        gradient of its own vectors alone; the ranks' sum is then the gradient of one rank with
-        all the pairs. The value is the loss of this rank's own pairs.
+        gradient of its own vectors alone; the sum over ranks is then the gradient of one rank
+        with all pairs. The value is the loss of this rank's pairs.
+
+        Args:
+            lower: the streams below the first tangled layer.
+            words: (B, T) ids of the captions; equal captions are not negatives of each other.
+            counted: (B,) bool, clips with their own caption.
+            count: what the sum is divided by.
         """
-        (text, *seen), (text_bias, *seen_bias) = lower
-        texts, mine = self._gather(self.caption_vectors(text, text_bias))
-        videos, _ = self._gather(self.video_vectors(tuple(seen), tuple(seen_bias)))
-        labels, _ = self._gather(paddle.to_tensor(np.column_stack([words, own]).astype("int64")))
-        every_own, every_word = labels[:, -1].numpy() > 0, labels[:, :-1].numpy()
-        scale = self.scale  # every rank computes all of its gradient: its share is a part of it
-        scale = scale.detach() + (scale - scale.detach()) * (len(own) / len(labels))
+        (text, *visual), (text_bias, *visual_bias) = lower
+        texts, own_rows = self._gather(self.caption_vectors(text, text_bias))
+        videos, _ = self._gather(self.video_vectors(tuple(visual), tuple(visual_bias)))
+        labels, _ = self._gather(
+            paddle.to_tensor(np.column_stack([words, counted]).astype("int64"))
+        )
+        labels = labels.numpy()
+        scale = self.scale  # every rank computes all of its gradient: count this rank's part of it
+        scale = scale.detach() + (scale - scale.detach()) * (len(counted) / len(labels))
         scores = paddle.matmul(texts, videos, transpose_y=True) * scale
-        _, caption = np.unique(every_word, axis=0, return_inverse=True)
-        left_out = (caption.reshape(-1, 1) == caption.ravel()).astype("float32")
-        np.fill_diagonal(left_out, 0.0)
-        scores = scores + paddle.to_tensor(left_out) * MASKED_SCORE
-        right = paddle.diagonal(F.log_softmax(scores, axis=0) + F.log_softmax(scores, axis=1))
-        right = -right * paddle.to_tensor(every_own.astype("float32"))
-        loss, whole = right[mine].sum(), right.sum()
-        if len(right) > len(own):
-            loss = loss.detach() + whole - whole.detach()
-        return loss * (0.5 * self.loss_weight / divisor), hits(scores, mine, own)
+        _, caption = np.unique(labels[:, :-1], axis=0, return_inverse=True)
+        duplicates = (caption.reshape(-1, 1) == caption.ravel()).astype("float32")
+        np.fill_diagonal(duplicates, 0.0)
+        scores = scores + paddle.to_tensor(duplicates) * MASKED_SCORE
+        losses = -paddle.diagonal(F.log_softmax(scores, axis=0) + F.log_softmax(scores, axis=1))
+        losses = losses * paddle.to_tensor(labels[:, -1].astype("float32"))
+        loss = losses[own_rows].sum()
+        if len(losses) > len(counted):
+            total = losses.sum()
+            loss = loss.detach() + total - total.detach()
+        return loss * (0.5 * self.loss_weight / count), retrieval_hits(scores, own_rows, counted)
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, slice]:
-        """All ranks' rows, this rank's with their gradient, and where those stand."""
-        parts, place = self.gather(rows)
-        parts[place] = rows
-        start = sum(len(part) for part in parts[:place])
-        together = paddle.concat(parts) if len(parts) > 1 else rows
-        return together, slice(start, start + len(rows))
+        """Returns all ranks' rows, this rank's with their gradient, and where those are."""
+        parts, rank = self.gather(rows)
+        if len(parts) == 1:
+            return rows, slice(0, len(rows))
+        parts[rank] = rows
+        start = sum(len(part) for part in parts[:rank])
+        return paddle.concat(parts), slice(start, start + len(rows))
 
 
 @paddle.no_grad()
-def hits(scores: Tensor, mine: slice, own: np.ndarray) -> Hits:
-    """How often the right pair wins among all ranks' (N, N), both ways.
+def retrieval_hits(scores: Tensor, own_rows: slice, counted: np.ndarray) -> Hits:
+    """Counts the hits of this rank's pairs among all ranks' scores (N, N), in both directions.
 
-    ``mine``: where this rank's pairs stand; ``own`` (n,) bool: which of them are right ones.
+    ``own_rows``: where this rank's pairs are; ``counted`` (n,) bool: which of them count.
     """
-    right = paddle.diagonal(scores)[mine]
-    captions = winner_hits(scores[mine], right.unsqueeze(1), own, axis=1)
-    clips = winner_hits(scores[:, mine], right.unsqueeze(0), own, axis=0)
-    return added(captions, clips)
+    positive = paddle.diagonal(scores)[own_rows]
+    captions = rank_hits(scores[own_rows], positive.unsqueeze(1), counted, axis=1)
+    clips = rank_hits(scores[:, own_rows], positive.unsqueeze(0), counted, axis=0)
+    return sum_hits(captions, clips)

@@ -1,4 +1,4 @@
-"""What every first stage of retrieval has: unit vectors, and how their similarity counts.
+"""The base of retrieval heads: unit vectors, and the weight of their similarity.
 
 C captions, V videos.
 """
@@ -21,20 +21,18 @@ LARGEST_SCALE = 100.0
 
 
 class VectorHead(nn.Layer):
-    """A vector for every caption and every clip, each computed once: a pair costs a dot product.
+    """A vector per caption and per clip, each computed once: a pair costs a dot product.
 
-    ``temperature``: what dot products are divided by, or start to be, if it is learned.
-    ``similarity_weight``: how much of the scaled similarity a test adds to match margins;
-    "auto": each validation chooses it, and the weights carry it. ``faiss_from``: galleries of so
-    many videos are searched with faiss.
+    ``temperature``: divisor of the dot products; only its initial value if it is learned.
+    ``similarity_weight``: weight of the scaled similarity that a test adds to match margins;
+    "auto": each validation chooses it, and it is saved with the weights. ``faiss_from``: smallest
+    number of videos that faiss searches.
     """
 
     #: Length of the vectors, known once the head is built.
     width: int
-    #: Whether this head is trained and nothing else is.
+    #: Whether only this head is trained.
     alone = False
-    #: Whether there is a loss to train it by.
-    learns = True
 
     def __init__(
         self, temperature: float, similarity_weight: float | Literal["auto"], faiss_from: int
@@ -47,13 +45,13 @@ class VectorHead(nn.Layer):
         self.log_scale = self.create_parameter([], default_initializer=start)
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
-        """Makes what depends on the backbone's sizes. Raises ConfigError if they do not fit."""
+        """Makes the layers that depend on the backbone's sizes. Raises ConfigError."""
         raise NotImplementedError(f"{type(self).__name__} must define build")
 
     def caption_vectors(self, text: Tensor, bias: Tensor, captions: Mapping[str, Tensor]) -> Tensor:
-        """Unit vectors (C, width).
+        """Returns unit vectors (C, width).
 
-        ``text`` (C, T, D): what the captions are below the first tangled layer, with their
+        ``text`` (C, T, D): the captions' states below the first tangled layer, with their
         attention ``bias``; ``captions``: their ids and masks.
         """
         raise NotImplementedError(f"{type(self).__name__} must define caption_vectors")
@@ -64,36 +62,32 @@ class VectorHead(nn.Layer):
         bias: tuple[Tensor, Tensor],
         videos: Mapping[str, Tensor],
     ) -> Tensor:
-        """Unit vectors (V, width).
+        """Returns unit vectors (V, width).
 
-        ``states``: what regions and actions are below the first tangled layer, with their
-        attention ``bias``; ``videos``: their features and masks.
+        ``states``: of regions and actions below the first tangled layer, with their attention
+        ``bias``; ``videos``: their features and masks.
         """
         raise NotImplementedError(f"{type(self).__name__} must define video_vectors")
 
     @property
     def scale(self) -> Tensor:
-        """What similarities are multiplied by."""
+        """The factor of similarities."""
         return paddle.clip(paddle.exp(self.log_scale), max=LARGEST_SCALE)
 
     @property
     def weight(self) -> float:
-        """How much of the similarity is added to match margins; NaN: nobody has chosen it."""
+        """The weight of similarities beside match margins; NaN until a validation chose it."""
         if self.similarity_weight == "auto":
             return self.chosen_weight.item()
         return float(self.similarity_weight)
 
     def choose(self, weight: float) -> None:
-        """Keeps the weight that a validation chose, if it was to choose one."""
+        """Stores the weight that a validation chose, where ``similarity_weight`` is "auto"."""
         if self.similarity_weight == "auto":
             self.chosen_weight.set_value(np.array([weight], np.float32))
 
-    def similarities(self, texts: Tensor, videos: Tensor) -> Tensor:
-        """Scaled dot products (C, V) of vectors (C, width) and (V, width)."""
-        return paddle.matmul(texts, videos, transpose_y=True) * self.scale
-
 
 def masked_mean(x: Tensor, bias: Tensor) -> Tensor:
-    """Mean of (B, T, D) over the positions that ``bias`` (B, 1, 1, T) leaves in; (B, D)."""
+    """Returns the mean (B, D) of (B, T, D) over what ``bias`` (B, 1, 1, T) does not mask."""
     weights = F.softmax(bias[:, 0].astype(x.dtype), axis=-1)  # B, 1, T: equal where not masked
     return paddle.matmul(weights, x)[:, 0]

@@ -1,1 +1,1 @@
-"""losses of models."""
+"""Losses."""

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.modeling.needed import asked_positions, pack_words
+from paddlevideo.modeling.sparsity import labelled_positions, pack_words
 from tests.modeling.test_actbert import plain_losses
 from tests.modeling.tiny import build, make_batch
 
@@ -47,11 +47,11 @@ def test_packed_words_are_real_ones_labelled_ones_and_the_first():
     assert back == [0, 1, 0, 0, 4, 5, 0, 7, 8, 9, 10, 11]
 
 
-def test_asked_positions_are_the_first_and_the_labelled_ones():
+def test_labelled_positions_are_the_first_and_the_labelled_ones():
     labels = np.array([[-1, 4, -1, 5], [-1, -1, -1, -1], [6, -1, -1, -1]])
-    positions, predicted = asked_positions(labels)
+    positions, predicted = labelled_positions(labels)
     assert positions.tolist() == [[0, 1, 3], [0, 0, 0], [0, 0, 0]]
     assert positions.ravel()[predicted].tolist() == [1, 3, 0]
     assert (predicted // 3).tolist() == [0, 0, 2]
-    nothing = asked_positions(np.full((2, 3), -1))
+    nothing = labelled_positions(np.full((2, 3), -1))
     assert nothing[0].tolist() == [[0], [0]] and nothing[1].tolist() == [0]

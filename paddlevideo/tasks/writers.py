@@ -1,4 +1,4 @@
-"""Where a training run's numbers go: JSON lines, TensorBoard, VisualDL, a picture of the curves."""
+"""Writers of a training run's numbers: JSON lines, TensorBoard, VisualDL, a plot of the curves."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from paddlevideo.utils.command import missing_package
 from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
-#: Say where a record stands; the others are curves.
-PLACES = ("epoch", "step", "step_total")
+#: Entries of a record that say when it was written; the others are curves.
+COUNTERS = ("epoch", "step", "step_total")
 
 
 class Writers:
-    """``train.jsonl``, TensorBoard's event file and, where it is asked for, VisualDL's."""
+    """``train.jsonl``, TensorBoard's event file and, where that is set, VisualDL's."""
 
     def __init__(self, folder: Path, visualdl: bool = False) -> None:
-        """Goes on with the files that are there. Raises ConfigError without VisualDL."""
+        """Appends to the files in ``folder``. Raises ConfigError without VisualDL."""
         folder.mkdir(parents=True, exist_ok=True)
         self._board = _TensorBoard(folder / "tensorboard")
         self._visualdl = visualdl_writer(folder / "visualdl") if visualdl else None
         self._path = path = folder / "train.jsonl"
         cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
         self._jsonl = path.open("a", encoding="utf-8")
-        #: Whether there is something to draw.
-        self.any_line = self._jsonl.tell() > 0
-        if cut_off and self.any_line:  # a killed run's last line: ours must not continue it
+        #: Whether there is something to plot.
+        self.has_lines = self._jsonl.tell() > 0
+        if cut_off and self.has_lines:  # a killed run's last line: ours must not continue it
             self._jsonl.write("\n")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """One line, and one scalar at step ``step_total`` for every other number in it."""
-        with naming(self._path):  # appended to, a line at a time, as the run goes
+        """Writes a line, and a scalar at step ``step_total`` for every other number in it."""
+        with naming(self._path):  # appended to during the run, a line at a time
             self._jsonl.write(json.dumps(record) + "\n")
             self._jsonl.flush()
-        self.any_line = True
+        self.has_lines = True
         step = int(record["step_total"])
         for name, value in record.items():
-            if name in PLACES:
+            if name in COUNTERS:
                 continue
             tag = name.replace("@", "_at_")
             self._board.add_scalar(tag, value, step)
@@ -58,7 +58,7 @@ class Writers:
 
 
 class _TensorBoard:
-    """TensorBoard's event file. On a full disk its thread dies, and waiting for it would hang."""
+    """TensorBoard's event file. On a full disk its thread ends, and waiting for it would hang."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter
@@ -67,12 +67,12 @@ class _TensorBoard:
         self._writer: Any = SummaryWriter(str(folder), max_queue=10_000)
 
     def add_scalar(self, tag: str, value: Any, step: int) -> None:
-        """Adds a point to a curve; nothing once the disk was full."""
+        """Adds a point to a curve, unless the disk was full before."""
         if self._works():
             self._writer.add_scalar(tag, value, step)
 
     def close(self) -> None:
-        """Flushes what waits."""
+        """Flushes the queue."""
         if self._works():
             closing = threading.Thread(target=self._writer.close, daemon=True)
             closing.start()
@@ -85,14 +85,14 @@ class _TensorBoard:
         thread = getattr(events, "_worker", None)
         if thread is None or thread.is_alive():
             return True
-        log.error("%s: cannot be written to, is the disk full? Nothing more is added", self._folder)
+        log.error("%s: cannot be written to, is the disk full? No more is added", self._folder)
         events._event_queue.cancel_join_thread()  # or Python's end would wait for the thread
         self._writer = None
         return False
 
 
 def visualdl_log_writer() -> Any:
-    """VisualDL's class of writers. Raises ConfigError where it is not installed."""
+    """Returns VisualDL's writer class. Raises ConfigError if it is not installed."""
     try:
         from visualdl import LogWriter
     except ImportError as error:
@@ -104,14 +104,14 @@ def visualdl_log_writer() -> Any:
 
 
 def visualdl_writer(folder: Path) -> Any:
-    """A writer of VisualDL's logs in ``folder``. Raises ConfigError where it is not installed."""
+    """Returns a writer of VisualDL's logs. Raises ConfigError if it is not installed."""
     return visualdl_log_writer()(logdir=str(folder))
 
 
 def draw_curves(folder: Path) -> None:
-    """Writes ``curves.png``, from the ``train.jsonl`` of the whole run.
+    """Writes ``curves.png`` from the ``train.jsonl`` of the whole run.
 
-    A picture is not worth a run: any error is only a warning.
+    Any error is only a warning: a plot must not end a run.
     """
     try:
         from paddlevideo.report.curves import write_curves

@@ -1,4 +1,4 @@
-"""What of a padded, partly labelled batch has to be computed.
+"""Leaving out padding and unlabelled positions of a batch.
 
 B clips, T words, R regions (the global one first), A actions.
 """
@@ -20,7 +20,7 @@ from paddlevideo.utils.limits import Limits, check_sample
 
 
 def cut_padding(batch: Batch) -> tuple[dict[str, Any], PaddedLengths]:
-    """Cuts off the words and regions that are padding in every clip of the batch.
+    """Returns the batch without what is padding in every clip, and the lengths before.
 
     Masked positions weigh exactly 0 in attention and carry no label, so nothing else changes.
     """
@@ -39,44 +39,43 @@ def cut_padding(batch: Batch) -> tuple[dict[str, Any], PaddedLengths]:
 
 
 def used_length(mask: Any) -> int:
-    """One more than the last position that is real in any row of ``mask`` (B, T); at least 2."""
+    """Returns 1 + the last position that is real in any row of ``mask`` (B, T); at least 2."""
     used = np.flatnonzero(np.asarray(mask).any(axis=0))
     return max(int(used[-1]) + 1 if used.size else 0, 2)
 
 
 def pack_words(batch: Batch) -> Packing:
-    """The words worth computing, of texts (B, T): real ones, labelled ones and position 0.
+    """Returns the words of texts (B, T) to compute: real ones, labelled ones and position 0.
 
-    A text without any real word keeps all its positions: they attend to each other.
+    A text without real words keeps all positions: they attend to each other.
     """
     mask, labels = np.asarray(batch["text_mask"]) > 0, np.asarray(batch["text_labels"])
     kept = mask | (labels != IGNORED) | ~mask.any(axis=1, keepdims=True)
     kept[:, 0] = True
-    place = np.where(kept.ravel(), np.cumsum(kept.ravel()) - 1, 0)
-    at = np.flatnonzero(kept)
-    return Packing(paddle.to_tensor(at), paddle.to_tensor(place), *kept.shape)
+    row = np.where(kept.ravel(), np.cumsum(kept.ravel()) - 1, 0)
+    return Packing(paddle.to_tensor(np.flatnonzero(kept)), paddle.to_tensor(row), *kept.shape)
 
 
 def labelled_rows(
     batch: Batch, limits: Limits = MappingProxyType({})
 ) -> tuple[dict[str, Any], Rows]:
-    """Picks the labelled positions: their labels and targets, and where they stand.
+    """Returns the batch with labels and targets of labelled positions only, and their positions.
 
-    Where nothing is labelled one row is kept all the same, with its ignoring label: the heads
-    then still take part, with a gradient of zero, on every rank. Raises ConfigError where regions
-    are asked for classes whose number is beyond ``limits``.
+    Where nothing is labelled one row with label -1 is kept, so that the heads have a gradient (of
+    zeros) on every rank. Raises ConfigError if region targets do not have the classes of
+    ``limits``.
     """
     words = np.asarray(batch["text_labels"])
     regions = np.asarray(batch["image_label"])
     actions = np.asarray(batch["action_label"])
-    text_at, region_at, action_at = (at_least_one(x) for x in (words, regions, actions))
-    # Where nothing is labelled the classes are of no account, and any width fits.
-    none = np.zeros((*regions.shape, 1), np.float32)
-    is_asked = (regions != IGNORED).any()
-    targets = np.asarray(batch.get("image_target", none) if is_asked else none)
-    if is_asked:
+    text_at, region_at, action_at = (
+        indices_or_zero(x != IGNORED) for x in (words, regions, actions)
+    )
+    targets = np.zeros((*regions.shape, 1), np.float32)  # of any width where nothing is labelled
+    if (regions != IGNORED).any():
+        targets = np.asarray(batch.get("image_target", targets))
         check_sample(limits, {"region_target": targets}, lambda: "the batch")
-    picked = {
+    labelled = {
         **batch,
         "text_labels": words.ravel()[text_at],
         "image_label": regions.ravel()[region_at],
@@ -84,29 +83,29 @@ def labelled_rows(
         "action_label": actions.ravel()[action_at],
     }
     with_global = np.pad(regions, ((0, 0), (1, 0)), constant_values=IGNORED)
-    asked = [asked_positions(labels) for labels in (words, with_global, actions)]
-    positions, predicted = zip(*asked, strict=True)
-    return picked, Rows(
-        Streams(*map(paddle.to_tensor, positions)), Streams(*map(paddle.to_tensor, predicted))
+    each = [labelled_positions(labels) for labels in (words, with_global, actions)]
+    positions, predicted = (
+        Streams(*map(paddle.to_tensor, arrays)) for arrays in zip(*each, strict=True)
     )
+    return labelled, Rows(positions, predicted)
 
 
-def asked_positions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Position 0 and the labelled positions of each clip, and where the labelled ones then stand.
+def labelled_positions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns position 0 and the labelled positions of each clip, and where the latter are.
 
-    ``labels`` (B, T) -> positions (B, K), filled up with 0, and indices into the flattened
-    (B * K), in the order of the labels; [0] if there are none.
+    ``labels`` (B, T) -> positions (B, K), padded with 0, and the labelled ones' indices into the
+    flattened (B * K), in the order of the labels; [0] if there are none.
     """
     clip, position = np.nonzero(labels != IGNORED)
     counts = np.bincount(clip, minlength=len(labels))
-    rank = 1 + np.arange(len(clip)) - (np.cumsum(counts) - counts)[clip]
+    column = 1 + np.arange(len(clip)) - (np.cumsum(counts) - counts)[clip]
     positions = np.zeros((len(labels), 1 + counts.max()), dtype=np.int64)
-    positions[clip, rank] = position
-    predicted = clip * positions.shape[1] + rank
+    positions[clip, column] = position
+    predicted = clip * positions.shape[1] + column
     return positions, predicted if predicted.size else np.zeros(1, dtype=np.int64)
 
 
-def at_least_one(labels: np.ndarray) -> np.ndarray:
-    """Flat indices of labels other than -1, or [0] if there are none."""
-    at = np.flatnonzero(labels != IGNORED)
-    return at if at.size else np.zeros(1, dtype=np.int64)
+def indices_or_zero(mask: np.ndarray) -> np.ndarray:
+    """Returns the flat indices where ``mask`` is True, or [0] if there are none."""
+    indices = np.flatnonzero(mask)
+    return indices if indices.size else np.zeros(1, dtype=np.int64)

@@ -5,12 +5,12 @@ import threading
 
 import pytest
 
-from paddlevideo.tasks import boards
+from paddlevideo.tasks.writers import Writers
 
 
 @pytest.fixture
 def writers(tmp_path):
-    return boards.Writers(tmp_path)
+    return Writers(tmp_path)
 
 
 def test_an_event_file_on_a_full_disk_ends_and_the_run_goes_on(writers, monkeypatch, caplog):
