@@ -40,7 +40,7 @@ from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero, positive
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]  # of the clone: main.py stands there
 WAYS = {"text_to_video": "text to video", "video_to_text": "video to text"}
 RECALLS = (1, 5, 10)
 
@@ -221,11 +221,12 @@ class Ablation:
 
     def difference(self, variant: Variant) -> Difference:
         """R@10 of text to video against the first variant's."""
-        sides = [
-            [self.folder(one, seed) / "test" / "queries.jsonl" for seed in self.done(one)]
-            for one in (variant, self.variants[0])
-        ]
-        return paired_difference(*aligned(*sides, "text_to_video"))
+
+        def queries_of(one: Variant) -> list[Path]:
+            return [self.folder(one, seed) / "test" / "queries.jsonl" for seed in self.done(one)]
+
+        sides = aligned(queries_of(variant), queries_of(self.variants[0]), "text_to_video")
+        return paired_difference(*sides)
 
 
 def closest(ablation: Ablation, count: int) -> list[Variant]:

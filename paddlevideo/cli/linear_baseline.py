@@ -91,7 +91,7 @@ def read(config: Any, bert: str, features: Sequence[str]) -> tuple[Pairs, Pairs]
     train = build_dataset({**config.DATASET["train"], "exclude": None}).for_training()
     samples = [train[number] for number in range(len(train))]
     seen = [[sample["region_feat"], sample["action_feat"]] for sample in samples]
-    test = build_dataset(config.DATASET["test"])
+    test: Any = build_dataset(config.DATASET["test"])
     tokens = test.tokens
     check_extents(model.limits(), test.extents(), "DATASET.test")
     records = [test.reader.record(name) for name in test.video_ids]
@@ -246,7 +246,8 @@ def queries_of(scores: np.ndarray, test: Pairs) -> list[Query]:
     asked = sorted(set(test.truth.tolist()))
     of_captions, of_clips = ranks(scores, test.truth), video_ranks(scores, test.truth)
     own = {
-        clip: [test.texts[place] for place in np.flatnonzero(test.truth == clip)] for clip in asked
+        clip: [test.texts[index] for index in np.flatnonzero(test.truth == clip).tolist()]
+        for clip in asked
     }
     return [
         Query("text_to_video", text, [test.names[clip]], int(rank), [])

@@ -18,10 +18,12 @@ INSTALL = {
     "PIL": "Pillow",
     "cv2": "opencv-python-headless",
     "faiss": "faiss-cpu",
+    "jinja2": "Jinja2",
     "paddle": "paddlepaddle, or paddlepaddle-gpu",
     "yaml": "PyYAML",
-    **{name: name for name in ("lmdb", "numpy", "rich", "safetensors", "tensorboardX")},
-    **{name: name for name in ("onnxruntime", "paddlenlp", "tokenizers", "visualdl")},
+    **{name: name for name in ("lmdb", "matplotlib", "numpy", "rich", "safetensors")},
+    **{name: name for name in ("onnxruntime", "paddlenlp", "tensorboardX", "tokenizers")},
+    "visualdl": "visualdl",
 }
 AGAIN = "run the same command again"
 

@@ -1,24 +1,28 @@
 """The picture of the curves: what is in it, and that lines are where their values are."""
 
-import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from paddlevideo.report import plot
-from paddlevideo.report.axes import Axis, short, value_axis
+from paddlevideo.report import curves, figures
 from paddlevideo.report.curves import (
-    BLACK,
-    BLUE,
-    COLOURS,
-    ORANGE,
+    Line,
+    Panel,
+    band,
+    draw_panel,
     panels_of_many,
     panels_of_one,
+    smoothed,
+    spans_decades,
+    value_range,
     write_curves,
 )
+from paddlevideo.report.figures import BLACK, BLUE, COLOURS, ORANGE, short
 from paddlevideo.report.history import History, Series
-from paddlevideo.report.plot import Line, Panel, band, draw_panel, smoothed
 
 RECALL = "valid.text_to_video.R@1"
 
@@ -79,36 +83,43 @@ def test_several_runs_have_a_chart_for_each_number():
     assert [line.colour for line in panels["Text loss"].lines] == [COLOURS[0], COLOURS[2]]
 
 
+def size_of(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return image.size
+
+
 def test_the_file_is_a_picture_of_all_charts(tmp_path):
     path = tmp_path / "new" / "curves.png"
     write_curves(path, [history()])
-    with Image.open(path) as image:
-        assert (image.format, image.width) == ("PNG", 24 + 3 * (plot.WIDTH + 24))
-        assert image.height == plot.HEAD + 2 * (plot.HEIGHT + 24)
+    width, height = size_of(path)
+    scale = figures.DPI / 72
+    assert width == pytest.approx(scale * (curves.GAP + 3 * (curves.WIDTH + curves.GAP)), abs=1)
+    assert height > scale * 2 * curves.HEIGHT, "two rows of charts"
     write_curves(path, [history("a"), history("b")])
-    with Image.open(path) as image:
-        assert image.height == plot.HEAD + 2 * plot.LEGEND + 3 * (plot.HEIGHT + 24)
+    assert size_of(path)[1] > scale * 3 * curves.HEIGHT, "three rows"
 
 
-def rows_of(image, colour):
-    """Where ``colour`` is on average, for each column that has it: {x: y}."""
-    near = np.abs(np.asarray(image).astype(int) - colour).sum(axis=-1) < 60
-    near[:45] = False  # title and legend
-    return {x: near[:, x].nonzero()[0].mean() for x in near.any(axis=0).nonzero()[0]}
+def drawn(panel):
+    """The axes of a panel, drawn."""
+    with figures.drawing(panel.title):
+        figure = figures.new_figure(320, 240)
+        last = max(float(line.x.max()) for line in panel.lines)
+        axes = draw_panel(figure, panel, (10, 10), last)
+        figure.canvas.draw()
+    return axes
 
 
 def test_a_line_is_where_its_values_are():
     steps = np.arange(100.0)
     up = Line("up", steps, steps, BLUE)
     down = Line("down", steps, 99 - steps, ORANGE)
-    image = draw_panel(Panel("Both", [up, down], from_zero=True))
-    rising, falling = rows_of(image, BLUE), rows_of(image, ORANGE)
-    first, last = min(rising), max(rising)
-    assert first < 50 and last > plot.WIDTH - 30
-    assert rising[first + 3] > rising[last - 3] + 150
-    assert falling[min(falling) + 3] < falling[max(falling) - 3] - 150
-    middle = (first + last) // 2
-    assert rising[middle - 20] == pytest.approx(falling[middle + 20], abs=5), "they cross"
+    axes = drawn(Panel("Both", [up, down], from_zero=True))
+    rising, falling = axes.get_lines()
+    assert (rising.get_color(), falling.get_color()) == (BLUE, ORANGE)
+    np.testing.assert_array_equal(rising.get_xydata(), np.stack([steps, steps], axis=1))
+    np.testing.assert_array_equal(falling.get_ydata(), 99 - steps)
+    assert axes.get_xlim() == (0, pytest.approx(1.02 * 99)) and axes.get_ylim()[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -126,8 +137,8 @@ def test_a_line_is_where_its_values_are():
 def test_any_numbers_can_be_drawn(values, may_be_log):
     for smooth in (True, False):
         line = Line("any " * 40, np.arange(len(values)), values, BLUE, smooth)
-        panel = Panel("title " * 30, [line] * 7, "unit", may_be_log=may_be_log)
-        assert draw_panel(panel).size == (plot.WIDTH, plot.HEIGHT)
+        axes = drawn(Panel("title " * 30, [line] * 7, "unit", may_be_log=may_be_log))
+        assert np.isfinite(axes.get_ylim()).all()
 
 
 def test_the_smooth_curve_is_the_mean_around_and_keeps_a_straight_line():
@@ -143,22 +154,24 @@ def test_the_smooth_curve_is_the_mean_around_and_keeps_a_straight_line():
 
 def test_very_many_points_become_a_band():
     x = np.arange(60_000)
-    steps, values = band(x, np.where(x % 2, 1.0, -1.0))
-    assert len(steps) == len(values) == 2 * plot.MOST
-    assert (values[::2] == -1).all() and (values[1::2] == 1).all()
+    steps, low, high = band(x, np.where(x % 2, 1.0, -1.0))
+    assert len(steps) == len(low) == len(high) == curves.BAND
+    assert (low == -1).all() and (high == 1).all()
+    line = Line("noise", x, np.random.default_rng(0).normal(size=60_000), BLUE, smooth=True)
+    assert len(drawn(Panel("Band", [line])).collections) == 1
 
 
 def test_axes():
-    assert value_axis(np.array([1.0, 10.0]), from_zero=True) == Axis(0.0, 10.5)
-    assert not value_axis(np.array([1.0, 10.0]), may_be_log=True).logarithmic
-    assert value_axis(np.array([1.0, 100.0]), may_be_log=True).logarithmic
-    assert not value_axis(np.array([0.0, 0.0, 100.0]), may_be_log=True).logarithmic
-    assert Axis(0.0, 105.0).ticks() == [0, 20, 40, 60, 80, 100]
-    assert Axis(0.02, 3.0, logarithmic=True).ticks() == pytest.approx(
-        [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]
-    )
-    places = Axis(1.0, 100.0, logarithmic=True).place(np.array([1.0, 10.0, 100.0, 0.0]))
-    assert places[:3] == pytest.approx([0, 0.5, 1]) and math.isnan(places[3])
+    assert value_range(np.array([1.0, 10.0]), from_zero=True) == (0.0, 10.5)
+    assert value_range(np.array([2.0, 2.0]), from_zero=False) == (1.8, 2.2)
+    assert not spans_decades(np.array([1.0, 10.0]))
+    assert spans_decades(np.array([1.0, 100.0]))
+    assert not spans_decades(np.array([0.0, 0.0, 100.0]))
+    values = np.array([0.02, 3.0])
+    axes = drawn(Panel("Log", [Line("", values, values, BLUE)], may_be_log=True))
+    assert axes.get_yscale() == "log"
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert {"0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"} <= set(shown)
 
 
 @pytest.mark.parametrize(
@@ -177,3 +190,52 @@ def test_axes():
 )
 def test_numbers_are_short(value, text):
     assert short(value) == text
+
+
+def test_a_dollar_is_a_dollar_and_hostile_names_are_only_text(tmp_path):
+    names = (
+        "costs $5 and $6",
+        "$\\frac{1}{0}$",
+        "<b>\n\x1b[31m",
+        "x" * 5000,
+        "\ud83d",
+        "%s %(a)s {0}",
+    )
+    write_curves(tmp_path / "curves.png", [history(name) for name in names])
+    assert size_of(tmp_path / "curves.png")[0] > 1000
+
+
+DRAW = """
+import sys
+from pathlib import Path
+import numpy as np
+from paddlevideo.report.curves import write_curves
+from paddlevideo.report.history import History, Series
+steps = np.arange(1, 4)
+write_curves(Path(sys.argv[1]), [History("a", {"loss": Series(steps, 1 / steps)}, 3, 1)])
+"""
+STATE = """
+import logging, os, matplotlib
+state = dict(matplotlib.rcParams.copy()), dict(os.environ), logging.getLogger("matplotlib").level
+"""
+NOTEBOOK = f"""
+import matplotlib
+matplotlib.rcParams["font.size"] = 33
+{STATE}
+before = state
+{DRAW}
+{STATE}
+assert before == state
+assert "matplotlib.pyplot" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize(("code", "config"), [(NOTEBOOK, "settings"), (DRAW, "/proc/none")])
+def test_drawing_leaves_a_notebook_as_it_was_and_prints_nothing(tmp_path, code, config):
+    """Also where matplotlib has no folder for its settings and its list of fonts."""
+    config = str(tmp_path / config)
+    environment = os.environ | {"MPLCONFIGDIR": config, "HOME": config}
+    command = [sys.executable, "-c", code, str(tmp_path / "curves.png")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert size_of(tmp_path / "curves.png")
