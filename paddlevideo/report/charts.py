@@ -1,23 +1,48 @@
-"""Charts of ranks as inline SVG: how many queries have which rank, and recall at every rank."""
+"""Numbers and positions of a report's charts: queries by rank, and recall at every rank.
+
+The templates draw a chart of 360 x 250 units, which the page scales.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from paddlevideo.report.markup import Markup, element, join
-
 MARKED = (1, 5, 10)  # the ranks of R@1, R@5, R@10
-MARKS = {"forward": "●", "backward": "■"}  # of a curve, by its style
 POINTS = 80  # of a curve
-MARK = 7  # side of a mark
-WIDTH = 360  # of a chart, in its own units; the page scales it
-ROW, BAR, NAMES, COUNTS = 26, 16, 78, 48  # of the histogram
-HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 250, 34, 348, 10, 212  # of the recall curve
+LEFT, RIGHT, TOP, BOTTOM = 34, 348, 10, 212  # the plot of the recall
+WIDTH, THICKEST, LOWEST = 360, 24, 244  # of the histogram, its bars, and where the last one ends
+CHARACTER, COUNTS = 7.6, 46  # widths of a character and of the count behind a bar
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The ranks of one direction of retrieval."""
+
+    name: str  # of the direction, for people
+    style: str  # class of its marks on the page
+    ranks: np.ndarray  # queries, int64
+    #: By k, recall at k of random scores in percent, as far as the metric gives it.
+    chance: Mapping[int, float]
+    #: Whether every query has one right answer: chance is proportional to k then.
+    single: bool = True
+
+    @property
+    def largest(self) -> int:
+        """The largest rank, or the number of candidates where that is known."""
+        return max([int(self.ranks.max()), *(k for k, _ in self.chance_points())])
+
+    def chance_points(self) -> list[tuple[int, float]]:
+        """Ranks and recalls in percent, ascending; empty where chance is not known."""
+        first = self.chance.get(1, 0.0)
+        if not self.single or first <= 0:
+            return sorted(self.chance.items())
+        candidates = max(round(100 / first), 1)
+        return [(int(k), 100 * k / candidates) for k in spread_ranks(candidates)]
 
 
 @dataclass(frozen=True)
@@ -32,17 +57,6 @@ class Bin:
     def name(self) -> str:
         """``1`` or ``2-5``."""
         return f"{self.first}" if self.first == self.last else f"{self.first}–{self.last}"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Ranks of one direction of retrieval, for :func:`recall_chart`."""
-
-    name: str  # for people
-    style: str  # class of the line, one of MARKS
-    ranks: np.ndarray  # queries, int64
-    own: np.ndarray  # queries, int64: right answers of each
-    candidates: int | None  # how many answers there are; None where chance is not known
 
 
 def rank_bins(ranks: np.ndarray, largest: int) -> list[Bin]:
@@ -62,153 +76,106 @@ def recall_at(ranks: np.ndarray, places: np.ndarray) -> np.ndarray:
     return 100 * np.searchsorted(np.sort(ranks), places, side="right") / len(ranks)
 
 
-def chance_recall(own: np.ndarray, candidates: int, places: np.ndarray) -> np.ndarray:
-    """Percent (k,) that random scores reach on average at each of ``places`` (k,).
+def spread_ranks(largest: int) -> np.ndarray:
+    """About ``POINTS`` ranks from 1 to ``largest``, evenly on a logarithmic axis."""
+    return np.unique(np.geomspace(1, largest, POINTS).round().astype(np.int64))
 
-    With n right answers among N the k highest are all wrong with probability C(N - n, k) / C(N, k).
 
-    Args:
-        own: (queries,) right answers of each query.
-        candidates: N, all answers.
-        places: ranks from 1.
-    """
-    counts, queries = np.unique(np.minimum(own, candidates), return_counts=True)
-    missed = [
-        np.average([_all_wrong(int(n), candidates, int(k)) for n in counts], weights=queries)
-        for k in places
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a histogram."""
+
+    name: str
+    count: int
+    top: float
+    base: float  # line of the texts beside it
+    height: float
+    length: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the charts show of one direction; ``recall`` and ``chance`` are points of polylines."""
+
+    name: str
+    style: str
+    bars: Sequence[Bar]
+    start: float  # of the bars
+    bins_in_words: str
+    recall: str
+    chance: str
+    marks: Sequence[tuple[float, float, str]]  # x, y, what it says
+
+
+@dataclass(frozen=True)
+class RankCharts:
+    """A histogram for each curve, and the recall of all; ``rows``, ``columns``: of its grid."""
+
+    curves: Sequence[Curve]
+    recall_in_words: str
+    rows: Sequence[tuple[float, str]]
+    columns: Sequence[tuple[float, str]]
+
+
+def rank_charts(directions: Sequence[Ranked]) -> RankCharts:
+    """The charts of at least one direction, with equal axes."""
+    last_bin = max(int(each.ranks.max()) for each in directions)
+    largest = max(*MARKED, *(each.largest for each in directions))
+    recalls = [recall_at(each.ranks, np.array(MARKED)).tolist() for each in directions]
+    words = [
+        f"{each.name}: "
+        + ", ".join(f"{value:.1f} % at {k}" for k, value in zip(MARKED, recall, strict=True))
+        for each, recall in zip(directions, recalls, strict=True)
     ]
-    return 100 * (1 - np.array(missed))
-
-
-def _all_wrong(own: int, candidates: int, place: int) -> float:
-    wrong = candidates - own
-    if place > wrong:
-        return 0.0
-
-    def log_choices(number: int) -> float:
-        return math.lgamma(number + 1) - math.lgamma(number - place + 1)
-
-    return math.exp(log_choices(wrong) - log_choices(candidates))
-
-
-def _chart(identity: str, title: str, description: str, height: int, *parts: str) -> Markup:
-    """An SVG that a screen reader reads as its title and description."""
-    return element(
-        "svg",
-        element("title", title, id=f"{identity}-title"),
-        element("desc", description, id=f"{identity}-description"),
-        *parts,
-        role="img",
-        viewBox=f"0 0 {WIDTH} {height}",
-        aria_labelledby=f"{identity}-title {identity}-description",
+    powers = [10**power for power in range(int(math.log10(largest)) + 1)]
+    return RankCharts(
+        [_curve(each, last_bin, largest) for each in directions],
+        "Percent of queries whose right answer is among the first k. " + ". ".join(words) + ".",
+        [(_y(percent), str(percent)) for percent in (0, 25, 50, 75, 100)],
+        [(_x(power, largest), f"{power:,}") for power in powers],
     )
 
 
-def histogram(name: str, style: str, ranks: np.ndarray, largest: int) -> Markup:
-    """A bar for each of the :func:`rank_bins` of ``ranks`` (queries,).
-
-    ``name`` is the direction for people; ``style`` the class of the bars, unique on the page.
-    """
-    bins = rank_bins(ranks, largest)
-    highest = max(1, *(each.count for each in bins))
-    rows = [_bar(each, number, highest, style) for number, each in enumerate(bins)]
-    words = ", ".join(f"{each.name}: {each.count}" for each in bins)
-    description = f"Number of queries by rank of the right answer. {words}."
-    title = f"Ranks, {name}"
-    return _chart(f"histogram-{style}", title, description, ROW * len(bins) + 6, *rows)
-
-
-def _bar(each: Bin, number: int, highest: int, style: str) -> Markup:
-    middle = ROW * number + ROW / 2 + 3
-    length = (WIDTH - NAMES - COUNTS) * each.count / highest
-    return join(
-        element("text", each.name, x=NAMES - 8, y=middle + 4, class_="end"),
-        element(
-            "rect",
-            x=NAMES,
-            y=middle - BAR / 2,
-            width=f"{max(length, 1):.1f}",
-            height=BAR,
-            rx=2,
-            class_=f"fill {style}",
+def _curve(ranked: Ranked, last_bin: int, largest: int) -> Curve:
+    bins = rank_bins(ranked.ranks, last_bin)
+    start = 10 + CHARACTER * max(len(each.name) for each in bins)
+    places = np.union1d(spread_ranks(largest), MARKED)
+    marks = zip(MARKED, recall_at(ranked.ranks, np.array(MARKED)).tolist(), strict=True)
+    return Curve(
+        ranked.name,
+        ranked.style,
+        _bars(bins, start),
+        start,
+        "Number of queries by rank of the right answer. "
+        + ", ".join(f"{each.name}: {each.count}" for each in bins)
+        + ".",
+        _points(
+            zip(places.tolist(), recall_at(ranked.ranks, places).tolist(), strict=True), largest
         ),
-        element("text", str(each.count), x=f"{NAMES + length + 6:.1f}", y=middle + 4, class_="dim"),
+        _points(ranked.chance_points(), largest),
+        [(_x(k, largest), _y(value), f"{ranked.name}: R@{k} {value:.1f} %") for k, value in marks],
     )
 
 
-def recall_chart(curves: Sequence[Curve]) -> Markup:
-    """Recall in percent at each rank, rank on a logarithmic axis, one line for each of ``curves``.
-
-    Dashed lines are chance, where it is known.
-    """
-    ends = [max(int(curve.ranks.max()), curve.candidates or 0) for curve in curves]
-    largest = max(*MARKED, *ends)
-    places = np.geomspace(1, largest, POINTS).round().astype(np.int64)
-    places = np.unique(np.concatenate([places, MARKED]))
-    lines = [_chance_line(curve, places, largest) for curve in curves]
-    lines += [_recall_line(curve, places, largest) for curve in curves]
-    words = [f"{curve.name}: {_in_words(curve)}." for curve in curves]
-    description = "Percent of queries whose right answer is among the first k. " + " ".join(words)
-    return _chart("recall", "Recall at rank k", description, HEIGHT, _axes(largest), *lines)
+def _bars(bins: Sequence[Bin], start: float) -> list[Bar]:
+    highest, step = max(1, *(each.count for each in bins)), (LOWEST - TOP) / len(bins)
+    height = min(THICKEST, round(0.64 * step, 1))
+    bars = []
+    for row, each in enumerate(bins):
+        middle = TOP + step * (row + 0.5)
+        length = max((WIDTH - start - COUNTS) * each.count / highest, 1.5)
+        top, base = round(middle - height / 2, 1), round(middle + 4.5, 1)
+        bars.append(Bar(each.name, each.count, top, base, height, round(length, 1)))
+    return bars
 
 
-def _in_words(curve: Curve) -> str:
-    recalls = recall_at(curve.ranks, np.array(MARKED))
-    return ", ".join(f"{value:.1f} % at {k}" for k, value in zip(MARKED, recalls, strict=True))
-
-
-def _x(place: float, largest: int) -> float:
-    return LEFT + (RIGHT - LEFT) * math.log(place) / math.log(largest)
+def _x(rank: float, largest: int) -> float:
+    return round(LEFT + (RIGHT - LEFT) * math.log(rank) / math.log(largest), 1)
 
 
 def _y(percent: float) -> float:
-    return BOTTOM - (BOTTOM - TOP) * percent / 100
+    return round(BOTTOM - (BOTTOM - TOP) * percent / 100, 1)
 
 
-def _points(places: np.ndarray, percents: np.ndarray, largest: int) -> str:
-    pairs = zip(places, percents, strict=True)
-    return " ".join(f"{_x(k, largest):.1f},{_y(percent):.1f}" for k, percent in pairs)
-
-
-def _recall_line(curve: Curve, places: np.ndarray, largest: int) -> Markup:
-    percents = recall_at(curve.ranks, places)
-    points = _points(places, percents, largest)
-    marks = [
-        element(
-            "rect",
-            element("title", f"{curve.name}: R@{k} {percent:.1f} %"),
-            x=f"{_x(k, largest) - MARK / 2:.1f}",
-            y=f"{_y(percent) - MARK / 2:.1f}",
-            width=MARK,
-            height=MARK,
-            rx=MARK / 2 if MARKS[curve.style] == "●" else 0,
-            class_=f"fill {curve.style}",
-        )
-        for k, percent in zip(MARKED, recall_at(curve.ranks, np.array(MARKED)), strict=True)
-    ]
-    return join(element("polyline", points=points, class_=f"line {curve.style}"), *marks)
-
-
-def _chance_line(curve: Curve, places: np.ndarray, largest: int) -> Markup:
-    if curve.candidates is None:
-        return Markup()
-    within = places[places <= curve.candidates]
-    percents = chance_recall(curve.own, curve.candidates, within)
-    points = _points(within, percents, largest)
-    return element("polyline", points=points, class_=f"line chance-line {curve.style}")
-
-
-def _axes(largest: int) -> Markup:
-    """Grid lines with their numbers: every 25 percent, and 1, 10, 100, ... for the rank."""
-    parts = []
-    for percent in (0, 25, 50, 75, 100):
-        y = round(_y(percent), 1)
-        parts.append(element("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(element("text", str(percent), x=LEFT - 6, y=y + 4, class_="end dim"))
-    for power in range(int(math.log10(largest)) + 1):
-        x = round(_x(10**power, largest), 1)
-        parts.append(element("line", x1=x, x2=x, y1=TOP, y2=BOTTOM, class_="grid"))
-        parts.append(element("text", f"{10**power}", x=x, y=BOTTOM + 17, class_="middle dim"))
-    middle = (LEFT + RIGHT) / 2
-    parts.append(element("text", "rank k", x=middle, y=HEIGHT - 4, class_="middle dim"))
-    return join(*parts)
+def _points(pairs: Iterable[tuple[float, float]], largest: int) -> str:
+    return " ".join(f"{_x(rank, largest)},{_y(percent)}" for rank, percent in pairs)

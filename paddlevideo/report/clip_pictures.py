@@ -8,7 +8,6 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from paddlevideo.files.native_path import as_text
 from paddlevideo.report.clip_videos import ClipVideos, Origin, Shot
-from paddlevideo.report.markup import shorten
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.isolated import Crash, Isolated
 
@@ -17,6 +16,11 @@ T = TypeVar("T")
 #: What a bad video makes of the libraries that read it.
 _FAULTS = (OSError, ValueError, ArithmeticError, MemoryError)
 REMARKED = 3  # unreadable videos that are named
+
+
+def shorten(text: str, longest: int = 300) -> str:
+    """The text, or its first ``longest`` characters and an ellipsis."""
+    return text if len(text) <= longest else text[:longest] + "…"
 
 
 class ClipPictures:

@@ -1,26 +1,25 @@
 from __future__ import annotations
 
 import re
-from math import comb
 
 import numpy as np
 import pytest
 
-from paddlevideo.report.charts import Curve, chance_recall, histogram, rank_bins, recall_at
-from paddlevideo.report.charts import recall_chart as chart
+from paddlevideo.report import write_report
+from paddlevideo.report.charts import Ranked, rank_bins, rank_charts, recall_at
+from tests.report.samples import query, results_of, some_queries
 
 RANKS = np.random.default_rng(0).integers(1, 701, 300)
-OWN = np.ones(300, dtype=np.int64)
+CHANCE = {1: 100 / 700, 5: 500 / 700, 10: 1000 / 700}
 
 
-def curve(ranks=RANKS, style="forward", candidates=700, own=OWN):
-    return Curve("text to video", style, np.asarray(ranks), own, candidates)
+def charts(ranks=RANKS, chance=CHANCE, single=True):
+    return rank_charts([Ranked("text to video", "forward", np.asarray(ranks), chance, single)])
 
 
-def points(svg, style):
-    """Coordinates (n, 2) of the line with a class."""
-    found = re.search(rf'<polyline points="([^"]*)" class="line {style}">', svg)
-    return np.array([pair.split(",") for pair in found[1].split()], dtype=float)
+def points(text):
+    """Coordinates (n, 2) of a polyline."""
+    return np.array([pair.split(",") for pair in text.split()], dtype=float)
 
 
 def test_bins_follow_each_other_and_their_counts_add_up():
@@ -34,13 +33,14 @@ def test_bins_follow_each_other_and_their_counts_add_up():
     assert (bins[0].name, bins[1].name) == ("1", "2–5")
 
 
-def test_a_histogram_shows_every_count():
-    svg = histogram("text to video", "forward", RANKS, 700)
-    shown = [int(text) for text in re.findall(r'<text [^>]*class="dim">(\d+)</text>', svg)]
-    assert shown == [each.count for each in rank_bins(RANKS, 700)]
-    widths = np.array(re.findall(r'width="([\d.]+)" height', svg), dtype=float)
-    assert np.argmax(widths) == np.argmax(shown)
-    assert 'role="img"' in svg and "<title" in svg and "<desc" in svg
+def test_a_histogram_shows_every_count_to_scale():
+    (curve,) = charts().curves
+    counts = [each.count for each in rank_bins(RANKS, 700)]
+    assert [bar.count for bar in curve.bars] == counts
+    lengths = np.array([bar.length for bar in curve.bars])
+    np.testing.assert_allclose(lengths / lengths.max(), np.array(counts) / max(counts), atol=0.01)
+    assert all(f"{bar.name}: {bar.count}" in curve.bins_in_words for bar in curve.bars)
+    assert curve.start + lengths.max() < 330, "there is room for the count"
 
 
 def test_recall_is_monotone_and_hits_the_metrics():
@@ -52,42 +52,52 @@ def test_recall_is_monotone_and_hits_the_metrics():
 
 
 def test_the_recall_line_rises_through_the_marks_and_ends_at_100():
-    svg = chart([curve(np.minimum(RANKS, 5))])
-    line = points(svg, "forward")
+    (curve,) = charts(np.minimum(RANKS, 5)).curves
+    line = points(curve.recall)
     assert (np.diff(line[:, 0]) > 0).all() and (np.diff(line[:, 1]) <= 0).all()
     assert line[:, 1].min() == 10.0  # the top of the chart is 100 %
-    marks = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="7"', svg)
-    assert len(marks) == 3
-    for x, y in np.array(marks, dtype=float) + 3.5:
+    assert len(curve.marks) == 3
+    for x, y, _ in curve.marks:
         assert np.abs(line - (x, y)).sum(axis=1).min() < 0.3
-    for k in (1, 5, 10):
-        assert f"R@{k} {100 * np.mean(np.minimum(RANKS, 5) <= k):.1f} %" in svg
-
-
-def test_chance_is_the_exact_expectation():
-    own, places = np.array([1, 1, 4]), np.array([1, 5, 10, 17, 20])
-    expected = [
-        100 * (1 - np.mean([comb(20 - n, k) / comb(20, k) for n in own])) for k in places.tolist()
-    ]
-    np.testing.assert_allclose(chance_recall(own, 20, places), expected, atol=1e-9)
+    for k, (_, _, label) in zip((1, 5, 10), curve.marks, strict=True):
+        assert label.endswith(f"R@{k} {100 * np.mean(np.minimum(RANKS, 5) <= k):.1f} %")
 
 
 def test_chance_agrees_with_the_metrics_of_a_test():
     from paddlevideo.metrics import chance_metrics
 
-    truth = np.array([0, 0, 0, 1, 2, 2, 3, 4])
-    expected = chance_metrics(truth, 5)["video_to_text"]
-    found = chance_recall(np.bincount(truth), len(truth), np.array([1, 5]))
-    np.testing.assert_allclose(found, [expected["R@1"], expected["R@5"]])
+    for truth, single in ((np.arange(40), True), (np.array([0, 0, 0, 1, 2, 2, 3, 4]), False)):
+        expected = chance_metrics(truth, len(set(truth)))["video_to_text"]
+        chance = {k: expected[f"R@{k}"] for k in (1, 5, 10)}
+        found = dict(Ranked("", "forward", np.ones(5), chance, single).chance_points())
+        assert all(found[k] == pytest.approx(chance[k]) for k in chance)
 
 
-def test_a_chance_line_is_drawn_where_chance_is_known():
-    assert points(chart([curve()]), "chance-line forward")[-1, 1] == 10.0
-    assert "chance-line" not in chart([curve(candidates=None)])
+def test_the_chance_line_ends_at_100_for_one_answer_each_and_is_as_long_as_known_for_several():
+    (curve,) = charts().curves
+    assert points(curve.chance)[-1].tolist() == [348.0, 10.0]
+    (curve,) = charts(single=False).curves
+    assert len(points(curve.chance)) == 3
+    (curve,) = charts(chance={}).curves
+    assert curve.chance == ""
 
 
-@pytest.mark.parametrize("candidates", [None, 1, 3])
-def test_one_query_among_few_is_drawn(candidates):
-    svg = chart([curve([1], candidates=candidates, own=np.array([2]))])
-    assert "nan" not in svg and "inf" not in svg
-    assert histogram("x", "forward", np.array([1]), 1).count("<rect") == 3
+@pytest.mark.parametrize("chance", [{}, {1: 100.0}, {1: 0.0}, {1: 66.7}, {5: 3.0}])
+def test_one_query_among_few_is_drawn(chance):
+    for single in (True, False):
+        (curve,) = charts([1], chance, single).curves
+        assert "nan" not in curve.recall + curve.chance and len(curve.bars) == 3
+
+
+def test_the_page_holds_what_was_computed(tmp_path):
+    queries = some_queries(40)
+    write_report(tmp_path / "x.html", results_of(queries), queries)
+    text = (tmp_path / "x.html").read_text("utf-8")
+    assert len(re.findall(r'<polyline points="[\d., ]+" class="line forward"/>', text)) == 1
+    assert len(re.findall(r'class="line chance-line (?:for|back)ward"/>', text)) == 2
+    shown = [int(count) for count in re.findall(r'class="dim">(\d+)</text>', text)]
+    ranks = [each.rank for each in queries if each.direction == "text_to_video"]
+    bins = rank_bins(np.array(ranks), 40)
+    assert [each.count for each in bins] == shown[: len(bins)]
+    write_report(tmp_path / "x.html", {}, [query(3)])
+    assert "chance-line forward" not in (tmp_path / "x.html").read_text("utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from paddlevideo.report import Found, write_report
 from paddlevideo.report.page import choose
-from paddlevideo.report.style import STYLE
+from paddlevideo.report.pages import TEMPLATES
 from paddlevideo.utils.errors import DataError
 from tests.report.samples import both, metrics, query, results_of, some_queries
 
@@ -269,7 +269,8 @@ def test_headings_and_headers_are_for_everybody(page):
 
 @pytest.mark.parametrize("mode", [0, 1])
 def test_text_stands_out_from_its_ground(mode):
-    block = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[mode]
+    style = (TEMPLATES / "style.css").read_text("utf-8")
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[mode]
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
 
     def lightness(name):
