@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL = (220, 165, 68)  # width, height, quality of a JPEG: about 5 KB
-NARROWEST, WIDEST = 3 / 4, 16 / 9  # shapes of a thumbnail's tile; others have margins
+NARROWEST, WIDEST = 3 / 4, 16 / 9  # shapes of tiles; a picture of another one has margins
 
 
 class Thumbnails(ClipPictures):
@@ -50,8 +51,16 @@ class Thumbnails(ClipPictures):
         return self._classes.setdefault(name, f"clip{len(self._classes)}")
 
     def style(self) -> str:
-        """The CSS of all classes that were asked for."""
-        return "".join(_rule(style, self._jpegs[name]) for name, style in self._classes.items())
+        """The CSS of all classes that were asked for, and the shape of every tile."""
+        jpegs = [jpeg for jpeg in self._jpegs.values() if jpeg is not None]
+        if not jpegs:
+            return ""
+        shapes = [width / height for width, height in map(_size_of, jpegs)]
+        shape = min(max(median(shapes), NARROWEST), WIDEST)
+        rules = [f".picture {{ aspect-ratio: {shape:.3f} }}"]
+        for name, style in self._classes.items():
+            rules.append(f'.{style} {{ background-image: url("{self.data_url(name)}") }}')
+        return "\n".join(rules) + "\n"
 
 
 def _small_jpeg(shot: Shot) -> bytes:
@@ -64,11 +73,8 @@ def _data_url(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
-def _rule(style: str, jpeg: bytes | None) -> str:
-    assert jpeg is not None
-    width, height = Image.open(io.BytesIO(jpeg)).size
-    shape = min(max(width / height, NARROWEST), WIDEST)
-    return f'.{style} {{ background-image: url("{_data_url(jpeg)}"); aspect-ratio: {shape:.3f} }}\n'
+def _size_of(jpeg: bytes) -> tuple[int, int]:
+    return Image.open(io.BytesIO(jpeg)).size
 
 
 def write_page(
