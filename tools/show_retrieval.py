@@ -1,6 +1,6 @@
-"""The same as ``paddlevideo show_retrieval``; ``--help`` lists its options."""
+"""Draws what a retrieval test found, a caption a row; ``--help`` lists its options."""
 
 from door import run_command
 
 if __name__ == "__main__":
-    run_command("show_retrieval")
+    run_command("report.picture")

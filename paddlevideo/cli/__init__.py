@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from paddlevideo.utils.script import as_script
 
-#: Verb: module of this package, arguments that come first, what it does.
+#: Verb: module of this package (and function, if not ``main``), first arguments, what it does.
 VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "train": ("run", (), "train a model as a YAML file says"),
     "test": ("run", ("--test",), "test weights"),
@@ -23,19 +23,24 @@ VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "predict": ("predict", (), "match captions and clips with an exported model"),
     "export": ("export_model", (), "export a model for inference"),
     "report": ("report", (), "write the page of a test"),
-    "compare": ("compare_runs", (), "compare two tests, with confidence intervals"),
-    "curves": ("curves", (), "draw the curves of training runs"),
+    "compare": ("report.compare", (), "compare two tests, with confidence intervals"),
+    "curves": ("report.curves", (), "draw the curves of training runs"),
     "doctor": ("doctor", (), "check this machine and installation"),
     "demo": ("demo", (), "render clips, train on them, test retrieval"),
 }
 
 
 def run_module(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Runs ``main`` of the module ``name``; Ctrl-C ends its imports with one line."""
+    """Runs ``main`` of the module ``name``, or the function of ``module.function``.
+
+    Ctrl-C ends their imports with one line.
+    """
     as_script("__main__")
     from importlib import import_module
 
-    return int(import_module(f"{__name__}.{name}").main(arguments) or 0)
+    module, _, function = name.partition(".")
+    command = getattr(import_module(f"{__name__}.{module}"), function or "main")
+    return int(command(arguments) or 0)
 
 
 def main() -> int:

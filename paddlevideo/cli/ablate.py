@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.cli.compare_runs import aligned
+from paddlevideo.cli.report import aligned
 from paddlevideo.files.whole import read_json, write_json_whole, write_text_whole
 from paddlevideo.metrics.bootstrap import Difference, paired_difference
 from paddlevideo.utils.children import Children, terminable
