@@ -13,8 +13,6 @@ from paddlevideo.report.figures import BLUE, DIM, INK, SKY
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MARGIN, HEAD, ROW, NAMES, LENGTH, VALUES, FOOT = 18, 56, 20, 210, 300, 40, 30  # points
-
 
 @dataclass(frozen=True)
 class Bar:
@@ -37,20 +35,20 @@ def write_bars(path: Path, title: str, note: str, bars: Sequence[Bar]) -> None:
 
 def draw_bars(title: str, note: str, bars: Sequence[Bar]) -> Figure:
     """The picture itself, to be called within :func:`paddlevideo.report.figures.drawing`."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
-    width, height = 2 * MARGIN + NAMES + LENGTH + VALUES, HEAD + ROW * len(bars) + FOOT
-    figure = figures.new_figure(width, height)
-    figures.add_text(figure, title, (MARGIN, 13), width - 2 * MARGIN, size=13, weight="bold")
-    figures.add_text(figure, note, (MARGIN, 32), width - 2 * MARGIN, size=8.5, color=DIM)
-    axes = figures.add_axes(figure, MARGIN + NAMES, HEAD, LENGTH, ROW * len(bars))
-    axes.set_xlim(0, 1.02 * max(max(bar.value, bar.high or 0.0) for bar in bars) or 1.0)
-    axes.set_ylim(len(bars) - 0.5, -0.5)
-    axes.set_yticks([])
+    figure = Figure(figsize=(8, 1 + 0.29 * len(bars)))
+    axes = figure.subplots()
+    axes.set_title(figures.fitted(title, 90), pad=22, size=12.5)
+    axes.annotate(
+        figures.fitted(note, 120), (0, 1), (0, 8), "axes fraction", "offset points", color=DIM
+    )
     axes.grid(visible=True, axis="x")
+    axes.grid(visible=False, axis="y")
     axes.spines["bottom"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(figures.short))
+    axes.margins(x=0.08)
     axes.axvline(bars[0].value, color=BLUE, linewidth=1.2)
     for row, bar in enumerate(bars):
         weight = "normal" if row else "bold"
@@ -59,8 +57,8 @@ def draw_bars(title: str, note: str, bars: Sequence[Bar]) -> Figure:
         if bar.low is not None and bar.high is not None:
             low, end = max(bar.low, 0.0), max(bar.value, bar.high)
             axes.plot((low, end), (row, row), color=INK, linewidth=1.2, marker="|", markersize=6)
-        axes.text(end, row, f"  {bar.value:.1f}", va="center", size=8.5, weight=weight)
-        middle = (MARGIN + NAMES - 8, HEAD + ROW * (row + 0.5))
-        name = figures.add_text(figure, bar.name, middle, NAMES - 8, size=8.5, weight=weight)
-        name.set(ha="right", va="center")
+        axes.text(end, row, f"  {bar.value:.1f}", va="center", weight=weight)
+    axes.set_yticks(range(len(bars)), [figures.fitted(bar.name, 40) for bar in bars], color=INK)
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_xlim(left=0)
     return figure

@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from paddlevideo.report import curves, figures
 from paddlevideo.report.curves import (
+    Kind,
     Line,
     Panel,
     band,
@@ -71,16 +73,41 @@ def test_several_runs_have_a_chart_for_each_number():
     del runs[1].series["text_loss"]
     panels = {panel.title: panel for panel in panels_of_many(runs)}
     assert list(panels) == [
-        "Loss",
+        "Total loss",
         "Text loss",
-        "Word accuracy, %",
+        "Word accuracy",
+        "Validation, text to video: R@1",
         "Learning rate",
         "Gradient norm",
         "Speed",
-        "Validation, text to video: R@1, %",
     ]
-    assert [line.colour for line in panels["Loss"].lines] == list(COLOURS[:3])
+    assert panels["Word accuracy"].kind.unit == "% right"
+    assert [line.colour for line in panels["Total loss"].lines] == list(COLOURS[:3])
     assert [line.colour for line in panels["Text loss"].lines] == [COLOURS[0], COLOURS[2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "many"),
+    [
+        ("retrieval_loss", "Loss", "Retrieval loss"),
+        ("valid.video_to_text.R@128", "Validation: video to text",
+         "Validation, video to text: R@128"),
+        ("valid.text_to_video.MedianR", "Validation: median rank",
+         "Validation, text to video: median rank"),
+        ("valid.text_to_video.MeanR", None, None),
+        ("valid.first_stage.text_to_video.R@1", None, None),
+        ("valid.similarity_weight", "Validation", "Validation: similarity weight"),
+        ("valid.text_loss", "Validation", "Validation: text loss"),
+        ("lr", "Learning rate", "Learning rate"),
+        ("lr_lowest", "Learning rate", None),
+        ("loss_scale", "Scale of the loss", None),
+        ("memory_mb", None, None),
+    ],
+)  # fmt: skip
+def test_every_number_has_its_chart(name, one, many):
+    run = History("a", {name: Series(np.arange(1, 4), np.ones(3))}, 3, 1)
+    assert [panel.title for panel in panels_of_one(run)] == [one] * (one is not None)
+    assert [panel.title for panel in panels_of_many([run])] == [many] * (many is not None)
 
 
 def size_of(path):
@@ -93,19 +120,19 @@ def test_the_file_is_a_picture_of_all_charts(tmp_path):
     path = tmp_path / "new" / "curves.png"
     write_curves(path, [history()])
     width, height = size_of(path)
-    scale = figures.DPI / 72
-    assert width == pytest.approx(scale * (curves.GAP + 3 * (curves.WIDTH + curves.GAP)), abs=1)
-    assert height > scale * 2 * curves.HEIGHT, "two rows of charts"
+    assert width == pytest.approx(125 * 3 * curves.WIDTH, abs=1)
+    assert height > 125 * 2 * curves.HEIGHT, "two rows of charts"
     write_curves(path, [history("a"), history("b")])
-    assert size_of(path)[1] > scale * 3 * curves.HEIGHT, "three rows"
+    assert size_of(path)[1] > 125 * 3 * curves.HEIGHT, "three rows"
 
 
-def drawn(panel):
-    """The axes of a panel, drawn."""
-    with figures.drawing(panel.title):
-        figure = figures.new_figure(320, 240)
-        last = max(float(line.x.max()) for line in panel.lines)
-        axes = draw_panel(figure, panel, (10, 10), last)
+def drawn(lines, title="Title", **how):
+    """The axes of a chart, drawn."""
+    with figures.drawing(title):
+        figure = Figure()
+        axes = figure.subplots()
+        last = max(float(line.x.max()) for line in lines)
+        draw_panel(axes, Panel(title, lines, Kind(title, "", "unit", **how)), last)
         figure.canvas.draw()
     return axes
 
@@ -114,7 +141,7 @@ def test_a_line_is_where_its_values_are():
     steps = np.arange(100.0)
     up = Line("up", steps, steps, BLUE)
     down = Line("down", steps, 99 - steps, ORANGE)
-    axes = drawn(Panel("Both", [up, down], from_zero=True))
+    axes = drawn([up, down], from_zero=True)
     rising, falling = axes.get_lines()
     assert (rising.get_color(), falling.get_color()) == (BLUE, ORANGE)
     np.testing.assert_array_equal(rising.get_xydata(), np.stack([steps, steps], axis=1))
@@ -136,20 +163,21 @@ def test_a_line_is_where_its_values_are():
 @pytest.mark.parametrize("may_be_log", [True, False])
 def test_any_numbers_can_be_drawn(values, may_be_log):
     for smooth in (True, False):
-        line = Line("any " * 40, np.arange(len(values)), values, BLUE, smooth)
-        axes = drawn(Panel("title " * 30, [line] * 7, "unit", may_be_log=may_be_log))
+        line = Line("any " * 40, np.arange(len(values)), values, BLUE)
+        axes = drawn([line] * 7, "title " * 30, smooth=smooth, may_be_log=may_be_log)
         assert np.isfinite(axes.get_ylim()).all()
 
 
 def test_the_smooth_curve_is_the_mean_around_and_keeps_a_straight_line():
     x = np.arange(400.0)
-    inner = smoothed(Line("", x, 3 * x + 1, BLUE, smooth=True))[10:-10]
-    np.testing.assert_allclose(inner, (3 * x + 1)[10:-10])
+    np.testing.assert_allclose(smoothed(3 * x + 1)[10:-10], (3 * x + 1)[10:-10])
     noise = np.random.default_rng(0).normal(size=400)
-    calm = smoothed(Line("", x, noise, BLUE, smooth=True))
+    calm = smoothed(noise)
     assert calm[200] == pytest.approx(noise[190:211].mean())
     assert calm[0] == pytest.approx(noise[:11].mean())
-    np.testing.assert_array_equal(smoothed(Line("", x, noise, BLUE)), noise)
+    np.testing.assert_array_equal(smoothed(noise[:39]), noise[:39])
+    jumping = drawn([Line("", x, noise, BLUE)]).get_lines()
+    np.testing.assert_array_equal(jumping[0].get_ydata(), noise)
 
 
 def test_very_many_points_become_a_band():
@@ -157,8 +185,8 @@ def test_very_many_points_become_a_band():
     steps, low, high = band(x, np.where(x % 2, 1.0, -1.0))
     assert len(steps) == len(low) == len(high) == curves.BAND
     assert (low == -1).all() and (high == 1).all()
-    line = Line("noise", x, np.random.default_rng(0).normal(size=60_000), BLUE, smooth=True)
-    assert len(drawn(Panel("Band", [line])).collections) == 1
+    line = Line("noise", x, np.random.default_rng(0).normal(size=60_000), BLUE)
+    assert len(drawn([line], smooth=True).collections) == 1
 
 
 def test_axes():
@@ -168,7 +196,7 @@ def test_axes():
     assert spans_decades(np.array([1.0, 100.0]))
     assert not spans_decades(np.array([0.0, 0.0, 100.0]))
     values = np.array([0.02, 3.0])
-    axes = drawn(Panel("Log", [Line("", values, values, BLUE)], may_be_log=True))
+    axes = drawn([Line("", values, values, BLUE)], may_be_log=True)
     assert axes.get_yscale() == "log"
     shown = [label.get_text() for label in axes.get_yticklabels()]
     assert {"0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"} <= set(shown)
