@@ -23,7 +23,6 @@ MOST_RUNS = len(COLOURS)
 COLUMNS, WIDTH, HEIGHT, HEAD = 3, 4.1, 2.75, 0.75  # of charts, in inches, and what stands above
 LEGEND = 3  # names in a row of a chart's legend
 MARKED = 30  # curves of fewer points show them
-BAND = 600  # parts of a curve of very many points, each drawn as the range of most of them
 DECADES = 20  # ratio of values from which a logarithmic axis is worth its trouble
 
 #: A task has one colour, whether as loss or as accuracy; a total is black.
@@ -223,7 +222,9 @@ def draw_panel(axes: Axes, panel: Panel, last: float, legend_rows: int = 1) -> N
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_ylim(*value_range(seen, kind.from_zero))
+        low, high = float(seen.min()), float(seen.max())
+        room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set_ylim(0 if kind.from_zero and low >= 0 else low - room, high + room)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.set_xlim(0, 1.02 * last or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
@@ -235,27 +236,10 @@ def draw_line(axes: Axes, line: Line, smooth: bool) -> None:
     """A curve with its name and last value; of a smooth one also its points, faint."""
     values = smoothed(line.y) if smooth else line.y
     if smooth:
-        steps, low, high = band(line.x, line.y)
-        if len(steps) < len(line.x):
-            axes.fill_between(steps, low, high, color=line.colour, alpha=0.25, linewidth=0)
-        else:
-            axes.plot(line.x, line.y, color=line.colour, alpha=0.3, linewidth=0.8)
+        axes.plot(line.x, line.y, color=line.colour, alpha=0.3, linewidth=0.8)
     label = f"{figures.fitted(line.name, 30)} {figures.short(float(values[-1]))}".strip()
     marker = "o" if len(line.x) < MARKED else None
     axes.plot(line.x, values, color=line.colour, marker=marker, clip_on=False, label=label)
-
-
-def band(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps with the tenth and the ninetieth percentile of ``BAND`` parts of ``x``, ``y`` (n,).
-
-    Where n is too small for that, ``x`` and twice ``y``.
-    """
-    size = len(y) // BAND
-    if size < 3:
-        return x, y, y
-    parts = y[: len(y) // size * size].reshape(-1, size)
-    low, high = np.quantile(parts, [0.1, 0.9], axis=1)
-    return x[::size][: len(parts)], low, high
 
 
 def limits(panel: Panel) -> np.ndarray:
@@ -264,15 +248,6 @@ def limits(panel: Panel) -> np.ndarray:
         return np.concatenate([line.y for line in panel.lines])
     near = [np.quantile(line.y, [0.005, 0.995], method="nearest") for line in panel.lines]
     return np.concatenate([*(smoothed(line.y) for line in panel.lines), *near])
-
-
-def value_range(values: np.ndarray, from_zero: bool) -> tuple[float, float]:
-    """Ends of a linear axis for ``values`` (n,), with some room; 0 is one if ``from_zero``."""
-    low, high = float(values.min()), float(values.max())
-    if from_zero and low >= 0:
-        return 0.0, 1.05 * high or 1.0
-    room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-    return low - room, high + room
 
 
 def spans_decades(values: np.ndarray) -> bool:

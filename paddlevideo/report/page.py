@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -34,25 +34,6 @@ class Section:
     kind: str = ""
     data: Any = None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer on a card; ``score`` and ``position`` are None where they are not known."""
-
-    name: str
-    score: float | None
-    position: int | None
-    right: bool
-    beyond: bool = False  # not among the best: it follows them
-
-
-@dataclass(frozen=True)
-class Card:
-    """A query with the answers that are shown."""
-
-    query: Query
-    answers: list[Answer]
 
 
 def write_report(
@@ -183,19 +164,19 @@ def _examples(groups: Mapping[str, Sequence[Query]], shown: int) -> list[Section
     return sections
 
 
-def card(query: Query) -> Card:
-    """The best answers, and the right one behind them where it is not among them.
+def card(query: Query) -> dict[str, Any]:
+    """A query with its best answers, and the right one behind them where it is not among them.
 
     The score of that is not known if it is beyond all that were kept, and if there are several,
-    nor is which of them has the rank.
+    nor is which of them has the rank: both are None then.
     """
     answers = [
-        Answer(each.name, each.score, position, each.right)
-        for position, each in enumerate(query.best[:BEST], 1)
+        {**asdict(each), "position": index, "beyond": False}
+        for index, each in enumerate(query.best[:BEST], 1)
     ]
-    if query.right and not any(each.right for each in answers):
-        kept = [each for each in query.best[BEST:] if each.right]
-        name, score = (kept[0].name, kept[0].score) if kept else (query.right[0], None)
+    if query.right and not any(answer["right"] for answer in answers):
+        kept = [asdict(each) for each in query.best[BEST:] if each.right]
+        last = kept[0] if kept else {"name": query.right[0], "score": None, "right": True}
         position = query.rank if kept or len(query.right) == 1 else None
-        answers.append(Answer(name, score, position, right=True, beyond=True))
-    return Card(query, answers)
+        answers.append({**last, "position": position, "beyond": True})
+    return {"query": query, "answers": answers}

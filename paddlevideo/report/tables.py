@@ -1,4 +1,4 @@
-"""The tables of a report: the numbers with chance beside them, and the protocol."""
+"""What a report's tables hold: the numbers with chance beside them, costs, the protocol."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from paddlevideo.report.queries import DIRECTIONS
@@ -21,30 +20,6 @@ PARTS = {
 STYLES = {"text_to_video": "forward", "video_to_text": "backward"}
 COLUMNS = {"MedianR": "median rank", "MeanR": "mean rank"}
 RECALL = re.compile(r"(?:R|recall)@(\d+)")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A direction's numbers, or those of a part of its test; None where one is missing."""
-
-    direction: str
-    style: str
-    part: str
-    cells: list[tuple[str | None, str | None]]  # number and chance
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """The table of results. ``costs``: what the test took, in one line; may be empty."""
-
-    columns: list[str]
-    rows: list[Row]
-    costs: str
-
-    @property
-    def compared(self) -> bool:
-        """Whether chance is known of any number."""
-        return any(chance is not None for row in self.rows for _, chance in row.cells)
 
 
 def spoken(direction: str) -> str:
@@ -76,22 +51,30 @@ def recalls(metrics: Mapping[str, Any]) -> dict[int, float]:
     }
 
 
-def numbers(results: Mapping[str, Any]) -> Numbers:
-    """Both directions, the parts of the test where there are some, and chance beside each."""
-    found = [
-        (direction, name, part(results, *([name] if name else []), direction))
+def numbers(results: Mapping[str, Any]) -> dict[str, Any]:
+    """``columns``, and ``rows`` of both directions and of the parts that the test has.
+
+    The ``cells`` of a row are pairs of a number and of chance; None where one is missing.
+    """
+    found = {
+        (direction, name): part(results, *([name] if name else []), direction)
         for direction in DIRECTIONS
         for name in ("", *PARTS)
-    ]
-    columns = _columns(name for _, _, metrics in found for name in metrics)
+    }
+    columns = _columns(name for metrics in found.values() for name in metrics)
     rows = []
-    for direction, name, metrics in found:
+    for (direction, name), metrics in found.items():
         chance = part(results, "chance", direction)
         cells = [(number(c, metrics.get(c)), number(c, chance.get(c))) for c in columns]
+        row = {"direction": spoken(direction), "style": STYLES[direction], "cells": cells}
         if metrics:
-            title = spoken(direction)
-            rows.append(Row(title, STYLES[direction], PARTS.get(name, ""), cells))
-    return Numbers([COLUMNS.get(name, name) for name in columns], rows, costs(results))
+            rows.append({**row, "part": PARTS.get(name)})
+    return {
+        "columns": [COLUMNS.get(name, name) for name in columns],
+        "rows": rows,
+        "compared": "chance" in results,
+        "costs": costs(results),
+    }
 
 
 def _columns(names: Iterable[str]) -> list[str]:
