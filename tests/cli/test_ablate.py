@@ -139,12 +139,12 @@ def test_what_fails_is_named_and_the_others_go_on(project, monkeypatch, capsys):
     ("text", "message"),
     [
         ("a: 1", "expected a list"),
-        ("[1]", "is no map with a name"),
+        ("[1]", "is not a map with a name"),
         ("- {name: a, tran: [x=1]}", "not tran"),
         ("- {name: a, train: x=1}", "lists of a.b=value"),
-        ("- {name: a}\n- {name: a}", "is taken"),
+        ("- {name: a}\n- {name: a}", "another variant has this name"),
         ("- {name: a, weights_of: b}", "a variant above"),
-        ("- {name: a}\n- {name: b, weights_of: a, train: [x=1]}", "nothing to train"),
+        ("- {name: a}\n- {name: b, weights_of: a, train: [x=1]}", "nothing is left to train"),
         ("- {name: [", "is missing in what opens"),
     ],
 )
