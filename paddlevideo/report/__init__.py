@@ -1,4 +1,4 @@
-"""A page that shows what a retrieval test found. Importing needs numpy only."""
+"""Pages of tests and searches, curves of runs, pictures of clips. Importing it is cheap."""
 
 from __future__ import annotations
 

@@ -66,9 +66,9 @@ def rank_bins(ranks: np.ndarray, largest: int) -> dict[str, int]:
     }
 
 
-def recall_at(ranks: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Percent of ``ranks`` (queries,) that are at most each of ``places`` (k,)."""
-    return 100 * np.searchsorted(np.sort(ranks), places, side="right") / len(ranks)
+def recall_at(ranks: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Percent of ``ranks`` (queries,) that are at most each of ``k`` (n,)."""
+    return 100 * np.searchsorted(np.sort(ranks), k, side="right") / len(ranks)
 
 
 def spread_ranks(largest: int) -> np.ndarray:
@@ -134,8 +134,8 @@ def _recall(ranked: Ranked, largest: int) -> dict[str, Any]:
     }
 
 
-def _pairs(ranks: np.ndarray, places: np.ndarray) -> list[tuple[int, float]]:
-    return list(zip(places.tolist(), recall_at(ranks, places).tolist(), strict=True))
+def _pairs(ranks: np.ndarray, k: np.ndarray) -> list[tuple[int, float]]:
+    return list(zip(k.tolist(), recall_at(ranks, k).tolist(), strict=True))
 
 
 def _points(pairs: Iterable[tuple[int, float]], largest: int) -> str:

@@ -44,7 +44,7 @@ def families_for(text: str) -> list[str]:
 def font_for(text: str, size: int) -> Font:
     """A font of ``size`` pixels with all characters of ``text``, or with most of them."""
     wanted = set(printable(text).replace(" ", ""))
-    best, fewest = "", {letter for letter in wanted if not letter.isascii()}
+    best, fewest = "", {character for character in wanted if not character.isascii()}
     if fewest:  # Pillow's own font, the clearest in small sizes, is sure to have ASCII only
         fewest = wanted
         for _, path in fonts_of_the_system():
@@ -69,13 +69,13 @@ def fonts_of_the_system() -> tuple[tuple[str, str], ...]:
         starts = (n for n, start in enumerate(PREFERRED) if family.lower().startswith(start))
         return next(starts, len(PREFERRED))
 
-    found = {
+    regular = {
         entry.name: entry.fname
         for entry in fontManager.ttflist
         if entry.style == "normal" and entry.weight in (400, "normal", "regular")
         if entry.stretch == "normal" and os.path.isfile(entry.fname)
     }
-    return tuple(sorted(found.items(), key=lambda font: (rank(font[0]), font))[:MOST_FONTS])
+    return tuple(sorted(regular.items(), key=lambda font: (rank(font[0]), font))[:MOST_FONTS])
 
 
 @lru_cache(MOST_FONTS)
@@ -144,7 +144,7 @@ def wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
 
 def printable(text: str) -> str:
     """``text`` in one line: white space becomes single spaces, control characters are left out."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
 class LabelSpace:
@@ -170,9 +170,9 @@ class LabelSpace:
         ]
         if not free:
             return None
-        place = min(free, key=lambda at: (abs(at[0] - x) + abs(at[1] - y), at))
-        self._taken.append((*place, place[0] + width, place[1] + height))
-        return place
+        corner = min(free, key=lambda at: (abs(at[0] - x) + abs(at[1] - y), at))
+        self._taken.append((*corner, corner[0] + width, corner[1] + height))
+        return corner
 
     def _free_columns(self, x: int, row: int, width: int, height: int) -> list[int]:
         """Columns of a row that are free: the one wished for, and those beside other labels."""

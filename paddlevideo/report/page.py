@@ -64,7 +64,7 @@ def write_report(
         UserError: OpenCV is wanted for thumbnails and not installed.
     """
     thumbnails = Thumbnails(None if videos is None else Path(videos), origin_of)
-    groups = {way: [each for each in queries if each.direction == way] for way in DIRECTIONS}
+    groups = {name: [each for each in queries if each.direction == name] for name in DIRECTIONS}
     note = "Recall R@k in percent: the right answer is among the first k."
     if "chance" in results:
         note += " In grey: chance."

@@ -11,8 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from paddlevideo.files.whole import write_bytes_whole
 from paddlevideo.report.clip_pictures import ClipPictures, shorten
 from paddlevideo.report.clip_videos import Origin, Shot
@@ -74,6 +72,8 @@ def _data_url(jpeg: bytes) -> str:
 
 
 def _size_of(jpeg: bytes) -> tuple[int, int]:
+    from PIL import Image
+
     return Image.open(io.BytesIO(jpeg)).size
 
 

@@ -31,22 +31,22 @@ class Hit:
 
 def write_search_page(
     path: Path,
-    found: Mapping[str, Sequence[Hit]],
+    results: Mapping[str, Sequence[Hit]],
     videos: Path | None = None,
     origin_of: Callable[[str], Origin] = Origin,
 ) -> list[str]:
-    """Writes sentences with all their clips, best first, and returns what has no picture.
+    """Writes each sentence of ``results`` with its clips, and returns lines on missing pictures.
 
-    Arguments and errors as for :func:`paddlevideo.report.page.write_report`. The players show the
-    videos where they are: the page is to stay where it is in relation to them.
+    Further arguments and errors as for :func:`paddlevideo.report.page.write_report`. The players
+    read the videos from where they are, relative to the page: both have to be moved together.
     """
     path = Path(path)
     thumbnails = Thumbnails(None if videos is None else Path(videos), origin_of)
     answers = [
         (sentence, [_shown(hit, thumbnails, path.parent) for hit in hits])
-        for sentence, hits in found.items()
+        for sentence, hits in results.items()
     ]
-    clips = {hit.clip for hits in found.values() for hit in hits}
+    clips = {hit.clip for hits in results.values() for hit in hits}
     remarks = _unplayable(thumbnails, clips)
     return write_page(
         path,

@@ -56,14 +56,14 @@ def numbers(results: Mapping[str, Any]) -> dict[str, Any]:
 
     The ``cells`` of a row are pairs of a number and of chance; None where one is missing.
     """
-    found = {
+    scorings = {
         (direction, name): part(results, *([name] if name else []), direction)
         for direction in DIRECTIONS
         for name in ("", *PARTS)
     }
-    columns = _columns(name for metrics in found.values() for name in metrics)
+    columns = _columns(name for metrics in scorings.values() for name in metrics)
     rows = []
-    for (direction, name), metrics in found.items():
+    for (direction, name), metrics in scorings.items():
         chance = part(results, "chance", direction)
         cells = [(number(c, metrics.get(c)), number(c, chance.get(c))) for c in columns]
         row = {"direction": spoken(direction), "style": STYLES[direction], "cells": cells}
