@@ -83,7 +83,7 @@ setup(
     package_data={
         "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
         "paddlevideo.loader": ["vocab/*"],
-        "paddlevideo.report": ["templates/*.j2"],
+        "paddlevideo.report": ["templates/*"],
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,

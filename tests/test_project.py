@@ -61,7 +61,9 @@ def test_every_folder_of_code_and_data_is_packaged(packaging):
         assert ".".join(folder.relative_to(ROOT).parts) in packages
     assert packaging["package_dir"] == {"paddlevideo.configs": "configs"}
     assert list((ROOT / "configs").glob("**/*.yaml"))
-    assert list((PACKAGE / "loader").glob(packaging["package_data"]["paddlevideo.loader"][0]))
+    for package in ("loader", "report"):
+        (pattern,) = packaging["package_data"][f"paddlevideo.{package}"]
+        assert list((PACKAGE / package).glob(pattern))
 
 
 def test_versions_agree(packaging):
