@@ -143,7 +143,7 @@ def picture(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from paddlevideo.files.writable import check_file
-        from paddlevideo.metrics.retrieval import retrieval_metrics
+        from paddlevideo.metrics.retrieval import summarize
         from paddlevideo.prepare.origins import ClipNotes
         from paddlevideo.report.clip_pictures import ClipPictures
         from paddlevideo.utils.errors import DataError
@@ -155,7 +155,7 @@ def picture(arguments: Sequence[str] | None = None) -> int:
         from paddlevideo.report.thumbnails import write_png
 
         captions, videos = held["scores"].shape
-        metrics = retrieval_metrics(held["scores"], held["truth"])["text_to_video"]
+        metrics = summarize(held["ranks"])
         title = (
             f"Text-to-video retrieval: {captions} captions, {videos} clips, "
             f"R@1 {metrics['R@1']:.1f} %, R@10 {metrics['R@10']:.1f} %, "
@@ -175,12 +175,11 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
     """Reads ``scores.npz``; raises DataError where it is not what a test writes.
 
     Returns:
-        ``scores`` (captions, videos) float32, ``captions`` and ``video_ids`` str, and ``truth``
-        (captions,) int64, the column of each caption's video.
+        ``scores`` (captions, videos) float32, ``captions`` and ``video_ids`` str, ``truth``
+        (captions,) int64, the column of each caption's video, and its ``ranks``.
     """
-    import numpy as np
-
     from paddlevideo.files.together import check_together
+    from paddlevideo.metrics.retrieval import ranks
     from paddlevideo.prepare.clip_files import read_arrays
     from paddlevideo.utils.errors import DataError
 
@@ -193,18 +192,13 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{error}; {advice}") from None
     if absent := set(names) - held.keys():
         raise DataError(f"{path}: has no {', '.join(sorted(absent))}; {advice}")
-    captions, videos = len(held["captions"]), len(held["video_ids"])
-    scores, truth = held["scores"], held["truth"]
-    if scores.shape != (captions, videos) or truth.shape != (captions,):
-        raise DataError(
-            f"{path}: scores {scores.shape} and truth {truth.shape} do not fit "
-            f"{captions} captions and {videos} videos; {advice}"
-        )
-    if not np.isfinite(scores).all():
-        raise DataError(f"{path}: has scores that are not finite numbers; test again")
-    if captions == 0 or not 0 <= truth.min() <= truth.max() < videos:
-        raise DataError(f"{path}: truth must name one of {videos} videos for each caption")
-    return held
+    sides = len(held["captions"]), len(held["video_ids"])
+    if held["scores"].shape != sides:
+        raise DataError(f"{path}: scores {held['scores'].shape} do not fit {sides} names; {advice}")
+    try:
+        return {**held, "ranks": ranks(held["scores"], held["truth"])}
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def spread_queries(held: dict[str, np.ndarray], rows: int) -> list[Query]:
@@ -216,26 +210,21 @@ def spread_queries(held: dict[str, np.ndarray], rows: int) -> list[Query]:
     import numpy as np
 
     from paddlevideo.metrics.rankings import highest
-    from paddlevideo.metrics.retrieval import ranks
     from paddlevideo.report.queries import Found, Query
     from paddlevideo.report.query_picture import BEST
 
-    scores, truth, names = held["scores"], held["truth"], held["video_ids"]
-    rank = ranks(scores, truth)
-    order = np.argsort(rank, kind="stable")
+    names, ranks = held["video_ids"].tolist(), held["ranks"].tolist()
+    order = np.argsort(held["ranks"], kind="stable")
     last = min(max(rows, int(0.9 * len(order))), len(order)) - 1
-    chosen = order[np.linspace(0, last, min(rows, len(order))).astype(int)]
+    chosen = order[np.linspace(0, last, min(rows, len(order))).astype(int)].tolist()
     queries = []
-    for row, columns in zip(chosen, highest(scores[chosen], BEST + 1)[0].tolist(), strict=True):
-        right = int(truth[row])
-        best = [column for column in columns if column != right]
-        best.insert(int(rank[row]) - 1, right)  # behind all that score as high
-        answers = [
-            Found(str(names[column]), float(scores[row, column]), column == right)
-            for column in best[:BEST]
-        ]
-        text, own = str(held["captions"][row]), [str(names[right])]
-        queries.append(Query("text_to_video", text, own, int(rank[row]), answers))
+    for row, columns in zip(chosen, highest(held["scores"][chosen], BEST + 1)[0], strict=True):
+        right, scores = int(held["truth"][row]), held["scores"][row].tolist()
+        best = [column for column in columns.tolist() if column != right]
+        best.insert(ranks[row] - 1, right)  # behind all that score as high
+        answers = [Found(names[i], scores[i], i == right) for i in best[:BEST]]
+        caption = str(held["captions"][row])
+        queries.append(Query("text_to_video", caption, [names[right]], ranks[row], answers))
     return queries
 
 

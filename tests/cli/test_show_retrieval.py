@@ -8,6 +8,7 @@ import pytest
 cv2 = pytest.importorskip("cv2")
 
 from paddlevideo.cli import report  # noqa: E402
+from paddlevideo.metrics.retrieval import ranks  # noqa: E402
 from paddlevideo.report import query_picture, thumbnails  # noqa: E402
 from paddlevideo.report.clip_pictures import ClipPictures  # noqa: E402
 from paddlevideo.report.clip_videos import Shot  # noqa: E402
@@ -84,6 +85,7 @@ def held_scores(scores, truth):
         "captions": np.array([f"caption {i}" for i in range(count)]),
         "video_ids": np.array([f"v{i}" for i in range(videos)]),
         "truth": np.asarray(truth),
+        "ranks": ranks(np.asarray(scores), np.asarray(truth)),
     }
 
 
@@ -100,9 +102,9 @@ def test_rows_spread_over_the_ranks():
     wanted = np.array([5, 1, 9, 1, 3, 2, 1, 40, 6, 1, 2])
     scores = -np.tile(np.arange(1.0, 41), (11, 1))
     queries = report.spread_queries(held_scores(scores, wanted - 1), 4)
-    ranks = [query.rank for query in queries]
+    shown = [query.rank for query in queries]
     assert len({query.query for query in queries}) == 4
-    assert ranks == sorted(ranks) and 40 not in ranks
+    assert shown == sorted(shown) and 40 not in shown
     two = report.spread_queries(held_scores(scores[:2], [0, 1]), 5)
     assert [query.rank for query in two] == [1, 2]
 
@@ -122,8 +124,9 @@ def test_a_video_is_shown_by_its_middle_frame(tmp_path):
     ("changes", "message"),
     [
         ({"truth": None}, "score_matrix"),
-        ({"truth": np.arange(5)}, "do not fit"),
-        ({"truth": np.full(6, 8)}, "one of 8 videos"),
+        ({"truth": np.arange(5)}, "truth has (5,)"),
+        ({"captions": np.array(["a"])}, "do not fit"),
+        ({"truth": np.full(6, 8)}, "scores for 8 videos"),
         ({"video_ids": np.array([f"other{i}" for i in range(8)])}, "no file"),
     ],
 )
@@ -145,7 +148,7 @@ def test_a_file_that_was_cut_short_is_explained(tmp_path, capsys, size):
 def test_scores_are_finite_numbers(tmp_path, capsys):
     path = write_scores(tmp_path / "scores.npz", scores=np.full((6, 8), np.nan))
     assert report.picture(["--scores", str(path), "--videos", str(tmp_path)]) == 1
-    assert "not finite" in capsys.readouterr().err
+    assert "is nan (48 such scores in all)" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_explained(tmp_path, capsys):
