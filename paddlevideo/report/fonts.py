@@ -29,12 +29,12 @@ _TOLD: set[str] = set()  # characters of the message, once it has been given
 def families_for(text: str) -> list[str]:
     """Families for matplotlib that have the characters of ``text`` together."""
     missing = set(printable(text).replace(" ", ""))
-    families: list[str] = []
+    families = ["DejaVu Sans"]  # which matplotlib brings along
     for name, path in fonts_of_the_system():
         held = missing & characters_of(path)
-        if held or not families:
+        if held and name not in families:
             families.append(name)
-            missing -= held
+        missing -= held
         if not missing:
             return families
     _warn_once(missing)
@@ -80,11 +80,12 @@ def fonts_of_the_system() -> tuple[tuple[str, str], ...]:
 
 @lru_cache(MOST_FONTS)
 def characters_of(path: str) -> frozenset[str]:
-    """The characters that a font file has; none where it cannot be read."""
+    """The characters that a font file has; none where it cannot be read, or not be scaled."""
     from matplotlib.ft2font import FT2Font
 
     try:
-        return frozenset(map(chr, FT2Font(path).get_charmap()))
+        font = FT2Font(path)
+        return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
     except (OSError, RuntimeError, ValueError):
         return frozenset()
 

@@ -221,6 +221,11 @@ def test_numbers_are_short(value, text):
     assert short(value) == text
 
 
+def test_a_run_without_any_number_has_a_picture_without_charts(tmp_path):
+    write_curves(tmp_path / "curves.png", [History("a", {}, 3, 1)])
+    assert size_of(tmp_path / "curves.png")
+
+
 def test_a_dollar_is_a_dollar_and_hostile_names_are_only_text(tmp_path):
     names = (
         "costs $5 and $6",

@@ -34,7 +34,7 @@ def test_a_text_is_broken_into_lines_that_fit():
 def two_fonts(monkeypatch):
     """One font has ASCII here, another one Greek too, and no font anything else."""
     held = {"/plain.ttf": frozenset("abc"), "/greek.ttf": frozenset("abc\u03b1\u03b2")}
-    known = (("Plain", "/plain.ttf"), ("Greek", "/greek.ttf"))
+    known = (("DejaVu Sans", "/plain.ttf"), ("Greek", "/greek.ttf"))
     monkeypatch.setattr(fonts, "fonts_of_the_system", lambda: known)
     monkeypatch.setattr(fonts, "characters_of", held.__getitem__)
     monkeypatch.setattr(fonts, "_open", lambda path, size: path)
@@ -44,15 +44,15 @@ def two_fonts(monkeypatch):
 def test_the_font_is_one_that_has_the_characters(two_fonts, capsys):
     assert font_for("ab", 9) == "", "Pillow's own"
     assert font_for("a\u03b1", 9) == "/greek.ttf"
-    assert families_for("ab") == families_for("") == ["Plain"]
-    assert families_for("a\u03b1") == ["Plain", "Greek"]
+    assert families_for("ab") == families_for("") == ["DejaVu Sans"]
+    assert families_for("a\u03b1") == ["DejaVu Sans", "Greek"]
     assert capsys.readouterr().err == ""
 
 
 def test_characters_that_no_font_has_are_told_once(two_fonts, capsys):
     assert font_for("\u03b1\u6d0b", 9) == "/greek.ttf", "has most of them"
     assert font_for("\u8471", 9) == ""
-    assert families_for("\u03b1\u8471") == ["Plain", "Greek"]
+    assert families_for("\u03b1\u8471") == ["DejaVu Sans", "Greek"]
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "\u6d0b" in message and "fonts-noto-cjk" in message
 
