@@ -28,7 +28,10 @@ BEST = 5  # answers on a card; the right one follows where it is not among them
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; ``kind`` names the macro of parts.html.j2 that shows ``data``."""
+    """A part of the page; ``kind`` names the macro of parts.html.j2 that shows ``data``.
+
+    A task of its own adds a macro, or takes "entries": a caption and rows of a name and a value.
+    """
 
     title: str
     kind: str = ""
@@ -43,6 +46,7 @@ def write_report(
     videos: Path | None = None,
     shown: int = 20,
     origin_of: Callable[[str], Origin] = Origin,
+    sections: Sequence[Section] = (),
 ) -> list[str]:
     """Writes the page whole or not at all; its folder is made if absent.
 
@@ -55,6 +59,7 @@ def write_report(
         shown: how many queries of each direction have a card: half of them those with the worst
             ranks, half spread evenly over the others.
         origin_of: where a clip comes from, by its id.
+        sections: further ones, for what ``results`` and ``queries`` do not hold.
 
     Returns:
         Lines about clips without a picture; they are on the page too.
@@ -65,15 +70,13 @@ def write_report(
     """
     thumbnails = Thumbnails(None if videos is None else Path(videos), origin_of)
     groups = {name: [each for each in queries if each.direction == name] for name in DIRECTIONS}
-    note = "Recall R@k in percent: the right answer is among the first k."
-    if "chance" in results:
-        note += " In grey: chance."
     protocol = protocol_entries(results)
-    sections = [
-        Section("Results", "numbers", numbers(results), note),
-        _ranks(results, groups),
+    all_sections = [
+        *_numbers(results),
+        *_ranks(results, groups),
         *_examples(groups, shown),
-        *([Section("Protocol", "protocol", protocol)] if protocol else []),
+        *sections,
+        *_entries("Protocol", "Protocol of the test", protocol),
     ]
     return write_page(
         Path(path),
@@ -82,7 +85,7 @@ def write_report(
         thumbnails,
         summary=summary(results, groups),
         subject=subject(results),
-        sections=sections,
+        sections=all_sections,
     )
 
 
@@ -116,7 +119,25 @@ def subject(results: Mapping[str, Any]) -> str:
     return ", ".join(f"{titles[key]} {name}" for key, name in names.items())
 
 
-def _ranks(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -> Section:
+def _numbers(results: Mapping[str, Any]) -> list[Section]:
+    """The table of both directions, and numbers that belong to none."""
+    table, note = numbers(results), "Recall R@k in percent: the right answer is among the first k."
+    if "chance" in results:
+        note += " In grey: chance."
+    plain = [
+        (name.replace("_", " "), f"{value:,.4g}")
+        for name, value in results.items()
+        if name != "similarity_weight" and number(name, value) is not None
+    ]
+    retrieval = [Section("Results", "numbers", table, note)] if table["rows"] or not plain else []
+    return retrieval + _entries("Numbers", "Numbers of the test", plain)
+
+
+def _entries(title: str, caption: str, rows: Sequence[tuple[str, str]]) -> list[Section]:
+    return [Section(title, "entries", {"caption": caption, "rows": rows})] if rows else []
+
+
+def _ranks(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -> list[Section]:
     directions = [
         Ranked(
             spoken(direction),
@@ -129,8 +150,8 @@ def _ranks(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) ->
         if group
     ]
     if not directions:
-        return Section("Ranks", note="No ranks of single queries were kept.")
-    return Section("Ranks", "charts", rank_charts(directions))
+        return [Section("Ranks", note="No ranks of single queries were kept.")]
+    return [Section("Ranks", "charts", rank_charts(directions))]
 
 
 def choose(queries: Sequence[Query], shown: int) -> tuple[list[Query], list[Query]]:

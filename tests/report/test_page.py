@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from paddlevideo.report import Found, write_report
+from paddlevideo.report import Found, Section, write_report
 from paddlevideo.report.page import choose
 from paddlevideo.report.pages import TEMPLATES
 from paddlevideo.utils.errors import DataError
@@ -95,6 +95,15 @@ def test_everything_has_its_place(page):
     assert len(reader.with_class("part")) == 5
     chances = 2 * 5 + 5 * 5  # beside every number whose chance is known
     assert len([row for row in reader.with_class("chance") if row[0] == "span"]) == chances
+
+
+def test_a_task_can_add_sections_of_its_own(page):
+    rows = {"caption": "Scores of captions", "rows": [("CIDEr", "1.02"), (NASTY, NASTY)]}
+    section = Section("Captions", "entries", rows, "Higher is better.")
+    reader = Reader(make(page, [], {"CIDEr": 1.02, "loss": 0.123456}, sections=[section]))
+    for words in ("Captions", "Higher is better.", "Scores of captions", "1.02", "0.1235"):
+        assert words in reader.texts
+    assert reader.texts.count(NASTY) == 2 and "Results" not in reader.texts
 
 
 @pytest.mark.parametrize(
