@@ -14,6 +14,9 @@ import pytest
 from paddlevideo.config import Config, check_config, import_parts, load_config, run_settings
 from paddlevideo.config.arguments import schema_of
 from paddlevideo.loader import build_pipeline
+from paddlevideo.loader.build import BatchLoader, SampleReader
+from paddlevideo.loader.sampler import GridSampler
+from paddlevideo.metrics import EvaluationData
 from paddlevideo.modeling import build_model
 from paddlevideo.registry import DATASETS, METRICS, PIPELINES, InputPath
 from paddlevideo.solver import build_optimizer, build_schedule
@@ -221,11 +224,13 @@ def train_one_step(recipe, model, batch):
 
 def score(recipe, model, batch):
     model.eval()
-    gallery = model.prepare([batch])
     metric = METRICS.build(recipe.get("METRIC") or {"name": "MSRVTTMetric"})
-    if model.has_first_stage(gallery):
-        metric.start(model.shortlist(gallery, model.first_stage(batch, gallery)), validating=True)
-    rows = model.predict(batch, gallery)
+    samples = [{key: rows[index] for key, rows in batch.items()} for index in range(CLIPS)]
+    loader = BatchLoader(SampleReader(samples), GridSampler(CLIPS, CLIPS))
+    data = EvaluationData([batch], loader, lambda state: [state], metric.start, validating=True)
+    predictor = metric.predictor(model, data)
+    (captions,) = predictor.batches(loader)
+    rows = predictor.predict(captions)
     assert rows.shape == (CLIPS, CLIPS) and np.isfinite(rows).all()
     metric.update(batch["index"], rows)
     results = metric.result(np.arange(CLIPS))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
-from paddlevideo.report.queries import Query, write_queries
+from paddlevideo.report.queries import write_queries
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, non_negative
@@ -207,7 +207,8 @@ def run(options: argparse.Namespace) -> None:
     import paddlevideo as pv
     from paddlevideo.config import import_parts
     from paddlevideo.files.writable import check_file
-    from paddlevideo.metrics.retrieval import chance_metrics, retrieval_metrics
+    from paddlevideo.retrieval.answers import queries_of
+    from paddlevideo.retrieval.ranks import AllPairs, chance_metrics, retrieval_metrics
 
     check_file(options.json, "--json")
     with ending_at_once():
@@ -237,25 +238,8 @@ def run(options: argparse.Namespace) -> None:
     if options.queries:
         options.queries.mkdir(parents=True, exist_ok=True)
         for seed, each in enumerate(scores):
-            write_queries(options.queries / f"seed{seed}.jsonl", queries_of(each, test))
-
-
-def queries_of(scores: np.ndarray, test: Pairs) -> list[Query]:
-    """Returns each query with its rank, as ``main.py --test`` does, without the best answers."""
-    from paddlevideo.metrics.retrieval import ranks, video_ranks
-
-    captions_of: dict[int, list[str]] = {}
-    for text, clip in zip(test.texts, test.truth.tolist(), strict=True):
-        captions_of.setdefault(clip, []).append(text)
-    by_caption = zip(test.texts, test.truth.tolist(), ranks(scores, test.truth), strict=True)
-    by_clip = zip(sorted(captions_of), video_ranks(scores, test.truth), strict=True)
-    return [
-        Query("text_to_video", text, [test.names[clip]], int(rank), [])
-        for text, clip, rank in by_caption
-    ] + [
-        Query("video_to_text", test.names[clip], captions_of[clip], int(rank), [])
-        for clip, rank in by_clip
-    ]
+            queries = queries_of(AllPairs(each, test.truth), 0.0, test.texts, test.names)
+            write_queries(options.queries / f"seed{seed}.jsonl", queries)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,26 +142,27 @@ def picture(arguments: Sequence[str] | None = None) -> int:
         parser.error("--videos, the folder with the clips, or --features is needed")
 
     def work() -> None:
+        import numpy as np
+
         from paddlevideo.files.writable import check_file
-        from paddlevideo.metrics.retrieval import summarize
         from paddlevideo.prepare.origins import ClipNotes
         from paddlevideo.report.clip_pictures import ClipPictures
+        from paddlevideo.retrieval.ranks import summarize
         from paddlevideo.utils.errors import DataError
 
         check_file(options.output, "--output")
         pictures = ClipPictures(options.videos, ClipNotes(options.features).origin)
-        held = read_scores(options.scores)
+        queries, videos = read_scores(options.scores)
         from paddlevideo.report.query_picture import draw_queries
         from paddlevideo.report.thumbnails import write_png
 
-        captions, videos = held["scores"].shape
-        metrics = summarize(held["ranks"])
+        metrics = summarize(np.array([query.rank for query in queries]))
         title = (
-            f"Text-to-video retrieval: {captions} captions, {videos} clips, "
+            f"Text-to-video retrieval: {len(queries)} captions, {videos} clips, "
             f"R@1 {metrics['R@1']:.1f} %, R@10 {metrics['R@10']:.1f} %, "
             f"median rank {metrics['MedianR']:.0f}"
         )
-        drawn = draw_queries(spread_queries(held, options.rows), title, SCORE, videos, pictures)
+        drawn = draw_queries(spread(queries, options.rows), title, SCORE, videos, pictures)
         print_remarks("show_retrieval", pictures.remarks())
         if not pictures.count:
             raise DataError("no clip has a picture, so none was drawn")
@@ -171,16 +172,15 @@ def picture(arguments: Sequence[str] | None = None) -> int:
     return exit_code_of(work)
 
 
-def read_scores(path: Path) -> dict[str, np.ndarray]:
-    """Reads ``scores.npz``; raises DataError where it is not what a test writes.
+def read_scores(path: Path) -> tuple[list[Query], int]:
+    """The captions of a ``scores.npz`` with their best clips, and the number of all clips.
 
-    Returns:
-        ``scores`` (captions, videos) float32, ``captions`` and ``video_ids`` str, ``truth``
-        (captions,) int64, the column of each caption's video, and its ``ranks``.
+    Raises DataError where the file is not what a test writes.
     """
     from paddlevideo.files.together import check_together
-    from paddlevideo.metrics.retrieval import ranks
     from paddlevideo.prepare.clip_files import read_arrays
+    from paddlevideo.retrieval.answers import queries_of
+    from paddlevideo.retrieval.ranks import AllPairs
     from paddlevideo.utils.errors import DataError
 
     check_together(path)
@@ -192,40 +192,36 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{error}; {advice}") from None
     if absent := set(names) - held.keys():
         raise DataError(f"{path}: has no {', '.join(sorted(absent))}; {advice}")
-    sides = len(held["captions"]), len(held["video_ids"])
-    if held["scores"].shape != sides:
-        raise DataError(f"{path}: scores {held['scores'].shape} do not fit {sides} names; {advice}")
+    sides = held["captions"].tolist(), held["video_ids"].tolist()
+    shape = tuple(map(len, sides))
+    if held["scores"].shape != shape:
+        raise DataError(f"{path}: scores {held['scores'].shape} do not fit {shape} names; {advice}")
     try:
-        return {**held, "ranks": ranks(held["scores"], held["truth"])}
+        queries = queries_of(AllPairs(held["scores"], held["truth"]), 0.0, *sides)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+    captions = [query for query in queries if query.direction == "text_to_video"]
+    return [behind_equals(query) for query in captions], len(sides[1])
 
 
-def spread_queries(held: dict[str, np.ndarray], rows: int) -> list[Query]:
-    """Captions spread over the ranks from best to worst, each with its best clips.
+def behind_equals(query: Query) -> Query:
+    """The query with its right answer behind all that score as high, where its rank is."""
+    best = [answer for answer in query.best if not answer.right]
+    best[query.rank - 1 : query.rank - 1] = [answer for answer in query.best if answer.right]
+    return replace(query, best=best)
 
-    The worst tenth is left out. The choice depends on the ranks alone, so no one picks the
-    flattering ones by hand. ``held``: see :func:`read_scores`.
+
+def spread(queries: Sequence[Query], count: int) -> list[Query]:
+    """At most ``count`` queries spread over the ranks, from best to worst but for a tenth.
+
+    The choice depends on the ranks alone, so no one picks the flattering ones by hand.
     """
     import numpy as np
 
-    from paddlevideo.metrics.rankings import highest
-    from paddlevideo.report.queries import Found, Query
-    from paddlevideo.report.query_picture import BEST
-
-    names, ranks = held["video_ids"].tolist(), held["ranks"].tolist()
-    order = np.argsort(held["ranks"], kind="stable")
-    last = min(max(rows, int(0.9 * len(order))), len(order)) - 1
-    chosen = order[np.linspace(0, last, min(rows, len(order))).astype(int)].tolist()
-    queries = []
-    for row, columns in zip(chosen, highest(held["scores"][chosen], BEST + 1)[0], strict=True):
-        right, scores = int(held["truth"][row]), held["scores"][row].tolist()
-        best = [column for column in columns.tolist() if column != right]
-        best.insert(ranks[row] - 1, right)  # behind all that score as high
-        answers = [Found(names[i], scores[i], i == right) for i in best[:BEST]]
-        caption = str(held["captions"][row])
-        queries.append(Query("text_to_video", caption, [names[right]], ranks[row], answers))
-    return queries
+    ordered = sorted(queries, key=lambda query: query.rank)
+    last = min(max(count, int(0.9 * len(ordered))), len(ordered)) - 1
+    indices = np.linspace(0, last, min(count, len(ordered)))
+    return [ordered[int(index)] for index in indices]
 
 
 # -------------------------------------------------------------------------------- curves
@@ -317,8 +313,8 @@ def compare(arguments: Sequence[str] | None = None) -> int:
 def differences_of(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
     """Reads, compares and prints. Raises DataError."""
     from paddlevideo.metrics.bootstrap import paired_difference
-    from paddlevideo.metrics.retrieval import RECALL_AT
     from paddlevideo.report.queries import DIRECTIONS
+    from paddlevideo.retrieval.ranks import RECALL_AT
     from paddlevideo.utils.errors import DataError
 
     differences: dict[str, dict[str, Difference]] = {}

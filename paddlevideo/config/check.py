@@ -38,7 +38,7 @@ Mode = Literal["train", "test", "export"]
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
 SPLITS = ("train", "valid", "test")
 
-_PART_PACKAGES = ("modeling", "loader", "metrics", "solver")
+_PART_PACKAGES = ("modeling", "loader", "metrics", "retrieval", "solver")
 
 
 def import_parts(modules: Iterable[str] = ()) -> None:

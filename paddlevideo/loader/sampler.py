@@ -88,6 +88,12 @@ class GridSampler:
         rest.cells = left[self.rank :: self.world_size]
         return rest
 
+    def only(self, firsts: Container[int]) -> GridSampler:
+        """Returns a sampler of this rank's batches whose first sample is one of ``firsts``."""
+        part = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
+        part.cells = [cell for cell in self.cells if cell * self.batch_size in firsts]
+        return part
+
     def thinned(self, samples: int) -> GridSampler:
         """The same grid but for batches left out evenly, with about ``samples`` in the rest."""
         cells = -(-self.size // self.batch_size)

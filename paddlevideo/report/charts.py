@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from paddlevideo.metrics.chance import miss_probabilities
 
 MARKED = np.array([1, 5, 10])  # the ranks of R@1, R@5, R@10
 POINTS = 80  # of a curve
@@ -25,32 +26,23 @@ CHARACTER, COUNTS = 7.6, 46  # widths of a character and of the count behind a b
 class Ranked:
     """The ranks of one direction of retrieval.
 
-    ``style``: class of its marks on the page. ``chance``: by k, recall at k of random scores in
-    percent, as far as the metric gives it. ``single``: every query has one right answer.
+    ``style``: class of its marks on the page. ``candidates``: the number of answers that were
+    ranked; None where it is not known, and neither is chance then.
     """
 
     name: str  # of the direction, for people
     style: str
     ranks: np.ndarray  # queries, int64
-    chance: Mapping[int, float]
-    single: bool = True
+    positives: np.ndarray  # queries, int64: the number of right answers of each
+    candidates: int | None
 
-    @cached_property
     def chance_points(self) -> list[tuple[int, float]]:
-        """Ranks and recalls in percent, ascending; empty where chance is not known.
-
-        With one right answer it is proportional to k, so that the line goes on up to 100.
-        """
-        first = self.chance.get(1, 0.0)
-        if not self.single or first <= 0:
-            return sorted(self.chance.items())
-        candidates = max(round(100 / first), 1)
-        return [(k, 100 * k / candidates) for k in spread_ranks(candidates).tolist()]
-
-    @property
-    def largest(self) -> int:
-        """The largest rank that its curves reach."""
-        return max([int(self.ranks.max()), *(k for k, _ in self.chance_points)])
+        """Ranks and recalls in percent of random scores; empty where chance is not known."""
+        if self.candidates is None:
+            return []
+        k = spread_ranks(self.candidates)
+        missed = miss_probabilities(np.minimum(self.positives, self.candidates), self.candidates)
+        return list(zip(k.tolist(), (100 * (1 - missed[k])).tolist(), strict=True))
 
 
 def rank_bins(ranks: np.ndarray, largest: int) -> dict[str, int]:
@@ -79,7 +71,7 @@ def spread_ranks(largest: int) -> np.ndarray:
 def rank_charts(directions: Sequence[Ranked]) -> dict[str, Any]:
     """What the macro ``charts`` draws of at least one direction, with equal axes."""
     last_bin = max(int(each.ranks.max()) for each in directions)
-    largest = max(int(MARKED.max()), *(each.largest for each in directions))
+    largest = max(int(MARKED.max()), last_bin, *(each.candidates or 0 for each in directions))
     curves = [
         {
             "name": each.name,
@@ -126,7 +118,7 @@ def _recall(ranked: Ranked, largest: int) -> dict[str, Any]:
     """Points of the curve and of chance, and the marks: x, y, what it says."""
     return {
         "recall": _points(_pairs(ranked.ranks, np.union1d(spread_ranks(largest), MARKED)), largest),
-        "chance": _points(ranked.chance_points, largest),
+        "chance": _points(ranked.chance_points(), largest),
         "marks": [
             (_x(k, largest), _y(recall), f"{ranked.name}: R@{k} {recall:.1f} %")
             for k, recall in _pairs(ranked.ranks, MARKED)

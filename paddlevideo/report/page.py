@@ -19,7 +19,6 @@ from paddlevideo.report.tables import (
     numbers,
     part,
     protocol_entries,
-    recalls,
     spoken,
 )
 
@@ -138,20 +137,25 @@ def _entries(title: str, caption: str, rows: Sequence[tuple[str, str]]) -> list[
 
 
 def _ranks(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -> list[Section]:
-    directions = [
-        Ranked(
-            spoken(direction),
-            STYLES[direction],
-            np.array([query.rank for query in group]),
-            recalls(part(results, "chance", direction)),
-            single=all(len(query.right) <= 1 for query in group),
-        )
-        for direction, group in groups.items()
-        if group
-    ]
+    directions = []
+    for direction, group in groups.items():
+        if group:
+            ranks = np.array([query.rank for query in group])
+            positives = np.array([max(len(query.right), 1) for query in group])
+            candidates = _candidates(part(results, "chance", direction), float(positives.mean()))
+            name, style = spoken(direction), STYLES[direction]
+            directions.append(Ranked(name, style, ranks, positives, candidates))
     if not directions:
         return [Section("Ranks", note="No ranks of single queries were kept.")]
     return [Section("Ranks", "charts", rank_charts(directions))]
+
+
+def _candidates(chance: Mapping[str, Any], positives: float) -> int | None:
+    """The number of candidates: chance at rank 1 is the share of the right ones in all."""
+    first = chance.get("R@1")
+    if not isinstance(first, (int, float)) or not 0 < first <= 100:
+        return None
+    return max(round(100 * positives / first), 1)
 
 
 def choose(queries: Sequence[Query], shown: int) -> tuple[list[Query], list[Query]]:

@@ -42,15 +42,6 @@ def number(column: str, value: object) -> str | None:
     return f"{value:,.0f}" if column == "MedianR" else f"{value:,.1f}"
 
 
-def recalls(metrics: Mapping[str, Any]) -> dict[int, float]:
-    """The recalls among ``metrics`` that are numbers, by k."""
-    return {
-        int(match[1]): float(value)
-        for name, value in metrics.items()
-        if (match := RECALL.fullmatch(name)) and number(name, value) is not None
-    }
-
-
 def numbers(results: Mapping[str, Any]) -> dict[str, Any]:
     """``columns``, and ``rows`` of both directions and of the parts that the test has.
 

@@ -33,6 +33,7 @@ from paddlevideo.loader.order import (
 )
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.skipping import BadClips
+from paddlevideo.metrics.base import Metric, PlainMetric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
@@ -183,11 +184,11 @@ def train_order(run: Run, dataset: Dataset) -> Order:
 
 
 def remaining(loader: BatchLoader, done: set[int]) -> BatchLoader:
-    """A test's loader without the batches whose samples are all ``done``, shared out anew."""
+    """Returns a loader without the batches whose samples are all ``done``, divided over ranks."""
     if not done:
         return loader
     assert isinstance(loader.sampler, GridSampler)
-    return BatchLoader(loader.reader, loader.sampler.without(done), loader.num_workers)
+    return loader.over(loader.sampler.without(done))
 
 
 def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
@@ -209,10 +210,15 @@ def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
             loader.reader.keep_within(model.limits(), split)
 
 
-def build_metric(run: Run, dataset: Dataset) -> Any:
-    """The METRIC section's metric; by default one that suits what the dataset can be asked."""
-    default = {"name": "LossMetric" if dataset.truth() is None else "MSRVTTMetric"}
-    return METRICS.build(run.config.get("METRIC") or default)
+def build_metric(run: Run, dataset: Dataset) -> Metric:
+    """Returns the METRIC section's metric, or the data set's own.
+
+    Raises:
+        ConfigError: a class that does not derive from ``Metric`` lacks a method.
+    """
+    default = dataset.default_metric()
+    metric = METRICS.build(run.config.get("METRIC") or default)
+    return metric if isinstance(metric, Metric) else PlainMetric(metric, METRICS.build(default))
 
 
 def lookup(results: Mapping[str, Any], key: str) -> float:

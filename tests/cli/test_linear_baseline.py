@@ -13,8 +13,8 @@ from paddlevideo.cli import find_bert, linear_baseline
 from paddlevideo.cli.linear_baseline import Pairs, Settings, fit_map, train_map
 from paddlevideo.cli.report import compare
 from paddlevideo.config import load_config
-from paddlevideo.metrics.retrieval import retrieval_metrics
 from paddlevideo.modeling import build_model
+from paddlevideo.retrieval import retrieval_metrics
 from tests.tiny_data import make_project
 
 

@@ -8,10 +8,10 @@ import pytest
 cv2 = pytest.importorskip("cv2")
 
 from paddlevideo.cli import report  # noqa: E402
-from paddlevideo.metrics.retrieval import ranks  # noqa: E402
 from paddlevideo.report import query_picture, thumbnails  # noqa: E402
 from paddlevideo.report.clip_pictures import ClipPictures  # noqa: E402
 from paddlevideo.report.clip_videos import Shot  # noqa: E402
+from tests.report.samples import query  # noqa: E402
 
 GREEN = np.array(query_picture.GREEN)
 
@@ -45,8 +45,8 @@ def run(folder: Path, *more: str) -> int:
 
 def test_the_picture_marks_the_right_clip_at_its_place(tmp_path):
     write_pictures(tmp_path / "clips")
-    held = report.read_scores(write_scores(tmp_path / "scores.npz"))
-    first, *_, last = report.spread_queries(held, 6)
+    queries, _ = report.read_scores(write_scores(tmp_path / "scores.npz"))
+    first, *_, last = sorted(queries, key=lambda query: query.rank)
     assert first.rank == 1 and last.rank > 5
     pictures = ClipPictures(tmp_path / "clips")
     picture = query_picture.draw_queries([first, last], "title", "note", 8, pictures)
@@ -78,35 +78,30 @@ def test_a_damaged_clip_has_a_grey_square(tmp_path, capsys):
     assert "4 of 8 clips: no file in" in errors
 
 
-def held_scores(scores, truth):
-    count, videos = np.shape(scores)
-    return {
-        "scores": np.asarray(scores, np.float32),
-        "captions": np.array([f"caption {i}" for i in range(count)]),
-        "video_ids": np.array([f"v{i}" for i in range(videos)]),
-        "truth": np.asarray(truth),
-        "ranks": ranks(np.asarray(scores), np.asarray(truth)),
-    }
+def test_ranks_count_ties_against_the_right_clip_which_stands_behind_its_equals(tmp_path):
+    def queries_of(scores, truth):
+        named = {
+            "captions": np.array(["a"]),
+            "video_ids": np.array(list("vwxyz"))[: len(scores[0])],
+        }
+        changes = {"scores": np.float32(scores), "truth": np.array(truth), **named}
+        return report.read_scores(write_scores(tmp_path / "scores.npz", **changes))
 
-
-def test_ranks_count_ties_against_the_right_clip_which_stands_behind_its_equals():
-    (query,) = report.spread_queries(held_scores([[1.0, 1.0, 0.0]], [0]), 5)
-    assert query.rank == 2
-    assert [answer.name for answer in query.best] == ["v1", "v0", "v2"]
-    (query,) = report.spread_queries(held_scores([[1.0] * 7], [0]), 5)
-    assert query.rank == 7
-    assert [answer.name for answer in query.best] == ["v1", "v2", "v3", "v4", "v5"]
+    (query,), videos = queries_of([[1.0, 1.0, 0.0]], [0])
+    assert (query.rank, videos) == (2, 3)
+    assert [answer.name for answer in query.best] == ["w", "v", "x"]
+    assert [answer.right for answer in query.best] == [False, True, False]
+    (query,), _ = queries_of([[1.0] * 5], [0])
+    assert [answer.name for answer in query.best] == ["w", "x", "y", "z", "v"]
 
 
 def test_rows_spread_over_the_ranks():
-    wanted = np.array([5, 1, 9, 1, 3, 2, 1, 40, 6, 1, 2])
-    scores = -np.tile(np.arange(1.0, 41), (11, 1))
-    queries = report.spread_queries(held_scores(scores, wanted - 1), 4)
-    shown = [query.rank for query in queries]
-    assert len({query.query for query in queries}) == 4
+    ranks = np.array([5, 1, 9, 1, 3, 2, 1, 40, 6, 1, 2])
+    rows = report.spread([query(int(rank), number=i) for i, rank in enumerate(ranks)], 4)
+    shown = [row.rank for row in rows]
+    assert len({row.query for row in rows}) == 4
     assert shown == sorted(shown) and 40 not in shown
-    two = report.spread_queries(held_scores(scores[:2], [0, 1]), 5)
-    assert [query.rank for query in two] == [1, 2]
+    assert [row.rank for row in report.spread([query(1), query(2)], 5)] == [1, 2]
 
 
 def test_a_video_is_shown_by_its_middle_frame(tmp_path):

@@ -10,11 +10,15 @@ from paddlevideo.report.charts import Ranked, rank_bins, rank_charts, recall_at
 from tests.report.samples import query, results_of, some_queries
 
 RANKS = np.random.default_rng(0).integers(1, 701, 300)
-CHANCE = {1: 100 / 700, 5: 500 / 700, 10: 1000 / 700}
 
 
-def charts(ranks=RANKS, chance=CHANCE, single=True):
-    return rank_charts([Ranked("text to video", "forward", np.asarray(ranks), chance, single)])
+def ranked(ranks=RANKS, candidates=700, positives=1):
+    positives = np.broadcast_to(positives, len(ranks))
+    return Ranked("text to video", "forward", np.asarray(ranks), positives, candidates)
+
+
+def charts(*given):
+    return rank_charts([ranked(*given)])
 
 
 def points(text):
@@ -65,29 +69,26 @@ def test_the_recall_line_rises_through_the_marks_and_ends_at_100():
 
 
 def test_chance_agrees_with_the_metrics_of_a_test():
-    from paddlevideo.metrics import chance_metrics
+    from paddlevideo.retrieval.ranks import chance_metrics
 
-    for truth, single in ((np.arange(40), True), (np.array([0, 0, 0, 1, 2, 2, 3, 4]), False)):
-        expected = chance_metrics(truth, len(set(truth)))["video_to_text"]
-        chance = {k: expected[f"R@{k}"] for k in (1, 5, 10)}
-        found = dict(Ranked("", "forward", np.ones(5), chance, single).chance_points)
-        assert all(found[k] == pytest.approx(chance[k]) for k in chance)
+    truth = np.array([0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7])
+    expected = chance_metrics(truth, 8)["video_to_text"]
+    chance = dict(ranked(np.ones(8, int), len(truth), np.bincount(truth)).chance_points())
+    for k in (1, 5, 10):
+        assert chance[k] == pytest.approx(expected[f"R@{k}"])
 
 
-def test_the_chance_line_ends_at_100_for_one_answer_each_and_is_as_long_as_known_for_several():
+def test_a_chance_line_is_drawn_where_chance_is_known():
     (curve,) = charts()["curves"]
     assert points(curve["chance"])[-1].tolist() == [348.0, 10.0]
-    (curve,) = charts(single=False)["curves"]
-    assert len(points(curve["chance"])) == 3
-    (curve,) = charts(chance={})["curves"]
+    (curve,) = charts(RANKS, None)["curves"]
     assert curve["chance"] == ""
 
 
-@pytest.mark.parametrize("chance", [{}, {1: 100.0}, {1: 0.0}, {1: 66.7}, {5: 3.0}])
-def test_one_query_among_few_is_drawn(chance):
-    for single in (True, False):
-        (curve,) = charts([1], chance, single)["curves"]
-        assert "nan" not in curve["recall"] + curve["chance"] and len(curve["bars"]) == 3
+@pytest.mark.parametrize("candidates", [None, 1, 3])
+def test_one_query_among_few_is_drawn(candidates):
+    (curve,) = charts([1], candidates, 2)["curves"]
+    assert "nan" not in curve["recall"] + curve["chance"] and len(curve["bars"]) == 3
 
 
 def test_the_page_holds_what_was_computed(tmp_path):
