@@ -79,7 +79,7 @@ def steps(config: Config) -> Iterator[dict[str, Any]]:
 
 
 def shrunk(config: Config) -> dict[str, Any]:
-    """MODEL with the same layout, but every size small. Whatever is no size stays."""
+    """Returns MODEL with the same layout and small sizes."""
     backbone = config.MODEL.backbone.to_dict()
     parameters = inspect.signature(backbone_class(config)).parameters.values()
     for parameter in parameters:
@@ -120,7 +120,7 @@ def tiny_depths(backbone: dict[str, Any], parameters: Any) -> dict[str, Any]:
         changed |= {key: list(range(tangled)), f"{long}num_hidden_layers": tangled + 1}
         frozen = f"fixed_{short}_layer"
         if backbone.get(frozen):
-            changed |= {frozen: 0}  # nothing lies below the first tangled layer now
+            changed |= {frozen: 0}  # the first layer is tangled now
     return changed
 
 

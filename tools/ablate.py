@@ -1,4 +1,4 @@
-"""Trains and tests variants of a recipe; ``--help`` lists its options."""
+"""The same as ``paddlevideo ablate``; ``--help`` lists its options."""
 
 from door import run_command
 

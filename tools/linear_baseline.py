@@ -1,4 +1,4 @@
-"""Tests a linear map in the place of the model; ``--help`` lists its options."""
+"""The same as ``paddlevideo linear_baseline``; ``--help`` lists its options."""
 
 from door import run_command
 

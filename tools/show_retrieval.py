@@ -1,4 +1,4 @@
-"""Draws what a retrieval test found, a caption a row; ``--help`` lists its options."""
+"""The same as ``paddlevideo show_retrieval``; ``--help`` lists its options."""
 
 from door import run_command
 

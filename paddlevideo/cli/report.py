@@ -36,7 +36,7 @@ def print_remarks(command: str, lines: Iterable[str]) -> None:
 
 PAGE = r"""Makes the page of a retrieval test from its files: numbers, ranks, and clips found.
 
-    python tools/report.py --results output/ActBert_demo --videos data/demo/videos
+    paddlevideo report --results output/ActBert_demo --videos data/demo/videos
 
 The folder holds results.json and queries.jsonl, which main.py --test writes. The page is one HTML
 file without scripts that loads nothing from elsewhere. Where the test was on a feature store, the
@@ -118,7 +118,7 @@ def notes_of(features: Path | None, results: dict[str, Any]) -> ClipNotes:
 
 PICTURE = r"""Draws what a retrieval test found: a caption and its five best clips on each row.
 
-    python tools/show_retrieval.py --scores output/ActBert_demo/scores.npz \
+    paddlevideo show_retrieval --scores output/ActBert_demo/scores.npz \
         --videos data/demo/videos --output output/ActBert_demo/retrieval.png
 
 scores.npz is what main.py --test writes with score_matrix: True. The right clip has a green
@@ -130,7 +130,7 @@ SCORE = "score: match margin plus weighted similarity; 0 is undecided, below 0 r
 
 
 def picture(arguments: Sequence[str] | None = None) -> int:
-    """``tools/show_retrieval.py``; returns its exit code."""
+    """``paddlevideo show_retrieval``; returns its exit code."""
     parser = Parser(description=PICTURE)
     parser.add_argument("--scores", type=as_path, required=True, help="scores.npz of a test")
     parser.add_argument("--videos", type=as_path, help="folder of clips or pictures")
@@ -177,7 +177,7 @@ def read_scores(path: Path) -> tuple[list[Query], int]:
 
     Raises DataError where the file is not what a test writes.
     """
-    from paddlevideo.files.together import check_together
+    from paddlevideo.files.whole import check_together
     from paddlevideo.prepare.clip_files import read_arrays
     from paddlevideo.retrieval.answers import queries_of
     from paddlevideo.retrieval.ranks import AllPairs
@@ -228,8 +228,8 @@ def spread(queries: Sequence[Query], count: int) -> list[Query]:
 
 CURVES = r"""Draws the curves of training runs, of one or of several side by side.
 
-    python tools/curves.py output/ActBert/train.jsonl -o curves.png
-    python tools/curves.py output/first output/second -o both.png
+    paddlevideo curves output/ActBert/train.jsonl -o curves.png
+    paddlevideo curves output/first output/second -o both.png
 
 Training does it by itself at its end. A folder stands for the train.jsonl in it.
 """
@@ -274,8 +274,8 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 COMPARE = r"""Compares two ways of ranking on the same test, with what chance alone may have done.
 
-    python tools/compare_runs.py output/new/queries.jsonl --with output/old/queries.jsonl
-    python tools/compare_runs.py new0.jsonl new1.jsonl new2.jsonl --with old0.jsonl old1.jsonl
+    paddlevideo compare output/new/queries.jsonl --with output/old/queries.jsonl
+    paddlevideo compare new0.jsonl new1.jsonl new2.jsonl --with old0.jsonl old1.jsonl
 
 Each file is what ``main.py --test`` wrote, or ``linear_baseline.py --queries``; several files of a
 side are its seeds. Prints R@1, R@5 and R@10 both ways, their difference, and the interval that 95 %

@@ -1,6 +1,6 @@
 r"""Finds the clips that a sentence describes.
 
-    python tools/search.py -w ActBERT.pdparams --features data/msrvtt/msrvtt_test.lmdb \
+    paddlevideo search -w ActBERT.pdparams --features data/msrvtt/msrvtt_test.lmdb \
         'a man cuts an onion'
 
 Without a sentence it prompts for one after another; from a pipe it takes one a line. The sizes come
@@ -20,10 +20,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count
-from paddlevideo.utils.script import ending_at_once
 
 if TYPE_CHECKING:
     from paddlevideo.retrieval.answers import Answer

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.files.together import check_together
-from paddlevideo.files.whole import write_text_whole
+from paddlevideo.files.whole import check_together, write_text_whole
 from paddlevideo.utils.errors import DataError
 
 DIRECTIONS = ("text_to_video", "video_to_text")

@@ -13,6 +13,7 @@ from typing import Any
 from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
 from paddlevideo.config.check import Mode
+from paddlevideo.config.settings import dataset_settings
 from paddlevideo.files.lock import FolderLock
 from paddlevideo.files.whole import write_text_whole
 from paddlevideo.loader.build import (
@@ -128,10 +129,10 @@ def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
     return dataset, steps
 
 
-def split_setting(run: Run, split: str, key: str, default: int) -> int:
-    """``<split>_<key>`` of the DATASET section, else its ``key``, else ``default``."""
-    section = run.config.DATASET
-    return section.get(f"{split}_{key}", section.get(key, default))
+def split_setting(run: Run, split: str, key: str) -> int:
+    """Returns ``<split>_<key>`` of the DATASET section, or its ``key``."""
+    name = key if split == "train" else f"{split}_{key}"
+    return int(getattr(dataset_settings(run.config), name))
 
 
 def train_loader(run: Run) -> BatchLoader:
@@ -148,14 +149,14 @@ def train_loader(run: Run) -> BatchLoader:
         section.get("drop_last", True),
     )
     reader = SampleReader(dataset, steps, run.settings.seed, bad_clips(run, len(dataset)))
-    return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers", 0))
+    return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers"))
 
 
 def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
     """This rank's share of about ``samples`` of a training reader's samples, as they are."""
     size, world = run.config.DATASET.get("batch_size", 8), run.world
     sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).thinned(samples)
-    workers = split_setting(run, "train", "num_workers", 0)
+    workers = split_setting(run, "train", "num_workers")
     return BatchLoader(reader.undisturbed(), sampler, workers)
 
 
@@ -194,10 +195,10 @@ def remaining(loader: BatchLoader, done: set[int]) -> BatchLoader:
 def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
     """A dataset and this rank's batches of a fixed grid over it."""
     dataset, steps = open_split(run, split)
-    size = split_setting(run, split, "batch_size", 8)
+    size = split_setting(run, split, "batch_size")
     sampler = GridSampler(len(dataset), size, run.world.rank, run.world.size)
     reader = SampleReader(dataset, steps, run.settings.seed)
-    return dataset, BatchLoader(reader, sampler, split_setting(run, split, "num_workers", 0))
+    return dataset, BatchLoader(reader, sampler, split_setting(run, split, "num_workers"))
 
 
 def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:

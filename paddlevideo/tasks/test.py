@@ -10,7 +10,7 @@ from typing import Any
 import paddlevideo
 from paddlevideo.config import Config
 from paddlevideo.files.fingerprint import fingerprints_of, unchanged
-from paddlevideo.files.together import write_together
+from paddlevideo.files.whole import write_together
 from paddlevideo.files.writable import check_file
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.metrics.base import Metric

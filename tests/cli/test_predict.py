@@ -178,7 +178,7 @@ def test_missing_weights_are_explained(project, capsys):
 @pytest.mark.parametrize(
     ("places", "more", "code", "message"),
     [
-        ({"model": "absent"}, [], 1, "is no exported model"),
+        ({"model": "absent"}, [], 1, "is not an exported model"),
         ({"features": "absent.lmdb"}, [], 1, "Check the path of the features"),
         ({"features": "empty.lmdb"}, [], 1, "holds no clips"),
         ({"features": "wide/test.lmdb"}, [], 1, "features are 13 wide, where the model in"),

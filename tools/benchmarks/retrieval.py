@@ -352,7 +352,6 @@ def serve_side(arguments: list[str]) -> None:
     parser.add_argument("--peer", type=Path)
     options = parser.parse_args(arguments)
     if options.side == "ours":
-        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
         serve_ours(options)
     else:
         serve_peer(options)
