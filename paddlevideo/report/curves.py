@@ -62,7 +62,8 @@ KINDS = (
     Kind("Validation: median rank", r"valid\.(\w+)\.MedianR",
          alone="Validation, {}: median rank", may_be_log=True),
     Kind("Validation", r"valid\.([^.]+)", alone="Validation: {}", may_be_log=True),
-    Kind("Learning rate", r"(lr|lr_lowest|lr_highest)", alone="Learning rate", from_zero=True),
+    Kind("Learning rate", r"(lr)", alone="Learning rate", from_zero=True),
+    Kind("Learning rate", r"(lr_lowest|lr_highest)", may_be_log=True),
     Kind("Gradient norm", r"(grad_norm)", "before clipping", "Gradient norm", smooth=True,
          may_be_log=True),
     Kind("Scale of the loss", r"(loss_scale)", may_be_log=True),
@@ -114,12 +115,10 @@ def length_of(history: History) -> str:
 
 def panels_of_one(history: History) -> Iterator[Panel]:
     """A chart for each kind of number that a run has logged."""
+    rates_differ = "lr_lowest" in history.series  # "lr" is one of them then
+    logged = [name for name in history.series if name != "lr" or not rates_differ]
     for kind in KINDS:
-        names = {
-            name: label for name in history.series if (label := label_of(name, kind)) is not None
-        }
-        if "lr_lowest" in names:
-            names.pop("lr", None)
+        names = {name: label for name in logged if (label := label_of(name, kind)) is not None}
         for first in range(0, len(names), len(COLOURS)):  # more could not be told apart
             labels = dict(list(names.items())[first : first + len(COLOURS)])
             own = [TASKS.get(label, "") for label in labels.values()]
@@ -137,7 +136,7 @@ def panels_of_many(histories: Sequence[History]) -> Iterator[Panel]:
     for kind in KINDS:
         for name in names:
             label = label_of(name, kind)
-            if label is None or not kind.alone or name in ("lr_lowest", "lr_highest"):
+            if label is None or not kind.alone:
                 continue
             lines = [
                 line_of(history, name, "", colour)

@@ -54,8 +54,9 @@ def test_one_run_has_a_chart_for_each_kind():
 
 def test_rates_that_differ_are_both_shown():
     low = {"lr_lowest": np.full(50, 1e-6), "lr_highest": np.full(50, 1e-3)}
-    rates = next(p for p in panels_of_one(history(**low)) if p.title == "Learning rate")
+    (rates,) = (p for p in panels_of_one(history(**low)) if p.title == "Learning rate")
     assert [line.name for line in rates.lines] == ["lowest", "highest"]
+    assert rates.kind.may_be_log and not rates.kind.from_zero
 
 
 def test_more_lines_than_colours_make_more_charts():
