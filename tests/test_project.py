@@ -146,6 +146,15 @@ def test_only_runtime_names_ranks_and_precision():
     assert not found
 
 
+def test_the_loops_of_training_and_testing_know_no_task():
+    """What a task is, its metric, framework and data set say."""
+    for path in (PACKAGE / "tasks").glob("*.py"):
+        named = re.findall(
+            r"(?i)actbert|msrvtt|retriev\w*|gallery|caption\w*", path.read_text("utf-8")
+        )
+        assert not named, f"{path.name}: {named}"
+
+
 def make(*arguments):
     done = subprocess.run(
         ["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True

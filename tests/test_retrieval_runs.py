@@ -1,4 +1,4 @@
-"""Retrieval tests by main.py: two stages, what they write, and going on after an interruption."""
+"""Retrieval tests by main.py: two stages, what they write, and resuming an interrupted one."""
 
 import json
 import os
@@ -229,7 +229,7 @@ def interrupted(request, trained, tmp_path, monkeypatch):
     return changes[1], calls
 
 
-def test_an_interrupted_test_goes_on_from_the_rows_it_has(trained, tmp_path, interrupted, capsys):
+def test_an_interrupted_test_continues_from_the_rows_it_has(trained, tmp_path, interrupted, capsys):
     change, calls = interrupted
     results = test_run(trained, tmp_path, change, flags=["--resume", "auto"])
     assert calls == [[4, 5], [6]], "batches that are done are not computed again"

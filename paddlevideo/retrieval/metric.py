@@ -77,10 +77,12 @@ class MSRVTTMetric(Metric):
         self._ranking: Ranking | None = None
 
     def predictor(self, model: Any, data: EvaluationData) -> Predictor:
-        """Returns match margins where the framework encodes captions and videos apart."""
-        from paddlevideo.retrieval.test import MarginPredictor, Matcher  # needs Paddle
+        """Returns match margins if the framework is a ``Matcher``, else its own predictions."""
+        from paddlevideo.modeling import BaseFramework  # these need Paddle
+        from paddlevideo.retrieval.test import MarginPredictor, Matcher
 
-        if data.context is None or not isinstance(model, Matcher):
+        predicts_itself = type(model).predict is not BaseFramework.predict
+        if data.context is None or predicts_itself or not isinstance(model, Matcher):
             return super().predictor(model, data)
         return MarginPredictor(model, data)
 

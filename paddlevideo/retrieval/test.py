@@ -30,7 +30,8 @@ class Matcher(Protocol):
     """A framework that encodes captions and videos apart, as ``ActBert``.
 
     It is tested with a gallery of encoded videos and, with a retrieval head, in two stages. Any
-    other framework predicts the scores of a batch of captions with all videos by itself.
+    other framework, and one with its own ``predict``, gives the scores of a batch of captions with
+    all videos by itself.
     """
 
     retrieval_head: Any  # gives the caches vectors, or None

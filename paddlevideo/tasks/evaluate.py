@@ -9,11 +9,11 @@ import paddle
 
 from paddlevideo.loader.build import BatchLoader
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import EvaluationData, Metric, elapsed
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import Amp, World
 from paddlevideo.tasks.saved_rows import SavedRows
-from paddlevideo.tasks.setup import remaining
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.stopping import Stopped, StopRequest
 
@@ -46,8 +46,9 @@ def evaluate(
     with amp.autocast():
         predictor = metric.predictor(model, data)
     start = time.perf_counter()
-    if saved is not None:
-        loader = remaining(loader, saved.restore(metric))
+    if saved is not None and (done := saved.restore(metric)):
+        assert isinstance(loader.sampler, GridSampler)
+        loader = loader.over(loader.sampler.without(done))
     batches = predictor.batches(loader)
     if world.is_main:
         units, unit = predictor.progress_units()

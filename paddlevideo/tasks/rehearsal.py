@@ -16,9 +16,9 @@ from paddlevideo.runtime import Amp
 from paddlevideo.tasks.setup import Run, build_metric, lookup
 from paddlevideo.utils.errors import ConfigError, DataError, UserError
 
-#: Samples, and clips of a gallery: at full size 48 pairs, about a second on two cores. More clips
-#: than the ten that ``top_k`` usually lists, so that lists are tried too.
-SAMPLES, CLIPS = 4, 12
+#: Samples, and entries of the data set's context: at full size about a second on two cores. More
+#: entries than are usually chosen from it for a sample, so that choosing is tried too.
+SAMPLES, ENTRIES = 4, 12
 
 
 @paddle.no_grad()
@@ -39,7 +39,7 @@ def rehearse(
     try:
         few = loader.over(GridSampler(count, count))
         data = EvaluationData(
-            first_clips(dataset), few, lambda state: [state], metric.start, split == "valid"
+            first_entries(dataset), few, lambda state: [state], metric.start, split == "valid"
         )
         with amp.autocast():
             predict_and_collect(model, metric, data)
@@ -70,13 +70,13 @@ def predict_and_collect(model: BaseFramework, metric: Metric, data: EvaluationDa
         metric.update(batch["index"], predictor.predict(batch))
 
 
-def first_clips(dataset: Dataset) -> list[dict[str, Any]] | None:
+def first_entries(dataset: Dataset) -> list[dict[str, Any]] | None:
     """Returns the first few entries of the context as its only batch, or None without a context."""
     context = dataset.context()
     if context is None:
         return None
     first = next(iter(context))
-    return [{key: rows[:CLIPS] for key, rows in first.items()}]
+    return [{key: rows[:ENTRIES] for key, rows in first.items()}]
 
 
 def check_best(metric: Metric, truth: Any, size: int, count: int) -> None:

@@ -184,14 +184,6 @@ def train_order(run: Run, dataset: Dataset) -> Order:
     return order
 
 
-def remaining(loader: BatchLoader, done: set[int]) -> BatchLoader:
-    """Returns a loader without the batches whose samples are all ``done``, divided over ranks."""
-    if not done:
-        return loader
-    assert isinstance(loader.sampler, GridSampler)
-    return loader.over(loader.sampler.without(done))
-
-
 def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
     """A dataset and this rank's batches of a fixed grid over it."""
     dataset, steps = open_split(run, split)

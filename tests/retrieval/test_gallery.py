@@ -9,6 +9,7 @@ import pytest
 from paddlevideo.loader.build import BatchLoader, SampleReader
 from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import EvaluationData
+from paddlevideo.modeling import ActBert
 from paddlevideo.retrieval import MSRVTTMetric
 from paddlevideo.retrieval.gallery import Gallery
 from paddlevideo.retrieval.test import MarginPredictor
@@ -126,6 +127,20 @@ def test_k_beyond_captions_and_videos_is_one_stage(clips):
     model = with_head()
     model.top_k = (VIDEOS, VIDEOS)
     assert predictor(model, clips, make_batch(0))[1].shortlists is None
+
+
+def test_a_framework_that_predicts_itself_is_asked(clips):
+    class Own(ActBert):
+        def prepare(self, context):
+            return len(context)
+
+        def predict(self, batch, prepared):
+            return np.zeros((len(batch["index"]), prepared))
+
+    model = with_head()
+    data = EvaluationData(Source(clips), None, None, None)
+    model.__class__ = Own
+    assert MSRVTTMetric().predictor(model, data).predict({"index": [0, 1]}).shape == (2, VIDEOS)
 
 
 def test_captions_beyond_the_limit_are_read_and_encoded_again(clips, monkeypatch):
