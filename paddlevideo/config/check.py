@@ -129,7 +129,7 @@ class _Check:
         if self.config.get("METRIC") is not None:
             yield from self.part(("METRIC",), METRICS)
         if self.config.get("GRADIENT_ACCUMULATION") is not None:
-            yield from self.accumulation()
+            yield from self.settings(("GRADIENT_ACCUMULATION",), AccumulationSettings)
 
     # --------------------------------------------------------------------- top level
 
@@ -176,12 +176,9 @@ class _Check:
                 "set patience to 0",
             )
 
-    def accumulation(self) -> Iterator[Fault]:
-        """Checks the GRADIENT_ACCUMULATION section."""
-        yield from prefix_path(
-            ("GRADIENT_ACCUMULATION",),
-            value_faults(self.config["GRADIENT_ACCUMULATION"], AccumulationSettings),
-        )
+    def settings(self, path: KeyPath, schema: type) -> Iterator[Fault]:
+        """Checks the map at ``path`` as the arguments of a dataclass."""
+        yield from prefix_path(path, value_faults(value_at(self.config, path), schema))
 
     # ------------------------------------------------------------------------- parts
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -62,12 +62,13 @@ def test_help_lists_every_verb_in_80_columns(paddlevideo):
 
 
 def test_help_takes_no_time(paddlevideo):
+    """Processor time, which other processes of the machine change less."""
     for arguments in (["--help"], ["train", "--help"], ["search", "--help"]):
         seconds = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
             assert paddlevideo(*arguments).returncode == 0
-            seconds.append(time.perf_counter() - start)
+            seconds.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - start)
         assert min(seconds) < 0.3, arguments
 
 
