@@ -68,7 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
     parser.add_argument(
         "--queries", type=as_path, metavar="FOLDER",
-        help="write each query's rank to seed0.jsonl, ..., for compare_runs.py",
+        help="write each query's rank to seed0.jsonl, ..., for paddlevideo compare",
     )  # fmt: skip
     return parser.parse_args(arguments)
 

@@ -272,14 +272,14 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 # ------------------------------------------------------------------------------- compare
 
-COMPARE = r"""Compares two ways of ranking on the same test, with what chance alone may have done.
+COMPARE = r"""Compares two rankings of the same test, with a confidence interval of the difference.
 
     paddlevideo compare output/new/queries.jsonl --with output/old/queries.jsonl
     paddlevideo compare new0.jsonl new1.jsonl new2.jsonl --with old0.jsonl old1.jsonl
 
-Each file is what ``main.py --test`` wrote, or ``linear_baseline.py --queries``; several files of a
-side are its seeds. Prints R@1, R@5 and R@10 both ways, their difference, and the interval that 95 %
-of resampled tests fall into.
+Each file was written by main.py --test, or by paddlevideo linear_baseline --queries; several files
+of a side are its seeds. Prints R@1, R@5 and R@10 in both directions, their difference, and the
+interval that holds 95 % of the differences in resampled tests.
 """
 
 
