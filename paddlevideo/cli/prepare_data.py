@@ -59,7 +59,7 @@ def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
 
 def _add_pack(commands: argparse._SubParsersAction) -> None:
     from paddlevideo.loader.captions.files import KINDS as CAPTION_KINDS
-    from paddlevideo.prepare.sources import KINDS as SOURCE_KINDS
+    from paddlevideo.loader.clips.opening import KINDS as SOURCE_KINDS
 
     text = f"""clips and captions into a store, on from where it was interrupted
 

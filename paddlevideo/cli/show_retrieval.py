@@ -63,15 +63,15 @@ class Results:
 
 def read_results(path: Path) -> Results:
     """Reads ``scores.npz``; raises DataError where it is not what :class:`Results` says."""
+    from paddlevideo.files.npz import read_npz
     from paddlevideo.files.together import check_together
-    from paddlevideo.prepare.clip_files import read_arrays
     from paddlevideo.utils.errors import DataError
 
     check_together(path)
     names = ("scores", "captions", "video_ids", "truth")
     advice = "main.py --test with -o score_matrix=True writes such a file"
     try:
-        held = read_arrays(path, names)
+        held = read_npz(path, names)
     except DataError as error:
         raise DataError(f"{error}; {advice}") from None
     if absent := set(names) - held.keys():

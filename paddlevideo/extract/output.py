@@ -18,6 +18,7 @@ from paddlevideo.files.fingerprint import digest_of
 from paddlevideo.files.whole import checksum, write_text_whole
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries
+from paddlevideo.loader.clips.source import Item
 from paddlevideo.loader.store import Clip, Manifest, Sizes
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.records import decode
@@ -25,7 +26,6 @@ from paddlevideo.loader.store.writer import BusyStore, tidy
 from paddlevideo.prepare.caption_book import CaptionBook
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.pack import with_captions
-from paddlevideo.prepare.sources import Item
 from paddlevideo.prepare.writing import Target, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import Tally

@@ -11,12 +11,14 @@ from paddlevideo.files.walk import refuse_inside
 from paddlevideo.files.whole import append_json
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries, Span
-from paddlevideo.loader.store import Clip, is_store
-from paddlevideo.loader.store.records import KEPT_MASS
+from paddlevideo.loader.clips.clip import KEPT_MASS, Clip
+from paddlevideo.loader.clips.opening import open_clips
+from paddlevideo.loader.clips.source import ClipSource
+from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.caption_book import CaptionBook, Captions
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
-from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, names_of, open_source
+from paddlevideo.prepare.sources import joined_sizes, names_of
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.printable import Tally
 
@@ -63,7 +65,8 @@ def pack(options: PackOptions) -> Summary:
     for path in options.sources:
         if not is_store(options.output):  # a run before may have put it there
             refuse_inside("--output", options.output, path)
-    sources = [open_source(path, options.kept_mass) for path in options.sources]
+    sources = [open_clips(path) for path in options.sources]
+    left_out = [line for source in sources for line in source.left_out]
     target = Target(
         options.output,
         joined_sizes(sources),
@@ -78,21 +81,21 @@ def pack(options: PackOptions) -> Summary:
     if done is not None:
         summary = Summary(options.output, done)
         summary.count("nothing to do: this very command has finished it", str(options.output))
-        summary.left_out = _left_out(sources)
+        summary.left_out = left_out
         return summary
     captions = _Captions(options, sources)
     summary = write_clips(target, sources, captions.change, captions.passed)
     captions.tell(summary, target.skipped)
-    summary.left_out = _left_out(sources)
+    summary.left_out = left_out
     return summary
 
 
 class _Captions:
     """What becomes of the captions of clips on their way into the store."""
 
-    def __init__(self, options: PackOptions, sources: Sequence[Source]) -> None:
+    def __init__(self, options: PackOptions, sources: Sequence[ClipSource]) -> None:
         """Reads caption files, which are found to fit before anything is written."""
-        self.required = options.require_captions
+        self.required, self.kept_mass = options.require_captions, options.kept_mass
         self.silent = Tally()
         self.expressed = Expressed(options.bert_model, MOST)
         self.book: CaptionBook | None = None
@@ -110,7 +113,7 @@ class _Captions:
                 return "left out because they have no caption, as --require_captions says"
             self.silent.add(clip.id)
         self.expressed.add(clip.id, clip.captions)
-        return clip
+        return clip.with_targets(self.kept_mass)
 
     def passed(self, name: str) -> None:
         """Notes that the captions of a clip that was written before are used."""
@@ -125,12 +128,6 @@ class _Captions:
             for error in self.book.bad.errors:
                 append_json(skipped, {"caption": error})
         summary.remarks += self.expressed.remarks()
-
-
-def _left_out(sources: Sequence[Source]) -> list[str]:
-    """What folders hold beside their clips, a line each."""
-    folders = [source for source in sources if isinstance(source, ClipFiles)]
-    return [line for source in folders for line in source.left_out]
 
 
 def with_captions(clip: Clip, captions: Captions, place: tuple[str, Span | None]) -> Clip:

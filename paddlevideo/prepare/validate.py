@@ -13,14 +13,14 @@ import numpy as np
 
 from paddlevideo.files.walk import refuse_inside
 from paddlevideo.loader.captions.expressed import Expressed
-from paddlevideo.loader.store import Clip, FeatureStore, Sizes
-from paddlevideo.loader.store.check import clip_faults
+from paddlevideo.loader.clips.check import clip_faults
+from paddlevideo.loader.clips.clip import Clip, Sizes
+from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.manifest import COMPLETE, LOST, Manifest, Shard
 from paddlevideo.loader.store.records import PREFIX, decode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import made_by
-from paddlevideo.prepare.sources import StoreSource
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
@@ -157,7 +157,7 @@ def fix(store: FeatureStore, output: Path) -> Summary:
     )
     if (done := finished(target)) is not None:
         return Summary(output, done)
-    return write_clips(target, [StoreSource(store.path)], lambda clip: _repaired(clip, sizes))
+    return write_clips(target, [store], lambda clip: _repaired(clip, sizes))
 
 
 def _repaired(clip: Clip, sizes: Sizes) -> Clip | str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from paddlevideo.files.whole import append_json
-from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
+from paddlevideo.loader.clips.clip import Clip, Sizes
+from paddlevideo.loader.clips.source import Item
+from paddlevideo.loader.store import Manifest, StoreWriter
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.shards import id_key
 from paddlevideo.loader.store.writer import tidy
 from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import differences
-from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
@@ -94,6 +95,21 @@ class Target:
 
 #: A box of pixels may be as small, but not all of a data set.
 IN_A_PIXEL = "clips whose boxes lie within one pixel (shares of the image, where pixels belong?)"
+
+
+class Source(Protocol):
+    """What clips are written from: a ``ClipSource``, or what an extraction has left."""
+
+    @property
+    def path(self) -> str | Path:
+        """For messages."""
+
+    def __len__(self) -> int: ...
+
+    def items(self) -> Iterator[Item]:
+        """All clips in order."""
+
+
 #: Changes a clip on its way, or leaves it out: then it says why.
 Change = Callable[[Clip], "Clip | str"]
 
@@ -216,7 +232,7 @@ class _Run:
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
         # Appended to, not written whole: it says of a stopped run as well what was skipped. The
         # same command again begins it again.
-        entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
+        entry = {"clip": bad.name, "source": str(source.path), "fault": bad.fault}
         append_json(self.target.skipped, entry)
 
 
@@ -229,7 +245,7 @@ class _BadClip(Exception):
 
 
 def _advice(source: Source, bad: _BadClip, allowed: int | None) -> str:
-    where = "" if source.path in bad.fault else f"{source.path}: "
+    where = "" if str(source.path) in bad.fault else f"{source.path}: "
     if allowed is None:
         return f"{where}{bad.fault}"
     if allowed:

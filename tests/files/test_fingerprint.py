@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from paddlevideo.files.fingerprint import content_of, fingerprint, fingerprints_of, unchanged
 from paddlevideo.files import fingerprint as module
+from paddlevideo.files.fingerprint import content_of, fingerprint, fingerprints_of, unchanged
 from paddlevideo.utils.errors import DataError
 
 

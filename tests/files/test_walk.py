@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from paddlevideo.files.walk import walk
 from paddlevideo.files import walk as module
+from paddlevideo.files.walk import walk
 from paddlevideo.utils.errors import DataError
 
 

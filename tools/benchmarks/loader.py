@@ -119,7 +119,7 @@ def raw_speed(dataset: Any) -> float:
     """Records a second that LMDB alone gives, copied and not looked at."""
     from paddlevideo.loader.store.shards import KEY, RECORDS, reading
 
-    store = dataset.rows.store
+    store = dataset.clips
     path = store.path / store.manifest.shards[0].file
     speeds = []
     for _ in range(5):

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from paddlevideo.loader.captions.line import Line, Span, as_span
 from paddlevideo.loader.captions.table import Row, Table, column
-from paddlevideo.loader.regions import as_caption
+from paddlevideo.loader.clips.check import as_caption
 from paddlevideo.utils.errors import DataError
 
 #: Names of columns, and of keys in JSON lines: those of a clip,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paddlevideo.files.filetype import JSON, describe_file
 from paddlevideo.loader.captions import read_captions, read_lines
-from paddlevideo.loader.clips import ClipReader, RegionCount
+from paddlevideo.loader.clips.gallery import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
 from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.loader.captions.matching import ClipNames, meanings, told
-from paddlevideo.loader.clips import ClipBatches, ClipReader
+from paddlevideo.loader.clips.gallery import ClipBatches, ClipReader
+from paddlevideo.loader.clips.sample import sample_of
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.selection import MissingIds, select_clips
@@ -65,24 +67,24 @@ class RetrievalDataset(Dataset):
 
     def _named(self, pairs: list[Pair]) -> list[Pair]:
         """The pairs with the ids that clips have among the features, where names are others."""
-        store = self.reader.store
+        source = self.reader.source
         clips = list(dict.fromkeys(clip for clip, _ in pairs))
-        missing = store.missing(clips)
+        missing = source.missing(clips)
         if not missing:
             return pairs
         try:
-            found = meanings(clips, store.ids())
+            found = meanings(clips, source.ids())
         except DataError as error:
             raise DataError(f"{self.file_path}: {error}") from None
         missing = [clip for clip in missing if clip not in found]
         if missing:
-            names = ClipNames(store.ids())
+            names = ClipNames(source.ids())
             raise DataError(
                 f"{self.file_path}: {len(missing)} of {len(clips)} clips have no features "
-                f"in {store.path}: {some(missing)}{names.hint(missing[0], pairs)}"
+                f"in {source.path}: {some(missing)}{names.hint(missing[0], pairs)}"
             )
         rules = Counter(match.rule for match in found.values())
-        log.info("%s: clips of %s matched %s", self.file_path, store.path, told(rules))
+        log.info("%s: clips of %s matched %s", self.file_path, source.path, told(rules))
         return [(found[clip].target, caption) for clip, caption in pairs]
 
     def __len__(self) -> int:
@@ -125,7 +127,7 @@ class RetrievalDataset(Dataset):
         return {
             **super().describe(),
             "file": self.file_path,
-            "features": self.reader.store.path,
+            "features": str(self.reader.source.path),
             "captions": len(self.captions),
             "videos": len(self.video_ids),
             "repeated_lines": sum(count - 1 for count in Counter(self.pairs).values()),
@@ -180,19 +182,11 @@ class ClipsWithCaptions(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Clip ``index`` with its captions. Raises DataError, naming file and clip."""
         name = self.clips[index]
-        record, captions = self.source.reader.record(name), self.captions[name]
-        return {
-            "clip": name,
-            "region_feat": record["features"],
-            "boxes": record["boxes"],
-            "image_h": record["image_h"],
-            "image_w": record["image_w"],
-            "action_feat": record["action_features"],
-            "caption": captions[0],
-            "captions": captions,
-            "bert_model": self.source.tokens.bert_model,
-            "index": index,
-        }
+        clip = self.source.reader.clip(name)
+        # Of all its clips, some may have classes: a batch needs equal keys.
+        plain = replace(clip, action_classes=None, region_classes=None, distributions=None)
+        more = {"bert_model": self.source.tokens.bert_model, "index": index}
+        return {**sample_of(plain, self.captions[name]), **more}
 
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from paddlevideo.loader.captions.narrations import annotated_videos
-from paddlevideo.loader.clips import ClipReader, RegionCount
+from paddlevideo.loader.clips.gallery import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
 from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength

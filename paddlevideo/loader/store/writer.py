@@ -14,16 +14,16 @@ import lmdb
 import numpy as np
 
 from paddlevideo.files.partials import sweep
-from paddlevideo.loader.store.check import check_clip
+from paddlevideo.loader.clips.check import check_clip
+from paddlevideo.loader.clips.clip import Clip, Sizes
 from paddlevideo.loader.store.manifest import (
     COMPLETE,
     SHARD_NAME,
     UNFINISHED,
     Manifest,
     Shard,
-    Sizes,
 )
-from paddlevideo.loader.store.records import PREFIX, Clip, decode, encode
+from paddlevideo.loader.store.records import PREFIX, decode, encode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
@@ -142,6 +142,7 @@ class StoreWriter:
 
     def add(self, clip: Clip) -> None:
         """Appends a clip. Raises DataError if it does not fit, or its id is in this shard."""
+        clip = clip.with_targets()
         check_clip(clip, self.manifest.sizes, f'clip "{clip.id}"')
         key = id_key(clip.id)
         if key in self._waiting or self._has(key):

@@ -1,0 +1,113 @@
+"""A folder with a file for each clip: .npz, or .npy that holds a dictionary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from paddlevideo import safe_pickle
+from paddlevideo.files.npz import read_npz
+from paddlevideo.files.walk import walk
+from paddlevideo.loader.clips.check import (
+    as_classes,
+    as_count,
+    as_matrix,
+    check_clip,
+    count_classes,
+)
+from paddlevideo.loader.clips.clip import About, Clip, Sizes
+from paddlevideo.loader.clips.records import NAMES as RECORD_NAMES
+from paddlevideo.loader.clips.source import ClipSource, first_sizes
+from paddlevideo.utils.errors import DataError
+
+_NEEDED = ("regions", "boxes", "image_h", "image_w", "actions")
+_CLASSES = ("region_classes", "action_classes")
+_OUR_NAMES = {theirs: ours for ours, theirs in RECORD_NAMES.items()}
+
+
+class ClipFolder(ClipSource):
+    """The .npz and .npy files of a folder and its subfolders, in the order of their paths.
+
+    An id is a file's path in the folder without the ending.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        walked = walk(self.path, lambda file: file.suffix.lower() in (".npz", ".npy"))
+        self.files = walked.files
+        #: What else the folder holds.
+        self.others = walked.left_out()
+        self.left_out = [f"{self.path}: {line}" for line in self.others]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {self.about(index).id: index for index in range(len(self))}
+
+    def find(self, name: str) -> int | None:
+        """The index of the file of clip ``name``, or None."""
+        return self._index.get(name)
+
+    def about(self, index: int) -> About:
+        """The id; a clip's file holds no captions."""
+        return About(self.files[index].relative_to(self.path).with_suffix("").as_posix())
+
+    def sizes(self) -> Sizes:
+        """Widths of the first file that can be read."""
+        return first_sizes(self)
+
+    def action_classes(self) -> int:
+        """One more than the largest class of all files, of which only this array is read."""
+        return max(map(_count_classes, self.files), default=0)
+
+    def read(self, index: int) -> Clip:
+        """The clip of file ``index``."""
+        file = self.files[index]
+        arrays, where = _read_arrays(file, (*_NEEDED, *_CLASSES)), str(file)
+        absent = [key for key in _NEEDED if key not in arrays]
+        if absent:
+            raise DataError(f"{where}: lacks {', '.join(absent)}")
+        regions, actions = (as_matrix(arrays[key], key, where) for key in ("regions", "actions"))
+        clip = Clip(
+            id=self.about(index).id,
+            regions=regions,
+            boxes=as_matrix(arrays["boxes"], "boxes", where, len(regions) or None, 4),
+            image_h=as_count(arrays["image_h"][()], "image_h", where),
+            image_w=as_count(arrays["image_w"][()], "image_w", where),
+            actions=actions,
+        )
+        if (rows := arrays.get("region_classes")) is not None:
+            clip.distributions = as_matrix(rows, "region_classes", where, len(regions))
+        if (classes := arrays.get("action_classes")) is not None:
+            clip.action_classes = as_classes(classes, len(actions), "action_classes", where)
+        check_clip(clip, None, where)
+        return clip
+
+
+def _count_classes(file: Path) -> int:
+    try:
+        return count_classes(_read_arrays(file, ("action_classes",)).values())
+    except DataError:
+        return 0  # reported when the clip is read
+
+
+def _read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    if file.suffix.lower() == ".npz":
+        return read_npz(file, names)
+    if not file.is_file():
+        raise DataError(f"{file}: is not a regular file")
+    array = safe_pickle.load_npy(file)
+    held = array[()] if array.dtype == object and array.ndim == 0 else None
+    if not isinstance(held, dict):
+        raise DataError(
+            f"{file}: holds one array. A clip's .npy is a dictionary of arrays that np.save wrote"
+        )
+    # Under these names, or those of PaddleVideo's records.
+    named = {_OUR_NAMES.get(key, key): value for key, value in held.items()}
+    return {name: np.asarray(named[name]) for name in names if name in named}
