@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from paddlevideo.loader.captions.expressed import Expressed
-from paddlevideo.loader.collate import Allocate, Batch, Collator
+from paddlevideo.loader.collate import Batch, Collator
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.skipping import TRIES, BadClips
 from paddlevideo.loader.workers import batches_ahead
@@ -124,9 +124,9 @@ class SampleReader:
         except Exception as fault:
             raise self._named(fault, index) from fault
 
-    def batch(self, epoch: int, indices: list[int], allocate: Allocate = np.empty) -> Batch:
+    def batch(self, epoch: int, indices: list[int]) -> Batch:
         """The samples as one batch, see :class:`Collator`."""
-        collator = Collator(len(indices), allocate)
+        collator = Collator(len(indices))
         for index in indices:
             # One by one: a sample's memory is used again for the next one.
             collator.add(self._read_or_next(epoch, index), partial(self._name, index))
