@@ -94,7 +94,7 @@ def test_an_unchanged_record_is_read():
         ({"boxes": np.full((3, 4), 900.0)}, "box 0 is"),
         ({"captions": "abc", "times": []}, "captions are one text"),
         ({"times": [(0.0, 1.0)]}, "1 times of 2 captions"),
-        ({"times": [(0.0, 1.0), (3.0, 1.0)]}, "no start and end"),
+        ({"times": [(0.0, 1.0), (3.0, 1.0)]}, "not a start and an end"),
         ({"region_classes": ClassTargets.of(np.ones((2, 9)))}, "of 2 regions for 3"),
         ({"region_classes": ClassTargets.of(np.full((3, 9), np.nan))}, "class"),
         ({"region_classes": ClassTargets.of(np.zeros((3, 9)))}, "all zero"),

@@ -48,7 +48,7 @@ def test_nothing_is_left_of_an_lmdb_that_was_not_finished(tmp_path, monkeypatch,
         calls.append(1)
         if len(calls) == 4:
             raise fault
-        return {}
+        return b"record"
 
     monkeypatch.setattr(records, "_record_of", record)
     captions = ["one", " \n"]

@@ -12,13 +12,7 @@ import numpy as np
 from paddlevideo import safe_pickle
 from paddlevideo.files.npz import read_npz
 from paddlevideo.files.walk import walk
-from paddlevideo.loader.clips.check import (
-    as_classes,
-    as_count,
-    as_matrix,
-    check_clip,
-    count_classes,
-)
+from paddlevideo.loader.clips.check import as_clip, count_classes
 from paddlevideo.loader.clips.clip import About, Clip, Sizes
 from paddlevideo.loader.clips.records import NAMES as RECORD_NAMES
 from paddlevideo.loader.clips.source import ClipSource, first_sizes
@@ -73,21 +67,7 @@ class ClipFolder(ClipSource):
         absent = [key for key in _NEEDED if key not in arrays]
         if absent:
             raise DataError(f"{where}: lacks {', '.join(absent)}")
-        regions, actions = (as_matrix(arrays[key], key, where) for key in ("regions", "actions"))
-        clip = Clip(
-            id=self.about(index).id,
-            regions=regions,
-            boxes=as_matrix(arrays["boxes"], "boxes", where, len(regions) or None, 4),
-            image_h=as_count(arrays["image_h"][()], "image_h", where),
-            image_w=as_count(arrays["image_w"][()], "image_w", where),
-            actions=actions,
-        )
-        if (rows := arrays.get("region_classes")) is not None:
-            clip.distributions = as_matrix(rows, "region_classes", where, len(regions))
-        if (classes := arrays.get("action_classes")) is not None:
-            clip.action_classes = as_classes(classes, len(actions), "action_classes", where)
-        check_clip(clip, None, where)
-        return clip
+        return as_clip({**arrays, "id": self.about(index).id}, where, {})
 
 
 def _count_classes(file: Path) -> int:

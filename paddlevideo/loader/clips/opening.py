@@ -34,7 +34,7 @@ def open_clips(path: str | os.PathLike[str]) -> ClipSource:
             raise DataError(f"{lines}\nKnown are:\n{KINDS}")
         return folder
     if not path.exists():
-        raise DataError(f"{path}: cannot be read (No such file or directory). Check the path")
+        raise DataError(f"{path}: No such file or directory. Check the path of the features")
     if not path.is_file():
         raise DataError(f"{path}: is neither a regular file nor a folder. Write it to a file first")
     kind = describe_file(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import lmdb
 
 from paddlevideo import safe_pickle
-from paddlevideo.loader.clips.check import as_count, as_matrix, check_clip
+from paddlevideo.loader.clips.check import as_clip
 from paddlevideo.loader.clips.clip import About, Clip, Sizes
 from paddlevideo.loader.clips.lmdb_files import environment
 from paddlevideo.loader.clips.source import ClipSource, first_sizes
@@ -21,9 +21,15 @@ from paddlevideo.loader.store.manifest import is_store
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import some
 
-#: What a record calls the fields of a clip that have other names here.
-NAMES = {"regions": "features", "actions": "action_features"}
-_KEYS = ("video_id", "image_h", "image_w", "features", "boxes", "action_features")
+#: The fields of a clip in a record, and what it calls them.
+NAMES = {
+    "id": "video_id",
+    "image_h": "image_h",
+    "image_w": "image_w",
+    "regions": "features",
+    "boxes": "boxes",
+    "actions": "action_features",
+}
 BATCH = 64  # records that are written in a transaction
 
 
@@ -96,22 +102,12 @@ class RecordFile(ClipSource):
         record = safe_pickle.loads(bytes(value), where)
         if not isinstance(record, dict):
             raise DataError(f"{where}: the record is a {type(record).__name__}, not a dictionary")
-        absent = [key for key in _KEYS if key not in record]
+        absent = [key for key in NAMES.values() if key not in record]
         if absent:
             raise DataError(f"{where}: the record lacks {some(absent)}")
         if record["video_id"] != name:
             raise DataError(f'{where}: the record is that of clip "{record["video_id"]!s:.60}"')
-        regions = as_matrix(record["features"], "features", where)
-        clip = Clip(
-            id=name,
-            regions=regions,
-            boxes=as_matrix(record["boxes"], "boxes", where, len(regions) or None, 4),
-            image_h=as_count(record["image_h"], "image_h", where),
-            image_w=as_count(record["image_w"], "image_w", where),
-            actions=as_matrix(record["action_features"], "action_features", where),
-        )
-        check_clip(clip, None, where, NAMES)
-        return clip
+        return as_clip({ours: record[theirs] for ours, theirs in NAMES.items()}, where, NAMES)
 
 
 def write_records(folder: Path, clips: Iterable[Clip]) -> None:
@@ -125,7 +121,7 @@ def write_records(folder: Path, clips: Iterable[Clip]) -> None:
         while batch := list(islice(numbered, BATCH)):
             with writer.begin(write=True) as transaction:
                 for number, clip in batch:
-                    value = pickle.dumps(_record_of(clip), protocol=4)
+                    value = _record_of(clip)
                     if not transaction.put(clip.id.encode(), value, overwrite=False):
                         raise DataError(
                             f'clip {number}: an earlier clip has its id "{clip.id}". '
@@ -133,12 +129,5 @@ def write_records(folder: Path, clips: Iterable[Clip]) -> None:
                         )
 
 
-def _record_of(clip: Clip) -> dict[str, object]:
-    return {
-        "video_id": clip.id,
-        "image_h": clip.image_h,
-        "image_w": clip.image_w,
-        "features": clip.regions,
-        "boxes": clip.boxes,
-        "action_features": clip.actions,
-    }
+def _record_of(clip: Clip) -> bytes:
+    return pickle.dumps({key: getattr(clip, ours) for ours, key in NAMES.items()}, protocol=4)

@@ -5,57 +5,33 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from paddlevideo import safe_pickle
 from paddlevideo.files.whole import write_whole
-from paddlevideo.loader.clips.check import (
-    NO_REGIONS,
-    as_caption,
-    as_classes,
-    as_count,
-    as_matrix,
-    check_clip,
-    count_classes,
-)
-from paddlevideo.loader.clips.clip import (
-    LARGEST,
-    About,
-    Clip,
-    Sizes,
-    split_alternatives,
-)
+from paddlevideo.loader.clips.check import as_caption, as_clip, count_classes
+from paddlevideo.loader.clips.clip import About, Clip, Sizes, split_alternatives
 from paddlevideo.loader.clips.source import ClipSource
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import some
 
-NAMES = {
+#: The entries of a row in their order, and what messages call them.
+_FIELDS = (
+    *("regions", "region_classes", "boxes", "n", "image_h", "image_w", "id", "caption"),
+    *("actions", "action_classes", "m"),
+)
+_NAMES = {
     "regions": "region features",
-    "distributions": "class distribution",
+    "region_classes": "class distribution",
+    "image_h": "image height",
+    "image_w": "image width",
     "actions": "action features",
     "action_classes": "action classes",
 }
-
-
-class _Row(NamedTuple):
-    """The entries of a row in their order."""
-
-    regions: Any
-    distributions: Any
-    boxes: Any
-    region_count: Any
-    image_h: Any
-    image_w: Any
-    id: Any
-    caption: Any
-    actions: Any
-    action_classes: Any
-    action_count: Any
 
 
 class RowFile(ClipSource):
@@ -70,7 +46,7 @@ class RowFile(ClipSource):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = str(path)
         self._rows = self._open()
-        self._ids = [str(_Row(*row).id) for row in self._rows]
+        self._ids = [str(row["id"]) for row in map(_fields, self._rows)]
         repeated = [name for name, count in Counter(self._ids).items() if count > 1]
         if repeated:
             raise DataError(
@@ -78,15 +54,14 @@ class RowFile(ClipSource):
                 "Keep one row for each clip"
             )
         # The first row sets the widths that all others must have.
-        region, classes, action = (self._width(entry) for entry in (0, 1, 8))
+        region, classes, action = map(self._width, ("regions", "region_classes", "actions"))
         self._sizes = Sizes(region, action, classes)
-        self._allowed = replace(self._sizes, action_classes=LARGEST)
 
     def _open(self) -> list[Any]:
         array = safe_pickle.load_npy(self.path)
         if array.dtype != object or array.ndim not in (1, 2):
             raise DataError(f"{self.path}: not an object array of HowTo100M rows")
-        rows, wanted = list(array), len(_Row._fields)
+        rows, wanted = list(array), len(_FIELDS)
         for index, row in enumerate(rows):
             length = len(row) if isinstance(row, (tuple, list, np.ndarray)) else 0
             if length != wanted:
@@ -97,9 +72,10 @@ class RowFile(ClipSource):
             raise DataError(f"{self.path}: holds no rows")
         return rows
 
-    def _width(self, entry: int) -> int:
-        array = self._rows[0][entry]
+    def _width(self, name: str) -> int:
+        array = _fields(self._rows[0])[name]
         if not isinstance(array, np.ndarray) or array.ndim != 2:
+            entry = _FIELDS.index(name)
             raise DataError(f"{self.path}: row 0: entry {entry} is not a two-dimensional array")
         return array.shape[1]
 
@@ -116,11 +92,11 @@ class RowFile(ClipSource):
 
     def action_classes(self) -> int:
         """One more than the largest class of all rows; wrong ones are reported when read."""
-        return count_classes(_Row(*row).action_classes for row in self._rows)
+        return count_classes(row["action_classes"] for row in map(_fields, self._rows))
 
     def about(self, index: int) -> About:
         """Id, and the alternatives of the caption that are not blank."""
-        caption = _Row(*self._rows[index]).caption
+        caption = _fields(self._rows[index])["caption"]
         captions = split_alternatives(caption) if isinstance(caption, str) else ()
         return About(self._ids[index], captions)
 
@@ -134,28 +110,15 @@ class RowFile(ClipSource):
 
     def read(self, index: int) -> Clip:
         """The clip of row ``index``; its captions are the alternatives of the row's."""
-        row, sizes = _Row(*self._rows[index]), self._sizes
-        where = f'{self.path}: row {index} (clip "{self._ids[index]}")'
-        regions = as_count(row.region_count, "n", where)
-        actions = as_count(row.action_count, "m", where)
-        if regions == 0:
-            raise DataError(f"{where}: {NO_REGIONS}")
-        clip = Clip(
-            id=self._ids[index],
-            regions=as_matrix(row.regions, NAMES["regions"], where, regions, sizes.region),
-            boxes=as_matrix(row.boxes, "boxes", where, regions, 4),
-            image_h=as_count(row.image_h, "image height", where),
-            image_w=as_count(row.image_w, "image width", where),
-            actions=as_matrix(row.actions, NAMES["actions"], where, actions, sizes.action),
-            action_classes=as_classes(row.action_classes, actions, NAMES["action_classes"], where),
-            captions=split_alternatives(as_caption(row.caption, where)),
-            distributions=as_matrix(
-                *(row.distributions, NAMES["distributions"], where),
-                *(regions, sizes.region_classes),
-            ),
-        )
-        check_clip(clip, self._allowed, where, NAMES)
+        row = {**_fields(self._rows[index]), "id": self._ids[index]}
+        where = f'{self.path}: row {index} (clip "{row["id"]}")'
+        clip = as_clip(row, where, _NAMES, self._sizes, (row["n"], row["m"]))
+        clip.captions = split_alternatives(as_caption(row["caption"], where))
         return clip
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return dict(zip(_FIELDS, row, strict=True))
 
 
 def write_rows(path: Path, clips: Iterable[Clip], count: int) -> None:
@@ -166,7 +129,7 @@ def write_rows(path: Path, clips: Iterable[Clip], count: int) -> None:
     """
     rows = np.empty(count, dtype=object)
     for index, clip in enumerate(clips):
-        rows[index] = tuple(_row_of(clip))  # a plain one: other readers do not know the class
+        rows[index] = _row_of(clip)
 
     def write(partial: Path) -> None:
         with open(partial, "wb") as file:
@@ -176,20 +139,15 @@ def write_rows(path: Path, clips: Iterable[Clip], count: int) -> None:
     write_whole(path, write)
 
 
-def _row_of(clip: Clip) -> _Row:
-    distributions = clip.dense_classes()
-    if distributions is None or clip.action_classes is None or not clip.captions:
+def _row_of(clip: Clip) -> tuple:
+    classes = clip.dense_classes()
+    if classes is None or clip.action_classes is None or not clip.captions:
         raise DataError(f'clip "{clip.id}": a HowTo100M row needs classes and a caption')
-    return _Row(
-        regions=clip.regions,
-        distributions=distributions,
-        boxes=clip.boxes,
-        region_count=len(clip.regions),
-        image_h=clip.image_h,
-        image_w=clip.image_w,
-        id=clip.id,
-        caption="!".join(text.replace("!", ".") for text in clip.captions),
-        actions=clip.actions,
-        action_classes=clip.action_classes,
-        action_count=len(clip.actions),
-    )
+    row = {
+        **vars(clip),
+        "region_classes": classes,
+        "n": len(clip.regions),
+        "m": len(clip.actions),
+        "caption": "!".join(text.replace("!", ".") for text in clip.captions),
+    }
+    return tuple(row[name] for name in _FIELDS)

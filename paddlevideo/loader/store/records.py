@@ -17,7 +17,7 @@ from paddlevideo.loader.clips.check import as_float32
 from paddlevideo.loader.clips.clip import About, ClassTargets, Clip
 from paddlevideo.utils.errors import DataError
 
-#: Of a safetensors file that this reads: the tensors' types by their names there.
+#: The types of tensors that are read, by their names in safetensors files.
 TYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -98,13 +98,13 @@ def decode(record: Any, where: str) -> Clip:
 
 
 def decode_about(record: Any, where: str) -> About:
-    """What stands beside the arrays of a record. The arrays are not read, nor the checksum made.
+    """What is known of a clip beside its arrays, which are not read, nor is the checksum computed.
 
     Raises DataError, beginning with ``where``, if the record is damaged.
     """
     with _damage(where):
         _, about, _ = _head(memoryview(record))
-        return About(*texts_of(about), *origin_of(about))
+        return _about(about)
 
 
 _DAMAGE = (
@@ -115,7 +115,7 @@ _DAMAGE = (
 
 @contextmanager
 def _damage(where: str) -> Iterator[None]:
-    """What reading a damaged record raises becomes a DataError."""
+    """Turns what reading a damaged record raises into a DataError."""
     try:
         yield
     except _DAMAGE as error:
@@ -126,7 +126,7 @@ def _damage(where: str) -> Iterator[None]:
 
 
 def _head(view: memoryview) -> tuple[dict[str, Any], dict[str, Any], memoryview]:
-    """A record's tensors by name, what stands beside them, and the tensors' bytes."""
+    """A record's tensors by name, the entries beside them, and the tensors' bytes."""
     _, version = PREFIX.unpack_from(view)
     if version != VERSION:
         raise ValueError(f"version {version}, where {VERSION} is known")
@@ -141,7 +141,7 @@ def _head(view: memoryview) -> tuple[dict[str, Any], dict[str, Any], memoryview]
 
 
 def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays that lie in ``view``, and what stands beside them. Raises ValueError and its like."""
+    """Arrays that refer to ``view``, and the entries beside them. Raises ValueError or the like."""
     expected, _ = PREFIX.unpack_from(view)
     if zlib.crc32(view[PREFIX.size :]) != expected:
         raise ValueError("its checksum differs")
@@ -157,89 +157,70 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return tensors, about
 
 
-def _matrix(tensors: Mapping[str, np.ndarray], name: str, dimensions: int) -> np.ndarray:
-    array = tensors[name]
-    if array.ndim != dimensions:
-        raise ValueError(f"{name} has {array.ndim} dimensions, not {dimensions}")
-    return array
-
-
-def _targets(tensors: Mapping[str, np.ndarray], width: int, rows: int) -> ClassTargets:
-    counts, classes = (tensors[name].astype(np.int64) for name in ("class_counts", "classes"))
-    mass, rest = tensors["class_mass"].astype(np.float32), tensors.get("class_rest")
-    if len(counts) != rows:
-        raise ValueError(f"classes of {len(counts)} regions for {rows}")
-    return ClassTargets(
-        counts, classes, mass, width, None if rest is None else rest.astype(np.float32)
-    )
-
-
-def texts_of(about: Mapping[str, Any]) -> tuple[str, list[str], list[tuple[float, float]], str]:
-    """Id, captions, times and video, of the types that they must have. Raises ValueError."""
-    name, captions, times, video = (about[key] for key in ("id", "captions", "times", "video"))
+def _about(entries: Mapping[str, Any]) -> About:
+    """What stands beside the arrays, of the types that it must have. Raises ValueError."""
+    name, captions, times, video = (entries[key] for key in ("id", "captions", "times", "video"))
+    source, span = entries.get("source", ""), entries.get("span")  # older records have none
     if not isinstance(captions, list) or not isinstance(times, list):
-        raise ValueError("captions or times are no list")
-    for text in (name, video, *captions):
+        raise ValueError("captions or times are not a list")
+    for text in (name, video, source, *captions):
         if not isinstance(text, str):
             raise ValueError(f"{text!r:.40} where a text belongs")
         text.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
     if len(times) not in (0, len(captions)):
         raise ValueError(f"{len(times)} times of {len(captions)} captions")
-    spans = [(float(start), float(end)) for start, end in times]
+    timed = times if span is None else [*times, span]
+    spans = [(float(start), float(end)) for start, end in timed]
     if not all(math.isfinite(start) and math.isfinite(end) for start, end in spans):
         raise ValueError("times that are not finite")
-    return name, captions, spans, video
-
-
-def origin_of(about: Mapping[str, Any]) -> tuple[str, tuple[float, float] | None]:
-    """Source and span; older records have none. Raises ValueError."""
-    source, span = about.get("source", ""), about.get("span")
-    if not isinstance(source, str):
-        raise ValueError(f"{source!r:.40} under source")
-    source.encode()
-    if span is None:
-        return source, None
-    start, end = (float(second) for second in span)
-    if not (math.isfinite(start) and math.isfinite(end)):
-        raise ValueError("a span that is not finite")
-    return source, (start, end)
-
-
-def _clip(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Clip:
-    name, captions, times, video = texts_of(about)
-    source, span = origin_of(about)
-    regions = _matrix(tensors, "regions", 2)
-    height, width = (operator.index(side) for side in about["size"])
-    if not (0 < height < LARGEST_SIDE and 0 < width < LARGEST_SIDE):
-        raise ValueError(f"an image of {height} x {width} pixels")
-    extra = about["extra"]
-    if not isinstance(extra, dict):
-        raise ValueError(f"{extra!r:.40} under extra")
-    targets = None
-    if "classes" in tensors:
-        classes = operator.index(about["region_classes"])
-        targets = _targets(tensors, classes, len(regions))
-    actions = None
-    if "action_classes" in tensors:
-        actions = _matrix(tensors, "action_classes", 1).astype(np.int64)
-    return Clip(
-        id=name,
-        regions=copied(regions),
-        boxes=copied(_matrix(tensors, "boxes", 2)),
-        image_h=height,
-        image_w=width,
-        actions=copied(_matrix(tensors, "actions", 2)),
-        action_classes=actions,
-        region_classes=targets,
-        captions=captions,
-        times=times,
-        video=video,
-        extra=extra,
-        source=source,
-        span=span,
+    return About(
+        name,
+        captions,
+        spans[: len(times)],
+        video,
+        source,
+        spans[-1] if timed is not times else None,
     )
 
 
-def copied(array: np.ndarray) -> np.ndarray:
-    """A float32 copy: nothing that is returned may lie in the store's memory."""
+def _clip(tensors: Mapping[str, np.ndarray], entries: Mapping[str, Any]) -> Clip:
+    regions = _matrix(tensors, "regions")
+    height, width = (operator.index(side) for side in entries["size"])
+    if not (0 < height < LARGEST_SIDE and 0 < width < LARGEST_SIDE):
+        raise ValueError(f"an image of {height} x {width} pixels")
+    if not isinstance(entries["extra"], dict):
+        raise ValueError(f"{entries['extra']!r:.40} under extra")
+    clip = Clip(
+        regions=regions,
+        boxes=_matrix(tensors, "boxes"),
+        image_h=height,
+        image_w=width,
+        actions=_matrix(tensors, "actions"),
+        extra=entries["extra"],
+        **vars(_about(entries)),
+    )
+    if "classes" in tensors:
+        clip.region_classes = _targets(tensors, operator.index(entries["region_classes"]))
+    if (classes := tensors.get("action_classes")) is not None:
+        if classes.ndim != 1:
+            raise ValueError(f"action_classes has {classes.ndim} dimensions")
+        clip.action_classes = classes.astype(np.int64)
+    return clip
+
+
+def _matrix(tensors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """A float32 copy: nothing that is returned may refer to the store's memory."""
+    array = tensors[name]
+    if array.ndim != 2:
+        raise ValueError(f"{name} has {array.ndim} dimensions")
     return array.copy() if array.dtype == np.float32 else as_float32(array)
+
+
+def _targets(tensors: Mapping[str, np.ndarray], width: int) -> ClassTargets:
+    counts, classes = (tensors[name].astype(np.int64) for name in ("class_counts", "classes"))
+    mass, rest = tensors["class_mass"].astype(np.float32), tensors.get("class_rest")
+    if len(counts) != len(tensors["regions"]):
+        raise ValueError(f"classes of {len(counts)} regions for {len(tensors['regions'])}")
+    return ClassTargets(
+        counts, classes, mass, width, None if rest is None else rest.astype(np.float32)
+    )
