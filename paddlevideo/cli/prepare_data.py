@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,6 @@ from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import Range, count, count_or_zero, number, positive
 from paddlevideo.utils.script import AGAIN, ending_at_once
 
-Action = Callable[[argparse.Namespace], int]
 SHOWN = 10  # faults that validate prints
 #: Kinds that are faults with --captions_needed alone.
 UNHEARD = {"no caption": "no caption", "no known word": "a caption without a known word"}

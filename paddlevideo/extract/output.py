@@ -203,7 +203,7 @@ def _write(
         own.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
         files = [own] if own.stat().st_size else []
         # Wrong entries are counted: all features are there, and another run would only repeat it.
-        book = CaptionBook(wanted.options.captions, BadEntries(math.inf), own=files)
+        book = CaptionBook(wanted.options.captions, BadEntries(math.inf), exact=files)
     clips = (
         (clip, video.name, None)
         for video, status in zip(videos, statuses, strict=True)
@@ -213,7 +213,7 @@ def _write(
     silent, expressed = Tally(), Expressed(most=MOST)
 
     def change(clip: Clip) -> Clip:
-        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id))
+        clip = with_captions(clip, book.captions(clip.id), book.location(clip.id))
         if not clip.captions:
             silent.add(clip.id)
         expressed.add(clip.id, clip.captions)

@@ -1,4 +1,4 @@
-"""Which samples a rank reads, step by step. Pure arithmetic: no data, no communication."""
+"""The samples that a rank reads, step by step. Pure arithmetic: no data, no communication."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _check(size: int, batch_size: int, rank: int, world_size: int) -> None:
 
 
 class TrainSampler:
-    """Batches for training, in an :class:`Order` of which each epoch has its own.
+    """Batches for training, in an :class:`Order` that differs from epoch to epoch.
 
     Step s takes the next ``batch_size * world_size`` samples of the epoch's order and rank r its
     slice of them, so that W ranks with batches of B see what one rank with batches of W*B sees.
@@ -78,7 +78,7 @@ class GridSampler:
         self.cells: Sequence[int] = range(rank, -(-size // batch_size), world_size)
 
     def without(self, done: Container[int]) -> GridSampler:
-        """The same grid but for the batches whose samples are all ``done``, shared out anew."""
+        """The grid without the batches whose samples are all ``done``, redistributed over ranks."""
         rest = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
         left = [
             cell
@@ -88,8 +88,8 @@ class GridSampler:
         rest.cells = left[self.rank :: self.world_size]
         return rest
 
-    def thinned(self, samples: int) -> GridSampler:
-        """The same grid but for batches left out evenly, with about ``samples`` in the rest."""
+    def subsampled(self, samples: int) -> GridSampler:
+        """The grid without batches left out evenly, so that about ``samples`` samples stay."""
         cells = -(-self.size // self.batch_size)
         step = max(1, round(cells * self.batch_size / max(samples, 1)))
         part = GridSampler(self.size, self.batch_size, self.rank, self.world_size)

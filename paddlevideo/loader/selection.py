@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from paddlevideo.loader.captions.clip_csv import CLIP_NAMES, first_of
-from paddlevideo.loader.captions.matching import CLIP, ClipNames, told, videos_of
+from paddlevideo.loader.captions.matching import CLIP, ClipNames, describe_rules, videos_of
 from paddlevideo.loader.captions.table import Table
 from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
@@ -124,7 +124,7 @@ def _match(each: _List, known: ClipNames, source: str, missing_ids: MissingIds) 
             each.meant.add(match.target)
             rules[match.rule] += 1
     if rules:
-        log.info("%s: %s matched %s", each.path, source, told(rules))
+        log.info("%s: %s matched %s", each.path, source, describe_rules(rules))
     if missing:
         _tell_missing(each, missing, known, source, missing_ids)
 

@@ -41,7 +41,7 @@ def to_lmdb(store: FeatureStore, output: Path) -> tuple[int, int]:
     """MSR-VTT records in ``output`` and captions in a .csv beside it; their counts.
 
     Both are there when all is written, or neither. A folder that still has the .csv in it, where
-    it is written first, was interrupted in its last moment, and is replaced. Blank captions are
+    it is written first, was interrupted at the very end, and is replaced. Blank captions are
     left out. Raises DataError where one of them exists, for an id that these files cannot hold, and
     where LMDB cannot write.
     """

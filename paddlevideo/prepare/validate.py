@@ -1,4 +1,4 @@
-"""Every record of a store against what it should be, and a repaired copy."""
+"""Checking every record of a store, and writing a repaired copy."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def faults_of(store: FeatureStore) -> Iterator[Fault]:
     for number in track(numbers, "validate", len(numbers), "shards"):
         try:
             yield from _shard_faults(store, number, seen, counted)
-        except DataError as fault:
-            yield Fault("shard", store.manifest.shards[number].file, "", str(fault))
+        except DataError as error:
+            yield Fault("shard", store.manifest.shards[number].file, "", str(error))
     if counted.clips == store.manifest.clips:
         yield from _lost_mass_faults(store.manifest.lost_mass, counted.lost_mass)
 
@@ -78,22 +78,22 @@ def _shard_faults(
         entries = transaction.stat()["entries"]
     if entries != shard.clips:
         yield Fault("shard", shard.file, "", f"{entries} records, where {shard.clips} belong")
-    for place in range(min(entries, shard.clips)):
+    for index in range(min(entries, shard.clips)):
         with reading(path, RECORDS) as transaction:
-            record = transaction.get(KEY.pack(place)) or b""
+            record = transaction.get(KEY.pack(index)) or b""
         there.checksum = zlib.crc32(record[: PREFIX.size], there.checksum)
         try:
-            clip = decode(record, f"{path}: clip {place}")
-        except DataError as fault:
-            yield Fault("damaged", shard.file, f"number {place}", str(fault))
+            clip = decode(record, f"{path}: clip {index}")
+        except DataError as error:
+            yield Fault("damaged", shard.file, f"number {index}", str(error))
             continue
         _count(clip, len(record), counted)
         for kind, text in _faults_of_clip(clip, store.manifest.sizes):
             yield Fault(kind, shard.file, clip.id, text)
-        if seen.meet(id_key(clip.id)) != "new":
+        if seen.add(id_key(clip.id)) != "new":
             yield Fault("duplicate", shard.file, clip.id, "an earlier clip has the same id")
         with reading(path, IDS) as transaction:
-            if transaction.get(id_key(clip.id)) != KEY.pack(place):
+            if transaction.get(id_key(clip.id)) != KEY.pack(index):
                 yield Fault("id table", shard.file, clip.id, "the table of ids leads elsewhere")
     yield from _count_faults(shard, there)
 
@@ -112,7 +112,7 @@ def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
     """Where the manifest's numbers of a shard are not those of its records."""
     if there.checksum != noted.checksum:
         yield Fault("checksum", noted.file, "", "its records are not those that were written")
-    elif there.clips == noted.clips:  # else a fault says so already
+    elif there.clips == noted.clips:  # else it is reported already
         for name in ("captions", "payload"):
             one, other = getattr(noted, name), getattr(there, name)
             if one != other:
@@ -123,7 +123,7 @@ def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
 def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
     """Clips with a caption that has no known word, of kind "no known word"; counts all captions."""
     for number in range(len(store)):
-        with suppress(DataError):  # a damaged record is a fault of its own
+        with suppress(DataError):  # a damaged record is reported as such
             about = store.about(number)
             if not expressed.add(about.id, about.captions):
                 text = f"a caption has no word that the vocabulary {expressed.bert_model} knows"
@@ -131,7 +131,7 @@ def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
 
 
 def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
-    """What no store may hold, and what helps nobody."""
+    """Faults of a clip, and of captions that are useless though legal."""
     yield from clip_faults(clip, sizes)
     if any(not text.strip() for text in clip.captions):
         yield "caption", "a caption is blank"
@@ -143,7 +143,7 @@ def fix(store: FeatureStore, output: Path) -> Summary:
     """A copy without what is wrong; the summary and ``<output>.skipped.jsonl`` say what was done.
 
     Boxes up to 2 pixels outside the image are cut to it, blank captions dropped; clips that are
-    damaged, not finite, of other sizes or classes, or whose id was met before are left out.
+    damaged, not finite, of other sizes or classes, or whose id an earlier clip has are left out.
     """
     sizes, dtype = store.manifest.sizes, store.manifest.dtype
     refuse_inside("--fix", output, store.path)

@@ -109,9 +109,9 @@ def test_narrations_come_from_any_file_of_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"abc": ["one", 2]}', 'video "abc".*is no sentence'),
+        ('{"abc": ["one", 2]}', 'video "abc".*is not a sentence'),
         ('{"abc": "one"}', "known kind"),
-        ("abc_01,stir the pot\n", "not what is said"),
+        ("abc_01,stir the pot\n", "not about what is said"),
         ('{"abc": []}', "holds no sentence"),
     ],
 )
@@ -153,7 +153,7 @@ def test_the_undisturbed_samples_hide_nothing(tmp_path):
             "RandomMask",
         ]
     )
-    batch = SampleReader(dataset, steps).undisturbed().batch(0, list(range(6)))
+    batch = SampleReader(dataset, steps).without_augmentation().batch(0, list(range(6)))
     assert not batch["next_sentence_label"].any()
     for key in ("text_labels", "image_label", "action_label"):
         assert (batch[key] == -1).all(), key

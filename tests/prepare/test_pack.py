@@ -182,7 +182,7 @@ def test_a_manifest_that_lies_about_its_clips_is_checked_as_far_as_they_go(tmp_p
 def test_a_bad_clip_stops_it_or_is_listed(tmp_path):
     write(tmp_path / "a", [make_clip(0), make_clip(1)])
     write(tmp_path / "b", [make_clip(1), make_clip(2)])  # clip1 again
-    with pytest.raises(DataError, match=r'clip "clip1": its id was met before.*\n--skip_bad'):
+    with pytest.raises(DataError, match=r'clip "clip1": an earlier clip has its id.*\n--skip_bad'):
         pack(options(tmp_path, tmp_path / "s", "a", "b"))
     summary = pack(options(tmp_path, tmp_path / "t", "a", "b", skip_bad=1))
     assert summary.manifest.clips == 3

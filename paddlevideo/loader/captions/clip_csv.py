@@ -59,7 +59,7 @@ def read_captions(path: str) -> list[tuple[str, str]]:
 def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line | DataError]:
     """The lines of such a file, with ``start`` and ``end`` where the header names them.
 
-    What is wrong in a line comes in its place, naming file and line. Raises DataError where the
+    An error in a line comes instead of it, naming file and line. Raises DataError where the
     file cannot be read or has no line.
     """
     table = Table(path, is_caption_header, TEXT_NAMES)

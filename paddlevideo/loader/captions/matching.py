@@ -1,4 +1,4 @@
-"""Which clip a name means: by its id, else by a few rules that are counted and told."""
+"""The clip that a name means: by its id, else by a few rules that are counted and reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ANY_ENDING = re.compile(r"\.\w*[a-zA-Z]\w*$")
 _LOOKED_THROUGH = 5000
 
 CLIP = 0
-#: ``<video>_<start>_<end>``, seconds; the video's name may have underscores of its own.
+#: ``<video>_<start>_<end>``, seconds; the video's name may have underscores too.
 TIMED_ID = re.compile(r"(?P<video>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)")
 _NUMBERED_ID = re.compile(r"(?P<video>.+)_\d+")
 
@@ -181,7 +181,7 @@ def meanings(names: Collection[str], ids: Iterable[str]) -> dict[str, Match]:
     return {name: match for name, match in found if match and claims.allow(name, match)}
 
 
-def told(rules: Mapping[int, int]) -> str:
+def describe_rules(rules: Mapping[int, int]) -> str:
     """``"1,204 by id, 37 ignoring upper and lower case"``."""
     return ", ".join(f"{count:,} {RULES[rule]}" for rule, count in sorted(rules.items()) if count)
 

@@ -46,14 +46,14 @@ def youcook2(path: Path) -> Iterator[Item]:
     """YouCook2's sentences."""
     for video, _, parts, where in annotated_videos(path):
         for number, part in enumerate(parts):
-            place = f"{where}: annotation {number}"
+            location = f"{where}: annotation {number}"
             try:
-                segment = list_of(field_of(part, "segment", place), f"{place}: segment")
-                sentence = field_of(part, "sentence", place)
+                segment = list_of(field_of(part, "segment", location), f"{location}: segment")
+                sentence = field_of(part, "sentence", location)
             except DataError as error:
                 yield error
             else:
-                yield _narrated(video, sentence, segment, place)
+                yield _narrated(video, sentence, segment, location)
 
 
 def annotated_videos(

@@ -1,4 +1,4 @@
-"""LMDB files for reading: opened once in a process, checked, and opened anew after a fork."""
+"""LMDB files for reading: opened once in a process, checked, and opened again after a fork."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import lmdb
 from paddlevideo.files.filetype import describe_file
 from paddlevideo.utils.errors import DataError
 
-#: Device and inode of a file: LMDB opens one only once in a process, whatever its path.
+#: Device and inode of a file: LMDB opens a file once in a process, whatever its path.
 _Key = tuple[int, int]
-#: Open environments with the process and the state of the file that they were opened in; the one
-#: used last is the last one.
+#: Open environments, each with the process and the state of the file when it was opened; the most
+#: recently used one is last.
 _environments: dict[_Key, tuple[tuple[int, ...], lmdb.Environment]] = {}
 #: The file that was behind each path when it was last used.
 _keys: dict[str, _Key] = {}
@@ -31,7 +31,7 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
-#: How many stay open: a process may have only so many files.
+#: Maximum number of open environments: a process may open only a limited number of files.
 LIMIT = 256
 
 
@@ -39,7 +39,7 @@ def environment(path: str | os.PathLike[str], databases: int = 0) -> lmdb.Enviro
     """The environment of a folder with ``data.mdb``, or of a file; on read-only disks too.
 
     Use it at once: it may be closed when others are asked for. Raises DataError if it is absent,
-    no LMDB or cut short.
+    not an LMDB or cut short.
     """
     with _lock:
         return _environment(path, databases)
@@ -75,8 +75,8 @@ def _status(path: str | os.PathLike[str]) -> tuple[str, os.stat_result]:
         if stat.S_ISDIR(status.st_mode):
             file = os.path.join(path, "data.mdb")
             status = os.stat(file)
-    except OSError as fault:
-        raise DataError(f"{file}: {fault.strerror}. Check the path of the features") from None
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}. Check the path of the features") from None
     return file, status
 
 

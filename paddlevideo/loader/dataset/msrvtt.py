@@ -24,7 +24,7 @@ class MSRVTTDataset(RetrievalDataset):
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, as
     ``MSRVTT_train.9k.csv``; see :func:`paddlevideo.loader.selection.select_clips`.
     ``missing_ids``: "warn" where lines of them that name nothing are no error.
-    ``captions_per_clip``: take so many captions of each clip, the first ones; 0 takes all.
+    ``captions_per_clip``: number of captions of each clip to take, the first ones; 0 takes all.
     ``max_region_num`` counts the global region.
 
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them. Raises

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.captions.matching import ClipNames, meanings, told
+from paddlevideo.loader.captions.matching import ClipNames, describe_rules, meanings
 from paddlevideo.loader.clips.gallery import ClipBatches, ClipReader
 from paddlevideo.loader.clips.sample import sample_of
 from paddlevideo.loader.dataset.base import Dataset
@@ -46,7 +46,7 @@ class RetrievalDataset(Dataset):
     ):
         """``file_path``: where the pairs come from, for messages.
 
-        ``captions_per_clip``: take so many of each clip's captions, the first ones; 0 takes all.
+        ``captions_per_clip``: number of captions of each clip to take, the first ones; 0 takes all.
 
         ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
         :func:`paddlevideo.loader.selection.select_clips`. Raises DataError on captions whose clip
@@ -60,32 +60,32 @@ class RetrievalDataset(Dataset):
         self.gallery_batch, self.bert_model = gallery_batch, tokens.bert_model
         clips = [clip for clip, _ in pairs]
         kept = select_clips(clips, only, exclude, file_path, missing_ids)
-        named = self._named([pairs[index] for index in kept])
+        named = self._with_ids([pairs[index] for index in kept])
         self.pairs = first_captions(named, captions_per_clip)
         self.captions = [caption for _, caption in self.pairs]
         self.video_ids = list(dict.fromkeys(clip for clip, _ in self.pairs))
 
-    def _named(self, pairs: list[Pair]) -> list[Pair]:
-        """The pairs with the ids that clips have among the features, where names are others."""
+    def _with_ids(self, pairs: list[Pair]) -> list[Pair]:
+        """The pairs with the ids that clips have among the features, where their names differ."""
         source = self.reader.source
         clips = list(dict.fromkeys(clip for clip, _ in pairs))
         missing = source.missing(clips)
         if not missing:
             return pairs
         try:
-            found = meanings(clips, source.ids())
+            matches = meanings(clips, source.ids())
         except DataError as error:
             raise DataError(f"{self.file_path}: {error}") from None
-        missing = [clip for clip in missing if clip not in found]
+        missing = [clip for clip in missing if clip not in matches]
         if missing:
             names = ClipNames(source.ids())
             raise DataError(
                 f"{self.file_path}: {len(missing)} of {len(clips)} clips have no features "
                 f"in {source.path}: {some(missing)}{names.hint(missing[0], pairs)}"
             )
-        rules = Counter(match.rule for match in found.values())
-        log.info("%s: clips of %s matched %s", self.file_path, source.path, told(rules))
-        return [(found[clip].target, caption) for clip, caption in pairs]
+        rules = Counter(match.rule for match in matches.values())
+        log.info("%s: clips of %s matched %s", self.file_path, source.path, describe_rules(rules))
+        return [(matches[clip].target, caption) for clip, caption in pairs]
 
     def __len__(self) -> int:
         """The number of captions."""
@@ -114,9 +114,9 @@ class RetrievalDataset(Dataset):
         return {"bert_model": name, "text_ids": load_tokenizer(name).vocabulary_size}
 
     def truth(self) -> np.ndarray:
-        """Each caption's clip as its place in the gallery: (captions,) int64."""
-        place = {clip: number for number, clip in enumerate(self.video_ids)}
-        return np.array([place[clip] for clip, _ in self.pairs], np.int64)
+        """The position of each caption's clip in the gallery: (captions,) int64."""
+        position = {clip: index for index, clip in enumerate(self.video_ids)}
+        return np.array([position[clip] for clip, _ in self.pairs], np.int64)
 
     def context(self) -> ClipBatches:
         """The gallery in batches of ``gallery_batch`` clips, each clip once."""
@@ -193,7 +193,7 @@ class ClipsWithCaptions(Dataset):
         return self.clips[index]
 
     def extents(self) -> dict[str, Any]:
-        """The vocabulary; how many words it has the step says that uses it."""
+        """The vocabulary; the step that uses it knows its number of words."""
         return {"bert_model": self.source.tokens.bert_model}
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:

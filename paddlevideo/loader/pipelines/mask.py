@@ -1,4 +1,4 @@
-"""What pre-training hides and asks for."""
+"""Masking for pre-training."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class RandomMask:
         self.word_rate, self.region_rate, self.action_rate = word_rate, region_rate, action_rate
         self.mask_share, self.random_share, self.zero_share = mask_share, random_share, zero_share
 
-    def undisturbed(self) -> RandomMask:
+    def without_augmentation(self) -> RandomMask:
         """The same step, which hides nothing."""
         text, actions, regions = (length for _, length in self.lengths.values())
         return RandomMask(text, actions, regions, 0.0, 0.0, 0.0)
@@ -85,7 +85,7 @@ class RandomMask:
         }
 
     def _check_classes(self, sample: dict[str, Any]) -> None:
-        """Nobody can be asked for classes that are not known."""
+        """Raises DataError when classes are to be predicted but not known."""
         asked = {
             "region_rate": (self.region_rate, "image_target"),
             "action_rate": (self.action_rate, "action_target"),

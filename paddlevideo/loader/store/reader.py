@@ -47,7 +47,7 @@ class FeatureStore(ClipSource):
             written = Manifest.read(self.path / UNFINISHED).clips
             return (
                 f"{self.path}: this store is not finished ({written} clips are in its whole "
-                "shards). Run the command that writes it again: it goes on from there"
+                "shards). Run the command that writes it again: it continues from there"
             )
         if not self.path.exists():
             return f"{self.path}: there is no such feature store"
@@ -87,8 +87,7 @@ class FeatureStore(ClipSource):
     def _check_unchanged(self) -> None:
         """Raises DataError if the folder holds another store than when it was opened.
 
-        Asked after the shard was opened: a new store's shards are only there without the old
-        manifest.
+        Called after the shard was opened: a new store's shards only exist without the old manifest.
         """
         path = self.path / COMPLETE
         try:
@@ -102,7 +101,7 @@ class FeatureStore(ClipSource):
             pass
         raise DataError(
             f"{self.path}: was replaced by another store, or removed, since it was opened: the "
-            "numbers of its clips are others. Start again"
+            "numbers of its clips have changed. Start again"
         )
 
     def read(self, index: int) -> Clip:

@@ -152,7 +152,7 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         kind = TYPES[entry["dtype"]]
         count = math.prod(entry["shape"])
         if not 0 <= first <= last <= len(data) or last - first != count * kind.itemsize:
-            raise ValueError(f"{name} of shape {entry['shape']} lies at {first} to {last}")
+            raise ValueError(f"{name} of shape {entry['shape']} at bytes {first} to {last}")
         tensors[name] = np.frombuffer(data[first:last], kind).reshape(entry["shape"])
     return tensors, about
 
