@@ -176,7 +176,7 @@ def test_open_shards_are_limited(tmp_path, monkeypatch):
     assert len(store.manifest.shards) == 8
     for number in (0, 5, 3, 0, 7):
         assert store[number].id == f"clip{number}"
-    assert len(lmdb_files._environments) <= 2
+    assert len(lmdb_files._files) <= 2
 
 
 # ------------------------------------------------------------------------------- order
