@@ -209,8 +209,8 @@ def validate_command(options: argparse.Namespace) -> int:
         check()
     else:
         write_whole(options.json, check)
-    found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
-    print(f"{options.store}: {len(store)} clips, faults: {found}")
+    counted = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
+    print(f"{options.store}: {len(store)} clips, faults: {counted}")
     for what, clips in silent.items():
         print(f"  {clips} clips have {what}")
     if expressed.captions:

@@ -22,7 +22,7 @@ Step = Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]
 
 
 class Sampler(Protocol):
-    """What :class:`BatchLoader` asks of a sampler."""
+    """The interface of samplers for :class:`BatchLoader`."""
 
     batch_size: int
 

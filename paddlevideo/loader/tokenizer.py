@@ -60,7 +60,7 @@ class BertTokenizer:
         return [self.start_id, *pieces[: max_length - 2], self.end_id]
 
     def count(self, caption: str) -> tuple[int, int]:
-        """How many word pieces a caption has, and how many of them are [UNK]."""
+        """The number of word pieces of a caption, and the number of [UNK] among them."""
         pieces = self._pieces(caption)
         return len(pieces), pieces.count(self.unknown_id)
 

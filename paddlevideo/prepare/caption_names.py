@@ -116,7 +116,7 @@ def _rename(names: ClipNames, book: CaptionBook, base: sqlite3.Connection) -> Co
 
 
 def _kinds(is_video: bool, is_whole: bool) -> tuple[int, ...]:
-    """What a name may mean, the likeliest first."""
+    """The kinds that a name may have, the likeliest first."""
     if not is_video:
         return (CLIP, VIDEO, PIECES) if is_whole else (CLIP,)
     return (VIDEO, CLIP, PIECES) if is_whole else (VIDEO, CLIP)

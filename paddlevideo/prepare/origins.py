@@ -1,4 +1,4 @@
-"""What a feature file tells of its clips beside their features: their videos and captions."""
+"""Videos and captions of the clips of a feature file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paddlevideo.utils.errors import DataError
 
 
 def origin_of(about: About) -> Origin:
-    """Where the clip of a record comes from."""
+    """The origin of a record's clip."""
     return Origin(about.id, about.video, about.source, about.span)
 
 
@@ -42,7 +42,7 @@ class ClipNotes:
         return About(clip) if index is None or not self._source else self._source.about(index)
 
     def origin(self, clip: str) -> Origin:
-        """Where a clip comes from, as far as it is known."""
+        """The origin of a clip, as far as it is known."""
         return origin_of(self._about(clip))
 
     def captions(self, clip: str) -> list[str]:

@@ -25,7 +25,7 @@ from paddlevideo.utils.printable import Tally
 
 @dataclass(frozen=True)
 class PackOptions:
-    """What is packed, and how. ``captions`` replace those that the clips bring."""
+    """Inputs and settings. ``captions`` replace those that the clips bring."""
 
     sources: Sequence[Path]
     output: Path
@@ -42,7 +42,7 @@ class PackOptions:
     bert_model: str = "bert-base-uncased"
 
     def made_by(self) -> dict[str, object]:
-        """What decides the store's contents, for its manifest."""
+        """The settings that decide the store's contents, for its manifest."""
         return made_by(
             "pack",
             {"sources": self.sources, "captions": self.captions},

@@ -46,8 +46,8 @@ def contact_sheet(
 
     Frames come from the videos that the store names, and from those of the folder ``videos``
     that are called as the clips or as their videos. Clips without a video, or with a damaged one,
-    are passed over. Returns how many there are and lines about others. Raises DataError if there
-    is no frame of any.
+    are left out. Returns the number of clips and lines about others. Raises DataError if no clip
+    has a frame.
     """
     from paddlevideo.report.thumbnails import Canvas, write_png
 

@@ -37,7 +37,7 @@ def joined_sizes(sources: Sequence[ClipSource]) -> Sizes:
 
 
 def _named(source: ClipSource, ask: Callable[[], T]) -> T:
-    """What ``ask`` returns; its errors name the source."""
+    """Calls ``ask``; its errors name the source."""
     try:
         return ask()
     except DataError as error:

@@ -16,7 +16,7 @@ from paddlevideo.loader.captions.expressed import Expressed
 from paddlevideo.loader.clips.check import clip_faults
 from paddlevideo.loader.clips.clip import Clip, Sizes
 from paddlevideo.loader.store import FeatureStore
-from paddlevideo.loader.store.manifest import COMPLETE, LOST, Manifest, Shard
+from paddlevideo.loader.store.manifest import COMPLETE, LOST, Entry, Manifest, Shard
 from paddlevideo.loader.store.records import PREFIX, decode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.prepare.caption_book import SeenIds
@@ -31,7 +31,7 @@ CUT = 2.0
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is wrong with a clip, or with a shard (then ``clip`` is empty)."""
+    """A fault of a clip, or of a shard (then ``clip`` is empty)."""
 
     kind: str
     shard: str
@@ -58,7 +58,7 @@ def faults_of(store: FeatureStore) -> Iterator[Fault]:
 
 
 def _lost_mass_faults(noted: Mapping[str, float], counted: Mapping[str, float]) -> Iterator[Fault]:
-    """Where the manifest's shares of class distributions are not those of the records."""
+    """Differences of the manifest's lost mass from that of the records."""
     for name in LOST:
         one, other = noted.get(name, 0), counted.get(name, 0)
         if not math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-9):
@@ -69,7 +69,7 @@ def _lost_mass_faults(noted: Mapping[str, float], counted: Mapping[str, float]) 
 def _shard_faults(
     store: FeatureStore, number: int, seen: SeenIds, counted: Manifest
 ) -> Iterator[Fault]:
-    """Those of a shard. Its whole records are counted as another shard of ``counted``."""
+    """Faults of a shard, whose valid records are counted as another shard of ``counted``."""
     there = Shard(store.manifest.shards[number].file)
     counted.shards.append(there)
     shard = store.manifest.shards[number]
@@ -81,13 +81,13 @@ def _shard_faults(
     for index in range(min(entries, shard.clips)):
         with reading(path, RECORDS) as transaction:
             record = transaction.get(KEY.pack(index)) or b""
-        there.checksum = zlib.crc32(record[: PREFIX.size], there.checksum)
         try:
             clip = decode(record, f"{path}: clip {index}")
         except DataError as error:
+            there.checksum = zlib.crc32(record[: PREFIX.size], there.checksum)
             yield Fault("damaged", shard.file, f"number {index}", str(error))
             continue
-        _count(clip, len(record), counted)
+        counted.count(Entry.of(clip, record, counted.dtype))
         for kind, text in _faults_of_clip(clip, store.manifest.sizes):
             yield Fault(kind, shard.file, clip.id, text)
         if seen.add(id_key(clip.id)) != "new":
@@ -98,18 +98,8 @@ def _shard_faults(
     yield from _count_faults(shard, there)
 
 
-def _count(clip: Clip, record_bytes: int, counted: Manifest) -> None:
-    """Counts a clip in the last shard of ``counted``, as the writer of a store does."""
-    shard = counted.shards[-1]
-    shard.clips += 1
-    shard.captions += len(clip.captions)
-    shard.payload += record_bytes
-    if clip.region_classes is not None:
-        counted.note_lost(clip.region_classes.rounded(np.dtype(counted.dtype)).lost())
-
-
 def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
-    """Where the manifest's numbers of a shard are not those of its records."""
+    """Differences of the manifest's counts of a shard from those of its records."""
     if there.checksum != noted.checksum:
         yield Fault("checksum", noted.file, "", "its records are not those that were written")
     elif there.clips == noted.clips:  # else it is reported already

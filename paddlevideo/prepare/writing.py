@@ -98,7 +98,7 @@ IN_A_PIXEL = "clips whose boxes lie within one pixel (shares of the image, where
 
 
 class Source(Protocol):
-    """What clips are written from: a ``ClipSource``, or what an extraction has left."""
+    """A ``ClipSource``, or the results of an extraction."""
 
     @property
     def path(self) -> str | Path:

@@ -27,7 +27,7 @@ _CLIPS_TRIED = 1000
 
 
 class CaptionBank(Protocol):
-    """Something that captions are drawn from."""
+    """A source of random captions."""
 
     def draw(self, rng: np.random.Generator) -> str:
         """A caption. Raises DataError where there is none."""
@@ -63,7 +63,7 @@ class PackedCaptions:
     """
 
     def __init__(self, texts: Iterable[str], path: str = "captions", separated: bool = False):
-        """Takes all ``texts``, in which ``!`` may separate alternatives.
+        """Packs all ``texts``, in which ``!`` may separate alternatives.
 
         Raises DataError, naming ``path``, if there are none.
         """

@@ -126,8 +126,8 @@ def kind_of(path: Path) -> tuple[str, Reader]:
     return "clip,caption", caption_lines
 
 
-def _none_fits(path: Path, found: str) -> DataError:
-    return DataError(f"{path}: holds no captions of a known kind ({found}). Known are:\n{KINDS}")
+def _none_fits(path: Path, content: str) -> DataError:
+    return DataError(f"{path}: holds no captions of a known kind ({content}). Known are:\n{KINDS}")
 
 
 def _first_line(path: Path) -> str:

@@ -32,14 +32,14 @@ class _Stream:
         self.text, self.position, self.ended = "", 0, False
 
     def entries(self) -> Iterator[tuple[str | int, Any]]:
-        opening = self._sign()
+        opening = self._next_char()
         if opening not in ("{", "["):
             raise DataError(f"{self.path}: is neither a JSON object nor a JSON list")
         closing = "}" if opening == "{" else "]"
         number = 0
         self._skip_space()
         if self._at(closing):
-            self._sign()
+            self._next_char()
             self._end()
             return
         while True:
@@ -48,12 +48,12 @@ class _Stream:
                 key = self._key()
             yield key, self._value()
             number += 1
-            sign = self._sign()
-            if sign == closing:
+            char = self._next_char()
+            if char == closing:
                 self._end()
                 return
-            if sign != ",":
-                raise self._error(f"{sign!r} where , or {closing} belongs")
+            if char != ",":
+                raise self._error(f"{char!r} where , or {closing} belongs")
 
     def _end(self) -> None:
         self._skip_space()
@@ -80,20 +80,20 @@ class _Stream:
             if self.position < len(self.text) or not self._more():
                 return
 
-    def _at(self, sign: str) -> bool:
-        return self.text[self.position : self.position + 1] == sign
+    def _at(self, char: str) -> bool:
+        return self.text[self.position : self.position + 1] == char
 
-    def _sign(self) -> str:
+    def _next_char(self) -> str:
         self._skip_space()
-        sign = self.text[self.position : self.position + 1]
+        char = self.text[self.position : self.position + 1]
         self.position += 1
-        return sign
+        return char
 
     def _key(self) -> str:
         key = self._value()
         if not isinstance(key, str):
             raise self._error(f"the key {key!r:.40}")
-        if self._sign() != ":":
+        if self._next_char() != ":":
             raise self._error("a key without a value")
         return key
 

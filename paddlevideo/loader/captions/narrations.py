@@ -104,10 +104,10 @@ def narration_files(path: Path) -> Walk:
 
 def narration_folder(path: Path) -> Iterator[Item]:
     """The CSV files of a folder, each named after its video; logs what else it holds."""
-    found = narration_files(path)
-    for line in found.left_out():
+    walked = narration_files(path)
+    for line in walked.left_out():
         log.warning("%s: %s", path, line)
-    for file in found.files:
+    for file in walked.files:
         if not narration_table(file).names:
             raise DataError(f"{file}: its header is not start,end,text, as in a narration")
         yield from narration(file)

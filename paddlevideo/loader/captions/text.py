@@ -34,7 +34,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
 
 def _encoding(path: str | os.PathLike[str]) -> str:
-    """What the first bytes say. Raises DataError for UTF-16 without a byte order mark."""
+    """The encoding by the first bytes. Raises DataError for UTF-16 without a byte order mark."""
     with open(path, "rb") as file:
         head = file.read(256)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):

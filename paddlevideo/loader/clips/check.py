@@ -1,4 +1,4 @@
-"""What a clip must be: the types of what files hold, and the one rule about their values.
+"""Validity of clips: the types of a file's values, and the one rule about the values.
 
 The rule is applied when a clip is read for use, when a store is written, and when it is validated.
 """

@@ -1,4 +1,4 @@
-"""What a clip is, wherever it was read.
+"""The clip: one dataclass, whatever file it was read from.
 
 n regions of width F in C classes, m actions of width G.
 """
@@ -149,7 +149,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a clip beside its arrays; see :class:`Clip`."""
+    """Id, captions and origin of a clip; see :class:`Clip`."""
 
     id: str
     captions: Sequence[str] = ()

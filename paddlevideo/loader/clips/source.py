@@ -44,7 +44,7 @@ class ClipSource(ABC):
 
     @abstractmethod
     def about(self, index: int) -> About:
-        """What is known of clip ``index`` without reading its arrays."""
+        """Id, captions and origin of clip ``index``; reads no arrays."""
 
     @abstractmethod
     def find(self, name: str) -> int | None:
@@ -68,7 +68,7 @@ class ClipSource(ABC):
         return _Ids(self)
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """Those of ``names`` that no clip has."""
+        """The names that no clip has."""
         return [name for name in names if self.find(name) is None]
 
     def read_named(self, name: str) -> Clip:

@@ -23,7 +23,7 @@ class MSRVTTDataset(RetrievalDataset):
     another file of captions by clip. ``features_path``: PaddleVideo's LMDB, or a feature store.
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, as
     ``MSRVTT_train.9k.csv``; see :func:`paddlevideo.loader.selection.select_clips`.
-    ``missing_ids``: "warn" where lines of them that name nothing are no error.
+    ``missing_ids``: "warn" if lines of them may name nothing.
     ``captions_per_clip``: number of captions of each clip to take, the first ones; 0 takes all.
     ``max_region_num`` counts the global region.
 

@@ -1,4 +1,4 @@
-"""What is said around a clip, for pre-training on narrated videos."""
+"""Narration around a clip, for pre-training on narrated videos."""
 
 from __future__ import annotations
 

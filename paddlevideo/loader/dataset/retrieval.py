@@ -100,7 +100,7 @@ class RetrievalDataset(Dataset):
         return self.pairs[index][0]
 
     def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
-        """Some of the captions."""
+        """Up to ``count`` captions, spread evenly."""
         for clip, caption in self.pairs[:: max(1, len(self.pairs) // count)]:
             yield clip, [caption]
 
@@ -148,7 +148,7 @@ def first_captions(pairs: list[Pair], count: int) -> list[Pair]:
 
 
 class TokenSettings:
-    """How captions become ids: a vocabulary, and the length that they are cut and padded to."""
+    """Captions to ids: the vocabulary, and the length to cut and pad to."""
 
     def __init__(self, bert_model: str, length: int, padding_index: int) -> None:
         if length < 3:
@@ -166,7 +166,7 @@ class ClipsWithCaptions(Dataset):
 
     A sample: ``region_feat`` (n, F), ``boxes`` (n, 4), ``image_h``, ``image_w``, ``action_feat``
     (m, G), ``captions``, of which ``RandomCap`` takes one, ``caption``, the first, ``bert_model``
-    and ``index``. There are no classes, so nothing but words can be masked and asked for.
+    and ``index``. There are no classes, so only words can be masked.
     """
 
     def __init__(self, source: RetrievalDataset) -> None:
@@ -201,7 +201,7 @@ class ClipsWithCaptions(Dataset):
         return np.array([mean_words(self.captions[self.clips[index]]) for index in indices])
 
     def describe(self) -> dict[str, Any]:
-        """Those of the retrieval data set; samples are clips."""
+        """The counts of the retrieval data set; samples are clips."""
         return {**self.source.describe(), "samples": len(self)}
 
 

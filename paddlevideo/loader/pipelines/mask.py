@@ -16,7 +16,7 @@ _KEPT = ("token_type_ids", "text_mask", "next_sentence_label", "index", "image_t
 
 @PIPELINES.register()
 class RandomMask:
-    """Hides word pieces, regions and actions, and puts the global region first.
+    """Masks word pieces, regions and actions, and puts the global region first.
 
     Takes what FeaturePadding, RandomCap and Tokenize leave and returns exactly the keys of a
     pre-training sample (T words, R regions, A actions): ``text_ids``, ``token_type_ids``,
@@ -64,7 +64,7 @@ class RandomMask:
         return RandomMask(text, actions, regions, 0.0, 0.0, 0.0)
 
     def extents(self, before: dict[str, Any]) -> dict[str, Any]:
-        """What is known of the samples, without the classes that are not asked for."""
+        """The known sizes, without those of classes that are not predicted."""
         asked = {"region_target": self.region_rate, "action_target": self.action_rate}
         return {key: count for key, count in before.items() if asked.get(key, 1)}
 

@@ -79,7 +79,7 @@ class Tokenize:
         return {**sample, **pad_ids(ids, self.length, tokenizer.pad_id)}
 
     def extents(self, before: dict[str, Any]) -> dict[str, Any]:
-        """What is known of the samples: how many words the vocabulary has."""
+        """The known sizes, with the number of words of the vocabulary."""
         name = self.bert_model or before.get("bert_model", "bert-base-uncased")
         return {**before, "text_ids": load_tokenizer(name).vocabulary_size}
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
-from paddlevideo.loader.clips.clip import Sizes
+from paddlevideo.loader.clips.clip import Clip, Sizes
+from paddlevideo.loader.store.records import PREFIX
 from paddlevideo.utils.errors import DataError
 
 FORMAT = "paddlevideo feature store"
@@ -30,6 +32,23 @@ def _is_count(value: Any) -> bool:
 def is_store(path: str | os.PathLike[str]) -> bool:
     """Whether ``path`` is the folder of a feature store, finished or not."""
     return any((Path(path) / name).is_file() for name in (COMPLETE, UNFINISHED))
+
+
+class Entry(NamedTuple):
+    """A record with all that a manifest counts of it."""
+
+    record: bytes
+    captions: int
+    #: The shares of class distributions that the record does not keep.
+    lost: np.ndarray | None
+
+    @classmethod
+    def of(cls, clip: Clip, record: bytes, dtype: str) -> Entry:
+        """The entry of a clip and its record."""
+        targets = clip.region_classes
+        # As the record holds them, so that a resumed writer comes to the same numbers.
+        lost = None if targets is None else targets.rounded(np.dtype(dtype)).lost()
+        return cls(record, len(clip.captions), lost)
 
 
 @dataclass
@@ -70,15 +89,19 @@ class Manifest:
         """The number of captions of all clips."""
         return sum(shard.captions for shard in self.shards)
 
-    def note_lost(self, shares: np.ndarray | None) -> None:
-        """Adds a clip's shares of class distributions that were not kept."""
-        if shares is None:
-            return
-        noted = self.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
-        rows = noted["rows"] + len(shares)
-        mean = (noted["rows"] * noted["mean"] + float(np.sum(shares))) / max(rows, 1)
-        largest = max(noted["largest"], float(np.max(shares, initial=0.0)))
-        self.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
+    def count(self, entry: Entry) -> None:
+        """Counts a record in the last shard."""
+        shard = self.shards[-1]
+        shard.clips += 1
+        shard.captions += entry.captions
+        shard.payload += len(entry.record)
+        shard.checksum = zlib.crc32(entry.record[: PREFIX.size], shard.checksum)
+        if entry.lost is not None:
+            noted = self.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
+            rows = noted["rows"] + len(entry.lost)
+            mean = (noted["rows"] * noted["mean"] + float(np.sum(entry.lost))) / max(rows, 1)
+            largest = max(noted["largest"], float(np.max(entry.lost, initial=0.0)))
+            self.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
 
     def write(self, path: Path) -> None:
         """Writes it whole or not at all."""

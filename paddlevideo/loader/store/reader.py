@@ -65,7 +65,7 @@ class FeatureStore(ClipSource):
             return decode(record, where)  # copies: the buffer ends with the transaction
 
     def about(self, index: int) -> About:
-        """What is known of clip ``index`` without reading its arrays."""
+        """Id, captions and origin of clip ``index``; reads no arrays."""
         with self._record(index) as (record, where):
             return decode_about(record, where)
 
@@ -111,7 +111,7 @@ class FeatureStore(ClipSource):
         return clip
 
     def sizes(self) -> Sizes:
-        """Those in the manifest."""
+        """The sizes in the manifest."""
         self._check_counts()
         return self.manifest.sizes
 

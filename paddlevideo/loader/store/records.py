@@ -98,7 +98,7 @@ def decode(record: Any, where: str) -> Clip:
 
 
 def decode_about(record: Any, where: str) -> About:
-    """What is known of a clip beside its arrays, which are not read, nor is the checksum computed.
+    """Id, captions and origin of a clip. Reads no arrays and does not verify the checksum.
 
     Raises DataError, beginning with ``where``, if the record is damaged.
     """
@@ -158,7 +158,7 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _about(entries: Mapping[str, Any]) -> About:
-    """What stands beside the arrays, of the types that it must have. Raises ValueError."""
+    """Id, captions and origin, of the right types. Raises ValueError."""
     name, captions, times, video = (entries[key] for key in ("id", "captions", "times", "video"))
     source, span = entries.get("source", ""), entries.get("span")  # older records have none
     if not isinstance(captions, list) or not isinstance(times, list):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lmdb
-import numpy as np
 
 from paddlevideo.files.partials import sweep
 from paddlevideo.loader.clips.check import check_clip
@@ -20,10 +18,11 @@ from paddlevideo.loader.store.manifest import (
     COMPLETE,
     SHARD_NAME,
     UNFINISHED,
+    Entry,
     Manifest,
     Shard,
 )
-from paddlevideo.loader.store.records import PREFIX, decode, encode
+from paddlevideo.loader.store.records import decode, encode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
@@ -41,14 +40,6 @@ def tidy(path: Path) -> None:
             if file.name not in named and SHARD_NAME.fullmatch(file.name):
                 file.unlink()
         sweep(path)
-
-
-class _Waiting(NamedTuple):
-    """A record that is not yet written, with what the manifest counts of it."""
-
-    record: bytes
-    captions: int
-    lost: np.ndarray | None
 
 
 class BusyStore(DataError):
@@ -93,7 +84,7 @@ class StoreWriter:
         self.manifest = Manifest(
             sizes, dtype, [], dict(vocabularies or {}), dict(made_by or {}), {}
         )
-        self._waiting: dict[bytes, _Waiting] = {}  # by the keys of their ids
+        self._waiting: dict[bytes, Entry] = {}  # by the keys of their ids
         self._waiting_bytes = 0
         #: True after an error or Ctrl-C within ``flush``: the next writer checks what was written.
         self._is_flushing = False
@@ -148,25 +139,10 @@ class StoreWriter:
         if key in self._waiting or self._has(key):
             raise DataError(f'clip "{clip.id}": is in the store already. Ids must differ')
         record = encode(clip, self.manifest.dtype)
-        self._waiting[key] = _Waiting(record, len(clip.captions), self._lost(clip))
+        self._waiting[key] = Entry.of(clip, record, self.manifest.dtype)
         self._waiting_bytes += len(record)
         if self._waiting_bytes >= BATCH_BYTES or self._fills_shard():
             self.flush()
-
-    def _lost(self, clip: Clip) -> np.ndarray | None:
-        """The shares of class distributions that the record does not keep."""
-        if clip.region_classes is None:
-            return None
-        # As the record holds them, so that a resumed writer comes to the same numbers.
-        return clip.region_classes.rounded(np.dtype(self.manifest.dtype)).lost()
-
-    def _count(self, shard: Shard, waiting: _Waiting) -> None:
-        """Counts a record that is written in the manifest."""
-        shard.clips += 1
-        shard.captions += waiting.captions
-        shard.payload += len(waiting.record)
-        shard.checksum = zlib.crc32(waiting.record[: PREFIX.size], shard.checksum)
-        self.manifest.note_lost(waiting.lost)
 
     def flush(self) -> None:
         """Writes waiting records. Raises DataError if the disk is full; nothing written is lost."""
@@ -178,8 +154,8 @@ class StoreWriter:
             while not self._commit(shard):
                 assert self._environment is not None
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-        for waiting in self._waiting.values():
-            self._count(shard, waiting)
+        for entry in self._waiting.values():
+            self.manifest.count(entry)
         self._waiting, self._waiting_bytes = {}, 0
         shard.bytes = (self.path / shard.file).stat().st_size
         if self._fills_shard():
@@ -322,7 +298,7 @@ class StoreWriter:
             for index in range(shard.clips, entries):
                 record = bytes(transaction.get(KEY.pack(index)) or b"")
                 clip = decode(record, f"{self.path / shard.file}: clip {index}")
-                self._count(shard, _Waiting(record, len(clip.captions), self._lost(clip)))
+                self.manifest.count(Entry.of(clip, record, self.manifest.dtype))
         shard.bytes = (self.path / shard.file).stat().st_size
         if self._fills_shard():
             self._close_shard()
