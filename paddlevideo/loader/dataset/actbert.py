@@ -83,8 +83,8 @@ class ActBertDataset(Dataset):
         captions = spoken(clip.captions)
         if not captions:
             raise DataError(
-                f'{self.clips.path}: clip {number} ("{clip.id}"): has no caption. Leave the clip '
-                "out, or give it one"
+                f'{self.clips.path}: clip {number} ("{clip.id}"): has no caption, or blank '
+                "ones. Leave the clip out, or give it one"
             )
         if self.neighbours:
             captions = [narration(self.clips, number, self.neighbours, self.max_words)]
