@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -79,22 +80,23 @@ class GridSampler:
 
     def without(self, done: Container[int]) -> GridSampler:
         """The grid without the batches whose samples are all ``done``, redistributed over ranks."""
-        rest = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
         left = [
             cell
             for cell in range(-(-self.size // self.batch_size))
             if not all(sample in done for sample in self._samples(cell))
         ]
-        rest.cells = left[self.rank :: self.world_size]
-        return rest
+        return self._of(left[self.rank :: self.world_size])
 
     def subsampled(self, samples: int) -> GridSampler:
         """The grid without batches left out evenly, so that about ``samples`` samples stay."""
         cells = -(-self.size // self.batch_size)
         step = max(1, round(cells * self.batch_size / max(samples, 1)))
-        part = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
-        part.cells = range(0, cells, step)[self.rank :: self.world_size]
-        return part
+        return self._of(range(0, cells, step)[self.rank :: self.world_size])
+
+    def _of(self, cells: Sequence[int]) -> GridSampler:
+        other = copy(self)
+        other.cells = cells
+        return other
 
     def __len__(self) -> int:
         """Batches of this rank; ranks may differ by one."""

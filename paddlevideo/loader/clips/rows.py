@@ -46,7 +46,7 @@ class RowFile(ClipSource):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = str(path)
         self._rows = self._open()
-        self._ids = [str(row["id"]) for row in map(_fields, self._rows)]
+        self._ids = [str(row[_FIELDS.index("id")]) for row in self._rows]
         repeated = [name for name, count in Counter(self._ids).items() if count > 1]
         if repeated:
             raise DataError(
