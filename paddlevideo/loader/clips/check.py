@@ -33,7 +33,7 @@ def as_clip(
     """The clip of a file's values under our names, checked.
 
     ``region_classes`` and ``action_classes`` may be absent. ``sizes``: those that all clips of the
-    file have; ``counts``: of regions and actions, where the file says them. float16 becomes
+    file have; ``counts``: of regions and actions, where the file states them. float16 becomes
     float32, float32 is not copied. Raises DataError, beginning with ``where``.
     """
     name = {key: names.get(key, key) for key in (*fields, "n", "m")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,9 @@ from paddlevideo import safe_pickle
 from paddlevideo.files.npz import read_npz
 from paddlevideo.files.walk import walk
 from paddlevideo.loader.clips.check import as_clip, count_classes
-from paddlevideo.loader.clips.clip import About, Clip, Sizes
+from paddlevideo.loader.clips.clip import Clip, Sizes
 from paddlevideo.loader.clips.records import NAMES as RECORD_NAMES
-from paddlevideo.loader.clips.source import ClipSource, first_sizes
+from paddlevideo.loader.clips.source import ListedClips, first_sizes
 from paddlevideo.utils.errors import DataError
 
 _NEEDED = ("regions", "boxes", "image_h", "image_w", "actions")
@@ -23,7 +22,7 @@ _CLASSES = ("region_classes", "action_classes")
 _OUR_NAMES = {theirs: ours for ours, theirs in RECORD_NAMES.items()}
 
 
-class ClipFolder(ClipSource):
+class ClipFolder(ListedClips):
     """The .npz and .npy files of a folder and its subfolders, in the order of their paths.
 
     An id is a file's path in the folder without the ending.
@@ -33,6 +32,8 @@ class ClipFolder(ClipSource):
         self.path = Path(path)
         walked = walk(self.path, lambda file: file.suffix.lower() in (".npz", ".npy"))
         self.files = walked.files
+        paths = (file.relative_to(self.path).with_suffix("") for file in self.files)
+        self._ids = [path.as_posix() for path in paths]
         #: What else the folder holds.
         self.others = walked.left_out()
         self.left_out = [f"{self.path}: {line}" for line in self.others]
@@ -40,17 +41,9 @@ class ClipFolder(ClipSource):
     def __len__(self) -> int:
         return len(self.files)
 
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {self.about(index).id: index for index in range(len(self))}
-
-    def find(self, name: str) -> int | None:
-        """The index of the file of clip ``name``, or None."""
-        return self._index.get(name)
-
-    def about(self, index: int) -> About:
-        """The id; a clip's file holds no captions."""
-        return About(self.files[index].relative_to(self.path).with_suffix("").as_posix())
+    def ids(self) -> list[str]:
+        """The ids of all files."""
+        return self._ids
 
     def sizes(self) -> Sizes:
         """Widths of the first file that can be read."""
@@ -67,7 +60,7 @@ class ClipFolder(ClipSource):
         absent = [key for key in _NEEDED if key not in arrays]
         if absent:
             raise DataError(f"{where}: lacks {', '.join(absent)}")
-        return as_clip({**arrays, "id": self.about(index).id}, where, {})
+        return as_clip({**arrays, "id": self._ids[index]}, where, {})
 
 
 def _count_classes(file: Path) -> int:

@@ -14,9 +14,9 @@ import lmdb
 
 from paddlevideo import safe_pickle
 from paddlevideo.loader.clips.check import as_clip
-from paddlevideo.loader.clips.clip import About, Clip, Sizes
+from paddlevideo.loader.clips.clip import Clip, Sizes
 from paddlevideo.loader.clips.lmdb_files import environment
-from paddlevideo.loader.clips.source import ClipSource, first_sizes
+from paddlevideo.loader.clips.source import ListedClips, first_sizes
 from paddlevideo.loader.store.manifest import is_store
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import some
@@ -33,7 +33,7 @@ NAMES = {
 BATCH = 64  # records that are written in a transaction
 
 
-class RecordFile(ClipSource):
+class RecordFile(ListedClips):
     """The records of an LMDB folder or file, in the order of their keys, which are clip ids.
 
     The environment is opened when it is first used in a process, and again after a fork: LMDB
@@ -70,21 +70,9 @@ class RecordFile(ClipSource):
                 for key in cursor.iternext(keys=True, values=False)
             ]
 
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self._ids)}
-
     def ids(self) -> list[str]:
         """The ids of all clips."""
         return self._ids
-
-    def find(self, name: str) -> int | None:
-        """The index of clip ``name``, or None."""
-        return self._index.get(name)
-
-    def about(self, index: int) -> About:
-        """The id; an LMDB holds no captions."""
-        return About(self._ids[index])
 
     def sizes(self) -> Sizes:
         """Widths of the first record that can be read; there are no classes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from paddlevideo import safe_pickle
 from paddlevideo.files.whole import write_whole
 from paddlevideo.loader.clips.check import as_caption, as_clip, count_classes
 from paddlevideo.loader.clips.clip import About, Clip, Sizes, split_alternatives
-from paddlevideo.loader.clips.source import ClipSource
+from paddlevideo.loader.clips.source import ListedClips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import some
 
@@ -34,7 +33,7 @@ _NAMES = {
 }
 
 
-class RowFile(ClipSource):
+class RowFile(ListedClips):
     """The rows of a HowTo100M ``.npy`` file.
 
     The file is mapped: arrays are read when they are used. Length, row sizes and clip ids are
@@ -99,14 +98,6 @@ class RowFile(ClipSource):
         caption = _fields(self._rows[index])["caption"]
         captions = split_alternatives(caption) if isinstance(caption, str) else ()
         return About(self._ids[index], captions)
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self._ids)}
-
-    def find(self, name: str) -> int | None:
-        """The index of the row of clip ``name``, or None."""
-        return self._index.get(name)
 
     def read(self, index: int) -> Clip:
         """The clip of row ``index``; its captions are the alternatives of the row's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,6 +85,26 @@ class _Ids:
 
     def __iter__(self) -> Iterator[str]:
         return (self.source.about(index).id for index in range(len(self.source)))
+
+
+class ListedClips(ClipSource):
+    """A source that holds the ids of all its clips."""
+
+    @abstractmethod
+    def ids(self) -> list[str]:
+        """The ids of all clips in order."""
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.ids())}
+
+    def find(self, name: str) -> int | None:
+        """The index of the clip called ``name``, or None."""
+        return self._index.get(name)
+
+    def about(self, index: int) -> About:
+        """The id; nothing else is known without reading the clip."""
+        return About(self.ids()[index])
 
 
 def first_sizes(source: ClipSource) -> Sizes:
