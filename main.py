@@ -7,7 +7,7 @@ python -m paddle.distributed.launch --gpus 0,1,2,3 main.py --amp -c actbert.yaml
 
 import sys
 
-from paddlevideo.cli import run_module
+from paddlevideo.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(run_module("run"))
+    sys.exit(run_command("run"))

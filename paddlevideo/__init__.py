@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PLACES = {
+_MODULES = {
     "build_model": "paddlevideo.modeling",
     "load_weights": "paddlevideo.modeling",
     "load_config": "paddlevideo.config",
 }
-__all__ = ["__version__", *_PLACES]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> "Any":
-    """Imports a public function when it is first asked for."""
-    if name not in _PLACES:
+    """Imports a public function when it is first used."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    """The public names too, before they are first used."""
+    """Lists the public names too, before they are first used."""
     return sorted({*globals(), *__all__})

@@ -23,7 +23,13 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlevideo.files.whole import checksum, read_json, write_json_whole, write_whole
+from paddlevideo.files.whole import (
+    damage_of,
+    describe_whole,
+    read_json,
+    write_json_whole,
+    write_whole,
+)
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.utils.errors import DataError, WeightsError
 
@@ -124,7 +130,7 @@ class Checkpoints:
         for suffix, state in zip(SUFFIXES, states, strict=True):
             path = self.path(tag, suffix)
             write_whole(path, partial(_save_state, dict(state)))
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
+            files[path.name] = describe_whole(path)
         return files
 
     def _invalidate(self, tag: str) -> None:
@@ -237,22 +243,13 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError) as fault:
             raise WeightsError(f"{manifest} is damaged ({fault}).") from fault
         for name, expected in files.items():
-            self._check(self.folder / name, expected)
+            if damage := damage_of(self.folder / name, expected, "its manifest"):
+                raise WeightsError(f"{damage}.")
         try:
             weights, optimizer = (load_state(self.path(tag, suffix)) for suffix in SUFFIXES)
         except DataError as fault:
             raise WeightsError(str(fault)) from fault
         return Checkpoint(tag, weights, optimizer, progress, record.get("extra", {}))
-
-    @staticmethod
-    def _check(path: Path, expected: Mapping[str, Any]) -> None:
-        if not path.is_file():
-            raise WeightsError(f"{path} is missing, its manifest names it.")
-        size = path.stat().st_size
-        if size != expected["bytes"]:
-            raise WeightsError(f"{path} has {size} bytes, its manifest says {expected['bytes']}.")
-        if checksum(path) != expected["sha256"]:
-            raise WeightsError(f"{path} is damaged: its checksum is not its manifest's.")
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Registries: the names that a YAML file may use, and the classes they stand for."""
+"""Registries: the names in YAML files, and the classes that they stand for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NameOrPath = Annotated[str, "name or path"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``' Did you mean "x"?'`` for the known name nearest to ``name``, else an empty string.
+    """Returns ``' Did you mean "x"?'`` for the known name nearest to ``name``, or "".
 
     The end of a dotted name is enough: ``R@1`` for ``text_to_video.R@1``.
     """
@@ -61,19 +61,19 @@ class Registry:
         return add
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The part called ``name``. Raises ConfigError, with the nearest known name, if none is."""
+        """Returns the part ``name``. Raises ConfigError, with the nearest name, if unknown."""
         if name not in self._parts:
             known = ", ".join(self) or "none"
             raise ConfigError(
                 f'unknown {self.name} "{name}".{did_you_mean(name, self._parts)} Known: {known}. '
-                "A part of your own is loaded with --import my.module"
+                "--import my.module loads parts of your own"
             )
         return self._parts[name]
 
     def build(self, config: Mapping[str, Any], **extra: Any) -> Any:
         """Calls the part that ``config[key]`` names with the other entries and ``extra``.
 
-        Raises ConfigError if the entry is absent or names no part.
+        Raises ConfigError if the key is missing or unknown.
         """
         arguments = {**config, **extra}
         if self.key not in arguments:

@@ -1,4 +1,4 @@
-"""What users get wrong, each as they meet it: one clear error from main.py, no traceback."""
+"""Mistakes of users: each gets one clear error from main.py, and no traceback."""
 
 import pickle
 import shutil
@@ -26,7 +26,7 @@ def weights(tmp_path_factory):
 
 
 def fails(capsys, folder, *arguments):
-    """Runs main.py, expects a fault, returns its message."""
+    """Runs main.py, which fails, and returns its message."""
     code = main.main(["-c", str(folder / "tiny.yaml"), *arguments])
     error = capsys.readouterr().err
     assert code in (1, 2) and error.startswith("error: "), error

@@ -14,6 +14,9 @@ import pytest
 from paddlevideo.config import Config, check_config, import_parts, load_config, run_settings
 from paddlevideo.config.arguments import schema_of
 from paddlevideo.loader import build_pipeline
+from paddlevideo.loader.build import BatchLoader, SampleReader
+from paddlevideo.loader.sampler import GridSampler
+from paddlevideo.metrics import EvaluationData
 from paddlevideo.modeling import build_model
 from paddlevideo.registry import DATASETS, METRICS, PIPELINES, InputPath
 from paddlevideo.solver import build_optimizer, build_schedule
@@ -76,7 +79,7 @@ def steps(config: Config) -> Iterator[dict[str, Any]]:
 
 
 def shrunk(config: Config) -> dict[str, Any]:
-    """MODEL with the same layout, but every size small. Whatever is no size stays."""
+    """Returns MODEL with the same layout and small sizes."""
     backbone = config.MODEL.backbone.to_dict()
     parameters = inspect.signature(backbone_class(config)).parameters.values()
     for parameter in parameters:
@@ -117,7 +120,7 @@ def tiny_depths(backbone: dict[str, Any], parameters: Any) -> dict[str, Any]:
         changed |= {key: list(range(tangled)), f"{long}num_hidden_layers": tangled + 1}
         frozen = f"fixed_{short}_layer"
         if backbone.get(frozen):
-            changed |= {frozen: 0}  # nothing lies below the first tangled layer now
+            changed |= {frozen: 0}  # the first layer is tangled now
     return changed
 
 
@@ -221,11 +224,13 @@ def train_one_step(recipe, model, batch):
 
 def score(recipe, model, batch):
     model.eval()
-    gallery = model.prepare([batch])
     metric = METRICS.build(recipe.get("METRIC") or {"name": "MSRVTTMetric"})
-    if model.has_first_stage(gallery):
-        metric.start(model.shortlist(gallery, model.first_stage(batch, gallery)), validating=True)
-    rows = model.predict(batch, gallery)
+    samples = [{key: rows[index] for key, rows in batch.items()} for index in range(CLIPS)]
+    loader = BatchLoader(SampleReader(samples), GridSampler(CLIPS, CLIPS))
+    data = EvaluationData([batch], loader, lambda state: [state], metric.start, validating=True)
+    predictor = metric.predictor(model, data)
+    (captions,) = predictor.batches(loader)
+    rows = predictor.predict(captions)
     assert rows.shape == (CLIPS, CLIPS) and np.isfinite(rows).all()
     metric.update(batch["index"], rows)
     results = metric.result(np.arange(CLIPS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -39,6 +40,9 @@ for path in (site / "paddlevideo/configs").rglob("*.yaml"):
         assert not text.startswith("configs/"), f"{path} names {text}, which is not there"
 print(load_tokenizer("bert-base-uncased").encode("a man cuts an onion", 36))
 """
+
+#: What the installed program does.
+START = "import sys; from paddlevideo.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +84,42 @@ def test_the_wheel_holds_code_configurations_and_vocabulary(wheel):
     assert not any(name.startswith(("tests", "tools", "configs/")) for name in names)
 
 
-def test_another_folder_has_configurations_and_tokenizer(wheel, tmp_path):
+@pytest.fixture
+def installed(wheel, tmp_path):
+    """Runs Python in a folder of its own, where the wheel is installed and the clone is not."""
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    done = subprocess.run(
-        [sys.executable, "-c", USE, str(site)],
-        cwd=elsewhere,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[101, 1037, 2158, 7659, 2019, 20949, 102]"
-    assert not list(elsewhere.iterdir())
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run.site, run.folder = site, elsewhere
+    return run
+
+
+def test_another_folder_has_configurations_and_tokenizer(installed):
+    out = installed("-c", USE, str(installed.site))
+    assert out.strip() == "[101, 1037, 2158, 7659, 2019, 20949, 102]"
+    assert not list(installed.folder.iterdir())
+
+
+def test_the_command_is_installed_and_the_doctor_needs_no_clone(installed):
+    (entries,) = installed.site.glob("*.dist-info/entry_points.txt")
+    assert "paddlevideo = paddlevideo.cli:main" in entries.read_text()
+    installed("-c", START, "train", "--help")
+    out = installed("-c", START, "doctor", "--json", "doctor.json")
+    findings = json.loads((installed.folder / "doctor.json").read_text())
+    checked = {finding["subject"] for finding in findings if finding["status"] != "problem"}
+    assert {"Python", "packages", "training"} <= checked, out
+    assert [path.name for path in installed.folder.iterdir()] == ["doctor.json"]

@@ -297,7 +297,8 @@ def test_a_users_mistake_is_one_clear_line(project, capsys, arguments, code, exp
 def test_help_and_import_load_no_paddle():
     check = (
         "import sys, main, paddlevideo\n"
-        "try: main.parse_arguments(['--help'])\n"
+        "from paddlevideo.cli import run\n"
+        "try: run.parse_arguments(['--help'])\n"
         "except SystemExit: pass\n"
         "assert 'paddle' not in sys.modules, 'paddle was loaded'\n"
     )

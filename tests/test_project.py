@@ -143,6 +143,15 @@ def test_only_runtime_names_ranks_and_precision():
     assert not found
 
 
+def test_the_loops_of_training_and_testing_know_no_task():
+    """What a task is, its metric, framework and data set say."""
+    for path in (PACKAGE / "tasks").glob("*.py"):
+        named = re.findall(
+            r"(?i)actbert|msrvtt|retriev\w*|gallery|caption\w*", path.read_text("utf-8")
+        )
+        assert not named, f"{path.name}: {named}"
+
+
 def make(*arguments):
     done = subprocess.run(
         ["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
@@ -166,14 +175,34 @@ def test_the_package_lists_its_public_names():
         _ = paddlevideo.no_such_name
 
 
-def test_every_script_starts_reads_and_ends_in_the_same_way():
-    scripts = [ROOT / "main.py", *(ROOT / "tools").glob("*.py")]
+def test_every_script_is_a_door_to_a_command():
+    """What a command does is in the package; the scripts only start it."""
+    scripts = {path for path in (ROOT / "tools").glob("*.py") if path.stem != "door"}
     assert len(scripts) > 10
-    for script in scripts:
-        text = script.read_text("utf-8")
-        code = text.partition("from __future__ import")[2]
-        imports = re.findall(r"^(?:import|from) (\S+)", code, re.M)
-        assert imports[:3] == ["os", "sys", "paddlevideo.utils.script"], script
-        assert "Parser(" in text and "ArgumentParser(" not in text, script
-        assert "exit_code_of(" in text, script
-        assert not re.search(r"type=(Path|str)\b|SystemExit", text), script
+    for script in [ROOT / "main.py", *scripts]:
+        *_, start = ast.parse(script.read_text("utf-8")).body
+        assert ast.unparse(start).startswith("if __name__ == '__main__':"), script
+        assert "run_command(" in ast.unparse(start) and len(start.body) == 1, script
+        assert script.read_text("utf-8").count("import ") <= 2, script
+
+
+def test_every_command_reads_and_ends_in_the_same_way():
+    from paddlevideo.cli import VERBS
+
+    modules = {re.match(r"\w+", target)[0] for target in VERBS.values()}
+    files = [PACKAGE / "cli" / f"{module}.py" for module in modules]
+    for file in [*files, ROOT / "tools" / "benchmarks" / "command.py"]:
+        text = file.read_text("utf-8")
+        assert "Parser(" in text and "exit_code_of(" in text, file
+        assert not re.search(r"type=(Path|str)\b|SystemExit", text), file
+
+
+def test_no_module_changes_where_python_looks_for_modules():
+    """Two have a reason, which they give: the scripts' door, and the import of a user's parts."""
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "tools").rglob("*.py"), ROOT / "main.py"]
+    changing = {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if re.search(r"sys\.path\.(insert|append)", path.read_text("utf-8"))
+    }
+    assert changing == {"tools/door.py", "paddlevideo/config/check.py"}

@@ -32,7 +32,7 @@ def test_they_train_and_test(shared, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "train step:0 " in done.stdout
     weights = trained / "ActBert_epoch_00001.pdparams"
-    (trained / "ActBert_epoch_00001.pdopt").unlink()  # 1.6 GB that nobody needs any more
+    (trained / "ActBert_epoch_00001.pdopt").unlink()  # 1.6 GB that are not needed any more
     retrieval = str(files / "retrieval.yaml")
     done = run("--test", "-c", retrieval, "-w", str(weights), "-o", f"output_dir={tested}")
     weights.unlink()

@@ -1,4 +1,4 @@
-"""Retrieval tests by main.py: two stages, what they write, and going on after an interruption."""
+"""Retrieval tests by main.py: two stages, what they write, and resuming an interrupted one."""
 
 import json
 import os
@@ -9,8 +9,13 @@ import pytest
 import yaml
 
 from paddlevideo.cli import run as main
-from paddlevideo.modeling.framework.actbert import ActBert
+from paddlevideo.loader.build import SampleReader
+from paddlevideo.loader.dataset.retrieval import RetrievalDataset
+from paddlevideo.metrics.collector import RowCollector
+from paddlevideo.modeling import ActBert
 from paddlevideo.report import read_queries
+from paddlevideo.retrieval import ranks
+from paddlevideo.retrieval.test import MarginPredictor
 from paddlevideo.tasks import saved_rows
 from paddlevideo.tasks.saved_rows import differences, pack, unpack
 from tests.tiny_data import make_project
@@ -82,6 +87,39 @@ def test_two_stages_say_what_they_cost_and_let_through(trained, tmp_path, capsys
     output = capsys.readouterr().out
     assert "first stage alone" in output and "pairs scored in" in output
     assert "the first stage's 3 best hold a right answer for" in output
+
+
+def counted(monkeypatch, owner, name):
+    """The arguments of every call of ``owner.name`` from now on."""
+    really, calls = getattr(owner, name), []
+
+    def call(*arguments):
+        calls.append(arguments)
+        return really(*arguments)
+
+    monkeypatch.setattr(owner, name, call)
+    return calls
+
+
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_two_stages_read_encode_and_rank_once(trained, tmp_path, monkeypatch, top_k):
+    read = counted(monkeypatch, SampleReader, "read")
+    encoded = counted(monkeypatch, ActBert, "encode_captions")
+    truths = counted(monkeypatch, RetrievalDataset, "truth")
+    sorted_rows = counted(monkeypatch, RowCollector, "in_order")
+    by_vectors = counted(monkeypatch, ranks, "first_stage_ranks")
+    by_weight = [
+        counted(monkeypatch, kind, "_compute_ranks") for kind in (ranks.AllPairs, ranks.ListedPairs)
+    ]
+    page = ["--report", str(tmp_path / "page.html")]
+    results = test_run(trained, tmp_path, f"MODEL.top_k={top_k}", "score_matrix=True", flags=page)
+    assert sorted(index for _, _, index in read) == list(range(VIDEOS))
+    captions = [index for _, batch in encoded for index in batch["index"].tolist()]
+    assert sorted(captions) == list(range(VIDEOS))
+    assert len(truths) == len(by_vectors) == 1
+    assert len(sorted_rows) == 2, "the vectors and the scores"
+    weights = [weight for calls in by_weight for _, weight in calls]
+    assert sorted(weights) == sorted({0.0, results["similarity_weight"]}), "once a weight"
 
 
 def test_k_of_the_whole_gallery_with_weight_0_is_one_stage(trained, tmp_path):
@@ -171,16 +209,16 @@ def test_flags_of_the_report_are_checked(trained, capsys, monkeypatch, flags, me
 def interrupted(request, trained, tmp_path, monkeypatch):
     """A test that Ctrl-C stopped after two of its four batches; and what it predicts later."""
     calls = []
-    predict = ActBert.predict
+    predict = MarginPredictor.predict
 
-    def counted(self, batch, prepared):
+    def counted(self, batch):
         if len(calls) == 2 and not calls_after:
             raise KeyboardInterrupt
         calls.append(batch["index"].tolist())
-        return predict(self, batch, prepared)
+        return predict(self, batch)
 
     calls_after: list[bool] = []
-    monkeypatch.setattr(ActBert, "predict", counted)
+    monkeypatch.setattr(MarginPredictor, "predict", counted)
     changes = [f"output_dir={tmp_path}", f"MODEL.top_k={request.param}"]
     weights = str(trained / "output" / "Tiny_best.pdparams")
     arguments = ["--test", "-c", str(trained / "tiny.yaml"), "-w", weights, "-o", *changes]
@@ -191,7 +229,7 @@ def interrupted(request, trained, tmp_path, monkeypatch):
     return changes[1], calls
 
 
-def test_an_interrupted_test_goes_on_from_the_rows_it_has(trained, tmp_path, interrupted, capsys):
+def test_an_interrupted_test_continues_from_the_rows_it_has(trained, tmp_path, interrupted, capsys):
     change, calls = interrupted
     results = test_run(trained, tmp_path, change, flags=["--resume", "auto"])
     assert calls == [[4, 5], [6]], "batches that are done are not computed again"
@@ -210,7 +248,7 @@ def test_without_resume_the_rows_are_dropped_and_that_is_said(
     change, calls = interrupted
     test_run(trained, tmp_path, change)
     assert len(calls) == 4
-    assert "--resume auto would go on from them" in capsys.readouterr().out
+    assert "--resume auto would continue from them" in capsys.readouterr().out
 
 
 def test_rows_of_another_test_are_never_mixed_in(trained, tmp_path, interrupted, capsys):
@@ -252,22 +290,36 @@ def test_resume_without_rows_says_so(trained, tmp_path, capsys, flags):
     assert "no interrupted test" in capsys.readouterr().out
 
 
-def test_predictions_of_every_kind_are_kept(tmp_path):
-    for predictions in (
+@pytest.mark.parametrize(
+    "predictions",
+    [
         np.arange(6.0).reshape(2, 3),
         [np.arange(3.0), np.arange(1.0)],
+        ["a dog", "two dogs"],
         {"loss": np.arange(2.0), "text_loss": np.ones(2)},
-    ):
-        np.savez(tmp_path / "rows.npz", index=[0, 1], **pack(predictions))
-        with np.load(tmp_path / "rows.npz") as file:
-            found = unpack(file)
-        assert type(found) is type(predictions)
-        if isinstance(predictions, dict):
-            predictions, found = list(predictions.values()), list(found.values())
-        for first, second in zip(found, predictions, strict=True):
+        {"segments": [np.ones((3, 2)), np.ones((1, 2))], "caption": ["a dog", "two dogs"]},
+    ],
+)
+def test_predictions_of_every_kind_are_kept(tmp_path, predictions):
+    np.savez(tmp_path / "rows.npz", index=[0, 1], **pack(predictions))
+    with np.load(tmp_path / "rows.npz") as file:
+        restored = unpack(file)
+    assert type(restored) is type(predictions)
+    named = predictions if isinstance(predictions, dict) else {"": predictions}
+    restored = restored if isinstance(restored, dict) else {"": restored}
+    for name, rows in named.items():
+        assert type(restored[name]) is type(rows)
+        for first, second in zip(restored[name], rows, strict=True):
             np.testing.assert_array_equal(first, second)
+
+
+def test_predictions_that_cannot_be_kept_are_left_out():
     assert pack("something else") is None
     assert pack({"words": np.array([None])}) is None
+    assert pack([{"word": "a"}, {"word": "b"}]) is None
+    assert pack({"boxes": [np.ones((1, 4)), np.ones((1, 5))]}) is None
+    with pytest.raises(KeyError):
+        unpack({"index": np.arange(2), "something": np.arange(2)})
 
 
 def test_differences_are_named():

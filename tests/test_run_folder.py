@@ -248,7 +248,7 @@ def test_a_second_run_at_the_same_time_is_refused(project, capsys):
         before = content(output)
         for more in ([], ["--resume", "auto"], ["--overwrite"]):
             assert run(project, *more, "-o", f"output_dir={output}") == 2
-            assert "another process writes there" in capsys.readouterr().err
+            assert "another process is writing there" in capsys.readouterr().err
         assert content(output) == before
         weights = str(project / "output" / "Tiny_epoch_00002.pdparams")
         test = ["--test", "-w", weights, "-o", f"output_dir={output}"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.cli import run as main
-from paddlevideo.metrics.msrvtt import MSRVTTMetric
+from paddlevideo.retrieval import MSRVTTMetric
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.tasks.train import Trainer
 from tests.tiny_data import make_project

@@ -1,12 +1,23 @@
 """A model, a data set, a step and a metric from outside the package train and test."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import paddle
+import pytest
 import yaml
+from paddle import nn
 
 from paddlevideo.cli import run as main
+from paddlevideo.metrics.base import PlainMetric
+from paddlevideo.modeling import BaseFramework
+from paddlevideo.registry import FRAMEWORKS, METRICS
+from paddlevideo.retrieval import MSRVTTMetric
+from paddlevideo.utils.errors import ConfigError
+from tests.tiny_data import make_project
 
 CONFIG = {
     "MODEL": {"framework": "Regression", "backbone": {"name": "OneNeuron"}},
@@ -25,14 +36,140 @@ CONFIG = {
 }
 
 
-def test_the_loop_names_no_model(tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's folder with parts and a recipe."""
     shutil.copy(Path(__file__).with_name("user_parts.py"), tmp_path / "my_own_parts.py")
     (tmp_path / "line.yaml").write_text(yaml.safe_dump(CONFIG))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    parts = ["--import", "my_own_parts", "-c", "line.yaml"]
+    return tmp_path
+
+
+PARTS = ["--import", "my_own_parts", "-c", "line.yaml"]
+
+
+def test_the_loop_names_no_model(folder):
     accumulate = ["-o", "GRADIENT_ACCUMULATION.global_batch_size=16", "DATASET.num_workers=1"]
-    assert main.main([*parts, "--validate", *accumulate]) == 0
-    output = tmp_path / "output" / "Line"
-    assert main.main([*parts, "--test", "-w", str(output / "Line_best.pdparams")]) == 0
+    assert main.main([*PARTS, "--validate", *accumulate]) == 0
+    output = folder / "output" / "Line"
+    assert main.main([*PARTS, "--test", "-w", str(output / "Line_best.pdparams")]) == 0
     assert json.loads((output / "results.json").read_text())["largest_error"] < 0.1
+
+
+def test_a_metric_writes_files_of_its_own_from_a_frameworks_own_predictions(folder, capsys):
+    """What a further task brings: predictions by name, a default metric, files beside results."""
+    changes = ["-o", "MODEL.framework=Describer", "METRIC=null"]
+    changes += [f"DATASET.{split}.format=WordedLine" for split in ("valid", "test")]
+    assert main.main([*PARTS, "--validate", *changes]) == 0
+    assert re.search(r"valid epoch:\d+ accuracy \d+; chance 50", capsys.readouterr().out)
+    output = folder / "output" / "Line"
+    weights = ["-w", str(output / "Line_best.pdparams"), "--report", "page.html"]
+    assert main.main([*PARTS, "--test", *weights, *changes]) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["accuracy"] >= 95 and results["chance"] == {"accuracy": 50.0}
+    assert results["protocol"]["words"] == 2 and "scoring_seconds" in results["stages"]
+    lines = (output / "submission.tsv").read_text().splitlines()
+    assert len(lines) == 21 and lines[0] == "point 0\tbelow" and lines[-1] == "point 20\tabove"
+    answers = [json.loads(line) for line in (output / "answers.jsonl").open()]
+    assert [f"{each['point']}\t{each['word']}" for each in answers] == lines
+    assert "--report: WordAccuracy has no page" in capsys.readouterr().out
+    assert not (folder / "page.html").exists()
+
+
+class Plain:
+    """A metric as earlier versions had them."""
+
+    best, higher_is_better = "seen", True
+
+    def __init__(self):
+        self.seen, self.first = {}, None
+
+    def start(self, first, validating=False):
+        self.first = first
+
+    def update(self, index, predictions):
+        self.seen.update(zip(index.tolist(), predictions, strict=True))
+
+    def state(self):
+        return self.seen
+
+    def merge(self, states):
+        for state in states:
+            self.seen.update(state)
+
+    def result(self, truth):
+        return {"seen": len(self.seen), "scores": sum(len(row) for row in self.seen.values())}
+
+    def chance(self, truth):
+        return {"seen": 0.0}
+
+
+def test_a_plain_metric_gets_the_scores_of_a_retrieval_test(tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS._parts, "Plain", Plain)
+    path = make_project(tmp_path, videos=7)
+    head = "MODEL.retrieval_head={name: RetrievalHead, width: 8, similarity_weight: auto}"
+    changes = ["-o", "METRIC={name: Plain}", head, "MODEL.top_k=[2, 0]", "epochs=1"]
+    assert main.main(["-c", str(path), "--validate", *changes]) == 0
+    weights = str(tmp_path / "output" / "Tiny_best.pdparams")
+    assert main.main(["--test", "-c", str(path), "-w", weights, *changes]) == 0
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert results["seen"] == 7 and results["scores"] == 14 and results["chance"] == {"seen": 0.0}
+
+
+def test_a_plain_metric_that_lacks_a_method_is_refused_with_the_way_out():
+    class Half:
+        def update(self, index, predictions):
+            pass
+
+    with pytest.raises(ConfigError, match="Half has no state, merge, result. Derive it from"):
+        PlainMetric(Half(), MSRVTTMetric())
+
+
+def test_hooks_of_earlier_frameworks_are_taken_over_or_refused():
+    class Old(BaseFramework):
+        def adopt(self, results):
+            self.kept = results
+
+        def work(self, prepared):
+            return 3, "words"
+
+    model = Old()
+    model.apply_validation_choice({"a": 1})
+    assert model.kept == {"a": 1} and model.has_validation_choice()
+    assert model.progress_units(None) == (3, "words")
+    with pytest.raises(ConfigError, match="Staged defines first_stage, shortlist, which are no"):
+        type("Staged", (BaseFramework,), {"first_stage": None, "shortlist": None})
+
+
+class MeanFeature(BaseFramework):
+    """Scores of captions with a gallery, from a framework that encodes nothing apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Linear(1, 1)
+
+    def forward(self, batch):
+        return {"loss": (self.scale(paddle.ones([1, 1])) ** 2).mean()}
+
+    def prepare(self, context):
+        return np.concatenate([videos["image_feat"].mean(axis=(1, 2)) for videos in context])
+
+    def predict(self, batch, prepared):
+        return np.tile(prepared, (len(batch["index"]), 1))
+
+
+def test_a_framework_may_score_a_gallery_in_its_own_way(tmp_path, monkeypatch):
+    monkeypatch.setitem(FRAMEWORKS._parts, "MeanFeature", MeanFeature)
+    path = make_project(tmp_path, videos=7)
+    recipe = yaml.safe_load(path.read_text())
+    recipe |= {"MODEL": {"framework": "MeanFeature"}, "epochs": 1}
+    path.write_text(yaml.safe_dump(recipe))
+    assert main.main(["-c", str(path), "--validate"]) == 0
+    weights = str(tmp_path / "output" / "Tiny_best.pdparams")
+    assert main.main(["--test", "-c", str(path), "-w", weights]) == 0
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert set(results["stages"]) == {"prepare_seconds", "scoring_seconds", "pairs_scored"}
+    assert results["stages"]["pairs_scored"] == 49
+    assert results["text_to_video"]["MeanR"] == 4.0, "every caption gets the same order"
+    assert (tmp_path / "output" / "queries.jsonl").is_file()

@@ -99,7 +99,7 @@ def test_a_rank_that_hangs_in_the_backward_pass_is_named_before_gloo_ends_the_ot
 #: Longer than the half minute after which gloo gives up, on one rank each.
 TAKES_LONG = """
 import time
-from paddlevideo.metrics.msrvtt import MSRVTTMetric
+from paddlevideo.retrieval import MSRVTTMetric
 from paddlevideo.tasks.saving import Saver
 from paddlevideo.tasks.train import Trainer
 

@@ -1,50 +1,6 @@
-"""Measures this project beside PaddleVideo 2.3.1, both on this machine and in the same run.
+"""Measures this project beside PaddleVideo 2.3.1; ``--help`` lists the benchmarks."""
 
-    python tools/benchmark.py retrieval --threads 2 --json retrieval.json
-
-The peer is installed from PyPI without its dependencies (into --peer) and runs in a process of its
-own. Timings on shared machines are noisy: the sides take turns, and the spread is printed.
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
-
-import door  # noqa: F401 - finds the package of this clone
-from benchmarks import loader, precision, retrieval, store, train
-from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.options import Parser
-
-BENCHMARKS = {
-    "retrieval": retrieval,
-    "train": train,
-    "loader": loader,
-    "store": store,
-    "precision": precision,
-}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs one benchmark, prints its report and, with --json, writes it."""
-    parser = Parser(description=__doc__)
-    commands = parser.add_subparsers(dest="benchmark", required=True)
-    for name, benchmark in BENCHMARKS.items():
-        benchmark.add_arguments(commands.add_parser(name, help=benchmark.__doc__))
-    options = parser.parse_args(arguments)
-    return exit_code_of(lambda: run(options))
-
-
-def run(options: argparse.Namespace) -> None:
-    """The benchmark that was asked for."""
-    benchmark = BENCHMARKS[options.benchmark]
-    report = benchmark.run(options)
-    benchmark.show(report)
-    if options.json:
-        from paddlevideo.files.whole import write_json_whole
-
-        write_json_whole(options.json, report)
-
+from door import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command("command", package="benchmarks")

@@ -1,7 +1,7 @@
-"""What the scripts of this folder share: they run the package of this clone, installed or not.
+"""What the scripts of this folder share: they start the commands of this clone's package.
 
-The folder of the clone goes before what is installed: of two clones one may be installed, and a
-script must not run the other one's code.
+The folder of the clone goes before what is installed: another clone may be, and a script must not
+run its code.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def run_command(name: str) -> None:
-    """Runs the module ``name`` of ``paddlevideo.cli`` and exits with its code."""
-    from paddlevideo.cli import run_module
+def run_command(name: str, package: str = "paddlevideo.cli") -> None:
+    """Runs ``main`` of the module ``name``, or ``module.function``, and exits with its code."""
+    from paddlevideo import cli
 
-    sys.exit(run_module(name))
+    sys.exit(cli.run_command(name, package=package))

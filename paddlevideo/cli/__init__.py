@@ -1,52 +1,132 @@
-"""The commands: ``paddlevideo VERB``, of which ``main.py`` and ``tools/*.py`` are other names.
+"""The console command ``paddlevideo VERB``; ``main.py`` and ``tools/*.py`` start the same verbs.
 
-Each module has ``main(arguments) -> exit code``. Nothing heavy is imported before it is needed.
+A verb is a function ``(arguments) -> exit code`` in a module of this package. Nothing heavy is
+imported before it is needed: ``paddlevideo --help`` and ``paddlevideo VERB --help`` load no Paddle.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
 
-from paddlevideo.utils.script import as_script
+from paddlevideo.utils.command import begin_command
 
-#: Verb: module of this package, arguments that come first, what it does.
-VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "train": ("run", (), "train a model as a YAML file says"),
-    "test": ("run", ("--test",), "test weights"),
-    "extract": ("extract_features", (), "videos to features"),
-    "pack": ("prepare_data", ("pack",), "features and captions to a feature store"),
-    "validate": ("prepare_data", ("validate",), "check feature files"),
-    "inspect": ("prepare_data", ("inspect",), "show what is in a feature file"),
-    "convert": ("prepare_data", ("convert",), "convert a store to PaddleVideo's files, or back"),
-    "search": ("search", (), "find the clips that a sentence describes"),
-    "predict": ("predict", (), "match captions and clips with an exported model"),
-    "export": ("export_model", (), "export a model for inference"),
-    "report": ("report", (), "write the page of a test"),
-    "compare": ("compare_runs", (), "compare two tests, with confidence intervals"),
-    "curves": ("curves", (), "draw the curves of training runs"),
-    "doctor": ("doctor", (), "check this machine and installation"),
-    "demo": ("demo", (), "render clips, train on them, test retrieval"),
+#: As in typing, which takes longer to import than this module.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: By group and verb: the module, with its function unless that is ``main`` and the arguments that
+#: come first, and what it does.
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start here": {
+        "doctor": ("doctor", "check this machine and what is installed"),
+        "demo": ("demo", "render clips, train on them, test retrieval: some minutes"),
+    },
+    "Train and test": {
+        "train": ("run.train", "train a model as a YAML file says"),
+        "test": ("run.test", "test weights, by default on MSR-VTT's text-video retrieval"),
+        "report": ("report", "write the web page of a test"),
+        "compare": ("compare_runs", "compare two tests, with confidence intervals"),
+        "curves": ("curves", "draw the curves of training runs"),
+    },
+    "Data": {
+        "extract": ("extract_features", "extract features from videos into a store"),
+        "pack": ("prepare_data pack", "pack feature files and captions into a store"),
+        "validate": ("prepare_data validate", "check feature files"),
+        "inspect": ("prepare_data inspect", "show what is in a feature file"),
+        "convert": ("prepare_data convert", "convert a store to PaddleVideo's files, or back"),
+    },
+    "Use a model": {
+        "search": ("search", "find the clips that a sentence describes"),
+        "export": ("export_model", "export a model for inference"),
+        "predict": ("predict", "match captions and clips with an exported model"),
+    },
+    "For experiments": {
+        "ablate": ("ablate", "train and test variants of a recipe"),
+        "linear_baseline": ("linear_baseline", "fit the linear baseline of a recipe"),
+        "show_retrieval": ("show_retrieval", "draw captions with the clips found for them"),
+        "find_bert": ("find_bert", "print where the small BERT's weights are"),
+        "make_demo_data": ("make_demo_data", "make the demo's data alone"),
+    },
 }
-
-
-def run_module(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Runs ``main`` of the module ``name``; Ctrl-C ends its imports with one line."""
-    as_script("__main__")
-    from importlib import import_module
-
-    return int(import_module(f"{__name__}.{name}").main(arguments) or 0)
+VERBS = {verb: target for group in GROUPS.values() for verb, (target, _) in group.items()}
 
 
 def main() -> int:
-    """The console command ``paddlevideo``; returns its exit code."""
-    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    """The console command ``paddlevideo``. Returns its exit code."""
+    begin_command()
+    is_module = os.path.basename(sys.argv[0]) == "__main__.py"
+    program = "python -m paddlevideo" if is_module else "paddlevideo"
+    if len(sys.argv) == 1:
+        print(_help(program), file=sys.stderr)
+        return 2
+    verb, *arguments = sys.argv[1:]
+    if verb in {"-h", "--help"}:
+        print(_help(program))
+        return 0
+    if verb in {"-V", "--version"}:
+        print(_version())
+        return 0
     if verb not in VERBS:
-        width = max(map(len, VERBS))
-        print("usage: paddlevideo VERB ... (paddlevideo VERB --help lists its options)\n")
-        for name, (_, _, summary) in VERBS.items():
-            print(f"  {name:{width}}  {summary}")
-        return 0 if verb in {"-h", "--help"} else 2
-    module, first, _ = VERBS[verb]
-    sys.argv[0] = f"paddlevideo {verb}"
-    return run_module(module, [*first, *sys.argv[2:]])
+        print(f"error: {_unknown(verb)} ({program} --help lists the verbs)", file=sys.stderr)
+        return 2
+    target, *first = VERBS[verb].split()
+    from paddlevideo.utils import options
+
+    # argparse appends the name of a subcommand, which is the verb then.
+    options.program = program if first else f"{program} {verb}"
+    return run_command(target, [*first, *arguments])
+
+
+def run_command(
+    target: str, arguments: Sequence[str] | None = None, package: str = __name__
+) -> int:
+    """Runs ``main`` of a module, or ``module.function``, and returns its exit code."""
+    begin_command()
+    from importlib import import_module
+
+    module, _, function = target.partition(".")
+    return int(getattr(import_module(f"{package}.{module}"), function or "main")(arguments))
+
+
+def _help(program: str) -> str:
+    width = max(map(len, VERBS))
+    lines = [
+        f"usage: {program} VERB ...",
+        f"       {program} VERB --help",
+        f"       {program} --version",
+        "",
+        "Trains and tests video-language models on PaddlePaddle.",
+    ]
+    for title, group in GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {verb:{width}}  {summary}" for verb, (_, summary) in group.items()]
+    return "\n".join(lines)
+
+
+def _version() -> str:
+    """The releases of this package, of Paddle, which is not imported for it, and of Python."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from paddlevideo import __version__
+
+    paddle = "without Paddle"
+    for name in ("paddlepaddle-gpu", "paddlepaddle"):
+        try:
+            paddle = f"{name} {version(name)}"
+            break
+        except PackageNotFoundError:
+            continue
+    return f"paddlevideo {__version__} ({paddle}, Python {platform.python_version()})"
+
+
+def _unknown(verb: str) -> str:
+    from paddlevideo.registry import did_you_mean
+
+    if verb.startswith("-"):
+        return f"{verb} comes after a verb, as in paddlevideo train -c actbert.yaml"
+    name = verb.lower().replace("-", "_")
+    near = f' Did you mean "{name}"?' if name in VERBS else did_you_mean(name, VERBS)
+    return f'unknown verb "{verb}".{near}'.removesuffix(".")

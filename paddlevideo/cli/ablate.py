@@ -1,6 +1,6 @@
 r"""Trains and tests variants of a recipe, and tells what each of its parts is worth.
 
-    python tools/ablate.py actbert_youcook2_mini.yaml \
+    paddlevideo ablate actbert_youcook2_mini.yaml \
       --variants tools/ablations/youcook2_mini.yaml \
       -o MODEL.backbone.pretrained=$BERT
 
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,13 +33,14 @@ import numpy as np
 from paddlevideo.cli.compare_runs import aligned
 from paddlevideo.files.whole import read_json, write_json_whole, write_text_whole
 from paddlevideo.metrics.bootstrap import Difference, paired_difference
-from paddlevideo.utils.children import Children, terminable
+from paddlevideo.utils.children import Children, terminable, this_python
 from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero, positive
 
-ROOT = Path(__file__).resolve().parents[1]
+#: What main.py does, in a process of its own.
+RUN = this_python("from paddlevideo.cli import run_command; sys.exit(run_command('run'))")
 WAYS = {"text_to_video": "text to video", "video_to_text": "video to text"}
 RECALLS = (1, 5, 10)
 
@@ -162,7 +162,7 @@ class Ablation:
         for number, line in enumerate(lines):
             log = folder / f"{'test' if number + 1 == len(lines) else 'train'}.log"
             with open(log, "ab") as output:  # goes on after an interruption, as the run does
-                code = self.children.call([sys.executable, str(ROOT / "main.py"), *line], output)
+                code = self.children.call([*RUN, *line], output)
             if code:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 return f'  {variant.name}, seed {seed}: {log} ends with "{"".join(last)}"'
@@ -221,11 +221,11 @@ class Ablation:
 
     def difference(self, variant: Variant) -> Difference:
         """R@10 of text to video against the first variant's."""
-        sides = [
+        first, second = (
             [self.folder(one, seed) / "test" / "queries.jsonl" for seed in self.done(one)]
             for one in (variant, self.variants[0])
-        ]
-        return paired_difference(*aligned(*sides, "text_to_video"))
+        )
+        return paired_difference(*aligned(first, second, "text_to_video"))
 
 
 def closest(ablation: Ablation, count: int) -> list[Variant]:

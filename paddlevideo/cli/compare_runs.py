@@ -1,7 +1,7 @@
 r"""Compares two ways of ranking on the same test, with what chance alone may have done.
 
-    python tools/compare_runs.py output/new/queries.jsonl --with output/old/queries.jsonl
-    python tools/compare_runs.py new0.jsonl new1.jsonl new2.jsonl --with old0.jsonl old1.jsonl
+    paddlevideo compare output/new/queries.jsonl --with output/old/queries.jsonl
+    paddlevideo compare new0.jsonl new1.jsonl new2.jsonl --with old0.jsonl old1.jsonl
 
 Each file is what ``main.py --test`` wrote, or ``linear_baseline.py --queries``; several files of a
 side are its seeds. Prints R@1, R@5 and R@10 both ways, their difference, and the interval that 95 %
@@ -20,8 +20,8 @@ import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.metrics.bootstrap import Difference, paired_difference
-from paddlevideo.metrics.retrieval import RECALL_AT
 from paddlevideo.report.queries import DIRECTIONS, read_queries
+from paddlevideo.retrieval.ranks import RECALL_AT
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.options import Parser, as_path

@@ -1,7 +1,7 @@
 r"""Draws the curves of training runs, of one or of several side by side.
 
-    python tools/curves.py output/ActBert/train.jsonl -o curves.png
-    python tools/curves.py output/first output/second -o both.png
+    paddlevideo curves output/ActBert/train.jsonl -o curves.png
+    paddlevideo curves output/first output/second -o both.png
 
 Training does it by itself at its end. A folder stands for the train.jsonl in it.
 """

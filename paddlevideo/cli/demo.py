@@ -1,6 +1,6 @@
 """The main job in a few minutes: render clips, train on them, test retrieval on unseen ones.
 
-    python tools/demo.py
+    paddlevideo demo
 
 Writes the clips and features to data/demo, weights and results to output/ActBert_demo, and exits
 with 1 if the model did not learn (text-to-video R@10 below five times chance).

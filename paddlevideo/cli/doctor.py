@@ -1,9 +1,9 @@
-"""Looks whether this machine can train, and says what to do where it cannot.
+"""Checks whether this machine can train, and says what to do where it cannot.
 
-python tools/doctor.py
-python tools/doctor.py --distributed --json doctor.json
+paddlevideo doctor
+paddlevideo doctor --distributed --json doctor.json
 
-Exit code 0: nothing is wrong; 1: there is a problem.
+Exit code 0: there is no problem; 1: there is one.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument(
-        "--distributed", action="store_true", help="train with two processes on the CPU too"
+        "--distributed", action="store_true", help="also train in two processes, on the CPU"
     )
-    parser.add_argument("--no_training", action="store_true", help="look only, train nothing")
-    parser.add_argument("--json", type=as_path, metavar="FILE", help="write what was found")
+    parser.add_argument("--no_training", action="store_true", help="check without training")
+    parser.add_argument("--json", type=as_path, metavar="FILE", help="write the findings")
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> list[Finding]:
-    """Examines, printing each finding as it comes."""
+    """Runs the checks, printing each finding at once, and returns all of them."""
     check_file(options.json, "--json")
     checks = list(CHECKS)
     if not options.no_training:

@@ -1,10 +1,10 @@
-"""Writes a trained model as programs that tools/predict.py runs without the model's code.
+"""Writes a trained model as programs that paddlevideo predict runs without the model's code.
 
-    python tools/export_model.py -c actbert_msrvtt.yaml -w ActBERT.pdparams --output exported
+    paddlevideo export -c actbert_msrvtt.yaml -w ActBERT.pdparams --output exported
 
 The folder holds three programs (captions, videos, pairs of both) and export.json, which says what
-they take. The configuration's DATASET.test (or valid) gives the sizes of captions and clips; no
-file of data has to be there. An earlier export is replaced; a folder that holds anything else is
+they take. The sizes of captions and clips come from the configuration's DATASET.test (or valid),
+whose files need not exist. An earlier export is replaced; a folder that holds anything else is
 left alone. What Paddle 3 writes does not load in Paddle 2.6, nor the other way round.
 """
 
@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, add_import, add_override, as_path, as_path_text
-from paddlevideo.utils.script import ending_at_once
 
 if TYPE_CHECKING:
     from paddlevideo.export.manifest import Manifest, Sizes
@@ -30,7 +28,7 @@ SIZE_KEYS = ("max_seq_length", "max_region_num", "max_action_num", "bert_model")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line. Printing its help loads no Paddle."""
+    """Parses the command line. Printing its help loads no Paddle."""
     parser = Parser(description=__doc__)
     parser.add_argument(
         *("-c", "--config"), type=as_path_text, metavar="FILE", required=True,
@@ -47,7 +45,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def retrieval_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``SIZE_KEYS`` of DATASET.test or valid, with the data set's own defaults.
+    """Returns ``SIZE_KEYS`` of DATASET.test or valid, with the data set's own defaults.
 
     Raises ConfigError where neither is a data set for retrieval.
     """
@@ -68,7 +66,7 @@ def retrieval_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sizes_for(model: BaseFramework, settings: Mapping[str, Any]) -> Sizes:
-    """What captions and clips look like: the data set's lengths, the model's widths."""
+    """Returns the sizes of captions and clips: the data set's lengths, the model's widths."""
     from paddlevideo.export.manifest import Sizes
     from paddlevideo.modeling import ActBert
     from paddlevideo.utils.errors import ConfigError
@@ -86,12 +84,11 @@ def sizes_for(model: BaseFramework, settings: Mapping[str, Any]) -> Sizes:
 
 
 def export(options: argparse.Namespace) -> Manifest:
-    """Checks, builds, loads and writes. Raises UserError."""
-    sys.path.insert(0, os.getcwd())
+    """Checks the options, builds the model, loads its weights and exports it. Raises UserError."""
     with ending_at_once():
         from paddlevideo.config import check_config, import_parts, load_config, modules_of
+        from paddlevideo.export import export_model
         from paddlevideo.export.manifest import Vocabulary, check_output
-        from paddlevideo.export.trace import export_model
         from paddlevideo.files.fingerprint import unchanged
         from paddlevideo.files.writable import check_folder
         from paddlevideo.loader import load_tokenizer
@@ -128,8 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe(folder: Path, manifest: Manifest) -> None:
-    """Says what was written."""
-    sizes, megabytes = manifest.sizes, sum(file.bytes for file in manifest.files.values()) / 1e6
+    """Prints what was written."""
+    sizes, megabytes = manifest.sizes, sum(file["bytes"] for file in manifest.files.values()) / 1e6
     print(
         f"wrote {folder}: {megabytes:.1f} MB, captions of up to {sizes.text_length} ids, "
         f"{sizes.regions} regions of {sizes.region_width}, {sizes.actions} actions of "

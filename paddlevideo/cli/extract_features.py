@@ -1,7 +1,7 @@
 r"""Extracts features from videos into a feature store that ActBERT trains on.
 
-python tools/extract_features.py videos/ --output clips.store
-python tools/extract_features.py list.csv -c picodet.yaml \
+paddlevideo extract videos/ --output clips.store
+paddlevideo extract list.csv -c picodet.yaml \
     -o regions.detector.model=picodet_xs_416.onnx --output clips.store --draw pictures/
 
 Without -c the features are classical: no weights, so that it works at once. Running it again does
@@ -13,10 +13,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
+from paddlevideo.utils.command import DONE_IS_KEPT, ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count_or_zero
-from paddlevideo.utils.script import ending_at_once
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

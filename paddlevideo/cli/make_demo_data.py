@@ -1,11 +1,11 @@
 """Makes the demo's data: short videos of moving shapes, and features of them.
 
-    python tools/make_demo_data.py --output data/demo
+    paddlevideo make_demo_data --output data/demo
 
 Renders the clips as .mp4 and .avi files, decodes them again, finds regions and motion in them
 without any network, and writes what training and testing read: train_data.npy with
 caption_train.json, valid.lmdb with valid.csv, test.lmdb with test.csv, and demo.json with all
-sizes; for tools/extract_features.py captions.csv of all clips, and held_out.txt with the ids of
+sizes; for paddlevideo extract captions.csv of all clips, and held_out.txt with the ids of
 those that are not trained on. A folder that holds the same data already stays as it is.
 """
 

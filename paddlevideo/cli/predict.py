@@ -1,9 +1,9 @@
 r"""Finds the clips that fit a caption, with an exported model.
 
-    python tools/predict.py --model exported --features data/msrvtt/msrvtt_test.lmdb \
+    paddlevideo predict --model exported --features data/msrvtt/msrvtt_test.lmdb \
         'a man is cooking' 'two dogs play' --best 5
 
-The model is what tools/export_model.py wrote; neither its weights nor its code are needed. All
+The model is what paddlevideo export wrote; neither its weights nor its code are needed. All
 clips of the feature file are compared with every caption. On a terminal this prints a table, in a
 pipe lines of rank, score, clip and caption with tabs between them, with --json one JSON object.
 """
@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero
-from paddlevideo.utils.script import ending_at_once
 
 if TYPE_CHECKING:
     from paddlevideo.export.run import ExportedModel
@@ -46,7 +45,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--vocabulary",
         type=as_path_text,
-        help="bert_model, if it lies elsewhere than at the export",
+        help="bert_model, if its place has changed since the export",
     )
     parser.add_argument("--pair_batch", type=count, help="pairs scored at once: bounds the memory")
     parser.add_argument(
@@ -60,7 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def open_vocabulary(model: ExportedModel, name: str | None) -> BertTokenizer:
-    """The tokenizer of the export. Raises ConfigError where it is absent or another one."""
+    """Returns the tokenizer of the export. Raises ConfigError if that is not there."""
     from paddlevideo.loader import load_tokenizer
     from paddlevideo.utils.errors import ConfigError
 
@@ -75,9 +74,9 @@ def open_vocabulary(model: ExportedModel, name: str | None) -> BertTokenizer:
 
 
 def open_clips(model: ExportedModel, features: str) -> tuple[ClipReader, list[str]]:
-    """The feature file and its clips' ids.
+    """Returns the feature file and the ids of its clips.
 
-    Raises DataError where it is empty or its features have other widths than the model's.
+    Raises DataError if it is empty or the widths of its features are not the model's.
     """
     from paddlevideo.loader.clips.gallery import ClipReader
     from paddlevideo.utils.errors import DataError
@@ -103,9 +102,9 @@ def open_clips(model: ExportedModel, features: str) -> tuple[ClipReader, list[st
 
 
 def encode_caption(model: ExportedModel, tokenizer: BertTokenizer, caption: str) -> dict[str, Any]:
-    """One caption's cache. It is as long as its words: padding would only cost time.
+    """Returns the cache of one caption, without padding, which would only cost time.
 
-    Raises ConfigError where the vocabulary has none of its words.
+    Raises ConfigError if the vocabulary has none of its words.
     """
     from paddlevideo.loader.tokenizer import check_query
 
@@ -124,7 +123,7 @@ def score_all(
     names: Sequence[str],
     pair_batch: int,
 ) -> np.ndarray:
-    """Scores (captions, clips). Clips are read once, and held ``pair_batch`` at a time."""
+    """Returns scores (captions, clips). Clips are read once, ``pair_batch`` at a time."""
     from paddlevideo.loader.clips.gallery import ClipBatches
     from paddlevideo.utils.progress import track
 
@@ -137,33 +136,22 @@ def score_all(
     return np.concatenate(columns, axis=1)
 
 
-def best_clips(
-    scores: np.ndarray, names: Sequence[str], count: int, features: str
-) -> list[list[tuple[str, float]]]:
-    """For each caption the ``count`` best (clip, score), the best first.
-
-    Raises DataError on scores that are not finite.
-    """
+def check_finite(scores: np.ndarray, names: Sequence[str], features: str) -> None:
+    """Raises DataError, naming the clip, unless all scores (captions, clips) are finite."""
     from paddlevideo.utils.errors import DataError
 
     if not np.isfinite(scores).all():
         bad = names[int(np.flatnonzero(~np.isfinite(scores).all(axis=0))[0])]
         raise DataError(f'{features}: clip "{bad}" has a score that is not a finite number')
-    orders = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    return [
-        [(names[place], float(row[place])) for place in order]
-        for row, order in zip(scores, orders, strict=True)
-    ]
 
 
 def print_answers(
     captions: Sequence[str], answers: Sequence[Sequence[tuple[str, float]]], as_json: bool
 ) -> None:
-    """JSON, a table on a terminal, or lines with tabs; and what a score below 0 says."""
-    from paddlevideo.report.queries import SCORES
+    """Prints JSON, a table on a terminal, or lines with tabs; and what a score below 0 means."""
+    from paddlevideo.retrieval.answers import explain_scores, print_clips
 
-    if any(score < 0 for answer in answers for _, score in answer):
-        print(SCORES, file=sys.stderr)
+    explain_scores([score for answer in answers for _, score in answer])
     if as_json:
         found = [
             {"caption": caption, "best": [{"clip": c, "score": s} for c, s in answer]}
@@ -171,31 +159,16 @@ def print_answers(
         ]
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
-    on_terminal = sys.stdout.isatty()
     for caption, answer in zip(captions, answers, strict=True):
-        if on_terminal:
-            _print_table(caption, answer)
-            continue
-        line = " ".join(caption.split())
-        for rank, (clip, score) in enumerate(answer, 1):
-            print(rank, f"{score:.4f}", clip, line, sep="\t")
-
-
-def _print_table(caption: str, answer: Sequence[tuple[str, float]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("rank", "score", "clip", title=Text(caption), title_justify="left")
-    for rank, (clip, score) in enumerate(answer, 1):
-        table.add_row(str(rank), f"{score:.4f}", Text(clip))
-    Console().print(table)
+        clips, scores = zip(*answer, strict=True)
+        print_clips(caption, clips, {"score": scores}, digits=4)
 
 
 def predict(options: argparse.Namespace) -> list[list[tuple[str, float]]]:
-    """Loads, encodes and compares. Raises UserError."""
+    """Returns the best clips of each caption with their scores, best first. Raises UserError."""
     with ending_at_once():
         from paddlevideo.export.run import ExportedModel
+        from paddlevideo.retrieval.answers import best_clips
         from paddlevideo.runtime import select_device, use_threads
     select_device(options.device)
     use_threads(options.num_threads)
@@ -205,7 +178,11 @@ def predict(options: argparse.Namespace) -> list[list[tuple[str, float]]]:
     reader, names = open_clips(model, options.features)
     pair_batch = options.pair_batch or model.manifest.pair_batch
     scores = score_all(model, captions, reader, names, pair_batch)
-    return best_clips(scores, names, options.best, options.features)
+    check_finite(scores, names, options.features)
+    return [
+        [(name, float(row[at])) for at, name in best_clips(row, names, options.best)]
+        for row in scores
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,10 +1,10 @@
 r"""Makes, checks, shows and converts feature stores (docs/data.md says what is in one).
 
-python tools/prepare_data.py pack train_data.npy --output train.store
-python tools/prepare_data.py pack msrvtt_test.lmdb --captions test.csv --output test.store
-python tools/prepare_data.py validate train.store
-python tools/prepare_data.py inspect train.store
-python tools/prepare_data.py convert train.store --to npy --output train_data.npy
+paddlevideo pack train_data.npy --output train.store
+paddlevideo pack msrvtt_test.lmdb --captions test.csv --output test.store
+paddlevideo validate train.store
+paddlevideo inspect train.store
+paddlevideo convert train.store --to npy --output train_data.npy
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import AGAIN, ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import Range, count, count_or_zero, number, positive
-from paddlevideo.utils.script import AGAIN, ending_at_once
 
 SHOWN = 10  # faults that validate prints
 #: Kinds that are faults with --captions_needed alone.
@@ -62,7 +61,7 @@ def _add_pack(commands: argparse._SubParsersAction) -> None:
 
     text = f"""clips and captions into a store, on from where it was interrupted
 
-    python tools/prepare_data.py pack clips/ --captions captions.jsonl --output clips.store
+    paddlevideo pack clips/ --captions captions.jsonl --output clips.store
 
 Clips come from
 {SOURCE_KINDS}
@@ -98,7 +97,7 @@ Captions of a video, with times, go to its clips that overlap them."""
 def _add_validate(commands: argparse._SubParsersAction) -> None:
     text = """every record against what it should be; exit code 1 if anything is wrong
 
-    python tools/prepare_data.py validate train.store --json faults.jsonl --fix repaired.store
+    paddlevideo validate train.store --json faults.jsonl --fix repaired.store
 
 --fix writes a new store: boxes up to 2 pixels outside are cut, blank captions dropped, damaged,
 doubled and unusable clips left out and listed."""
@@ -123,8 +122,8 @@ doubled and unusable clips left out and listed."""
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
     text = """counts, sizes, lengths, a few records, and a picture of clips with their boxes
 
-    python tools/prepare_data.py inspect train.store --records 5
-    python tools/prepare_data.py inspect train.store --videos clips/ --sheet sheet.png
+    paddlevideo inspect train.store --records 5
+    paddlevideo inspect train.store --videos clips/ --sheet sheet.png
 
 Frames come from the videos that the store names; --videos is for others, and for moved ones."""
     parser = _command(commands, "inspect", text)
@@ -144,8 +143,8 @@ Frames come from the videos that the store names; --videos is for others, and fo
 def _add_convert(commands: argparse._SubParsersAction) -> None:
     text = """to another dtype, to other shards, or back to PaddleVideo's files
 
-    python tools/prepare_data.py convert train.store --dtype float32 --shards 8 --output new.store
-    python tools/prepare_data.py convert train.store --to npy --output train_data.npy
+    paddlevideo convert train.store --dtype float32 --shards 8 --output new.store
+    paddlevideo convert train.store --to npy --output train_data.npy
 
 npy: HowTo100M rows; that format holds all of them in memory. lmdb: MSR-VTT records, and the
 captions in a .csv beside them."""

@@ -1,6 +1,6 @@
 r"""Makes the page of a retrieval test from its files: numbers, ranks, and clips found.
 
-    python tools/report.py --results output/ActBert_demo --videos data/demo/videos
+    paddlevideo report --results output/ActBert_demo --videos data/demo/videos
 
 The folder holds results.json and queries.jsonl, which main.py --test writes. The page is one HTML
 file without scripts that loads nothing from elsewhere. Where the test was on a feature store, the

@@ -10,20 +10,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import AGAIN, ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, add_import, add_override, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero
-from paddlevideo.utils.script import AGAIN, ending_at_once
 
 if TYPE_CHECKING:
     from paddlevideo.config import Config
 
 TEST_CONFIG = "actbert_msrvtt.yaml"
+DESCRIPTIONS = {
+    None: __doc__,
+    "train": """Trains a model as a YAML file says.
+
+paddlevideo train -c actbert.yaml --validate
+python -m paddle.distributed.launch --gpus 0,1,2,3 paddlevideo train -c actbert.yaml --amp
+""",
+    "test": """Tests weights, by default those of ActBERT on MSR-VTT's text-video retrieval.
+
+paddlevideo test -w ActBERT.pdparams
+paddlevideo test -c actbert_demo.yaml -w output/ActBert_demo --report page.html
+""",
+}
 #: Options of PaddleVideo's main.py that are not offered, and what to do without them.
 PADDLEVIDEO_OPTIONS = {
     "--train": "leave it out: without --test the model is trained",
@@ -36,69 +47,55 @@ PADDLEVIDEO_OPTIONS = {
     "--eval": "write --test to test weights, or --validate to validate in training",
 }
 #: After Ctrl-C in a run that has not begun its first step, or in a test.
-GOES_ON = "with --resume auto the same command goes on from what is saved"
+CONTINUES = "with --resume auto the same command continues from what is saved"
+
+Job = Literal["train", "test"]
+#: By names the options of one of the jobs, as ``add_argument`` takes them.
+TRAINING: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--validate",): {"action": "store_true", "help": "test on DATASET.valid while training"},
+    ("--max_iters",): {"type": count, "help": "stop after this many optimizer steps"},
+    ("--dry_run",): {
+        "action": "store_true",
+        "help": "take a few steps, write nothing, print sizes, memory and time",
+    },
+    ("--fleet",): {"action": "store_true", "help": "distribute through Paddle's Fleet"},
+    ("-p", "--profiler_options"): {
+        "metavar": "OPTIONS",
+        "help": 'for example "batch_range=[10,20];profile_path=profile"',
+    },
+}
+TESTING: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--report",): {
+        "type": as_path_text,
+        "metavar": "FILE.html",
+        "help": "write a page about a test",
+    },
+    ("--videos",): {
+        "type": as_path_text,
+        "metavar": "FOLDER",
+        "help": "clips or pictures, shown in the report by their ids",
+    },
+}
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line. Importing this file and printing its help loads no Paddle."""
-    parser = Parser(description=__doc__, hints=PADDLEVIDEO_OPTIONS)
-    parser.add_argument(
-        *("-c", "--config"),
-        type=as_path_text,
-        metavar="FILE",
-        help="YAML file, or its name in configs/",
-    )
-    add_override(parser)
-    parser.add_argument("--test", action="store_true", help="test weights instead of training")
-    parser.add_argument(
-        *("-w", "--weights"), type=as_path_text, metavar="FILE", help=".pdparams or .safetensors"
-    )
-    parser.add_argument(
-        "--validate", action="store_true", help="test on DATASET.valid as it trains"
-    )
-    parser.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
-    parser.add_argument("--amp_level", choices=("O1", "O2"), help="O2: parameters in half too")
-    parser.add_argument("--seed", type=count_or_zero, help="seed of everything random")
-    parser.add_argument("--max_iters", type=count, help="stop after this many optimizer steps")
-    parser.add_argument(
-        "--resume",
-        metavar="auto",
-        nargs="?",
-        const="auto",
-        help="auto: go on from the newest checkpoint or, in a test, from the rows that are done",
-    )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="resume although settings have changed that decide the result",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace the run whose checkpoints are in output_dir",
-    )
-    parser.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="take a few steps, write nothing, tell sizes, memory and time",
-    )
-    parser.add_argument(
-        "--report", type=as_path_text, metavar="FILE.html", help="write a page about a test"
-    )
-    parser.add_argument(
-        "--videos",
-        type=as_path_text,
-        metavar="FOLDER",
-        help="clips or pictures, shown in the report by their ids",
-    )
-    parser.add_argument("--fleet", action="store_true", help="distribute through Paddle's Fleet")
-    parser.add_argument(
-        "-p",
-        "--profiler_options",
-        metavar="OPTIONS",
-        help='for example "batch_range=[10,20];profile_path=profile"',
-    )
-    add_import(parser)
+def parse_arguments(
+    arguments: Sequence[str] | None = None, job: Job | None = None
+) -> argparse.Namespace:
+    """Parses the command line: of ``paddlevideo train`` or ``test``, or of main.py, with both.
+
+    Importing this file and printing its help loads no Paddle.
+    """
+    parser = Parser(description=DESCRIPTIONS[job], hints=_hints(job))
+    _add_shared_options(parser)
+    if job is None:
+        parser.add_argument("--test", action="store_true", help="test weights instead of training")
+    for other, specific in (("test", TRAINING), ("train", TESTING)):
+        for names, settings in specific.items():
+            if job != other:
+                parser.add_argument(*names, **settings)
+            else:
+                parser.set_defaults(**{names[-1].removeprefix("--"): None})
+    parser.set_defaults(test=job == "test")
     options = parser.parse_args(arguments)
     options.names_config = bool(options.config)
     if options.test and not options.config:
@@ -112,8 +109,50 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return options
 
 
+def _hints(job: Job | None) -> dict[str, str]:
+    """Returns the advice for options of the other job and of PaddleVideo's main.py."""
+    if job is None:
+        return PADDLEVIDEO_OPTIONS
+    other, options = ("test", TESTING) if job == "train" else ("train", TRAINING)
+    theirs = [f"--{other}", *(name for names in options for name in names)]
+    hints = dict.fromkeys(theirs, f"it belongs to paddlevideo {other}")
+    return PADDLEVIDEO_OPTIONS | hints | {f"--{job}": "leave it out: the verb says it"}
+
+
+def _add_shared_options(parser: Parser) -> None:
+    parser.add_argument(
+        *("-c", "--config"),
+        type=as_path_text,
+        metavar="FILE",
+        help="YAML file, or its name in configs/",
+    )
+    add_override(parser)
+    parser.add_argument(
+        *("-w", "--weights"), type=as_path_text, metavar="FILE", help=".pdparams or .safetensors"
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision (GPU)")
+    parser.add_argument(
+        "--amp_level", choices=("O1", "O2"), help="implies --amp; O2: parameters in half too"
+    )
+    parser.add_argument("--seed", type=count_or_zero, help="seed of everything random")
+    parser.add_argument(
+        "--resume",
+        metavar="auto",
+        nargs="?",
+        const="auto",
+        help="auto: continue from the newest checkpoint or, in a test, from the rows that are done",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="resume although decisive settings have changed"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the run that is in output_dir"
+    )
+    add_import(parser)
+
+
 def overrides_of(options: argparse.Namespace) -> list[str]:
-    """Flags that stand for keys of the configuration; an explicit ``-o`` wins."""
+    """Returns the flags that stand for keys of the configuration, then ``-o``, which wins."""
     flags = {"seed": options.seed, "max_iters": options.max_iters, "resume": options.resume}
     flags |= {name: True for name in ("force", "overwrite") if getattr(options, name)}
     if options.amp or options.amp_level:
@@ -127,7 +166,7 @@ def overrides_of(options: argparse.Namespace) -> list[str]:
 
 
 def config_beside(weights: str | None) -> str | None:
-    """The ``config.yaml`` of the run that wrote ``weights``, if a test can be made by it."""
+    """Returns the ``config.yaml`` of the run that wrote ``weights``, if it describes a test."""
     from paddlevideo.config import load_config
     from paddlevideo.utils.errors import ConfigError
 
@@ -145,7 +184,7 @@ def config_beside(weights: str | None) -> str | None:
 
 
 def import_modules(config: Config, options: argparse.Namespace) -> None:
-    """Imports the parts: of a file that was named with -c also those that it asks for."""
+    """Imports the parts, also those that a file asks for if it was named with -c."""
     from paddlevideo.config import import_parts, modules_of
     from paddlevideo.utils.errors import ConfigError
 
@@ -163,8 +202,7 @@ def import_modules(config: Config, options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Loads the parts and the configuration, and does what was asked."""
-    sys.path.insert(0, os.getcwd())
+    """Loads the configuration and the parts, and trains or tests."""
     from paddlevideo.config import load_config
 
     if options.test and not options.names_config:
@@ -186,8 +224,18 @@ def run(options: argparse.Namespace) -> None:
         tasks.train(config, profile=options.profiler_options)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def train(arguments: Sequence[str] | None = None) -> int:
+    """``paddlevideo train``."""
+    return main(arguments, "train")
+
+
+def test(arguments: Sequence[str] | None = None) -> int:
+    """``paddlevideo test``."""
+    return main(arguments, "test")
+
+
+def main(arguments: Sequence[str] | None = None, job: Job | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 data or weights, 2 configuration."""
-    options = parse_arguments(arguments)
+    options = parse_arguments(arguments, job)
     options.override_list = overrides_of(options)
-    return exit_code_of(lambda: run(options), again=AGAIN if options.dry_run else GOES_ON)
+    return exit_code_of(lambda: run(options), again=AGAIN if options.dry_run else CONTINUES)

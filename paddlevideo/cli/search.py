@@ -1,9 +1,9 @@
 r"""Finds the clips that a sentence describes.
 
-    python tools/search.py -w ActBERT.pdparams --features data/msrvtt/msrvtt_test.lmdb \
+    paddlevideo search -w ActBERT.pdparams --features data/msrvtt/msrvtt_test.lmdb \
         'a man cuts an onion'
 
-Without a sentence it asks for one after the other; from a pipe it takes one a line. The sizes come
+Without a sentence it prompts for one after another; from a pipe it takes one a line. The sizes come
 from the config.yaml beside the weights, else from actbert_msrvtt.yaml, or from -c FILE. With a
 retrieval head the clips' vectors are kept in an index beside the weights: the first search reads
 and encodes all clips, later ones only the candidates.
@@ -20,13 +20,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.command import ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count
-from paddlevideo.utils.script import ending_at_once
 
 if TYPE_CHECKING:
-    from paddlevideo.tasks.search import Answer, Searcher
+    from paddlevideo.retrieval.answers import Answer
+    from paddlevideo.retrieval.search import Searcher
 
 CANDIDATES = 32
 DEFAULT_CONFIG = "actbert_msrvtt.yaml"
@@ -65,22 +65,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def config_for(weights: Path, given: str | None) -> str:
-    """The configuration file to take."""
+    """Returns the configuration file: the given one, that beside the weights, or the default."""
     beside = weights.parent / "config.yaml"
     return given or (str(beside) if beside.is_file() else DEFAULT_CONFIG)
 
 
 def candidates_of(options: argparse.Namespace) -> int:
-    """How many clips are matched with a sentence: all that are to be shown, unless it is said."""
+    """Returns the number of clips to match: as given, else at least those to be shown."""
     return options.candidates or max(CANDIDATES, options.best)
 
 
 def open_searcher(options: argparse.Namespace) -> Searcher:
-    """The searcher that the command line asks for."""
+    """Returns the searcher of the command line."""
     with ending_at_once():
         from paddlevideo.config import import_parts, load_config, modules_of
         from paddlevideo.modeling import locate_weights
-        from paddlevideo.tasks.search import Searcher
+        from paddlevideo.retrieval.search import Searcher
     located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
     config = load_config(config_for(located, options.config), overrides)
@@ -92,8 +92,8 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     return Searcher(config, options.weights, features, index, candidates, sentences)
 
 
-def asked(sentences: Sequence[str]) -> Iterator[str]:
-    """The sentences of the command line, or those that come from the terminal or a pipe."""
+def sentences_of(sentences: Sequence[str]) -> Iterator[str]:
+    """Yields the sentences of the command line, or those typed at the terminal or piped in."""
     if sentences:
         yield from sentences
         return
@@ -109,33 +109,22 @@ def asked(sentences: Sequence[str]) -> Iterator[str]:
 
 
 def show(sentence: str, answers: Sequence[Answer], as_json: bool) -> None:
-    """Prints the answers to one sentence: a table, or lines with tabs in a pipe."""
+    """Prints the answers to one sentence."""
+    from paddlevideo.retrieval.answers import print_clips
+
     if as_json:
         print(json.dumps({"sentence": sentence, "clips": [asdict(a) for a in answers]}), flush=True)
         return
-    if not sys.stdout.isatty():
-        asked_for = " ".join(sentence.split())
-        lines = [
-            f"{rank}\t{answer.score:.4f}\t{answer.clip}\t{asked_for}\n"
-            for rank, answer in enumerate(answers, 1)
-        ]
-        # One write, which print() does not promise: "| head -1" must not end the search.
-        sys.stdout.write("".join(lines))
-        sys.stdout.flush()
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("", "clip", "score", "match margin", "similarity", title=Text(sentence))
-    for place, answer in enumerate(answers, 1):
-        numbers = (answer.score, answer.margin, answer.similarity)
-        table.add_row(str(place), Text(answer.clip), *(f"{number:.2f}" for number in numbers))
-    Console().print(table)
+    numbers = {
+        "score": [answer.score for answer in answers],
+        "match margin": [answer.margin for answer in answers],
+        "similarity": [answer.similarity for answer in answers],
+    }
+    print_clips(sentence, [answer.clip for answer in answers], numbers, digits=2)
 
 
 def write_page(options: argparse.Namespace, found: Mapping[str, Sequence[Answer]]) -> None:
-    """The sentences and their clips with captions and players."""
+    """Writes the sentences and their clips with captions and players."""
     from paddlevideo.prepare.origins import ClipNotes
     from paddlevideo.report import Hit, write_search_page
 
@@ -152,16 +141,16 @@ def write_page(options: argparse.Namespace, found: Mapping[str, Sequence[Answer]
 def find_all(
     searcher: Searcher, options: argparse.Namespace
 ) -> tuple[dict[str, Sequence[Answer]], int]:
-    """Prints the answers to each sentence; returns them, and how many sentences were refused.
+    """Prints the answers to each sentence; returns them and the number of refused sentences.
 
-    A sentence that cannot be searched with is refused, and the next one may come.
+    A sentence that cannot be searched with is refused, and the search continues.
     """
-    from paddlevideo.report.queries import SCORES
+    from paddlevideo.retrieval.answers import explain_scores
     from paddlevideo.utils.errors import ConfigError
 
     found: dict[str, Sequence[Answer]] = {}
     refused, explained = 0, False
-    for sentence in asked(options.sentences):
+    for sentence in sentences_of(options.sentences):
         try:
             answers = searcher.find(sentence, options.best)
         except ConfigError as error:
@@ -169,9 +158,7 @@ def find_all(
             refused += 1
             continue
         show(sentence, answers, options.json)
-        if not explained and any(answer.score < 0 for answer in answers):
-            print(SCORES, file=sys.stderr)
-            explained = True
+        explained = explained or explain_scores([answer.score for answer in answers])
         found[sentence] = answers
     return found, refused
 

@@ -1,6 +1,6 @@
 r"""Draws what a retrieval test found: a caption and its five best clips on each row.
 
-    python tools/show_retrieval.py --scores output/ActBert_demo/scores.npz \
+    paddlevideo show_retrieval --scores output/ActBert_demo/scores.npz \
         --videos data/demo/videos --output output/ActBert_demo/retrieval.png
 
 scores.npz is what main.py --test writes with score_matrix: True. The right clip has a green
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paddlevideo.retrieval.ranks import highest, ranks
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import count
@@ -52,19 +53,17 @@ class Results:
 
     def ranks(self) -> np.ndarray:
         """Rank of each caption's video, from 1; ties count against it."""
-        right = self.scores[np.arange(len(self.truth)), self.truth][:, None]
-        return (self.scores >= right).sum(1)
+        return ranks(self.scores, self.truth)
 
     def best(self, row: int) -> np.ndarray:
         """Columns of the best clips of a caption; the right one is last among equals."""
-        is_right = np.arange(len(self.video_ids)) == self.truth[row]
-        return np.lexsort((is_right, -self.scores[row]))[:BEST]
+        return highest(self.scores[[row]], BEST, last=self.truth[[row]])[0][0]
 
 
 def read_results(path: Path) -> Results:
     """Reads ``scores.npz``; raises DataError where it is not what :class:`Results` says."""
     from paddlevideo.files.npz import read_npz
-    from paddlevideo.files.together import check_together
+    from paddlevideo.files.whole import check_together
     from paddlevideo.utils.errors import DataError
 
     check_together(path)

@@ -1,4 +1,4 @@
-"""Configurations: YAML files with inheritance, overrides and a check that reports every fault.
+"""Configurations: YAML files with inheritance and overrides, checked before anything is built.
 
 >>> config = load_config("actbert.yaml", overrides=["DATASET.batch_size=4"])
 >>> import_parts()
@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from paddlevideo.config.check import check_config, import_parts, modules_of
-from paddlevideo.config.files import dump_config, find_config, format_config, load_config
+from paddlevideo.config.files import dump_config, find_config, load_config
 from paddlevideo.config.overrides import apply_override
 from paddlevideo.config.settings import AmpSettings, RunSettings, run_settings
 from paddlevideo.config.tree import Config, Position, dotted, merge, position_of
@@ -26,7 +26,6 @@ __all__ = [
     "dotted",
     "dump_config",
     "find_config",
-    "format_config",
     "import_parts",
     "load_config",
     "merge",

@@ -1,9 +1,8 @@
 """Checks values against a constructor's signature: its names, type hints and defaults.
 
-Type hints that are understood: int, float (whole numbers fit), bool, str, None, ``Literal``,
-unions, lists and other sequences, maps, dataclasses (given as maps), paths, and ``Annotated`` with
-``InputPath`` or a ``Range``. Anything else, and no hint at all, takes every value. A float has to
-be finite.
+Type hints that are understood: int, float (integers fit), bool, str, None, ``Literal``, unions,
+lists and other sequences, maps, dataclasses (given as maps), paths, and ``Annotated`` with
+``InputPath`` or a ``Range``. Any other hint, or none, takes every value. A float has to be finite.
 """
 
 from __future__ import annotations
@@ -26,13 +25,22 @@ from paddlevideo.utils.ranges import Range
 
 _INPUT_PATH = typing.get_args(InputPath)[1]
 _PATHS = (_INPUT_PATH, typing.get_args(OutputPath)[1], typing.get_args(NameOrPath)[1])
-_MAX_LISTED = 12
-_MAX_SHOWN = 60
-_MAX_COMPARED = 1000
+_SEQUENCES = (
+    *(list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.MutableSequence),
+    *(collections.abc.Iterable, collections.abc.Collection, collections.abc.Set),
+)
+_MAPS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_TYPES: dict[Any, Any] = {
+    **{int: int, float: (int, float), bool: bool, str: str},
+    **{None: type(None), type(None): type(None)},
+}
+_MAX_LISTED = 12  # known names in a message
+_MAX_SHOWN = 60  # characters of a value in a message
+_MAX_COMPARED = 1000  # files of a folder that are compared with a missing one's name
 
 
 class Fault(NamedTuple):
-    """What is wrong, and where below the value that was checked."""
+    """What is wrong in a configuration, and at which path below the value that was checked."""
 
     path: KeyPath
     message: str
@@ -40,7 +48,7 @@ class Fault(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """What a constructor takes. ``anything``: also names that are not in ``hints``."""
+    """The arguments of a constructor. ``anything``: names that are not in ``hints`` too."""
 
     hints: dict[str, Any]
     required: frozenset[str]
@@ -57,10 +65,10 @@ def argument_faults(
     files: bool = True,
     checked: Collection[str] = (),
 ) -> Iterator[Fault]:
-    """What is wrong with ``arguments`` for ``part``, a class or a function.
+    """Yields what is wrong with ``arguments`` for ``part``, a class or a function.
 
-    Input files are looked for only if ``files``. The values of those called ``checked`` are not
-    looked at.
+    Whether input files exist is checked only if ``files``. The values of the arguments named in
+    ``checked`` are left out.
     """
     schema = schema_of(part)
     for name in sorted(schema.required - set(arguments)):
@@ -70,17 +78,17 @@ def argument_faults(
             if not schema.anything:
                 yield Fault((name,), unknown("argument", name, schema.hints))
         elif name not in checked and not (value is None and name in schema.nullable):
-            yield from below((name,), value_faults(value, schema.hints[name], files))
+            yield from prefix_path((name,), value_faults(value, schema.hints[name], files))
 
 
-def below(path: KeyPath, faults: Iterable[Fault]) -> Iterator[Fault]:
-    """``faults`` with ``path`` put before theirs."""
+def prefix_path(path: KeyPath, faults: Iterable[Fault]) -> Iterator[Fault]:
+    """Yields ``faults`` with ``path`` before their own."""
     for fault in faults:
         yield fault._replace(path=(*path, *fault.path))
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> str:
-    """``unknown KIND "NAME"``, with the nearest known name, or all of them if they are few."""
+    """Returns ``unknown KIND "NAME"``, with the nearest known name, or all if they are few."""
     near = did_you_mean(name, known)
     if not near and len(known) <= _MAX_LISTED:
         near = f" Known: {', '.join(sorted(known)) or 'none'}"
@@ -88,7 +96,7 @@ def unknown(kind: str, name: str, known: Collection[str]) -> str:
 
 
 def schema_of(part: Callable[..., Any]) -> Schema:
-    """The signature of a class or function, its type hints resolved."""
+    """Returns the signature of a class or function, its type hints resolved."""
     try:
         parameters = inspect.signature(part).parameters.values()
     except (TypeError, ValueError):  # written in C, without a signature
@@ -104,19 +112,19 @@ def schema_of(part: Callable[..., Any]) -> Schema:
 
 
 def _namespace(part: Callable[..., Any]) -> dict[str, Any]:
-    """The names that the hints of ``part`` may use: those of the module that wrote them."""
+    """Returns the names that the hints of ``part`` may use: those of its module."""
     function: Any = part.__init__ if inspect.isclass(part) else part
     return getattr(inspect.unwrap(function), "__globals__", {})
 
 
 def _resolve(annotation: Any, namespace: dict[str, Any]) -> Any:
-    """A hint as a type, also if it is text; Any if it is absent or cannot be resolved."""
+    """Returns a hint as a type, also if it is text; Any if absent or impossible to resolve."""
     if annotation is inspect.Parameter.empty:
         return Any
     holder = types.SimpleNamespace(__annotations__={"hint": annotation})
     try:
         return typing.get_type_hints(holder, namespace, include_extras=True)["hint"]
-    except Exception:  # a name that only type checkers import, or a mistake that is not the user's
+    except Exception:  # a name that only type checkers import, or a bug of the part
         return Any
 
 
@@ -124,40 +132,39 @@ def _resolve(annotation: Any, namespace: dict[str, Any]) -> Any:
 
 
 def value_faults(value: Any, hint: Any, files: bool = True) -> Iterator[Fault]:
-    """What is wrong with ``value`` as a ``hint``: nothing, one fault, or one for each item."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
+    """Yields what is wrong with ``value`` as a ``hint``: nothing, a fault, or one for each item."""
+    inner = typing.get_args(hint)
+    kind = typing.get_origin(hint) or hint
+    if kind is Annotated:
         yield from _annotated_faults(value, inner[0], inner[1:], files)
-    elif origin in (Union, types.UnionType):
+    elif kind in (Union, types.UnionType):
         yield from _union_faults(value, hint, inner, files)
-    elif origin is Literal:
-        if not any(value == choice and type(value) is type(choice) for choice in inner):
-            yield _mismatch(value, hint)
-    elif _is_sequence(origin or hint):
-        yield from _sequence_faults(value, hint, inner, files)
-    elif _is_map(origin or hint):
-        yield from _map_faults(value, hint, inner, files)
-    elif dataclasses.is_dataclass(hint):
-        yield from _dataclass_faults(value, hint, files)
-    elif not _is_instance(value, hint):
+    elif not _is_of(value, kind, inner):
         yield _mismatch(value, hint)
-    elif hint is float and value not in Range():
+    elif kind in _SEQUENCES:
+        yield from _item_faults(value, kind, inner, files)
+    elif kind in _MAPS:
+        for key, item in value.items():
+            yield from prefix_path((key,), value_faults(item, inner[1] if inner else Any, files))
+    elif inspect.isclass(hint) and dataclasses.is_dataclass(hint):
+        yield from argument_faults(hint, value, files=files)
+    elif kind is float and value not in Range():
         yield Fault((), f"expected a finite number, got {_shown(value)}")
 
 
-def _is_instance(value: Any, hint: Any) -> bool:
-    """Whether a value without items is a ``hint``; True for a hint that is not understood."""
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (None, type(None)):
-        return value is None
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    if inspect.isclass(hint) and issubclass(hint, PurePath):
+def _is_of(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
+    """Whether a value is of a kind, its items aside; True for a kind that is not understood."""
+    if kind is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in inner)
+    if kind in _SEQUENCES:
+        return isinstance(value, (list, tuple))
+    if kind in _MAPS or dataclasses.is_dataclass(kind):
+        return isinstance(value, Mapping)
+    if inspect.isclass(kind) and issubclass(kind, PurePath):
         return isinstance(value, str)
-    return True
+    if isinstance(value, bool) and kind in (int, float):
+        return False
+    return isinstance(value, _TYPES.get(kind, object))
 
 
 def _annotated_faults(
@@ -179,7 +186,7 @@ def _annotated_faults(
 
 
 def _union_faults(value: Any, hint: Any, choices: tuple[Any, ...], files: bool) -> Iterator[Fault]:
-    """Faults of the one choice that ``value`` was meant for, if that can be told."""
+    """Yields the faults of the one choice that ``value`` was meant for, if that is clear."""
     if value == "" and type(None) in choices and InputPath in choices:
         return  # PaddleVideo's files write "" for no file
     faults = [list(value_faults(value, choice, files)) for choice in choices]
@@ -191,42 +198,14 @@ def _union_faults(value: Any, hint: Any, choices: tuple[Any, ...], files: bool) 
     yield from meant[0] if meant else [_mismatch(value, hint)]
 
 
-def _sequence_faults(value: Any, hint: Any, inner: tuple[Any, ...], files: bool) -> Iterator[Fault]:
-    if not isinstance(value, (list, tuple)):
-        yield _mismatch(value, hint)
-        return
-    fixed = typing.get_origin(hint) is tuple and inner[-1:] != (...,)
-    if fixed and len(inner) != len(value):
+def _item_faults(value: Any, kind: Any, inner: tuple[Any, ...], files: bool) -> Iterator[Fault]:
+    is_fixed = kind is tuple and bool(inner) and inner[-1] is not ...
+    if is_fixed and len(inner) != len(value):
         yield Fault((), f"expected {len(inner)} values, got {len(value)}")
         return
-    hints = inner if fixed else itertools.repeat(inner[0] if inner else Any)
-    for number, (item, item_hint) in enumerate(zip(value, hints, strict=False)):
-        yield from below((number,), value_faults(item, item_hint, files))
-
-
-def _map_faults(value: Any, hint: Any, inner: tuple[Any, ...], files: bool) -> Iterator[Fault]:
-    if not isinstance(value, Mapping):
-        yield _mismatch(value, hint)
-        return
-    for key, item in value.items():
-        yield from below((key,), value_faults(item, inner[1] if inner else Any, files))
-
-
-def _dataclass_faults(value: Any, hint: Any, files: bool) -> Iterator[Fault]:
-    if isinstance(value, Mapping):
-        yield from argument_faults(hint, value, files=files)
-    else:
-        yield _mismatch(value, hint)
-
-
-def _is_sequence(kind: Any) -> bool:
-    sequences = (list, tuple, set, frozenset)
-    abstract = ("Sequence", "MutableSequence", "Iterable", "Collection", "Set")
-    return kind in sequences or kind in [getattr(collections.abc, name) for name in abstract]
-
-
-def _is_map(kind: Any) -> bool:
-    return kind in (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+    hints = inner if is_fixed else itertools.repeat(inner[0] if inner else Any)
+    for index, (item, hint) in enumerate(zip(value, hints, strict=False)):
+        yield from prefix_path((index,), value_faults(item, hint, files))
 
 
 # ---------------------------------------------------------------------------- messages
@@ -242,29 +221,31 @@ _WORDS: dict[Any, tuple[str, str]] = {
 
 
 def describe(hint: Any) -> str:
-    """A type hint in words."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
+    """Returns a type hint in words."""
+    inner = typing.get_args(hint)
+    kind = typing.get_origin(hint) or hint
+    if kind is Annotated:
         return "the path of a file or folder" if _INPUT_PATH in inner else describe(inner[0])
-    if origin in (Union, types.UnionType):
+    if kind in (Union, types.UnionType):
         return " or ".join(describe(choice) for choice in inner)
-    if origin is Literal:
+    if kind is Literal:
         return " or ".join(map(_shown, inner))
-    if _is_sequence(origin or hint):
+    if kind in _SEQUENCES:
         item = inner[0] if inner else Any
         return f"a list of {_WORDS[item][1]}" if item in _WORDS else "a list"
-    if _is_map(origin or hint) or dataclasses.is_dataclass(hint):
+    if kind in _MAPS or dataclasses.is_dataclass(hint):
         return "a map"
     return _WORDS[hint][0] if hint in _WORDS else "another value"
 
 
 def _mismatch(value: Any, hint: Any) -> Fault:
-    advice = _advice(value, describe(hint))
-    return Fault((), f"expected {describe(hint)}, got {_shown(value)}{advice}", wrong_type=True)
+    wanted = describe(hint)
+    message = f"expected {wanted}, got {_shown(value)}{_advice(value, wanted)}"
+    return Fault((), message, wrong_type=True)
 
 
 def _advice(value: Any, wanted: str) -> str:
-    """What the user may have meant."""
+    """Returns what the user may have meant."""
     if isinstance(value, str):
         return _advice_on_text(value, wanted)
     if "text" in wanted and not isinstance(value, (Mapping, list)) and value is not None:
@@ -296,7 +277,7 @@ def _is_number(text: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value in few words."""
+    """Returns a value in few words."""
     if value is None:
         return "null"
     if isinstance(value, Mapping):
@@ -309,7 +290,7 @@ def _shown(value: Any) -> str:
 
 
 def _missing_file(name: str) -> str:
-    """Which part of the path ``name`` is missing, and what its folder has that is like it."""
+    """Returns which part of the path ``name`` is missing, and a similar name in its folder."""
     path = Path(name)
     folder = path.parent
     if name in ("None", "none"):
@@ -317,6 +298,6 @@ def _missing_file(name: str) -> str:
     if not folder.is_dir():
         hint = "; it is a URL: download the file first" if "://" in name else ""
         return f'there is no folder "{folder}" for "{name}" (working directory: {Path.cwd()}){hint}'
-    beside = [found.name for found in itertools.islice(folder.iterdir(), _MAX_COMPARED)]
+    beside = [other.name for other in itertools.islice(folder.iterdir(), _MAX_COMPARED)]
     near = did_you_mean(path.name, beside)
     return f'there is no file or folder "{name}" (working directory: {Path.cwd()}).{near}'

@@ -1,15 +1,17 @@
-"""Checks a whole configuration before anything is built, and reports every fault at once."""
+"""Checks a whole configuration before anything is built, and reports all that is wrong at once."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
-from paddlevideo.config.arguments import Fault, argument_faults, below, unknown
+from paddlevideo.config.arguments import Fault, argument_faults, prefix_path, unknown, value_faults
 from paddlevideo.config.settings import (
     IGNORED_SETTINGS,
     REFUSED_SETTINGS,
@@ -32,22 +34,26 @@ from paddlevideo.registry import (
 )
 from paddlevideo.utils.errors import ConfigError
 
-#: "export" needs the model alone: no file of data has to be there.
+#: "export" needs the model alone: no data file has to exist.
 Mode = Literal["train", "test", "export"]
 
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
 SPLITS = ("train", "valid", "test")
 
-_PART_PACKAGES = ("modeling", "loader", "metrics", "solver")
+_PART_PACKAGES = ("modeling", "loader", "metrics", "retrieval", "solver")
 
 
 def import_parts(modules: Iterable[str] = ()) -> None:
-    """Imports what registers parts: the package's own, and the user's ``modules``.
+    """Imports the modules that register parts: the package's own, and the user's ``modules``.
 
-    Raises ConfigError for a module that does not exist; what goes wrong inside one is passed on.
+    The user's may be in the working directory. Raises ConfigError for a module that does not
+    exist; other errors of a module propagate.
     """
     for package in _PART_PACKAGES:
         importlib.import_module(f"paddlevideo.{package}")
+    modules = list(modules)
+    if modules and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     for name in modules:
         try:
             importlib.import_module(name)
@@ -55,12 +61,13 @@ def import_parts(modules: Iterable[str] = ()) -> None:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise
             raise ConfigError(
-                f'--import: there is no module "{name}" in the folder of main.py or PYTHONPATH'
+                f'--import: there is no module "{name}" in this folder, in that of main.py, or in '
+                "PYTHONPATH"
             ) from None
 
 
 def modules_of(config: Mapping[str, Any]) -> list[str]:
-    """The modules that ``imports`` names; none where it is not a list of names (see the check)."""
+    """Returns the modules that ``imports`` names; none if it is not a list of names."""
     modules = config.get("imports") or []
     is_list = isinstance(modules, list) and all(isinstance(name, str) for name in modules)
     return list(modules) if is_list else []
@@ -71,9 +78,9 @@ def check_config(
 ) -> list[str]:
     """Checks names, types, ranges, what ``mode`` needs and whether its input files exist.
 
-    Parts must have been registered (``import_parts``): their constructors say what they take.
-    Returns warnings about PaddleVideo's settings that are ignored. Raises one ConfigError with a
-    line ``file:line: KEY.PATH: what is wrong`` for each fault.
+    The constructors of the parts, which must have been registered (``import_parts``), say what is
+    allowed. Returns warnings about PaddleVideo's settings that are ignored. Raises one ConfigError
+    with a line ``file:line: KEY.PATH: what is wrong`` for each fault.
     """
     check = _Check(as_config(config), mode, validate)
     faults = list(dict.fromkeys(fault_line(check.config, fault) for fault in check.faults()))
@@ -89,7 +96,7 @@ def check_config(
 
 
 def fault_line(config: Config, fault: Fault) -> str:
-    """A fault as it is printed, with its line and what a text was probably meant to be."""
+    """Returns a fault as it is printed, with its line and what a text was probably meant to be."""
     position, value = position_of(config, fault.path), value_at(config, fault.path)
     message = fault.message
     if isinstance(value, str) and fault.message.startswith("expected a map"):
@@ -105,13 +112,13 @@ class _Check:
         self.config = config
         self.training = mode == "train"
         self.purpose = {"train": "training", "test": "a test", "export": "an export"}[mode]
-        read: dict[Mode, tuple[str, ...]]
         validates = validate or config.get("validate") is True
-        read = {"train": SPLITS[: 1 + validates], "test": ("test",), "export": ()}
-        self.read_splits = read[mode]
+        splits: dict[Mode, tuple[str, ...]]
+        splits = {"train": SPLITS[: 1 + validates], "test": ("test",), "export": ()}
+        self.read_splits = splits[mode]
 
     def faults(self) -> Iterator[Fault]:
-        """All of them, section by section."""
+        """Yields all faults, section by section."""
         yield from self.top_level()
         yield from self.missing_sections()
         yield from self.without_effect()
@@ -127,7 +134,7 @@ class _Check:
     # --------------------------------------------------------------------- top level
 
     def top_level(self) -> Iterator[Fault]:
-        """Run settings, and keys that are neither settings nor sections."""
+        """Checks run settings, and keys that are neither settings nor sections."""
         known = {setting.name for setting in fields(RunSettings)}
         given = {key: value for key, value in self.config.items() if key in known}
         yield from argument_faults(RunSettings, given)
@@ -140,16 +147,16 @@ class _Check:
         yield from self.names()
 
     def names(self) -> Iterator[Fault]:
-        """Settings that are text of a certain form."""
+        """Checks settings that are text of a certain form."""
         name = self.config.get("model_name", "model")
         if isinstance(name, str) and PurePath(name).name != name:
-            yield Fault(("model_name",), f'"{name}" must do as the name of a file')
+            yield Fault(("model_name",), f'"{name}" must be usable as the name of a file')
         device = self.config.get("device", "auto")
         if isinstance(device, str) and not re.fullmatch(r"auto|cpu|gpu(:\d+)?", device):
             yield Fault(("device",), f'expected auto, cpu, gpu or gpu:1, got "{device}"')
 
     def missing_sections(self) -> Iterator[Fault]:
-        """What the mode cannot do without."""
+        """Yields what the mode needs and does not have."""
         needed: list[tuple[str, ...]] = [("MODEL",)]
         needed += [("DATASET", split) for split in self.read_splits]
         if self.training:
@@ -160,7 +167,7 @@ class _Check:
                 yield Fault(path, f"missing; {purpose} needs it")
 
     def without_effect(self) -> Iterator[Fault]:
-        """Settings that ask for what this run does not do."""
+        """Yields settings that ask for what this run does not do."""
         patience = self.config.get("patience")
         if self.training and "valid" not in self.read_splits and _is_positive(patience):
             yield Fault(
@@ -170,12 +177,8 @@ class _Check:
             )
 
     def settings(self, path: KeyPath, schema: type) -> Iterator[Fault]:
-        """Faults of the map at ``path`` as the arguments of a dataclass."""
-        value = value_at(self.config, path)
-        if isinstance(value, Config):
-            yield from below(path, argument_faults(schema, value))
-        else:
-            yield Fault(path, "expected a map")
+        """Checks the map at ``path`` as the arguments of a dataclass."""
+        yield from prefix_path(path, value_faults(value_at(self.config, path), schema))
 
     # ------------------------------------------------------------------------- parts
 
@@ -186,7 +189,7 @@ class _Check:
         files: bool = True,
         nested: Mapping[str, Registry] | None = None,
     ) -> Iterator[Fault]:
-        """Faults of the map at ``path``, which names a part of ``registry``.
+        """Checks the map at ``path``, which names a part of ``registry``.
 
         ``nested``: those of its entries that are parts themselves, where they are maps.
         """
@@ -206,15 +209,15 @@ class _Check:
             yield Fault((*path, registry.key), unknown(registry.name, name, list(registry)))
         else:
             given = {key: value for key, value in config.items() if key != registry.key}
-            yield from below(path, argument_faults(registry.get(name), given, files, inner))
+            yield from prefix_path(path, argument_faults(registry.get(name), given, files, inner))
 
     def model(self) -> Iterator[Fault]:
-        """The framework and its parts. A test takes its weights from the command line."""
+        """Checks the framework and its parts. A test takes its weights from the command line."""
         if self.config.get("MODEL") is not None:
             yield from self.part(("MODEL",), FRAMEWORKS, self.training, MODEL_PARTS)
 
     def dataset(self) -> Iterator[Fault]:
-        """Each split's data set, and how batches are made."""
+        """Checks each split's data set, and how batches are made."""
         section = self.config.get("DATASET")
         if not isinstance(section, Config):
             if section is not None:
@@ -225,12 +228,12 @@ class _Check:
                 files = split in self.read_splits
                 yield from self.part(("DATASET", split), DATASETS, files)
         settings = {key: value for key, value in section.items() if key not in SPLITS}
-        yield from below(("DATASET",), argument_faults(DatasetSettings, settings))
+        yield from prefix_path(("DATASET",), argument_faults(DatasetSettings, settings))
 
     # --------------------------------------------------------------------- pipelines
 
     def pipelines(self) -> Iterator[Fault]:
-        """The steps of each split. No pipeline, or null, is none."""
+        """Checks the steps of each split; a pipeline may be null."""
         section = self.config.get("PIPELINE")
         if section is None:
             return
@@ -244,7 +247,7 @@ class _Check:
                 yield from self.pipeline(split, pipeline)
 
     def pipeline(self, split: str, pipeline: Any) -> Iterator[Fault]:
-        """One split's ``transform``."""
+        """Checks one split's ``transform``."""
         path: KeyPath = ("PIPELINE", split)
         if not isinstance(pipeline, Config):
             yield Fault(path, 'expected a map with the key "transform"')
@@ -255,11 +258,11 @@ class _Check:
         if not isinstance(steps, list):
             yield Fault((*path, "transform"), 'expected a list of steps, each with a "-" before it')
             return
-        for number, step in enumerate(steps):
-            yield from self.step((*path, "transform", number), step, split in self.read_splits)
+        for index, step in enumerate(steps):
+            yield from self.step((*path, "transform", index), step, split in self.read_splits)
 
     def step(self, path: KeyPath, step: Any, files: bool) -> Iterator[Fault]:
-        """One step: a map of its name to its arguments or null."""
+        """Checks one step: a map of its name to its arguments or null."""
         if isinstance(step, str):
             yield Fault(path, f'expected a map: write "{step}:" with a colon after it')
         elif not isinstance(step, Config) or not step:
@@ -279,12 +282,12 @@ class _Check:
                 yield Fault((*path, name), "expected a map of arguments, or nothing")
             else:
                 faults = argument_faults(PIPELINES.get(name), arguments or {}, files)
-                yield from below((*path, name), faults)
+                yield from prefix_path((*path, name), faults)
 
     # --------------------------------------------------------------------- optimizer
 
     def optimizer(self) -> Iterator[Fault]:
-        """The optimizer and its schedule; what no signature tells they say when they are made."""
+        """Checks the optimizer and its schedule; what no signature tells they raise when made."""
         section = self.config.get("OPTIMIZER")
         if section is None:
             return
@@ -299,7 +302,7 @@ class _Check:
                 yield self.fault_of_optimizer(str(error))
 
     def fault_of_optimizer(self, message: str) -> Fault:
-        """The message of an optimizer as a fault; it may begin with the key."""
+        """Returns the message of an optimizer as a fault; it may begin with the key."""
         key, _, rest = message.partition(" ")
         if not re.fullmatch(r"OPTIMIZER(\.\w+)+", key):
             return Fault(("OPTIMIZER",), message)

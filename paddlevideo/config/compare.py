@@ -1,10 +1,12 @@
-"""What differs between the configuration of a checkpoint and that of the run that resumes it."""
+"""Differences between the configuration of a checkpoint and of the run that resumes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from paddlevideo.utils.nested import changes
 
 #: Keys that decide what a training run computes, and those below them that do not.
 DECISIVE = (
@@ -14,12 +16,10 @@ DECISIVE = (
 )
 HARMLESS = ("MODEL.pair_batch", "MODEL.gallery_gigabytes", "MODEL.backbone.pretrained")
 
-ABSENT = "(absent)"
-
 
 @dataclass(frozen=True)
 class Difference:
-    """A key whose value has changed. ``decisive``: the run would go on as another one."""
+    """A key whose value has changed. ``decisive``: resuming would make another run of it."""
 
     key: str
     before: Any
@@ -31,10 +31,8 @@ class Difference:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """All keys whose values differ, in the order of their names."""
-    return [
-        Difference(key, old, new, is_decisive(key)) for key, old, new in _changes(before, now, "")
-    ]
+    """Returns all keys whose values differ, in the order of their names."""
+    return [Difference(key, old, new, is_decisive(key)) for key, old, new in changes(before, now)]
 
 
 def is_decisive(key: str) -> bool:
@@ -44,23 +42,3 @@ def is_decisive(key: str) -> bool:
 
 def _is_below(key: str, roots: Sequence[str]) -> bool:
     return any(key == root or key.startswith(f"{root}.") for root in roots)
-
-
-def _changes(before: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    old, new = _children(before), _children(now)
-    if old is None or new is None or isinstance(before, Mapping) != isinstance(now, Mapping):
-        if before != now:
-            yield path, before, now
-        return
-    for key in sorted(old.keys() | new.keys()):
-        inner = f"{path}.{key}" if path else key
-        yield from _changes(old.get(key, ABSENT), new.get(key, ABSENT), inner)
-
-
-def _children(value: Any) -> dict[str, Any] | None:
-    """The entries of a map or list under their names, or None."""
-    if isinstance(value, Mapping):
-        return {str(key): item for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return {str(place): item for place, item in enumerate(value)}
-    return None

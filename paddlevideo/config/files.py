@@ -1,4 +1,4 @@
-"""Configuration files: where they are looked up, what they inherit, how they are written."""
+"""Configuration files: lookup, inheritance and writing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
-    """The configuration in a YAML file, with what it inherits and what ``overrides`` change.
+    """Returns the configuration in a YAML file, with its bases merged and ``overrides`` applied.
 
-    A name that is no file is looked up under ``configs/``, and so is a value such as
+    A name that is not a file is looked up under ``configs/``, and so is a value such as
     ``configs/extract/list.txt``. In every value a leading ``~`` is the home folder, and ``$NAME``
     the environment variable of that name, if it is set (:func:`expand_path`).
 
@@ -45,23 +45,17 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
 
 
 def dump_config(config: Config) -> str:
-    """YAML text of the whole configuration; ``load_config`` reads it back as an equal one."""
+    """Returns YAML text of the whole configuration, which ``load_config`` reads as an equal one."""
     return dump_yaml(config)
-
-
-def format_config(config: Config) -> str:
-    """The configuration as it is printed in the log."""
-    ruler = "-" * 60
-    return f"{ruler}\n{dump_yaml(config)}{ruler}"
 
 
 # ------------------------------------------------------------------------- looking up
 
 
 def find_config(name: str | os.PathLike[str], folder: Path = Path()) -> Path:
-    """The file called ``name`` in ``folder``, else the one below ``configs/`` that ends with it.
+    """Returns the file ``name`` in ``folder``, else the one below ``configs/`` that ends with it.
 
-    Raises ConfigError if there is none, with the nearest name, or more than one.
+    Raises ConfigError, with the nearest name, if there is none, and if there are several.
     """
     if not os.fspath(name):
         raise ConfigError("the name of a configuration file is empty")
@@ -72,7 +66,7 @@ def find_config(name: str | os.PathLike[str], folder: Path = Path()) -> Path:
     if direct.is_file():
         return direct
     if direct.is_dir():
-        raise ConfigError(f'"{direct}" is a folder; a YAML file is wanted')
+        raise ConfigError(f'"{direct}" is a folder: name a YAML file')
     shipped = [] if Path(name).is_absolute() else list(_below_configs(Path(name).parts))
     if len(shipped) > 1:
         choices = ", ".join(str(path) for path in shipped)
@@ -83,7 +77,7 @@ def find_config(name: str | os.PathLike[str], folder: Path = Path()) -> Path:
 
 
 def config_folders() -> list[Path]:
-    """``configs/`` in the working directory, and the one that came with the package."""
+    """Returns ``configs/`` of the working directory and that of the package, if they exist."""
     installed = _PACKAGE / "configs"
     shipped = installed if installed.is_dir() else _PACKAGE.parent / "configs"
     local = Path("configs")
@@ -93,11 +87,11 @@ def config_folders() -> list[Path]:
 
 
 def _below_configs(parts: tuple[str, ...]) -> Iterator[Path]:
-    """Files of the first folder of configurations that has any whose path ends with ``parts``."""
+    """Yields the files that end with ``parts`` in the first folder of configurations with any."""
     for folder in config_folders():
-        found = [path for path in _yaml_files(folder) if path.parts[-len(parts) :] == parts]
-        if found:
-            yield from found
+        paths = [path for path in _yaml_files(folder) if path.parts[-len(parts) :] == parts]
+        if paths:
+            yield from paths
             return
 
 
@@ -106,11 +100,11 @@ def _yaml_files(folder: Path) -> list[Path]:
 
 
 def _near(path: Path) -> str:
-    """A hint at a file whose name is like the one of ``path``, beside it or below ``configs/``."""
+    """Suggests a file with a name like that of ``path``, beside it or below ``configs/``."""
     beside = [*path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    known = {found.name: found for found in beside}
+    known = {file.name: file for file in beside}
     for folder in config_folders():
-        known = {found.name: found for found in _yaml_files(folder)} | known
+        known = {file.name: file for file in _yaml_files(folder)} | known
     return did_you_mean(path.name, known) or f" Known: {', '.join(sorted(known)) or 'none'}"
 
 
@@ -118,20 +112,20 @@ def _near(path: Path) -> str:
 
 
 def _expand_paths(node: Any) -> None:
-    """Replaces the texts in a tree, in place, that are paths of another kind than they seem."""
+    """Expands ``~``, ``$NAME`` and ``configs/`` in the texts of a tree, in place."""
     keys: Iterable[Any] = list(node) if isinstance(node, Config) else range(len(node))
     for key in keys:
         value = node[key]
         if isinstance(value, (Config, list)):
             _expand_paths(value)
         elif isinstance(value, str) and isinstance(node, Config):
-            node.place(key, _shipped(expand_path(value)), node._positions.get(key))
+            node.set_at(key, _shipped(expand_path(value)), node._positions.get(key))
         elif isinstance(value, str):
             node[key] = _shipped(expand_path(value))
 
 
 def _shipped(path: str) -> str:
-    """A file below ``configs/`` that is not in the working directory, as the one that ships."""
+    """Returns the shipped file for a path below ``configs/`` that does not exist here."""
     first, _, name = path.partition("/")
     if first != "configs" or os.path.exists(path):
         return path
@@ -143,21 +137,21 @@ def _shipped(path: str) -> str:
 
 
 def _load_file(path: Path, heirs: tuple[Path, ...]) -> Config:
-    """``path`` on top of its bases. ``heirs``: the files that inherit from it, outermost first."""
+    """Merges ``path`` onto its bases. ``heirs``: files that inherit from it, outermost first."""
     identity = path.resolve()
     if identity in heirs:
         chain = " -> ".join(heir.name for heir in (*heirs, identity))
-        raise ConfigError(f"{_shown(heirs[-1])}: {BASE} goes round in a circle: {chain}")
-    own = _read_file(path)
+        raise ConfigError(f"{_shown(heirs[-1])}: {BASE} is circular: {chain}")
+    config = _read_file(path)
     merged = Config()
-    for base in _base_names(own):
-        merged = merge(merged, _load_file(_find_base(base, path, own), (*heirs, identity)))
-    own.pop(BASE, None)
-    return merge(merged, own)
+    for base in _base_names(config):
+        merged = merge(merged, _load_file(_find_base(base, path, config), (*heirs, identity)))
+    config.pop(BASE, None)
+    return merge(merged, config)
 
 
 def _read_file(path: Path) -> Config:
-    """One file without its bases. Raises ConfigError unless it holds a map."""
+    """Reads one file without its bases. Raises ConfigError unless it holds a map."""
     source = _shown(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -179,23 +173,25 @@ def _read_file(path: Path) -> Config:
 
 
 def _not_a_map(value: Any, text: str) -> str:
-    """Line and message for a file that holds something else than a map."""
+    """Returns line and message for a file that holds something else than a map."""
     what = "nothing" if value is None else f"a {type(value).__name__}"
-    wanted = f"a map of sections (MODEL: ...) is wanted, this is {what}"
+    expected = f"expected a map of sections (MODEL: ...), got {what}"
     if isinstance(value, str):
         if re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
             return "1: this is a web page, not the YAML file behind its link"
         lines = text.splitlines()
         if mistake := suspicious_line(lines, 1, len(lines)):
             return f"{mistake.line}: {mistake.message}"
-    return f"1: {wanted}"
+    return f"1: {expected}"
 
 
 def _base_names(config: Config) -> list[str]:
     names: Any = config.get(BASE, [])
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{config._positions[BASE]}: {BASE} wants a file name or a list of them")
+        raise ConfigError(
+            f"{config._positions[BASE]}: {BASE} must be a file name or a list of them"
+        )
     return names
 
 
@@ -207,7 +203,7 @@ def _find_base(name: str, heir: Path, config: Config) -> Path:
 
 
 def _shown(path: Path) -> str:
-    """A path for messages: relative to the working directory where it is below that."""
+    """Returns a path for messages: relative to the working directory if it is below that."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

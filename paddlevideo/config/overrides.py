@@ -15,8 +15,8 @@ def apply_override(config: Config, override: str) -> None:
     """Sets one ``KEY.PATH=VALUE`` in ``config``.
 
     The value is YAML (``null``, ``[1, 2]``, ``{name: L2, value: 1e-4}``), and may contain ``=``.
-    A number in the path counts a list's items from 0. Keys that a map lacks are created, and so
-    are maps where the value was null. Raises ConfigError where that is not possible.
+    A number in the path is the index of a list's item. Keys that a map lacks are created, and so
+    are maps where the value was null. Raises ConfigError if that is not possible.
     """
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
@@ -34,7 +34,7 @@ def apply_override(config: Config, override: str) -> None:
 
 
 def _advice(override: str) -> str:
-    """What may be wrong with an override that has no key or no equals sign."""
+    """Returns what may be wrong with an override that has no key or no equals sign."""
     if "＝" in override:
         return ': its "＝" is a full-width one, write "="'
     if ":" in override and "=" not in override:
@@ -45,7 +45,7 @@ def _advice(override: str) -> str:
 def set_value(config: Config, path: tuple[str, ...], value: Any, position: Position) -> None:
     """Sets the value at ``path``, whose numbers are still text. Raises ConfigError."""
     node: Any = config
-    holder, held = config, path[0]  # the innermost map on the way, and its key
+    holder, held = config, path[0]  # the innermost map of the path, and its key
     for depth, key in enumerate(path[:-1]):
         step = _step(node, key, path[:depth])
         if isinstance(node, Config):
@@ -57,18 +57,18 @@ def set_value(config: Config, path: tuple[str, ...], value: Any, position: Posit
         node = child
     _put(node, _step(node, path[-1], path[:-1]), value, position)
     if isinstance(node, list):  # items have no positions of their own
-        holder.place(held, holder[held], position)
+        holder.set_at(held, holder[held], position)
 
 
 def _put(node: Config | list[Any], step: str | int, value: Any, position: Position) -> None:
     if isinstance(node, Config):
-        node.place(str(step), value, position)
+        node.set_at(str(step), value, position)
     else:
         node[int(step)] = value
 
 
 def _step(node: Any, key: str, path: KeyPath) -> str | int:
-    """``key`` as what indexes ``node``, the value at ``path``. Raises ConfigError if it cannot."""
+    """Returns ``key`` as the index of ``node``, the value at ``path``. Raises ConfigError."""
     where = f"-o {dotted((*path, key))}: {dotted(path)}"
     if isinstance(node, Config):
         return key
@@ -78,8 +78,8 @@ def _step(node: Any, key: str, path: KeyPath) -> str | int:
         raise ConfigError(f"{where} is an empty list: set all of it")
     if not (key.isascii() and key.isdigit()):
         named = [str(i) for i, item in enumerate(node) if isinstance(item, Config) and key in item]
-        advice = f" ({key} is number {' and '.join(named)})" if named else ""
-        raise ConfigError(f'{where} is a list: a number is wanted, not "{key}"{advice}')
+        advice = f" ({key} is at index {' and '.join(named)})" if named else ""
+        raise ConfigError(f'{where} is a list: expected an index, got "{key}"{advice}')
     if int(key) >= len(node):
         raise ConfigError(f"{where} has {len(node)} items: 0 to {len(node) - 1}")
     return int(key)

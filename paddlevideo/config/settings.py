@@ -1,4 +1,4 @@
-"""Run settings: the lower-case keys at the top level, and those of the sections that are no part.
+"""Run settings: the lower-case keys at the top level, and those of sections that are not parts.
 
 The dataclasses are the schema: their names, type hints and defaults are what is checked.
 """
@@ -6,7 +6,7 @@ The dataclasses are the schema: their names, type hints and defaults are what is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
 from paddlevideo.registry import OutputPath
@@ -16,7 +16,7 @@ from paddlevideo.utils.ranges import Count, CountOrZero, Fraction, NonNegative, 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run goes, whatever its model and data."""
+    """Settings of a run, whatever its model and data."""
 
     #: Names the output folder and the files of weights.
     model_name: str = "model"
@@ -31,21 +31,21 @@ class RunSettings:
     save_minutes: NonNegative = 30.0
     #: Epochs between two validations, with --validate.
     val_interval: Count = 1
-    #: Stop after so many validations in a row that are no better than the best; 0: never.
+    #: Stop after this many validations in a row without a new best; 0: never.
     patience: CountOrZero = 0
     #: Decay of a running average of the weights, as 0.999, which validations use; 0: none.
     ema_decay: Fraction = 0.0
     #: Where everything is written; output/<model_name> if it is empty.
     output_dir: OutputPath = ""
-    #: Continue after this epoch's checkpoint in output_dir; 0 starts anew.
+    #: Continue after this epoch's checkpoint in output_dir; 0 starts from the beginning.
     resume_epoch: CountOrZero = 0
     #: "auto" continues from the newest checkpoint in output_dir, if there is one.
     resume: Literal["", "auto"] = ""
-    #: Resume although settings have changed that decide the result.
+    #: Resume although settings that decide the result have changed.
     force: bool = False
     #: Replace the run whose checkpoints are in output_dir.
     overwrite: bool = False
-    #: Weights that training starts from; "" starts from those that the model is built with.
+    #: Weights to start training from; "": those that the model is built with.
     weights: str = ""
     #: Test on DATASET.valid while training.
     validate: bool = False
@@ -53,12 +53,12 @@ class RunSettings:
     imports: Sequence[str] = ()
     #: Distribute through Paddle's Fleet.
     fleet: bool = False
-    #: Minutes that a rank is waited for at the beginning of a step before the job ends.
+    #: Minutes to wait for a rank at the beginning of a step before the job ends.
     rank_timeout: NonNegative = 10.0
-    #: What is divided over the processes: 1 the optimizer's arrays, 2 gradients too, 3 parameters
-    #: too; 0 nothing. 2 and 3 switch --fleet on.
+    #: What is sharded over the processes: 1 the optimizer's arrays, 2 also gradients, 3 also
+    #: parameters; 0 nothing. 2 and 3 switch --fleet on.
     sharding: Literal[0, 1, 2, 3] = 0
-    #: Compute each layer once more in the backward pass instead of keeping what it computed.
+    #: Recompute each layer in the backward pass instead of keeping its activations.
     recompute: bool = False
     #: The least important messages that are logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -70,12 +70,12 @@ class RunSettings:
     num_threads: CountOrZero = 0
     #: Stop after this many optimizer steps.
     max_iters: Count | None = None
-    #: Steps in a row that may be left out because a loss or gradient is not finite; null: 50 with
-    #: float16, which finds its scale so, else 0.
+    #: Steps in a row that may be skipped because a loss or gradient is not finite; null: 50 with
+    #: float16, whose loss scale is found in this way, else 0.
     max_skipped_steps: CountOrZero | None = None
-    #: How many of the newest epochs' checkpoints stay on the disk; 0 keeps all. The best one stays.
+    #: Number of the newest epochs' checkpoints to keep; 0 keeps all. The best one is kept.
     keep: CountOrZero = 3
-    #: Write the whole matrix of scores in a retrieval test.
+    #: Write the score matrix of a retrieval test.
     score_matrix: bool = False
     #: Also write the curves for VisualDL.
     visualdl: bool = False
@@ -87,19 +87,19 @@ class RunSettings:
 class DatasetSettings:
     """Keys of the DATASET section beside ``train``, ``valid`` and ``test``."""
 
-    #: Samples in a batch of one process; each split may have its own.
+    #: Samples in a batch of one process; null: batch_size.
     batch_size: Count = 8
-    valid_batch_size: Count = 8
-    test_batch_size: Count = 8
-    #: Processes that prepare samples; 0 prepares them in the training process.
+    valid_batch_size: Count | None = None
+    test_batch_size: Count | None = None
+    #: Processes that prepare samples, 0: the training process does; null: num_workers.
     num_workers: CountOrZero = 0
-    valid_num_workers: CountOrZero = 0
-    test_num_workers: CountOrZero = 0
-    #: Of the training data: a new order every epoch; whether to leave out an incomplete batch.
+    valid_num_workers: CountOrZero | None = None
+    test_num_workers: CountOrZero | None = None
+    #: Of the training data: a new order every epoch; whether to drop an incomplete batch.
     shuffle: bool = True
     drop_last: bool = True
-    #: Shuffle within so many samples of blocks from anywhere: fewer jumps on the disk. 0 shuffles
-    #: all samples at once, as happens by default up to 262,144 of them.
+    #: Shuffle within this many samples, of blocks from anywhere: fewer seeks on the disk. 0
+    #: shuffles all samples at once, as null does up to 262,144 of them.
     shuffle_window: CountOrZero | None = None
     #: Fill batches of the training data with samples of similar length, sorting this many batches
     #: at a time; 0 does not.
@@ -140,7 +140,7 @@ REFUSED_SETTINGS = {
 
 
 def run_settings(config: Mapping[str, Any]) -> RunSettings:
-    """The run settings of a checked configuration, with their defaults filled in."""
+    """Returns the run settings of a checked configuration, with defaults filled in."""
     given = {f.name: config[f.name] for f in fields(RunSettings) if f.name in config}
     settings = {**given, "amp": AmpSettings(**(given.get("amp") or {}))}
     settings["imports"] = tuple(given.get("imports") or ())
@@ -149,3 +149,17 @@ def run_settings(config: Mapping[str, Any]) -> RunSettings:
     if not given.get("output_dir"):
         settings["output_dir"] = f"output/{settings['model_name']}"
     return RunSettings(**settings)
+
+
+def dataset_settings(config: Mapping[str, Any]) -> DatasetSettings:
+    """Returns the DATASET section's settings; a split's null keys are the general ones."""
+    section = config.get("DATASET") or {}
+    names = [setting.name for setting in fields(DatasetSettings)]
+    general = DatasetSettings(**{name: section[name] for name in names if name in section})
+    filled = {
+        f"{split}_{key}": getattr(general, key)
+        for split in ("valid", "test")
+        for key in ("batch_size", "num_workers")
+        if getattr(general, f"{split}_{key}") is None
+    }
+    return replace(general, **filled)

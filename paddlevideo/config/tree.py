@@ -1,4 +1,4 @@
-"""The configuration as a tree of maps and lists that remembers where each key was written."""
+"""The configuration as a tree of maps and lists that records where each key was written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from paddlevideo.registry import did_you_mean
 
-#: Keys from the root to a value; list items are numbered from 0.
+#: Keys and list indices from the root to a value.
 KeyPath = tuple[str | int, ...]
 
 #: In a map of a file that has a ``_base_``: take this map instead of merging it into the base's.
@@ -46,8 +46,8 @@ class Config(dict[str, Any]):
         self._origin = origin
         self.update(entries)
 
-    def place(self, key: str, value: Any, position: Position | None) -> None:
-        """Sets ``key`` and remembers where it was written."""
+    def set_at(self, key: str, value: Any, position: Position | None) -> None:
+        """Sets ``key`` and records where it was written."""
         self[key] = value
         if position is not None:
             self._positions[key] = position
@@ -68,11 +68,11 @@ class Config(dict[str, Any]):
         return self[key]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain dicts and lists that share nothing with this."""
+        """Returns plain dicts and lists that share nothing with this."""
         return to_plain(self)
 
     def copy(self) -> Config:
-        """A copy whose values are shared with this one."""
+        """Returns a copy that shares its values with this one."""
         return copy.copy(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -100,14 +100,14 @@ class Config(dict[str, Any]):
 def _restore(
     entries: dict[str, Any], positions: dict[str, Position], origin: Position | None
 ) -> Config:
-    """What pickle and copy call."""
+    """Restores a Config, for pickle and copy."""
     config = Config(entries, origin)
     config._positions = positions
     return config
 
 
 def as_config(value: Any) -> Any:
-    """``value`` with every map in it, also inside lists, as a Config; Configs stay themselves."""
+    """Returns ``value`` with every map in it, also inside lists, as a Config."""
     if isinstance(value, Mapping) and not isinstance(value, Config):
         return Config(value)
     if isinstance(value, (list, tuple)):
@@ -116,7 +116,7 @@ def as_config(value: Any) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """``value`` as plain dicts and lists that share nothing with it."""
+    """Returns ``value`` as plain dicts and lists that share nothing with it."""
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -125,10 +125,10 @@ def to_plain(value: Any) -> Any:
 
 
 def merge(base: Config, changes: Config) -> Config:
-    """``base`` with ``changes`` on top, as a new Config; neither is modified.
+    """Returns a new Config: ``base`` with ``changes`` merged into it; neither is modified.
 
     Maps are merged key by key, unless the one in ``changes`` says ``_replace_: True``. Anything
-    else, lists and null included, takes the place of what ``base`` has.
+    else, lists and null included, replaces the value in ``base``.
     """
     merged = base.copy()
     merged._origin = changes._origin or base._origin
@@ -136,29 +136,29 @@ def merge(base: Config, changes: Config) -> Config:
         if key == REPLACE:
             continue
         if isinstance(value, Config):
-            below = merged.get(key)
-            if value.get(REPLACE) or not isinstance(below, Config):
-                below = Config()
-            value = merge(below, value)
-        merged.place(key, value, changes._positions.get(key))
+            inherited = merged.get(key)
+            if value.get(REPLACE) or not isinstance(inherited, Config):
+                inherited = Config()
+            value = merge(inherited, value)
+        merged.set_at(key, value, changes._positions.get(key))
     return merged
 
 
 def position_of(config: Config, path: KeyPath) -> Position | None:
-    """Where the value at ``path`` was written, or what encloses it if it was not written.
+    """Returns where the value at ``path`` was written, or what encloses it if it was not.
 
     None for a configuration that was made in Python.
     """
-    found, node = config._origin, config
+    position, node = config._origin, config
     for key in path:
         if isinstance(node, Config):
-            found = node._positions.get(str(key), found)
+            position = node._positions.get(str(key), position)
         node = child_of(node, key)
-    return found
+    return position
 
 
 def child_of(node: Any, key: str | int) -> Any:
-    """The entry of a map or the item of a list; None where there is none."""
+    """Returns the entry of a map or the item of a list; None if there is none."""
     if isinstance(node, Mapping):
         return node.get(key)
     if isinstance(node, list) and isinstance(key, int) and key < len(node):
@@ -167,7 +167,7 @@ def child_of(node: Any, key: str | int) -> Any:
 
 
 def value_at(config: Config, path: KeyPath) -> Any:
-    """The value at ``path``; None where there is none."""
+    """Returns the value at ``path``; None if there is none."""
     node: Any = config
     for key in path:
         node = child_of(node, key)
@@ -175,5 +175,5 @@ def value_at(config: Config, path: KeyPath) -> Any:
 
 
 def dotted(path: KeyPath) -> str:
-    """``("PIPELINE", "train", 0)`` as ``PIPELINE.train.0``, the form that ``-o`` takes."""
+    """Returns ``("PIPELINE", "train", 0)`` as ``PIPELINE.train.0``, as ``-o`` takes it."""
     return ".".join(map(str, path))

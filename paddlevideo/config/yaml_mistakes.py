@@ -1,4 +1,4 @@
-"""The usual causes of YAML that cannot be read, in words: PyYAML names what it expected instead."""
+"""Likely causes of invalid YAML, in words; PyYAML only names the token that it expected."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _CLOSING = {"sequence": '"]"', "mapping": '"}"', "node": '"]" or "}"'}
 
 
 class Mistake(NamedTuple):
-    """A line, counted from 1, and what is wrong in it."""
+    """A line, counted from 1, and what is wrong with it."""
 
     line: int
     message: str
 
 
 def find_mistake(error: yaml.YAMLError, text: str) -> Mistake:
-    """The line to look at, and the most likely cause, or else what PyYAML says."""
+    """Returns the line to look at and the most likely cause, or else PyYAML's message."""
     if not isinstance(error, yaml.MarkedYAMLError):  # a character that YAML does not admit at all
         position = getattr(error, "position", 0)
         return Mistake(text.count("\n", 0, position) + 1, _special_character(text, position))
     mark = error.problem_mark or error.context_mark
     last = mark.line + 1 if mark else 1
     first = error.context_mark.line + 1 if error.context_mark else last
-    lines = re.split("\r\n|[\r\n\x85\u2028\u2029]", text)
+    lines = _LINE_END.split(text)
     return (
         suspicious_line(lines, first, last)
         or next(_known_problems(error, lines, first, last), None)
@@ -48,10 +48,10 @@ def find_mistake(error: yaml.YAMLError, text: str) -> Mistake:
 
 
 def suspicious_line(lines: Sequence[str], first: int, last: int) -> Mistake | None:
-    """The first line with a usual mistake, of ``first`` to ``last`` and those that lead to them.
+    """Returns the first line with a common mistake, of ``first`` to ``last`` and those before.
 
-    A line that lacks something is read as the beginning of a longer text, so that the line after
-    it is the one that YAML complains about.
+    YAML reads an incomplete line as the beginning of a longer text, and complains about a later
+    one.
     """
     while first > 1 and not _is_complete(_without_comment(lines[first - 2])):
         first -= 1
@@ -70,7 +70,7 @@ def _without_comment(line: str) -> str:
 
 
 def _mistakes(line: str) -> Iterator[str]:
-    """Mistakes of one line that a reader easily overlooks."""
+    """Yields mistakes in one line that are easily overlooked."""
     if _CONFLICT.match(line):
         yield "git left this line where two versions are in conflict: keep one of the two"
     if _WIDE_COLON.match(line):
@@ -78,52 +78,52 @@ def _mistakes(line: str) -> Iterator[str]:
     if space := UNUSUAL_SPACE.search(line):
         yield unusual_space(space)
     if "\t" in line:
-        yield "there is a tab in this line: YAML wants spaces"
-    if found := _MISSING_SPACE.match(line):
-        yield missing_space(found[1].strip(), found[2].strip())
-    if found := _EQUALS.match(line):
-        yield f'write "{found[1].strip()}: {found[2].strip()}", with a colon'
+        yield "there is a tab in this line: YAML needs spaces"
+    if match := _MISSING_SPACE.match(line):
+        yield missing_space(match[1].strip(), match[2].strip())
+    if match := _EQUALS.match(line):
+        yield f'write "{match[1].strip()}: {match[2].strip()}", with a colon'
 
 
-def unusual_space(found: re.Match[str], offset: int = 0) -> str:
-    """What to say of a character of ``UNUSUAL_SPACE``."""
-    name = "a non-breaking space" if found[0] == "\u00a0" else "an invisible character"
-    column = offset + found.start() + 1
-    return f"there is {name} (U+{ord(found[0]):04X}) in column {column}: write a plain space"
+def unusual_space(match: re.Match[str], offset: int = 0) -> str:
+    """Returns the message for a character of ``UNUSUAL_SPACE``."""
+    name = "a non-breaking space" if match[0] == "\u00a0" else "an invisible character"
+    column = offset + match.start() + 1
+    return f"there is {name} (U+{ord(match[0]):04X}) in column {column}: write a plain space"
 
 
 def missing_space(key: str, value: str) -> str:
-    """What to say of ``key:value``."""
+    """Returns the message for ``key:value``."""
     return f'a space is missing after the colon: write "{key}: {value}"'
 
 
 def entry_advice(text: str) -> str:
-    """What to say of a text that was meant as ``key: value``, or an empty string."""
+    """Returns the message for a text that was meant as ``key: value``, or ""."""
     lines = _LINE_END.split(text)
-    found = suspicious_line(lines, 1, len(lines))
-    return found.message if found else ""
+    mistake = suspicious_line(lines, 1, len(lines))
+    return mistake.message if mistake else ""
 
 
 def _known_problems(
     error: yaml.MarkedYAMLError, lines: Sequence[str], first: int, last: int
 ) -> Iterator[Mistake]:
-    """What PyYAML's words mean, where they are of a frequent kind."""
+    """Yields what PyYAML's common messages mean."""
     problem, context = error.problem or "", error.context or ""
     line = lines[last - 1] if last <= len(lines) else ""
     if "quoted scalar" in context and "end of stream" in problem:
         yield Mistake(first, "the quote that opens in this line is not closed")
-    if found := re.search(r"flow (sequence|mapping|node)", context):
-        closing = _CLOSING[found[1]]
+    if match := re.search(r"flow (sequence|mapping|node)", context):
+        closing = _CLOSING[match[1]]
         yield Mistake(first, f'{closing} or "," is missing in what opens in this line')
     if "unknown escape character" in problem:
         yield Mistake(last, r"in double quotes \ has a meaning: use single quotes")
     if "another document" in problem:
         yield Mistake(last, '"---" begins a second document: a configuration is only one')
-    if found := re.search("undefined alias '(.*)'", problem):
-        advice = f'a text that begins with "*" needs quotes, an alias its anchor: "&{found[1]}"'
+    if match := re.search("undefined alias '(.*)'", problem):
+        advice = f'a text that begins with "*" needs quotes, an alias its anchor: "&{match[1]}"'
         yield Mistake(last, advice)
-    if found := _RESERVED.match(line):
-        yield Mistake(last, f'a text that begins with "{found[1]}" needs quotes')
+    if match := _RESERVED.match(line):
+        yield Mistake(last, f'a text that begins with "{match[1]}" needs quotes')
     if "mapping values are not allowed" in problem:
         yield Mistake(last, _unexpected_colon(line, lines[last - 2] if last > 1 else ""))
     if "simple key" in context:

@@ -1,4 +1,4 @@
-"""YAML text to values that know their lines, and back. YAML 1.1, with ``1e-4`` as a number."""
+"""YAML text to values with line numbers, and back. YAML 1.1, with ``1e-4`` as a number."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from paddlevideo.config.yaml_mistakes import (
 )
 from paddlevideo.utils.errors import ConfigError
 
-#: Values that a text may expand to: far beyond any configuration, and a bound for aliases of
-#: aliases of aliases.
+#: Limit of the values that a text expands to, far above any configuration: seven lines of aliases
+#: of aliases took 430 MB and two minutes.
 MAX_VALUES = 100_000
 
 # YAML 1.1 asks for a point in the mantissa, and reads 1e-4 as text.
@@ -54,10 +54,10 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def parse_yaml(text: str, source: str, numbered: bool = True) -> Any:
-    """The value that ``text`` stands for; its maps are Configs.
+    """Returns the value of a YAML text; its maps are Configs.
 
     ``source`` names the text in messages and positions, with line numbers if ``numbered``.
-    Raises ConfigError for what is not YAML, for duplicate keys and for keys that are not text.
+    Raises ConfigError for invalid YAML, for duplicate keys and for keys that are not text.
     """
     try:
         loader = _Loader(text)
@@ -74,7 +74,7 @@ def parse_yaml(text: str, source: str, numbered: bool = True) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """YAML that ``parse_yaml`` reads back as an equal value; keys keep their order."""
+    """Returns YAML that ``parse_yaml`` reads as an equal value; keys keep their order."""
     return yaml.dump(
         to_plain(value),
         Dumper=_Dumper,
@@ -86,7 +86,7 @@ def dump_yaml(value: Any) -> str:
 
 
 class _NodeReader:
-    """Turns PyYAML's nodes, which know their lines, into values."""
+    """Turns PyYAML's nodes, which have line numbers, into values."""
 
     def __init__(self, loader: _Loader, source: str, numbered: bool) -> None:
         self.loader = loader
@@ -96,19 +96,18 @@ class _NodeReader:
         self.enclosing: set[int] = set()
 
     def read(self, node: yaml.Node) -> Any:
-        """Raises ConfigError with the line of what is wrong."""
+        """Returns the value of a node. Raises ConfigError with the line of what is wrong."""
         self.values += 1
         if self.values > MAX_VALUES:
             self.fail(node, f"aliases make more than {MAX_VALUES} values of this text")
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if id(node) in self.enclosing:
-            self.fail(node, "an alias stands inside what it refers to")
+            self.fail(node, "an alias is inside what it refers to")
         self.enclosing.add(id(node))
-        try:
-            return self.map(node) if isinstance(node, yaml.MappingNode) else self.list(node)
-        finally:
-            self.enclosing.remove(id(node))
+        value = self.map(node) if isinstance(node, yaml.MappingNode) else self.list(node)
+        self.enclosing.remove(id(node))
+        return value
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
         if node.tag not in self.loader.yaml_constructors:
@@ -122,11 +121,11 @@ class _NodeReader:
         except (ValueError, LookupError, AttributeError):
             kind = node.tag.rpartition(":")[2]
             self.fail(
-                node, f'"{node.value}" is no valid {kind}; put quotes around it if it is text'
+                node, f'"{node.value}" is not a valid {kind}; put quotes around it if it is text'
             )
 
     def check_plain(self, node: yaml.ScalarNode) -> None:
-        """Refuses what looks like another value than it is."""
+        """Refuses a value that YAML reads otherwise than it looks."""
         value = node.value
         space = UNUSUAL_SPACE.match(value) or UNUSUAL_SPACE.search(value, len(value) - 1)
         if space:
@@ -153,7 +152,7 @@ class _NodeReader:
             is_alone = node.flow_style and key_node.style is None and _is_absent(value_node)
             if is_alone and (message := entry_advice(key)):  # {a:1}
                 self.fail(key_node, message)
-            config.place(key, self.read(value_node), self.position(key_node))
+            config.set_at(key, self.read(value_node), self.position(key_node))
         return config
 
     def key(self, node: yaml.Node) -> str:
@@ -170,7 +169,7 @@ class _NodeReader:
             if isinstance(key_node, yaml.ScalarNode):
                 key, line = key_node.value, key_node.start_mark.line + 1
                 if key in lines:
-                    self.fail(key_node, f'the key "{key}" is here and in line {lines[key]}')
+                    self.fail(key_node, f'the key "{key}" is in this line and in line {lines[key]}')
                 lines[key] = line
 
     def expect_tag(self, node: yaml.Node, kind: str) -> None:

@@ -1,1 +1,1 @@
-"""What ``doctor.py`` looks at."""
+"""The checks of ``paddlevideo doctor``."""

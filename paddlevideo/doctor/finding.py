@@ -1,4 +1,4 @@
-"""What a check found."""
+"""Results of the checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. ``advice``: what to type or to do, where something is amiss."""
+    """One line of the report. ``advice``: what to type or to do where something is wrong."""
 
     status: str
     subject: str
@@ -22,11 +22,11 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def examine(checks: Iterable[Check]) -> Iterator[Finding]:
-    """What all ``checks`` find. One that breaks is a problem, and does not stop the others."""
+    """Yields the findings of all ``checks``. One that raises is a problem, and stops no other."""
     for check in checks:
         try:
             yield from check()
-        except Exception as fault:  # whatever is broken on this machine is what is asked for
+        except Exception as error:  # whatever is broken on this machine is to be reported
             subject = check.__name__.replace("_", " ")
-            text = str(fault).strip().splitlines() or [""]
-            yield Finding(PROBLEM, subject, f"{type(fault).__name__}: {text[-1]:.200}")
+            text = str(error).strip().splitlines() or [""]
+            yield Finding(PROBLEM, subject, f"{type(error).__name__}: {text[-1]:.200}")

@@ -26,7 +26,7 @@ CODECS = {"mp4v": ".mp4", "MJPG": ".avi"}
 
 
 def processors() -> Iterator[Finding]:
-    """The cores that this process may use."""
+    """Checks how many cores this process may use."""
     cores = len(os.sched_getaffinity(0))
     limit = cgroup_processors()
     says = f"{cores} of {os.cpu_count()}; num_threads: 0 divides them by the processes"
@@ -38,7 +38,7 @@ def processors() -> Iterator[Finding]:
 
 
 def cgroup_processors(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
-    """What a container may use; None without a limit."""
+    """Returns the number of cores that a container may use; None without a limit."""
     try:
         quota, period = file.read_text().split()
         return None if quota == "max" else int(quota) / int(period)
@@ -47,7 +47,7 @@ def cgroup_processors(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | No
 
 
 def memory() -> Iterator[Finding]:
-    """What can still be used, by the machine or within the container's limit."""
+    """Checks how much memory is left on the machine or within the container's limit."""
     pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     free = available_memory() or pages * size
     limit = cgroup_memory()
@@ -56,14 +56,14 @@ def memory() -> Iterator[Finding]:
         free, says = limit, f"the container's limit is {limit / GIGABYTE:.1f} GB"
     if free < ENOUGH_MEMORY:
         advice = "-o DATASET.batch_size=2, or a smaller model, on a CPU"
-        says += f"; the full-size model wants {ENOUGH_MEMORY / GIGABYTE:.0f}"
+        says += f"; the full-size model needs {ENOUGH_MEMORY / GIGABYTE:.0f}"
         yield Finding(NOTE, "memory", says, advice)
     else:
         yield Finding(OK, "memory", says)
 
 
 def available_memory(file: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes that can be had without swapping, as the system estimates it."""
+    """Returns the bytes available without swapping, as the system estimates them."""
     try:
         lines = dict(line.split(":", 1) for line in file.read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
@@ -72,7 +72,7 @@ def available_memory(file: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def cgroup_memory(file: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
-    """A container's limit in bytes; None without one."""
+    """Returns a container's limit in bytes; None without one."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):
@@ -80,7 +80,7 @@ def cgroup_memory(file: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
 
 
 def shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:
-    """What processes of one machine share."""
+    """Checks the memory that processes of one machine share."""
     multiprocessing.get_context("fork").Lock()  # data workers need it; raises where it fails
     total = shutil.disk_usage(folder).total
     says = f"{total / GIGABYTE:.2f} GB in {folder}"
@@ -92,22 +92,19 @@ def shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:
 
 
 def disk() -> Iterator[Finding]:
-    """Whether the folders that are written can be, and what is free there."""
-    for subject, folder in {
-        "this folder": Path(),
-        "temporary": Path(tempfile.gettempdir()),
-    }.items():
-        yield room(f"disk, {subject}", folder)
+    """Checks that the folders of outputs can be written, and how much is free there."""
+    yield room("disk, this folder", Path())
+    yield room("disk, temporary", Path(tempfile.gettempdir()))
 
 
 def room(subject: str, folder: Path) -> Finding:
-    """What is free in a folder, if it can be written."""
+    """Returns how much is free in a folder, or that it cannot be written."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(bytes(4096))
             file.flush()
-    except OSError as fault:
-        says = f"{folder.resolve()} cannot be written: {fault.strerror}"
+    except OSError as error:
+        says = f"{folder.resolve()} cannot be written: {error.strerror}"
         return Finding(PROBLEM, subject, says, "-o output_dir=FOLDER, and TMPDIR=FOLDER")
     free = shutil.disk_usage(folder).free
     says = f"{free / GIGABYTE:.1f} GB free in {folder.resolve()}"
@@ -118,7 +115,7 @@ def room(subject: str, folder: Path) -> Finding:
 
 
 def open_files() -> Iterator[Finding]:
-    """How many files a process may have open."""
+    """Checks how many files a process may have open."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= limit < ENOUGH_FILES:
         yield Finding(NOTE, "open files", f"{limit} a process", f"ulimit -n {4 * ENOUGH_FILES}")
@@ -127,15 +124,15 @@ def open_files() -> Iterator[Finding]:
 
 
 def feature_files() -> Iterator[Finding]:
-    """LMDB writes and reads back; network disks are slow to read at random."""
+    """Checks that LMDB reads back what it wrote, and that the disk is a local one."""
     import lmdb
 
     with tempfile.TemporaryDirectory() as folder, lmdb.open(folder, map_size=1 << 20) as file:
         with file.begin(write=True) as transaction:
             transaction.put(b"key", b"value")
         with file.begin() as transaction:
-            whole = transaction.get(b"key") == b"value"
-    if not whole:
+            is_equal = transaction.get(b"key") == b"value"
+    if not is_equal:
         yield Finding(PROBLEM, "LMDB", "does not give back what was written")
     kind = file_system(Path())
     if kind in NETWORK:
@@ -146,23 +143,23 @@ def feature_files() -> Iterator[Finding]:
 
 
 def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """The kind of file system that a folder is on."""
-    place, kind = "", "an unknown file system"
+    """Returns the kind of file system that a folder is on."""
+    mounted, kind = "", "an unknown file system"
     resolved = str(folder.resolve())
     for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
         _, point, name, *_ = line.split(" ")
-        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(place):
-            place, kind = point, name
+        is_inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+        if is_inside and len(point) >= len(mounted):
+            mounted, kind = point, name
     return kind
 
 
 def video() -> Iterator[Finding]:
-    """Whether OpenCV writes and reads clips of the usual kinds."""
+    """Checks that OpenCV writes and reads clips of the usual kinds."""
     try:
         import cv2
     except ImportError:
-        return  # said among the packages
+        return  # reported among the packages
     unread = [name for name in CODECS if not can_read(name)]
     if unread:
         says = f"OpenCV {cv2.__version__} cannot write and read back {' and '.join(unread)}"
@@ -173,7 +170,7 @@ def video() -> Iterator[Finding]:
 
 
 def can_read(codec: str) -> bool:
-    """Whether four frames come back of four that were written."""
+    """Whether four frames that were written are read back."""
     import cv2
     import numpy as np
 

@@ -8,14 +8,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from paddlevideo.doctor.finding import NOTE, OK, PROBLEM, Finding
-from paddlevideo.utils.script import ending_at_once
+from paddlevideo.utils.command import ending_at_once
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Other distributions that serve in the place of one.
+#: Distributions that serve instead of another.
 SUBSTITUTES = {
     "paddlepaddle": ("paddlepaddle-gpu",),
     "opencv-python-headless": (
@@ -28,35 +28,51 @@ MODULES = {
     **{"paddlepaddle": "paddle", "PyYAML": "yaml", "Pillow": "PIL"},
     "opencv-python-headless": "cv2",
 }
+#: The extras of what requirements.txt has and setup.py cannot require.
+EXTRAS = "['\"](?:cpu|video)['\"]"
 GPU_PACKAGE = "pip uninstall -y paddlepaddle && pip install paddlepaddle-gpu"
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """``2.6.2.post120`` as (2, 6, 2, 120): enough to compare releases."""
+    """Returns ``2.6.2.post120`` as (2, 6, 2, 120): enough to compare releases."""
     return tuple(int(part) for part in re.findall(r"\d+", text)[:4])
 
 
+def is_clone() -> bool:
+    """Whether this package is that of a clone, and not one that pip copied."""
+    return (ROOT / "tools" / "door.py").is_file()
+
+
 def lower_bounds() -> dict[str, str]:
-    """Distributions and their oldest releases, as ``requirements.txt`` has them."""
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    return dict(re.findall(r"^([\w-]+)>=([\w.]+)$", text, re.MULTILINE))
+    """Returns the oldest releases of the distributions that training needs.
+
+    They are in ``requirements.txt`` of a clone, and else in what pip installed.
+    """
+    if is_clone():
+        lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    else:
+        lines = metadata("paddlevideo").get_all("Requires-Dist") or []
+    needed = (re.match(rf"([\w-]+)>=([\w.]+)(; extra == {EXTRAS})?$", line) for line in lines)
+    return {match[1]: match[2] for match in needed if match}
 
 
 def python() -> Iterator[Finding]:
-    """The Python that runs this."""
-    (low, high) = re.findall(
-        r'python_requires=">=([\d.]+),<([\d.]+)"', (ROOT / "setup.py").read_text("utf-8")
-    )[0]
-    found = platform.python_version()
-    if numbers(low) <= numbers(found) < numbers(high):
-        yield Finding(OK, "Python", found)
+    """Checks the release of Python."""
+    if is_clone():
+        text = re.findall('python_requires="(.+)"', (ROOT / "setup.py").read_text("utf-8"))[0]
+    else:
+        text = metadata("paddlevideo")["Requires-Python"]
+    low, high = (re.findall(rf"{bound}([\d.]+)", text)[0] for bound in (">=", "<"))
+    release = platform.python_version()
+    if numbers(low) <= numbers(release) < numbers(high):
+        yield Finding(OK, "Python", release)
     else:
         wanted = f"{low} or newer, older than {high}"
-        yield Finding(PROBLEM, "Python", f"{found}; needed is {wanted}", "make a new environment")
+        yield Finding(PROBLEM, "Python", f"{release}; needed is {wanted}", "make a new environment")
 
 
 def packages() -> Iterator[Finding]:
-    """Every package of ``requirements.txt``: there, new enough, and can be imported."""
+    """Checks that each package is installed, new enough, and can be imported."""
     good = []
     for name, oldest in lower_bounds().items():
         finding = package(name, oldest)
@@ -69,26 +85,26 @@ def packages() -> Iterator[Finding]:
 
 
 def package(name: str, oldest: str) -> Finding | None:
-    """What is wrong with a package, if anything is."""
-    found = installed(name)
+    """Returns what is wrong with a package, if anything is."""
+    release = installed(name)
     install = f'pip install "{name}>={oldest}"'
-    if found is None:
+    if release is None:
         status = NOTE if name in OPTIONAL else PROBLEM
         use = "; only tools that read or render video need it" if name in OPTIONAL else ""
         return Finding(status, name, f"is not installed{use}", install)
-    if numbers(found) < numbers(oldest):
-        return Finding(PROBLEM, name, f"{found}; the oldest that works is {oldest}", install)
+    if numbers(release) < numbers(oldest):
+        return Finding(PROBLEM, name, f"{release}; the oldest that works is {oldest}", install)
     try:
         with ending_at_once():
             importlib.import_module(MODULES.get(name, name))
-    except Exception as fault:
-        says = f"{found} cannot be imported ({type(fault).__name__}: {fault!s:.150})"
+    except Exception as error:
+        says = f"{release} cannot be imported ({type(error).__name__}: {error!s:.150})"
         return Finding(PROBLEM, name, says, f'pip install --force-reinstall "{name}>={oldest}"')
     return None
 
 
 def installed(name: str) -> str | None:
-    """The release of a distribution, or of one that serves in its place."""
+    """Returns the release of a distribution, or of one that serves instead of it."""
     for candidate in (name, *SUBSTITUTES.get(name, ())):
         try:
             return version(candidate)
@@ -98,7 +114,7 @@ def installed(name: str) -> str | None:
 
 
 def device() -> Iterator[Finding]:
-    """Where ``device: auto`` would train."""
+    """Checks where ``device: auto`` would train."""
     import paddle
 
     cards = graphics_cards()
@@ -113,7 +129,7 @@ def device() -> Iterator[Finding]:
 
 
 def gpu_devices(cards: list[str]) -> Iterator[Finding]:
-    """What a Paddle that is built for GPUs finds."""
+    """Lists the GPUs of a Paddle that is built for them."""
     import paddle
 
     count = paddle.device.cuda.device_count()
@@ -122,7 +138,7 @@ def gpu_devices(cards: list[str]) -> Iterator[Finding]:
         advice = "see nvidia-smi and CUDA_VISIBLE_DEVICES; until then training runs on the CPU"
         yield Finding(PROBLEM if cards else NOTE, "device", says, advice)
         return
-    names = [paddle.device.cuda.get_device_name(number) for number in range(count)]
+    names = [paddle.device.cuda.get_device_name(index) for index in range(count)]
     yield Finding(OK, "device", f"{count} GPU(s): {', '.join(names)}")
     # Paddle has float16 on all GPUs that it runs on; bfloat16 came with compute capability 8.
     major, minor = paddle.device.cuda.get_device_capability(0)
@@ -131,7 +147,7 @@ def gpu_devices(cards: list[str]) -> Iterator[Finding]:
 
 
 def graphics_cards() -> list[str]:
-    """The GPUs that the driver lists; none without a driver."""
+    """Returns the names of the GPUs that the driver lists; none without a driver."""
     if shutil.which("nvidia-smi") is None:
         return []
     done = subprocess.run(

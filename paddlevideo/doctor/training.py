@@ -1,4 +1,4 @@
-"""A small model trained for about two seconds, as a user would train one."""
+"""Training of a small model for about two seconds, as a user would train one."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.doctor.finding import OK, PROBLEM, Finding
+from paddlevideo.utils.children import this_python
 
-ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [*this_python("from paddlevideo.cli import main; sys.exit(main())"), "train"]
+LAUNCHER = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
+ADVICE = "paddlevideo train -c FILE --dry_run shows all messages"
 WIDTH, CLASSES, CLIPS, STEPS, SECONDS = 16, 10, 64, 60, 180
 REGIONS, ACTIONS, WORDS = 6, 2, 12
 
 
 def training() -> Iterator[Finding]:
-    """``main.py`` in a process of its own: a crash of Paddle would end this one."""
-    yield train("training", [sys.executable, str(ROOT / "main.py")])
+    """Trains in a process of its own: a crash of Paddle would end this one."""
+    yield train("training", COMMAND)
 
 
 def two_processes() -> Iterator[Finding]:
-    """The same through Paddle's launcher, with two processes on the CPU."""
-    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
-    yield train("two processes", [*launcher, str(ROOT / "main.py")], "device=cpu")
+    """Trains through Paddle's launcher, in two processes on the CPU."""
+    yield train("two processes", [sys.executable, *LAUNCHER, *COMMAND], "device=cpu")
 
 
 def train(subject: str, command: list[str], *overrides: str) -> Finding:
-    """Runs the training, and says how fast it was or what it said at its end."""
+    """Runs a training. Returns how fast it was, or the last thing that it printed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_store(folder / "clips.store")
@@ -53,19 +55,19 @@ def train(subject: str, command: list[str], *overrides: str) -> Finding:
         except subprocess.TimeoutExpired:
             return Finding(PROBLEM, subject, f"{STEPS} small steps took over {SECONDS} s")
         if done.returncode:
-            return Finding(PROBLEM, subject, failure(done), " ".join(command[1:]) + " ...")
+            return Finding(PROBLEM, subject, failure(done), ADVICE)
         return success(subject, folder / "output" / "train.jsonl", done.stdout + done.stderr)
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> str:
-    """The exit code, and the last thing that was said."""
+    """Returns the exit code and the last message."""
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"error", line, re.IGNORECASE)]
     return f"exit code {done.returncode}: {(errors or lines or ['no output'])[-1]:.200}"
 
 
 def success(subject: str, records: Path, output: str) -> Finding:
-    """Speed and losses of the steps; a problem where these are not finite."""
+    """Returns the speed of the steps; a problem where a loss is not finite."""
     steps = [json.loads(line) for line in records.read_text().splitlines()]
     losses = [step["loss"] for step in steps]
     if not all(map(math.isfinite, losses)):
@@ -78,21 +80,20 @@ def success(subject: str, records: Path, output: str) -> Finding:
 
 
 def write_store(folder: Path) -> None:
-    """Clips of random features."""
-    sys.path.insert(0, str(ROOT))
+    """Writes clips of random features."""
     from paddlevideo.loader.store import ClassTargets, Clip, Sizes, StoreWriter
 
     rng = np.random.default_rng(0)
     boxes = np.tile(np.array([[0, 0, 10, 10]], np.float32), (REGIONS, 1))
     with StoreWriter(folder, Sizes(WIDTH, WIDTH, CLASSES, CLASSES)) as writer:
-        for number in range(CLIPS):
+        for index in range(CLIPS):
             regions = rng.random((REGIONS, WIDTH), dtype=np.float32)
             actions = rng.random((ACTIONS, WIDTH), dtype=np.float32)
             targets = ClassTargets.of(rng.dirichlet(np.ones(CLASSES), REGIONS))
             classes = rng.integers(0, CLASSES, ACTIONS)
-            caption = [f"a man cuts {number} red onions"]
+            caption = [f"a man cuts {index} red onions"]
             clip = Clip(
-                *(f"clip{number}", regions, boxes, 48, 64),
+                *(f"clip{index}", regions, boxes, 48, 64),
                 *(actions, classes, targets, caption),
             )
             writer.add(clip)
@@ -100,7 +101,7 @@ def write_store(folder: Path) -> None:
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """A recipe with a small model and no workers."""
+    """Returns a recipe with a small model and no workers."""
     widths = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64}
     backbone: dict[str, Any] = {
         "name": "BertForMultiModalPreTraining",

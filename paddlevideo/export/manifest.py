@@ -1,7 +1,6 @@
-"""``export.json``: what an exported model consists of, and what it takes and gives.
+"""``export.json``: the files of an exported model, and its inputs and outputs.
 
-An export is a folder with three programs and this file, which is written by
-``paddlevideo.export.trace`` and read by ``paddlevideo.export.run``.
+An export is a folder with three programs and this file.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.files.filetype import describe_file
-from paddlevideo.files.whole import checksum
+from paddlevideo.files.whole import damage_of
 from paddlevideo.utils.errors import ConfigError, WeightsError
 
 FORMAT = 1
 MANIFEST = "export.json"
 PROGRAMS = ("captions", "videos", "pairs")
-ADVICE = "Export the model again with tools/export_model.py"
+ADVICE = "Export the model again with paddlevideo export"
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One input or output of a program. A size of -1 is open: rows and, in captions, words."""
+    """An input or output of a program. A size of -1 is variable: rows and, in captions, words."""
 
     name: str
     shape: tuple[int, ...]
@@ -33,7 +32,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class ProgramInfo:
-    """What a program takes and gives, in order."""
+    """Inputs and outputs of a program, in order."""
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
@@ -41,9 +40,9 @@ class ProgramInfo:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What captions and clips must look like."""
+    """Sizes of captions and clips."""
 
-    text_length: int  # ids that a caption was padded to in training; it may be shorter, not longer
+    text_length: int  # ids that captions were padded to in training, the most that they may have
     regions: int  # the global one included
     region_width: int
     actions: int
@@ -52,7 +51,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Similarity:
-    """The vectors' dot product counts ``scale * weight`` in a score."""
+    """A score contains the vectors' dot product times ``scale * weight``."""
 
     scale: float
     weight: float
@@ -61,23 +60,10 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of captions: the name that ``load_tokenizer`` takes, and how many they are."""
+    """The vocabulary of captions: the name for ``load_tokenizer``, and the number of words."""
 
     bert_model: str
     size: int
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """Size and SHA-256 of a file."""
-
-    bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> FileInfo:
-        """The state of a file on the disk."""
-        return cls(path.stat().st_size, checksum(path))
 
 
 @dataclass(frozen=True)
@@ -90,10 +76,10 @@ class Manifest:
     weights_sha256: str
     vocabulary: Vocabulary
     sizes: Sizes
-    pair_batch: int  # pairs that the configuration scores at once
-    similarity: Similarity | None  # None: the model makes no vectors
+    pair_batch: int  # pairs to score at once
+    similarity: Similarity | None  # None: the model has no vectors
     programs: Mapping[str, ProgramInfo]
-    files: Mapping[str, FileInfo]
+    files: Mapping[str, Mapping[str, Any]]  # by name, as describe_whole returns it
 
     def write(self, folder: Path) -> None:
         """Writes ``<folder>/export.json``."""
@@ -102,7 +88,7 @@ class Manifest:
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """Reads ``export.json``. Raises WeightsError where it is absent, damaged or of another form."""
+    """Reads ``export.json``. Raises WeightsError if it is absent, damaged or of another format."""
     path = Path(folder) / MANIFEST
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -113,19 +99,19 @@ def read_manifest(folder: str | Path) -> Manifest:
         ) from None
     except FileNotFoundError:
         raise WeightsError(
-            f"{path}: no such file: {folder} is no exported model. {ADVICE}"
+            f"{path}: no such file: {folder} is not an exported model. {ADVICE}"
         ) from None
-    except (OSError, ValueError) as fault:
-        raise WeightsError(f"{path} is damaged ({fault}). {ADVICE}") from None
-    found = record.pop("format", None) if isinstance(record, dict) else None
-    if found != FORMAT:
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged ({error}). {ADVICE}") from None
+    version = record.pop("format", None) if isinstance(record, dict) else None
+    if version != FORMAT:
         raise WeightsError(
-            f"{path} has format {found}, this version reads format {FORMAT}. {ADVICE}"
+            f"{path} has format {version}, this version reads format {FORMAT}. {ADVICE}"
         )
     try:
         return _from_record(record)
-    except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise WeightsError(f"{path} is damaged ({fault!r:.80}). {ADVICE}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path} is damaged ({error!r:.80}). {ADVICE}") from None
 
 
 def _from_record(record: dict[str, Any]) -> Manifest:
@@ -142,43 +128,37 @@ def _from_record(record: dict[str, Any]) -> Manifest:
             name: ProgramInfo(tensors(programs[name]["inputs"]), tensors(programs[name]["outputs"]))
             for name in PROGRAMS
         },
-        files={name: FileInfo(**info) for name, info in files.items()},
+        files={
+            name: {key: info[key] for key in ("bytes", "sha256")} for name, info in files.items()
+        },
         **record,
     )
 
 
 def check_files(folder: str | Path, manifest: Manifest) -> None:
-    """Raises WeightsError where a file of the export is absent, damaged, or not its own."""
+    """Raises WeightsError if a file of the export is missing, damaged or of another export."""
     for name, expected in manifest.files.items():
-        path = Path(folder, name)
-        if Path(name).name != name or not path.is_file():
-            raise WeightsError(f"{path} is missing, {MANIFEST} names it. {ADVICE}")
-        size = path.stat().st_size
-        if size != expected.bytes:
-            raise WeightsError(
-                f"{path} has {size} bytes, {MANIFEST} says {expected.bytes}. {ADVICE}"
-            )
-        if checksum(path) != expected.sha256:
-            raise WeightsError(
-                f"{path} is damaged: its checksum is not that in {MANIFEST}. {ADVICE}"
-            )
+        if Path(name).name != name:
+            raise WeightsError(f"{MANIFEST} names {name}, which is missing in {folder}. {ADVICE}")
+        if damage := damage_of(Path(folder, name), expected, MANIFEST):
+            raise WeightsError(f"{damage}. {ADVICE}")
 
 
 def check_output(folder: Path) -> None:
-    """Raises ConfigError unless ``folder`` is absent, empty, or an export and nothing else."""
+    """Raises ConfigError unless ``folder`` is absent, empty, or contains only an export."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is a file: give --output a folder's name")
+        raise ConfigError(f"{folder} is a file: name a folder with --output")
     names = {path.name for path in folder.iterdir()}
     if not names:
         return
-    advice = "nothing in it was changed. Give --output another folder"
+    advice = "nothing in it was changed. Name another folder with --output"
     if MANIFEST not in names:
-        raise ConfigError(f"{folder} holds other files than an exported model: {advice}")
+        raise ConfigError(f"{folder} has files that are not an exported model: {advice}")
     try:
-        own = set(read_manifest(folder).files) | {MANIFEST}
-    except WeightsError as fault:
-        raise ConfigError(f"{folder} cannot be replaced: {advice}. {fault}") from None
-    if foreign := sorted(names - own):
-        raise ConfigError(f"{folder} holds {foreign[0]}, which no export wrote: {advice}")
+        expected = {*read_manifest(folder).files, MANIFEST}
+    except WeightsError as error:
+        raise ConfigError(f"{folder} cannot be replaced: {advice}. {error}") from None
+    if foreign := sorted(names - expected):
+        raise ConfigError(f"{folder} has {foreign[0]}, which no export wrote: {advice}")

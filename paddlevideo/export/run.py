@@ -1,7 +1,7 @@
-"""Runs a model that ``paddlevideo.export.trace`` wrote, without its code and its weights file.
+"""Runs an exported model, without its code and its weights file.
 
-An export holds programs, and loading runs them: take exports only from whom you would take code.
-The checksums tell damage, not malice. They are Paddle's programs and cannot name Python code; the
+Loading an export runs its programs: only load exports from sources that you would run code from.
+The checksums detect damage, not malice. The programs are Paddle's and cannot call Python code; the
 pickle that Paddle would read beside them is refused.
 
 T words, V videos, P pairs.
@@ -31,10 +31,10 @@ Tensors = dict[str, Tensor]
 
 
 class ExportedModel:
-    """Captions and videos to caches, and both to scores, on the device that Paddle is set to."""
+    """Encodes captions and videos, and scores pairs of them, on Paddle's current device."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Raises WeightsError where a file is missing, damaged, or not for this Paddle."""
+        """Raises WeightsError if a file is missing, damaged, or not for this Paddle."""
         tune_cpu()
         self.folder = Path(folder)
         self.manifest = read_manifest(folder)
@@ -51,10 +51,10 @@ class ExportedModel:
             )
         try:
             program = paddle.jit.load(str(path))
-        except Exception as fault:  # of many types, from release to release
+        except Exception as error:  # its type depends on the release
             raise WeightsError(
                 f"{path}: Paddle {paddle.__version__} cannot load what Paddle "
-                f"{self.manifest.paddle} exported ({fault!s:.200}). {ADVICE}"
+                f"{self.manifest.paddle} exported ({error!s:.200}). {ADVICE}"
             ) from None
         program.eval()
         for key, parameter in program.named_parameters():
@@ -66,8 +66,10 @@ class ExportedModel:
         return program
 
     def encode_captions(self, captions: Mapping[str, np.ndarray]) -> Tensors:
-        """What depends on captions alone. ``text_ids``, ``token_type_ids``, ``text_mask`` (C, T)
-        int64; T may be anything up to ``sizes.text_length``. Raises DataError.
+        """Returns what depends on captions alone, for ``margins``.
+
+        ``text_ids``, ``token_type_ids`` and ``text_mask`` are (C, T) int64, T at most
+        ``sizes.text_length``. Raises DataError.
         """
         if captions["text_ids"].shape[1] > self.sizes.text_length:
             raise DataError(
@@ -77,21 +79,22 @@ class ExportedModel:
         return self._run("captions", captions)
 
     def encode_videos(self, videos: Mapping[str, np.ndarray]) -> Tensors:
-        """What depends on videos alone, from the arrays that ``ClipReader`` reads.
+        """Returns what depends on videos alone, from the arrays that ``ClipReader`` reads.
 
-        Raises DataError where their sizes are not the model's.
+        Raises DataError if their sizes are not the model's.
         """
         return self._run("videos", videos)
 
     def margins(self, captions: Tensors, videos: Tensors) -> np.ndarray:
-        """Match margins (P,) float32 of P captions with as many videos."""
+        """Returns the match margins (P,) float32 of P pairs of a caption and a video."""
         inputs = {f"caption_{name}": x for name, x in captions.items()}
         inputs |= {f"video_{name}": x for name, x in videos.items()}
         return self._run("pairs", inputs)["margins"].numpy()
 
     def scores(self, caption: Tensors, videos: Tensors) -> np.ndarray:
-        """Scores (P,) of one caption with P videos, as a test ranks them: the margins and, with a
-        retrieval head, the vectors' similarity.
+        """Returns the scores (P,) of one caption with P videos, by which a test ranks them.
+
+        They are the margins and, with a retrieval head, the weighted similarity of the vectors.
         """
         first = paddle.zeros([len(videos["state"])], dtype="int64")
         repeated = {name: paddle.index_select(x, first) for name, x in caption.items()}
@@ -105,32 +108,32 @@ class ExportedModel:
     @paddle.no_grad()
     def _run(self, name: str, tensors: Mapping[str, Any]) -> Tensors:
         program = self.manifest.programs[name]
-        given = []
+        inputs = []
         for info in program.inputs:
             if info.name not in tensors:
                 raise DataError(f"{self.folder}: the program of {name} needs {info.name}")
-            _check_shape(info, tensors[info.name].shape, name)
             x = tensors[info.name]
-            given.append(
+            _check_shape(info, x.shape, name)
+            inputs.append(
                 x if isinstance(x, Tensor) else paddle.to_tensor(np.asarray(x, info.dtype))
             )
-        found = self._programs[name](*given)
-        found = list(found) if isinstance(found, (list, tuple)) else [found]
-        if len(found) != len(program.outputs):
+        outputs = self._programs[name](*inputs)
+        outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        if len(outputs) != len(program.outputs):
             raise WeightsError(
-                f"{self.folder}: the program of {name} gives {len(found)} tensors, where "
+                f"{self.folder}: the program of {name} gives {len(outputs)} tensors, where "
                 f"{MANIFEST} names {len(program.outputs)}. {ADVICE}"
             )
-        return {info.name: x for info, x in zip(program.outputs, found, strict=True)}
+        return {info.name: x for info, x in zip(program.outputs, outputs, strict=True)}
 
 
 def _check_shape(info: TensorInfo, shape: Any, program: str) -> None:
-    fits = len(shape) == len(info.shape) and all(
-        wanted in (-1, size) for size, wanted in zip(shape, info.shape, strict=True)
+    is_right = len(shape) == len(info.shape) and all(
+        expected in (-1, size) for size, expected in zip(shape, info.shape, strict=True)
     )
-    if not fits:
-        wanted = ", ".join("any" if size == -1 else str(size) for size in info.shape)
+    if not is_right:
+        expected = ", ".join("any" if size == -1 else str(size) for size in info.shape)
         raise DataError(
             f"{info.name} has shape {tuple(shape)}, where the exported program of {program} takes "
-            f"({wanted})"
+            f"({expected})"
         )

@@ -1,11 +1,11 @@
 """Writes a model as three programs that run without this package's model code.
 
-"captions" and "videos" give what one side alone decides (``CaptionCache``, ``VideoCache``), "pairs"
-the match margins of as many captions as videos. Rows are open in all of them, and so are the words
-of captions: a caption of 12 words costs what it costs in the live model, not what 36 cost.
+"captions" and "videos" give what depends on one side alone (``CaptionCache``, ``VideoCache``),
+"pairs" the match margins of pairs of both. The number of rows is variable in all of them, and that
+of words in captions: a caption of 12 words costs what it costs in the live model, not what 36 cost.
 
-The programs are traced, not translated: Python runs once, and only tensors' rows and words may
-differ later. What reads those sizes does so through ``layers.length_of``.
+The programs are traced, not translated: Python runs once, and only the numbers of rows and words
+may differ later. Code that reads those sizes uses ``layers.length_of``.
 
 C captions, V videos, P pairs; T words.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from paddle.static import InputSpec
 
 import paddlevideo
 from paddlevideo.export.manifest import (
-    FileInfo,
     Manifest,
     ProgramInfo,
     Similarity,
@@ -35,7 +34,7 @@ from paddlevideo.export.manifest import (
     Vocabulary,
     check_output,
 )
-from paddlevideo.files.whole import checksum, write_folder_whole
+from paddlevideo.files.whole import checksum, describe_whole, write_folder_whole
 from paddlevideo.modeling.backbones.tangled import Message, Projected
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
@@ -45,6 +44,7 @@ from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.finite import first_fault
 
 Arrays = dict[str, np.ndarray]
+Compute = Callable[[Sequence[Tensor]], list[Tensor]]
 BOX_SIZE = 5
 
 
@@ -58,11 +58,10 @@ def export_model(
 ) -> Manifest:
     """Writes ``model`` into the folder ``output``, whole or not at all, and returns what it wrote.
 
-    ``weights`` is the file that the model was loaded from, for the record, and its checksum at
-    that time. An export that is
-    there already is replaced. Raises ConfigError if the model is no ActBert, if ``sizes`` or
-    ``vocabulary`` do not fit it, or if ``output`` holds anything but an export; WeightsError if
-    a weight is NaN or infinite, or that of similarities was never chosen.
+    ``weights`` is the file that the model was loaded from, for the manifest, with its checksum at
+    that time. An earlier export is replaced. Raises ConfigError if the model is not an ActBert, if
+    ``vocabulary`` does not fit it, or if ``output`` contains anything but an export; WeightsError
+    if a weight is NaN or infinite, or if no validation has chosen the weight of similarities.
     """
     if not isinstance(model, ActBert):
         raise ConfigError(f"an ActBert can be exported, not a {type(model).__name__}")
@@ -81,7 +80,7 @@ def export_model(
 
     def write(folder: Path) -> None:
         programs = write_programs(model, folder, sizes)
-        files = {path.name: FileInfo.of(path) for path in sorted(folder.iterdir())}
+        files = {path.name: describe_whole(path) for path in sorted(folder.iterdir())}
         manifest.append(
             Manifest(
                 paddlevideo=paddlevideo.__version__,
@@ -103,7 +102,7 @@ def export_model(
 
 
 def similarity_of(model: ActBert) -> Similarity | None:
-    """How the vectors' dot products count; None without a retrieval head."""
+    """Returns how scores use the vectors' dot products; None without a retrieval head."""
     head = model.retrieval_head
     if head is None:
         return None
@@ -117,21 +116,17 @@ def similarity_of(model: ActBert) -> Similarity | None:
 
 @paddle.no_grad()
 def write_programs(model: ActBert, folder: Path, sizes: Sizes) -> dict[str, ProgramInfo]:
-    """Writes the three programs, in evaluation mode; says what each takes and gives."""
+    """Writes the three programs, in evaluation mode. Returns their inputs and outputs."""
     training = model.training
     model.eval()
-    small, large = (_Example(model, sizes, rows, cut) for rows, cut in ((2, 1), (3, 0)))
-    programs = {
-        "captions": CaptionProgram(model, sizes),
-        "videos": VideoProgram(model),
-        "pairs": PairProgram(model, sizes, list(small.tensors["pairs"][0])),
-    }
+    small, large = (examples(model, sizes, rows, cut) for rows, cut in ((2, 1), (3, 0)))
+    functions = program_functions(model, sizes, list(small["pairs"][0]))
     written = {}
-    for name, program in programs.items():
+    for name, compute in functions.items():
         inputs, outputs = (
-            _open(before, after)
-            for before, after in zip(small.tensors[name], large.tensors[name], strict=True)
+            _variable(before, after) for before, after in zip(small[name], large[name], strict=True)
         )
+        program = _Program(model, compute)
         program.eval()
         specs = [InputSpec(x.shape, x.dtype, x.name) for x in inputs]
         paddle.jit.save(program, str(folder / name), input_spec=[specs])
@@ -145,7 +140,7 @@ def write_programs(model: ActBert, folder: Path, sizes: Sizes) -> dict[str, Prog
 
 
 def _check_whole(program: Path) -> None:
-    """Raises OSError where Paddle, which says nothing of a full disk, wrote a part of a program."""
+    """Raises OSError if a program is incomplete: Paddle does not report a full disk."""
     try:
         paddle.jit.load(str(program))
     except Exception as error:
@@ -153,25 +148,26 @@ def _check_whole(program: Path) -> None:
         raise OSError(errno.ENOSPC, text, f"{program}.pdiparams") from error
 
 
-class _Example:
-    """Zeros through the live model: the inputs and outputs of each program, by name."""
+def examples(
+    model: ActBert, sizes: Sizes, rows: int, cut: int
+) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Returns inputs of zeros and the live model's outputs for each program.
 
-    def __init__(self, model: ActBert, sizes: Sizes, rows: int, cut: int) -> None:
-        """``cut``: by how much captions are shorter than they may be."""
-        captions, videos = example_batch(sizes, rows)
-        captions = {key: array[:, : sizes.text_length - cut] for key, array in captions.items()}
-        of_captions = flatten(model.encode_captions(captions))
-        of_videos = flatten(model.encode_videos(videos))
-        margins = {"margins": np.zeros(rows, np.float32)}
-        self.tensors: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-            "captions": (captions, of_captions),
-            "videos": (videos, of_videos),
-            "pairs": (pair_inputs(of_captions, of_videos), margins),
-        }
+    ``cut``: the number of words by which captions are shorter than the longest.
+    """
+    captions, videos = example_batch(sizes, rows)
+    captions = {key: array[:, : sizes.text_length - cut] for key, array in captions.items()}
+    of_captions = flatten(model.encode_captions(captions))
+    of_videos = flatten(model.encode_videos(videos))
+    return {
+        "captions": (captions, of_captions),
+        "videos": (videos, of_videos),
+        "pairs": (pair_inputs(of_captions, of_videos), {"margins": np.zeros(rows, np.float32)}),
+    }
 
 
 def example_batch(sizes: Sizes, rows: int) -> tuple[Arrays, Arrays]:
-    """Captions of full length and clips without anything to see."""
+    """Returns captions of full length and clips of zeros."""
     words = np.zeros((rows, sizes.text_length), np.int64)
     regions, actions = (rows, sizes.regions), (rows, sizes.actions)
     videos = (
@@ -185,8 +181,8 @@ def example_batch(sizes: Sizes, rows: int) -> tuple[Arrays, Arrays]:
     return captions, dict(zip(VIDEO_KEYS, videos, strict=True))
 
 
-def _open(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
-    """Shapes in which the sizes are open that differ between two examples."""
+def _variable(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
+    """Returns shapes with -1 for the sizes that differ between two examples."""
     return tuple(
         TensorInfo(
             name,
@@ -203,36 +199,36 @@ def _open(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[TensorIn
 
 
 def flatten(cache: CaptionCache | VideoCache) -> dict[str, Tensor]:
-    """The tensors of a cache by name: its field and, within a tuple, the member: "first_key"."""
-    found = {}
+    """Returns the tensors of a cache, by field and, in a tuple, member: "first_key"."""
+    tensors = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, tuple):
             for member, inner in zip(getattr(item, "_fields", range(len(item))), item, strict=True):
                 visit(f"{name}_{member}", inner)
         elif item is not None and not isinstance(item, int):
-            found[name] = item
+            tensors[name] = item
 
     for name, item in vars(cache).items():
         visit(name, item)
-    return found
+    return tensors
 
 
 def caption_cache(tensors: Mapping[str, Tensor], padded_length: int) -> CaptionCache:
-    """The cache that was flattened. What scoring does not read may be absent."""
+    """Returns the cache that was flattened. Tensors that scoring does not read may be absent."""
     first, vector = _member(Projected, "first", tensors), tensors.get("vector")
     return CaptionCache(tensors["state"], tensors.get("bias"), first, vector, padded_length)
 
 
 def video_cache(tensors: Mapping[str, Tensor]) -> VideoCache:
-    """The cache that was flattened. What scoring does not read may be absent."""
+    """Returns the cache that was flattened. Tensors that scoring does not read may be absent."""
     queries = [name for name in tensors if name.startswith("action_queries_")]
     return VideoCache(
         tensors["state"],
         tensors.get("bias"),
         _member(Projected, "first", tensors),
         _member(Message, "region_message", tensors),
-        tuple(tensors[f"action_queries_{number}"] for number in range(len(queries))),
+        tuple(tensors[f"action_queries_{index}"] for index in range(len(queries))),
         tensors.get("pooled_actions"),
         tensors.get("actions"),
         tensors.get("action_bias"),
@@ -246,10 +242,10 @@ def _member(kind: Any, name: str, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def pair_inputs(captions: Mapping[str, Any], videos: Mapping[str, Any]) -> dict[str, Any]:
-    """What scoring reads of flattened caches, under "caption_" and "video_" names.
+    """Returns the tensors that scoring reads, under "caption_" and "video_" names.
 
-    Vectors are compared outside; a bias matters only where its stream still has layers to go.
-    Paddle refuses inputs that a program does not read.
+    Vectors are compared outside; a bias matters only if its stream has layers left. Paddle refuses
+    inputs that a program does not read.
     """
     unread = {"vector"}
     if "actions" not in videos:
@@ -268,64 +264,41 @@ def pair_inputs(captions: Mapping[str, Any], videos: Mapping[str, Any]) -> dict[
 
 
 class _Program(nn.Layer):
-    """Tensors in a list to tensors in a list. Paddle wants ``self`` and one argument."""
+    """``compute``, a list of tensors to a list of tensors, with the parameters of ``model``.
+
+    Paddle rewrites ``forward``, which takes one argument, and runs ``compute`` once, as it is.
+    """
+
+    def __init__(self, model: ActBert, compute: Compute) -> None:
+        super().__init__()
+        self.model, self.compute = model, paddle.jit.not_to_static(compute)
 
     def forward(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Runs :meth:`compute`, which Paddle does not rewrite."""
+        """Runs the program."""
         return self.compute(tensors)
 
-    @paddle.jit.not_to_static
-    def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """What the program computes; plain Python, run once."""
-        raise NotImplementedError
 
+def program_functions(model: ActBert, sizes: Sizes, names: Sequence[str]) -> dict[str, Compute]:
+    """Returns what the programs compute; ``names`` are those of the inputs of "pairs"."""
 
-class CaptionProgram(_Program):
-    """``CAPTION_KEYS``, (C, T) each, to the tensors of a ``CaptionCache``."""
+    def captions(tensors: Sequence[Tensor]) -> list[Tensor]:
+        """``CAPTION_KEYS``, (C, T) each, to a ``CaptionCache``; padding is not cut off."""
+        batch = dict(zip(CAPTION_KEYS, tensors, strict=True))
+        return list(flatten(model.scorer.encode_words(batch, sizes.text_length)).values())
 
-    def __init__(self, model: ActBert, sizes: Sizes) -> None:
-        super().__init__()
-        self.model, self.padded_length = model, sizes.text_length
+    def videos(tensors: Sequence[Tensor]) -> list[Tensor]:
+        """``VIDEO_KEYS`` to a ``VideoCache``: all regions and actions, padded ones included."""
+        batch = dict(zip(VIDEO_KEYS, tensors, strict=True))
+        return list(flatten(model.scorer.encode_videos(model.blinded(batch))).values())
 
-    @paddle.jit.not_to_static
-    def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Padding is not cut off: the caller gives as many words as it wants to."""
-        captions = dict(zip(CAPTION_KEYS, tensors, strict=True))
-        cache = self.model.scorer.encode_words(captions, self.padded_length)
-        return list(flatten(cache).values())
-
-
-class VideoProgram(_Program):
-    """``VIDEO_KEYS`` to the tensors of a ``VideoCache``."""
-
-    def __init__(self, model: ActBert) -> None:
-        super().__init__()
-        self.model = model
-
-    @paddle.jit.not_to_static
-    def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """All regions and actions, padded ones included."""
-        videos = dict(zip(VIDEO_KEYS, tensors, strict=True))
-        return list(flatten(self.model.scorer.encode_videos(self.model.blinded(videos))).values())
-
-
-class PairProgram(_Program):
-    """What ``pair_inputs`` names, P rows each, to margins (P,)."""
-
-    def __init__(self, model: ActBert, sizes: Sizes, names: Sequence[str]) -> None:
-        super().__init__()
-        self.model, self.padded_length, self.names = model, sizes.text_length, list(names)
-
-    @paddle.jit.not_to_static
-    def compute(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """As many captions as videos."""
-        given = dict(zip(self.names, tensors, strict=True))
-        captions, videos = (
-            {name[len(side) :]: x for name, x in given.items() if name.startswith(side)}
+    def pairs(tensors: Sequence[Tensor]) -> list[Tensor]:
+        """``names``, P rows each, to margins (P,)."""
+        inputs = dict(zip(names, tensors, strict=True))
+        caption, video = (
+            {name.removeprefix(side): x for name, x in inputs.items() if name.startswith(side)}
             for side in ("caption_", "video_")
         )
-        return [
-            self.model.scorer.pair_margins(
-                caption_cache(captions, self.padded_length), video_cache(videos)
-            )
-        ]
+        cache = caption_cache(caption, sizes.text_length)
+        return [model.scorer.pair_margins(cache, video_cache(video))]
+
+    return {"captions": captions, "videos": videos, "pairs": pairs}

@@ -13,7 +13,7 @@ import numpy as np
 from paddlevideo.extract import container
 from paddlevideo.extract.timeline import Timeline
 from paddlevideo.files.filetype import describe_file
-from paddlevideo.files.native_path import as_text, native_path
+from paddlevideo.files.paths import as_text, native_path
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.opencv import cv2
 

@@ -12,7 +12,7 @@ from paddlevideo.extract.plan import ClipPlan, pieces_of, plan
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import FAILED, Status
 from paddlevideo.files.fingerprint import content_of, digest_of
-from paddlevideo.files.native_path import as_text
+from paddlevideo.files.paths import as_text
 from paddlevideo.loader.store import Clip
 from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import UserError

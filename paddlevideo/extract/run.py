@@ -13,7 +13,7 @@ from paddlevideo.extract.output import Wanted, there_already, write_statuses, wr
 from paddlevideo.extract.videos import Video, each_row, read_videos
 from paddlevideo.extract.work import DONE, FAILED, ExtractOptions, Status, WorkFolder
 from paddlevideo.extract.worker import Worker
-from paddlevideo.files.native_path import refuse_not_utf8
+from paddlevideo.files.paths import refuse_not_utf8
 from paddlevideo.files.walk import refuse_inside
 from paddlevideo.files.writable import check_folder
 from paddlevideo.loader.captions.files import kind_of

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.config.arguments import Fault, argument_faults, below, unknown
+from paddlevideo.config.arguments import Fault, argument_faults, prefix_path, unknown
 from paddlevideo.config.check import fault_line
 from paddlevideo.config.files import load_config
 from paddlevideo.config.tree import Config, KeyPath, value_at
@@ -85,7 +85,7 @@ def _faults(config: Config) -> Iterator[Fault]:
         if not isinstance(section, Mapping):
             yield Fault((name,), "expected a map")
             continue
-        yield from below((name,), argument_faults(schema, section, checked=kinds))
+        yield from prefix_path((name,), argument_faults(schema, section, checked=kinds))
         for key, choices in kinds.items():
             if key in section:
                 yield from _kind_faults((name, key), section[key], choices)
@@ -99,7 +99,7 @@ def _kind_faults(path: KeyPath, value: Any, kinds: Kinds) -> Iterator[Fault]:
         yield Fault((*path, "name"), unknown(str(path[-1]), value["name"], list(kinds)))
     else:
         given = {key: item for key, item in value.items() if key != "name"}
-        yield from below(path, argument_faults(kinds[value["name"]], given))
+        yield from prefix_path(path, argument_faults(kinds[value["name"]], given))
 
 
 def _disagreements(config: Config) -> Iterator[Fault]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from paddlevideo.extract.container import looks_like_video, read_head
 from paddlevideo.files.filetype import VIDEO_ENDINGS, describe_file, endings
-from paddlevideo.files.native_path import as_text
+from paddlevideo.files.paths import as_text
 from paddlevideo.files.walk import walk
 from paddlevideo.loader.captions.table import Row as TableRow
 from paddlevideo.loader.captions.table import Table

@@ -23,7 +23,7 @@ from paddlevideo.extract.job import Job, fingerprint_of
 from paddlevideo.extract.settings import load_settings
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import FAILED, ExtractOptions, Status, WorkFolder
-from paddlevideo.files.native_path import as_text
+from paddlevideo.files.paths import as_text
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.opencv import cv2
 

@@ -1,7 +1,6 @@
-"""Tells what a file is by its first bytes, whatever its name says.
+"""Recognizes files by their first bytes, whatever their names, for the messages of all readers.
 
-Used in the error messages of every reader: a weight file that is an HTML page, a video that is a
-git-lfs pointer, a list that is a gzip archive.
+A weight file may be an HTML page, a video a git-lfs pointer, a list a gzip archive.
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ from pathlib import Path
 
 
 def endings(names: str) -> tuple[str, ...]:
-    """The endings of files, as ``.mp4``, for names such as ``"mp4 mkv"``."""
+    """Returns ``(".mp4", ".mkv")`` for ``"mp4 mkv"``."""
     return tuple(f".{name}" for name in names.split())
 
 
-#: Endings of videos, the usual ones first.
+#: Endings of videos, common ones first.
 VIDEO_ENDINGS = endings(
     "mp4 avi mkv webm mov m4v mpg mpeg ts mts m2ts flv f4v wmv asf ogv 3gp 3g2 vob gif "
     "264 265 3gp2 3gpp amv divx dv h264 h265 hevc ivf m1v m2p m2t m2v mjpeg mjpg mod mp2v mpe "
     "mpv mxf nut ogm qt rm rmvb tod wtv xvid y4m"
 )
-#: How much of a file is looked at.
+#: Bytes of a file that are read.
 HEAD_BYTES = 4096
 
 GIT_LFS_POINTER = "a git-lfs pointer (the file itself was not downloaded: git lfs pull)"
@@ -53,7 +52,7 @@ VIDEOS: list[tuple[int, bytes, str]] = [
     (0, b"\x1f\x07\x00", "a DV video"),
     (0, b"nut/multimedia container", "a NUT video"),
 ]
-#: The same of other files; the first match decides.
+#: The same for other files; the first match counts.
 SIGNATURES: list[tuple[int, bytes, str]] = [
     (0, b"version https://git-lfs.github.com/spec/", GIT_LFS_POINTER),
     (0, b"/annex/objects/", "a git-annex pointer (the file itself is elsewhere: git annex get)"),
@@ -96,9 +95,9 @@ SIGNATURES: list[tuple[int, bytes, str]] = [
 
 
 def describe_file(path: str | os.PathLike[str]) -> str:
-    """What is at ``path``, with an article: "a folder", "an HTML page (...)", "an empty file".
+    """Returns what is at ``path``, with an article: "a folder", "an HTML page (...)".
 
-    Never raises: "nothing" if the path does not exist, else "a file of an unknown kind".
+    Never raises: "nothing" if the path does not exist, "a file of an unknown kind" by default.
     """
     path = Path(path)
     try:
@@ -116,7 +115,7 @@ def describe_file(path: str | os.PathLike[str]) -> str:
 
 
 def describe_bytes(head: bytes) -> str:
-    """What a file is that begins with ``head``, its first ``HEAD_BYTES`` or all of it."""
+    """Returns what a file is that begins with ``head``, its first ``HEAD_BYTES`` or all of it."""
     if not head:
         return "an empty file"
     if not head.strip(b"\0"):
@@ -132,7 +131,7 @@ def describe_bytes(head: bytes) -> str:
 
 
 def _describe_zip(path: Path, head: bytes) -> str:
-    """By the names in it; by the first one where the archive is cut short."""
+    """Recognizes an archive by the names in it, or by the first one if it is cut short."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -150,7 +149,7 @@ def _describe_text(head: bytes) -> str:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "a text file in UTF-16 (save it as UTF-8)"
     try:
-        # The last character read may be cut in two: final=False leaves it out.
+        # The last character may be cut in two: final=False leaves it out.
         decoder = codecs.getincrementaldecoder("utf-8")()
         text = decoder.decode(head, final=len(head) < HEAD_BYTES)
     except UnicodeDecodeError:

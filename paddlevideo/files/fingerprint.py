@@ -1,7 +1,7 @@
-"""Whether an input is the same one as before, told by its contents.
+"""Fingerprints of inputs, which tell whether they have changed, by their contents.
 
-Sizes and dates alone do not tell: ``cp -p``, ``rsync -t`` and ``tar`` keep dates, and ``touch``
-changes nothing but them.
+Sizes and dates are not enough: ``cp -p``, ``rsync -t`` and ``tar`` keep dates, and ``touch``
+changes nothing else.
 """
 
 from __future__ import annotations
@@ -9,32 +9,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.files.native_path import as_text
+from paddlevideo.files.paths import as_text
 from paddlevideo.files.walk import walk
 from paddlevideo.files.whole import checksum
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.nested import texts_in
 
-#: An input of up to this many bytes is read whole, which takes about 50 ms.
+#: An input of at most this many bytes is read as a whole, which takes about 50 ms.
 WHOLE = 64 << 20
 #: For a larger one dates count too, and evenly spaced blocks of this many bytes: 256 in all, and at
-#: least 3 of each file. LMDB's first and zip's last block change with all that is in them.
+#: least 3 of each file. LMDB's first and zip's last block change with every change.
 BLOCK, BLOCKS, LEAST = 4096, 256, 3
-#: A folder with one of these is this file: a store's manifest has the checksums of its records.
+#: A folder with one of these counts as this file: a store's manifest has its records' checksums.
 _HEADS = ("store.json", "data.mdb")
 
 
 def fingerprint(
     path: str | os.PathLike[str], wanted: Callable[[Path], bool] = lambda path: True
 ) -> dict[str, Any]:
-    """What tells an input, a file or a folder, from another and from itself after a change.
+    """Returns what identifies an input, a file or a folder, in its present state.
 
-    JSON: real path, number of files, bytes, and a checksum of names and contents. ``wanted`` are
-    the files of a folder that count. Raises OSError where something cannot be read.
+    Real path, number of files, bytes, and a checksum of names and contents, as JSON. ``wanted``
+    selects the files of a folder. Raises OSError if something cannot be read.
     """
     real = Path(os.path.realpath(path))
     if real.name == "data.mdb":
@@ -50,18 +51,18 @@ def fingerprint(
 
 
 def fingerprints_of(values: Any) -> list[dict[str, Any]]:
-    """Those of all inputs that texts in nested maps and lists name: files, LMDBs and stores."""
+    """Returns the fingerprints of all files, LMDBs and stores named in nested maps and lists."""
     texts = sorted({text for _, text in texts_in(values)})
     return [fingerprint(text) for text in texts if _is_input(text)]
 
 
 def digest_of(value: Any) -> str:
-    """A short checksum of a value as JSON."""
+    """Returns a short checksum of a value as JSON."""
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
 
 
 def content_of(path: str | os.PathLike[str]) -> str:
-    """A checksum of the size and evenly spaced blocks of a file, whatever its size; cheap."""
+    """Returns a cheap checksum of a file: of its size and a few evenly spaced blocks."""
     digest = hashlib.blake2b(digest_size=16)
     _add_blocks(digest, Path(path), LEAST * 5)
     return digest.hexdigest()
@@ -69,10 +70,10 @@ def content_of(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def unchanged(path: str | os.PathLike[str]) -> Iterator[str]:
-    """The SHA-256 of a file that is read within the block.
+    """Gives the SHA-256 of a file that is read within the context.
 
-    Raises DataError at its end if the file was replaced or written to meanwhile. Of what is not a
-    file, what reads it has to say so.
+    Raises DataError at its end if the file was replaced or written to meanwhile. For anything but
+    a file the checksum is "": its reader reports that.
     """
     if not os.path.isfile(path):
         yield ""
@@ -84,7 +85,7 @@ def unchanged(path: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def state(path: str | os.PathLike[str]) -> tuple[int, ...]:
-    """What changes when a file is written to or replaced, as long as the system is running."""
+    """Returns what changes when a file is written to or replaced while the system runs."""
     status = os.stat(path)
     times = (status.st_mtime_ns, status.st_ctime_ns)
     return (status.st_dev, status.st_ino, status.st_size, *times)
@@ -117,7 +118,7 @@ def _size(file: Path) -> int:
 
 
 def _add_blocks(digest: Any, path: Path, blocks: int) -> None:
-    """The size of a file and up to ``blocks`` of it, the first and the last among them."""
+    """Adds the size of a file and up to ``blocks`` of it, the first and the last included."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         digest.update(str(size).encode())
@@ -127,19 +128,7 @@ def _add_blocks(digest: Any, path: Path, blocks: int) -> None:
             digest.update(file.read(BLOCK))
 
 
-def texts_in(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in nested maps and lists, each after its dotted key."""
-    if isinstance(values, str):
-        yield path, values
-    elif isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from texts_in(value, f"{path}.{key}".strip("."))
-    elif isinstance(values, list | tuple):
-        for number, value in enumerate(values):
-            yield from texts_in(value, f"{path}.{number}")
-
-
 def _is_input(text: str) -> bool:
-    # os.path is content with names that no file can have.
+    # os.path accepts names that no file can have.
     is_folder = any(os.path.isfile(os.path.join(text, name)) for name in _HEADS)
     return bool(text) and (os.path.isfile(text) or is_folder)

@@ -1,4 +1,4 @@
-"""A lock on a folder: one process at a time writes there; it is free again once its holder dies."""
+"""A lock on a folder: one process at a time writes there; it is freed when its holder dies."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ log = logging.getLogger("paddlevideo")
 class FolderLock:
     """Holds ``<folder>/.<purpose>.lock`` while it is open.
 
-    The system frees the lock when its process ends, however it ends. A file that a killed process
-    has left behind locks nothing. Folder and file are removed on release where nothing else is
-    there, so that a command that is refused leaves no trace.
+    The system frees the lock when its process ends, however it ends; a file that a killed process
+    left behind locks nothing. On release the file is removed, and the folder if it is empty and
+    new, so that a command that is refused leaves no trace.
 
     >>> with FolderLock(folder, "train").acquire():
     ...     write_files()
     """
 
     def __init__(self, folder: str | Path, purpose: str, setting: str = "folder") -> None:
-        """``purpose`` and ``setting``, what chooses the folder, are for the message."""
+        """``purpose`` and ``setting``, the option that names the folder, are for the message."""
         self.folder, self.purpose, self.setting = Path(folder), purpose, setting
         self.path = self.folder / f".{purpose}.lock"
         self._descriptor = -1
@@ -48,22 +48,22 @@ class FolderLock:
             if self._is_current(descriptor):
                 self._descriptor = descriptor
                 held.add(descriptor)
-            else:  # its last holder has removed it in between
+            else:  # its last holder removed it in between
                 os.close(descriptor)
-        with suppress(OSError):  # it only tells others who holds the lock
+        with suppress(OSError):  # it only names the holder for others
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, _this_process().encode(), 0)
         return self
 
     def _make_folder(self) -> None:
-        """Creates the folder, and notes which ones are new."""
+        """Creates the folder, and records which parents are new."""
         absent = (path for path in (self.folder, *self.folder.parents) if not path.exists())
         self._made = list(absent)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise ConfigError(
-                f"{self.folder} is not a folder, and cannot become one: choose another "
+                f"{self.folder} is not a folder, and none can be created: choose another "
                 f"{self.setting}"
             ) from None
 
@@ -74,27 +74,27 @@ class FolderLock:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 holder = os.pread(descriptor, 200, 0).decode(errors="replace")
                 raise ConfigError(
-                    f"{self.folder}: another process writes there ({self.purpose}"
+                    f"{self.folder}: another process is writing there ({self.purpose}"
                     f"{', ' if holder else ''}{holder}). Wait until it ends, stop it, or choose "
                     f"another {self.setting}"
                 ) from None
-            # As some network file systems, each with an error of its own.
+            # Some network file systems have no locks, and each its own error.
             log.warning(
-                "%s: the file system has no locks (%s): nothing here notices a second process "
-                "that writes to the same folder",
+                "%s: the file system has no locks (%s): a second process that writes to the "
+                "same folder would not be noticed",
                 self.folder,
                 error.strerror,
             )
 
     def _is_current(self, descriptor: int) -> bool:
-        """Whether the locked file is still the one that others find under its name."""
+        """Whether the locked file still has its name, under which others look for it."""
         try:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Frees the lock; does nothing where it is not held."""
+        """Frees the lock, if it is held."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor not in held:
             return

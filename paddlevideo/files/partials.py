@@ -1,8 +1,8 @@
-"""Temporary names of files and folders that are being written, and how leftovers are recognised.
+"""Temporary names of files and folders that are being written, and removal of leftovers.
 
-``.NAME.NUMBER.partial`` is created exclusively, so that no two writers share one, wherever they
-run, and its writer locks it (``flock``) for as long as it lives. Only a process that holds
-the lock removes a partial, so none is removed under a living writer; an unlocked one is a leftover.
+``.NAME.NUMBER.partial`` is created exclusively, so that no two writers share one, on whatever host,
+and its writer locks it (``flock``) as long as it lives. Only a process that holds the lock removes
+a partial, so none is removed under a living writer; an unlocked one is a leftover.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-#: Where locks of other hosts may not be seen, a partial unchanged for as long is a leftover.
+#: Where locks of other hosts may be invisible, a partial unchanged for this long is a leftover.
 STALE_SECONDS = 6 * 3600
 #: A folder with more entries is searched for leftovers once in a process, not at every write.
 SMALL_FOLDER = 2000
@@ -37,12 +37,12 @@ _SHARED = {
 }
 _ATTEMPTS = 100
 _large: set[str] = set()
-#: Descriptors of the locks that this process holds, of folders too (folder_lock).
+#: Descriptors of the locks that this process holds, those of files/lock.py included.
 held: set[int] = set()
 
 
 def _forget() -> None:
-    """A forked child does not hold its parent's locks, so that they end with the parent."""
+    """Closes the parent's locks in a forked child, so that they end with the parent."""
     for descriptor in held:
         os.close(descriptor)
     held.clear()
@@ -65,9 +65,9 @@ class Lock(NamedTuple):
 
 @contextmanager
 def partial_of(path: Path, folder: bool = False) -> Iterator[Path]:
-    """An empty, locked partial of ``path``; at the end, unless it was renamed, it is removed.
+    """Gives an empty, locked partial of ``path``, which is removed at the end unless renamed.
 
-    Leftovers beside ``path`` are removed first. Where an exchange put something else under the
+    Leftovers beside ``path`` are removed first. If an exchange has put something else under the
     partial's name, that is removed at the end.
     """
     sweep(path.parent)
@@ -79,7 +79,7 @@ def partial_of(path: Path, folder: bool = False) -> Iterator[Path]:
         if _is_at(lock, partial):
             _remove(partial)
         else:
-            lock.release()  # first: another writer may wait for it with what we have locked
+            lock.release()  # first: the writer that holds the other lock may wait for this one
             is_open = False
             _remove_locked(partial, wait=True)
         if is_open:
@@ -87,7 +87,7 @@ def partial_of(path: Path, folder: bool = False) -> Iterator[Path]:
 
 
 def put_in_place(partial: Path, path: Path) -> None:
-    """Gives a folder its name. What had the name keeps it until then, and becomes ``partial``."""
+    """Renames a folder to ``path``; a folder that is there takes the other name."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     for attempt in range(_ATTEMPTS):
@@ -97,13 +97,13 @@ def put_in_place(partial: Path, path: Path) -> None:
             elif not _exchange(partial, path):
                 _replace(partial, path)
             return
-        except OSError:  # another writer's folder got the name, or lost it, since we looked
+        except OSError:  # another writer has taken or freed the name meanwhile
             if attempt + 1 == _ATTEMPTS or not partial.exists():
                 raise
 
 
 def sweep(folder: Path) -> None:
-    """Removes leftovers of writers that died; a folder that died between two names gets its own."""
+    """Removes leftovers of dead writers; a folder that was being replaced gets its name back."""
     if str(folder) in _large:
         return
     count = 0
@@ -141,12 +141,12 @@ def _create(path: Path, folder: bool) -> tuple[Path, Lock]:
             continue
         if (lock := _lock(partial, wait=True)) is not None:
             held.add(lock.descriptor)
-            return partial, lock  # else a sweeper took it for a leftover: it was not locked yet
+            return partial, lock  # else it was swept as a leftover before it was locked
     raise FileExistsError(f"{path}: no temporary name beside it is free")
 
 
 def _lock(path: Path, wait: bool = False) -> Lock | None:
-    """The lock of what is at ``path``; None where another process has it, or nothing is there."""
+    """Locks what is at ``path``; None if another process has locked it, or nothing is there."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
@@ -192,7 +192,7 @@ def _remove(path: Path) -> None:
 
 
 def _changed(path: Path) -> float:
-    """When a partial was last written to."""
+    """Returns when a partial was last written to."""
     paths = [path, *path.rglob("*")] if path.is_dir() else [path]
     times = [time.time()]
     with suppress(OSError):
@@ -201,16 +201,16 @@ def _changed(path: Path) -> float:
 
 
 def _is_local(path: Path) -> bool:
-    """Whether all that can write to a file system share this host's locks."""
+    """Whether all writers to a file system share this host's locks."""
     if sys.platform != "linux":
         return False
     status = (ctypes.c_long * 64)()
-    known = ctypes.CDLL(None).statfs(os.fsencode(path), status) == 0
-    return known and int(status[0]) & 0xFFFFFFFF not in _SHARED
+    has_type = ctypes.CDLL(None).statfs(os.fsencode(path), status) == 0
+    return has_type and int(status[0]) & 0xFFFFFFFF not in _SHARED
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchanges two names in one step (Linux); False where the file system cannot."""
+    """Exchanges two names in one step (Linux); False if the file system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False
@@ -220,7 +220,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _replace(partial: Path, path: Path) -> None:
-    """The same in two steps; of a process that dies between them :func:`sweep` takes care."""
+    """Exchanges in two steps; if the process dies in between, :func:`sweep` undoes the first."""
     old = partial.with_name(partial.name.removesuffix("partial") + "old")
     lock = _lock(path, wait=True)
     try:

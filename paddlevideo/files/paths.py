@@ -1,19 +1,26 @@
-"""Paths as users write them: ``~`` is the home folder, ``$NAME`` an environment variable."""
+"""Paths as users write them, with ``~`` and ``$NAME``, and as C libraries can open them."""
 
 from __future__ import annotations
 
 import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.printable import is_utf8
 
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 
 
 def expand_path(text: str) -> str:
-    """``text`` with a leading ``~`` or ``~user``, ``$NAME`` and ``${NAME}`` replaced.
+    """Returns ``text`` with a leading ``~`` or ``~user``, ``$NAME`` and ``${NAME}`` replaced.
 
-    Variables that are not set, or empty, stay as they are. A file whose name contains ``$`` is
-    taken where it exists, unless the text begins with a variable: ``./$NAME`` and ``./~`` always
-    mean files of these names.
+    Variables that are not set, or empty, are left. An existing file whose name contains ``$`` is
+    taken, unless the text begins with a variable: ``./$NAME`` and ``./~`` always mean files of
+    these names.
     """
     if not text.startswith(("~", "$")) and ("$" not in text or os.path.lexists(text)):
         return text
@@ -21,7 +28,7 @@ def expand_path(text: str) -> str:
 
 
 def path_complaint(text: str) -> str:
-    """Why ``expand_path`` left something in a path that does not exist, or an empty string."""
+    """Returns why ``expand_path`` left something in a path that does not exist, or ""."""
     if os.path.lexists(text):
         return ""
     unset = [match for match in _VARIABLE.finditer(text) if not _value(match)]
@@ -36,3 +43,33 @@ def path_complaint(text: str) -> str:
 
 def _value(match: re.Match[str]) -> str:
     return os.environ.get(match[1] or match[2], "")
+
+
+@contextmanager
+def native_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Gives a name under which FFmpeg and OpenCV can open ``path`` within the context.
+
+    It is absolute, because FFmpeg takes the part before a colon in ``10:30.webm`` for a protocol;
+    and it is UTF-8, because OpenCV crashes on anything else: another name gets a temporary link.
+    """
+    absolute = os.path.abspath(path)
+    if is_utf8(absolute):
+        yield absolute
+        return
+    with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
+        ending = re.sub(r"[^.\w]", "", os.path.splitext(absolute)[1], flags=re.ASCII)
+        link = Path(folder, f"file{ending}")
+        link.symlink_to(absolute)
+        yield str(link)
+
+
+def as_text(name: str) -> str:
+    r"""Returns a file name as valid text: bytes that are not UTF-8 become ``\xe9`` and the like."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def refuse_not_utf8(flag: str, path: Path) -> None:
+    """Raises ConfigError for an output at a path that LMDB cannot open."""
+    if not is_utf8(os.path.abspath(path)):
+        name = as_text(os.path.abspath(path))
+        raise ConfigError(f"{flag} {name}: is not valid UTF-8, which LMDB needs. Name another path")

@@ -1,4 +1,4 @@
-"""A private SQLite database on disk, removed with the process, so that memory does not grow."""
+"""A private SQLite database on disk, for data larger than memory; it ends with the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paddlevideo.utils.errors import DataError
 
 
 def temporary_database(tables: str) -> sqlite3.Connection:
-    """An empty database with these tables."""
+    """Creates an empty database with these tables."""
     base = sqlite3.connect("")
     base.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {tables}")
     return base
@@ -18,7 +18,7 @@ def temporary_database(tables: str) -> sqlite3.Connection:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """What SQLite reports, such as a full disk, becomes a DataError."""
+    """Context in which an error of SQLite, such as a full disk, becomes a DataError."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,7 +1,6 @@
 """The files below a folder: each real folder once, without hidden files; the rest is counted.
 
-Every command that takes a folder of inputs uses :func:`walk`, so that all of them see the same
-files.
+Every command that takes a folder of inputs uses :func:`walk`, so that all see the same files.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path, PurePath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import printable
 
-#: Folders and files that systems leave behind; lower case.
+#: Folders and files that operating systems create; lower case.
 SYSTEM_NAMES = frozenset(
     (
         *("__macosx", "desktop.ini", "ehthumbs.db", "thumbs.db", "icon\r"),
@@ -23,23 +22,23 @@ SYSTEM_NAMES = frozenset(
         *("@eadir", "#recycle", "#snapshot"),
     )
 )
-SHOWN = 8  # endings or names in a line
+SHOWN = 8  # endings or names that a line lists
 
 
 @dataclass
 class Walk:
-    """The files of a folder that were wanted, sorted by path, and what was left out."""
+    """The wanted files of a folder, sorted by path, and what was left out."""
 
     folder: Path
     files: list[Path] = field(default_factory=list)
-    #: Files that were not wanted, by ending; "hidden" and "special" for what has another reason.
+    #: Numbers of other files, by ending, or "hidden" or "special".
     other: Counter[str] = field(default_factory=Counter)
-    #: Links that lead nowhere, and folders that the system does not let us read.
+    #: Broken links, and folders without the permission to read them.
     broken: list[Path] = field(default_factory=list)
     unreadable: list[Path] = field(default_factory=list)
 
     def left_out(self) -> list[str]:
-        """A line for each kind of thing that was left out, for the user; empty if nothing was."""
+        """Returns a line for each kind of thing that was left out, for the user."""
         lines = []
         if count := self.other.total():
             kinds = sorted(self.other.items(), key=lambda kind: (-kind[1], kind[0]))
@@ -57,14 +56,13 @@ class Walk:
 
 
 def walk(folder: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Walk:
-    """All files of ``folder`` and its subfolders that are ``wanted``, linked ones too.
+    """Returns all files of ``folder`` and its subfolders that are ``wanted``, linked ones too.
 
-    Each real folder is visited once, so that links in a circle neither hang nor repeat files; of
-    several paths to a folder the one without links counts. Names that begin with a dot
-    and what systems leave behind (``__MACOSX``, ``Thumbs.db``) are hidden. ``wanted`` is asked for
-    broken links and pipes too, so that a clip that was meant but cannot be read is reported as
-    such: it must not open what is not a regular file. Raises DataError where ``folder`` itself
-    cannot be read.
+    Each real folder is visited once, so that circular links neither hang nor repeat files; of
+    several paths to a folder the one without links counts. Names that begin with a dot and those
+    of operating systems (``__MACOSX``, ``Thumbs.db``) are hidden. ``wanted`` is called for broken
+    links and pipes too, so that a clip that cannot be read is reported as such: it must only open
+    regular files. Raises DataError if ``folder`` itself cannot be read.
     """
     result = Walk(folder)
     try:
@@ -83,30 +81,30 @@ def walk(folder: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Wa
 
 
 def refuse_inside(flag: str, output: Path, source: Path) -> None:
-    """Raises ConfigError for an output inside the folder of inputs ``source``, or that folder.
+    """Raises ConfigError for an output that is the folder of inputs ``source``, or inside it.
 
-    What is written there would be an input of the next run. Hidden names are no inputs.
+    It would be an input of the next run. Hidden names are not inputs.
     """
-    folder, whole = os.path.realpath(source), os.path.realpath(output)
-    if not os.path.isdir(folder) or os.path.commonpath([folder, whole]) != folder:
+    folder, target = os.path.realpath(source), os.path.realpath(output)
+    if not os.path.isdir(folder) or os.path.commonpath([folder, target]) != folder:
         return
-    parts = PurePath(os.path.relpath(whole, folder)).parts
-    if whole == folder or not any(is_hidden(part) for part in parts):
-        beside = os.path.join(os.path.dirname(folder), os.path.basename(whole))
-        other = beside if whole != folder else folder + ".out"
+    parts = PurePath(os.path.relpath(target, folder)).parts
+    if target == folder or not any(is_hidden(part) for part in parts):
+        beside = os.path.join(os.path.dirname(folder), os.path.basename(target))
+        other = beside if target != folder else folder + ".out"
         raise ConfigError(
-            f"{flag} {output}: lies inside the folder of inputs {source}, and would itself be "
-            f"an input the next time. Name a path outside it, such as {other}"
+            f"{flag} {output}: is inside the folder of inputs {source}, and would be an input "
+            f"the next time. Name a path outside it, such as {other}"
         )
 
 
 def is_hidden(name: str) -> bool:
-    """Whether the name says that a user did not put the file or folder there as an input."""
+    """Whether a name shows that the file or folder is not meant as an input."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def ending(path: PurePath) -> str:
-    """The ending of a file's name in lower case, as ``.mp4``; ``no ending`` for none."""
+    """Returns the ending of a file's name in lower case, as ``.mp4``, or ``no ending``."""
     return path.suffix.lower() or "no ending"
 
 
@@ -117,7 +115,7 @@ def _visit(
     result: Walk,
     links: list[Path],
 ) -> None:
-    """Adds what lies below ``start`` to ``result``, and linked folders to ``links``."""
+    """Adds what is below ``start`` to ``result``, and linked folders to ``links``."""
     stack = [start]
     while stack:
         folder = stack.pop()
@@ -127,11 +125,11 @@ def _visit(
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
-                held = list(entries)
+                children = list(entries)
         except OSError:
             result.unreadable.append(folder)
             continue
-        for entry in held:
+        for entry in children:
             path = Path(folder, entry.name)
             if is_hidden(entry.name):
                 result.other["hidden"] += 1

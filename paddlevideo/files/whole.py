@@ -1,4 +1,7 @@
-"""Writing files so that no reader ever sees half of one."""
+"""Files and folders that are written whole or not at all, alone or several that belong together.
+
+Checksums in a head or a manifest tell whether a file was copied or changed later.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,16 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.files.partials import partial_of, put_in_place
+from paddlevideo.utils.errors import DataError
 
-#: What NumPy says, without a number, where a file takes less than it was given.
+#: The entry of a head with the checksums of the files that belong to it, by name.
+FILES = "files"
+#: NumPy's message, which has no error number, where a file takes less than it was given.
 _CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 _PARTIAL = re.compile(r"\.\d+\.partial(/|$)")
 _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
@@ -24,9 +30,9 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Calls ``write(partial)`` for a temporary name beside ``path``, then renames.
 
     The data is on the disk before the name is: after a power cut ``path`` is the old file or the
-    new one. On any error, a full disk for one, the temporary file is removed and the error raised
+    new one. On any error, such as a full disk, the temporary file is removed and the error raised
     with the name of ``path``. What a killed process left beside ``path`` is removed. A pipe or a
-    device is written to as it is.
+    device is written to directly.
     """
     path = Path(path)
     if str(path).startswith(_STREAMS) or (path.exists() and not path.is_file()):
@@ -57,7 +63,7 @@ def write_json_whole(path: str | Path, value: Any) -> None:
 
 
 def append_json(path: Path, entry: Mapping[str, Any]) -> None:
-    """Appends a line, in one write: what is there stays when the process is killed later."""
+    """Appends a line in one write: earlier lines stay when the process is killed."""
     line = json.dumps(entry, ensure_ascii=False) + "\n"
     with naming(path), open(path, "ab") as file:  # lines of several processes do not mix
         file.write(line.encode("utf-8", "backslashreplace"))
@@ -75,7 +81,7 @@ def write_arrays_whole(path: str | Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; None where it is absent or not valid JSON."""
+    """Returns the value in a JSON file; None where it is absent or not valid JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -101,9 +107,73 @@ def write_folder_whole(path: str | Path, write: Callable[[Path], object]) -> Non
         sync_folder(path.parent)
 
 
+def write_together(
+    head: Path, record: Mapping[str, Any], parts: Mapping[str, Callable[[Path], object]]
+) -> None:
+    """Writes ``parts``, by file name, beside ``head``: JSON with ``record`` and their checksums.
+
+    All are written under temporary names before any gets its own; the old head is removed first
+    and the new one named last, so that no reader finds it beside files of another run. On an error
+    nothing is changed; a process killed in between leaves no head. The error names the file.
+    """
+    with ExitStack() as stack:
+        partials = {}
+        for name, write in parts.items():
+            path = head.with_name(name)
+            with naming(path):
+                partials[path] = stack.enter_context(partial_of(path))
+                write(partials[path])
+                sync_file(partials[path])
+        files = {path.name: checksum(partial) for path, partial in partials.items()}
+        text = json.dumps({**record, **({FILES: files} if files else {})}, indent=2) + "\n"
+        with naming(head):
+            partials[head] = stack.enter_context(partial_of(head))
+            partials[head].write_text(text, encoding="utf-8")
+            sync_file(partials[head])
+            if len(partials) > 1:
+                head.unlink(missing_ok=True)
+        for path, partial in partials.items():
+            with naming(path):
+                os.replace(partial, path)
+        sync_folder(head.parent)
+
+
+def check_together(path: Path, head: str = "results.json") -> None:
+    """Raises DataError if the ``head`` beside ``path`` was written with another file of its name.
+
+    A head that is absent or has no checksums, as those of earlier versions, is no error.
+    """
+    try:
+        expected = read_json(path.with_name(head))[FILES][path.name]
+    except (KeyError, TypeError):
+        return
+    if path.is_file() and checksum(path) != expected:
+        raise DataError(
+            f"{path}: is not the file that {path.with_name(head)} was written with: they are of "
+            "two tests, or one was changed. Run the test again, or copy both from one folder"
+        )
+
+
+def describe_whole(path: Path) -> dict[str, Any]:
+    """Returns size and SHA-256 of a file, for a manifest: ``{"bytes": ..., "sha256": ...}``."""
+    return {"bytes": path.stat().st_size, "sha256": checksum(path)}
+
+
+def damage_of(path: Path, expected: Mapping[str, Any], manifest: str) -> str:
+    """Returns how a file differs from what a manifest says of it, or "" if it does not."""
+    if not path.is_file():
+        return f"{path} is missing, {manifest} names it"
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        return f"{path} has {size} bytes, {manifest} says {expected['bytes']}"
+    if checksum(path) != expected["sha256"]:
+        return f"{path} is damaged: its checksum is not that in {manifest}"
+    return ""
+
+
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """What the system says of writing ``path`` names it, also where a library left the name out."""
+    """Context in which an OSError about writing ``path`` names it, also if a library did not."""
     try:
         yield
     except OSError as error:
@@ -118,7 +188,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def checksum(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -127,7 +197,7 @@ def checksum(path: str | os.PathLike[str]) -> str:
 
 
 def sync_file(path: Path) -> None:
-    """Waits until what a file holds is on the disk."""
+    """Waits until the contents of a file are on the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 

@@ -10,9 +10,9 @@ from paddlevideo.utils.errors import ConfigError
 
 
 def check_file(path: str | Path | None, flag: str) -> None:
-    """Raises ConfigError, naming ``flag``, where ``path`` is a folder or cannot be written.
+    """Raises ConfigError, naming ``flag``, if ``path`` is a folder or cannot be written.
 
-    Nothing is left behind; ``path`` None is fine.
+    Leaves nothing behind. ``path`` may be None.
     """
     if path is None:
         return
@@ -26,9 +26,9 @@ def check_file(path: str | Path | None, flag: str) -> None:
 
 
 def check_folder(path: str | Path | None, flag: str) -> None:
-    """Raises ConfigError, naming ``flag``, where no file can be written in the folder ``path``.
+    """Raises ConfigError, naming ``flag``, if no file can be written in the folder ``path``.
 
-    It need not exist yet. Nothing is left behind; ``path`` None is fine.
+    It need not exist. Leaves nothing behind. ``path`` may be None.
     """
     if path is None:
         return
@@ -39,7 +39,7 @@ def check_folder(path: str | Path | None, flag: str) -> None:
 
 
 def try_folder(folder: Path) -> None:
-    """Makes a file in ``folder``, or in the nearest one above it that exists. Raises OSError."""
+    """Creates a file in ``folder``, or its nearest parent that exists. Raises OSError."""
     nearest = nearest_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=nearest):  # without a name: a killed process leaves nothing
@@ -49,7 +49,7 @@ def try_folder(folder: Path) -> None:
 
 
 def nearest_folder(path: Path) -> Path:
-    """``path``, or the nearest one above it that exists."""
+    """Returns ``path``, or its nearest parent that exists."""
     path = Path(os.path.abspath(path))
     return next(each for each in (path, *path.parents) if os.path.lexists(each))
 

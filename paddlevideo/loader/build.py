@@ -189,6 +189,10 @@ class BatchLoader:
         """Batches in an epoch on this rank."""
         return len(self.sampler)
 
+    def over(self, sampler: Sampler) -> BatchLoader:
+        """Returns a loader of other batches of the same samples."""
+        return BatchLoader(self.reader, sampler, self.num_workers)
+
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch in order, from batch ``start`` on.
 

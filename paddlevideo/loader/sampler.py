@@ -87,6 +87,10 @@ class GridSampler:
         ]
         return self._of(left[self.rank :: self.world_size])
 
+    def only(self, firsts: Container[int]) -> GridSampler:
+        """This rank's batches whose first sample is one of ``firsts``."""
+        return self._of([cell for cell in self.cells if cell * self.batch_size in firsts])
+
     def subsampled(self, samples: int) -> GridSampler:
         """The grid without batches left out evenly, so that about ``samples`` samples stay."""
         cells = -(-self.size // self.batch_size)

@@ -1,4 +1,4 @@
-"""Whether one way of ranking is better than another, or luck with the queries of a test."""
+"""Whether one model ranks better than another, or was lucky with the queries of a test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """What the test itself says."""
+        """The difference in the test itself."""
         return self.first - self.second
 
 
@@ -37,20 +37,19 @@ def paired_difference(
 
     Queries are drawn with replacement, and each drawn one counts for both sides, so that what
     makes a query hard for both cancels out (Efron and Tibshirani 1993, chapter 13: percentiles).
-    The interval tells of other queries of the same kind. It knows nothing of other seeds than
-    those given.
+    The interval covers other queries of the same kind, and no other seeds than those given.
 
     Args:
         first: (runs, queries) ranks from 1; a query counts with the share of runs that have it
             among the first k.
         second: (runs, queries), the same queries; the number of runs may differ.
-        k: how many answers are looked at.
-        samples: resampled tests.
-        level: percent of them that the interval holds.
+        k: the number of answers that are looked at.
+        samples: the number of resampled tests.
+        level: percent of them within the interval.
         seed: of the draws.
 
     Raises:
-        DataError: the two sides have not the same number of queries, or none.
+        DataError: the two sides differ in their number of queries, or have none.
     """
     sides = [np.atleast_2d(np.asarray(side)) <= k for side in (first, second)]
     if sides[0].shape[1] != sides[1].shape[1] or not sides[0].size or not sides[1].size:

@@ -1,4 +1,4 @@
-"""Rows of predictions kept by sample index.
+"""Rows of predictions by sample index.
 
 A row is an entry of an array, or of a list where rows differ in length.
 """
@@ -16,10 +16,10 @@ Rows: TypeAlias = "np.ndarray | list[np.ndarray]"
 
 
 class RowCollector:
-    """Collects one row per sample and array name. A sample that comes again is left out.
+    """Collects one row per sample and array name. Later rows of the same sample are ignored.
 
-    Repeats come from samplers that pad the last batch and from ranks that saw the same sample; they
-    must not count twice.
+    Repeats come from ranks that predicted the same sample, and from rows of an interrupted test;
+    they must not count twice.
     """
 
     def __init__(self) -> None:
@@ -28,14 +28,14 @@ class RowCollector:
         self._rows: list[dict[str, Rows]] = []
 
     def add(self, index: np.ndarray, rows: Mapping[str, Any]) -> None:
-        """Keeps the rows of samples not seen before.
+        """Keeps the rows of samples that were not seen before.
 
         Args:
             index: (B,) integers, the sample of each row.
-            rows: arrays whose first dimension is B, or lists of B arrays.
+            rows: arrays whose first dimension is B, or lists of B entries.
 
         Raises:
-            DataError: an array has another number of rows than ``index``.
+            DataError: the number of rows is not that of ``index``.
         """
         index = np.asarray(index, dtype=np.int64).reshape(-1)
         kept = {name: r if isinstance(r, list) else np.asarray(r) for name, r in rows.items()}
@@ -74,10 +74,10 @@ class RowCollector:
             self.add(state["index"], state["rows"])
 
     def in_order(self, expected: int | None = None) -> dict[str, Any]:
-        """All rows by name, sorted by sample index, so that the order of arrival does not matter.
+        """Returns all rows by name, sorted by sample index, whatever the order of arrival.
 
         Args:
-            expected: how many samples there are, numbered from 0; None takes what has come.
+            expected: the number of samples, whose indices count from 0; None: those that came.
 
         Raises:
             DataError: nothing was collected, or samples are missing or beyond ``expected``.
@@ -92,15 +92,15 @@ class RowCollector:
         return {name: select(values, order) for name, values in state["rows"].items()}
 
 
-def select(rows: Rows, places: Sequence[int] | np.ndarray) -> Rows:
-    """The rows at ``places``."""
+def select(rows: Rows, positions: Sequence[int] | np.ndarray) -> Rows:
+    """Returns the rows at ``positions``."""
     if isinstance(rows, list):
-        return [rows[place] for place in places]
-    return rows[np.asarray(places, dtype=np.int64)]
+        return [rows[position] for position in positions]
+    return rows[np.asarray(positions, dtype=np.int64)]
 
 
 def join(parts: list[Rows]) -> Rows:
-    """All rows of ``parts``, which are of one kind."""
+    """Returns the rows of all ``parts``, which are of one kind."""
     if isinstance(parts[0], list):
         return [row for part in parts for row in part]
     return np.concatenate(parts)

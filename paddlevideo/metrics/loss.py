@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from paddlevideo.metrics.collector import RowCollector
+from paddlevideo.metrics.base import Metric
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count
 
 
 @METRICS.register()
-class LossMetric:
+class LossMetric(Metric):
     """Averages named losses over samples. Lower is better."""
 
     higher_is_better = False
@@ -25,7 +25,6 @@ class LossMetric:
         ``log_interval`` is accepted from PaddleVideo's files, without effect.
         """
         self.best = best
-        self._collector = RowCollector()
 
     def update(self, index: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
         """Keeps the losses of samples not seen before.
@@ -35,7 +34,7 @@ class LossMetric:
             predictions: by name, (B,) losses.
 
         Raises:
-            ConfigError: these are no losses.
+            ConfigError: these are not losses.
             DataError: a loss is not finite or has another shape.
         """
         if not isinstance(predictions, Mapping):
@@ -52,27 +51,19 @@ class LossMetric:
                     f'"{name}" of shape {np.shape(losses)}{first}: expected one finite number a '
                     "sample. Check the weights and that sample's features"
                 )
-        self._collector.add(index, predictions)
-
-    def state(self) -> dict[str, Any]:
-        """What was collected so far, picklable, for ``merge`` in another process."""
-        return self._collector.state()
-
-    def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
-        """Adds what other processes collected; samples that are known already are left out."""
-        self._collector.merge(states)
+        self.collected.add(index, predictions)
 
     def result(self, truth: Any = None) -> dict[str, float]:
-        """Mean of each loss over the samples, added up in the samples' order in float64.
+        """Returns the mean of each loss, summed in the order of the samples in float64.
 
         Args:
-            truth: None, or anything with one entry a sample, to check that all came.
+            truth: None, or anything with one entry a sample, to check that none is missing.
 
         Raises:
-            ConfigError: ``best`` names no loss.
+            ConfigError: ``best`` is not the name of a loss.
             DataError: nothing was collected, or samples are missing.
         """
-        rows = self._collector.in_order(None if truth is None else len(truth))
+        rows = self.collected.in_order(None if truth is None else len(truth))
         if self.best not in rows:
             raise ConfigError(
                 f'METRIC.best is "{self.best}", but the losses are {", ".join(sorted(rows))}.'

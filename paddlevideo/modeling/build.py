@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -20,6 +21,8 @@ def copy_transposes() -> None:
     What reads a strided tensor copies it through a kernel that moves 0.3 GB/s; the transpose
     kernel itself moves 10. Attention transposes four times a layer.
     """
+    if "FLAGS_use_stride_kernel" in os.environ:  # the user's choice
+        return
     if not paddle.device.get_device().startswith("gpu"):
         paddle.set_flags({"FLAGS_use_stride_kernel": False})
 

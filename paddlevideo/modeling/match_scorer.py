@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import paddle
@@ -29,10 +29,21 @@ from paddlevideo.modeling.backbones.tangled import (
 )
 from paddlevideo.modeling.heads.vectors import VectorHead
 
-if TYPE_CHECKING:
-    from paddlevideo.modeling.gallery import Gallery
-
 Change = Callable[[Tensor], Any]
+
+
+class VideoChunks(Protocol):
+    """Encoded videos that are all matched, in order."""
+
+    def chunks(self, size: int) -> Iterator[VideoCache]:
+        """Yields all videos, at most ``size`` at a time."""
+
+
+class VideoSource(Protocol):
+    """Encoded videos of which any can be taken."""
+
+    def take(self, positions: np.ndarray) -> VideoCache:
+        """Returns the videos at ``positions`` (N,)."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +58,20 @@ class CaptionCache:
 
     @property
     def size(self) -> int:
-        """How many captions the cache holds."""
+        """The number of captions."""
         return self.state.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the arrays take."""
+        return _nbytes(self._map)
 
     def part(self, rows: slice) -> CaptionCache:
         """The cache of some of the captions."""
         return self._map(lambda x: x[rows])
 
     def take(self, at: Tensor) -> CaptionCache:
-        """The captions at the places ``at`` (N,), which may repeat."""
+        """The captions at the positions ``at`` (N,), which may repeat."""
         return self._map(lambda x: paddle.index_select(x, at))
 
     def _map(self, change: Change) -> CaptionCache:
@@ -73,7 +89,7 @@ class VideoCache:
     """What V videos contribute to their scores.
 
     Released tangling: ``action_queries`` of every tangled layer and the ``pooled_actions``;
-    otherwise the state of the action stream, which goes on for every pair.
+    otherwise the state of the action stream, which continues for every pair.
     """
 
     state: Tensor  # V, R, D
@@ -88,22 +104,20 @@ class VideoCache:
 
     @property
     def size(self) -> int:
-        """How many videos the cache holds."""
+        """The number of videos."""
         return self.state.shape[0]
 
     @property
     def nbytes(self) -> int:
-        """How much memory the arrays take."""
-        sizes: list[int] = []
-        self._each(lambda x: sizes.append(x.size * x.element_size()))
-        return sum(sizes)
+        """The memory that the arrays take."""
+        return _nbytes(self._each)
 
     def part(self, rows: slice) -> VideoCache:
         """The cache of some of the videos."""
         return self._each(lambda x: x[rows])
 
     def take(self, at: Tensor) -> VideoCache:
-        """The videos at the places ``at`` (N,), which may repeat."""
+        """The videos at the positions ``at`` (N,), which may repeat."""
         return self._each(lambda x: paddle.index_select(x, at))
 
     def chunks(self, size: int) -> Iterator[VideoCache]:
@@ -119,6 +133,13 @@ class VideoCache:
         """One cache of all the videos, in order."""
         fields = zip(*(vars(cache).values() for cache in caches), strict=True)
         return cls(*(_join(items) for items in fields))
+
+
+def _nbytes(each: Callable[[Change], Any]) -> int:
+    """Bytes of the tensors that ``each`` passes to what it is given."""
+    sizes: list[int] = []
+    each(lambda x: sizes.append(x.size * x.element_size()))
+    return sum(sizes)
 
 
 def _map(change: Change, item: Any) -> Any:
@@ -171,7 +192,7 @@ class MatchScorer:
         return self.encode_words(short, captions["text_mask"].shape[1])
 
     def encode_words(self, captions: Mapping[str, Tensor], padded_length: int) -> CaptionCache:
-        """The same of captions as they are; ``padded_length`` before they were cut."""
+        """Encodes captions without cutting them; ``padded_length`` is that before they were cut."""
         text, bias = self.lower_text(captions)
         cache = self.caption_cache(text, bias, padded_length)
         vectors = self.head.caption_vectors(text, bias, captions) if self.head else None
@@ -183,7 +204,7 @@ class MatchScorer:
         return self._below_first_tangled("text", text, bias), bias
 
     def caption_cache(self, text: Tensor, bias: Tensor, padded_length: int) -> CaptionCache:
-        """A cache without vectors of states (C, T, D) that have come to the first tangled layer."""
+        """A cache without vectors of states (C, T, D) at the first tangled layer."""
         first = self._first.project("text", text) if self._first else None
         return CaptionCache(text, bias, first, None, padded_length)
 
@@ -203,7 +224,7 @@ class MatchScorer:
     def video_cache(
         self, regions: Tensor, bias: Tensor, actions: Tensor | None, action_bias: Tensor
     ) -> VideoCache:
-        """A cache without vectors of states (V, R | A, D) that have come that far."""
+        """A cache without vectors of states (V, R | A, D) at the first tangled layer."""
         queries: list[Tensor] = []
         first = message = pooled = None
         if self._actions_alone:
@@ -223,12 +244,12 @@ class MatchScorer:
         start = getattr(self.backbone.fixed, stream)
         return encoder.run(stream, x, bias, start, getattr(encoder.first_tangled, stream))
 
-    def margins(self, captions: CaptionCache, videos: VideoCache | Gallery) -> Tensor:
+    def margins(self, captions: CaptionCache, videos: VideoChunks) -> Tensor:
         """Logit of match minus logit of no match, (C, V) float32.
 
-        Captions meet the gallery in chunks that always begin at the same videos, so that a score
-        does not depend on the number of processes. Where a chunk leaves room for more pairs
-        several captions meet it at once.
+        Captions are matched with chunks of the gallery that always begin at the same videos, so
+        that a score does not depend on the number of processes. Where a chunk leaves room for more
+        pairs several captions are matched with it at once.
         """
         columns = [self._chunk(captions, chunk) for chunk in videos.chunks(self.pair_batch)]
         return paddle.concat(columns, axis=1)
@@ -239,7 +260,7 @@ class MatchScorer:
         rows = []
         for start in range(0, captions.size, together):
             some = captions.part(slice(start, start + together))
-            if some.size == 1:  # stays one row long, and the videos need not be copied
+            if some.size == 1:  # is not repeated, and the videos need not be copied
                 rows.append(self.pair_margins(some, videos).unsqueeze(0))
             else:
                 text_at, video_at = np.divmod(np.arange(some.size * videos.size), videos.size)
@@ -249,19 +270,19 @@ class MatchScorer:
         return paddle.concat(rows, axis=0)
 
     def listed_margins(
-        self, caption: CaptionCache, videos: Gallery, places: np.ndarray
+        self, caption: CaptionCache, videos: VideoSource, positions: np.ndarray
     ) -> np.ndarray:
-        """Margins (N,) of one caption with the videos at ``places`` (N,) of the gallery."""
+        """Margins (N,) of one caption with the videos at ``positions`` (N,)."""
         chunks = [
-            videos.take(places[start : start + self.pair_batch])
-            for start in range(0, len(places), self.pair_batch)
+            videos.take(positions[start : start + self.pair_batch])
+            for start in range(0, len(positions), self.pair_batch)
         ]
         return np.concatenate([self.pair_margins(caption, chunk).numpy() for chunk in chunks])
 
     def pair_margins(
         self, captions: CaptionCache, videos: VideoCache, padded_regions: int | None = None
     ) -> Tensor:
-        """Margins (P,) of P videos with as many captions, or with one, which stays one row long.
+        """Margins (P,) of P videos with P captions, or with one, which is not repeated.
 
         ``padded_regions``: to what length regions were padded, if padding was cut off.
         """

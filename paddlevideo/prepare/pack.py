@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from paddlevideo.files.native_path import refuse_not_utf8
+from paddlevideo.files.paths import refuse_not_utf8
 from paddlevideo.files.walk import refuse_inside
 from paddlevideo.files.whole import append_json
 from paddlevideo.loader.captions.expressed import MOST, Expressed

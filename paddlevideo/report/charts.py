@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from paddlevideo.metrics.chance import miss_probabilities
 from paddlevideo.report.markup import Markup, element, join
 
 MARKED = (1, 5, 10)  # the ranks of R@1, R@5, R@10
@@ -65,30 +66,12 @@ def recall_at(ranks: np.ndarray, places: np.ndarray) -> np.ndarray:
 def chance_recall(own: np.ndarray, candidates: int, places: np.ndarray) -> np.ndarray:
     """Percent (k,) that random scores reach on average at each of ``places`` (k,).
 
-    With n right answers among N the k highest are all wrong with probability C(N - n, k) / C(N, k).
-
     Args:
         own: (queries,) right answers of each query.
         candidates: N, all answers.
-        places: ranks from 1.
+        places: ranks from 1, at most N.
     """
-    counts, queries = np.unique(np.minimum(own, candidates), return_counts=True)
-    missed = [
-        np.average([_all_wrong(int(n), candidates, int(k)) for n in counts], weights=queries)
-        for k in places
-    ]
-    return 100 * (1 - np.array(missed))
-
-
-def _all_wrong(own: int, candidates: int, place: int) -> float:
-    wrong = candidates - own
-    if place > wrong:
-        return 0.0
-
-    def log_choices(number: int) -> float:
-        return math.lgamma(number + 1) - math.lgamma(number - place + 1)
-
-    return math.exp(log_choices(wrong) - log_choices(candidates))
+    return 100 * (1 - miss_probabilities(np.minimum(own, candidates), candidates)[places])
 
 
 def _chart(identity: str, title: str, description: str, height: int, *parts: str) -> Markup:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from paddlevideo.files.native_path import as_text
+from paddlevideo.files.paths import as_text
 from paddlevideo.report.clip_videos import ClipVideos, Origin, Shot
 from paddlevideo.report.markup import shorten
 from paddlevideo.utils.errors import UserError

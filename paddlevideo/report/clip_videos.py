@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 
 from paddlevideo.files.filetype import VIDEO_ENDINGS
-from paddlevideo.files.native_path import as_text
+from paddlevideo.files.paths import as_text
 from paddlevideo.files.walk import walk
 from paddlevideo.utils.errors import DataError
 

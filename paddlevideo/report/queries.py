@@ -1,4 +1,4 @@
-"""What a retrieval test found for each query: ``queries.jsonl``, one JSON object a line."""
+"""The answers of a retrieval test to each query: ``queries.jsonl``, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.files.together import check_together
-from paddlevideo.files.whole import write_text_whole
+from paddlevideo.files.whole import check_together, write_text_whole
 from paddlevideo.utils.errors import DataError
 
 DIRECTIONS = ("text_to_video", "video_to_text")
@@ -33,30 +32,30 @@ class Found:
 
 @dataclass(frozen=True)
 class Query:
-    """A caption that asks for videos, or a video that asks for captions."""
+    """A caption that videos are ranked for, or a video that captions are."""
 
     direction: str  # one of DIRECTIONS
     query: str  # the caption, or the video id
-    right: Sequence[str]  # video ids, or captions
-    rank: int  # of the best right answer, from 1
+    right: Sequence[str]  # the positives: video ids, or captions
+    rank: int  # of the best positive, from 1
     best: Sequence[Found]  # the highest scores, best first
 
 
 def write_queries(path: str | Path, queries: Sequence[Query]) -> None:
-    """Writes ``queries`` whole or not at all. A score must be finite: ValueError otherwise."""
+    """Writes ``queries`` whole or not at all. Raises ValueError for a score that is not finite."""
     write_text_whole(path, queries_text(queries))
 
 
 def queries_text(queries: Sequence[Query]) -> str:
-    """The lines of ``queries.jsonl``. A score must be finite: ValueError otherwise."""
+    """Returns the lines of a file. Raises ValueError for a score that is not finite."""
     return "".join(json.dumps(asdict(query), allow_nan=False) + "\n" for query in queries)
 
 
 def read_queries(path: str | Path) -> list[Query]:
-    """The queries of a file.
+    """Returns the queries of a file.
 
-    Raises DataError, with the file and the number of the line, where it cannot be read or a line
-    is not what :class:`Query` says, or where ``results.json`` beside it is another test's.
+    Raises DataError, with the file and the number of the line, if it cannot be read, a line is not
+    a :class:`Query`, or ``results.json`` beside it is of a different test.
     """
     check_together(Path(path))
     queries = []
@@ -64,19 +63,19 @@ def read_queries(path: str | Path) -> list[Query]:
         with open(path, "rb") as file:  # lines end at \n only, whatever a caption holds
             for number, line in enumerate(file, 1):
                 queries.append(_parse(line, f"{path}: line {number}"))
-    except OSError as fault:
+    except OSError as error:
         advice = "main.py --test writes it beside results.json"
-        raise DataError(f"{path}: cannot be read ({fault.strerror}); {advice}") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
     return queries
 
 
-def _parse(line: bytes, place: str) -> Query:
+def _parse(line: bytes, location: str) -> Query:
     try:
         return _query(json.loads(line.decode("utf-8")))
-    except KeyError as fault:
-        raise DataError(f"{place}: {fault} is missing") from None
-    except (ValueError, OverflowError, RecursionError) as fault:
-        raise DataError(f"{place}: {fault}; was the file cut short or edited?") from None
+    except KeyError as error:
+        raise DataError(f"{location}: {error} is missing") from None
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise DataError(f"{location}: {error}; was the file cut short or edited?") from None
 
 
 def _query(fields: Any) -> Query:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from paddlevideo.files.native_path import as_text, native_path
+from paddlevideo.files.paths import as_text, native_path
 from paddlevideo.files.whole import write_bytes_whole
 from paddlevideo.report.clip_videos import Shot
 from paddlevideo.report.fonts import LabelSpace, Rectangle, fitted, font_for

@@ -1,15 +1,16 @@
-"""The only reader of pickles: numpy arrays and plain containers come out, nothing ever runs.
+"""The only reader of pickles: it returns numpy arrays and plain containers, and runs nothing.
 
 A pickle is a program. ``pickle.Unpickler`` with an allow-list is not enough: a memo index of
 2**31 or a declared length of 4 GB makes it reserve that memory before it looks at the file, and
-a key made of nested shared tuples keeps it hashing for years. So the program is stepped through
-by :mod:`paddlevideo.safe_pickle.machine`, which leaves records where arrays belong, and this
-module makes the arrays: every size is compared with what the file holds, and all arrays
-together hold at most twice the file's bytes.
+a key made of nested shared tuples keeps it hashing for years. So the program is interpreted by
+:mod:`paddlevideo.safe_pickle.machine`, which leaves records where arrays belong, and this module
+makes the arrays: every size is compared with that of the file, and all arrays together have at
+most twice the file's bytes.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
 import os
@@ -28,18 +29,19 @@ from paddlevideo.safe_pickle.machine import (
     ArrayRecord,
     CutShort,
     DTypeRecord,
-    Fault,
     Latin1Record,
     Machine,
+    Refused,
     require,
 )
 from paddlevideo.utils.errors import DataError
 
 _MAX_DEPTH = 50
+_MAX_HEADER = 1 << 16  # bytes of an .npy file; numpy itself reads headers of up to 10,000
 _PLAIN = frozenset([str, int, float, bool, type(None), bytes])
-#: bool, integers, floats, byte strings, text, objects; with their width in bytes or characters.
+#: bool, integers, floats, byte strings, text, objects; widths in bytes or characters.
 _DTYPE_CODE = re.compile(r"b1|[iuf]\d{1,2}|[SU][1-9]\d{0,8}|O8?")
-#: What a damaged program can raise on its way through the machine.
+#: What the machine can raise for a damaged program.
 _DAMAGE = (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error)
 _ADVICE = (
     "Only numpy arrays, numbers, text, lists, tuples and dictionaries are read: "
@@ -50,14 +52,14 @@ _ADVICE = (
 class _Resolver:
     """Turns the machine's records into arrays.
 
-    Results are remembered by the identity of what they were made of, so shared references stay
-    shared and a file of n bytes costs at most n steps.
+    Results are cached by the identity of their sources, so that shared references stay shared and
+    a file of n bytes costs at most n steps.
     """
 
     def __init__(self, buffer: memoryview, copy: bool):
         self.copy = copy
         self.budget = 2 * len(buffer) + 1024
-        # The original is kept beside its result: while it lives, its id is not used again.
+        # By id of the source, which is kept too: while it lives, its id is not used again.
         self.done: dict[int, tuple[Any, Any]] = {}
         self.open: set[int] = set()
         self.makers: dict[type, Callable[[Any, int], Any]] = {
@@ -72,14 +74,14 @@ class _Resolver:
         }
 
     def resolve(self, value: Any, depth: int = 0) -> Any:
-        """``value`` with arrays in the place of records; lists and dictionaries change in place."""
+        """Returns ``value`` with records replaced by arrays; lists and dictionaries in place."""
         kind = type(value)
         if kind in _PLAIN:
             return value
         identity = id(value)
         if identity in self.done:
             return self.done[identity][1]
-        require(identity not in self.open, "a container that holds itself")
+        require(identity not in self.open, "a container that contains itself")
         require(depth < _MAX_DEPTH, f"containers nested more than {_MAX_DEPTH} deep")
         require(kind in self.makers, "a name on its own, which is not data")
         self.open.add(identity)
@@ -89,7 +91,7 @@ class _Resolver:
         return result
 
     def charge(self, size: int) -> None:
-        """Counts bytes made: an array cannot be larger than the file it comes from."""
+        """Counts bytes of arrays, which cannot be larger than the file they come from."""
         self.budget -= size
         require(self.budget >= 0, "arrays that are larger than the file")
 
@@ -120,8 +122,10 @@ class _Resolver:
 
     def _dtype(self, value: DTypeRecord, _depth: int) -> np.dtype:
         code, order = value.code, value.order
-        known = type(code) is str and _DTYPE_CODE.fullmatch(code) is not None
-        require(known and type(order) is str and order in tuple("<>=|"), f"the type {code!r:.50}")
+        is_known = type(code) is str and _DTYPE_CODE.fullmatch(code) is not None
+        require(
+            is_known and type(order) is str and order in tuple("<>=|"), f"the type {code!r:.50}"
+        )
         return np.dtype(code).newbyteorder(order)
 
     def _array(self, record: ArrayRecord, depth: int) -> Any:
@@ -132,7 +136,7 @@ class _Resolver:
         require(sizes_known, "an array without a shape")
         dtype, count = self.resolve(dtype, depth), math.prod(shape)
         if dtype.hasobject:
-            require(not record.is_scalar, "an object in the place of a number")
+            require(not record.is_scalar, "an object where a number belongs")
             flat = self._objects(data, count, depth)
         else:
             flat = self._numbers(data, dtype, count, depth)
@@ -150,8 +154,8 @@ class _Resolver:
         if type(data) is Latin1Record:
             data = self.resolve(data, depth)
         require(type(data) in (memoryview, bytes), "an array without contents")
-        fits = len(data) == count * dtype.itemsize
-        require(fits, f"an array of {count} {dtype} values in {len(data)} bytes")
+        has_size = len(data) == count * dtype.itemsize
+        require(has_size, f"an array of {count} {dtype} values in {len(data)} bytes")
         self.charge(len(data))
         flat = np.frombuffer(data, dtype) if count else np.empty(0, dtype)
         return flat.copy() if self.copy else flat
@@ -169,47 +173,47 @@ def _read(buffer: memoryview, source: str, copy: bool) -> Any:
         raise DataError(
             f"{source}: is cut short ({error}). Copy, download or write it again"
         ) from None
-    except Fault as fault:
-        raise DataError(f"{source}: not read, because it holds {fault}. {_ADVICE}") from None
-    except _DAMAGE as fault:
-        message = f"{source}: not a whole pickle ({type(fault).__name__}: {fault!s:.100})"
+    except Refused as error:
+        raise DataError(f"{source}: not read, because it holds {error}. {_ADVICE}") from None
+    except _DAMAGE as error:
+        message = f"{source}: not a whole pickle ({type(error).__name__}: {error!s:.100})"
         raise DataError(f"{message}. Copy or write the file again") from None
 
 
 def _map(path: str | os.PathLike[str]) -> memoryview:
-    """The file's bytes, mapped: nothing is read before it is used."""
+    """Returns the file's bytes, memory-mapped: they are read when they are used."""
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise DataError(f"{path}: the file is empty. Copy or write it again")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror}). Check the path") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path") from None
 
 
 def loads(data: bytes, source: str = "a pickle") -> Any:
-    """The arrays and containers in a pickle of protocol 2 to 5.
+    """Returns the arrays and containers in a pickle of protocol 2 to 5.
 
-    Arrays are read-only views of ``data``. Raises DataError, which begins with ``source``, for
-    anything else than data: nothing of it has been called or imported then.
+    Arrays are read-only views of ``data``. Raises DataError, whose message begins with ``source``,
+    for anything else; nothing is called or imported in any case.
     """
     return _read(memoryview(data), source, copy=False)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """The arrays and containers in a pickle file; arrays own their memory and can be written to.
+    """Returns the arrays and containers in a pickle file; arrays own their memory.
 
-    Raises DataError, with the file's name, for anything else than data.
+    Raises DataError, with the file's name, for anything else.
     """
     return _read(_map(path), str(path), copy=True)
 
 
 def load_npy(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array in an ``.npy`` file, objects included.
+    """Returns the array in an ``.npy`` file, objects included.
 
     Numeric arrays in it, at any depth, are read-only views of the mapped file: a file larger
     than memory can be used, and processes that read the same file share its pages.
-    Raises DataError if the file is missing, damaged, shorter than it says, or holds code.
+    Raises DataError if the file is missing, damaged, cut short, or contains code.
     """
     buffer = _map(path)
     shape, is_fortran, dtype, start = _npy_header(buffer, path)
@@ -217,35 +221,23 @@ def load_npy(path: str | os.PathLike[str]) -> np.ndarray:
     if dtype.hasobject:
         array = _read(body, str(path), copy=False) if dtype == np.dtype(object) else None
         if not isinstance(array, np.ndarray) or array.shape != shape:
-            raise DataError(f"{path}: the contents are not the array that the header announces")
+            raise DataError(f"{path}: the contents are not the array that the header declares")
         return array
     count = math.prod(shape)
     if dtype.kind not in "biufSU" or dtype.itemsize == 0:
-        raise DataError(f"{path}: holds values of type {dtype}, which are not data we know")
+        raise DataError(f"{path}: holds values of type {dtype}, which is not supported")
     if count * dtype.itemsize > len(body):
         raise DataError(
-            f"{path}: is cut short: {count * dtype.itemsize} bytes of shape {shape} announced, "
-            f"{len(body)} there. Copy or write the file again"
+            f"{path}: is cut short: {count * dtype.itemsize} bytes of shape {shape} expected, "
+            f"{len(body)} found. Copy or write the file again"
         )
     flat = np.frombuffer(body, dtype, count) if count else np.empty(0, dtype)
     return _shaped(flat, shape, is_fortran)
 
 
-class _Reader:
-    """What numpy's header functions need of a file, over a buffer."""
-
-    def __init__(self, buffer: memoryview):
-        self.buffer, self.position = buffer, 0
-
-    def read(self, size: int) -> bytes:
-        piece = bytes(self.buffer[self.position : self.position + size])
-        self.position += len(piece)
-        return piece
-
-
 def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, order, type and the position of the contents. No pickle is read here."""
-    reader: Any = _Reader(buffer)
+    """Returns shape, order, type and the position of the contents. No pickle is read here."""
+    reader = io.BytesIO(buffer[:_MAX_HEADER])
     try:
         version = npy_format.read_magic(reader)
         if version == (1, 0):
@@ -254,17 +246,17 @@ def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, n
             shape, is_fortran, dtype = npy_format.read_array_header_2_0(reader)
         if any(size < 0 for size in shape):
             raise ValueError(f"shape {shape}")
-    except (*_DAMAGE, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as fault:
+    except (*_DAMAGE, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         kind = describe_bytes(bytes(buffer[:HEAD_BYTES]))
-        raise DataError(f"{path}: not a whole .npy file, but {kind} ({fault!s:.150})") from None
-    return shape, is_fortran, dtype, reader.position
+        raise DataError(f"{path}: not a whole .npy file, but {kind} ({error!s:.150})") from None
+    return shape, is_fortran, dtype, reader.tell()
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The state dict in a ``.pdparams`` or ``.pdopt`` file: arrays by name.
+    """Returns the state dict in a ``.pdparams`` or ``.pdopt`` file: arrays by name.
 
-    Paddle's (name, array) pairs become arrays, its name table is dropped, and what it split
-    because of protocol 2 is joined. Nested dictionaries (schedules, master weights) stay.
+    Paddle's (name, array) pairs become arrays, its name table is dropped, and parameters that it
+    split because of protocol 2 are joined. Nested dictionaries (schedules, master weights) stay.
     Raises DataError, with the file's name.
     """
     state = load(path)
@@ -274,11 +266,11 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     split = state.pop("UnpackBigParamInfor@@", {})
     try:
         for name, parts in split.items():
-            # Taken out of the state, so that a part can be used once only.
+            # Removed from the state, so that no part is used twice.
             pieces = [state.pop(part) for part in parts["slices"]]
             state[name] = np.concatenate(pieces).reshape(tuple(parts["OriginShape"]))
-    except (AttributeError, *_DAMAGE) as fault:
-        raise DataError(f"{path}: a split parameter is damaged ({fault!s:.100})") from None
+    except (AttributeError, *_DAMAGE) as error:
+        raise DataError(f"{path}: a split parameter is damaged ({error!s:.100})") from None
     return {name: _without_names(value) for name, value in state.items()}
 
 
@@ -286,7 +278,7 @@ def _without_names(value: Any) -> Any:
     is_pair = type(value) is tuple and len(value) == 2 and isinstance(value[1], np.ndarray)
     if is_pair and isinstance(value[0], str):
         return value[1]
-    if isinstance(value, dict):  # as deep as Paddle nests: master weights in an optimizer's state
+    if isinstance(value, dict):  # master weights in an optimizer's state are one level down
         return {
             key: _without_names(item) if type(item) is tuple else item
             for key, item in value.items()

@@ -1,8 +1,8 @@
-"""The stack machine that a pickle is a program for, reduced to what data needs.
+"""The stack machine of pickles, reduced to the instructions of data.
 
-It steps through the program itself, without :mod:`pickle`. A name in the file never becomes a
-Python object, only one of the records below, which :mod:`paddlevideo.safe_pickle` turns into
-arrays when all their sizes have been checked. Nothing is called, imported or reserved.
+It interprets the program itself, without :mod:`pickle`. A name in the file never becomes a Python
+object, only one of the records below, which :mod:`paddlevideo.safe_pickle` turns into arrays when
+all their sizes have been checked. Nothing is called, imported or reserved.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Fault(Exception):
-    """What is wrong with a pickle; the caller adds the file's name."""
+class Refused(Exception):
+    """A pickle contains something that is not read; the caller adds the file's name."""
 
 
-class CutShort(Fault):
+class CutShort(Refused):
     """The file ends before its program does."""
 
 
 class NameRecord:
-    """A global that the file names; ``meaning`` is one of the values of ``_NAMES``."""
+    """A global named in the file; ``meaning`` is one of the values of ``_NAMES``."""
 
     __slots__ = ("meaning",)
 
@@ -40,7 +40,7 @@ class DTypeRecord:
 
 
 class ArrayRecord:
-    """An array (or a scalar) to be; ``state`` is (shape, dtype, is_fortran, data)."""
+    """A future array or scalar; ``state`` is (shape, dtype, is_fortran, data)."""
 
     __slots__ = ("state", "is_scalar")
 
@@ -49,7 +49,7 @@ class ArrayRecord:
 
 
 class Latin1Record:
-    """``_codecs.encode(text, "latin1")``: how protocol 2 writes bytes."""
+    """``_codecs.encode(text, "latin1")``, as protocol 2 writes bytes."""
 
     __slots__ = ("text",)
 
@@ -74,9 +74,9 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises :class:`Fault` with the message unless the condition holds."""
+    """Raises :class:`Refused` with the message unless the condition holds."""
     if not condition:
-        raise Fault(message)
+        raise Refused(message)
 
 
 def _reconstruct(kind: Any, _shape: Any, _code: Any) -> ArrayRecord:
@@ -94,12 +94,12 @@ def _encode(text: Any, encoding: Any) -> Latin1Record:
 
 
 def _tuple(items: Any) -> tuple:
-    # Only a tuple, which is passed on as it is: a list would be copied at every mention.
+    # Only a tuple, which is returned as it is: a list would be copied at every reference.
     require(type(items) is tuple, "a tuple made of something else")
     return items
 
 
-# What REDUCE may do. Each takes the arguments in the file; a wrong number is a TypeError.
+# The calls of REDUCE, with the arguments in the file; a wrong number of them is a TypeError.
 _CALLS: dict[str, Callable[..., Any]] = {
     "reconstruct": _reconstruct,
     "frombuffer": _frombuffer,
@@ -120,11 +120,11 @@ class Machine:
         self.position = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []
-        # A dictionary, so that an index costs the same whatever its size.
+        # A dictionary: a list would have to be as long as the largest index.
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """Steps through the program up to its STOP and returns what is on top of the stack."""
+        """Interprets the program up to its STOP and returns the value on top of the stack."""
         buffer, steps = self.buffer, _STEPS
         while True:
             code = buffer[self.position]
@@ -133,21 +133,21 @@ class Machine:
                 return self.stack.pop()
             step = steps.get(code)
             if step is None:
-                raise Fault(f"instruction 0x{code:02x} at byte {self.position - 1}")
+                raise Refused(f"instruction 0x{code:02x} at byte {self.position - 1}")
             step(self)
 
     def take(self, size: int) -> memoryview:
-        """The next ``size`` bytes. Nothing is reserved for bytes that the file does not hold."""
+        """Returns the next ``size`` bytes, which it does not copy. Raises CutShort."""
         end = self.position + size
         if end > len(self.buffer):
             left = len(self.buffer) - self.position
-            raise CutShort(f"{size} bytes announced, {left} there")
+            raise CutShort(f"{size} bytes expected, {left} left")
         piece = self.buffer[self.position : end]
         self.position = end
         return piece
 
     def number(self, layout: struct.Struct) -> Any:
-        """The next number, of the type that ``layout`` says."""
+        """Returns the next number, of the type of ``layout``."""
         return layout.unpack(self.take(layout.size))[0]
 
     def push(self, value: Any) -> None:
@@ -155,28 +155,28 @@ class Machine:
         self.stack.append(value)
 
     def pop_mark(self) -> list[Any]:
-        """Takes everything above the last mark off the stack."""
+        """Removes everything above the last mark from the stack, and returns it."""
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
         return items
 
     def line(self) -> str:
-        """The next line of text (half of a name in protocol 2)."""
+        """Returns the next line of text (half of a name in protocol 2)."""
         piece = bytes(self.buffer[self.position : self.position + 256])
         end = piece.index(b"\n")
         self.position += end + 1
         return piece[:end].decode()
 
     def name(self, module: str, attribute: str) -> None:
-        """Pushes the record of a known name; an unknown one ends the reading."""
+        """Pushes the record of a known name. Raises Refused for an unknown one."""
         key = f"{module} {attribute}"
         if key not in _NAMES:
-            raise Fault(f'the name "{module}.{attribute}", which could run code')
+            raise Refused(f'the name "{module}.{attribute}", which could run code')
         self.push(NameRecord(_NAMES[key]))
 
     def stack_global(self) -> None:
-        """A name whose two halves lie on the stack."""
+        """Pushes the record of a name whose two halves are on the stack."""
         attribute, module = self.stack.pop(), self.stack.pop()
         require(type(attribute) is str and type(module) is str, "a name that is not text")
         self.name(module, attribute)
@@ -194,12 +194,12 @@ class Machine:
         keys, values = items[::2], items[1::2]
         require(len(keys) == len(values), "a key without a value")
         for key, value in zip(keys, values, strict=True):
-            # Hashing nested shared tuples can take for ever; text and integers cannot.
+            # Hashing nested shared tuples can take years; text and integers cannot.
             require(type(key) in (str, int), "a dictionary key that is neither text nor integer")
             target[key] = value
 
     def reduce(self) -> None:
-        """What would be a call: makes the record that belongs to the name."""
+        """Pushes the record that stands for the result of a call."""
         arguments, function = self.stack.pop(), self.stack.pop()
         require(type(function) is NameRecord, "a call of something without a name")
         require(type(arguments) is tuple, "a call without arguments")
@@ -214,8 +214,8 @@ class Machine:
             require(state[2:5] == (None, None, None), "a structured type")
             target.order = state[1]
         else:
-            known = type(target) is ArrayRecord and target.state is None and len(state) == 5
-            require(known, "a state for something that is not an array")
+            is_new = type(target) is ArrayRecord and target.state is None and len(state) == 5
+            require(is_new, "a state for something that is not an array")
             target.state = state[1:]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.files.whole import naming
+from paddlevideo.utils.command import missing_package
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.script import missing_package
 
 log = logging.getLogger("paddlevideo")
 #: Say where a record stands; the others are curves.

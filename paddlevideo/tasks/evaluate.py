@@ -9,11 +9,11 @@ import paddle
 
 from paddlevideo.loader.build import BatchLoader
 from paddlevideo.loader.dataset.base import Dataset
-from paddlevideo.metrics.collector import RowCollector
+from paddlevideo.loader.sampler import GridSampler
+from paddlevideo.metrics.base import EvaluationData, Metric, elapsed
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import Amp, World
 from paddlevideo.tasks.saved_rows import SavedRows
-from paddlevideo.tasks.setup import remaining
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.stopping import Stopped, StopRequest
 
@@ -23,39 +23,39 @@ def evaluate(
     model: BaseFramework,
     dataset: Dataset,
     loader: BatchLoader,
-    metric: Any,
+    metric: Metric,
     world: World,
     amp: Amp,
     saved: SavedRows | None = None,
     stop: StopRequest | None = None,
 ) -> dict[str, Any]:
-    """Runs ``model`` over this rank's batches and returns what ``metric`` makes of all ranks'.
+    """Predicts this rank's batches and returns the metric's results over those of all ranks.
 
-    Batches are cut at the same places whatever the number of ranks, so the result is too. Rank 0
-    alone computes and returns it; the others return an empty dict. ``"stages"`` tells rank 0's
-    seconds. ``saved``: predictions are kept there too, and what it holds already is not computed
-    again; without it this is a validation, whose data may choose what the model then adopts.
-    Raises Stopped on all ranks once ``stop`` has received a signal on any.
+    The grid of batches does not depend on the number of ranks, so the results do not either. Rank 0
+    alone computes and returns them, with "stages", its seconds, and "chance" where it is known;
+    the others return an empty dict. ``saved`` keeps the predictions, and has those that need not
+    be made again; without it this is a validation, whose data may choose what is saved with the
+    weights. Raises Stopped on all ranks once ``stop`` has received a signal on any.
     """
-    stop = stop or StopRequest()  # one that no signal reaches
+    stop = stop or StopRequest()  # a request that is never triggered
     training = model.training
     model.eval()
-    clock = Stages()
+    data = EvaluationData(
+        dataset.context(), loader, world.gather, metric.start, validating=saved is None
+    )
     with amp.autocast():
-        prepared = model.prepare(dataset.context())
-        clock.end("gallery_seconds")
-        if model.has_first_stage(prepared):
-            first_stage(model, loader, metric, prepared, world, validating=saved is None)
-        clock.end("first_stage_seconds")
-    if saved is not None:
-        loader = remaining(loader, saved.restore(metric))
-    units, unit = model.work(prepared)
-    batches = loader.epoch()
+        predictor = metric.predictor(model, data)
+    start = time.perf_counter()
+    if saved is not None and (done := saved.restore(metric)):
+        assert isinstance(loader.sampler, GridSampler)
+        loader = loader.over(loader.sampler.without(done))
+    batches = predictor.batches(loader)
     if world.is_main:
+        units, unit = predictor.progress_units()
         batches = track(batches, "test", len(loader), unit, units * loader.sampler.batch_size)
     for batch in batches:
         with amp.autocast():
-            predictions = model.predict(batch, prepared)
+            predictions = predictor.predict(batch)
         metric.update(batch["index"], predictions)
         if saved is not None:
             saved.add(batch["index"], predictions)
@@ -68,38 +68,9 @@ def evaluate(
     states = world.gather(metric.state())
     if not world.is_main:
         return {}
-    clock.end("scoring_seconds")
+    seconds = {**predictor.seconds, "scoring_seconds": elapsed(start)}
     metric.merge(states)
-    return {**metric.result(dataset.truth()), "stages": clock.seconds}
-
-
-def first_stage(
-    model: BaseFramework,
-    loader: BatchLoader,
-    metric: Any,
-    prepared: Any,
-    world: World,
-    validating: bool,
-) -> None:
-    """Collects what every rank must know of all samples before any is predicted."""
-    collector = RowCollector()
-    for batch in loader.epoch():
-        collector.add(batch["index"], model.first_stage(batch, prepared))
-    states = world.gather(collector.state())
-    everything = RowCollector()
-    everything.merge(states)
-    metric.start(model.shortlist(prepared, everything.in_order()), validating)
-
-
-class Stages:
-    """Seconds of one stage after the other."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def end(self, name: str) -> None:
-        """The stage called ``name`` ends here, and the next one begins."""
-        now = time.perf_counter()
-        self.seconds[name] = round(now - self._since, 3)
-        self._since = now
+    truth = dataset.truth()
+    results, chance = metric.result(truth), metric.chance(truth)
+    results = {**results, "stages": {**seconds, **metric.counts()}}
+    return {**results, "chance": chance} if chance else results

@@ -1,23 +1,24 @@
-"""What a validation or a test needs is tried on a few samples before the long work begins."""
+"""A validation is tried on a few samples before the long work begins."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import paddle
 
 from paddlevideo.loader.build import BatchLoader
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.sampler import GridSampler
+from paddlevideo.metrics.base import EvaluationData, Metric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.setup import Run, build_metric, lookup
 from paddlevideo.utils.errors import ConfigError, DataError, UserError
 
-#: Samples, and clips of a gallery: at full size 48 pairs, about a second on two cores. More clips
-#: than the ten that ``top_k`` usually lists, so that lists are tried too.
-SAMPLES, CLIPS = 4, 12
+#: Samples, and entries of the data set's context: at full size about a second on two cores. More
+#: entries than are usually chosen from it for a sample, so that choosing is tried too.
+SAMPLES, ENTRIES = 4, 12
 
 
 @paddle.no_grad()
@@ -26,8 +27,8 @@ def rehearse(
 ) -> None:
     """Reads, predicts and scores the first samples of ``split``; all ranks do the same.
 
-    It uses a metric of its own and no randomness, and leaves the model as it was. A metric that
-    needs more than a few samples may fail on them; only what is certainly wrong ends the run.
+    It uses its own metric and no randomness, and leaves the model as it was. A metric that needs
+    more than a few samples may fail on them; only what is certainly wrong ends the run.
 
     Raises ConfigError, DataError or WeightsError, as the validation or the test would.
     """
@@ -36,18 +37,22 @@ def rehearse(
     training = model.training
     model.eval()
     try:
-        batch = loader.reader.batch(0, list(range(count)))
+        few = loader.over(GridSampler(count, count))
+        data = EvaluationData(
+            first_entries(dataset), few, lambda state: [state], metric.start, split == "valid"
+        )
         with amp.autocast():
-            predict_and_collect(model, metric, batch, first_clips(dataset), split == "valid")
+            predict_and_collect(model, metric, data)
     except DataError as error:
         raise DataError(f"DATASET.{split}: {error}{_advice(run, split, dataset)}") from error
     except UserError:
         raise
     except Exception as error:
-        what = f"{type(model).__name__} and {type(metric).__name__} cannot score its first samples"
+        parts = f"{type(model).__name__} and {metric.name}"
         line = traceback.extract_tb(error.__traceback__)[-1]  # not one of our errors
         raise ConfigError(
-            f"DATASET.{split}: {what}: {type(error).__name__}: {error} ({line.filename}:"
+            f"DATASET.{split}: {parts} cannot score its first samples: "
+            f"{type(error).__name__}: {error} ({line.filename}:"
             f"{line.lineno} in {line.name}). Check its format, PIPELINE.{split} and METRIC"
             f"{_advice(run, split, dataset)}"
         ) from error
@@ -58,32 +63,24 @@ def rehearse(
         check_best(metric, dataset.truth(), len(dataset), count)
 
 
-def predict_and_collect(
-    model: BaseFramework,
-    metric: Any,
-    batch: Mapping[str, Any],
-    clips: Iterable[Mapping[str, Any]] | None,
-    validating: bool,
-) -> None:
-    """All that ``tasks.evaluate`` does with a batch."""
-    prepared = model.prepare(clips)
-    if model.has_first_stage(prepared):
-        rows = model.first_stage(batch, prepared)
-        metric.start(model.shortlist(prepared, rows), validating)
-    metric.update(batch["index"], model.predict(batch, prepared))
+def predict_and_collect(model: BaseFramework, metric: Metric, data: EvaluationData) -> None:
+    """Does with one batch what ``tasks.evaluate`` does with all of them."""
+    predictor = metric.predictor(model, data)
+    for batch in predictor.batches(data.loader):
+        metric.update(batch["index"], predictor.predict(batch))
 
 
-def first_clips(dataset: Dataset) -> list[dict[str, Any]] | None:
-    """The first few clips of the gallery as its only batch, or None where there is no gallery."""
+def first_entries(dataset: Dataset) -> list[dict[str, Any]] | None:
+    """Returns the first few entries of the context as its only batch, or None without a context."""
     context = dataset.context()
     if context is None:
         return None
     first = next(iter(context))
-    return [{key: rows[:CLIPS] for key, rows in first.items()}]
+    return [{key: rows[:ENTRIES] for key, rows in first.items()}]
 
 
-def check_best(metric: Any, truth: Any, size: int, count: int) -> None:
-    """Raises ConfigError unless ``METRIC.best`` is among the numbers that the metric gives."""
+def check_best(metric: Metric, truth: Any, size: int, count: int) -> None:
+    """Raises ConfigError unless the metric gives the number that ``METRIC.best`` names."""
     if hasattr(truth, "__len__") and len(truth) == size:
         truth = truth[:count]
     try:
@@ -91,12 +88,12 @@ def check_best(metric: Any, truth: Any, size: int, count: int) -> None:
     except ConfigError:
         raise
     except Exception:
-        return  # it may need all samples; then it speaks for itself after the validation
+        return  # it may need all samples: then the validation will tell
     lookup(results, metric.best)
 
 
 def _advice(run: Run, split: str, dataset: Dataset) -> str:
-    """What may be missing where samples go to the model as the data set has them."""
+    """Says what may be missing if no pipeline step precedes the model."""
     if dataset.context() is not None or (run.config.get("PIPELINE") or {}).get(split):
         return ""
     return (

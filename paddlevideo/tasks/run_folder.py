@@ -14,10 +14,10 @@ from typing import Any
 
 from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings
-from paddlevideo.files.fingerprint import texts_in
 from paddlevideo.files.lock import FolderLock
 from paddlevideo.files.whole import read_json, write_json_whole
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.nested import texts_in
 
 log = logging.getLogger("paddlevideo")
 

@@ -1,4 +1,4 @@
-"""Predictions of a test that are already made, on the disk, for a test that was interrupted."""
+"""The predictions of a test on the disk, for one that is interrupted."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from zipfile import BadZipFile
 import numpy as np
 
 from paddlevideo.files.whole import read_json, write_arrays_whole, write_json_whole
+from paddlevideo.metrics.base import Metric
 from paddlevideo.runtime import World
 
 log = logging.getLogger("paddlevideo")
 
 FOLDER = "test_rows"
-SECONDS = 10.0  # between two files: what a killed test may lose
+SECONDS = 10.0  # between two files: at most this much work is lost
 
 
 class SavedRows:
     """Keeps each rank's predictions in ``<folder>/test_rows`` until the test has ended.
 
-    ``key`` tells one test from another: rows of a test with another key are never mixed in. Without
+    ``key`` identifies the test: rows of a test with a different key are never mixed in. Without
     ``resume`` rows of an earlier test are dropped, which is logged. Leaving the ``with`` block by
-    an exception writes what is there; otherwise ``discard`` removes it all.
+    an exception writes the predictions so far; otherwise ``discard`` removes the folder.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any], world: World, resume: bool) -> None:
@@ -48,32 +49,32 @@ class SavedRows:
     def __exit__(self, *exception: object) -> None:
         self._write()
 
-    def restore(self, metric: Any) -> set[int]:
-        """Gives rank 0's ``metric`` what is saved, and returns the samples that are done."""
+    def restore(self, metric: Metric) -> set[int]:
+        """Returns the samples that are done; on rank 0 ``metric`` gets their predictions."""
         done: set[int] = set()
         for path in sorted(self.folder.glob("rank*_*.npz")):
             try:
                 with np.load(path, allow_pickle=False) as file:
                     index, predictions = file["index"], unpack(file)
-            except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
-                log.warning("%s is damaged (%s): its samples are computed again", path, fault)
+            except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+                log.warning("%s is damaged (%s): its samples are computed again", path, error)
                 continue
             done.update(index.tolist())
             if self.world.is_main:
                 metric.update(index, predictions)
-        self.world.meet()  # nobody writes while another rank still reads
+        self.world.meet()  # no rank writes while another one still reads
         if done:
             log.info("resumed the test: %d samples are done already", len(done))
         return done
 
     def add(self, index: np.ndarray, predictions: Any) -> None:
-        """Keeps a batch of predictions; it is on the disk after ``SECONDS`` at the latest."""
+        """Keeps a batch of predictions, and writes all of them once ``SECONDS`` have passed."""
         self._waiting.append((np.asarray(index), predictions))
         if time.monotonic() - self._written > SECONDS:
             self._write()
 
     def discard(self) -> None:
-        """Removes the folder: the results are written."""
+        """Removes the folder, once the results are written."""
         self._waiting = []
         if self.world.is_main:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -91,7 +92,9 @@ class SavedRows:
     def _clear_others(self, resume: bool) -> None:
         if not self.folder.is_dir():
             if resume:
-                log.info("no interrupted test in %s: starting anew", self.folder.parent)
+                log.info(
+                    "no interrupted test in %s: starting from the beginning", self.folder.parent
+                )
             return
         changed = list(differences(read_json(self.folder / "key.json"), self.key))
         if changed:
@@ -102,8 +105,8 @@ class SavedRows:
             )
         elif not resume:
             log.warning(
-                "%s holds rows of an interrupted test, which are dropped; --resume auto would go "
-                "on from them",
+                "%s holds rows of an interrupted test, which are dropped; --resume auto would "
+                "continue from them",
                 self.folder,
             )
         if changed or not resume:
@@ -111,7 +114,7 @@ class SavedRows:
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
-    """Dotted names of what two nested maps do not share."""
+    """Yields the dotted names of entries in which two nested maps differ."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for key in sorted(first.keys() | second.keys()):
             yield from differences(first.get(key), second.get(key), f"{path}.{key}".strip("."))
@@ -120,23 +123,33 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
 
 
 def pack(predictions: Any) -> dict[str, np.ndarray] | None:
-    """Predictions of a batch as named arrays; None if they are of a kind that is not kept."""
-    if isinstance(predictions, np.ndarray):
-        return {"array": predictions}
-    if isinstance(predictions, list) and all(isinstance(x, np.ndarray) for x in predictions):
-        counts = np.array([len(row) for row in predictions])
-        return {"values": np.concatenate(predictions), "counts": counts}
-    if isinstance(predictions, Mapping):
-        named = {f"named.{name}": np.asarray(rows) for name, rows in predictions.items()}
-        return None if any(rows.dtype.hasobject for rows in named.values()) else named
-    return None
+    """Returns the predictions of a batch as named arrays; None if they cannot be saved."""
+    named = predictions if isinstance(predictions, Mapping) else {"": predictions}
+    packed: dict[str, np.ndarray] = {}
+    for name, rows in named.items():
+        try:
+            if isinstance(rows, list) and all(isinstance(row, np.ndarray) for row in rows):
+                packed[f"lengths.{name}"] = np.array([len(row) for row in rows])
+                packed[f"joined.{name}"] = np.concatenate(rows)
+            else:
+                kind = "list" if isinstance(rows, list) else "array"
+                packed[f"{kind}.{name}"] = np.asarray(rows)
+        except ValueError:  # rows of different shapes
+            return None
+    storable = all(array.ndim and not array.dtype.hasobject for array in packed.values())
+    return packed if storable else None
 
 
 def unpack(file: Mapping[str, np.ndarray]) -> Any:
-    """The opposite of ``pack``."""
-    if "array" in file:
-        return file["array"]
-    if "counts" in file:
-        return np.split(file["values"], np.cumsum(file["counts"])[:-1])
-    start = len("named.")
-    return {name[start:]: file[name] for name in file if name.startswith("named.")}
+    """Returns the predictions that ``pack`` was given. Raises KeyError if there are none."""
+    named: dict[str, Any] = {}
+    for key in file:
+        kind, _, name = key.partition(".")
+        if kind == "array":
+            named[name] = file[key]
+        elif kind == "list":
+            named[name] = file[key].tolist()
+        elif kind == "joined":
+            ends = np.cumsum(file[f"lengths.{name}"])
+            named[name] = np.split(file[key], ends[:-1])
+    return named if named.keys() - {""} else named[""]

@@ -13,6 +13,7 @@ from typing import Any
 from paddlevideo.checkpoint import Checkpoints
 from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
 from paddlevideo.config.check import Mode
+from paddlevideo.config.settings import dataset_settings
 from paddlevideo.files.lock import FolderLock
 from paddlevideo.files.whole import write_text_whole
 from paddlevideo.loader.build import (
@@ -33,6 +34,7 @@ from paddlevideo.loader.order import (
 )
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.skipping import BadClips
+from paddlevideo.metrics.base import Metric, PlainMetric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import METRICS, did_you_mean
 from paddlevideo.runtime import World, seed_everything, select_device, use_threads
@@ -127,10 +129,10 @@ def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
     return dataset, steps
 
 
-def split_setting(run: Run, split: str, key: str, default: int) -> int:
-    """``<split>_<key>`` of the DATASET section, else its ``key``, else ``default``."""
-    section = run.config.DATASET
-    return section.get(f"{split}_{key}", section.get(key, default))
+def split_setting(run: Run, split: str, key: str) -> int:
+    """Returns ``<split>_<key>`` of the DATASET section, or its ``key``."""
+    name = key if split == "train" else f"{split}_{key}"
+    return int(getattr(dataset_settings(run.config), name))
 
 
 def train_loader(run: Run) -> BatchLoader:
@@ -147,14 +149,14 @@ def train_loader(run: Run) -> BatchLoader:
         section.get("drop_last", True),
     )
     reader = SampleReader(dataset, steps, run.settings.seed, bad_clips(run, len(dataset)))
-    return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers", 0))
+    return BatchLoader(reader, sampler, split_setting(run, "train", "num_workers"))
 
 
 def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
     """This rank's share of about ``samples`` of a training reader's samples, as they are."""
     size, world = run.config.DATASET.get("batch_size", 8), run.world
     sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).subsampled(samples)
-    workers = split_setting(run, "train", "num_workers", 0)
+    workers = split_setting(run, "train", "num_workers")
     return BatchLoader(reader.without_augmentation(), sampler, workers)
 
 
@@ -182,21 +184,13 @@ def train_order(run: Run, dataset: Dataset) -> Order:
     return order
 
 
-def remaining(loader: BatchLoader, done: set[int]) -> BatchLoader:
-    """A test's loader without the batches whose samples are all ``done``, shared out anew."""
-    if not done:
-        return loader
-    assert isinstance(loader.sampler, GridSampler)
-    return BatchLoader(loader.reader, loader.sampler.without(done), loader.num_workers)
-
-
 def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
     """A dataset and this rank's batches of a fixed grid over it."""
     dataset, steps = open_split(run, split)
-    size = split_setting(run, split, "batch_size", 8)
+    size = split_setting(run, split, "batch_size")
     sampler = GridSampler(len(dataset), size, run.world.rank, run.world.size)
     reader = SampleReader(dataset, steps, run.settings.seed)
-    return dataset, BatchLoader(reader, sampler, split_setting(run, split, "num_workers", 0))
+    return dataset, BatchLoader(reader, sampler, split_setting(run, split, "num_workers"))
 
 
 def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
@@ -209,10 +203,15 @@ def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
             loader.reader.keep_within(model.limits(), split)
 
 
-def build_metric(run: Run, dataset: Dataset) -> Any:
-    """The METRIC section's metric; by default one that suits what the dataset can be asked."""
-    default = {"name": "LossMetric" if dataset.truth() is None else "MSRVTTMetric"}
-    return METRICS.build(run.config.get("METRIC") or default)
+def build_metric(run: Run, dataset: Dataset) -> Metric:
+    """Returns the METRIC section's metric, or the data set's own.
+
+    Raises:
+        ConfigError: a class that does not derive from ``Metric`` lacks a method.
+    """
+    default = dataset.default_metric()
+    metric = METRICS.build(run.config.get("METRIC") or default)
+    return metric if isinstance(metric, Metric) else PlainMetric(metric, METRICS.build(default))
 
 
 def lookup(results: Mapping[str, Any], key: str) -> float:

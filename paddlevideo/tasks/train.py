@@ -209,7 +209,7 @@ class Trainer:
 
     def save_pending(self) -> None:
         """Saves what is to be validated: as its epoch, if that is due and will not change again."""
-        if self.plan.saves_epoch(self.progress) and not self.model.adopts():
+        if self.plan.saves_epoch(self.progress) and not self.model.has_validation_choice():
             self.save_epoch()
         else:
             self.save(Checkpoints.step_tag(self.progress.step))
@@ -315,7 +315,7 @@ class Trainer:
         assert self.validation is not None
         epoch, step = self.plan.epochs_begun(self.progress), self.progress.step
         score, metric = self.validation.test(self.model, self.meters, epoch, step, self.stop)
-        if self.model.adopts():
+        if self.model.has_validation_choice():
             self.held = ""
         best = self.progress.best
         if best is None or (score > best if metric.higher_is_better else score < best):

@@ -1,20 +1,26 @@
-"""Validations of a training run: what they need is tried at its start, what they give is told."""
+"""Validations of a training run: rehearsed at its start, logged when they come."""
 
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
+from paddlevideo.metrics.base import Metric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.evaluate import evaluate
 from paddlevideo.tasks.meters import Meters
 from paddlevideo.tasks.rehearsal import rehearse
 from paddlevideo.tasks.setup import Run, build_metric, flatten, lookup, test_loader
-from paddlevideo.tasks.tables import short_lines
 from paddlevideo.utils.stopping import StopRequest
 
 log = logging.getLogger("paddlevideo")
+
+#: Columns of a line of the log, and of what precedes each message.
+COLUMNS, PREFIX = 120, len("[12/31 23:59:59] INFO: ")
 
 
 class Validation:
@@ -25,24 +31,65 @@ class Validation:
         self.dataset, self.loader = test_loader(run, "valid")
 
     def rehearse(self, model: BaseFramework) -> None:
-        """Tries on a few samples what a validation needs. Raises what that would raise."""
+        """Tries a validation on a few samples. Raises what it would raise."""
         rehearse(self.run, "valid", model, self.dataset, self.loader, self.amp)
 
     def test(
         self, model: BaseFramework, meters: Meters, epoch: int, step: int, stop: StopRequest
-    ) -> tuple[float, Any]:
-        """The number that chooses the best weights, and the metric that gave it; on all ranks.
+    ) -> tuple[float, Metric]:
+        """Returns the number that selects the best weights, and its metric, on all ranks.
 
-        ``model`` adopts what the validation chooses. Raises Stopped.
+        ``model`` keeps what the validation chose. Raises Stopped.
         """
         metric, world = build_metric(self.run, self.dataset), self.run.world
         results = evaluate(model, self.dataset, self.loader, metric, world, self.amp, stop=stop)
         results = world.gather(results)[0]
-        model.adopt(results)
+        model.apply_validation_choice(results)
         if world.is_main:
-            results.pop("stages", None)
-            chance = metric.chance(self.dataset.truth()) if hasattr(metric, "chance") else {}
+            results.pop("stages")
+            chance = results.pop("chance", {})
             for line in short_lines(f"valid epoch:{epoch}", results, chance):
                 log.info("%s", line)
             meters.write_scalars(step, flatten(results, "valid."))
         return lookup(results, metric.best), metric
+
+
+def short_lines(title: str, results: Mapping[str, Any], chance: Mapping[str, Any]) -> list[str]:
+    """Returns at most two lines that fit into the log, with the first groups of numbers.
+
+    ``chance``: what random answers would reach, in the shape of ``results``; it is shown beside.
+    """
+    plain = numbers_of(results)
+    groups = {title: (plain, chance)} if plain else {}
+    for name, group in results.items():
+        if isinstance(group, Mapping) and (numbers := numbers_of(group)):
+            groups[f"{title} {name}"] = numbers, chance.get(name, {})
+    # Groups whose chance is known come first; the order is kept otherwise.
+    order = sorted(groups, key=lambda name: not numbers_of(groups[name][1]))
+    return [fitting_line(name, *groups[name]) for name in order[:2]]
+
+
+def numbers_of(results: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the entries that are numbers themselves."""
+    return {name: float(v) for name, v in results.items() if isinstance(v, Real)}
+
+
+def fitting_line(title: str, numbers: Mapping[str, float], chance: Mapping[str, Any]) -> str:
+    """Returns ``title`` with as many numbers, and those of chance, as fit into a line."""
+    names = list(numbers)
+    line = title[: COLUMNS - PREFIX]
+    for count in range(1, len(names) + 1):
+        shown = " ".join(f"{name} {rounded(numbers[name])}" for name in names[:count])
+        random = " ".join(rounded(chance[name], 1) for name in names[:count] if name in chance)
+        longer = f"{title} {shown}" + (f"; chance {random}" if random else "")
+        if len(longer) > COLUMNS - PREFIX:
+            break
+        line = longer
+    return line
+
+
+def rounded(value: float, small: int = 3) -> str:
+    """Returns three digits, ``small`` of a number below 1; whole numbers in full."""
+    if math.isfinite(value) and (abs(value) >= 1000 or value == int(value)):
+        return f"{value:.0f}"
+    return f"{value:.{3 if abs(value) >= 1 else small}g}"

@@ -1,1 +1,1 @@
-"""Small helpers without dependencies on the rest of the package."""
+"""Helpers that know nothing of models and data: commands, child processes, text, numbers."""

@@ -1,4 +1,4 @@
-"""Processes that a command starts: they end when it ends, however that happens."""
+"""Processes that a command starts, which end when it ends, however that happens; SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM was received: like Ctrl-C, but for the exit code."""
 
 
+def this_python(statement: str) -> list[str]:
+    """Returns a command that runs ``statement`` where the modules of this process are found.
+
+    So a clone's commands start those of the same clone, installed or not, from any folder. The
+    statement may use ``sys``; further arguments are appended to the command.
+    """
+    path = [os.path.abspath(entry) for entry in sys.path]
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; {statement}"]
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """Within the context SIGTERM raises :class:`Terminated`, so that cleanup code runs."""
@@ -43,7 +53,7 @@ def terminable() -> Iterator[None]:
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
-    """Asks Linux to send this process a signal when ``parent``, its parent process, dies."""
+    """Asks Linux to send this process a signal when its parent, process ``parent``, dies."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(number))
         if os.getppid() != parent:  # it has died already
@@ -51,13 +61,17 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 def quiet_worker(parent: int) -> None:
-    """For a pool's workers: they leave Ctrl-C to their parent, and die when it does."""
+    """Initializes a pool's worker: it leaves Ctrl-C to its parent, and dies with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
 
 
 class Children:
-    """Commands that run at the same time, and end together."""
+    """Commands that run at the same time, and end together.
+
+    Python code runs between fork and exec, which is not safe beside the threads of Paddle or
+    OpenCV: a process that loads these must not use it.
+    """
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -65,7 +79,7 @@ class Children:
         self._is_ending = False
 
     def call(self, words: Sequence[str], output: Any) -> int:
-        """Runs a command, with ``output`` for what it prints, and returns its exit code."""
+        """Runs a command that prints to the file ``output``, and returns its exit code."""
         with self._lock:
             if self._is_ending:
                 return 128 + signal.SIGTERM

@@ -1,29 +1,148 @@
-"""How every command ends: a user's mistake is one line and an exit code, never a traceback."""
+"""How every command begins and ends: a user's mistake is one line and an exit code, no traceback.
+
+A command imports this before anything else, so that Ctrl-C and a missing package are one line
+during the slow imports too. Hence nothing but ``os`` and ``sys`` is imported here at the top.
+"""
 
 from __future__ import annotations
 
-import codecs
-import errno
-import io
 import os
-import select
-import signal
-import stat
 import sys
-import warnings
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
 
-from paddlevideo.files.whole import naming
-from paddlevideo.utils.children import Terminated
-from paddlevideo.utils.errors import UserError
-from paddlevideo.utils.script import AGAIN, interruptible, missing_package
-from paddlevideo.utils.stopping import Stopped
+#: As in typing, whose import takes longer than everything that is done here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-#: What follows "interrupted; " for a command that goes on where it was.
+    from paddlevideo.utils.errors import UserError
+
+#: Modules that may be missing, and what ``pip install`` calls them.
+INSTALL = {
+    "PIL": "Pillow",
+    "cv2": "opencv-python-headless",
+    "faiss": "faiss-cpu",
+    "jinja2": "Jinja2",
+    "paddle": "paddlepaddle, or paddlepaddle-gpu",
+    "yaml": "PyYAML",
+    **{name: name for name in ("lmdb", "matplotlib", "numpy", "rich", "safetensors")},
+    **{name: name for name in ("onnxruntime", "paddlenlp", "tensorboardX", "tokenizers")},
+    "visualdl": "visualdl",
+}
+#: What follows "interrupted; ": for a command that starts from the beginning, and for one that
+#: continues where it was.
+AGAIN = "run the same command again"
 DONE_IS_KEPT = "what is done is kept, and the same command does the rest"
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+# ------------------------------------------------------------------------------ beginning
+
+
+def begin_command() -> None:
+    """Prepares this process for a command, before the imports that take time.
+
+    Until ``exit_code_of`` runs its action Ctrl-C ends the process at once with one line, and a
+    missing package is reported without a traceback.
+    """
+    _open_closed_streams()
+    sys.excepthook = _print_uncaught
+    _answer_interrupts(with_exit=True)
+
+
+def _open_closed_streams() -> None:
+    """Opens the null device for standard streams that are closed (``>&-``).
+
+    Otherwise the next file that is opened gets the descriptor, and with it what native code prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+class _AnsweringInterrupts:
+    """Context in which Ctrl-C is answered in one way or the other.
+
+    Changes nothing in a notebook, which an exit would end, nor where another handler is set.
+    """
+
+    with_exit: bool
+
+    def __enter__(self) -> None:
+        is_command = sys.excepthook is _print_uncaught
+        self.switched = is_command and _answer_interrupts(self.with_exit)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.switched:
+            _answer_interrupts(not self.with_exit)
+
+
+class ending_at_once(_AnsweringInterrupts):
+    """Around slow imports, where nothing is half-written yet: Ctrl-C ends the process.
+
+    A KeyboardInterrupt inside an import may be swallowed, or printed with a traceback by code
+    that Python calls in passing.
+    """
+
+    with_exit = True
+
+
+class interruptible(_AnsweringInterrupts):
+    """Around work that cleans up: Ctrl-C raises KeyboardInterrupt, as in any Python program."""
+
+    with_exit = False
+
+
+def _answer_interrupts(with_exit: bool) -> bool:
+    """Lets Ctrl-C end the process at once, or raise; False where something else answers it."""
+    import signal
+    import threading
+
+    handlers: list[Any] = [signal.default_int_handler, _end_at_once]
+    before, after = handlers if with_exit else reversed(handlers)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not before:
+        return False
+    signal.signal(signal.SIGINT, after)
+    return True
+
+
+def _end_at_once(*_: object) -> None:
+    # Printing is not safe in a signal handler; writing is.
+    os.write(2, f"interrupted; {AGAIN}\n".encode())
+    os._exit(130)
+
+
+def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Python calls this with an exception that nothing has caught."""
+    if isinstance(error, KeyboardInterrupt):
+        _end_at_once()
+    if message := missing_package(error):
+        print(f"error: {message}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def missing_package(error: BaseException) -> str:
+    """Returns how to install what is missing: a package, or a library that it needs; else ""."""
+    if not isinstance(error, ImportError):
+        return ""
+    name = error.name or ""
+    package = name.partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and name in INSTALL:
+        return f"the package {name} is not installed: pip install {INSTALL[name]}"
+    if package in INSTALL and ".so" in (error.path or ""):
+        install = f"pip install --force-reinstall {INSTALL[package]}"
+        return f"the package {package} cannot be loaded ({error}): {install}"
+    return ""
+
+
+# --------------------------------------------------------------------------------- ending
 
 
 def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
@@ -31,10 +150,17 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
 
     A run that was asked to end and has saved returns 75, or 130 after Ctrl-C. The message of a
     UserError, what the system says of a file or a full disk (1) and which package is missing (1)
-    are printed to standard error after ``error: ``; after Ctrl-C ``again`` says how to go on.
+    are printed to standard error after ``error: ``; after Ctrl-C ``again`` says how to continue.
     If the reader of the output is gone it returns 141 and prints nothing. Any other exception is
-    a bug in the program, and is passed on.
+    a bug in the program, and propagates.
     """
+    import io
+    import warnings
+
+    from paddlevideo.files.whole import naming
+    from paddlevideo.utils.errors import UserError
+    from paddlevideo.utils.stopping import Stopped
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid
     # Paddle looks for a compiler cache on import; nothing here is compiled.
@@ -49,10 +175,8 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
-    except KeyboardInterrupt as stopped:
-        print(f"interrupted; {again}", file=sys.stderr)
-        number = signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT
-        return 128 + number
+    except KeyboardInterrupt as interrupt:
+        return _code_of_interrupt(interrupt, again)
     except OSError as error:
         return _code_of_system(error)
     except UnicodeEncodeError as error:
@@ -61,21 +185,33 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
 
 
 def _code_of_user_error(error: UserError | ImportError) -> int:
-    """Prints what the user gave or has not installed; raises what is neither again."""
-    message = str(error) if isinstance(error, UserError) else missing_package(error)
+    """Prints what the user gave or has not installed; raises any other ImportError again."""
+    message = missing_package(error) if isinstance(error, ImportError) else str(error)
     if not message:
         raise error
     print(f"error: {message}", file=sys.stderr)
-    return error.exit_code if isinstance(error, UserError) else 1
+    return 1 if isinstance(error, ImportError) else error.exit_code
+
+
+def _code_of_interrupt(interrupt: KeyboardInterrupt, again: str) -> int:
+    import signal
+
+    from paddlevideo.utils.children import Terminated
+
+    print(f"interrupted; {again}", file=sys.stderr)
+    return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
 
 
 def _code_of_locale(error: UnicodeEncodeError) -> int:
-    """A file name that the locale cannot express; raises the error again where it can."""
-    if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8":
+    """Prints which file name the locale cannot express; raises the error again where it can."""
+    import codecs
+
+    encoding = sys.getfilesystemencoding()
+    if codecs.lookup(encoding).name == "utf-8":
         raise error
     print(
         f"error: {ascii(error.object[error.start : error.end])} cannot be in a file name here, "
-        f"where names are {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
+        f"where names are {encoding}: set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
         file=sys.stderr,
     )
     return 1
@@ -83,6 +219,9 @@ def _code_of_locale(error: UnicodeEncodeError) -> int:
 
 def _code_of_system(error: OSError) -> int:
     """Prints an error of the operating system; raises it again if it is not about a file."""
+    import errno
+    import signal
+
     is_cut_off = isinstance(error, BrokenPipeError) and _lost_its_reader(sys.stdout)
     # For a connection between processes the traceback matters.
     if not is_cut_off and (error.errno is None or isinstance(error, ConnectionError)):
@@ -90,8 +229,10 @@ def _code_of_system(error: OSError) -> int:
     _drop_output(sys.stdout)
     if is_cut_off:
         return 128 + signal.SIGPIPE
-    # Files are named where they are written (utils/files.py); what prints cannot be.
-    where = "standard output: " if error.errno in _FULL and _is_file(sys.stdout) else ""
+    where = ""
+    # Files are named where they are written (files/whole.py); what print() writes cannot be.
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) and _is_file(sys.stdout):
+        where = "standard output: "
     if isinstance(error.filename, str | bytes):
         where = f"{os.fsdecode(error.filename)}: "
     print(f"error: {where}{error.strerror}", file=sys.stderr)
@@ -99,22 +240,30 @@ def _code_of_system(error: OSError) -> int:
 
 
 def _lost_its_reader(stream: Any) -> bool:
-    with suppress(OSError):  # a stream without a descriptor
+    import select
+
+    try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLERR)
         return bool(poll.poll(0))
-    return False
+    except OSError:  # a stream without a descriptor
+        return False
 
 
 def _is_file(stream: Any) -> bool:
-    with suppress(OSError):  # a stream without a descriptor
+    import stat
+
+    try:
         mode = os.fstat(stream.fileno()).st_mode
-        return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())
-    return False
+    except OSError:  # a stream without a descriptor
+        return False
+    return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())
 
 
 def _drop_output(stream: Any) -> None:
     """Discards what cannot be printed; Python would try again at exit, and complain."""
+    from contextlib import suppress
+
     try:
         stream.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""Two settings that make Paddle several times faster on CPUs. Measured in docs/performance.md."""
+"""Settings that make Paddle several times faster on CPUs, as docs/performance.md measures."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 @functools.cache
 def tune_cpu() -> None:
-    """Lets MKL and the memory allocator do their best. Changes this process only, once.
+    """Tunes MKL and the memory allocator of this process, once.
 
-    Must run before the first matrix product. What a user has set in the environment stays.
+    Must run before the first matrix product. Variables in the environment are respected.
     """
     _use_avx2_on_amd()
     _keep_memory()
 
 
 def _use_avx2_on_amd() -> None:
-    """The MKL in Paddle runs AVX2 code on AMD processors only if it is told to.
-
-    Without the variable it falls back to SSE: a third of the speed.
-    """
+    """Makes Paddle's MKL use AVX2 on AMD processors, where it uses SSE, a third as fast."""
     try:
         info = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -36,11 +33,11 @@ def _use_avx2_on_amd() -> None:
 
 
 def _keep_memory() -> None:
-    """Keeps freed memory of up to 32 MB a block in the process instead of giving it back.
+    """Keeps freed blocks of up to 32 MB in the process instead of returning them to the system.
 
     Every operator allocates its result. By default glibc maps and unmaps such blocks each time,
-    and the kernel clears their pages anew: an addition of 5 MB arrays then runs at 5 GB/s instead
-    of 80. The cost: up to 1 GB of freed memory stays with the process.
+    and the kernel clears their pages again: an addition of 5 MB arrays runs at 5 GB/s instead of
+    80. The cost: up to 1 GB of freed memory stays with the process.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

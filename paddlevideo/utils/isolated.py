@@ -1,46 +1,44 @@
-"""Calls in a process of their own, so that native code that crashes costs one call."""
+"""Function calls in a process of their own, so that a crash of native code costs one call."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
+from paddlevideo.utils.children import this_python
+
 P = ParamSpec("P")
 T = TypeVar("T")
-GRACE = 2.0  # seconds that an idle process has to end
+GRACE = 2.0  # seconds for an idle process to end
 
 
 class Crash(Exception):
-    """The process of a call ended without an answer."""
+    """The process ended during a call."""
 
 
 class Isolated:
-    """A process that calls one function after another; a new one follows a crash.
+    """A process that calls one function after another, and is replaced after a crash.
 
-    It is not a fork: OpenCV's threads do not survive one. It starts at the first call, and ends
-    with this object or with this process. On Windows calls are made in this process instead.
+    It is a fresh Python rather than a fork, as OpenCV's threads do not survive a fork. It starts at
+    the first call, and ends with this object or with this process.
     """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def call(self, function: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
-        """What ``function``, of the top level of a module, returns or raises.
+    def call(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Calls ``function``, one of the top level of a module, and returns what it returns.
 
-        Raises Crash where it ends its process.
+        Raises what it raises, and Crash if it ends its process.
         """
-        if os.name != "posix":
-            return function(*arguments, **more)
         pipe = self._pipe or self._start()
         try:
-            pipe.send((function, arguments, more))
+            pipe.send((function, arguments, keywords))
             error, value = pipe.recv()
         except (EOFError, OSError):
             self.close()
@@ -51,13 +49,10 @@ class Isolated:
 
     def _start(self) -> Connection:
         self._pipe, other = multiprocessing.Pipe()
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from paddlevideo.utils.isolated import serve; serve({other.fileno()})"
-        )
+        serving = f"from paddlevideo.utils.isolated import serve; serve({other.fileno()})"
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
+                this_python(serving),
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # what a library says while it crashes
@@ -86,9 +81,9 @@ def serve(descriptor: int) -> None:
     """Answers calls until the other end is closed."""
     with Connection(descriptor) as pipe, suppress(EOFError, OSError):
         while True:
-            function, arguments, more = pipe.recv()
+            function, arguments, keywords = pipe.recv()
             try:
-                error, value = None, function(*arguments, **more)
+                error, value = None, function(*arguments, **keywords)
             except Exception as raised:
                 error, value = raised, None
             pipe.send((error, value))

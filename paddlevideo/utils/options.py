@@ -1,4 +1,4 @@
-"""The command lines of main.py and the tools: how they are parsed, how mistakes are reported."""
+"""Command lines: shared options, and a parser that reports mistakes in one line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ from typing import Any, NoReturn
 from paddlevideo.files.paths import expand_path, path_complaint
 from paddlevideo.registry import did_you_mean
 
+#: The name in usage and messages; the console command sets it to "paddlevideo VERB".
+program: str | None = None
+
+
+def _script() -> str | None:
+    """Returns how a script was started, as it was typed; argparse would show its name alone."""
+    return f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else None
+
 
 def as_path_text(text: str) -> str:
-    """The type of an option that is a path, as text: ``~`` and ``$NAME`` are replaced."""
+    """Converts an option that is a path, as text: ``~`` and ``$NAME`` are replaced."""
     path = expand_path(text)
     if complaint := path_complaint(path):
         raise argparse.ArgumentTypeError(complaint)
@@ -24,7 +32,7 @@ def as_path_text(text: str) -> str:
 
 
 def as_path(text: str) -> Path:
-    """The type of an option that is a path."""
+    """Converts an option that is a path."""
     return Path(as_path_text(text))
 
 
@@ -48,13 +56,14 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Options are written out in full; a mistake is one line, ``error: ...``, and exit code 2.
+    """Takes options in full only; a mistake is one line, ``error: ...``, and exit code 2.
 
-    ``hints``: what to say of options that another program has, by name.
+    ``hints``: by name, the advice for options that belong to another program.
     """
 
     def __init__(self, *, hints: Mapping[str, str] | None = None, **settings: Any) -> None:
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        settings.setdefault("prog", program or _script())
         super().__init__(allow_abbrev=False, **settings)
         self.hints = dict(hints or {})
 
@@ -70,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(given, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse; for words that belong to no option it suggests one."""
+        """As argparse; for words that belong to no option the message suggests one."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             self.error(f"{' '.join(rest)} belongs to no option{self._owner_of(rest[0])}")
@@ -84,12 +93,12 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def error(self, message: str) -> NoReturn:
-        """Prints the message and ends with exit code 2."""
+        """Prints the message and exits with code 2."""
         message = message.removeprefix("argument ")
         self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
 
     def _options_in(self, given: Sequence[str]) -> Iterable[str]:
-        """The names of the options that are given to this parser, not to a subcommand of it."""
+        """Yields the names of the options given to this parser, not to a subcommand of it."""
         has_commands = self._subparsers is not None
         for text in given:
             if text == "--" or (has_commands and not text.startswith("-")):
@@ -100,7 +109,7 @@ class Parser(argparse.ArgumentParser):
                 yield name
 
     def _is_joined(self, text: str) -> bool:
-        """Whether it is a short option with its value, as ``-cFILE``, and not ``-config``."""
+        """Whether ``text`` is a short option with its value, as ``-cFILE``, not ``-config``."""
         return (
             text[1] != "-"
             and text[:2] in self._option_string_actions
@@ -116,7 +125,7 @@ class Parser(argparse.ArgumentParser):
         return f"unknown option {text}.{_nearest(text, known)}".removesuffix(".")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """For a value that is not one of the choices it suggests the nearest."""
+        """As argparse; for a value that is not one of the choices it suggests the nearest."""
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
             near = did_you_mean(str(value), known)
@@ -126,7 +135,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _nearest(text: str, known: Sequence[str]) -> str:
-    """``Did you mean``, for an option that was cut short, spelt with hyphens, or misspelt."""
+    """Suggests an option for one that was cut short, spelt with hyphens, or misspelt."""
     name = "--" + text.lstrip("-").replace("-", "_").lower()
     begun = [option for option in known if option.startswith(name) or name.startswith(f"{option}_")]
     if len(begun) == 1:

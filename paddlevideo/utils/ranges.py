@@ -1,6 +1,6 @@
-"""Bounds of numbers, written beside type hints: ``rate: Probability = 0.5``.
+"""Bounds of numbers, as type hints: ``rate: Probability = 0.5``.
 
-The configuration check reports a number outside its bounds with file and line. Command lines take
+The configuration check reports a number outside its bounds with file and line; command lines use
 the same bounds through :func:`number`.
 """
 
@@ -24,7 +24,7 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         return (
-            abs(value) <= sys.float_info.max  # also of whole numbers that no float can hold
+            abs(value) <= sys.float_info.max  # of integers too, which may be larger than any float
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
@@ -44,7 +44,7 @@ class Range:
 
 
 def AtLeast(minimum: float) -> Range:
-    """The bounds of a number that may not be smaller than ``minimum``."""
+    """Returns the bounds of a number that is at least ``minimum``."""
     return Range(at_least=minimum)
 
 
@@ -53,12 +53,12 @@ CountOrZero = Annotated[int, Range(at_least=0)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Probability = Annotated[float, Range(at_least=0, at_most=1)]
-#: A share that may not be all, and the decay of a running mean: 0 to below 1.
+#: A share below all, or the decay of a running mean: 0 to below 1.
 Fraction = Annotated[float, Range(at_least=0, below=1)]
 
 
 def number(kind: type[int] | type[float], bounds: Range) -> Callable[[str], float]:
-    """The ``type=`` of a command-line option: a number within ``bounds``."""
+    """Returns the ``type=`` of a command-line option: a number within ``bounds``."""
 
     def parse(text: str) -> float:
         try:
@@ -73,6 +73,6 @@ def number(kind: type[int] | type[float], bounds: Range) -> Callable[[str], floa
     return parse
 
 
-#: For command lines: whole numbers from 1, and from 0; numbers above 0, and from 0.
+#: For command lines: integers from 1 and from 0, numbers above 0 and from 0.
 count, count_or_zero = (number(int, Range(at_least=minimum)) for minimum in (1, 0))
 positive, non_negative = number(float, Range(above=0)), number(float, Range(at_least=0))

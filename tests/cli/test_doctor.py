@@ -1,4 +1,4 @@
-"""tools/doctor.py: each thing that may be wrong with a machine is named, with what to type."""
+"""paddlevideo doctor: each thing that may be wrong with a machine is named, with what to type."""
 
 from __future__ import annotations
 
@@ -68,6 +68,24 @@ def test_a_report_that_cannot_be_written_is_one_line(monkeypatch, tmp_path, caps
 def test_bounds_are_those_of_the_requirements():
     bounds = packages.lower_bounds()
     assert {"paddlepaddle", "lmdb", "numpy", "PyYAML", "opencv-python-headless"} <= set(bounds)
+
+
+def test_bounds_of_an_installed_package_are_those_that_pip_knows(monkeypatch):
+    from email.message import Message
+
+    clone, python = packages.lower_bounds(), one(packages.python())
+    installed = Message()
+    installed["Requires-Python"] = "<3.14,>=3.10"
+    for name, oldest in clone.items():
+        extra = {"paddlepaddle": '; extra == "cpu"', "opencv-python-headless": "; extra == 'video'"}
+        installed["Requires-Dist"] = f"{name}>={oldest}{extra.get(name, '')}"
+    installed["Requires-Dist"] = 'pytest>=8; extra == "test"'
+    installed["Requires-Dist"] = 'paddlenlp==2.8.1; extra == "paddlenlp"'
+    monkeypatch.setattr(packages, "is_clone", lambda: False)
+    monkeypatch.setattr(packages, "metadata", lambda name: installed)
+    assert packages.lower_bounds() == clone and one(packages.python()) == python
+    installed.replace_header("Requires-Python", "<3.10,>=3.9")
+    assert one(packages.python()).status == PROBLEM
 
 
 @pytest.mark.parametrize(

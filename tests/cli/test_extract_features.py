@@ -302,7 +302,7 @@ def test_an_output_inside_the_folder_of_videos_is_told_before_the_work(
     words = [] if flag == "--output" else [flag, inside]
     output = inside if flag == "--output" else tmp_path / "c.store"
     code, out, err = run(".", *words, output=output)
-    assert code == 2 and f"{flag} {inside}: lies inside" in err and str(clips.parent / "x") in err
+    assert code == 2 and f"{flag} {inside}: is inside" in err and str(clips.parent / "x") in err
     assert out == "" and not (clips / "x").exists()
     code, _, err = run(clips, output=clips)
-    assert code == 2 and "lies inside" in err
+    assert code == 2 and "is inside" in err

@@ -12,8 +12,8 @@ import pytest
 from paddlevideo.cli import compare_runs, find_bert, linear_baseline
 from paddlevideo.cli.linear_baseline import Pairs, Settings, fit_map, train_map
 from paddlevideo.config import load_config
-from paddlevideo.metrics.retrieval import retrieval_metrics
 from paddlevideo.modeling import build_model
+from paddlevideo.retrieval import retrieval_metrics
 from tests.tiny_data import make_project
 
 

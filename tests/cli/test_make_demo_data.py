@@ -314,7 +314,7 @@ def test_the_recipe_has_the_sizes_that_the_data_have(demo):
 def test_help_has_an_example(capsys):
     with pytest.raises(SystemExit):
         make_demo_data.main(["--help"])
-    assert "python tools/make_demo_data.py --output" in capsys.readouterr().out
+    assert "paddlevideo make_demo_data --output" in capsys.readouterr().out
 
 
 def test_a_leftover_of_a_killed_process_goes_though_the_data_are_complete(tmp_path):

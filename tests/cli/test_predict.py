@@ -178,7 +178,7 @@ def test_missing_weights_are_explained(project, capsys):
 @pytest.mark.parametrize(
     ("places", "more", "code", "message"),
     [
-        ({"model": "absent"}, [], 1, "is no exported model"),
+        ({"model": "absent"}, [], 1, "is not an exported model"),
         ({"features": "absent.lmdb"}, [], 1, "Check the path of the features"),
         ({"features": "empty.lmdb"}, [], 1, "holds no clips"),
         ({"features": "wide/test.lmdb"}, [], 1, "features are 13 wide, where the model in"),
@@ -201,7 +201,7 @@ def test_a_wrong_command_line_ends_with_2(project, arguments):
 
 def test_a_score_that_is_no_number_names_its_clip():
     with pytest.raises(ValueError, match='clip "b"'):
-        predict.best_clips(np.array([[1.0, np.nan]]), ["a", "b"], 5, "x.lmdb")
+        predict.check_finite(np.array([[1.0, np.nan]]), ["a", "b"], "x.lmdb")
 
 
 def test_a_file_in_the_place_of_an_exported_folder(project, capsys):

@@ -113,7 +113,7 @@ def test_help_has_an_example(capsys, command):
     with pytest.raises(SystemExit) as stop:
         prepare_data.main([*command.split(), "--help"])
     assert stop.value.code == 0
-    assert f"python tools/prepare_data.py {command}".strip() in capsys.readouterr().out
+    assert f"paddlevideo {command}".strip() in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

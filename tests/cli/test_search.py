@@ -16,8 +16,8 @@ from paddlevideo.cli import search
 from paddlevideo.loader.store import FeatureStore, StoreWriter
 from paddlevideo.prepare import PackOptions, pack
 from paddlevideo.report import read_queries
-from paddlevideo.tasks import search as search_module
-from paddlevideo.tasks.search_index import SearchIndex
+from paddlevideo.retrieval import search as search_module
+from paddlevideo.retrieval.search_index import SearchIndex
 from paddlevideo.utils.errors import ConfigError
 from tests.tiny_data import make_project
 

@@ -190,7 +190,7 @@ def test_a_good_configuration_has_no_faults(load, mode):
         ("epochs: 2", "epochs: 2\nMIX: {name: Mixup}", "MIX: mixing of samples is not offered"),
         ("epochs: 2", "epochs: 2\namp: {dtype: half}", 'amp.dtype: expected "float16" or "bfl'),
         ("epochs: 2", "epochs: 2\ndevice: cuda", "device: expected auto, cpu, gpu or gpu:1"),
-        ("Some", "a/b", 'model_name: "a/b" must do as the name of a file'),
+        ("Some", "a/b", 'model_name: "a/b" must be usable as the name of a file'),
         ("batch_size: 2", "batch_size: 0", "9: DATASET.batch_size: expected 1 or more"),
         ("batch_size: 2", "batchsize: 2", 'Did you mean "batch_size"'),
         # Pipelines.

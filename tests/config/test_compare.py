@@ -1,6 +1,7 @@
 """What has changed since a checkpoint."""
 
-from paddlevideo.config.compare import ABSENT, differences
+from paddlevideo.config.compare import differences
+from paddlevideo.utils.nested import ABSENT
 
 
 def test_every_changed_key_is_named_and_judged():

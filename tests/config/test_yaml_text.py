@@ -59,7 +59,7 @@ def test_scalars_of_yaml_1_1():
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("a: 1\nb: 2\na: 3", 3, 'the key "a" is here and in line 1'),
+        ("a: 1\nb: 2\na: 3", 3, 'the key "a" is in this line and in line 1'),
         ("a:\n  b: {c: 1, c: 2}", 2, 'the key "c"'),
         ("a:\n\tb: 1", 2, "there is a tab"),
         ("a: [1, 2\nb: 3", 1, '"]" or "," is missing'),
@@ -67,9 +67,9 @@ def test_scalars_of_yaml_1_1():
         ("a: 1\n1: 2", 2, 'put quotes around "1"'),
         ("a: 1\non: 2", 2, 'put quotes around "on"'),
         ("a: 1\n? [x]\n: 2", 2, "a key must be text"),
-        ("a: 1\nb: 2024-13-45", 2, "no valid timestamp"),
-        ("a: !!int x", 1, "no valid int"),
-        ("a: !!bool perhaps", 1, "no valid bool"),
+        ("a: 1\nb: 2024-13-45", 2, "not a valid timestamp"),
+        ("a: !!int x", 1, "not a valid int"),
+        ("a: !!bool perhaps", 1, "not a valid bool"),
         ("a: 1\nb: !!python/object/apply:os.system [ls]", 2, "not allowed"),
         ("a: !!python/name:os.system x", 1, "!!python/name:os.system is not allowed"),
         ("a: !!set {x}", 1, "not allowed"),

@@ -153,13 +153,13 @@ def test_a_model_in_training_stays_in_training(written):
     assert written[0].training
 
 
-def write_marks(folder, mark, fault=None):
+def write_marks(folder, mark, error=None):
     """An export whose programs, which take seconds to make, are a few bytes."""
 
     def write_programs(model, partial, sizes):
         (partial / "pairs.json").write_text(mark)
-        if fault is not None:
-            raise fault
+        if error is not None:
+            raise error
         nothing = ProgramInfo((), ())
         return {"captions": nothing, "videos": nothing, "pairs": nothing}
 
@@ -204,11 +204,11 @@ def test_a_file_in_the_way_is_named(tmp_path):
         write_marks(tmp_path, "one")
 
 
-@pytest.mark.parametrize("fault", [OSError("no space left on device"), KeyboardInterrupt()])
-def test_a_failed_export_leaves_the_old_one(tmp_path, fault):
+@pytest.mark.parametrize("error", [OSError("no space left on device"), KeyboardInterrupt()])
+def test_a_failed_export_leaves_the_old_one(tmp_path, error):
     first = write_marks(tmp_path, "one")
-    with pytest.raises(type(fault)):
-        write_marks(tmp_path, "two", fault)
+    with pytest.raises(type(error)):
+        write_marks(tmp_path, "two", error)
     assert read_manifest(tmp_path / "exported") == first
     assert (tmp_path / "exported" / "pairs.json").read_text() == "one"
     assert {path.name for path in tmp_path.iterdir()} == {"exported", "weights.pdparams"}
@@ -261,7 +261,7 @@ def flip(path):
         (drop, "videos.pdiparams", r"videos\.pdiparams is missing"),
         (shorten, "pairs.pdiparams", r"pairs\.pdiparams has \d+ bytes"),
         (flip, "captions.pdiparams", r"captions\.pdiparams is damaged"),
-        (drop, "export.json", "is no exported model"),
+        (drop, "export.json", "is not an exported model"),
         (shorten, "export.json", r"export\.json is damaged|cannot"),
     ],
 )

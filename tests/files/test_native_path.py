@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlevideo.files.native_path import as_text, native_path
+from paddlevideo.files.paths import as_text, native_path
 
 
 def test_usual_names_become_absolute(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from paddlevideo.files.together import check_together, write_together
+from paddlevideo.files.whole import check_together, write_together
 from paddlevideo.utils.errors import DataError
 from tests.killing import dies_at
 

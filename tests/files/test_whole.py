@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, whoever writes them and whenever a writer dies."""
+"""Files and folders are whole or absent, with any number of writers and whenever one dies."""
 
 import errno
 import os
@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from paddlevideo.files import partials
-from paddlevideo.files.whole import write_folder_whole, write_text_whole, write_whole
+from paddlevideo.files.whole import (
+    damage_of,
+    describe_whole,
+    write_folder_whole,
+    write_text_whole,
+    write_whole,
+)
 from tests.killing import dies_at
 
 
@@ -157,3 +163,15 @@ def test_a_folder_does_not_replace_a_file(tmp_path):
     with pytest.raises(NotADirectoryError):
         write_folder_whole(tmp_path / "f", fill)
     assert (tmp_path / "f").read_text() == "mine" and names(tmp_path) == ["f"]
+
+
+def test_damage_is_told_by_size_and_checksum(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("abc")
+    expected = describe_whole(path)
+    assert expected["bytes"] == 3 and damage_of(path, expected, "its manifest") == ""
+    for text, says in (("ab", "has 2 bytes, its manifest says 3"), ("abd", "is damaged")):
+        path.write_text(text)
+        assert damage_of(path, expected, "its manifest").startswith(f"{path} {says}")
+    path.unlink()
+    assert damage_of(path, expected, "a.json") == f"{path} is missing, a.json names it"

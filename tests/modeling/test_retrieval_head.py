@@ -149,7 +149,7 @@ def test_alone_the_head_learns_and_nothing_else():
 def test_the_weight_that_a_validation_chose_travels_with_the_weights(tmp_path):
     model = with_head(similarity_weight="auto")
     assert np.isnan(model.retrieval_head.weight)
-    model.adopt({"similarity_weight": 0.5})
+    model.apply_validation_choice({"similarity_weight": 0.5})
     assert model.retrieval_head.weight == 0.5
     path = tmp_path / "w.pdparams"
     paddle.save(model.to_released(model.state_dict()), str(path))
@@ -157,9 +157,9 @@ def test_the_weight_that_a_validation_chose_travels_with_the_weights(tmp_path):
     pv.load_weights(other, path, for_test=True)
     assert other.retrieval_head.weight == 0.5
     fixed = with_head(similarity_weight=2.0)
-    fixed.adopt({"similarity_weight": 0.5})
+    fixed.apply_validation_choice({"similarity_weight": 0.5})
     assert fixed.retrieval_head.weight == 2.0
-    model.adopt({})
+    model.apply_validation_choice({})
 
 
 def test_weights_from_before_a_choice_load_for_a_test(tmp_path):

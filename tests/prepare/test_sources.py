@@ -222,7 +222,7 @@ def test_an_output_inside_a_source_is_told_before_the_work(tmp_path):
     folder.mkdir()
     with open(folder / "a.npz", "wb") as file:
         np.savez(file, **arrays())
-    with pytest.raises(ConfigError, match="lies inside the folder of inputs .*Name a path"):
+    with pytest.raises(ConfigError, match="is inside the folder of inputs .*Name a path"):
         pack(PackOptions([folder], folder / "deep" / "c.store"))
     assert [path.name for path in folder.iterdir()] == ["a.npz"]
     pack(PackOptions([folder], folder / ".cache" / "c.store"))  # hidden: never an input

@@ -16,7 +16,7 @@ from paddlevideo.cli import run as main
 from paddlevideo.metrics import MSRVTTMetric
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.tasks import rehearsal
-from paddlevideo.tasks.tables import short_lines
+from paddlevideo.tasks.validation import short_lines
 from tests.tiny_data import make_project
 
 LONGEST = 120 - len("[11/28 00:36:30] INFO: ")
@@ -52,7 +52,7 @@ def clips_without_gallery(config, pipeline=True, **metric):
     ("changes", "code", "message"),
     [
         (["METRIC.best=R@1"], 2, 'METRIC.best is "R@1". Did you mean "text_to_video.R@1"'),
-        (["METRIC.name=LossMetric"], 2, "LossMetric averages named losses"),
+        (["METRIC.name=LossMetric"], 2, "ActBert gives scores of pairs and no losses. Leave"),
         (["DATASET.valid.vision_feature_dim=10"], 1, "Set vision_feature_dim of the data set"),
         (["DATASET.valid.max_seq_length=30"], 1, "DATASET.valid: texts of 30 ids, but the model"),
         (["PIPELINE.train.transform.2.Tokenize.max_seq_length=30",

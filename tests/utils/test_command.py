@@ -1,4 +1,4 @@
-"""How commands end."""
+"""How commands end: messages and exit codes."""
 
 import os
 import subprocess
@@ -12,12 +12,12 @@ from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import ConfigError, DataError
 
 
-def fail(fault):
-    raise fault
+def fail(error):
+    raise error
 
 
 @pytest.mark.parametrize(
-    "fault, code, line",
+    "error, code, line",
     [
         (ConfigError("a key"), 2, "error: a key\n"),
         (DataError("a clip"), 1, "error: a clip\n"),
@@ -26,24 +26,24 @@ def fail(fault):
         (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
     ],
 )
-def test_a_mistake_is_one_line_and_an_exit_code(capsys, fault, code, line):
+def test_a_mistake_is_one_line_and_an_exit_code(capsys, error, code, line):
     with warnings.catch_warnings():
-        assert exit_code_of(lambda: fail(fault), again="once more") == code
+        assert exit_code_of(lambda: fail(error), again="once more") == code
     assert capsys.readouterr().err == line
 
 
-def test_what_is_no_users_mistake_keeps_its_traceback():
+def test_what_is_not_a_users_mistake_keeps_its_traceback():
     with warnings.catch_warnings():
         assert exit_code_of(lambda: None) == 0
         with pytest.raises(ZeroDivisionError):
             exit_code_of(lambda: 1 / 0)
-        for fault in (
+        for error in (
             OSError("no number"),
             ConnectionResetError(104, "x"),
             BrokenPipeError(32, ""),
         ):
-            with pytest.raises(type(fault)):
-                exit_code_of(lambda fault=fault: fail(fault))
+            with pytest.raises(type(error)):
+                exit_code_of(lambda error=error: fail(error))
 
 
 PRINTING = """
@@ -65,7 +65,7 @@ def printing(what, stdout, *flags):
 
 @pytest.mark.parametrize("flags", [(), ("-u",)])
 @pytest.mark.parametrize("what", ["'x'", "'x' * 100_000"])
-def test_output_that_nobody_reads_ends_it_quietly(what, flags):
+def test_output_without_a_reader_ends_it_quietly(what, flags):
     reading, writing = os.pipe()
     os.close(reading)
     ended = printing(what, writing, *flags)

@@ -213,7 +213,6 @@ def serve_peer(arguments: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Alternates the sides and returns the measurements."""
-    sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory() as name:
         make_inputs(Path(name), options.clips, options.dtype)
         common = ["--inputs", name]
@@ -291,7 +290,6 @@ def serve_side(arguments: list[str]) -> None:
     parser.add_argument("--peer", type=Path)
     options = parser.parse_args(arguments)
     if options.side == "ours":
-        sys.path.insert(0, str(ROOT))
         serve_ours(options)
     else:
         serve_peer(options)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from benchmarks.sides import ROOT
 
 DIGITS = 7
 
@@ -31,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Both means of every loss term over the same clips, captions and masks."""
-    sys.path.insert(0, str(ROOT))
     import paddlevideo as pv
     from paddlevideo.config import check_config, import_parts
 

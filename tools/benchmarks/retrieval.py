@@ -95,6 +95,7 @@ def serve_ours(arguments: argparse.Namespace) -> None:
     import paddle
 
     import paddlevideo as pv
+    from paddlevideo.retrieval.test import MarginPredictor
     from paddlevideo.runtime import use_threads
 
     use_threads(arguments.threads)
@@ -123,10 +124,12 @@ def serve_ours(arguments: argparse.Namespace) -> None:
         serve_video_to_text(model, arrays, videos)
         return
 
+    data = evaluation_data(arrays)
+
     def work() -> dict[str, Any]:
-        if arguments.top_k:
-            model.shortlist(gallery, model.first_stage(arrays, gallery))
-        found = model.predict(arrays, gallery)
+        predictor = MarginPredictor(model, data, gallery)
+        (batch,) = predictor.batches(data.loader)
+        found = predictor.predict(batch)
         if arguments.top_k:
             return {"pairs_matched": sum(len(row) for row in found)}
         return {"margins": found[:, : arguments.peer_videos].ravel().tolist()}
@@ -163,8 +166,22 @@ class Videos:
 
 
 def encode_all(model: Any, videos: dict[str, np.ndarray]) -> Any:
-    """The prepared gallery."""
-    return model.prepare(Videos(videos))
+    """Returns the encoded gallery."""
+    from paddlevideo.retrieval.gallery import Gallery
+
+    return Gallery(model.encode_videos, Videos(videos), model.gallery_gigabytes)
+
+
+def evaluation_data(captions: dict[str, np.ndarray]) -> Any:
+    """Returns what a predictor is given, with all captions in one batch."""
+    from paddlevideo.loader.build import BatchLoader, SampleReader
+    from paddlevideo.loader.sampler import GridSampler
+    from paddlevideo.metrics import EvaluationData
+
+    count = len(captions["text_ids"])
+    samples: Any = [{key: rows[at] for key, rows in captions.items()} for at in range(count)]
+    loader = BatchLoader(SampleReader(samples), GridSampler(count, count))
+    return EvaluationData(None, loader, lambda state: [state], lambda first, validating: None)
 
 
 def spread_weights(model: Any) -> None:
@@ -335,7 +352,6 @@ def serve_side(arguments: list[str]) -> None:
     parser.add_argument("--peer", type=Path)
     options = parser.parse_args(arguments)
     if options.side == "ours":
-        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
         serve_ours(options)
     else:
         serve_peer(options)

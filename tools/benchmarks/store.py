@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Writes the store, then reads it in a fresh process."""
-    sys.path.insert(0, str(ROOT))
     shutil.rmtree(options.folder, ignore_errors=True)
     start = time.perf_counter()
     write(options.folder, options.clips, options.shards)
@@ -44,10 +43,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "writer_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "bytes": sum(path.stat().st_size for path in options.folder.iterdir()),
     }
-    command = [sys.executable, "-m", "benchmarks.store", str(options.folder.resolve())]
-    done = subprocess.run(
-        command, cwd=ROOT / "tools", check=True, capture_output=True, text=True
-    ).stdout
+    command = [sys.executable, "-m", "tools.benchmarks.store", str(options.folder.resolve())]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     shutil.rmtree(options.folder)
     return {**report, **json.loads(done)}
 
@@ -75,7 +72,6 @@ def write(folder: Path, clips: int, shards: int) -> None:
 
 def read(folder: Path) -> dict[str, Any]:
     """Opens the store and reads it in the order of a training epoch, and at random."""
-    sys.path.insert(0, str(ROOT))
     from paddlevideo.loader.order import WINDOW, ShuffledBlocks
     from paddlevideo.loader.store import FeatureStore
 

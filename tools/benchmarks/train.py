@@ -18,7 +18,6 @@ from benchmarks import peer
 from benchmarks.sides import Side, matrix_peak, ratios, serve
 from benchmarks.train_batches import (
     CLIPS,
-    ROOT,
     read_batches,
     read_captions,
     write_batches,
@@ -191,7 +190,6 @@ def serve_steps(step: Step, batches: Sequence[Any], count: int) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Compares the losses without dropout, then alternates both sides with it."""
-    sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # The first ones warm both sides up.
@@ -337,8 +335,6 @@ def serve_side(arguments: list[str]) -> None:
     parser.add_argument("--peer", type=Path)
     options = parser.parse_args(arguments)
     options.weights = options.inputs / "weights.pdparams"
-    if options.side == "ours":
-        sys.path.insert(0, str(ROOT))
     step, batches = (our_step if options.side == "ours" else peer_step)(options)
     if options.no_dropout:
         losses = [step(batch)[1] for batch in batches()[:COMPARED_STEPS]]

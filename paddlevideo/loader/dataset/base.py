@@ -71,6 +71,13 @@ class Dataset(ABC):
         """The ground truth that a metric compares predictions with, or None."""
         return None
 
+    def default_metric(self) -> dict[str, Any]:
+        """Returns the METRIC section that holds where a configuration has none.
+
+        By default a retrieval metric if there is a truth to rank, else the mean of the losses.
+        """
+        return {"name": "LossMetric" if self.truth() is None else "MSRVTTMetric"}
+
     def describe(self) -> dict[str, Any]:
         """Files and counts, for the protocol beside a test's numbers."""
         return {"format": type(self).__name__, "samples": len(self)}

@@ -118,6 +118,10 @@ class RetrievalDataset(Dataset):
         position = {clip: index for index, clip in enumerate(self.video_ids)}
         return np.array([position[clip] for clip, _ in self.pairs], np.int64)
 
+    def default_metric(self) -> dict[str, Any]:
+        """Returns the METRIC section of a retrieval test."""
+        return {"name": "MSRVTTMetric"}
+
     def context(self) -> ClipBatches:
         """The gallery in batches of ``gallery_batch`` clips, each clip once."""
         return ClipBatches(self.reader, self.video_ids, self.gallery_batch)

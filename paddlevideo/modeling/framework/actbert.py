@@ -29,18 +29,22 @@ from paddlevideo.modeling.framework.batches import (
     select,
     select_rows,
 )
-from paddlevideo.modeling.gallery import Gallery
 from paddlevideo.modeling.heads.fitted import FittedHead, Total, read_pairs
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.heads.vectors import VectorHead
 from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.modeling.losses.actbert import ActBertLoss
-from paddlevideo.modeling.match_scorer import CaptionCache, MatchScorer, VideoCache
+from paddlevideo.modeling.match_scorer import (
+    CaptionCache,
+    MatchScorer,
+    VideoCache,
+    VideoChunks,
+    VideoSource,
+)
 from paddlevideo.modeling.needed import cut_padding, labelled_rows, pack_words
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.first_stage import FirstStage
 from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
 
 
@@ -58,11 +62,12 @@ class ActBert(BaseFramework):
     "retrieval_loss", or fitted before them; in a test their similarity is added to the match
     margin.
     ``top_k``: match only the k videos of a caption and the k captions of a video that the
-    retrieval head finds most similar; two numbers give each way its own, and a second one of 0
-    leaves the way from video to text to the head alone. 0 matches every pair.
+    retrieval head finds most similar; two numbers give each direction its own, and a second one of
+    0 leaves video to text to the head alone. 0 matches every pair.
     ``without``: streams whose features are replaced by ones, which say nothing, to learn what they
     are worth; their boxes, masks and classes stay.
-    ``gallery_gigabytes``: a gallery whose caches need more is encoded again for each batch.
+    ``gallery_gigabytes``: a gallery whose caches need more is encoded again for each batch; what it
+    leaves is for captions between the two stages.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - users' YAML files name these arguments
@@ -94,7 +99,7 @@ class ActBert(BaseFramework):
                 "captions are those that a MODEL.retrieval_head finds most similar: it needs one, "
                 "and as many match_negatives at least"
             )
-        self.top_k, self.gallery_gigabytes = both_ways(top_k), gallery_gigabytes
+        self.top_k, self.gallery_gigabytes = parse_top_k(top_k), gallery_gigabytes
         if self.top_k and retrieval_head is None:
             raise ConfigError(
                 f"MODEL.top_k={top_k} needs a MODEL.retrieval_head, which finds the k best; "
@@ -230,93 +235,54 @@ class ActBert(BaseFramework):
 
     @paddle.no_grad()
     def encode_captions(self, captions: Batch) -> CaptionCache:
-        """What depends on captions alone. ``captions``: text_ids, token_type_ids, text_mask."""
+        """Computes what depends on captions alone.
+
+        ``captions``: text_ids, token_type_ids, text_mask.
+        """
         return self.scorer.encode_captions(to_tensors(select(captions, CAPTION_KEYS)))
 
     @paddle.no_grad()
     def encode_videos(self, videos: Batch) -> VideoCache:
-        """What depends on videos alone. ``videos``: the arrays of ``VIDEO_KEYS``."""
+        """Computes what depends on videos alone. ``videos``: the arrays of ``VIDEO_KEYS``."""
         return self.scorer.encode_videos(to_tensors(self.blinded(select(videos, VIDEO_KEYS))))
 
     @paddle.no_grad()
-    def margins(self, captions: CaptionCache, videos: VideoCache | Gallery) -> Tensor:
-        """Logit margins, match against no match, (captions, videos). What ranking uses."""
+    def margins(self, captions: CaptionCache, videos: VideoChunks) -> Tensor:
+        """Returns the logits of match minus no match, (captions, videos), which rank them."""
         return self.scorer.margins(captions, videos)
 
     @paddle.no_grad()
     def listed_margins(
-        self, caption: CaptionCache, videos: Gallery, places: np.ndarray
+        self, caption: CaptionCache, videos: VideoSource, positions: np.ndarray
     ) -> np.ndarray:
-        """Margins (N,) of one caption with the videos at ``places`` (N,) of a gallery."""
-        return self.scorer.listed_margins(caption, videos, places)
+        """Returns the margins (N,) of one caption with the videos at ``positions`` (N,)."""
+        return self.scorer.listed_margins(caption, videos, positions)
 
     def score(self, captions: Batch | CaptionCache, videos: Batch | VideoCache) -> Tensor:
-        """Match probabilities (captions, videos): softmax of the match logits at class 0."""
+        """Returns match probabilities (captions, videos): softmax of the logits at class 0."""
         if isinstance(captions, Mapping):
             captions = self.encode_captions(captions)
         if isinstance(videos, Mapping):
             videos = self.encode_videos(videos)
         return F.sigmoid(self.margins(captions, videos))
 
-    def prepare(self, context: Iterable[Batch] | None) -> Gallery | None:
-        """The gallery's cached video side, built batch by batch."""
-        if context is None:
-            return None
-        return Gallery(self.encode_videos, context, self.gallery_gigabytes)
+    def prepare(self, context: Iterable[Batch] | None) -> None:
+        """Prepares nothing for losses. Raises ConfigError for a gallery, which is not for them."""
+        if context is not None:
+            raise ConfigError(
+                "METRIC.name: the data set has captions and a gallery of clips, for which ActBert "
+                "gives scores of pairs and no losses. Leave METRIC out: the one that suits the "
+                "data set is then taken. A metric of your own for them derives from MSRVTTMetric"
+            )
 
-    def has_first_stage(self, prepared: Gallery | None) -> bool:
-        """Where there is a retrieval head and a gallery."""
-        return prepared is not None and self.retrieval_head is not None
-
-    @paddle.no_grad()
-    def first_stage(self, batch: Batch, prepared: Gallery) -> dict[str, np.ndarray]:
-        """The captions' vectors, (B, width)."""
-        return {"vector": self.encode_captions(batch).vector.astype("float32").numpy()}
-
-    def shortlist(self, prepared: Gallery, rows: Mapping[str, np.ndarray]) -> FirstStage:
-        """The pairs that are worth matching, from all captions' vectors."""
-        assert self.retrieval_head is not None
-        assert prepared.vectors is not None
-        find = self.retrieval_head.first_stage
-        prepared.first = find(rows["vector"], prepared.vectors, self.top_k)
-        return prepared.first
-
-    def adopt(self, results: Mapping[str, Any]) -> None:
-        """Takes over the weight of similarities that a validation chose."""
+    def apply_validation_choice(self, results: Mapping[str, Any]) -> None:
+        """Keeps the weight of similarities that a validation chose."""
         if self.retrieval_head is not None and "similarity_weight" in results:
             self.retrieval_head.choose(results["similarity_weight"])
 
-    def adopts(self) -> bool:
-        """Whether a validation chooses the weight of similarities."""
+    def has_validation_choice(self) -> bool:
+        """Returns whether a validation chooses the weight of similarities."""
         return self.retrieval_head is not None and self.retrieval_head.similarity_weight == "auto"
-
-    @paddle.no_grad()
-    def predict(self, batch: Batch, prepared: Gallery | None) -> Any:
-        """Margins against a prepared gallery, (B, V) or a list of B arrays of shortlisted ones.
-
-        Without a gallery, losses a sample.
-        """
-        if prepared is None:
-            return super().predict(batch, None)
-        captions = self.encode_captions(batch)
-        if prepared.first is None or prepared.first.shortlists is None:
-            return self.margins(captions, prepared).numpy()
-        lists = prepared.first.shortlists
-        return [
-            self.listed_margins(
-                captions.part(slice(row, row + 1)), prepared, lists.of_caption(int(caption))
-            )
-            for row, caption in enumerate(np.asarray(batch["index"]))
-        ]
-
-    def work(self, prepared: Gallery | None) -> tuple[int, str]:
-        """How many videos a caption is matched with, on average."""
-        if prepared is None:
-            return 1, "samples"
-        if prepared.first is None or prepared.first.shortlists is None:
-            return prepared.size, "pairs"
-        starts = prepared.first.shortlists.starts
-        return max(1, int(starts[-1]) // (len(starts) - 1)), "pairs"
 
     # ------------------------------------------------------------------ weights
 
@@ -337,8 +303,12 @@ class ActBert(BaseFramework):
         super().check_loaded([name for name in missing if not any(u in name for u in unused)])
 
 
-def both_ways(top_k: CountOrZero | Sequence[CountOrZero]) -> tuple[int, int] | None:
-    """Videos of a caption and captions of a video to match; None for all. Raises ConfigError."""
+def parse_top_k(top_k: CountOrZero | Sequence[CountOrZero]) -> tuple[int, int] | None:
+    """Returns the videos of a caption and the captions of a video to match; None: all.
+
+    Raises:
+        ConfigError: ``top_k`` is neither 0 nor one or two such numbers.
+    """
     numbers = (top_k, top_k) if isinstance(top_k, int) else tuple(top_k)
     if numbers == (0, 0):
         return None

@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 from paddle import Tensor, nn
 
-from paddlevideo.utils.errors import WeightsError
+from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.limits import Limits
 
 Batch = Mapping[str, Any]
 #: Rows (n, ...) of this rank to those of all ranks, in order, and the place of its own.
 Gather = Callable[[Tensor], tuple[list[Tensor], int]]
+
+#: Hooks of earlier versions: those with other names now, and those that became a predictor's.
+RENAMED_HOOKS = {
+    "adopt": "apply_validation_choice",
+    "adopts": "has_validation_choice",
+    "work": "progress_units",
+}
+REMOVED_HOOKS = ("has_first_stage", "first_stage", "shortlist")
 
 
 class BaseFramework(nn.Layer):
@@ -21,6 +29,19 @@ class BaseFramework(nn.Layer):
 
     Only ``forward`` must be written. A batch is a dict of numpy arrays, one row a sample.
     """
+
+    def __init_subclass__(cls) -> None:
+        """Takes over hooks under their earlier names. Raises ConfigError for one that is gone."""
+        super().__init_subclass__()
+        for old, new in RENAMED_HOOKS.items():
+            if old in vars(cls) and new not in vars(cls):
+                setattr(cls, new, vars(cls)[old])
+        if gone := [name for name in REMOVED_HOOKS if name in vars(cls)]:
+            raise ConfigError(
+                f"{cls.__name__} defines {', '.join(gone)}, which are no longer called: what a "
+                "test needs of all samples before the first prediction is for the predictor that "
+                "a metric returns, see paddlevideo.metrics.Metric.predictor"
+            )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named scalar losses; ``"loss"`` is the one to minimise.
@@ -43,30 +64,16 @@ class BaseFramework(nn.Layer):
         return getattr(getattr(self, "backbone", None), "limits", {})
 
     def prepare(self, context: Iterable[Batch] | None) -> Any:
-        """Turns what a dataset shares between all its samples into what ``predict`` needs."""
+        """Turns what a data set shares between all its samples into what ``predict`` needs."""
         return None
 
-    def has_first_stage(self, prepared: Any) -> bool:
-        """Whether all ranks must know something of all samples before any prediction."""
-        return False
+    def apply_validation_choice(self, results: Mapping[str, Any]) -> None:
+        """Keeps what a validation chose. Called on every rank with the same results."""
 
-    def first_stage(self, batch: Batch, prepared: Any) -> dict[str, np.ndarray]:
-        """What that is: named rows, one a sample."""
-        raise NotImplementedError(f"{type(self).__name__} must define first_stage")
-
-    def shortlist(self, prepared: Any, rows: Mapping[str, np.ndarray]) -> Any:
-        """Takes the first stage's ``rows`` of all samples, in order, into ``prepared``.
-
-        Returns what the metric's ``start`` is given.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must define shortlist")
-
-    def adopt(self, results: Mapping[str, Any]) -> None:
-        """Takes over what a validation chose. Called on every rank with the same results."""
-
-    def adopts(self) -> bool:
-        """Whether :meth:`adopt` may change what is saved with the weights."""
-        return type(self).adopt is not BaseFramework.adopt
+    def has_validation_choice(self) -> bool:
+        """Returns whether a validation may change what is saved with the weights."""
+        hook = BaseFramework.apply_validation_choice
+        return type(self).apply_validation_choice is not hook
 
     def connect(self, gather: Gather) -> None:
         """Hands over how rows are gathered from all ranks, for losses that compare samples."""
@@ -95,7 +102,7 @@ class BaseFramework(nn.Layer):
         return []
 
     def predict(self, batch: Batch, prepared: Any) -> Any:
-        """One row for each sample, for a metric: an array, or a dict of arrays.
+        """Returns one row a sample for the metric: an array, a list, or several of them by name.
 
         By default every sample gets its batch's losses, for ``LossMetric``.
         """
@@ -103,8 +110,8 @@ class BaseFramework(nn.Layer):
         losses = self(batch)
         return {name: np.full(size, float(loss)) for name, loss in losses.items()}
 
-    def work(self, prepared: Any) -> tuple[int, str]:
-        """What ``predict`` does for one sample, for the progress bar: how many of what."""
+    def progress_units(self, prepared: Any) -> tuple[int, str]:
+        """Returns how many units a sample counts on the progress bar, and what they are called."""
         return 1, "samples"
 
     def init_weights(self) -> None:

@@ -14,9 +14,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from paddlevideo.utils.first_stage import FirstStage, Shortlists
-from paddlevideo.utils.nearest import nearest
-
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 
@@ -94,19 +91,6 @@ class VectorHead(nn.Layer):
     def similarities(self, texts: Tensor, videos: Tensor) -> Tensor:
         """Scaled dot products (C, V) of vectors (C, width) and (V, width)."""
         return paddle.matmul(texts, videos, transpose_y=True) * self.scale
-
-    def first_stage(
-        self, captions: np.ndarray, videos: np.ndarray, top_k: tuple[int, int] | None
-    ) -> FirstStage:
-        """Similarities of (C, width) and (V, width), and each side's ``top_k`` best (None: all)."""
-        captions = captions * np.float32(float(self.scale))
-        lists = None
-        if top_k and (top_k[0] < len(videos) or top_k[1] < len(captions)):
-            lists = Shortlists(
-                nearest(captions, videos, top_k[0], self.faiss_from),
-                nearest(videos, captions, top_k[1], self.faiss_from),
-            )
-        return FirstStage(captions, videos, self.weight, self.similarity_weight == "auto", lists)
 
 
 def masked_mean(x: Tensor, bias: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The first moments of a script: Ctrl-C and missing packages."""
+"""How commands begin: Ctrl-C, missing packages and closed streams."""
 
 import os
 import signal
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from paddlevideo.utils.script import as_script, ending_at_once, interruptible
+from paddlevideo.utils.command import begin_command, ending_at_once, interruptible
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted([ROOT / "main.py", *(ROOT / "tools").glob("*.py")])
+DOORS = {path for path in (ROOT / "tools").glob("*.py") if path.stem != "door"}
+SCRIPTS = sorted([ROOT / "main.py", *DOORS])
 
 
 def start(script, folder, *arguments):
@@ -80,10 +81,8 @@ def test_other_mistakes_keep_their_traceback(tmp_path):
     assert done.returncode == 1 and "Traceback" in done.stderr
 
 
-def test_who_calls_from_python_keeps_the_handlers():
+def test_a_call_from_python_keeps_the_handlers():
     before = signal.getsignal(signal.SIGINT), sys.excepthook
-    as_script("main")
-    assert (signal.getsignal(signal.SIGINT), sys.excepthook) == before
     for block in (ending_at_once(), interruptible()):
         with block:
             assert (signal.getsignal(signal.SIGINT), sys.excepthook) == before
@@ -93,7 +92,7 @@ def test_a_script_switches_between_an_exit_and_an_exception(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     try:
-        as_script("__main__")
+        begin_command()
         ends = signal.getsignal(signal.SIGINT)
         assert ends not in (before, signal.default_int_handler)
         with interruptible():
@@ -111,8 +110,8 @@ def test_a_script_switches_between_an_exit_and_an_exception(monkeypatch):
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_closed_stream_is_not_the_next_file(tmp_path, number):
     script = (
-        "from paddlevideo.utils.script import as_script\n"
-        "as_script('__main__')\n"
+        "from paddlevideo.utils.command import begin_command\n"
+        "begin_command()\n"
         "import os, sys\n"
         "with open(sys.argv[1], 'w') as file:\n"
         "    assert file.fileno() > 2\n"

@@ -6,7 +6,13 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.modeling.gallery import Gallery
+from paddlevideo.loader.build import BatchLoader, SampleReader
+from paddlevideo.loader.sampler import GridSampler
+from paddlevideo.metrics.base import EvaluationData
+from paddlevideo.modeling import ActBert
+from paddlevideo.retrieval import MSRVTTMetric
+from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval.test import MarginPredictor
 from paddlevideo.utils.errors import ConfigError
 from tests.modeling.test_retrieval_head import with_head
 from tests.modeling.tiny import build, make_batch
@@ -68,32 +74,46 @@ def test_a_source_that_can_only_be_iterated_is_held(model, clips):
     assert gallery.held is not None and gallery.size == VIDEOS
 
 
+def predictor(model, clips, captions):
+    """A predictor of ``captions``, what it told the metric, and its batches of two captions."""
+    samples = [
+        {"index": index, **{key: rows[index] for key, rows in captions.items() if key != "index"}}
+        for index in range(len(captions["text_ids"]))
+    ]
+    loader = BatchLoader(SampleReader(samples), GridSampler(len(samples), 2))
+    metric = MSRVTTMetric()
+    data = EvaluationData(Source(clips), loader, lambda state: [state], metric.start)
+    made = metric.predictor(model, data)
+    assert isinstance(made, MarginPredictor)
+    return made, metric.first, loader
+
+
+def rows_of(made, loader):
+    return [row for batch in made.batches(loader) for row in made.predict(batch)]
+
+
 @pytest.mark.parametrize("gigabytes", [1.0, 1e-9])
 def test_shortlisted_margins_are_those_of_the_whole_matrix(clips, gigabytes):
     model = with_head(similarity_weight=0.0)
     model.top_k, model.gallery_gigabytes = (2, 2), gigabytes
     captions = make_batch(3, clips=5)
-    prepared = model.prepare(Source(clips))
-    assert model.has_first_stage(prepared)
-    rows = model.first_stage(captions, prepared)
-    first = model.shortlist(prepared, rows)
+    made, first, loader = predictor(model, clips, captions)
     lists = first.shortlists
     assert lists.text_to_video.shape == (5, 2) and lists.video_to_text.shape == (VIDEOS, 2)
-    some = model.predict(captions, prepared)
+    some = rows_of(made, loader)
     whole = model.margins(model.encode_captions(captions), model.encode_videos(clips)).numpy()
     for caption, row in enumerate(some):
         np.testing.assert_allclose(
             row, whole[caption, lists.of_caption(caption)], rtol=1e-4, atol=1e-6
         )
-    units, unit = model.work(prepared)
+    units, unit = made.progress_units()
     assert unit == "pairs" and units == len(lists.pairs[0]) // 5
 
 
 def test_the_first_stage_has_the_heads_similarities(clips):
     model = with_head()
     captions = make_batch(3, clips=5)
-    prepared = model.prepare(Source(clips))
-    first = model.shortlist(prepared, model.first_stage(captions, prepared))
+    _, first, _ = predictor(model, clips, captions)
     assert first.shortlists is None, "without top_k every pair is matched"
     head = model.retrieval_head
     texts, videos = model.encode_captions(captions).vector, model.encode_videos(clips).vector
@@ -106,8 +126,45 @@ def test_the_first_stage_has_the_heads_similarities(clips):
 def test_k_beyond_captions_and_videos_is_one_stage(clips):
     model = with_head()
     model.top_k = (VIDEOS, VIDEOS)
-    prepared = model.prepare(Source(clips))
-    assert model.shortlist(prepared, model.first_stage(make_batch(0), prepared)).shortlists is None
+    assert predictor(model, clips, make_batch(0))[1].shortlists is None
+
+
+def test_a_framework_that_predicts_itself_is_asked(clips):
+    class Own(ActBert):
+        def prepare(self, context):
+            return len(context)
+
+        def predict(self, batch, prepared):
+            return np.zeros((len(batch["index"]), prepared))
+
+    model = with_head()
+    data = EvaluationData(Source(clips), None, None, None)
+    model.__class__ = Own
+    assert MSRVTTMetric().predictor(model, data).predict({"index": [0, 1]}).shape == (2, VIDEOS)
+
+
+def test_captions_beyond_the_limit_are_read_and_encoded_again(clips, monkeypatch):
+    model = with_head()
+    captions = make_batch(3, clips=6)
+    one = model.encode_captions({key: rows[:2] for key, rows in captions.items()}).nbytes
+    source = Gallery(model.encode_videos, Source(clips), 1.0)
+    used = 1e9 - source.spare
+    read = []
+    reader = SampleReader.read
+    monkeypatch.setattr(
+        SampleReader, "read", lambda self, epoch, at: read.append(at) or reader(self, epoch, at)
+    )
+    rows = {}
+    for name, gigabytes in (("all", 1.0), ("one batch", (used + 1.5 * one) * 1e-9), ("none", 0)):
+        model.gallery_gigabytes = gigabytes
+        read.clear()
+        made, _, loader = predictor(model, clips, captions)
+        rows[name] = np.stack(rows_of(made, loader)), read[6:]
+    assert rows["all"][1] == []
+    assert rows["one batch"][1] == [2, 3, 4, 5]
+    assert rows["none"][1] == [0, 1, 2, 3, 4, 5]
+    for found, _ in rows.values():
+        np.testing.assert_allclose(found, rows["all"][0], rtol=1e-4, atol=1e-6)
 
 
 def test_top_k_needs_a_head():

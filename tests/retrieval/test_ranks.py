@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import rankdata
 
-from paddlevideo.metrics import chance_metrics, ranks, retrieval_metrics
-from paddlevideo.metrics.retrieval import summarize, video_ranks
+from paddlevideo.retrieval.ranks import (
+    chance_metrics,
+    ranks,
+    retrieval_metrics,
+    summarize,
+    video_ranks,
+)
 from paddlevideo.utils.errors import DataError
 
 

@@ -1,10 +1,10 @@
-"""Searching clips by a sentence, with an index of the gallery's vectors on the disk."""
+"""Finds clips by a sentence, with an index of the gallery's vectors on the disk."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +13,34 @@ import numpy as np
 from paddlevideo.config import Config, check_config, run_settings
 from paddlevideo.files.fingerprint import unchanged
 from paddlevideo.loader.clips.gallery import ClipBatches, ClipReader
+from paddlevideo.loader.dataset import MSRVTTDataset
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.tokenizer import check_query, load_tokenizer
 from paddlevideo.modeling import build_model, load_weights, locate_weights
-from paddlevideo.modeling.framework.actbert import ActBert
-from paddlevideo.modeling.gallery import Gallery
+from paddlevideo.retrieval.answers import Answer, best_clips
+from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval.search_index import SearchIndex
+from paddlevideo.retrieval.shortlist import nearest
+from paddlevideo.retrieval.test import Matcher
 from paddlevideo.runtime import select_device, use_threads
-from paddlevideo.tasks.search_index import SearchIndex
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from paddlevideo.utils.limits import check_extents
-from paddlevideo.utils.nearest import nearest
 from paddlevideo.utils.progress import track
 
 log = logging.getLogger("paddlevideo")
 
-
-@dataclass(frozen=True)
-class Answer:
-    """A clip that was found."""
-
-    clip: str
-    score: float  # match margin + weighted similarity
-    margin: float
-    similarity: float
+#: Arguments of a retrieval set that a search has no use for.
+UNUSED = (
+    *("self", "file_path", "features_path", "data_prefix", "test_mode", "only", "exclude"),
+    "captions_per_clip",
+)
 
 
 class Searcher:
     """Finds the clips of a feature file that a sentence describes.
 
     With a retrieval head the ``candidates`` most similar clips are matched with the sentence; their
-    vectors come from an index, which is made at the first search and kept in the folder ``index``,
+    vectors come from an index, which is made by the first search and kept in the folder ``index``,
     if that can be written to. Without a head every clip is matched.
     """
 
@@ -55,9 +53,9 @@ class Searcher:
         candidates: int = 128,
         sentences: Sequence[str] = (),
     ) -> None:
-        """``sentences`` are checked before anything is loaded: see :meth:`check`.
+        """Loads what is needed; ``sentences`` are checked before that, see :meth:`check`.
 
-        Raises ConfigError, DataError or WeightsError where something does not fit.
+        Raises ConfigError, DataError or WeightsError if something does not fit.
         """
         given, weights = weights, locate_weights(weights)
         check_config(config, "export")
@@ -68,7 +66,7 @@ class Searcher:
         for sentence in sentences:
             self.check(sentence)
         model = build_model(config.MODEL, blank=True)
-        if not isinstance(model, ActBert):
+        if not isinstance(model, Matcher):
             raise ConfigError("MODEL.framework: only an ActBert can be searched with")
         words = load_tokenizer(self.options["bert_model"]).vocabulary_size
         check_extents(model.limits(), {"text_ids": words}, self.options["bert_model"])
@@ -96,7 +94,7 @@ class Searcher:
         self.gallery = self._open_gallery(weights, sha256, features, index)
 
     def find(self, sentence: str, count: int = 10) -> list[Answer]:
-        """The ``count`` best clips, best first. Raises ConfigError as :meth:`check` does."""
+        """Returns the ``count`` best clips, best first. Raises ConfigError as :meth:`check`."""
         if warning := self.check(sentence):
             log.warning("%s", warning)
         ids = load_tokenizer(self.options["bert_model"]).encode(
@@ -105,30 +103,26 @@ class Searcher:
         padded = pad_ids(ids, self.options["max_seq_length"], self.options["padding_index"])
         caption = self.model.encode_captions({key: row[None] for key, row in padded.items()})
         similarities, weight = np.zeros(self.gallery.size, np.float32), 0.0
-        places = np.arange(self.gallery.size)
+        candidates = np.arange(self.gallery.size)
         if self.head is not None:
             vector = caption.vector.numpy() * float(self.head.scale)
             assert self.gallery.vectors is not None
             similarities, weight = (vector @ self.gallery.vectors.T)[0], self.head.weight
             limit = self.head.faiss_from
-            places = np.sort(nearest(vector, self.gallery.vectors, self.candidates, limit)[0])
-        margins = self.model.listed_margins(caption, self.gallery, places)
-        scores = margins + weight * similarities[places]
-        best = np.argsort(-scores, kind="stable")[:count]
+            candidates = np.sort(nearest(vector, self.gallery.vectors, self.candidates, limit)[0])
+        margins = self.model.listed_margins(caption, self.gallery, candidates)
+        similarities = similarities[candidates]
+        scores = margins + weight * similarities
+        names = [self.clips[candidate] for candidate in candidates]
         return [
-            Answer(
-                self.clips[places[at]],
-                float(scores[at]),
-                float(margins[at]),
-                float(similarities[places[at]]),
-            )
-            for at in best
+            Answer(name, float(scores[at]), float(margins[at]), float(similarities[at]))
+            for at, name in best_clips(scores, names, count)
         ]
 
     def check(self, sentence: str) -> str:
-        """A warning about words that the vocabulary lacks; empty for none.
+        """Returns a warning about words that the vocabulary lacks, or an empty text.
 
-        Raises ConfigError where it has none of them, and for an empty sentence.
+        Raises ConfigError if it has none of them, or the sentence is empty.
         """
         tokenizer = load_tokenizer(self.options["bert_model"])
         return check_query(tokenizer, sentence, self.options["max_seq_length"])
@@ -138,14 +132,14 @@ class Searcher:
         if self.head is None:
             log.info("these weights have no retrieval head: every clip is matched")
             return Gallery(encode, _Tracked(self._source), gigabytes)
-        kept = SearchIndex(index, weights, sha256, features, self.options)
+        stored = SearchIndex(index, weights, sha256, features, self.options)
 
         def encoded() -> np.ndarray:
             vectors = Gallery(encode, _Tracked(self._source), 0.0).vectors
             assert vectors is not None
             return vectors
 
-        vectors = kept.vectors(len(self.clips), encoded)
+        vectors = stored.vectors(len(self.clips), encoded)
         return Gallery.of_vectors(encode, self._source, vectors)
 
 
@@ -164,24 +158,19 @@ class _Tracked:
 
 
 def dataset_options(config: Config) -> dict[str, Any]:
-    """The arguments of DATASET.test, a retrieval set, with defaults for what it does not say."""
-    import inspect
+    """Returns the arguments of DATASET.test, a retrieval set, with its defaults.
 
-    from paddlevideo.loader.dataset import MSRVTTDataset
-
+    Raises:
+        ConfigError: it is not a retrieval set.
+    """
     section = (config.get("DATASET") or {}).get("test") or {}
     if section.get("format", "MSRVTTDataset") not in ("MSRVTTDataset", "YouCook2Dataset"):
         raise ConfigError(
             "DATASET.test.format: searching takes its sizes from an MSRVTTDataset or a "
             "YouCook2Dataset"
         )
-    unused = (
-        *("file_path", "features_path", "data_prefix", "test_mode", "only", "exclude"),
-        "captions_per_clip",
-    )
-    known = inspect.signature(MSRVTTDataset.__init__).parameters
     return {
         name: section.get(name, parameter.default)
-        for name, parameter in known.items()
-        if name not in ("self", *unused)
+        for name, parameter in inspect.signature(MSRVTTDataset.__init__).parameters.items()
+        if name not in UNUSED
     }

@@ -1,4 +1,4 @@
-"""The videos' side of a retrieval test, held in memory or encoded anew whenever it is needed."""
+"""The videos of a retrieval test, encoded: held in memory, or encoded again when needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import paddle
 
 from paddlevideo.modeling.match_scorer import VideoCache
-from paddlevideo.utils.first_stage import FirstStage
 
 log = logging.getLogger("paddlevideo")
 
@@ -19,31 +18,29 @@ Encode = Callable[[Videos], VideoCache]
 
 
 class Gallery:
-    """V videos, which captions are compared with.
+    """V videos that captions are matched with.
 
-    They are encoded once and held as long as they fit into ``gigabytes``; a larger gallery keeps
-    only the vectors of the first stage and reads and encodes videos again for each batch of
-    captions, which costs about a quarter of what scoring a pair costs. That needs a source with
-    ``len`` and ``take``; one that can only be iterated is held whatever its size.
+    They are encoded once and held if they fit into ``gigabytes``; of a larger gallery only the
+    vectors of the first stage are kept, and videos are read and encoded again for each batch of
+    captions, which costs about a quarter of matching a pair. That needs a source with ``len`` and
+    ``take``; one that can only be iterated is held whatever its size.
     """
 
-    #: What the first stage found, once all captions have their vectors.
-    first: FirstStage | None = None
-
     def __init__(self, encode: Encode, source: Iterable[Videos], gigabytes: float) -> None:
-        """``encode``: batches of ``source`` to caches."""
+        """``encode``: turns a batch of ``source`` into a cache."""
         self._encode, self._source = encode, source
         can_stream = hasattr(source, "take") and hasattr(source, "__len__")
-        room = gigabytes * 1e9
+        #: Bytes of the limit that are not used.
+        self.spare = gigabytes * 1e9
         held: list[VideoCache] | None = []
         vectors = []
         for videos in source:
             cache = encode(videos)
             vectors.append(cache.vector)
-            room -= cache.nbytes
+            self.spare -= cache.nbytes
             if held is not None:
                 held.append(cache)
-            if room < 0 and can_stream:
+            if self.spare < 0 and can_stream:
                 held = None
                 if cache.vector is None:
                     break
@@ -52,32 +49,35 @@ class Gallery:
         self.vectors: np.ndarray | None = (
             None if vectors[0] is None else paddle.concat(vectors).astype("float32").numpy()
         )
-        if self.held is None and gigabytes > 0:
-            log.info(
-                "the gallery's %d videos do not fit into MODEL.gallery_gigabytes=%g: they are "
-                "encoded again for each batch of captions",
-                self.size,
-                gigabytes,
-            )
+        if self.held is None:
+            self.spare = gigabytes * 1e9
+            if gigabytes > 0:
+                log.info(
+                    "the gallery's %d videos do not fit into MODEL.gallery_gigabytes=%g: they are "
+                    "encoded again for each batch of captions",
+                    self.size,
+                    gigabytes,
+                )
 
     @classmethod
     def of_vectors(cls, encode: Encode, source: Any, vectors: np.ndarray) -> Gallery:
-        """A gallery whose vectors (V, D) are known already; its videos are read when needed."""
+        """Returns a gallery of known vectors (V, D), whose videos are read when needed."""
         gallery = cls.__new__(cls)
         gallery._encode, gallery._source = encode, source
         gallery.held, gallery.size, gallery.vectors = None, len(vectors), vectors
+        gallery.spare = 0.0
         return gallery
 
     def chunks(self, size: int) -> Iterator[VideoCache]:
-        """All videos in order, at most ``size`` at a time."""
+        """Yields all videos in order, at most ``size`` at a time."""
         if self.held is not None:
             yield from self.held.chunks(size)
             return
         for start in range(0, self.size, size):
             yield self.take(np.arange(start, min(start + size, self.size)))
 
-    def take(self, places: np.ndarray) -> VideoCache:
-        """The videos at ``places`` (N,)."""
+    def take(self, positions: np.ndarray) -> VideoCache:
+        """Returns the videos at ``positions`` (N,)."""
         if self.held is not None:
-            return self.held.take(paddle.to_tensor(places))
-        return self._encode(self._source.take(places))  # type: ignore[attr-defined]
+            return self.held.take(paddle.to_tensor(positions))
+        return self._encode(self._source.take(positions))  # type: ignore[attr-defined]

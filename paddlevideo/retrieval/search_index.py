@@ -1,8 +1,8 @@
-"""The index of a search on the disk: a gallery's vectors, under what they were made from.
+"""The index of a search on the disk: a gallery's vectors, by what they were computed from.
 
-One ``.npz`` for a file of weights, a file of features and the sizes of clips. Made again where the
-contents of these have changed, in place of the one before; those whose weights or features are gone
-are removed. An index is a help: where none can be kept, the search goes on without.
+One ``.npz`` for a file of weights, a file of features and the sizes of clips. It is replaced if the
+contents of these have changed; indexes whose weights or features are gone are removed. An index
+only saves time: if none can be written, the search continues without.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SearchIndex:
     ) -> None:
         """``sha256`` of the weights that were loaded; ``sizes``: what else the vectors depend on.
 
-        Raises OSError where the features cannot be read.
+        Raises OSError if the features cannot be read.
         """
         self.key: Key = {
             "weights": {"path": os.path.realpath(weights), "sha256": sha256},
@@ -43,12 +43,12 @@ class SearchIndex:
             "sizes": {name: sizes[name] for name in sorted(sizes)},
         }
         self.key = json.loads(json.dumps(self.key, default=str))
-        places = [self.key["weights"]["path"], self.key["features"]["path"], self.key["sizes"]]
-        name = hashlib.sha256(json.dumps(places).encode("utf-8", "backslashreplace")).hexdigest()
+        named = [self.key["weights"]["path"], self.key["features"]["path"], self.key["sizes"]]
+        name = hashlib.sha256(json.dumps(named).encode("utf-8", "backslashreplace")).hexdigest()
         self.path = folder / f"{name[:16]}.npz"
 
     def vectors(self, clips: int, encode: Callable[[], np.ndarray]) -> np.ndarray:
-        """Vectors (clips, D): those that are kept, else what ``encode`` gives, which is kept."""
+        """Returns vectors (clips, D): stored ones, else those of ``encode``, which are stored."""
         vectors = self._read(clips)
         if vectors is None:
             vectors = encode()
@@ -81,19 +81,19 @@ class SearchIndex:
 
 
 def _remove_old(folder: Path) -> None:
-    """Removes the indexes of weights or features that are gone, and those of earlier versions."""
+    """Removes indexes of weights or features that are gone, and those of earlier versions."""
     for path in folder.iterdir():
-        if _NAME.fullmatch(path.name) and _is_of_the_past(path):
+        if _NAME.fullmatch(path.name) and _is_obsolete(path):
             path.unlink(missing_ok=True)
 
 
-def _is_of_the_past(path: Path) -> bool:
+def _is_obsolete(path: Path) -> bool:
     try:
         with np.load(path, allow_pickle=False) as file:
             key = json.loads(str(file["key"]))
         weights, features = key["weights"], key["features"]
-        if isinstance(features, list):  # of earlier versions, which told inputs by their dates
+        if isinstance(features, list):  # of earlier versions, which compared the dates of inputs
             return True
         return not (os.path.exists(weights["path"]) and os.path.exists(features["path"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
-        return False  # not ours
+        return False  # not an index

@@ -6,13 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from paddlevideo.metrics import MSRVTTMetric, retrieval_metrics
-from paddlevideo.metrics.rankings import AllPairs, ListedPairs, first_stage_ranks
-from paddlevideo.metrics.retrieval import dual_softmax
-from paddlevideo.utils import nearest as nearest_module
+from paddlevideo.retrieval import MSRVTTMetric, retrieval_metrics, shortlist
+from paddlevideo.retrieval.ranks import AllPairs, ListedPairs, dual_softmax, first_stage_ranks
+from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, nearest
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
-from paddlevideo.utils.first_stage import FirstStage, Shortlists
-from paddlevideo.utils.nearest import nearest
 
 CAPTIONS, VIDEOS, WIDTH = 11, 6, 3
 
@@ -44,7 +41,7 @@ def test_nearest_does_not_depend_on_its_blocks(monkeypatch):
     rng = np.random.default_rng(0)
     queries, vectors = (rng.normal(size=(n, 5)).astype("float32") for n in (17, 9))
     whole = nearest(queries, vectors, 4)
-    monkeypatch.setattr(nearest_module, "BLOCK", 20)
+    monkeypatch.setattr(shortlist, "BLOCK", 20)
     np.testing.assert_array_equal(nearest(queries, vectors, 4), whole)
 
 
@@ -75,8 +72,8 @@ def test_lists_hold_each_pair_of_either_direction_once(seed, captions, videos, t
     rows = [lists.of_caption(c).tolist() for c in range(captions)]
     assert [(c, v) for c, row in enumerate(rows) for v in row] == found
     assert all(row == sorted(row) for row in rows)
-    places = lists.place(*lists.pairs)
-    np.testing.assert_array_equal(places, np.arange(len(found)))
+    positions = lists.position(*lists.pairs)
+    np.testing.assert_array_equal(positions, np.arange(len(found)))
 
 
 def expected_ranks(margins, truth, first, weight):
@@ -122,12 +119,12 @@ def test_lists_of_everything_give_the_ranks_of_all_pairs(seed, weight):
     margins, truth, first = make(seed, top_k=CAPTIONS)
     some = ListedPairs(listed(margins, first), truth, first)
     whole = AllPairs(margins, truth, first)
-    for way, ranks in whole.ranks(weight).items():
-        np.testing.assert_array_equal(some.ranks(weight)[way], ranks)
+    for direction, ranks in whole.ranks(weight).items():
+        np.testing.assert_array_equal(some.ranks(weight)[direction], ranks)
     assert set(some.recall().values()) == {100.0}
 
 
-def test_a_way_without_lists_is_left_to_the_first_stage():
+def test_a_direction_without_lists_is_left_to_the_first_stage():
     margins, truth, first = make(5, top_k=3)
     lists = Shortlists(first.shortlists.text_to_video, nearest(first.videos, first.captions, 0))
     first = FirstStage(first.captions, first.videos, shortlists=lists)
@@ -144,9 +141,9 @@ def test_the_first_stage_alone_is_ranked_as_a_matrix_is(monkeypatch):
     margins, truth, first = make()
     whole = AllPairs(first.captions @ first.videos.T, truth).ranks()
     for block in (1 << 20, 7):
-        monkeypatch.setattr(nearest_module, "BLOCK", block)
-        for way, ranks in first_stage_ranks(first, truth).items():
-            np.testing.assert_array_equal(ranks, whole[way])
+        monkeypatch.setattr(shortlist, "BLOCK", block)
+        for direction, ranks in first_stage_ranks(first, truth).items():
+            np.testing.assert_array_equal(ranks, whole[direction])
 
 
 @pytest.mark.parametrize("top_k", [None, 4])
@@ -158,11 +155,11 @@ def test_the_best_answers_are_those_with_the_highest_scores(top_k):
         if top_k is None
         else ListedPairs(listed(margins, first), truth, first)
     )
-    places, scores = ranking.best(3, 0.5)["text_to_video"]
+    positions, scores = ranking.best(3, 0.5)["text_to_video"]
     for caption in range(CAPTIONS):
         among = range(VIDEOS) if top_k is None else first.shortlists.text_to_video[caption]
         assert scores[caption].tolist() == sorted(final[caption, v] for v in among)[::-1][:3]
-        assert scores[caption].tolist() == final[caption, places[caption]].tolist()
+        assert scores[caption].tolist() == final[caption, positions[caption]].tolist()
 
 
 # ------------------------------------------------------------------------------- the metric
@@ -185,7 +182,7 @@ def test_k_of_the_whole_gallery_and_weight_0_gives_the_one_stage_numbers():
     _, _, first = make(1, top_k=CAPTIONS, weight=0.0)
     result = filled(MSRVTTMetric(), margins, first).result(truth)
     plain = retrieval_metrics(margins, truth)
-    assert {way: result[way] for way in plain} == plain == result["match_alone"]
+    assert {direction: result[direction] for direction in plain} == plain == result["match_alone"]
 
 
 def test_stages_and_their_ceiling_are_reported():
@@ -194,7 +191,8 @@ def test_stages_and_their_ceiling_are_reported():
     result = metric.result(truth)
     in_list = (first.shortlists.text_to_video == truth[:, None]).any(axis=1)
     assert result["first_stage"]["text_to_video"]["R@2"] == pytest.approx(100 * in_list.mean())
-    assert metric.pairs == len(first.shortlists.pairs[0]) < margins.size
+    assert metric.counts() == {"pairs_scored": len(first.shortlists.pairs[0])}
+    assert len(first.shortlists.pairs[0]) < margins.size
     assert result["similarity_weight"] == 1.0
     assert metric.chance(truth)["text_to_video"]["R@1"] == pytest.approx(100 / VIDEOS)
 

@@ -1,0 +1,324 @@
+"""Ranks, recall and best answers of text-video retrieval; the one home of how ties are ranked.
+
+Ranks count from 1. A tie counts against the positive: every other candidate with an equal score is
+ranked before it. The result is deterministic, and a model that scores everything alike gets the
+worst rank instead of the best.
+
+C captions, V videos, P matched pairs, Q queries of a direction: captions, or videos that have a
+caption.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import numpy as np
+
+from paddlevideo.metrics.chance import mean_rank, miss_probabilities
+from paddlevideo.report.queries import DIRECTIONS
+from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, blocks
+from paddlevideo.utils.errors import DataError
+
+#: How equal scores are ranked, in words for a report's protocol.
+TIE_RULE = "counted against"
+
+RECALL_AT = (1, 5, 10)
+
+#: What is reported for each direction, and whether more of it is better.
+HIGHER_IS_BETTER = {**{f"R@{k}": True for k in RECALL_AT}, "MedianR": False, "MeanR": False}
+
+ByDirection = dict[str, np.ndarray]
+Summary = dict[str, dict[str, float]]
+
+
+def _count_as_high(scores: np.ndarray, positive: np.ndarray, axis: int) -> np.ndarray:
+    """The tie rule: how many candidates score as high as ``positive`` or higher, itself too."""
+    return np.count_nonzero(scores >= positive, axis=axis)
+
+
+def _ranks_of(rows: Callable[[slice], np.ndarray], truth: np.ndarray, videos: int) -> ByDirection:
+    """Ranks of both directions; ``rows`` gives blocks of the scores (C, V), each of them twice."""
+    parts = blocks(len(truth), videos)
+    positives, by_caption = [], []
+    for part in parts:
+        block = rows(part)
+        positives.append(block[np.arange(len(block)), truth[part]])
+        by_caption.append(_count_as_high(block, positives[-1][:, None], axis=1))
+    positive = np.concatenate(positives)
+    best = np.full(videos, -np.inf, dtype=positive.dtype)
+    np.maximum.at(best, truth, positive)
+    as_high = sum(_count_as_high(rows(part), best, axis=0) for part in parts)
+    # A video's other captions do not count against its best one.
+    positives_as_high = np.bincount(truth[positive == best[truth]], minlength=videos)
+    by_video = (1 + as_high - positives_as_high)[np.unique(truth)]
+    return dict(zip(DIRECTIONS, (np.concatenate(by_caption), by_video), strict=True))
+
+
+def matrix_ranks(scores: np.ndarray, truth: np.ndarray) -> ByDirection:
+    """Returns the ranks of both directions, int64, from 1.
+
+    "text_to_video" has that of each caption's video, "video_to_text" that of the best caption of
+    each video that has one, in the order of the columns.
+
+    Args:
+        scores: (captions, videos), higher is better.
+        truth: (captions,) integers, the video of each caption. Several captions may share a video.
+
+    Raises:
+        DataError: a score is not finite, or the shapes or the truth do not fit.
+    """
+    scores, truth = _checked(scores, truth)
+    return _ranks_of(scores.__getitem__, truth, scores.shape[1])
+
+
+def ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Returns the ranks of captions, (captions,): see ``matrix_ranks``."""
+    return matrix_ranks(scores, truth)["text_to_video"]
+
+
+def video_ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Returns the ranks of videos that have a caption: see ``matrix_ranks``."""
+    return matrix_ranks(scores, truth)["video_to_text"]
+
+
+def first_stage_ranks(first: FirstStage, truth: np.ndarray) -> ByDirection:
+    """Returns ``matrix_ranks`` of the similarities, which are never held at once."""
+    return _ranks_of(first.rows, truth, len(first.videos))
+
+
+def highest(
+    scores: np.ndarray, count: int, last: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the columns (Q, count) of each row's highest entries, best first, and the entries.
+
+    Of equal entries the first comes first, but that in column ``last`` (Q,) after the others.
+    """
+    if last is None:
+        order = np.argsort(-scores, axis=1, kind="stable")
+    else:
+        is_last = np.arange(scores.shape[1]) == last[:, None]
+        order = np.lexsort((is_last, -scores), axis=1)
+    columns = order[:, :count]
+    return columns, np.take_along_axis(scores, columns, axis=1)
+
+
+def _checked(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays of fitting shapes, scores finite and truth within the columns."""
+    scores, truth = np.asarray(scores), np.asarray(truth)
+    if scores.ndim != 2 or truth.shape != scores.shape[:1] or not scores.size:
+        raise DataError(
+            f"scores have the shape {scores.shape} and truth has {truth.shape}; "
+            "expected (captions, videos) and (captions,), at least one of each"
+        )
+    if not np.issubdtype(truth.dtype, np.integer):
+        raise DataError(f"truth has the type {truth.dtype}; expected whole numbers")
+    outside = np.flatnonzero((truth < 0) | (truth >= scores.shape[1]))
+    if outside.size:
+        row = outside[0]
+        raise DataError(
+            f"caption {row} belongs to video {truth[row]}, but there are scores for "
+            f"{scores.shape[1]} videos (numbered from 0)"
+        )
+    finite = np.isfinite(scores)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise DataError(
+            f"the score of caption {row} and video {column} is {scores[row, column]} "
+            f"({np.count_nonzero(~finite)} such scores in all). Check the weights and the features"
+        )
+    return scores, truth
+
+
+class Ranking(ABC):
+    """The outcome of a retrieval test. Scores are match margins + ``weight`` x similarities."""
+
+    videos: int
+
+    def __init__(self, margins: np.ndarray, truth: np.ndarray, first: FirstStage | None) -> None:
+        """``margins`` of the scored pairs; ``truth`` (C,): each caption's video."""
+        self.margins, self.truth, self.first = margins, truth, first
+        self._ranks: dict[float, ByDirection] = {}
+
+    def ranks(self, weight: float = 0.0) -> ByDirection:
+        """Returns the rank (Q,) of each query's best positive, computed once a weight."""
+        if weight not in self._ranks:
+            self._ranks[weight] = self._compute_ranks(weight)
+        return self._ranks[weight]
+
+    @cached_property
+    def first_stage_ranks(self) -> ByDirection:
+        """Ranks by the similarities alone."""
+        assert self.first is not None
+        return first_stage_ranks(self.first, self.truth)
+
+    @abstractmethod
+    def best(self, count: int, weight: float = 0.0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Returns the indices (Q, count) int64 and scores (Q, count) of the best answers."""
+
+    @abstractmethod
+    def _compute_ranks(self, weight: float) -> ByDirection:
+        """See ``ranks``."""
+
+
+class AllPairs(Ranking):
+    """The score of every pair is known: margins are (C, V)."""
+
+    def __init__(
+        self, margins: np.ndarray, truth: np.ndarray, first: FirstStage | None = None
+    ) -> None:
+        super().__init__(margins, truth, first)
+        self.videos = margins.shape[1]
+
+    def scores(self, weight: float = 0.0) -> np.ndarray:
+        """Returns the scores (C, V)."""
+        if self.first is None or not weight:
+            return self.margins
+        return self.margins + weight * self.first.rows(slice(None))
+
+    def _compute_ranks(self, weight: float) -> ByDirection:
+        return matrix_ranks(self.scores(weight), self.truth)
+
+    def best(self, count: int, weight: float = 0.0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """See :class:`Ranking`."""
+        scores = self.scores(weight)
+        sides = scores, scores.T[np.unique(self.truth)]
+        return {name: highest(side, count) for name, side in zip(DIRECTIONS, sides, strict=True)}
+
+
+class ListedPairs(Ranking):
+    """Only the pairs of the shortlists were scored: margins are (P,), in the lists' order.
+
+    A list is ordered by its scores, and everything else follows it in the first stage's order: a
+    positive that the list lacks has the rank that the first stage gave it.
+    """
+
+    def __init__(self, margins: np.ndarray, truth: np.ndarray, first: FirstStage) -> None:
+        """``first`` must have shortlists."""
+        super().__init__(margins, truth, first)
+        assert first.shortlists is not None
+        self.lists: Shortlists = first.shortlists
+        self.videos, queries = len(self.lists.video_to_text), np.unique(truth)
+        captions, videos = self.lists.text_to_video, self.lists.video_to_text[queries]
+        rows, columns = np.arange(len(captions))[:, None], queries[:, None]
+        self._lists = dict(zip(DIRECTIONS, (captions, videos), strict=True))
+        self._positive = dict(
+            zip(DIRECTIONS, (captions == truth[:, None], truth[videos] == columns), strict=True)
+        )
+        positions = (self.lists.position(rows, captions), self.lists.position(videos, columns))
+        self._positions = dict(zip(DIRECTIONS, positions, strict=True))
+
+    def _scores(self, weight: float) -> ByDirection:
+        """The scores of each direction's lists, (Q, k)."""
+        scores = self.margins
+        if weight:
+            assert self.first is not None
+            scores = scores + weight * self.first.similarities(*self.lists.pairs)
+        return {direction: scores[at] for direction, at in self._positions.items()}
+
+    def _compute_ranks(self, weight: float) -> ByDirection:
+        result = {}
+        for direction, scores in self._scores(weight).items():
+            positive = self._positive[direction]
+            best = np.where(positive, scores, -np.inf).max(axis=1, initial=-np.inf)[:, None]
+            others = np.where(positive, -np.inf, scores)  # a query's positives do not compete
+            in_list = 1 + _count_as_high(others, best, axis=1)
+            behind = np.maximum(self.first_stage_ranks[direction], scores.shape[1] + 1)
+            result[direction] = np.where(positive.any(axis=1), in_list, behind)
+        return result
+
+    def list_length(self, direction: str) -> int:
+        """Returns the length of a direction's lists."""
+        return self._positive[direction].shape[1]
+
+    def recall(self) -> dict[str, float]:
+        """Returns the percent of queries whose list holds a positive: the most that it can give."""
+        return {
+            direction: float(100 * np.mean(positive.any(axis=1)))
+            for direction, positive in self._positive.items()
+        }
+
+    def best(self, count: int, weight: float = 0.0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """See :class:`Ranking`."""
+        answers = {}
+        for direction, scores in self._scores(weight).items():
+            at, found = highest(scores, count)
+            answers[direction] = np.take_along_axis(self._lists[direction], at, axis=1), found
+        return answers
+
+
+def summarize(ranks: np.ndarray) -> dict[str, float]:
+    """Returns R@1, R@5 and R@10 in percent of ``ranks`` (from 1), ``MedianR`` and ``MeanR``.
+
+    The median of an even number of ranks is rounded down, as PaddleVideo reports it.
+    """
+    recall = {f"R@{k}": float(100 * np.mean(ranks <= k)) for k in RECALL_AT}
+    return {
+        **recall,
+        "MedianR": float(math.floor(np.median(ranks))),
+        "MeanR": float(np.mean(ranks)),
+    }
+
+
+def summaries(by_direction: Mapping[str, np.ndarray]) -> Summary:
+    """Returns ``summarize`` of each direction's ranks."""
+    return {direction: summarize(ranks) for direction, ranks in by_direction.items()}
+
+
+def retrieval_metrics(scores: np.ndarray, truth: np.ndarray) -> Summary:
+    """Summarizes both directions: the arguments and errors are those of ``matrix_ranks``.
+
+    Returns:
+        ``{"text_to_video": {"R@1", "R@5", "R@10", "MedianR", "MeanR"}, "video_to_text": {...}}``:
+        the first over all captions, the second over all videos that have a caption.
+    """
+    return summaries(matrix_ranks(scores, truth))
+
+
+def chance_metrics(truth: np.ndarray, videos: int) -> Summary:
+    """Returns what random scores reach on average, in the shape of ``retrieval_metrics``.
+
+    Args:
+        truth: (captions,) integers, the video of each caption.
+        videos: the size of the gallery.
+    """
+    captions_of = np.bincount(truth)
+    sides = (
+        _chance(np.ones(1, dtype=np.int64), videos),
+        _chance(captions_of[captions_of > 0], len(truth)),
+    )
+    return dict(zip(DIRECTIONS, sides, strict=True))
+
+
+def _chance(positives: np.ndarray, candidates: int) -> dict[str, float]:
+    """Expectations for queries with ``positives`` (queries,) among ``candidates``."""
+    misses = miss_probabilities(positives, candidates)
+    recall = {f"R@{k}": float(100 * (1 - misses[min(k, candidates)])) for k in RECALL_AT}
+    return {
+        **recall,
+        "MedianR": float(np.argmax(misses <= 0.5 + 1e-12)),
+        "MeanR": mean_rank(positives, candidates),
+    }
+
+
+def dual_softmax(scores: np.ndarray) -> np.ndarray:
+    """Returns the log of softmax over videos times softmax over captions, (C, V) float64.
+
+    A video that suits many captions counts less for each (the inference trick of Cheng et al.
+    2021, "Improving video-text retrieval by multi-stream corpus alignment and dual softmax loss",
+    with a second softmax where they multiply by the score itself: margins may be negative). Every
+    query's ranks then depend on the other queries, so report them apart.
+
+    Args:
+        scores: (captions, videos) logits, higher is better.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    return 2 * scores - _log_sum_exp(scores, axis=0) - _log_sum_exp(scores, axis=1)
+
+
+def _log_sum_exp(scores: np.ndarray, axis: int) -> np.ndarray:
+    """Logarithm of the sum of exponentials along ``axis``, which is kept with length 1."""
+    highest = scores.max(axis=axis, keepdims=True)
+    return highest + np.log(np.exp(scores - highest).sum(axis=axis, keepdims=True))

@@ -1,0 +1,142 @@
+"""The first stage of a retrieval test: similarities of vectors, and the pairs worth matching.
+
+C captions, V videos, D the width of the vectors, P pairs, Q queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from paddlevideo.utils.errors import ConfigError
+
+#: Similarities held at once, as numbers: 64 MB.
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Shortlists:
+    """The most similar videos of each caption, and captions of each video, best first."""
+
+    text_to_video: np.ndarray  # C, k
+    video_to_text: np.ndarray  # V, k
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        """(P,) int64, ascending: caption * V + video of every pair in either list."""
+        captions, videos = len(self.text_to_video), len(self.video_to_text)
+        forward = np.repeat(np.arange(captions), self.text_to_video.shape[1])
+        backward = np.repeat(np.arange(videos), self.video_to_text.shape[1])
+        of_captions = forward * videos + self.text_to_video.ravel()
+        of_videos = self.video_to_text.ravel() * videos + backward
+        return np.unique(np.concatenate([of_captions, of_videos]))
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(C + 1,) int64: the index of each caption's first pair, and P at the end."""
+        captions, videos = len(self.text_to_video), len(self.video_to_text)
+        return np.searchsorted(self._keys, np.arange(captions + 1) * videos)
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Captions (P,) and videos (P,) of all pairs, by caption and then by video."""
+        return np.divmod(self._keys, len(self.video_to_text))
+
+    def of_caption(self, caption: int) -> np.ndarray:
+        """Returns the videos to match with ``caption``, ascending."""
+        keys = self._keys[self.starts[caption] : self.starts[caption + 1]]
+        return keys - caption * len(self.video_to_text)
+
+    def position(self, captions: np.ndarray, videos: np.ndarray) -> np.ndarray:
+        """Returns the indices of listed pairs among all P; any shape."""
+        return np.searchsorted(self._keys, captions * len(self.video_to_text) + videos)
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """Vectors of all captions and videos; a pair's similarity is their dot product.
+
+    ``shortlists`` is None where every pair is scored. ``weight``: what similarities are multiplied
+    by before they are added to the margins; NaN where it has not been chosen yet. ``automatic``: a
+    validation chooses it.
+    """
+
+    captions: np.ndarray  # C, D
+    videos: np.ndarray  # V, D
+    weight: float = 1.0
+    automatic: bool = False
+    shortlists: Shortlists | None = None
+
+    def similarities(self, captions: np.ndarray, videos: np.ndarray) -> np.ndarray:
+        """Returns the similarities (P,) float32 of pairs."""
+        result = np.empty(len(captions), dtype=np.float32)
+        for rows in blocks(len(captions), self.captions.shape[1]):
+            left, right = self.captions[captions[rows]], self.videos[videos[rows]]
+            result[rows] = np.einsum("pd,pd->p", left, right)
+        return result
+
+    def rows(self, captions: slice) -> np.ndarray:
+        """Returns the similarities (captions, V) with every video."""
+        return self.captions[captions] @ self.videos.T
+
+
+def first_stage(
+    head: Any, captions: np.ndarray, videos: np.ndarray, top_k: tuple[int, int] | None
+) -> FirstStage:
+    """Compares the unit vectors of all captions (C, D) and videos (V, D), those of ``head``.
+
+    ``top_k``: the number of videos to list for a caption, and of captions for a video; None lists
+    nothing: all pairs will be matched.
+    """
+    captions = captions * np.float32(float(head.scale))
+    lists = None
+    if top_k and (top_k[0] < len(videos) or top_k[1] < len(captions)):
+        lists = Shortlists(
+            nearest(captions, videos, top_k[0], head.faiss_from),
+            nearest(videos, captions, top_k[1], head.faiss_from),
+        )
+    return FirstStage(captions, videos, head.weight, head.similarity_weight == "auto", lists)
+
+
+def nearest(
+    queries: np.ndarray, vectors: np.ndarray, count: int, faiss_from: int = 1 << 30
+) -> np.ndarray:
+    """Returns the indices (Q, k) int64 of the ``count`` vectors (N, D) most similar to each query.
+
+    The most similar one, by dot product, comes first; of equal ones the first in ``vectors``. k is
+    ``count``, or N if that is less. From ``faiss_from`` vectors on faiss's flat index is used,
+    which is exact up to the rounding of its sums, and never holds a row of all similarities.
+    Raises ConfigError if it is not installed.
+    """
+    count = min(count, len(vectors))
+    if count == 0:
+        return np.empty((len(queries), 0), dtype=np.int64)
+    if len(vectors) >= faiss_from:
+        index = _faiss().IndexFlatIP(vectors.shape[1])
+        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        return index.search(np.ascontiguousarray(queries, dtype=np.float32), count)[1]
+    result = np.empty((len(queries), count), dtype=np.int64)
+    for rows in blocks(len(queries), len(vectors)):
+        # A stable sort: equal similarities keep the order of the vectors.
+        result[rows] = np.argsort(-(queries[rows] @ vectors.T), axis=1, kind="stable")[:, :count]
+    return result
+
+
+def blocks(rows: int, columns: int) -> list[slice]:
+    """Slices ``rows`` so that each has at most ``BLOCK`` entries of a matrix, or one row."""
+    step = max(1, BLOCK // max(columns, 1))
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _faiss() -> Any:
+    try:
+        import faiss  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        raise ConfigError(
+            "a gallery of this size is searched with faiss: pip install faiss-cpu, or raise "
+            "MODEL.retrieval_head.faiss_from"
+        ) from None
+    return faiss

@@ -1,0 +1,124 @@
+"""The course of a retrieval test, in which each caption is read and encoded once.
+
+The gallery is encoded; with a retrieval head every caption is encoded next, the vectors of both
+sides are compared, and pairs are shortlisted; then the pairs, all or those listed, are matched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from paddle import Tensor
+
+from paddlevideo.loader.build import BatchLoader
+from paddlevideo.loader.sampler import GridSampler
+from paddlevideo.metrics.base import Batch, EvaluationData, Predictor, elapsed
+from paddlevideo.metrics.collector import RowCollector
+from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
+from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, first_stage
+
+#: The entry of a batch that holds its encoded captions.
+ENCODED = "encoded_captions"
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """A framework that encodes captions and videos apart, as ``ActBert``.
+
+    It is tested with a gallery of encoded videos and, with a retrieval head, in two stages. Any
+    other framework, and one with its own ``predict``, gives the scores of a batch of captions with
+    all videos by itself.
+    """
+
+    retrieval_head: Any  # gives the caches vectors, or None
+    top_k: tuple[int, int] | None  # videos of a caption and captions of a video to match; None: all
+    gallery_gigabytes: float  # what encoded videos and captions may take in memory
+
+    def encode_captions(self, captions: Batch) -> CaptionCache:
+        """Computes what depends on captions alone."""
+
+    def encode_videos(self, videos: Batch) -> VideoCache:
+        """Computes what depends on videos alone."""
+
+    def margins(self, captions: CaptionCache, videos: Gallery) -> Tensor:
+        """Returns the match margins (captions, videos)."""
+
+    def listed_margins(
+        self, caption: CaptionCache, videos: Gallery, positions: np.ndarray
+    ) -> np.ndarray:
+        """Returns the match margins (N,) of one caption with the videos at ``positions``."""
+
+
+class MarginPredictor(Predictor):
+    """Match margins of captions with the videos of a gallery.
+
+    Captions that the first stage has encoded are kept for matching as long as they fit into what
+    the gallery leaves of ``gallery_gigabytes``; those beyond it are read and encoded again.
+    """
+
+    def __init__(
+        self, model: Matcher, data: EvaluationData, gallery: Gallery | None = None
+    ) -> None:
+        """Encodes the gallery, if it is not given, and runs the first stage, if there is a head."""
+        start = time.perf_counter()
+        self.model = model
+        if gallery is None:
+            assert data.context is not None
+            gallery = Gallery(model.encode_videos, data.context, model.gallery_gigabytes)
+        self.gallery = gallery
+        self.seconds = {"gallery_seconds": elapsed(start)}
+        start = time.perf_counter()
+        self.lists: Shortlists | None = None
+        self._encoded: dict[int, Batch] = {}  # batches with their captions, by first sample
+        if model.retrieval_head is not None:
+            first = self._first_stage(data)
+            self.lists = first.shortlists
+            data.start(first, data.validating)
+        self.seconds["first_stage_seconds"] = elapsed(start)
+
+    def _first_stage(self, data: EvaluationData) -> FirstStage:
+        """Encodes this rank's captions, and compares those of all ranks with the gallery."""
+        collector, spare = RowCollector(), self.gallery.spare
+        for samples, batch in zip(data.loader.sampler.batches(), data.loader.epoch(), strict=True):
+            captions = self.model.encode_captions(batch)
+            collector.add(batch["index"], {"vector": captions.vector.astype("float32").numpy()})
+            spare -= captions.nbytes
+            if spare > 0:
+                self._encoded[samples[0]] = {"index": batch["index"], ENCODED: captions}
+        everything = RowCollector()
+        everything.merge(data.gather(collector.state()))
+        vectors, videos = everything.in_order()["vector"], self.gallery.vectors
+        assert videos is not None
+        return first_stage(self.model.retrieval_head, vectors, videos, self.model.top_k)
+
+    def progress_units(self) -> tuple[int, str]:
+        """Returns the number of pairs of a caption, on average."""
+        if self.lists is None:
+            return self.gallery.size, "pairs"
+        return max(1, int(self.lists.starts[-1]) // len(self.lists.text_to_video)), "pairs"
+
+    def batches(self, loader: BatchLoader) -> Iterator[Batch]:
+        """Yields the batches of ``loader``; only those that are not kept are read."""
+        assert isinstance(loader.sampler, GridSampler)
+        firsts = [samples[0] for samples in loader.sampler.batches()]
+        kept = [first for first in firsts if first in self._encoded]
+        rest = loader.over(loader.sampler.only(set(firsts).difference(kept)))
+        for first in kept:
+            yield self._encoded.pop(first)  # needed no more once it is matched
+        yield from rest.epoch()
+
+    def predict(self, batch: Batch) -> np.ndarray | list[np.ndarray]:
+        """Returns margins (B, V) or, with shortlists, B arrays of those with the listed videos."""
+        captions = batch[ENCODED] if ENCODED in batch else self.model.encode_captions(batch)
+        if self.lists is None:
+            return self.model.margins(captions, self.gallery).numpy()
+        return [
+            self.model.listed_margins(
+                captions.part(slice(row, row + 1)), self.gallery, self.lists.of_caption(caption)
+            )
+            for row, caption in enumerate(np.asarray(batch["index"]).tolist())
+        ]
