@@ -92,8 +92,8 @@ def read(config: Any, bert: str, features: Sequence[str]) -> tuple[Pairs, Pairs]
     test: Any = build_dataset(config.DATASET["test"])
     tokens = test.tokens
     check_extents(model.limits(), test.extents(), "DATASET.test")
-    records = [test.reader.record(name) for name in test.video_ids]
-    tested = [(record["features"], record["action_features"]) for record in records]
+    clips = [test.reader.clip(name) for name in test.video_ids]
+    tested = [(clip.regions, clip.actions) for clip in clips]
     return (
         Pairs(
             means(trained, features),

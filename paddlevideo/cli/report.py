@@ -177,8 +177,8 @@ def read_scores(path: Path) -> tuple[list[Query], int]:
 
     Raises DataError where the file is not what a test writes.
     """
+    from paddlevideo.files.npz import read_npz
     from paddlevideo.files.whole import check_together
-    from paddlevideo.prepare.clip_files import read_arrays
     from paddlevideo.retrieval.answers import queries_of
     from paddlevideo.retrieval.ranks import AllPairs
     from paddlevideo.utils.errors import DataError
@@ -187,7 +187,7 @@ def read_scores(path: Path) -> tuple[list[Query], int]:
     names = ("scores", "captions", "video_ids", "truth")
     advice = "main.py --test with -o score_matrix=True writes such a file"
     try:
-        held = read_arrays(path, names)
+        held = read_npz(path, names)
     except DataError as error:
         raise DataError(f"{error}; {advice}") from None
     if absent := set(names) - held.keys():
