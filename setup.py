@@ -23,6 +23,8 @@ REQUIRED = [
     "safetensors>=0.4.1",
     "rich>=13.0.0",
     "tensorboardX>=2.6.2.2",
+    "matplotlib>=3.8.0",
+    "Jinja2>=3.1.2",
     "Pillow>=10.1.0",
 ]
 
@@ -81,6 +83,7 @@ setup(
     package_data={
         "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
         "paddlevideo.loader": ["vocab/*"],
+        "paddlevideo.report": ["templates/*"],
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,

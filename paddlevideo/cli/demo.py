@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from paddlevideo.cli import make_demo_data, show_retrieval
+from paddlevideo.cli import make_demo_data, report
 from paddlevideo.cli import run as command
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import UserError
@@ -42,7 +42,7 @@ def run(data: Path, output: Path, extra: list[str], sizes: Sequence[str] = ()) -
         ),
         (
             "draw the results",
-            show_retrieval.main,
+            report.picture,
             [
                 "--scores",
                 str(output / "scores.npz"),

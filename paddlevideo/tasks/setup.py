@@ -151,8 +151,8 @@ def train_loader(run: Run) -> BatchLoader:
 def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
     """Returns this rank's part of about ``samples`` training samples, without augmentation."""
     size, world = run.data.batch_size, run.world
-    sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).thinned(samples)
-    return BatchLoader(reader.undisturbed(), sampler, run.data.num_workers)
+    sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).subsampled(samples)
+    return BatchLoader(reader.without_augmentation(), sampler, run.data.num_workers)
 
 
 def bad_clips(run: Run, clips: int) -> BadClips | None:
