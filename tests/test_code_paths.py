@@ -12,6 +12,7 @@ import yaml
 
 import paddlevideo as pv
 from paddlevideo.cli import run as main
+from paddlevideo.config import import_parts
 from paddlevideo.tasks.setup import start_run
 from paddlevideo.tasks.train import Trainer
 from tests.tiny_data import (
@@ -61,6 +62,7 @@ def calls_of(work: Callable[[], object]) -> list[str]:
 @pytest.fixture
 def step(tmp_path):
     """A training step of the demo's recipe on tiny data, after two others."""
+    import_parts()
     make_project(tmp_path)
     recipe, tiny = pv.load_config("actbert_demo.yaml").to_dict(), configuration(tmp_path)
     recipe |= {key: tiny[key] for key in ("DATASET", "PIPELINE", "output_dir", "num_threads")}

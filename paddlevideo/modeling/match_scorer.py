@@ -193,15 +193,10 @@ class MatchScorer:
 
     def encode_words(self, captions: Mapping[str, Tensor], padded_length: int) -> CaptionCache:
         """Encodes captions without cutting them; ``padded_length`` is that before they were cut."""
-        text, bias = self.lower_text(captions)
+        text, bias = self.backbone.lower_text(captions)
         cache = self.caption_cache(text, bias, padded_length)
         vectors = self.head.caption_vectors(text, bias, captions) if self.head else None
         return replace(cache, vector=vectors)
-
-    def lower_text(self, captions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The text below the first tangled layer, (C, T, D), and its bias (C, 1, 1, T)."""
-        text, bias = self.backbone.embed_text(captions)
-        return self._below_first_tangled("text", text, bias), bias
 
     def caption_cache(self, text: Tensor, bias: Tensor, padded_length: int) -> CaptionCache:
         """A cache without vectors of states (C, T, D) at the first tangled layer."""
@@ -211,10 +206,8 @@ class MatchScorer:
     def encode_videos(self, videos: Mapping[str, Tensor]) -> VideoCache:
         """What depends on videos alone."""
         self.backbone.check_batch(videos)
-        regions, bias = self.backbone.embed_regions(videos)
-        regions = self._below_first_tangled("regions", regions, bias)
-        embedded, action_bias = self.backbone.embed_actions(videos)
-        actions = self._below_first_tangled("actions", embedded, action_bias)
+        regions, bias = self.backbone.lower_regions(videos)
+        actions, action_bias = self.backbone.lower_actions(videos)
         cache = self.video_cache(regions, bias, actions, action_bias)
         if self.head is None:
             return cache
@@ -238,11 +231,6 @@ class MatchScorer:
         return VideoCache(
             regions, bias, first, message, tuple(queries), pooled, actions, action_bias, None
         )
-
-    def _below_first_tangled(self, stream: str, x: Tensor, bias: Tensor) -> Tensor:
-        encoder = self.backbone.encoder
-        start = getattr(self.backbone.fixed, stream)
-        return encoder.run(stream, x, bias, start, getattr(encoder.first_tangled, stream))
 
     def margins(self, captions: CaptionCache, videos: VideoChunks) -> Tensor:
         """Logit of match minus logit of no match, (C, V) float32.

@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoint, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import accuracies_of, build_model, load_weights
@@ -310,7 +308,7 @@ class Trainer:
         if save:
             self.save(Checkpoints.step_tag(self.progress.step))
             self.world.barrier(step)
-        return dict(zip(totals, np.asarray(sums) / self.world.size, strict=True))
+        return {name: float(n) / self.world.size for name, n in zip(totals, sums, strict=True)}
 
     def validate_pending(self) -> None:
         """Validates the pending state, and says how to continue if that fails."""

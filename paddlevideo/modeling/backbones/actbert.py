@@ -187,37 +187,45 @@ class BertForMultiModalPreTraining(nn.Layer):
             x = self.text_embeddings(batch["text_ids"], batch["token_type_ids"])
             return self.encoder.run("text", x, bias, 0, self.fixed.text), bias
 
-    def embed_regions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns region states (B, R, D) after the frozen layers and their bias (B, 1, 1, R)."""
-        bias = mask_to_bias(batch["image_mask"])
-        with self._gradient_unless(self.fixed.regions):
-            x = self.region_embeddings(batch["image_feat"], batch["image_loc"])
-            return self.encoder.run("regions", x, bias, 0, self.fixed.regions), bias
-
-    def embed_actions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns action states (B, A, D) and their bias (B, 1, 1, A)."""
-        return self.action_embeddings(batch["action_feat"]), mask_to_bias(batch["action_mask"])
-
     @staticmethod
     def _gradient_unless(fixed: int) -> contextlib.AbstractContextManager:
         return paddle.no_grad() if fixed else contextlib.nullcontext()
 
-    def lower(self, batch: Mapping[str, Tensor], packing: Packing | None = None) -> LowerStates:
-        """Runs embeddings, and each stream's layers below the first tangled one.
+    def lower_text(
+        self, batch: Mapping[str, Tensor], packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns text states (B, T, D) below the first tangled layer and their bias.
 
         ``packing``: the words to compute there; the others hold copies, which must be masked.
         """
-        embedded = (
-            self.embed_text(batch), self.embed_regions(batch), self.embed_actions(batch)
-        )  # fmt: skip
-        states, bias = (Streams(*items) for items in zip(*embedded, strict=True))
-        run, start, stop = self.encoder.run, self.fixed, self.encoder.first_tangled
-        text = states.text if packing is None else packing.pack(states.text)
-        text = run("text", text, bias.text, start.text, stop.text, None, packing)
-        text = text if packing is None else packing.unpack(text)
-        regions = run("regions", states.regions, bias.regions, start.regions, stop.regions)
-        actions = run("actions", states.actions, bias.actions, start.actions, stop.actions)
-        return LowerStates(Streams(text, regions, actions), bias)
+        x, bias = self.embed_text(batch)
+        x = x if packing is None else packing.pack(x)
+        stop = self.encoder.first_tangled.text
+        x = self.encoder.run("text", x, bias, self.fixed.text, stop, None, packing)
+        return x if packing is None else packing.unpack(x), bias
+
+    def lower_regions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns region states (B, R, D) below the first tangled layer and their bias."""
+        bias = mask_to_bias(batch["image_mask"])
+        fixed: int = self.fixed.regions
+        with self._gradient_unless(fixed):
+            x = self.region_embeddings(batch["image_feat"], batch["image_loc"])
+            x = self.encoder.run("regions", x, bias, 0, fixed)
+        return self.encoder.run("regions", x, bias, fixed, self.encoder.first_tangled.regions), bias
+
+    def lower_actions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns action states (B, A, D) below the first tangled layer and their bias."""
+        x, bias = self.action_embeddings(batch["action_feat"]), mask_to_bias(batch["action_mask"])
+        return self.encoder.run("actions", x, bias, 0, self.encoder.first_tangled.actions), bias
+
+    def lower(self, batch: Mapping[str, Tensor], packing: Packing | None = None) -> LowerStates:
+        """Runs embeddings, and each stream's layers below the first tangled one."""
+        lower = (
+            self.lower_text(batch, packing),
+            self.lower_regions(batch),
+            self.lower_actions(batch),
+        )
+        return LowerStates(*(Streams(*items) for items in zip(*lower, strict=True)))
 
     def upper(
         self, lower: LowerStates, padded: PaddedLengths | None = None, rows: Rows | None = None

@@ -211,7 +211,7 @@ class ActBert(BaseFramework):
             select_rows(hide_features(batch, self.without), has_own_caption(batch), INPUT_KEYS)
             for batch in batches
         )
-        pairs = read_pairs(self.retrieval_head, self.scorer.lower_text, positives)
+        pairs = read_pairs(self.retrieval_head, self.backbone.lower_text, positives)
         self.retrieval_head.fit(pairs, total)
 
     def init_weights(self) -> None:
