@@ -81,6 +81,7 @@ setup(
     package_data={
         "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
         "paddlevideo.loader": ["vocab/*"],
+        "paddlevideo.extract.classical": ["typical.json"],
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,
