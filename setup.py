@@ -23,6 +23,8 @@ REQUIRED = [
     "safetensors>=0.4.1",
     "rich>=13.0.0",
     "tensorboardX>=2.6.2.2",
+    "matplotlib>=3.8.0",
+    "Jinja2>=3.1.2",
     "Pillow>=10.1.0",
 ]
 
@@ -82,6 +84,7 @@ setup(
         "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
         "paddlevideo.loader": ["vocab/*"],
         "paddlevideo.extract.classical": ["typical.json"],
+        "paddlevideo.report": ["templates/*"],
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,

@@ -22,11 +22,11 @@ from paddlevideo.cli import run as main
 from paddlevideo.config import check_config, import_parts, load_config
 from paddlevideo.extract.videos import read_videos
 from paddlevideo.loader.captions import open_bank, read_captions, read_lines
-from paddlevideo.loader.legacy import RowFile
+from paddlevideo.loader.clips.folder import ClipFolder
+from paddlevideo.loader.clips.rows import RowFile
 from paddlevideo.loader.selection import read_list
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.records import PREFIX, decode, encode
-from paddlevideo.prepare.sources import ClipFiles
 from paddlevideo.utils.errors import UserError
 from tests.loader.clips import make_clip, write
 from tests.tiny_data import make_project, write_training_rows
@@ -100,8 +100,8 @@ def samples(tmp_path_factory):
 
 def read_rows(path: Path) -> None:
     rows = RowFile(path)
-    for number in range(len(rows)):
-        rows[number]
+    for index in range(len(rows)):
+        rows.read(index)
 
 
 def read_manifest(path: Path) -> None:
@@ -115,7 +115,7 @@ def read_npz(path: Path) -> None:
     folder = path.parent / "mutated_npz"
     folder.mkdir(exist_ok=True)
     (folder / "a.npz").write_bytes(path.read_bytes())
-    for item in ClipFiles(folder, 0.999).items():
+    for item in ClipFolder(folder).items():
         item.read()
 
 

@@ -75,6 +75,7 @@ def test_the_wheel_holds_code_configurations_and_vocabulary(wheel):
     for folder, pattern, inside in (
         ("paddlevideo", "**/*.py", "paddlevideo"),
         ("paddlevideo/loader/vocab", "*", "paddlevideo/loader/vocab"),
+        ("paddlevideo/report/templates", "*", "paddlevideo/report/templates"),
         ("configs", "**/*", "paddlevideo/configs"),
     ):
         files = [path for path in (ROOT / folder).glob(pattern) if path.is_file()]

@@ -3,4 +3,4 @@
 from door import run_command
 
 if __name__ == "__main__":
-    run_command("curves")
+    run_command("report.curves")

@@ -27,8 +27,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("run.train", "train a model as a YAML file says"),
         "test": ("run.test", "test weights, by default on MSR-VTT's text-video retrieval"),
         "report": ("report", "write the web page of a test"),
-        "compare": ("compare_runs", "compare two tests, with confidence intervals"),
-        "curves": ("curves", "draw the curves of training runs"),
+        "compare": ("report.compare", "compare two tests, with confidence intervals"),
+        "curves": ("report.curves", "draw the curves of training runs"),
     },
     "Data": {
         "extract": ("extract_features", "extract features from videos into a store"),
@@ -45,7 +45,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "For experiments": {
         "ablate": ("ablate", "train and test variants of a recipe"),
         "linear_baseline": ("linear_baseline", "fit the linear baseline of a recipe"),
-        "show_retrieval": ("show_retrieval", "draw captions with the clips found for them"),
+        "show_retrieval": ("report.picture", "draw captions with the clips found for them"),
         "find_bert": ("find_bert", "print where the small BERT's weights are"),
         "make_demo_data": ("make_demo_data", "make the demo's data alone"),
     },

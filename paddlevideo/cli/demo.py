@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paddlevideo.cli import extract_features, make_demo_data, show_retrieval
+from paddlevideo.cli import extract_features, make_demo_data, report
 from paddlevideo.cli import run as command
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import UserError
@@ -70,7 +70,7 @@ def _steps(data: Path, output: Path, overrides: list[str], sizes: Sequence[str])
             command.main,
             ["--test", "-c", CONFIG, "-w", weights, *overrides],
         ),
-        ("draw the results", show_retrieval.main, [*drawn, "--videos", videos]),
+        ("draw the results", report.picture, [*drawn, "--videos", videos]),
     ]
 
 

@@ -25,7 +25,7 @@ from paddlevideo.utils.ranges import count, count_or_zero
 
 if TYPE_CHECKING:
     from paddlevideo.export.run import ExportedModel
-    from paddlevideo.loader.clips import ClipReader
+    from paddlevideo.loader.clips.gallery import ClipReader
     from paddlevideo.loader.tokenizer import BertTokenizer
 
 
@@ -78,21 +78,24 @@ def open_clips(model: ExportedModel, features: str) -> tuple[ClipReader, list[st
 
     Raises DataError if it is empty or the widths of its features are not the model's.
     """
-    from paddlevideo.loader.clips import ClipReader
+    from paddlevideo.loader.clips.gallery import ClipReader
     from paddlevideo.utils.errors import DataError
 
     sizes = model.sizes
     reader = ClipReader(
         features, sizes.regions, sizes.actions, sizes.region_width, sizes.action_width
     )
-    names = reader.store.ids()
+    names = list(reader.source.ids())
     if not names:
         raise DataError(f"{features}: holds no clips")
-    first = reader.store[names[0]]
-    for key, width in (("features", sizes.region_width), ("action_features", sizes.action_width)):
-        if first[key].shape[1] != width:
+    first = reader.source.read(0)
+    for key, array, width in (
+        ("features", first.regions, sizes.region_width),
+        ("action_features", first.actions, sizes.action_width),
+    ):
+        if array.shape[1] != width:
             raise DataError(
-                f"{features}: {key} are {first[key].shape[1]} wide, where the model in "
+                f"{features}: {key} are {array.shape[1]} wide, where the model in "
                 f"{model.folder} takes {width}: use the features it was trained with"
             )
     return reader, names
@@ -121,7 +124,7 @@ def score_all(
     pair_batch: int,
 ) -> np.ndarray:
     """Returns scores (captions, clips). Clips are read once, ``pair_batch`` at a time."""
-    from paddlevideo.loader.clips import ClipBatches
+    from paddlevideo.loader.clips.gallery import ClipBatches
     from paddlevideo.utils.progress import track
 
     columns = []

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,6 @@ from paddlevideo.utils.command import AGAIN, ending_at_once, exit_code_of
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import Range, count, count_or_zero, number, positive
 
-Action = Callable[[argparse.Namespace], int]
 SHOWN = 10  # faults that validate prints
 #: Kinds that are faults with --captions_needed alone.
 UNHEARD = {"no caption": "no caption", "no known word": "a caption without a known word"}
@@ -58,7 +57,7 @@ def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
 
 def _add_pack(commands: argparse._SubParsersAction) -> None:
     from paddlevideo.loader.captions.files import KINDS as CAPTION_KINDS
-    from paddlevideo.prepare.sources import KINDS as SOURCE_KINDS
+    from paddlevideo.loader.clips.opening import KINDS as SOURCE_KINDS
 
     text = f"""clips and captions into a store, on from where it was interrupted
 
@@ -209,8 +208,8 @@ def validate_command(options: argparse.Namespace) -> int:
         check()
     else:
         write_whole(options.json, check)
-    found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
-    print(f"{options.store}: {len(store)} clips, faults: {found}")
+    counted = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
+    print(f"{options.store}: {len(store)} clips, faults: {counted}")
     for what, clips in silent.items():
         print(f"  {clips} clips have {what}")
     if expressed.captions:

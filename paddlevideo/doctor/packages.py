@@ -25,7 +25,7 @@ SUBSTITUTES = {
 #: Distributions without which training works.
 OPTIONAL = ("opencv-python-headless",)
 MODULES = {
-    **{"paddlepaddle": "paddle", "PyYAML": "yaml", "Pillow": "PIL"},
+    **{"paddlepaddle": "paddle", "PyYAML": "yaml", "Pillow": "PIL", "Jinja2": "jinja2"},
     "opencv-python-headless": "cv2",
 }
 #: The extras of what requirements.txt has and setup.py cannot require.

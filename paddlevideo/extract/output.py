@@ -18,6 +18,7 @@ from paddlevideo.files.fingerprint import digest_of
 from paddlevideo.files.whole import checksum, write_text_whole
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries
+from paddlevideo.loader.clips.source import Item
 from paddlevideo.loader.store import Clip, Manifest, Sizes
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.records import decode
@@ -25,7 +26,6 @@ from paddlevideo.loader.store.writer import BusyStore, tidy
 from paddlevideo.prepare.caption_book import CaptionBook
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.pack import with_captions
-from paddlevideo.prepare.sources import Item
 from paddlevideo.prepare.writing import Target, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import Tally
@@ -203,7 +203,7 @@ def _write(
         listed.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
         files = [listed] if listed.stat().st_size else []
         # Wrong entries are counted: all features are there, and another run would only repeat it.
-        book = CaptionBook(wanted.options.captions, BadEntries(math.inf), own=files)
+        book = CaptionBook(wanted.options.captions, BadEntries(math.inf), exact=files)
     clips = (
         (clip, video.name, None)
         for video, status in zip(videos, statuses, strict=True)
@@ -213,7 +213,7 @@ def _write(
     silent, expressed = Tally(), Expressed(most=MOST)
 
     def change(clip: Clip) -> Clip:
-        clip = with_captions(clip, book.captions(clip.id), book.place(clip.id))
+        clip = with_captions(clip, book.captions(clip.id), book.location(clip.id))
         if not clip.captions:
             silent.add(clip.id)
         expressed.add(clip.id, clip.captions)

@@ -1,4 +1,9 @@
-"""Data: files to batches of named numpy arrays. Nothing here needs Paddle."""
+"""Data: files to batches of named numpy arrays. Nothing here needs Paddle.
+
+``clips`` reads clips from any kind of file (``store`` is this project's own), ``captions`` reads
+caption files, ``dataset`` makes samples of both and ``pipelines`` arrays of samples; ``order`` and
+``sampler`` choose a batch's samples, and ``build`` and ``workers`` read it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from paddlevideo.loader.build import (
     build_dataset,
     build_pipeline,
 )
+from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.collate import Collator
 from paddlevideo.loader.dataset import ActBertDataset, Dataset, MSRVTTDataset, YouCook2Dataset
 from paddlevideo.loader.pipelines import FeaturePadding, RandomCap, RandomMask, Tokenize
@@ -31,4 +37,5 @@ __all__ = [
     "build_dataset",
     "build_pipeline",
     "load_tokenizer",
+    "open_clips",
 ]

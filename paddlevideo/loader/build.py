@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from paddlevideo.loader.captions.expressed import Expressed
-from paddlevideo.loader.collate import Allocate, Batch, Collator
+from paddlevideo.loader.collate import Batch, Collator
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.skipping import TRIES, BadClips
 from paddlevideo.loader.workers import batches_ahead
@@ -22,7 +22,7 @@ Step = Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]
 
 
 class Sampler(Protocol):
-    """What :class:`BatchLoader` asks of a sampler."""
+    """The interface of samplers for :class:`BatchLoader`."""
 
     batch_size: int
 
@@ -54,29 +54,29 @@ def build_pipeline(config: Iterable[Mapping[str, Any] | str] | None) -> list[Ste
 
 
 def start_warnings(dataset: Dataset, steps: Iterable[Step], count: int = 1000) -> list[str]:
-    """What some of the samples show to be wrong with the data as a whole.
+    """Warnings about the data as a whole, from ``count`` samples spread over it.
 
-    That the vocabulary, the step ``Tokenize``'s or else the data set's, lacks much of what captions
-    say; and what steps with a method ``misfit`` say of the names of clips.
+    That the vocabulary, the step ``Tokenize``'s or else the data set's, lacks many words of the
+    captions; and what steps with a method ``misfit`` return for the names of clips.
     """
     steps = list(steps)
-    some = list(dataset.some_captions(count))
-    names = [name for name, _ in some]
-    asked = [getattr(step, "misfit", lambda names: "")(names) for step in steps]
-    named = [getattr(step, "bert_model", None) for step in steps]
-    bert_model = next(filter(None, (*named, dataset.bert_model)), None)
+    clips = list(dataset.some_captions(count))
+    names = [name for name, _ in clips]
+    warnings = [step.misfit(names) for step in steps if hasattr(step, "misfit")]
+    vocabularies = [getattr(step, "bert_model", None) for step in steps]
+    bert_model = next(filter(None, (*vocabularies, dataset.bert_model)), None)
     if bert_model is not None:
         expressed = Expressed(bert_model, most=10 * count)
-        for clip, captions in some:
+        for clip, captions in clips:
             expressed.add(clip, captions)
-        asked.append(expressed.line() if expressed.is_bad else "")
-    return [warning for warning in asked if warning]
+        warnings.append(expressed.line() if expressed.is_bad else "")
+    return [warning for warning in warnings if warning]
 
 
 class SampleReader:
-    """Reads samples through the pipeline; chance depends on (seed, epoch, index) alone.
+    """Reads samples through the pipeline; randomness depends on (seed, epoch, index) alone.
 
-    With ``bad`` a clip that cannot be read is listed there, and the next one takes its place.
+    With ``bad`` a clip that cannot be read is listed there, and replaced by the next one.
     """
 
     def __init__(
@@ -101,14 +101,15 @@ class SampleReader:
         check_extents(check, extents, f"DATASET.{split}")
         self.limits = check
 
-    def undisturbed(self) -> SampleReader:
+    def without_augmentation(self) -> SampleReader:
         """The same samples with nothing hidden, exchanged or made noisy.
 
-        A step that does so says by ``undisturbed`` what takes its place; None: nothing does.
+        A step's method of this name (or its older one, ``undisturbed``) returns the step to use
+        instead, or None for none; a step without one stays.
         """
-        calm = [getattr(step, "undisturbed", lambda step=step: step)() for step in self.steps]
-        kept = [step for step in calm if step is not None]
-        return SampleReader(self.dataset, kept, self.seed, self.bad)
+        replaced = [_without_augmentation(step) for step in self.steps]
+        steps = [step for step in replaced if step is not None]
+        return SampleReader(self.dataset, steps, self.seed, self.bad)
 
     def read(self, epoch: int, index: int) -> dict[str, Any]:
         """Sample ``index`` as it is in ``epoch``. Raises DataError with the clip's name."""
@@ -121,12 +122,12 @@ class SampleReader:
             check_sample(self.limits, sample, partial(self._name, index))
             sample.setdefault("index", index)
             return sample
-        except Exception as fault:
-            raise self._named(fault, index) from fault
+        except Exception as error:
+            raise self._named(error, index) from error
 
-    def batch(self, epoch: int, indices: list[int], allocate: Allocate = np.empty) -> Batch:
+    def batch(self, epoch: int, indices: list[int]) -> Batch:
         """The samples as one batch, see :class:`Collator`."""
-        collator = Collator(len(indices), allocate)
+        collator = Collator(len(indices))
         for index in indices:
             # One by one: a sample's memory is used again for the next one.
             collator.add(self._read_or_next(epoch, index), partial(self._name, index))
@@ -139,37 +140,43 @@ class SampleReader:
         for _ in range(TRIES):
             try:
                 return self.read(epoch, index)
-            except DataError as fault:
-                self.bad.note(self._name(index), fault)
+            except DataError as error:
+                self.bad.note(self._name(index), error)
             index = (index + 1) % len(self.dataset)
         raise DataError(f"{TRIES} clips in a row cannot be read; {self.bad.path} lists them")
 
     def _name(self, index: int) -> str:
         try:
             return self.dataset.name_of(index)
-        except Exception:  # a fault in naming must not hide the fault to be named
+        except Exception:  # an error here must not hide the one that is reported
             return str(index)
 
-    def _named(self, fault: Exception, index: int) -> UserError:
+    def _named(self, error: Exception, index: int) -> UserError:
+        """The error with the clip's name."""
         name = self._name(index)
-        if isinstance(fault, DataError) and name in str(fault):
-            return fault
-        if isinstance(fault, ConfigError):
-            return fault
-        if isinstance(fault, UserError):
-            return DataError(f'clip "{name}": {fault}')
-        # Not one of ours: the place helps whoever wrote the step or the data set.
-        place = traceback.extract_tb(fault.__traceback__)[-1]
+        if isinstance(error, ConfigError) or (isinstance(error, DataError) and name in str(error)):
+            return error
+        if isinstance(error, UserError):
+            return DataError(f'clip "{name}": {error}')
+        # From a step or data set of a user: its author needs the line.
+        line = traceback.extract_tb(error.__traceback__)[-1]
         return DataError(
-            f'clip "{name}" (sample {index}): {type(fault).__name__}: {fault} '
-            f"({place.filename}:{place.lineno} in {place.name})"
+            f'clip "{name}" (sample {index}): {type(error).__name__}: {error} '
+            f"({line.filename}:{line.lineno} in {line.name})"
         )
+
+
+def _without_augmentation(step: Step) -> Step | None:
+    for name in ("without_augmentation", "undisturbed"):
+        if hasattr(step, name):
+            return getattr(step, name)()
+    return step
 
 
 class BatchLoader:
     """Batches of a sampler's indices, made here (no workers) or ahead of time in processes.
 
-    Workers change nothing but the speed. A fault in a sample raises DataError with the clip's
+    Workers change nothing but the speed. An error in a sample raises DataError with the clip's
     name at once; so does a worker that was killed. Workers end with their parent.
     """
 

@@ -10,21 +10,18 @@ import numpy as np
 from paddlevideo.utils.errors import DataError
 
 Batch = dict[str, Any]
-Allocate = Callable[[tuple[int, ...], np.dtype], np.ndarray]
 
 
 class Collator:
     """Stacks samples into ``batch``: whole numbers int64, others float32; text makes a list.
-
-    ``allocate(shape, dtype)`` gives the memory.
 
     >>> collator = Collator(len(samples))
     >>> for sample in samples:
     ...     collator.add(sample, lambda: "the clip's name")
     """
 
-    def __init__(self, size: int, allocate: Allocate = np.empty):
-        self.size, self.filled, self.allocate = size, 0, allocate
+    def __init__(self, size: int):
+        self.size, self.filled = size, 0
         self.batch: Batch = {}
         self.first: Callable[[], str] = str
 
@@ -57,4 +54,4 @@ class Collator:
         if array.dtype.kind not in "biuf":
             return []
         dtype = np.float32 if array.dtype.kind == "f" else np.int64
-        return self.allocate((self.size, *array.shape), np.dtype(dtype))
+        return np.empty((self.size, *array.shape), dtype)

@@ -1,4 +1,4 @@
-"""The order of an epoch's samples, as far as it is asked for: any part of it at any time."""
+"""Random-access shuffling: any part of an epoch's order of samples at any time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-#: Samples that lie side by side and are read in one go, some 50 MB of published features.
+#: Neighbouring samples that are read in one go, some 50 MB of published features.
 BLOCK = 256
 #: Data sets of more samples are shuffled in blocks unless the configuration says otherwise.
 WINDOW = 1 << 18
@@ -21,7 +21,7 @@ class Order(Protocol):
     """An order for every epoch; it depends on nothing else that happens in a run."""
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """The samples at places [start, stop) of the epoch's order, (stop - start,) int64."""
+        """The samples at positions [start, stop) of the epoch's order, (stop - start,) int64."""
 
 
 class InOrder:
@@ -33,14 +33,14 @@ class InOrder:
 
 
 class Shuffled:
-    """Any order is as likely as any other. Holds 4 bytes a sample."""
+    """Every order is equally likely. Holds 4 bytes a sample."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
         self._held: tuple[int, np.ndarray] | None = None
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """Makes the whole order where the epoch is another one than before."""
+        """Shuffles all samples when the epoch is another one than before."""
         if self._held is None or self._held[0] != epoch:
             order = np.arange(self.size, dtype=np.uint32 if self.size < 1 << 32 else np.int64)
             np.random.default_rng((self.seed, epoch)).shuffle(order)
@@ -52,8 +52,8 @@ class ShuffledBlocks:
     """Blocks of neighbours in a random order, and samples in a random order among many blocks.
 
     For more samples than a memory holds, or than a disk reads in any order: each ``window`` takes
-    the samples of window / block blocks from anywhere, which are read as they lie. Holds 4 bytes a
-    block. Places need no order of the samples before them, so a resumed run begins at once.
+    the samples of window / block blocks from anywhere, each of which is read in one go. Holds 4
+    bytes a block. Any position is computable without its predecessors: a run resumes at once.
     """
 
     def __init__(self, size: int, seed: int, window: int, block: int = BLOCK) -> None:
@@ -63,7 +63,7 @@ class ShuffledBlocks:
         self._part = lru_cache(maxsize=2)(self._shuffled_window)
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """Makes the windows that the part lies in."""
+        """Shuffles the windows that the part overlaps."""
         parts, stop = [np.empty(0, np.int64)], min(stop, self.size)
         while start < stop:
             number = self._window_of(epoch, start)
@@ -74,21 +74,21 @@ class ShuffledBlocks:
         return np.concatenate(parts)
 
     def _shuffled_blocks(self, epoch: int) -> tuple[np.ndarray, int]:
-        """The blocks in their order, and the place of the last one, which may be short."""
+        """The shuffled blocks, and the position of the last one, which may be short."""
         blocks = np.arange(-(-self.size // self.block), dtype=np.uint32)
         np.random.default_rng((self.seed, epoch)).shuffle(blocks)
         return blocks, int(np.argmax(blocks))
 
     def _begin(self, epoch: int, number: int) -> int:
-        """The place at which window ``number`` begins."""
+        """The position at which window ``number`` begins."""
         blocks, short_at = self._blocks(epoch)
         before = number * (self.window // self.block)
         short_by = len(blocks) * self.block - self.size
         return before * self.block - (short_by if short_at < before else 0)
 
-    def _window_of(self, epoch: int, place: int) -> int:
-        number = place // self.window  # or the next one, after the short block
-        return number + (self._begin(epoch, number + 1) <= place)
+    def _window_of(self, epoch: int, position: int) -> int:
+        number = position // self.window  # or the next one, after the short block
+        return number + (self._begin(epoch, number + 1) <= position)
 
     def _shuffled_window(self, epoch: int, number: int) -> np.ndarray:
         blocks, _ = self._blocks(epoch)
@@ -113,7 +113,7 @@ class SimilarLengths:
         self._pool = lru_cache(maxsize=2)(self._grouped)
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """Makes the pools that the part lies in."""
+        """Groups the pools that the part overlaps."""
         together = self.pool * self.batch
         parts = [np.empty(0, np.int64)]
         for number in range(start // together, -(-stop // together)):
@@ -125,7 +125,7 @@ class SimilarLengths:
         together = self.pool * self.batch
         stop = min((number + 1) * together, self.size)
         samples = self.order.part(epoch, number * together, stop)
-        # Stable: samples of equal length stay in the order that chance gave them.
+        # Stable: samples of equal length stay in their random order.
         samples = samples[np.argsort(self.lengths(samples), kind="stable")]
         whole = len(samples) // self.batch
         batches = samples[: whole * self.batch].reshape(whole, self.batch)

@@ -1,8 +1,9 @@
-"""Which samples a rank reads, step by step. Pure arithmetic: no data, no communication."""
+"""The samples that a rank reads, step by step. Pure arithmetic: no data, no communication."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def _check(size: int, batch_size: int, rank: int, world_size: int) -> None:
 
 
 class TrainSampler:
-    """Batches for training, in an :class:`Order` of which each epoch has its own.
+    """Batches for training, in an :class:`Order` that differs from epoch to epoch.
 
     Step s takes the next ``batch_size * world_size`` samples of the epoch's order and rank r its
     slice of them, so that W ranks with batches of B see what one rank with batches of W*B sees.
@@ -78,29 +79,28 @@ class GridSampler:
         self.cells: Sequence[int] = range(rank, -(-size // batch_size), world_size)
 
     def without(self, done: Container[int]) -> GridSampler:
-        """The same grid but for the batches whose samples are all ``done``, shared out anew."""
-        rest = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
+        """The grid without the batches whose samples are all ``done``, redistributed over ranks."""
         left = [
             cell
             for cell in range(-(-self.size // self.batch_size))
             if not all(sample in done for sample in self._samples(cell))
         ]
-        rest.cells = left[self.rank :: self.world_size]
-        return rest
+        return self._of(left[self.rank :: self.world_size])
 
     def only(self, firsts: Container[int]) -> GridSampler:
-        """Returns a sampler of this rank's batches whose first sample is one of ``firsts``."""
-        part = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
-        part.cells = [cell for cell in self.cells if cell * self.batch_size in firsts]
-        return part
+        """This rank's batches whose first sample is one of ``firsts``."""
+        return self._of([cell for cell in self.cells if cell * self.batch_size in firsts])
 
-    def thinned(self, samples: int) -> GridSampler:
-        """The same grid but for batches left out evenly, with about ``samples`` in the rest."""
+    def subsampled(self, samples: int) -> GridSampler:
+        """The grid without batches left out evenly, so that about ``samples`` samples stay."""
         cells = -(-self.size // self.batch_size)
         step = max(1, round(cells * self.batch_size / max(samples, 1)))
-        part = GridSampler(self.size, self.batch_size, self.rank, self.world_size)
-        part.cells = range(0, cells, step)[self.rank :: self.world_size]
-        return part
+        return self._of(range(0, cells, step)[self.rank :: self.world_size])
+
+    def _of(self, cells: Sequence[int]) -> GridSampler:
+        other = copy(self)
+        other.cells = cells
+        return other
 
     def __len__(self) -> int:
         """Batches of this rank; ranks may differ by one."""

@@ -1,4 +1,4 @@
-"""Which clips of a file take part: a list of videos or clips to take, or to leave out."""
+"""Lists of the videos or clips of a file to use, or to leave out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import Literal
 import numpy as np
 
 from paddlevideo.loader.captions.clip_csv import CLIP_NAMES, first_of
-from paddlevideo.loader.captions.matching import CLIP, ClipNames, told, videos_of
+from paddlevideo.loader.captions.matching import CLIP, ClipNames, describe_rules, videos_of
 from paddlevideo.loader.captions.table import Table
 from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.printable import is_utf8
+from paddlevideo.utils.printable import is_utf8, some
 
 MissingIds = Literal["error", "warn"]
 _VIDEO = CLIP + 1
-SHOWN = 5
+#: Unmatched lines that a message names, and those of them that the nearest id is looked up for.
+_NAMED, _COMPARED = 100, 5
 log = logging.getLogger("paddlevideo")
 
 
@@ -46,19 +47,19 @@ def read_list(path: str | Path) -> set[str]:
 
 @dataclass
 class _List:
-    """A list, and which of its names have met a clip."""
+    """A list, and which of its names matched a clip."""
 
     path: str | Path
     is_wanted: bool
     names: set[str]
-    met: set[str] = field(default_factory=set)
-    #: Ids of clips and videos that names mean which are not ids.
+    matched: set[str] = field(default_factory=set)
+    #: Ids of clips and videos that other names were matched to by a rule.
     meant: set[str] = field(default_factory=set)
 
     def holds(self, clip: str) -> bool:
         """Whether the list names the clip, or its video."""
         named = {clip, clip.rpartition("_")[0]} & self.names
-        self.met |= named
+        self.matched |= named
         return bool(named) or not self.meant.isdisjoint((clip, *videos_of(clip)))
 
 
@@ -73,10 +74,10 @@ def select_clips(
 
     A list names clips, or videos: the clip ``abc_07`` is a part of the video ``abc``. A name that
     is neither is matched as names of captions are, see :mod:`paddlevideo.loader.captions.matching`.
-    Without lists all clips are kept. ``source`` is the clips' file, for messages. Goes through
+    Without lists all clips are kept. ``source`` is the clips' file, for messages. Iterates over
     ``clips`` once, and twice more where names are not ids. Raises DataError where lists leave no
     clip, where one names no clip at all, and, unless ``missing_ids`` is "warn", where a line names
-    none.
+    none: a typing error in ``exclude`` would train on a clip that was held out.
     """
     lists = [
         _List(path, is_wanted, read_list(path))
@@ -85,7 +86,7 @@ def select_clips(
     ]
     clips = list(clips) if isinstance(clips, Iterator) else clips
     kept = _kept(clips, lists)
-    if any(each.names - each.met for each in lists):
+    if any(each.names - each.matched for each in lists):
         names = _known(clips)
         for each in lists:
             _match(each, names, source, missing_ids)
@@ -99,7 +100,7 @@ def select_clips(
 def _kept(clips: Iterable[str], lists: list[_List]) -> array[int]:
     kept = array("q")
     for index, clip in enumerate(clips):
-        # Every list is asked: it notes which of its names are met.
+        # No short cut: each list notes which of its names match.
         if all([each.holds(clip) == each.is_wanted for each in lists]):
             kept.append(index)
     return kept
@@ -112,10 +113,10 @@ def _known(clips: Iterable[str]) -> ClipNames:
 
 
 def _match(each: _List, known: ClipNames, source: str, missing_ids: MissingIds) -> None:
-    """Finds what the names that are not ids mean. Raises DataError for those that mean nothing."""
+    """Matches names that are not ids by rules. Raises DataError for those that match nothing."""
     rules: Counter[int] = Counter()
     missing = []
-    for name in sorted(each.names - each.met):
+    for name in sorted(each.names - each.matched):
         match = known.find(name, (CLIP, _VIDEO))
         if match is None:
             missing.append(name)
@@ -123,7 +124,7 @@ def _match(each: _List, known: ClipNames, source: str, missing_ids: MissingIds) 
             each.meant.add(match.target)
             rules[match.rule] += 1
     if rules:
-        log.info("%s: %s matched %s", each.path, source, told(rules))
+        log.info("%s: %s matched %s", each.path, source, describe_rules(rules))
     if missing:
         _tell_missing(each, missing, known, source, missing_ids)
 
@@ -131,10 +132,13 @@ def _match(each: _List, known: ClipNames, source: str, missing_ids: MissingIds) 
 def _tell_missing(
     each: _List, missing: list[str], known: ClipNames, source: str, missing_ids: MissingIds
 ) -> None:
-    nearest = {name: known.nearest(name) for name in missing[:SHOWN]}
-    shown = ", ".join(
-        f'"{name}"' + (f' (the nearest is "{near}")' if near else "")
-        for name, near in nearest.items()
+    nearest = {name: known.nearest(name) for name in missing[:_COMPARED]}
+    shown = some(
+        (
+            f'"{name}"' + (f' (the nearest is "{near}")' if (near := nearest.get(name)) else "")
+            for name in missing
+        ),
+        _NAMED,
     )
     if len(missing) == len(each.names):
         first = next(known.some(), "")

@@ -18,7 +18,7 @@ from paddlevideo.utils.ranges import Range
 
 #: The ids of this many captions, each of at most this many characters, are cached, in 10 MB at
 #: most: where captions repeat it saves a tenth of a sample's time.
-REMEMBERED, LONGEST_REMEMBERED = 8192, 300
+CACHED, LONGEST_CACHED = 8192, 300
 #: Length of a tokenized caption: [CLS], a word and [SEP] at least.
 TextLength = Annotated[int, Range(at_least=3)]
 _SHIPPED = {"bert-base-uncased": Path(__file__).parent / "vocab" / "bert-base-uncased-vocab.txt"}
@@ -33,7 +33,7 @@ class BertTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, source: str):
         self._tokenizer = tokenizer
-        self._remembered = lru_cache(REMEMBERED)(self._pieces)
+        self._cached = lru_cache(CACHED)(self._pieces)
         self.source = source
         self.vocabulary_size: int = tokenizer.get_vocab_size()
         self.pad_id = self._special("[PAD]")
@@ -43,7 +43,7 @@ class BertTokenizer:
         self.mask_id = self._special("[MASK]")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BertTokenizer, (self._tokenizer, self.source)  # without what it remembers
+        return BertTokenizer, (self._tokenizer, self.source)  # without the cache
 
     def _special(self, token: str) -> int:
         number = self._tokenizer.token_to_id(token)
@@ -55,12 +55,12 @@ class BertTokenizer:
 
     def encode(self, caption: str, max_length: int) -> list[int]:
         """Ids of [CLS] caption [SEP], the caption cut so that there are at most ``max_length``."""
-        is_short = len(caption) <= LONGEST_REMEMBERED
-        pieces = (self._remembered if is_short else self._pieces)(caption)
+        is_short = len(caption) <= LONGEST_CACHED
+        pieces = (self._cached if is_short else self._pieces)(caption)
         return [self.start_id, *pieces[: max_length - 2], self.end_id]
 
     def count(self, caption: str) -> tuple[int, int]:
-        """How many word pieces a caption has, and how many of them are [UNK]."""
+        """The number of word pieces of a caption, and the number of [UNK] among them."""
         pieces = self._pieces(caption)
         return len(pieces), pieces.count(self.unknown_id)
 
@@ -77,7 +77,7 @@ def load_tokenizer(name: str) -> BertTokenizer:
 
     ``name`` is the shipped ``bert-base-uncased``, a vocabulary file (one piece a line) or a
     ``tokenizer.json``, a folder with one of them, or else a model that paddlenlp fetches.
-    Raises ConfigError if there is no such vocabulary, DataError if it is no BERT vocabulary.
+    Raises ConfigError if there is no such vocabulary, DataError if it is not a BERT vocabulary.
     """
     path = _SHIPPED.get(name) or Path(name)
     if path.is_dir():
@@ -99,8 +99,8 @@ def _file_in(folder: Path) -> Path:
 def _from_json(path: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as fault:  # the package raises plain Exception
-        raise DataError(f"{path}: not a tokenizer.json ({fault!s:.100})") from None
+    except Exception as error:  # the package raises plain Exception
+        raise DataError(f"{path}: not a tokenizer.json ({error!s:.100})") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -109,22 +109,22 @@ def _from_json(path: Path) -> Tokenizer:
 def _read_vocabulary(path: Path) -> dict[str, int]:
     try:
         pieces = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise DataError(f"{path}: not a vocabulary file ({fault})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a vocabulary file ({error})") from None
     if pieces and not pieces[-1]:
         pieces.pop()
     return {piece.rstrip("\r"): number for number, piece in enumerate(pieces)}
 
 
 def _lower_case(path: Path) -> bool:
-    """False only where the model's own settings, beside its vocabulary, say so."""
+    """False only where the settings of the model, beside its vocabulary, say so."""
     settings = path.parent / "tokenizer_config.json"
     if not settings.is_file():
         return True
     try:
         return bool(json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case", True))
-    except (ValueError, AttributeError) as fault:
-        raise DataError(f"{settings}: not a JSON object ({fault})") from None
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{settings}: not a JSON object ({error})") from None
 
 
 def _word_piece(vocabulary: dict[str, int], lower_case: bool) -> Tokenizer:
@@ -138,10 +138,10 @@ def _word_piece(vocabulary: dict[str, int], lower_case: bool) -> Tokenizer:
 def _from_paddlenlp(name: str) -> BertTokenizer:
     try:
         from paddlenlp.transformers import BertTokenizer as NamedTokenizer
-    except ImportError as fault:
+    except ImportError as error:
         raise ConfigError(
             f'bert_model "{name}" is neither the shipped "bert-base-uncased" nor a file or folder. '
-            f'paddlenlp could fetch it: pip install -e ".[paddlenlp]" ({fault})'
+            f'paddlenlp could fetch it: pip install -e ".[paddlenlp]" ({error})'
         ) from None
     named: Any = NamedTokenizer.from_pretrained(name)
     vocabulary = dict(named.vocab.token_to_idx)

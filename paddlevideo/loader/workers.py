@@ -2,82 +2,62 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from paddlevideo.loader.collate import Batch
 from paddlevideo.utils.errors import DataError
 
-ReadBatch = Callable[..., Batch]
-_ALIGNMENT = 64
-
-
-class _Placed(NamedTuple):
-    """An array that lies in shared memory."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
+ReadBatch = Callable[[int, list[int]], Batch]
+#: A pickled batch without its arrays, and their sizes in bytes.
+_Parcel = tuple[bytes, list[int]]
+_LOOK = 1.0  # seconds between two looks whether the parent still lives
 
 
 class SharedSlots:
     """Memory that parent and workers share, a slot for each batch on its way.
 
-    Batches of megabytes go through a pipe at a fraction of the speed of memory. The memory has
-    no name: it vanishes with its last process, however that ends.
+    A pipe passes a half to a third as many batches on. The memory has no name: it vanishes with its
+    last process, however that ends.
     """
 
-    def __init__(self, count: int, size: int):
-        self.size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        self.memory = mmap.mmap(-1, max(1, count) * max(self.size, mmap.PAGESIZE))
+    def __init__(self, count: int, size: int) -> None:
+        self.size = max(size, 1)
+        self.memory = memoryview(mmap.mmap(-1, count * self.size))
         self.free = list(range(count))
 
-    def write(self, slot: int, read: Callable[..., Batch]) -> Batch:
-        """Lets ``read(allocate=...)`` make a batch in a slot; what does not fit lies elsewhere."""
-        # The array is kept beside its place: while it lives, its id is not used again.
-        places: dict[int, tuple[_Placed, np.ndarray]] = {}
-        end = slot * self.size
+    def write(self, slot: int, batch: Batch) -> _Parcel:
+        """Puts a batch's arrays into a slot; one that does not fit is pickled whole."""
+        buffers: list[pickle.PickleBuffer] = []
+        head = pickle.dumps(batch, protocol=5, buffer_callback=buffers.append)
+        arrays = [buffer.raw() for buffer in buffers]
+        sizes = [array.nbytes for array in arrays]
+        if sum(sizes) > self.size:
+            return pickle.dumps(batch, protocol=5), []
+        for array, part in zip(arrays, self._parts(slot, sizes), strict=True):
+            part[:] = array
+        return head, sizes
 
-        def allocate(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-            nonlocal end
-            if end + math.prod(shape) * dtype.itemsize > (slot + 1) * self.size:
-                return np.empty(shape, dtype)
-            place = _Placed(end, shape, dtype)
-            array = self._view(place)
-            places[id(array)] = place, array
-            end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-            return array
+    def take(self, slot: int, parcel: _Parcel) -> Batch:
+        """A batch that :meth:`write` put into a slot, copied out of it."""
+        head, sizes = parcel
+        return pickle.loads(head, buffers=map(bytearray, self._parts(slot, sizes)))
 
-        batch = read(allocate=allocate)
-        return {
-            key: places[id(value)][0] if id(value) in places else value
-            for key, value in batch.items()
-        }
-
-    def take(self, batch: Batch) -> Batch:
-        """A batch that :meth:`write` returned, copied out of its slot."""
-        return {
-            key: self._view(value).copy() if isinstance(value, _Placed) else value
-            for key, value in batch.items()
-        }
-
-    def _view(self, place: _Placed) -> np.ndarray:
-        count = math.prod(place.shape)
-        flat = np.frombuffer(self.memory, place.dtype, count, place.offset)
-        return flat.reshape(place.shape)
+    def _parts(self, slot: int, sizes: list[int]) -> Iterator[memoryview]:
+        start = slot * self.size
+        for size in sizes:
+            yield self.memory[start : start + size]
+            start += size
 
 
 def batches_ahead(
@@ -93,20 +73,14 @@ def batches_ahead(
         return
     # Read here: its size tells how much memory to share, which must be there before the fork.
     batch = read(epoch, first)
-    size = sum(_space(value) for value in batch.values())
+    size = sum(value.nbytes for value in batch.values() if hasattr(value, "nbytes"))
     yield batch
-    yield from _from_pool(read, epoch, batches, workers, size)
-
-
-def _space(value: Any) -> int:
-    return value.nbytes + _ALIGNMENT if isinstance(value, np.ndarray) else 0
+    yield from _from_pool(read, epoch, batches, workers, SharedSlots(2 * workers, size))
 
 
 def _from_pool(
-    read: ReadBatch, epoch: int, batches: Iterator[list[int]], workers: int, size: int
+    read: ReadBatch, epoch: int, batches: Iterator[list[int]], workers: int, slots: SharedSlots
 ) -> Iterator[Batch]:
-    ahead = 2 * workers
-    slots = SharedSlots(ahead, size)
     # Forked, not spawned: rows and vocabularies in memory are shared, and a user's own data sets
     # need not be picklable. Workers run numpy only, never Paddle.
     pool = ProcessPoolExecutor(
@@ -115,11 +89,11 @@ def _from_pool(
         initializer=_start_worker,
         initargs=(read, slots, os.getpid()),
     )
-    waiting: deque[tuple[int, Future[Batch]]] = deque()
+    waiting: deque[tuple[int, Future[_Parcel]]] = deque()
 
     def finished() -> Batch:
         slot, future = waiting.popleft()
-        batch = slots.take(future.result())
+        batch = slots.take(slot, future.result())
         slots.free.append(slot)
         return batch
 
@@ -127,7 +101,7 @@ def _from_pool(
         for indices in batches:
             slot = slots.free.pop()
             waiting.append((slot, _submit(pool, slot, epoch, indices)))
-            if len(waiting) == ahead:
+            if not slots.free:
                 yield finished()
         while waiting:
             yield finished()
@@ -140,7 +114,9 @@ def _from_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, slot: int, epoch: int, indices: list[int]) -> Future[Batch]:
+def _submit(
+    pool: ProcessPoolExecutor, slot: int, epoch: int, indices: list[int]
+) -> Future[_Parcel]:
     with warnings.catch_warnings():
         # Python 3.12 warns of forking beside threads; the children touch none of theirs.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -160,15 +136,13 @@ def _start_worker(read: ReadBatch, slots: SharedSlots, parent: int) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    process = multiprocessing.parent_process()
-    assert process is not None
-    # Workers forked later hold copies of the sentinel's other end, hence the second look.
-    while os.getppid() == parent and not connection.wait([process.sentinel], timeout=2):
-        pass
+    """Ends a worker whose parent was killed: it would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
     os._exit(1)
 
 
-def _work(slot: int, epoch: int, indices: list[int]) -> Batch:
+def _work(slot: int, epoch: int, indices: list[int]) -> _Parcel:
     assert _in_worker is not None
     read, slots = _in_worker
-    return slots.write(slot, lambda allocate: read(epoch, indices, allocate=allocate))
+    return slots.write(slot, read(epoch, indices))

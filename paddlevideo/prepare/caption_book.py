@@ -1,4 +1,4 @@
-"""All captions of some files, looked up by clip: on the disk, so that memory does not grow."""
+"""All captions of some files, by clip; on the disk, so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CREATE TABLE used (name TEXT, is_video INT, PRIMARY KEY (name, is_video)) WITHOU
 _BY_ID = f"captions matched {RULES[0]}"
 
 Captions = list[tuple[str, Span | None]]
-#: The id of a clip that is there, its video or "", and its span there where that is known.
+#: The id of a clip of the sources, its video or "", and its span there where that is known.
 KnownClip = tuple[str, str, Span | None]
 Counted = dict[str, Tally]
 
@@ -37,9 +37,9 @@ class CaptionBook:
     """
 
     def __init__(
-        self, paths: Iterable[Path] = (), bad: BadEntries | None = None, own: Iterable[Path] = ()
+        self, paths: Iterable[Path] = (), bad: BadEntries | None = None, exact: Iterable[Path] = ()
     ) -> None:
-        """Reads all files; ``bad`` takes wrong entries. ``own`` are files of exact ids.
+        """Reads all files; ``bad`` collects wrong entries. ``exact`` are files of exact ids.
 
         Raises DataError as :func:`read_lines` does, and where a clip belongs to two videos.
         """
@@ -50,7 +50,7 @@ class CaptionBook:
         self.has_whole = False
         with database_errors():
             self.base = temporary_database(_TABLES)
-            for path in (*own, *self.paths):
+            for path in (*exact, *self.paths):
                 self.base.executemany(
                     "INSERT INTO lines VALUES (?, ?, ?, ?, ?, FALSE)", self._rows(path)
                 )
@@ -75,7 +75,7 @@ class CaptionBook:
             )
 
     def _widen(self, line: Line) -> None:
-        """A clip spans all that its lines say."""
+        """Extends the clip's span by that of a line."""
         start, end = line.span or (None, None)
         self.base.execute(
             "INSERT INTO spans VALUES (?, ?, ?, ?) ON CONFLICT (clip) DO UPDATE SET "
@@ -85,7 +85,7 @@ class CaptionBook:
             (line.name, line.video, start, end),
         )
 
-    def place(self, clip: str) -> tuple[str, Span | None]:
+    def location(self, clip: str) -> tuple[str, Span | None]:
         """The video of a clip, and the clip's start and end in it, if they are known."""
         named = TIMED_ID.fullmatch(clip)
         if named and self._is_spoken(clip) and not self._is_spoken(named["video"]):
@@ -94,8 +94,8 @@ class CaptionBook:
         if named and float(named["start"]) <= float(named["end"]):
             video, span = named["video"], (float(named["start"]), float(named["end"]))
         known = "SELECT video, start, stop FROM known WHERE clip = ? AND start IS NOT NULL"
-        told = "SELECT video, start, stop FROM spans WHERE clip = ?"
-        for query in (known, told):
+        listed = "SELECT video, start, stop FROM spans WHERE clip = ?"
+        for query in (known, listed):
             row = self.base.execute(query, (clip,)).fetchone()
             if row is not None:
                 video = row[0] or video
@@ -110,13 +110,13 @@ class CaptionBook:
     def captions(self, clip: str) -> Captions:
         """The captions of a clip with their times, in the files' order; notes them as used."""
         with database_errors():
-            video, span = self.place(clip)
-            own = self.base.execute(
+            video, span = self.location(clip)
+            direct = self.base.execute(
                 "SELECT text, start, stop FROM lines WHERE name = ? AND is_video = 0 "
                 "ORDER BY rowid",
                 (clip,),
             ).fetchall()
-            if own:
+            if direct:
                 self._use(clip, False)
             spoken = self._spoken(video, span)
             if spoken:
@@ -126,7 +126,7 @@ class CaptionBook:
                     self._use(other, True)
                     spoken += whole
         times: dict[str, Span | None] = {}
-        for text, start, end in (*own, *spoken):
+        for text, start, end in (*direct, *spoken):
             times.setdefault(text, span if start is None else (start, end))
         return list(times.items())
 
@@ -153,7 +153,7 @@ class CaptionBook:
         return spoken
 
     def outside(self) -> int:
-        """How many captions of videos lie where none of their video's clips is."""
+        """The number of captions at times where no clip of their video is."""
         query = (
             "SELECT count(*) FROM lines JOIN used USING (name, is_video) "
             "WHERE is_video = 1 AND start IS NOT NULL AND NOT taken"
@@ -165,7 +165,7 @@ class CaptionBook:
         self.base.execute("INSERT OR IGNORE INTO used VALUES (?, ?)", (name, is_video))
 
     def unused(self, limit: int = 5) -> Tally:
-        """How many clips and videos have captions that no clip took, and the first of them."""
+        """The number of clips and videos with captions that no clip took, and the first of them."""
         query = (
             "FROM (SELECT DISTINCT name, is_video FROM lines) AS named LEFT JOIN used "
             "USING (name, is_video) WHERE used.name IS NULL"
@@ -175,12 +175,12 @@ class CaptionBook:
         return Tally(count, [name for (name,) in rows])
 
     def report(self) -> Counted:
-        """How the captions found their clips, what was left out, and what no clip took."""
+        """How captions were matched, what was left out, and what no clip took."""
         wrong = "entries of captions left out because they are wrong"
-        # That all names are ids is nothing to tell.
-        told = self.counted if len(self.counted) > 1 or _BY_ID not in self.counted else {}
+        # That all names are ids need not be reported.
+        matched = self.counted if len(self.counted) > 1 or _BY_ID not in self.counted else {}
         return {
-            **told,
+            **matched,
             "entries without a text, which are silences": Tally(self.bad.silences),
             wrong: Tally(self.bad.count, self.bad.errors[:5]),
             "clips or videos with captions that no clip took": self.unused(),
@@ -189,7 +189,7 @@ class CaptionBook:
 
 
 class SeenIds:
-    """Ids of clips, also on the disk: those of a run before, and those that were met in this."""
+    """Ids of clips on the disk: those of an earlier run, and those of this one."""
 
     def __init__(self) -> None:
         self._base = temporary_database(
@@ -197,13 +197,13 @@ class SeenIds:
         )
 
     def add_old(self, keys: Iterable[bytes]) -> None:
-        """Notes the ids, as 16 bytes each, that a run before has written."""
+        """Adds the ids, as 16 bytes each, that an earlier run has written."""
         with database_errors():
             rows = ((key, True) for key in keys)
             self._base.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
 
-    def meet(self, key: bytes) -> str:
-        """``new``, ``old`` (written by a run before) or ``again`` (met before in this run)."""
+    def add(self, key: bytes) -> str:
+        """Adds an id: ``new``, ``old`` (written by an earlier run) or ``again`` (added before)."""
         with database_errors():
             row = self._base.execute("SELECT is_old FROM seen WHERE key = ?", (key,)).fetchone()
             if row is not None and not row[0]:

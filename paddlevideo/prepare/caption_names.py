@@ -1,4 +1,4 @@
-"""What the names in caption files mean among the clips that are there."""
+"""Matching the names in caption files to the clips of the sources."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _names(book: CaptionBook, base: sqlite3.Connection) -> ClipNames:
         _rename_spans(ClipNames(_clips(base)), base)
     names = ClipNames(_clips(base))
     for clip in _clips(base):
-        video, span = book.place(clip)
+        video, span = book.location(clip)
         if span is not None or video != clip:
             names.add([video], VIDEO)
         names.add(book.videos_around(clip), PIECES)
@@ -116,7 +116,7 @@ def _rename(names: ClipNames, book: CaptionBook, base: sqlite3.Connection) -> Co
 
 
 def _kinds(is_video: bool, is_whole: bool) -> tuple[int, ...]:
-    """What a name may mean, the likeliest first."""
+    """The kinds that a name may have, the likeliest first."""
     if not is_video:
         return (CLIP, VIDEO, PIECES) if is_whole else (CLIP,)
     return (VIDEO, CLIP, PIECES) if is_whole else (VIDEO, CLIP)

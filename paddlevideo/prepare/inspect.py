@@ -1,4 +1,4 @@
-"""What is in a store, as text."""
+"""The contents of a store as text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def describe(
     sample: int = 10_000,
     bert_model: str = "bert-base-uncased",
 ) -> Iterator[str]:
-    """Lines about a store: counts, sizes, how long clips are, and its first ``records``.
+    """Lines about a store: counts, sizes, lengths of clips, and its first ``records``.
 
     Lengths are those of at most ``sample`` clips, spread evenly. Raises DataError for a damaged
     clip among them.
@@ -74,7 +74,7 @@ def setting_lines(settings: Mapping[str, Any], before: str = "") -> Iterator[str
 
 
 def _plain(value: Any) -> str:
-    """A value of a manifest for people; of long lists the first items."""
+    """A value of a manifest as text; of long lists the first items."""
     if isinstance(value, Mapping):
         size = f" ({value['bytes']:,} bytes)" if isinstance(value.get("bytes"), int) else ""
         return str(value["path"]) + size if "path" in value else "; ".join(setting_lines(value))
@@ -118,6 +118,6 @@ def _record(number: int, clip: Clip) -> Iterator[str]:
     if clip.source:
         seconds = f", {clip.span[0]:g} to {clip.span[1]:g} s" if clip.span else ""
         yield f"  from {clip.source}{seconds}"
-    for place, text in enumerate(clip.captions[:5]):
-        time = f"  ({clip.times[place][0]:g}-{clip.times[place][1]:g} s)" if clip.times else ""
+    for index, text in enumerate(clip.captions[:5]):
+        time = f"  ({clip.times[index][0]:g}-{clip.times[index][1]:g} s)" if clip.times else ""
         yield f"  {text}{time}"

@@ -1,4 +1,4 @@
-"""What a store was made from, in its manifest: whether a command would make the same one again."""
+"""The inputs of a store, in its manifest: whether a command would write the same store again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def made_by(command: str, inputs: Mapping[str, Iterable[Path]], **settings: Any)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In which entries two commands differ, for a message; empty where they are the same."""
+    """The entries in which two commands differ, for a message; empty where they are the same."""
     if before.get("command") != now.get("command"):
         return f"by {before.get('command')}, not by {now.get('command')}"
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]

@@ -1,4 +1,4 @@
-"""What a feature file tells of its clips beside their features: their videos and captions."""
+"""Videos and captions of the clips of a feature file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from functools import cached_property
 from pathlib import Path
 
 from paddlevideo.loader.captions.files import read_lines
-from paddlevideo.loader.store import StoreRecords, is_store
-from paddlevideo.loader.store.records import About
+from paddlevideo.loader.clips.clip import About, spoken
+from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.prepare.export import caption_table
 from paddlevideo.report.clip_videos import Origin
 from paddlevideo.utils.errors import DataError
 
 
 def origin_of(about: About) -> Origin:
-    """Where the clip of a record comes from."""
+    """The origin of a record's clip."""
     return Origin(about.id, about.video, about.source, about.span)
 
 
 class ClipNotes:
-    """Origins and captions of the clips of a feature store, or of PaddleVideo's LMDB.
+    """Origins and captions of clips, as far as their feature file or a table beside it has them.
 
     An LMDB knows no videos; its captions are those of the CSV of the same name beside it, if there
     is one, as ``tools/prepare_data.py convert --to lmdb`` writes it.
@@ -30,24 +30,24 @@ class ClipNotes:
 
     def __init__(self, features: str | os.PathLike[str] | None) -> None:
         """Without ``features`` nothing is known. Raises DataError for an unfinished store."""
-        self._path = None if features is None else Path(features)
-        self._store = StoreRecords(features) if features and is_store(features) else None
+        self._path = Path(features) if features and os.path.exists(features) else None
+        self._source = None if self._path is None else open_clips(self._path)
 
     @cached_property
     def _table(self) -> dict[str, list[str]]:
-        return {} if self._path is None or self._store else _captions_beside(self._path)
+        return {} if self._path is None else _captions_beside(self._path)
+
+    def _about(self, clip: str) -> About:
+        index = self._source.find(clip) if self._source else None
+        return About(clip) if index is None or not self._source else self._source.about(index)
 
     def origin(self, clip: str) -> Origin:
-        """Where a clip comes from, as far as it is known."""
-        about = self._store.about(clip) if self._store else None
-        return Origin(clip) if about is None else origin_of(about)
+        """The origin of a clip, as far as it is known."""
+        return origin_of(self._about(clip))
 
     def captions(self, clip: str) -> list[str]:
         """The captions of a clip that are known and not blank."""
-        about = self._store.about(clip) if self._store else None
-        if about is not None:
-            return [text for text in about.captions if text.strip()]
-        return self._table.get(clip, [])
+        return spoken(self._about(clip).captions) or self._table.get(clip, [])
 
 
 def _captions_beside(path: Path) -> dict[str, list[str]]:

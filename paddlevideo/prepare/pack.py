@@ -1,4 +1,4 @@
-"""Clips and captions of many kinds of files into one store."""
+"""Packing clips and captions of many kinds of files into one store."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from paddlevideo.files.walk import refuse_inside
 from paddlevideo.files.whole import append_json
 from paddlevideo.loader.captions.expressed import MOST, Expressed
 from paddlevideo.loader.captions.line import BadEntries, Span
-from paddlevideo.loader.store import Clip, is_store
-from paddlevideo.loader.store.records import KEPT_MASS
+from paddlevideo.loader.clips.clip import KEPT_MASS, Clip
+from paddlevideo.loader.clips.opening import open_clips
+from paddlevideo.loader.clips.source import ClipSource
+from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.caption_book import CaptionBook, Captions
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.made_by import made_by
-from paddlevideo.prepare.sources import ClipFiles, Source, joined_sizes, names_of, open_source
+from paddlevideo.prepare.sources import joined_sizes, names_of
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.printable import Tally
 
 
 @dataclass(frozen=True)
 class PackOptions:
-    """What is packed, and how. ``captions`` take the place of those that the clips bring."""
+    """Inputs and settings. ``captions`` replace those that the clips bring."""
 
     sources: Sequence[Path]
     output: Path
@@ -31,7 +33,7 @@ class PackOptions:
     dtype: str = "float16"
     kept_mass: float = KEPT_MASS
     shard_gigabytes: float = 4.0
-    #: None: the command has no ``--skip_bad``, and its messages do not speak of it.
+    #: None: the command has no ``--skip_bad``, and its messages do not mention it.
     skip_bad: int | None = 0
     require_captions: bool = False
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
@@ -40,7 +42,7 @@ class PackOptions:
     bert_model: str = "bert-base-uncased"
 
     def made_by(self) -> dict[str, object]:
-        """What decides the store's contents, for its manifest."""
+        """The settings that decide the store's contents, for its manifest."""
         return made_by(
             "pack",
             {"sources": self.sources, "captions": self.captions},
@@ -53,7 +55,7 @@ class PackOptions:
 
 
 def pack(options: PackOptions) -> Summary:
-    """Writes the store, or goes on with one that the same command began; returns a summary.
+    """Writes the store, or continues one that the same command began; returns a summary.
 
     Raises ConfigError for an output inside a source; DataError for sources or captions that
     cannot be read, for widths that differ, for a bad clip beyond ``skip_bad``, and where the
@@ -61,9 +63,10 @@ def pack(options: PackOptions) -> Summary:
     """
     refuse_not_utf8("--output", options.output)
     for path in options.sources:
-        if not is_store(options.output):  # a run before may have put it there
+        if not is_store(options.output):  # an earlier run may have put it there
             refuse_inside("--output", options.output, path)
-    sources = [open_source(path, options.kept_mass) for path in options.sources]
+    sources = [open_clips(path) for path in options.sources]
+    left_out = [line for source in sources for line in source.left_out]
     target = Target(
         options.output,
         joined_sizes(sources),
@@ -78,21 +81,21 @@ def pack(options: PackOptions) -> Summary:
     if done is not None:
         summary = Summary(options.output, done)
         summary.count("nothing to do: this very command has finished it", str(options.output))
-        summary.left_out = _left_out(sources)
+        summary.left_out = left_out
         return summary
     captions = _Captions(options, sources)
     summary = write_clips(target, sources, captions.change, captions.passed)
-    captions.tell(summary, target.skipped)
-    summary.left_out = _left_out(sources)
+    captions.report(summary, target.skipped)
+    summary.left_out = left_out
     return summary
 
 
 class _Captions:
-    """What becomes of the captions of clips on their way into the store."""
+    """Attaches captions to clips on their way into the store."""
 
-    def __init__(self, options: PackOptions, sources: Sequence[Source]) -> None:
-        """Reads caption files, which are found to fit before anything is written."""
-        self.required = options.require_captions
+    def __init__(self, options: PackOptions, sources: Sequence[ClipSource]) -> None:
+        """Reads caption files, and matches them before anything is written."""
+        self.required, self.kept_mass = options.require_captions, options.kept_mass
         self.silent = Tally()
         self.expressed = Expressed(options.bert_model, MOST)
         self.book: CaptionBook | None = None
@@ -102,23 +105,23 @@ class _Captions:
             match_names(self.book, (name for source in sources for name in names_of(source)))
 
     def change(self, clip: Clip) -> Clip | str:
-        """The clip with its captions, or why it is left out."""
+        """The clip with its captions, or the reason to leave it out."""
         if self.book is not None:
-            clip = with_captions(clip, self.book.captions(clip.id), self.book.place(clip.id))
+            clip = with_captions(clip, self.book.captions(clip.id), self.book.location(clip.id))
         if not clip.captions:
             if self.required:
                 return "left out because they have no caption, as --require_captions says"
             self.silent.add(clip.id)
         self.expressed.add(clip.id, clip.captions)
-        return clip
+        return clip.with_targets(self.kept_mass)
 
     def passed(self, name: str) -> None:
-        """Notes that the captions of a clip that was written before are used."""
+        """Notes that the captions of a clip that an earlier run wrote are used."""
         if self.book is not None:
             self.book.captions(name)
 
-    def tell(self, summary: Summary, skipped: Path) -> None:
-        """Adds to the summary, and to the list of what was skipped."""
+    def report(self, summary: Summary, skipped: Path) -> None:
+        """Adds to the summary, and to the list of skipped entries."""
         summary.add({"clips without a caption": self.silent})
         if self.book is not None:
             summary.add(self.book.report())
@@ -127,18 +130,12 @@ class _Captions:
         summary.remarks += self.expressed.remarks()
 
 
-def _left_out(sources: Sequence[Source]) -> list[str]:
-    """What folders hold beside their clips, a line each."""
-    folders = [source for source in sources if isinstance(source, ClipFiles)]
-    return [line for source in folders for line in source.left_out]
-
-
-def with_captions(clip: Clip, captions: Captions, place: tuple[str, Span | None]) -> Clip:
+def with_captions(clip: Clip, captions: Captions, location: tuple[str, Span | None]) -> Clip:
     """The clip with these captions; times only where every caption has one.
 
-    ``place``: its video and its span there, for a clip that does not bring them.
+    ``location``: its video and its span there, for a clip that does not bring them.
     """
-    video, own = place
+    video, known_span = location
     spans = [span for _, span in captions]
     times = [span for span in spans if span is not None]
     return replace(
@@ -146,5 +143,5 @@ def with_captions(clip: Clip, captions: Captions, place: tuple[str, Span | None]
         captions=[text for text, _ in captions],
         times=times if len(times) == len(spans) else [],
         video=clip.video or ("" if video == clip.id else video),
-        span=clip.span or own,
+        span=clip.span or known_span,
     )

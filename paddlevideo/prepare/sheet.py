@@ -1,6 +1,6 @@
 """A picture of some clips of a store: a frame of each with the boxes of its regions, and a caption.
 
-The quickest way to see whether boxes lie where things are.
+The quickest way to see whether boxes are where things are.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def contact_sheet(
 
     Frames come from the videos that the store names, and from those of the folder ``videos``
     that are called as the clips or as their videos. Clips without a video, or with a damaged one,
-    are passed over. Returns how many there are and lines about others. Raises DataError if there
-    is no frame of any.
+    are left out. Returns the number of clips and lines about others. Raises DataError if no clip
+    has a frame.
     """
     from paddlevideo.report.thumbnails import Canvas, write_png
 
@@ -61,9 +61,9 @@ def contact_sheet(
     cell = HEIGHT + 2 * LINE + MARGIN
     canvas = Canvas(rows * cell + MARGIN, columns * (WIDTH + MARGIN) + MARGIN, BACKGROUND)
     names = store.manifest.vocabularies.get("region", [])
-    for place, each in enumerate(shown):
-        x = MARGIN + place % columns * (WIDTH + MARGIN)
-        y = MARGIN + place // columns * cell
+    for index, each in enumerate(shown):
+        x = MARGIN + index % columns * (WIDTH + MARGIN)
+        y = MARGIN + index // columns * cell
         _draw(canvas, each, (x, y), names)
     write_png(output, canvas.pixels)
     return len(shown), pictures.unreadable()
@@ -118,15 +118,15 @@ def _fullest_frame(clip: Clip) -> tuple[int | None, Sequence[int]]:
     return int(best), [region for region, frame in enumerate(frames) if frame == best]
 
 
-def _draw(canvas: Canvas, shown: _Shown, place: tuple[int, int], names: list[str]) -> None:
+def _draw(canvas: Canvas, shown: _Shown, corner: tuple[int, int], names: list[str]) -> None:
     """One clip: its frame, on it the regions and their labels, and below it two lines."""
-    x, y = place
+    x, y = corner
     clip, frame = shown.clip, shown.frame
     height, width = frame.shape[:2]
-    canvas.picture(frame, place)
+    canvas.picture(frame, corner)
     # Boxes are in pixels of the image that the detector saw, which may have had another shape.
     scale = np.array([width / clip.image_w, height / clip.image_h] * 2)
-    boxes = (clip.boxes * scale + np.array([*place, *place])).clip(
+    boxes = (clip.boxes * scale + np.array([*corner, *corner])).clip(
         [x, y, x, y], [x + width - 1, y + height - 1] * 2
     )
     for number in shown.regions:
@@ -134,8 +134,8 @@ def _draw(canvas: Canvas, shown: _Shown, place: tuple[int, int], names: list[str
     space = LabelSpace((x, y, x + width, y + height))
     for number in shown.regions:
         if label := _likeliest(clip, number, names):
-            corner = (boxes[number, 0] + 1, boxes[number, 1] + 1)
-            canvas.label(label, corner, COLOURS[number % len(COLOURS)], SMALL, space)
+            start = (boxes[number, 0] + 1, boxes[number, 1] + 1)
+            canvas.label(label, start, COLOURS[number % len(COLOURS)], SMALL, space)
     caption = clip.captions[0] if clip.captions else "(no caption)"
     canvas.text(caption, (x, y + HEIGHT + LINE - 4), INK, TEXT, WIDTH)
     canvas.text(clip.id, (x, y + HEIGHT + 2 * LINE - 6), PALE, SMALL, WIDTH)

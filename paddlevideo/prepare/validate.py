@@ -1,4 +1,4 @@
-"""Every record of a store against what it should be, and a repaired copy."""
+"""Checking every record of a store, and writing a repaired copy."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 
 from paddlevideo.files.walk import refuse_inside
 from paddlevideo.loader.captions.expressed import Expressed
-from paddlevideo.loader.store import Clip, FeatureStore, Sizes
-from paddlevideo.loader.store.check import clip_faults
-from paddlevideo.loader.store.manifest import COMPLETE, LOST, Manifest, Shard
+from paddlevideo.loader.clips.check import clip_faults
+from paddlevideo.loader.clips.clip import Clip, Sizes
+from paddlevideo.loader.store import FeatureStore
+from paddlevideo.loader.store.manifest import COMPLETE, LOST, Entry, Manifest, Shard
 from paddlevideo.loader.store.records import PREFIX, decode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import made_by
-from paddlevideo.prepare.sources import StoreSource
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
@@ -31,7 +31,7 @@ CUT = 2.0
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is wrong with a clip, or with a shard (then ``clip`` is empty)."""
+    """A fault of a clip, or of a shard (then ``clip`` is empty)."""
 
     kind: str
     shard: str
@@ -51,14 +51,14 @@ def faults_of(store: FeatureStore) -> Iterator[Fault]:
     for number in track(numbers, "validate", len(numbers), "shards"):
         try:
             yield from _shard_faults(store, number, seen, counted)
-        except DataError as fault:
-            yield Fault("shard", store.manifest.shards[number].file, "", str(fault))
+        except DataError as error:
+            yield Fault("shard", store.manifest.shards[number].file, "", str(error))
     if counted.clips == store.manifest.clips:
         yield from _lost_mass_faults(store.manifest.lost_mass, counted.lost_mass)
 
 
 def _lost_mass_faults(noted: Mapping[str, float], counted: Mapping[str, float]) -> Iterator[Fault]:
-    """Where the manifest's shares of class distributions are not those of the records."""
+    """Differences of the manifest's lost mass from that of the records."""
     for name in LOST:
         one, other = noted.get(name, 0), counted.get(name, 0)
         if not math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-9):
@@ -69,7 +69,7 @@ def _lost_mass_faults(noted: Mapping[str, float], counted: Mapping[str, float]) 
 def _shard_faults(
     store: FeatureStore, number: int, seen: SeenIds, counted: Manifest
 ) -> Iterator[Fault]:
-    """Those of a shard. Its whole records are counted as another shard of ``counted``."""
+    """Faults of a shard, whose valid records are counted as another shard of ``counted``."""
     there = Shard(store.manifest.shards[number].file)
     counted.shards.append(there)
     shard = store.manifest.shards[number]
@@ -78,41 +78,31 @@ def _shard_faults(
         entries = transaction.stat()["entries"]
     if entries != shard.clips:
         yield Fault("shard", shard.file, "", f"{entries} records, where {shard.clips} belong")
-    for place in range(min(entries, shard.clips)):
+    for index in range(min(entries, shard.clips)):
         with reading(path, RECORDS) as transaction:
-            record = transaction.get(KEY.pack(place)) or b""
-        there.checksum = zlib.crc32(record[: PREFIX.size], there.checksum)
+            record = transaction.get(KEY.pack(index)) or b""
         try:
-            clip = decode(record, f"{path}: clip {place}")
-        except DataError as fault:
-            yield Fault("damaged", shard.file, f"number {place}", str(fault))
+            clip = decode(record, f"{path}: clip {index}")
+        except DataError as error:
+            there.checksum = zlib.crc32(record[: PREFIX.size], there.checksum)
+            yield Fault("damaged", shard.file, f"number {index}", str(error))
             continue
-        _count(clip, len(record), counted)
+        counted.count(Entry.of(clip, record, counted.dtype))
         for kind, text in _faults_of_clip(clip, store.manifest.sizes):
             yield Fault(kind, shard.file, clip.id, text)
-        if seen.meet(id_key(clip.id)) != "new":
+        if seen.add(id_key(clip.id)) != "new":
             yield Fault("duplicate", shard.file, clip.id, "an earlier clip has the same id")
         with reading(path, IDS) as transaction:
-            if transaction.get(id_key(clip.id)) != KEY.pack(place):
+            if transaction.get(id_key(clip.id)) != KEY.pack(index):
                 yield Fault("id table", shard.file, clip.id, "the table of ids leads elsewhere")
     yield from _count_faults(shard, there)
 
 
-def _count(clip: Clip, record_bytes: int, counted: Manifest) -> None:
-    """Counts a clip in the last shard of ``counted``, as the writer of a store does."""
-    shard = counted.shards[-1]
-    shard.clips += 1
-    shard.captions += len(clip.captions)
-    shard.payload += record_bytes
-    if clip.region_classes is not None:
-        counted.note_lost(clip.region_classes.rounded(np.dtype(counted.dtype)).lost())
-
-
 def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
-    """Where the manifest's numbers of a shard are not those of its records."""
+    """Differences of the manifest's counts of a shard from those of its records."""
     if there.checksum != noted.checksum:
         yield Fault("checksum", noted.file, "", "its records are not those that were written")
-    elif there.clips == noted.clips:  # else a fault says so already
+    elif there.clips == noted.clips:  # else it is reported already
         for name in ("captions", "payload"):
             one, other = getattr(noted, name), getattr(there, name)
             if one != other:
@@ -123,7 +113,7 @@ def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
 def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
     """Clips with a caption that has no known word, of kind "no known word"; counts all captions."""
     for number in range(len(store)):
-        with suppress(DataError):  # a damaged record is a fault of its own
+        with suppress(DataError):  # a damaged record is reported as such
             about = store.about(number)
             if not expressed.add(about.id, about.captions):
                 text = f"a caption has no word that the vocabulary {expressed.bert_model} knows"
@@ -131,7 +121,7 @@ def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
 
 
 def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
-    """What no store may hold, and what helps nobody."""
+    """Faults of a clip, and of captions that are useless though legal."""
     yield from clip_faults(clip, sizes)
     if any(not text.strip() for text in clip.captions):
         yield "caption", "a caption is blank"
@@ -143,7 +133,7 @@ def fix(store: FeatureStore, output: Path) -> Summary:
     """A copy without what is wrong; the summary and ``<output>.skipped.jsonl`` say what was done.
 
     Boxes up to 2 pixels outside the image are cut to it, blank captions dropped; clips that are
-    damaged, not finite, of other sizes or classes, or whose id was met before are left out.
+    damaged, not finite, of other sizes or classes, or whose id an earlier clip has are left out.
     """
     sizes, dtype = store.manifest.sizes, store.manifest.dtype
     refuse_inside("--fix", output, store.path)
@@ -157,7 +147,7 @@ def fix(store: FeatureStore, output: Path) -> Summary:
     )
     if (done := finished(target)) is not None:
         return Summary(output, done)
-    return write_clips(target, [StoreSource(store.path)], lambda clip: _repaired(clip, sizes))
+    return write_clips(target, [store], lambda clip: _repaired(clip, sizes))
 
 
 def _repaired(clip: Clip, sizes: Sizes) -> Clip | str:

@@ -1,24 +1,25 @@
-"""Clips of sources into a new store: in one pass, on from an interruption, bad ones by name."""
+"""Writing clips of sources to a new store: in one pass, resumable, naming bad clips."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from paddlevideo.files.whole import append_json
-from paddlevideo.loader.store import Clip, Manifest, Sizes, StoreWriter
+from paddlevideo.loader.clips.clip import Clip, Sizes
+from paddlevideo.loader.clips.source import Item
+from paddlevideo.loader.store import Manifest, StoreWriter
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.shards import id_key
 from paddlevideo.loader.store.writer import tidy
 from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import differences
-from paddlevideo.prepare.sources import Item, Source
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
@@ -28,7 +29,7 @@ GIGABYTE = 1 << 30
 
 @dataclass
 class Summary:
-    """What a command did, line by line."""
+    """The result of a command, line by line."""
 
     store: Path
     manifest: Manifest
@@ -37,7 +38,7 @@ class Summary:
     before: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    #: What the sources did not take, a line each.
+    #: Files that the sources left out, a line each.
     left_out: list[str] = field(default_factory=list)
 
     def count(self, what: str, name: str) -> None:
@@ -58,7 +59,7 @@ class Summary:
             f"{len(manifest.shards)} shards, {size:,} bytes{each}"
         ]
         if self.before:
-            lines.append(f"  went on after {self.before} clips of a run before")
+            lines.append(f"  continued after {self.before} clips of an earlier run")
         rate = self.written / self.seconds if self.seconds else 0.0
         lines.append(f"  wrote {self.written} clips in {self.seconds:.1f} s ({rate:,.0f} a second)")
         lost = manifest.lost_mass
@@ -92,17 +93,32 @@ class Target:
         return path.with_name(path.name + ".skipped.jsonl")
 
 
-#: A box of pixels may be as small, but not all of a data set.
+#: A box in pixels may be that small, but not all boxes of a data set.
 IN_A_PIXEL = "clips whose boxes lie within one pixel (shares of the image, where pixels belong?)"
-#: Changes a clip on its way, or leaves it out: then it says why.
+
+
+class Source(Protocol):
+    """A ``ClipSource``, or the results of an extraction."""
+
+    @property
+    def path(self) -> str | Path:
+        """For messages."""
+
+    def __len__(self) -> int: ...
+
+    def items(self) -> Iterator[Item]:
+        """All clips in order."""
+
+
+#: Changes a clip on its way, or returns the reason to leave it out.
 Change = Callable[[Clip], "Clip | str"]
 
 
 def finished(target: Target) -> Manifest | None:
     """The manifest if this very command has finished the store already, else None.
 
-    Raises DataError where the folder holds a store that another command wrote or began, or this
-    one from other inputs: what differs is named; and where it is no folder.
+    Raises DataError, naming what differs, where the folder holds a store that another command
+    wrote or began, or this one from other inputs; and where it is not a folder.
     """
     if target.path.exists() and not target.path.is_dir():
         raise DataError(f"{target.path}: is a file, where the store's folder belongs")
@@ -130,9 +146,9 @@ def write_clips(
 ) -> Summary:
     """Writes all clips of ``sources`` that ``change`` leaves in; returns a summary.
 
-    What an interrupted run has written is passed over; ``passed`` is told its ids. A clip that is
-    bad, or whose id was met before, stops it with its id; up to ``skip_bad`` of them are listed in
-    ``<store>.skipped.jsonl`` instead. Raises DataError.
+    Clips that an interrupted run has written are skipped; ``passed`` is called with their ids. A
+    clip that is bad, or has the id of an earlier one, is an error that names it; up to ``skip_bad``
+    of them are listed in ``<store>.skipped.jsonl`` instead. Raises DataError.
     """
     started = time.monotonic()
     with StoreWriter(
@@ -148,7 +164,7 @@ def write_clips(
         total = sum(len(source) for source in sources)
         items = ((source, item) for source in sources for item in source.items())
         for source, item in track(items, "clips", total, unit="clips"):
-            run.take(source, item)
+            run.write(source, item)
         run.summary.manifest = writer.finish()
     run.summary.seconds = time.monotonic() - started
     return run.summary
@@ -167,21 +183,21 @@ class _Run:
         self.skipped = 0
         target.skipped.unlink(missing_ok=True)
 
-    def take(self, source: Source, item: Item) -> None:
-        """Writes an item, passes it over, leaves it out, or reports it as bad."""
+    def write(self, source: Source, item: Item) -> None:
+        """Writes an item, skips it, leaves it out, or reports it as bad."""
         try:
-            self._take(item)
+            self._write(item)
         except _BadClip as bad:
             self._skip(source, bad)
 
-    def _take(self, item: Item) -> None:
-        if item.name is not None and self._is_passed(item.name):
+    def _write(self, item: Item) -> None:
+        if item.name is not None and self._is_written(item.name):
             return
         try:
             clip = item.read()
-        except DataError as fault:
-            raise _BadClip(item.name, str(fault)) from None
-        if item.name is None and self._is_passed(clip.id):
+        except DataError as error:
+            raise _BadClip(item.name, str(error)) from None
+        if item.name is None and self._is_written(clip.id):
             return
         changed = self.change(clip)
         if isinstance(changed, str):
@@ -189,22 +205,22 @@ class _Run:
         else:
             self._add(changed)
 
-    def _is_passed(self, name: str) -> bool:
-        met = self.seen.meet(_key(name))
-        if met == "again":
-            raise _BadClip(name, f'clip "{name}": its id was met before. Ids must differ')
-        if met == "old":
+    def _is_written(self, name: str) -> bool:
+        status = self.seen.add(_key(name))
+        if status == "again":
+            raise _BadClip(name, f'clip "{name}": an earlier clip has its id. Ids must differ')
+        if status == "old":
             self.passed(name)
-        return met == "old"
+        return status == "old"
 
     def _add(self, clip: Clip) -> None:
         before = self.writer.written
         try:
             self.writer.add(clip)
-        except DataError as fault:
+        except DataError as error:
             if self.writer.written > before:
-                raise  # the clip was taken, but the disk is full
-            raise _BadClip(clip.id, str(fault)) from None
+                raise  # the clip was added, but the disk is full
+            raise _BadClip(clip.id, str(error)) from None
         self.summary.written += 1
         if np.max(clip.boxes, initial=0.0) <= 1 < min(clip.image_h, clip.image_w):
             self.summary.count(IN_A_PIXEL, clip.id)
@@ -214,31 +230,33 @@ class _Run:
             raise DataError(_advice(source, bad, self.target.skip_bad)) from None
         self.skipped += 1
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
-        # Appended to, not written whole: it says of a stopped run as well what was skipped. The
-        # same command again begins it again.
-        entry = {"clip": bad.name, "source": source.path, "fault": bad.fault}
+        # Appended, not written whole: the list is also valid for a stopped run. The same command
+        # starts it again.
+        entry = {"clip": bad.name, "source": str(source.path), "fault": bad.reason}
         append_json(self.target.skipped, entry)
 
 
 class _BadClip(Exception):
     """A clip that cannot be written; ``name`` None where its id could not be read."""
 
-    def __init__(self, name: str | None, fault: str) -> None:
-        super().__init__(fault)
-        self.name, self.fault = name, fault
+    def __init__(self, name: str | None, reason: str) -> None:
+        super().__init__(reason)
+        self.name, self.reason = name, reason
 
 
 def _advice(source: Source, bad: _BadClip, allowed: int | None) -> str:
-    where = "" if source.path in bad.fault else f"{source.path}: "
+    where = "" if str(source.path) in bad.reason else f"{source.path}: "
     if allowed is None:
-        return f"{where}{bad.fault}"
+        return f"{where}{bad.reason}"
     if allowed:
-        return f"{where}{bad.fault}\n{allowed} bad clips were skipped before it, as --skip_bad says"
-    return f"{where}{bad.fault}\n--skip_bad N leaves out up to N bad clips, and lists them"
+        return (
+            f"{where}{bad.reason}\n{allowed} bad clips were skipped before it, as --skip_bad says"
+        )
+    return f"{where}{bad.reason}\n--skip_bad N leaves out up to N bad clips, and lists them"
 
 
 def _key(name: str) -> bytes:
     try:
         return id_key(name)
     except UnicodeEncodeError:
-        raise _BadClip(None, f"clip {name!r}: its id is no text that UTF-8 can hold") from None
+        raise _BadClip(None, f"clip {name!r}: its id is not valid UTF-8") from None

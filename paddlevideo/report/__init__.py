@@ -1,9 +1,9 @@
-"""A page that shows what a retrieval test found. Importing needs numpy only."""
+"""Pages of tests and searches, curves of runs, pictures of clips. Importing it is cheap."""
 
 from __future__ import annotations
 
 from paddlevideo.report.clip_videos import Origin
-from paddlevideo.report.page import write_report
+from paddlevideo.report.page import Section, write_report
 from paddlevideo.report.queries import Found, Query, read_queries, write_queries
 from paddlevideo.report.search_page import Hit, write_search_page
 
@@ -12,6 +12,7 @@ __all__ = [
     "Hit",
     "Origin",
     "Query",
+    "Section",
     "read_queries",
     "write_queries",
     "write_report",

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw
+from paddlevideo.report import figures
+from paddlevideo.report.figures import BLUE, DIM, INK, SKY
 
-from paddlevideo.files.whole import write_whole
-from paddlevideo.report.axes import Axis, short
-from paddlevideo.report.curves import BLUE, SKY
-from paddlevideo.report.fonts import fitted, font_for
-from paddlevideo.report.plot import DIM, GRID, INK, PAGE, letters
-
-MARGIN, HEAD, ROW, NAMES, LENGTH, VALUES, FOOT = 24, 72, 30, 300, 460, 60, 34  # pixels
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A number, and where it may as well lie; ``low`` and ``high`` None: nobody knows."""
+    """A number with its confidence interval; ``low`` and ``high`` are None where unknown."""
 
     name: str
     value: float
@@ -28,44 +25,40 @@ class Bar:
 
 
 def write_bars(path: Path, title: str, note: str, bars: Sequence[Bar]) -> None:
-    """Writes ``bars``, at least one, values from 0 up, the first one apart in colour, as a PNG.
+    """Writes ``bars``, at least one, values from 0 up, as a PNG, whole or not at all.
 
-    The first one's value is drawn as a line through all of them. The file is written whole or not
-    at all.
+    The first one, to which the others are compared, has a colour and a line of its own.
     """
-    image = draw_bars(title, note, bars)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda partial: image.save(partial, "PNG"))
+    with figures.drawing(title, note, *(bar.name for bar in bars)):
+        figures.save_png(path, draw_bars(title, note, bars))
 
 
-def draw_bars(title: str, note: str, bars: Sequence[Bar]) -> Image.Image:
-    """The picture itself."""
-    width, height = 2 * MARGIN + NAMES + LENGTH + VALUES, HEAD + ROW * len(bars) + FOOT
-    image = Image.new("RGB", (width, height), PAGE)
-    draw = ImageDraw.Draw(image)
-    draw.text((MARGIN, 16), fitted(title, 20, width - 2 * MARGIN), INK, font_for(title, 20))
-    draw.text((MARGIN, 43), fitted(note, 14, width - 2 * MARGIN), DIM, font_for(note, 14))
-    across = Axis(0.0, 1.02 * max(max(bar.value, bar.high or 0.0) for bar in bars) or 1.0)
-    start, bottom = MARGIN + NAMES, HEAD + ROW * len(bars)
+def draw_bars(title: str, note: str, bars: Sequence[Bar]) -> Figure:
+    """The picture itself, to be called within :func:`paddlevideo.report.figures.drawing`."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
-    def place(value: float) -> float:
-        return start + LENGTH * min(max(value, 0.0), across.high) / across.high
-
-    for tick in across.ticks():
-        draw.line((place(tick), HEAD, place(tick), bottom), GRID)
-        draw.text((place(tick), bottom + 6), short(tick), DIM, letters(13), anchor="mt")
-    for number, bar in enumerate(bars):
-        middle = HEAD + ROW * number + ROW // 2
-        name = fitted(bar.name, 14, NAMES - 12)
-        draw.text((start - 10, middle), name, INK, font_for(name, 14), anchor="rm")
-        colour = SKY if number else BLUE
-        draw.rectangle((start, middle - 9, place(bar.value), middle + 9), colour)
-        end = place(bar.value)
+    figure = Figure(figsize=(8, 1 + 0.29 * len(bars)))
+    axes = figure.subplots()
+    axes.set_title(figures.fitted(title, 90), pad=22, size=12.5)
+    axes.annotate(
+        figures.fitted(note, 120), (0, 1), (0, 8), "axes fraction", "offset points", color=DIM
+    )
+    axes.grid(visible=True, axis="x")
+    axes.grid(visible=False, axis="y")
+    axes.spines["bottom"].set_visible(False)
+    axes.xaxis.set_major_formatter(FuncFormatter(figures.short))
+    axes.margins(x=0.08)
+    axes.axvline(bars[0].value, color=BLUE, linewidth=1.2)
+    for row, bar in enumerate(bars):
+        weight = "normal" if row else "bold"
+        axes.barh(row, bar.value, height=0.62, color=SKY if row else BLUE)
+        end = bar.value
         if bar.low is not None and bar.high is not None:
-            low, end = place(bar.low), max(end, place(bar.high))
-            draw.line((low, middle, place(bar.high), middle), INK, 2)
-            for x in (low, place(bar.high)):
-                draw.line((x, middle - 5, x, middle + 5), INK, 2)
-        draw.text((end + 8, middle), f"{bar.value:.1f}", INK, letters(14), anchor="lm")
-    draw.line((place(bars[0].value), HEAD, place(bars[0].value), bottom), BLUE, 2)
-    return image
+            low, end = max(bar.low, 0.0), max(bar.value, bar.high)
+            axes.plot((low, end), (row, row), color=INK, linewidth=1.2, marker="|", markersize=6)
+        axes.text(end, row, f"  {bar.value:.1f}", va="center", weight=weight)
+    axes.set_yticks(range(len(bars)), [figures.fitted(bar.name, 40) for bar in bars], color=INK)
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    return figure

@@ -1,197 +1,142 @@
-"""Charts of ranks as inline SVG: how many queries have which rank, and recall at every rank."""
+"""Numbers and positions of a report's charts: queries by rank, and recall at every rank.
+
+The templates draw them in a box of 360 x 250 units, which the page scales.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from paddlevideo.metrics.chance import miss_probabilities
-from paddlevideo.report.markup import Markup, element, join
 
-MARKED = (1, 5, 10)  # the ranks of R@1, R@5, R@10
-MARKS = {"forward": "●", "backward": "■"}  # of a curve, by its style
+MARKED = np.array([1, 5, 10])  # the ranks of R@1, R@5, R@10
 POINTS = 80  # of a curve
-MARK = 7  # side of a mark
-WIDTH = 360  # of a chart, in its own units; the page scales it
-ROW, BAR, NAMES, COUNTS = 26, 16, 78, 48  # of the histogram
-HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 250, 34, 348, 10, 212  # of the recall curve
+LEFT, RIGHT, TOP, BOTTOM = 34, 348, 10, 212  # the plot of the recall
+WIDTH, THICKEST, LOWEST = 360, 24, 244  # of the histogram, its bars, and where the last one ends
+CHARACTER, COUNTS = 7.6, 46  # widths of a character and of the count behind a bar
 
 
 @dataclass(frozen=True)
-class Bin:
-    """Queries whose rank is one of ``first`` .. ``last``."""
+class Ranked:
+    """The ranks of one direction of retrieval.
 
-    first: int
-    last: int
-    count: int
+    ``style``: class of its marks on the page. ``candidates``: the number of answers that were
+    ranked; None where it is not known, and neither is chance then.
+    """
 
-    @property
-    def name(self) -> str:
-        """``1`` or ``2-5``."""
-        return f"{self.first}" if self.first == self.last else f"{self.first}–{self.last}"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Ranks of one direction of retrieval, for :func:`recall_chart`."""
-
-    name: str  # for people
-    style: str  # class of the line, one of MARKS
+    name: str  # of the direction, for people
+    style: str
     ranks: np.ndarray  # queries, int64
-    own: np.ndarray  # queries, int64: right answers of each
-    candidates: int | None  # how many answers there are; None where chance is not known
+    positives: np.ndarray  # queries, int64: the number of right answers of each
+    candidates: int | None
+
+    def chance_points(self) -> list[tuple[int, float]]:
+        """Ranks and recalls in percent of random scores; empty where chance is not known."""
+        if self.candidates is None:
+            return []
+        k = spread_ranks(self.candidates)
+        missed = miss_probabilities(np.minimum(self.positives, self.candidates), self.candidates)
+        return list(zip(k.tolist(), (100 * (1 - missed[k])).tolist(), strict=True))
 
 
-def rank_bins(ranks: np.ndarray, largest: int) -> list[Bin]:
+def rank_bins(ranks: np.ndarray, largest: int) -> dict[str, int]:
     """Counts of ``ranks`` (queries,) in 1, 2-5, 6-10, 11-20, 21-50, ... as far as ``largest``."""
     ends = [1, 5, 10]
     while ends[-1] < largest:
-        first_digit = str(ends[-1])[0]
-        ends.append(ends[-1] * 5 // 2 if first_digit == "2" else ends[-1] * 2)
-    return [
-        Bin(before + 1, end, int(np.count_nonzero((ranks > before) & (ranks <= end))))
-        for before, end in pairwise([0, *ends])
+        ends.append(ends[-1] * 5 // 2 if str(ends[-1])[0] == "2" else ends[-1] * 2)
+    return {
+        f"{last}" if last == before + 1 else f"{before + 1}–{last}": int(
+            np.count_nonzero((ranks > before) & (ranks <= last))
+        )
+        for before, last in pairwise([0, *ends])
+    }
+
+
+def recall_at(ranks: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Percent of ``ranks`` (queries,) that are at most each of ``k`` (n,)."""
+    return 100 * np.searchsorted(np.sort(ranks), k, side="right") / len(ranks)
+
+
+def spread_ranks(largest: int) -> np.ndarray:
+    """About ``POINTS`` ranks from 1 to ``largest``, evenly on a logarithmic axis."""
+    return np.unique(np.geomspace(1, largest, POINTS).round().astype(np.int64))
+
+
+def rank_charts(directions: Sequence[Ranked]) -> dict[str, Any]:
+    """What the macro ``charts`` draws of at least one direction, with equal axes."""
+    last_bin = max(int(each.ranks.max()) for each in directions)
+    largest = max(int(MARKED.max()), last_bin, *(each.candidates or 0 for each in directions))
+    curves = [
+        {
+            "name": each.name,
+            "style": each.style,
+            **_histogram(rank_bins(each.ranks, last_bin)),
+            **_recall(each, largest),
+        }
+        for each in directions
     ]
+    words = [
+        f"{each.name}: "
+        + ", ".join(f"{recall:.1f} % at {k}" for k, recall in _pairs(each.ranks, MARKED))
+        for each in directions
+    ]
+    powers = [10**power for power in range(int(math.log10(largest)) + 1)]
+    return {
+        "curves": curves,
+        "words": f"Percent of queries whose right answer is among the first k. {'. '.join(words)}.",
+        "rows": [(_y(percent), percent) for percent in (0, 25, 50, 75, 100)],
+        "columns": [(_x(power, largest), f"{power:,}") for power in powers],
+    }
 
 
-def recall_at(ranks: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Percent of ``ranks`` (queries,) that are at most each of ``places`` (k,)."""
-    return 100 * np.searchsorted(np.sort(ranks), places, side="right") / len(ranks)
+def _histogram(bins: Mapping[str, int]) -> dict[str, Any]:
+    """Bars from top to bottom: name, count, upper edge, base line of the texts, length."""
+    start = 10 + CHARACTER * max(map(len, bins))
+    step, scale = (LOWEST - TOP) / len(bins), (WIDTH - start - COUNTS) / max(1, *bins.values())
+    height = min(THICKEST, round(0.64 * step, 1))
+    middles = [TOP + step * (row + 0.5) for row in range(len(bins))]
+    bars = [
+        (name, number, round(y - height / 2, 1), round(y + 4.5, 1), round(max(scale * number, 1.5)))
+        for y, (name, number) in zip(middles, bins.items(), strict=True)
+    ]
+    words = ", ".join(f"{name}: {number}" for name, number in bins.items())
+    return {
+        "start": round(start),
+        "height": height,
+        "bars": bars,
+        "bins": f"Number of queries by rank of the right answer. {words}.",
+    }
 
 
-def chance_recall(own: np.ndarray, candidates: int, places: np.ndarray) -> np.ndarray:
-    """Percent (k,) that random scores reach on average at each of ``places`` (k,).
-
-    Args:
-        own: (queries,) right answers of each query.
-        candidates: N, all answers.
-        places: ranks from 1, at most N.
-    """
-    return 100 * (1 - miss_probabilities(np.minimum(own, candidates), candidates)[places])
-
-
-def _chart(identity: str, title: str, description: str, height: int, *parts: str) -> Markup:
-    """An SVG that a screen reader reads as its title and description."""
-    return element(
-        "svg",
-        element("title", title, id=f"{identity}-title"),
-        element("desc", description, id=f"{identity}-description"),
-        *parts,
-        role="img",
-        viewBox=f"0 0 {WIDTH} {height}",
-        aria_labelledby=f"{identity}-title {identity}-description",
-    )
+def _recall(ranked: Ranked, largest: int) -> dict[str, Any]:
+    """Points of the curve and of chance, and the marks: x, y, what it says."""
+    return {
+        "recall": _points(_pairs(ranked.ranks, np.union1d(spread_ranks(largest), MARKED)), largest),
+        "chance": _points(ranked.chance_points(), largest),
+        "marks": [
+            (_x(k, largest), _y(recall), f"{ranked.name}: R@{k} {recall:.1f} %")
+            for k, recall in _pairs(ranked.ranks, MARKED)
+        ],
+    }
 
 
-def histogram(name: str, style: str, ranks: np.ndarray, largest: int) -> Markup:
-    """A bar for each of the :func:`rank_bins` of ``ranks`` (queries,).
-
-    ``name`` is the direction for people; ``style`` the class of the bars, unique on the page.
-    """
-    bins = rank_bins(ranks, largest)
-    highest = max(1, *(each.count for each in bins))
-    rows = [_bar(each, number, highest, style) for number, each in enumerate(bins)]
-    words = ", ".join(f"{each.name}: {each.count}" for each in bins)
-    description = f"Number of queries by rank of the right answer. {words}."
-    title = f"Ranks, {name}"
-    return _chart(f"histogram-{style}", title, description, ROW * len(bins) + 6, *rows)
+def _pairs(ranks: np.ndarray, k: np.ndarray) -> list[tuple[int, float]]:
+    return list(zip(k.tolist(), recall_at(ranks, k).tolist(), strict=True))
 
 
-def _bar(each: Bin, number: int, highest: int, style: str) -> Markup:
-    middle = ROW * number + ROW / 2 + 3
-    length = (WIDTH - NAMES - COUNTS) * each.count / highest
-    return join(
-        element("text", each.name, x=NAMES - 8, y=middle + 4, class_="end"),
-        element(
-            "rect",
-            x=NAMES,
-            y=middle - BAR / 2,
-            width=f"{max(length, 1):.1f}",
-            height=BAR,
-            rx=2,
-            class_=f"fill {style}",
-        ),
-        element("text", str(each.count), x=f"{NAMES + length + 6:.1f}", y=middle + 4, class_="dim"),
-    )
+def _points(pairs: Iterable[tuple[int, float]], largest: int) -> str:
+    return " ".join(f"{_x(rank, largest)},{_y(percent)}" for rank, percent in pairs)
 
 
-def recall_chart(curves: Sequence[Curve]) -> Markup:
-    """Recall in percent at each rank, rank on a logarithmic axis, one line for each of ``curves``.
-
-    Dashed lines are chance, where it is known.
-    """
-    ends = [max(int(curve.ranks.max()), curve.candidates or 0) for curve in curves]
-    largest = max(*MARKED, *ends)
-    places = np.geomspace(1, largest, POINTS).round().astype(np.int64)
-    places = np.unique(np.concatenate([places, MARKED]))
-    lines = [_chance_line(curve, places, largest) for curve in curves]
-    lines += [_recall_line(curve, places, largest) for curve in curves]
-    words = [f"{curve.name}: {_in_words(curve)}." for curve in curves]
-    description = "Percent of queries whose right answer is among the first k. " + " ".join(words)
-    return _chart("recall", "Recall at rank k", description, HEIGHT, _axes(largest), *lines)
-
-
-def _in_words(curve: Curve) -> str:
-    recalls = recall_at(curve.ranks, np.array(MARKED))
-    return ", ".join(f"{value:.1f} % at {k}" for k, value in zip(MARKED, recalls, strict=True))
-
-
-def _x(place: float, largest: int) -> float:
-    return LEFT + (RIGHT - LEFT) * math.log(place) / math.log(largest)
+def _x(rank: int, largest: int) -> float:
+    return round(LEFT + (RIGHT - LEFT) * math.log(rank) / math.log(largest), 1)
 
 
 def _y(percent: float) -> float:
-    return BOTTOM - (BOTTOM - TOP) * percent / 100
-
-
-def _points(places: np.ndarray, percents: np.ndarray, largest: int) -> str:
-    pairs = zip(places, percents, strict=True)
-    return " ".join(f"{_x(k, largest):.1f},{_y(percent):.1f}" for k, percent in pairs)
-
-
-def _recall_line(curve: Curve, places: np.ndarray, largest: int) -> Markup:
-    percents = recall_at(curve.ranks, places)
-    points = _points(places, percents, largest)
-    marks = [
-        element(
-            "rect",
-            element("title", f"{curve.name}: R@{k} {percent:.1f} %"),
-            x=f"{_x(k, largest) - MARK / 2:.1f}",
-            y=f"{_y(percent) - MARK / 2:.1f}",
-            width=MARK,
-            height=MARK,
-            rx=MARK / 2 if MARKS[curve.style] == "●" else 0,
-            class_=f"fill {curve.style}",
-        )
-        for k, percent in zip(MARKED, recall_at(curve.ranks, np.array(MARKED)), strict=True)
-    ]
-    return join(element("polyline", points=points, class_=f"line {curve.style}"), *marks)
-
-
-def _chance_line(curve: Curve, places: np.ndarray, largest: int) -> Markup:
-    if curve.candidates is None:
-        return Markup()
-    within = places[places <= curve.candidates]
-    percents = chance_recall(curve.own, curve.candidates, within)
-    points = _points(within, percents, largest)
-    return element("polyline", points=points, class_=f"line chance-line {curve.style}")
-
-
-def _axes(largest: int) -> Markup:
-    """Grid lines with their numbers: every 25 percent, and 1, 10, 100, ... for the rank."""
-    parts = []
-    for percent in (0, 25, 50, 75, 100):
-        y = round(_y(percent), 1)
-        parts.append(element("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(element("text", str(percent), x=LEFT - 6, y=y + 4, class_="end dim"))
-    for power in range(int(math.log10(largest)) + 1):
-        x = round(_x(10**power, largest), 1)
-        parts.append(element("line", x1=x, x2=x, y1=TOP, y2=BOTTOM, class_="grid"))
-        parts.append(element("text", f"{10**power}", x=x, y=BOTTOM + 17, class_="middle dim"))
-    middle = (LEFT + RIGHT) / 2
-    parts.append(element("text", "rank k", x=middle, y=HEIGHT - 4, class_="middle dim"))
-    return join(*parts)
+    return round(BOTTOM - (BOTTOM - TOP) * percent / 100, 1)

@@ -8,15 +8,19 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from paddlevideo.files.paths import as_text
 from paddlevideo.report.clip_videos import ClipVideos, Origin, Shot
-from paddlevideo.report.markup import shorten
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.isolated import Crash, Isolated
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: What a bad video makes of the libraries that read it.
-_FAULTS = (OSError, ValueError, ArithmeticError, MemoryError)
+#: What libraries raise that read a damaged video.
+_ERRORS = (OSError, ValueError, ArithmeticError, MemoryError)
 REMARKED = 3  # unreadable videos that are named
+
+
+def shorten(text: str, longest: int = 300) -> str:
+    """The text, or its first ``longest`` characters and an ellipsis."""
+    return text if len(text) <= longest else text[:longest] + "…"
 
 
 class ClipPictures:
@@ -33,7 +37,7 @@ class ClipPictures:
         self._shots: dict[str, Shot | None] = {}
         self._unreadable: dict[str, str] = {}
         self._process = Isolated()
-        #: Pictures that were made.
+        #: The number of pictures that were made.
         self.count = 0
 
     def shot(self, name: str) -> Shot | None:
@@ -45,16 +49,16 @@ class ClipPictures:
     def read(
         self, name: str, make: Callable[Concatenate[Shot, P], T], *more: P.args, **options: P.kwargs
     ) -> T | None:
-        """What ``make``, with the clip's video, returns; None where that is missing or damaged.
+        """Returns ``make(shot, ...)`` of the clip's video; None where that is missing or damaged.
 
-        ``make`` is a function of the top level of a module, and called in another process.
+        ``make``, a function at the top level of a module, is called in another process.
         """
         shot = self.shot(name)
         if shot is None or name in self._unreadable:
             return None
         try:
             made = self._process.call(make, shot, *more, **options)
-        except (UserError, *_FAULTS) as error:  # the video is damaged, or OpenCV is missing
+        except (UserError, *_ERRORS) as error:  # the video is damaged, or OpenCV is missing
             self._unreadable[name] = str(error) or type(error).__name__
         except Crash:
             self._unreadable[name] = f"{as_text(str(shot.path))}: crashes its decoder"

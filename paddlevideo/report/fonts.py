@@ -1,90 +1,93 @@
-"""Text in pictures: a font that has its characters, its size, and free space for labels."""
+"""Fonts for text in pictures, and where labels have room.
+
+Matplotlib knows the fonts of the system; its own DejaVu Sans comes first. What is drawn by Pillow,
+on the frames of videos, takes one font for a whole text; matplotlib takes the characters that one
+font lacks from the next.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 
 from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2
 
-#: Where systems keep fonts; matplotlib brings DejaVu along.
-FOLDERS = (
-    *("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts"),
-    *("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts", "C:/Windows/Fonts"),
-)
-#: Beginnings of file names that are tried first, lower case: fonts with many characters.
+#: Beginnings of family names that are tried first, lower case: fonts with many characters.
 PREFERRED = (
-    *("dejavusans.", "notosans-regular", "notosanscjk-regular", "notosanscjk", "notosanssc"),
-    *("notosansjp", "notosanskr", "wqy", "droidsansfallback", "sourcehansans", "unifont"),
-    *("arialuni", "arial unicode", "msyh", "simhei", "pingfang", "hiragino", "notosans"),
+    *("noto sans cjk", "noto sans sc", "noto sans jp", "noto sans kr", "source han sans"),
+    *("wenquanyi", "droid sans fallback", "pingfang", "hiragino sans", "microsoft yahei"),
+    *("simhei", "malgun gothic", "noto sans", "arial unicode", "unifont"),
 )
-MOST_FONTS = 400  # that are looked at
-#: What is drawn for a character that a font lacks is what it draws for this one.
-MISSING = "\U0010ffff"
-SPACES = " \u00a0\u3000"
+MOST_FONTS = 400  # that are searched for a character
 _TOLD: set[str] = set()  # characters of the message, once it has been given
 
 
-def font_for(text: str, size: int) -> Font:
-    """The first font of ``size`` pixels that has all characters of ``text``.
-
-    Pillow's own font comes first, then the system's. Where none has all of them it is the one that
-    has most, and standard error says once which characters are missing and how to get a font.
-    """
-    characters = frozenset(letter for letter in text if letter.isprintable())
-    return _open(_path_for(characters), size)
-
-
-@lru_cache(4096)
-def _path_for(characters: frozenset[str]) -> str:
-    best, fewest = "", characters
-    for path in _candidates():
-        missing = frozenset(letter for letter in fewest | characters if not _has(path, letter))
+def families_for(text: str) -> list[str]:
+    """Families for matplotlib that have the characters of ``text`` together."""
+    missing = set(printable(text).replace(" ", ""))
+    families = ["DejaVu Sans"]  # which matplotlib brings along
+    for name, path in fonts_of_the_system():
+        held = missing & characters_of(path)
+        if held and name not in families:
+            families.append(name)
+        missing -= held
         if not missing:
-            return path
-        if path == "" or len(missing) < len(fewest):
-            best, fewest = path, missing
-    _tell(fewest)
-    return best
+            return families
+    _warn_once(missing)
+    return families
 
 
-def _candidates() -> Iterator[str]:
-    """Paths of fonts; the empty one stands for Pillow's own."""
-    yield ""
-    yield from _system_fonts()
+def font_for(text: str, size: int) -> Font:
+    """A font of ``size`` pixels with all characters of ``text``, or with most of them."""
+    wanted = set(printable(text).replace(" ", ""))
+    best, fewest = "", {character for character in wanted if not character.isascii()}
+    if fewest:  # Pillow's own font, the clearest in small sizes, is sure to have ASCII only
+        fewest = wanted
+        for _, path in fonts_of_the_system():
+            missing = wanted - characters_of(path)
+            if len(missing) < len(fewest):
+                best, fewest = path, missing
+            if not missing:
+                break
+        else:
+            _warn_once(fewest)
+    return _open(best, size)
 
 
 @lru_cache(1)
-def _system_fonts() -> tuple[str, ...]:
-    paths = [
-        Path(folder, name)
-        for root in (*FOLDERS, *_matplotlib_fonts())
-        for folder, _, names in os.walk(os.path.expanduser(root))
-        for name in names
-        if name.lower().endswith((".ttf", ".ttc", ".otf"))
-    ]
+def fonts_of_the_system() -> tuple[tuple[str, str], ...]:
+    """Family and path of upright fonts of regular weight, those to be tried first in front."""
+    from matplotlib.font_manager import fontManager
 
-    def rank(path: Path) -> tuple[int, str]:
-        name = path.name.lower()
-        places = [n for n, start in enumerate(PREFERRED) if name.startswith(start)]
-        return (places[0] if places else len(PREFERRED)), str(path)
+    def rank(family: str) -> int:
+        if family == "DejaVu Sans":
+            return -1
+        starts = (n for n, start in enumerate(PREFERRED) if family.lower().startswith(start))
+        return next(starts, len(PREFERRED))
 
-    return tuple(str(path) for path in sorted(paths, key=rank)[:MOST_FONTS])
+    regular = {
+        entry.name: entry.fname
+        for entry in fontManager.ttflist
+        if entry.style == "normal" and entry.weight in (400, "normal", "regular")
+        if entry.stretch == "normal" and os.path.isfile(entry.fname)
+    }
+    return tuple(sorted(regular.items(), key=lambda font: (rank(font[0]), font))[:MOST_FONTS])
 
 
-def _matplotlib_fonts() -> list[str]:
-    """The folder of fonts in an installed matplotlib, which need not be imported for it."""
-    return [
-        str(Path(folder, "matplotlib", "mpl-data", "fonts", "ttf"))
-        for folder in sys.path
-        if folder and Path(folder, "matplotlib").is_dir()
-    ]
+@lru_cache(MOST_FONTS)
+def characters_of(path: str) -> frozenset[str]:
+    """The characters that a font file has; none where it cannot be read, or not be scaled."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(path)
+        return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
+    except (OSError, RuntimeError, ValueError):
+        return frozenset()
 
 
 @lru_cache(64)
@@ -92,20 +95,7 @@ def _open(path: str, size: int) -> Font:
     return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
 
 
-@lru_cache(1 << 16)
-def _has(path: str, character: str) -> bool:
-    """Whether a font has a character: it draws it otherwise than one that no font has."""
-    if character in SPACES:
-        return True
-    try:
-        font = _open(path, 16)
-        drawn, missing = (bytes(font.getmask(text)) for text in (character, MISSING))
-    except (OSError, ValueError):
-        return False  # damaged, or a font of pictures in one fixed size
-    return drawn != missing
-
-
-def _tell(missing: frozenset[str]) -> None:
+def _warn_once(missing: set[str]) -> None:
     """Says once in a process that there are characters that cannot be drawn."""
     if _TOLD:
         return
@@ -155,7 +145,7 @@ def wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
 
 def printable(text: str) -> str:
     """``text`` in one line: white space becomes single spaces, control characters are left out."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
 class LabelSpace:
@@ -181,9 +171,9 @@ class LabelSpace:
         ]
         if not free:
             return None
-        place = min(free, key=lambda at: (abs(at[0] - x) + abs(at[1] - y), at))
-        self._taken.append((*place, place[0] + width, place[1] + height))
-        return place
+        corner = min(free, key=lambda at: (abs(at[0] - x) + abs(at[1] - y), at))
+        self._taken.append((*corner, corner[0] + width, corner[1] + height))
+        return corner
 
     def _free_columns(self, x: int, row: int, width: int, height: int) -> list[int]:
         """Columns of a row that are free: the one wished for, and those beside other labels."""

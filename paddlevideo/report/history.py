@@ -12,7 +12,8 @@ import numpy as np
 
 from paddlevideo.utils.errors import DataError
 
-PLACES = ("epoch", "step", "step_total")
+#: Keys that say where a record stands; the others are curves.
+POSITIONS = ("epoch", "step", "step_total")
 ADVICE = "training writes such a file as train.jsonl into its output folder"
 
 
@@ -37,8 +38,8 @@ class History:
 def read_history(path: Path, name: str = "") -> History:
     """Reads a ``train.jsonl``, or that of a run's output folder.
 
-    A line that is no record is left out: a killed run may leave one. Where a resumed run has done
-    steps again, the last ones hold. ``name``: of the run; by default that of its folder.
+    A line that is not a record is skipped: a killed run may leave one. Where a resumed run has
+    repeated steps, the last ones count. ``name``: of the run; by default that of its folder.
 
     Raises:
         DataError: there is no such file, or no record in it.
@@ -47,8 +48,8 @@ def read_history(path: Path, name: str = "") -> History:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             records = last_ones(records_of(file))
-    except OSError as fault:
-        raise DataError(f"{path}: cannot be read ({fault.strerror}); {ADVICE}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {ADVICE}") from None
     if not records:
         raise DataError(f"{path}: no record of a training step in it; {ADVICE}")
     return History(
@@ -72,11 +73,11 @@ def records_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def last_ones(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Records without those of steps that were done again later.
+    """Records without those of steps that were repeated later.
 
-    A step's record takes away everything at its step and behind it: what comes after belongs to a
-    run that went back before it. A validation's takes away validations only, because the record
-    of the step that it follows stays.
+    A step's record removes everything at its step and after it: that belongs to a run which was
+    resumed before it. A validation's removes validations only, because the record of the step
+    that it follows stays.
     """
     kept: list[dict[str, Any]] = []
     for record in records:
@@ -93,13 +94,13 @@ def last_ones(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def _series(records: list[dict[str, Any]]) -> dict[str, Series]:
     """A curve for each name that has a finite number."""
     steps = np.array([record["step_total"] for record in records])
-    found = {}
+    series = {}
     for name in dict.fromkeys(name for record in records for name in record):
         try:
             values = np.array([record.get(name) for record in records], dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
             continue  # text, or a list
         finite = np.isfinite(values)
-        if name not in PLACES and finite.any():
-            found[name] = Series(steps[finite], values[finite])
-    return found
+        if name not in POSITIONS and finite.any():
+            series[name] = Series(steps[finite], values[finite])
+    return series

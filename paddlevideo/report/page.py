@@ -1,26 +1,41 @@
-"""A retrieval test as one HTML file: nothing is loaded from elsewhere, and no script runs."""
+"""The page of a retrieval test: its numbers, ranks, queries and protocol, a section each."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from paddlevideo.files.whole import write_bytes_whole
-from paddlevideo.report.cards import Thumbnails, cards
-from paddlevideo.report.charts import MARKS, Curve, histogram, recall_chart
+from paddlevideo.report.charts import Ranked, rank_charts
 from paddlevideo.report.clip_videos import Origin
-from paddlevideo.report.markup import Markup, element, join
+from paddlevideo.report.pages import Thumbnails, write_page
 from paddlevideo.report.queries import DIRECTIONS, SCORES, Query
-from paddlevideo.report.style import STYLE
-from paddlevideo.report.tables import effort, metric_table, number, part, protocol_table, spoken
+from paddlevideo.report.tables import (
+    STYLES,
+    number,
+    numbers,
+    part,
+    protocol_entries,
+    spoken,
+)
 
-TITLE = "Text-video retrieval"
-STYLES = {"text_to_video": "forward", "video_to_text": "backward"}
+BEST = 5  # answers on a card; the right one follows where it is not among them
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; ``kind`` names the macro of parts.html.j2 that shows ``data``.
+
+    A task of its own adds a macro, or takes "entries": a caption and rows of a name and a value.
+    """
+
+    title: str
+    kind: str = ""
+    data: Any = None
+    note: str = ""
 
 
 def write_report(
@@ -30,6 +45,7 @@ def write_report(
     videos: Path | None = None,
     shown: int = 20,
     origin_of: Callable[[str], Origin] = Origin,
+    sections: Sequence[Section] = (),
 ) -> list[str]:
     """Writes the page whole or not at all; its folder is made if absent.
 
@@ -42,6 +58,7 @@ def write_report(
         shown: how many queries of each direction have a card: half of them those with the worst
             ranks, half spread evenly over the others.
         origin_of: where a clip comes from, by its id.
+        sections: further ones, for what ``results`` and ``queries`` do not hold.
 
     Returns:
         Lines about clips without a picture; they are on the page too.
@@ -51,63 +68,24 @@ def write_report(
         UserError: OpenCV is wanted for thumbnails and not installed.
     """
     thumbnails = Thumbnails(None if videos is None else Path(videos), origin_of)
-    write_page(path, page(results, queries, thumbnails, shown))
-    return thumbnails.remarks()
-
-
-def write_page(path: Path, text: str) -> None:
-    """Writes a page whole or not at all; its folder is made if absent."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A caption may hold half a surrogate pair, which UTF-8 cannot write.
-    write_bytes_whole(path, text.encode("utf-8", "replace"))
-
-
-def page(
-    results: Mapping[str, Any], queries: Sequence[Query], thumbnails: Thumbnails, shown: int
-) -> str:
-    """The text of the page; arguments and errors as for :func:`write_report`."""
-    groups = {way: [each for each in queries if each.direction == way] for way in DIRECTIONS}
-    main = element(
-        "main",
-        element("h1", TITLE),
-        element("p", summary(results, groups)),
+    groups = {name: [each for each in queries if each.direction == name] for name in DIRECTIONS}
+    protocol = protocol_entries(results)
+    all_sections = [
         *_numbers(results),
-        *_charts(results, groups),
-        *_examples(groups, thumbnails, shown),
-        *notes(thumbnails.remarks()),
-        *_protocol(results),
+        *_ranks(results, groups),
+        *_examples(groups, shown),
+        *sections,
+        *_entries("Protocol", "Protocol of the test", protocol),
+    ]
+    return write_page(
+        Path(path),
+        "Text-video retrieval",
+        "report.html.j2",
+        thumbnails,
+        summary=summary(results, groups),
+        subject=subject(results),
+        sections=all_sections,
     )
-    return document(TITLE, main, STYLE + thumbnails.style())
-
-
-def notes(lines: Sequence[str]) -> list[Markup]:
-    """Small paragraphs."""
-    return [element("p", line, class_="note") for line in lines]
-
-
-def document(title: str, main: Markup, style: str, media: str = "") -> str:
-    """A whole page.
-
-    Only this very style sheet and pictures inside it are allowed, and what ``media`` says, the end
-    of a content security policy; scripts and links are not.
-    """
-    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        f"base-uri 'none'; form-action 'none'{media}"
-    )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("style", Markup(style)),
-    )
-    whole = element("html", head, element("body", main), lang="en")
-    return f"<!DOCTYPE html>\n{whole}\n"
 
 
 def summary(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -> str:
@@ -128,102 +106,102 @@ def summary(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -
     )
 
 
-def _numbers(results: Mapping[str, Any]) -> list[Markup]:
-    note = "Recall R@k in percent: the right answer is among the first k."
+def subject(results: Mapping[str, Any]) -> str:
+    """Names of the weights and of the file that they were tested on, as far as they are known."""
+    protocol = part(results, "protocol")
+    names = {
+        key: PurePath(v).name
+        for key in ("weights", "file")
+        if (v := protocol.get(key)) and isinstance(v, str)
+    }
+    titles = {"weights": "Weights", "file": "tested on"}
+    return ", ".join(f"{titles[key]} {name}" for key, name in names.items())
+
+
+def _numbers(results: Mapping[str, Any]) -> list[Section]:
+    """The table of both directions, and numbers that belong to none."""
+    table, note = numbers(results), "Recall R@k in percent: the right answer is among the first k."
     if "chance" in results:
         note += " In grey: chance."
-    pieces = [element("h2", "Results"), element("p", note, class_="note"), metric_table(results)]
-    if costs := effort(results):
-        pieces.append(element("p", costs, class_="note"))
-    return pieces
-
-
-def _charts(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -> list[Markup]:
-    curves = [_curve(results, way, group) for way, group in groups.items() if group]
-    if not curves:
-        return [element("h2", "Ranks"), element("p", "No ranks of single queries were kept.")]
-    largest = max(int(curve.ranks.max()) for curve in curves)
-    figures = [
-        _figure(
-            Markup(f"{curve.name.capitalize()}: queries by rank"),
-            histogram(curve.name, curve.style, curve.ranks, largest),
-        )
-        for curve in curves
+    plain = [
+        (name.replace("_", " "), f"{value:,.4g}")
+        for name, value in results.items()
+        if name != "similarity_weight" and number(name, value) is not None
     ]
-    figures.append(_figure(join("Recall (%) at rank k", _legend(curves)), recall_chart(curves)))
-    return [element("h2", "Ranks"), element("div", *figures, class_="charts")]
+    retrieval = [Section("Results", "numbers", table, note)] if table["rows"] or not plain else []
+    return retrieval + _entries("Numbers", "Numbers of the test", plain)
 
 
-def _curve(results: Mapping[str, Any], direction: str, group: Sequence[Query]) -> Curve:
-    own = np.array([max(len(query.right), 1) for query in group])
-    return Curve(
-        name=spoken(direction),
-        style=STYLES[direction],
-        ranks=np.array([query.rank for query in group]),
-        own=own,
-        candidates=_candidates(part(results, "chance", direction), float(own.mean())),
-    )
+def _entries(title: str, caption: str, rows: Sequence[tuple[str, str]]) -> list[Section]:
+    return [Section(title, "entries", {"caption": caption, "rows": rows})] if rows else []
 
 
-def _candidates(chance: Mapping[str, Any], own: float) -> int | None:
-    """How many answers there are: chance at rank 1 is ``own``, the right ones, out of all."""
+def _ranks(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -> list[Section]:
+    directions = []
+    for direction, group in groups.items():
+        if group:
+            ranks = np.array([query.rank for query in group])
+            positives = np.array([max(len(query.right), 1) for query in group])
+            candidates = _candidates(part(results, "chance", direction), float(positives.mean()))
+            name, style = spoken(direction), STYLES[direction]
+            directions.append(Ranked(name, style, ranks, positives, candidates))
+    if not directions:
+        return [Section("Ranks", note="No ranks of single queries were kept.")]
+    return [Section("Ranks", "charts", rank_charts(directions))]
+
+
+def _candidates(chance: Mapping[str, Any], positives: float) -> int | None:
+    """The number of candidates: chance at rank 1 is the share of the right ones in all."""
     first = chance.get("R@1")
     if not isinstance(first, (int, float)) or not 0 < first <= 100:
         return None
-    return max(round(100 * own / first), 1)
-
-
-def _figure(caption: Markup, chart: Markup) -> Markup:
-    return element("figure", element("figcaption", caption), chart, class_="panel")
-
-
-def _legend(curves: Sequence[Curve]) -> Markup:
-    names = [
-        element("span", f"{MARKS[curve.style]} {curve.name}", class_=curve.style)
-        for curve in curves
-    ]
-    if any(curve.candidates for curve in curves):
-        names.append(element("span", "┄ chance", class_="dim"))
-    return element("div", *names, class_="legend")
+    return max(round(100 * positives / first), 1)
 
 
 def choose(queries: Sequence[Query], shown: int) -> tuple[list[Query], list[Query]]:
     """The queries with the worst ranks, worst first, and a spread over the others, best first.
 
-    The choice depends on the ranks alone, so nobody picks the flattering ones by hand.
+    The choice depends on the ranks alone, so no one picks the flattering ones by hand.
     """
     by_rank = sorted(queries, key=lambda query: query.rank)
     worst = min(shown // 2, len(by_rank))
     others = by_rank[: len(by_rank) - worst]
-    places = np.linspace(0, len(others) - 1, min(shown - worst, len(others)))
+    indices = np.linspace(0, len(others) - 1, min(shown - worst, len(others)))
     hardest = by_rank[len(others) :][::-1]
-    return hardest, [others[int(place)] for place in places]
+    return hardest, [others[int(index)] for index in indices]
 
 
-def _examples(
-    groups: Mapping[str, Sequence[Query]], thumbnails: Thumbnails, shown: int
-) -> list[Markup]:
-    hardest, spread = {}, {}
-    for way, group in groups.items():
-        hardest[way], spread[way] = choose(group, shown)
-    worst_note = f"The worst ranks of all. {SCORES}"
-    spread_note = "Evenly over the ranks of the other queries, best first."
-    return [
-        *_lists("Hardest queries", worst_note, hardest, thumbnails),
-        *_lists("A spread of queries", spread_note, spread, thumbnails),
+def _examples(groups: Mapping[str, Sequence[Query]], shown: int) -> list[Section]:
+    chosen = {direction: choose(group, shown) for direction, group in groups.items()}
+    notes = {
+        "Hardest queries": f"The worst ranks of all. {SCORES}",
+        "A spread of queries": "Evenly over the ranks of the other queries, best first.",
+    }
+    sections = []
+    for index, (title, note) in enumerate(notes.items()):
+        cards = [
+            (spoken(direction).capitalize(), direction, [card(query) for query in lists[index]])
+            for direction, lists in chosen.items()
+            if lists[index]
+        ]
+        if cards:
+            sections.append(Section(title, "queries", cards, note))
+    return sections
+
+
+def card(query: Query) -> dict[str, Any]:
+    """A query with its best answers, and the right one behind them where it is not among them.
+
+    The score of that is not known if it is beyond all that were kept, and if there are several,
+    nor is which of them has the rank: both are None then.
+    """
+    answers = [
+        {**asdict(each), "position": index, "beyond": False}
+        for index, each in enumerate(query.best[:BEST], 1)
     ]
-
-
-def _lists(
-    title: str, note: str, lists: Mapping[str, Sequence[Query]], thumbnails: Thumbnails
-) -> list[Markup]:
-    pieces = []
-    for way, group in lists.items():
-        if group:
-            pieces += [element("h3", spoken(way).capitalize()), cards(group, thumbnails)]
-    return [element("h2", title), element("p", note, class_="note"), *pieces] if pieces else []
-
-
-def _protocol(results: Mapping[str, Any]) -> list[Markup]:
-    protocol = part(results, "protocol")
-    return [element("h2", "Protocol"), protocol_table(protocol)] if protocol else []
+    if query.right and not any(answer["right"] for answer in answers):
+        kept = [asdict(each) for each in query.best[BEST:] if each.right]
+        last = kept[0] if kept else {"name": query.right[0], "score": None, "right": True}
+        position = query.rank if kept or len(query.right) == 1 else None
+        answers.append({**last, "position": position, "beyond": True})
+    return {"query": query, "answers": answers}

@@ -1,4 +1,4 @@
-"""The tables of a report: the numbers with chance beside them, and the protocol."""
+"""What a report's tables hold: the numbers with chance beside them, costs, the protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paddlevideo.report.markup import Markup, element, join, unseen
 from paddlevideo.report.queries import DIRECTIONS
 
 #: Other scorings of the same test in ``results.json``, and what they are called on the page.
@@ -17,6 +16,8 @@ PARTS = {
     "match_alone": "match margin alone",
     "dual_softmax": "dual softmax (uses the other queries)",
 }
+#: The class of a direction's marks on the page.
+STYLES = {"text_to_video": "forward", "video_to_text": "backward"}
 COLUMNS = {"MedianR": "median rank", "MeanR": "mean rank"}
 RECALL = re.compile(r"(?:R|recall)@(\d+)")
 
@@ -28,74 +29,53 @@ def spoken(direction: str) -> str:
 
 def part(results: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     """The object below ``names``, or an empty one where there is none."""
-    found: Any = results
+    value: Any = results
     for name in names:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
 
 
 def number(column: str, value: object) -> str | None:
-    """A metric for people: percent and means with one decimal; None for what is no number."""
+    """A metric for people: percent and means with one decimal; None for what is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return f"{value:,.0f}" if column == "MedianR" else f"{value:,.1f}"
 
 
-def metric_table(results: Mapping[str, Any]) -> Markup:
-    """Both directions, the parts of the test where there are some, and chance beside each."""
-    rows = [
-        (direction, name, part(results, *([name] if name else []), direction))
+def numbers(results: Mapping[str, Any]) -> dict[str, Any]:
+    """``columns``, and ``rows`` of both directions and of the parts that the test has.
+
+    The ``cells`` of a row are pairs of a number and of chance; None where one is missing.
+    """
+    scorings = {
+        (direction, name): part(results, *([name] if name else []), direction)
         for direction in DIRECTIONS
         for name in ("", *PARTS)
-    ]
-    rows = [row for row in rows if row[2]]
-    columns = _columns(name for row in rows for name in row[2])
-    heads = [element("th", unseen("direction"), scope="col")]
-    heads += [element("th", COLUMNS.get(name, name), scope="col") for name in columns]
-    body = [_metric_row(row, columns, part(results, "chance", row[0])) for row in rows]
-    table = element(
-        "table",
-        element("caption", "Results, with chance beside each number", class_="unseen"),
-        element("thead", element("tr", *heads)),
-        element("tbody", *body),
-        class_="numbers",
-    )
-    # What may scroll sideways must be reachable with the keyboard.
-    return element(
-        "div", table, class_="panel wide", tabindex=0, role="region", aria_label="Results"
-    )
+    }
+    columns = _columns(name for metrics in scorings.values() for name in metrics)
+    rows = []
+    for (direction, name), metrics in scorings.items():
+        chance = part(results, "chance", direction)
+        cells = [(number(c, metrics.get(c)), number(c, chance.get(c))) for c in columns]
+        row = {"direction": spoken(direction), "style": STYLES[direction], "cells": cells}
+        if metrics:
+            rows.append({**row, "part": PARTS.get(name)})
+    return {
+        "columns": [COLUMNS.get(name, name) for name in columns],
+        "rows": rows,
+        "compared": "chance" in results,
+        "costs": costs(results),
+    }
 
 
 def _columns(names: Iterable[str]) -> list[str]:
-    """``R@1``, ``R@5``, ... by k, then the ranks; nothing else has a place in the table."""
+    """``R@1``, ``R@5``, ... by k, then the ranks; the table shows no other numbers."""
     names = set(names)
-    recalls = {name: int(match[1]) for name in names if (match := RECALL.fullmatch(name))}
-    return sorted(recalls, key=lambda name: (recalls[name], name)) + [
-        name for name in COLUMNS if name in names
-    ]
+    by_k = {name: int(match[1]) for name in names if (match := RECALL.fullmatch(name))}
+    return sorted(by_k, key=lambda name: (by_k[name], name)) + [n for n in COLUMNS if n in names]
 
 
-def _metric_row(
-    row: tuple[str, str, Mapping[str, Any]], columns: list[str], chance: Mapping[str, Any]
-) -> Markup:
-    direction, name, metrics = row
-    title = join(unseen(f"{spoken(direction)}, "), PARTS[name]) if name else spoken(direction)
-    cells = [_cell(column, metrics.get(column), chance.get(column)) for column in columns]
-    head = element("th", title, scope="row")
-    return element("tr", head, *cells, class_="part" if name else "whole")
-
-
-def _cell(column: str, value: object, chance: object) -> Markup:
-    shown, beside = number(column, value), number(column, chance)
-    if shown is None:
-        return element("td", element("span", "–", class_="dim"))
-    pieces = [element("span", shown, class_="value")]
-    if beside is not None:
-        pieces.append(element("span", unseen(" chance "), beside, class_="chance"))
-    return element("td", *pieces)
-
-
-def effort(results: Mapping[str, Any]) -> str:
+def costs(results: Mapping[str, Any]) -> str:
     """One line on what the stages of the test cost; empty where ``results`` does not say."""
     stages, protocol = part(results, "stages"), part(results, "protocol")
     scored, words = stages.get("pairs_scored"), []
@@ -115,18 +95,12 @@ def effort(results: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def protocol_table(protocol: Mapping[str, Any]) -> Markup:
-    """The protocol, one line a key."""
-    rows = [
-        element(
-            "tr", element("th", name.replace("_", " "), scope="row"), element("td", _text(value))
+def protocol_entries(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The protocol, name and value of each entry; empty where ``results`` has none."""
+    return [
+        (
+            name.replace("_", " "),
+            value if isinstance(value, str) else json.dumps(value, default=str),
         )
-        for name, value in protocol.items()
+        for name, value in part(results, "protocol").items()
     ]
-    caption = element("caption", "Protocol of the test", class_="unseen")
-    table = element("table", caption, element("tbody", *rows), class_="protocol")
-    return element("div", table, class_="panel wide")
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -23,11 +23,11 @@ Colour = tuple[int, int, int]
 GREY = 230
 BLACK = (0, 0, 0)
 PADDING = 2  # pixels around a label
-#: A video is decoded from its beginning up to this second; to a later one it is first skipped.
+#: Up to this second a video is decoded from its beginning; a later one is reached by seeking.
 SKIPPED_FROM = 30.0
-COUNTED = 1000  # frames: one of a higher number is looked for by its time
-#: Seconds before the wanted time: where decoding begins after a skip, and from where frames become
-#: pictures. The last of these is shown, so that a still may last so long.
+COUNTED = 1000  # frames: one of a higher index is found by its time
+#: Seconds before the wanted time at which decoding begins after a seek, and from which frames are
+#: converted. The last of them is shown, so a still may last this long.
 BEFORE = 10.0
 
 
@@ -47,18 +47,18 @@ class Canvas:
     def text(
         self,
         text: str,
-        place: tuple[int, int],
+        start: tuple[int, int],
         colour: Colour,
         size: int,
         width: float = math.inf,
         outline: Colour | None = None,
     ) -> None:
-        """Writes ``text`` ``size`` pixels high, the left end of its base line at ``place`` (x, y).
+        """Writes ``text`` ``size`` pixels high, the left end of its base line at ``start`` (x, y).
 
-        It is cut to ``width`` pixels, and to the picture. ``outline``: of each letter, for text on
-        a picture.
+        It is cut to ``width`` pixels, and to the picture. ``outline``: its colour, for text on a
+        picture.
         """
-        x, y = place
+        x, y = start
         x, left = max(x, 0), self.pixels.shape[1] - max(x, 0)
         font = font_for(text, size)
         text = fitted(text, size, min(width, left - PADDING))
@@ -81,9 +81,9 @@ class Canvas:
     def label(
         self, text: str, corner: tuple[float, float], colour: Colour, size: int, space: LabelSpace
     ) -> Rectangle | None:
-        """Writes ``text`` with its upper left corner near ``corner`` (x, y), where there is space.
+        """Writes ``text`` with its upper left corner as near to ``corner`` (x, y) as there is room.
 
-        Returns the rectangle that it takes, or None where there is no space for it.
+        Returns the rectangle that it takes, or None where there is no room for it.
         """
         room = space.inside[2] - space.inside[0] - 2 * PADDING
         shown = fitted(text, size, room)
@@ -91,25 +91,25 @@ class Canvas:
             return None
         width = math.ceil(font_for(text, size).getlength(shown)) + 2 * PADDING
         height = size + 2 * PADDING
-        place = space.take(round(corner[0]), round(corner[1]), width, height)
-        if place is None:
+        at = space.take(round(corner[0]), round(corner[1]), width, height)
+        if at is None:
             return None
-        base = place[1] + height - PADDING - size // 4
-        self.text(text, (place[0] + PADDING, base), colour, size, room, BLACK)
-        return (*place, place[0] + width, place[1] + height)
+        base = at[1] + height - PADDING - size // 4
+        self.text(text, (at[0] + PADDING, base), colour, size, room, BLACK)
+        return (*at, at[0] + width, at[1] + height)
 
     def line(self, y: int, colour: Colour) -> None:
         """A thin line across the whole picture."""
         cv2.line(self.pixels, (0, y), (self.pixels.shape[1], y), colour, 1)
 
-    def picture(self, picture: np.ndarray, place: tuple[int, int]) -> None:
-        """Copies ``picture`` (h, w, 3) with its upper left corner at ``place`` (x, y)."""
-        x, y = place
+    def picture(self, picture: np.ndarray, corner: tuple[int, int]) -> None:
+        """Copies ``picture`` (h, w, 3) with its upper left corner at ``corner`` (x, y)."""
+        x, y = corner
         self.pixels[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
 
-    def frame(self, place: tuple[int, int], side: int, width: int, colour: Colour) -> None:
-        """A frame of ``width`` pixels around a square picture."""
-        x, y = place
+    def frame(self, corner: tuple[int, int], side: int, width: int, colour: Colour) -> None:
+        """A frame of ``width`` pixels around the square picture at ``corner`` (x, y)."""
+        x, y = corner
         low, high = (x - width // 2, y - width // 2), (x + side + width // 2, y + side + width // 2)
         cv2.rectangle(self.pixels, low, high, colour, width)
 
@@ -121,14 +121,14 @@ class Canvas:
         cv2.rectangle(self.pixels, low, high, colour, width)
 
 
-def frame_of(shot: Shot, number: int | None = None) -> np.ndarray:
-    """The frame in the middle of a clip, or its picture: (h, w, 3) uint8 BGR.
+def frame_of(shot: Shot, index: int | None = None) -> np.ndarray:
+    """Returns the frame in the middle of a clip, or its picture, (h, w, 3) uint8 BGR.
 
-    ``number``: index of another frame to take, if the video is that long. Raises DataError
+    ``index``: another frame of the video to take, if that is long enough. Raises DataError
     where OpenCV cannot read it.
     """
     try:
-        frame = _picture(shot.path) if shot.is_picture else _frame_of_video(shot, number)
+        frame = _picture(shot.path) if shot.is_picture else _frame_of_video(shot, index)
     except (cv2.error, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"{as_text(str(shot.path))}: cannot be read ({reason})") from None
@@ -139,12 +139,12 @@ def frame_of(shot: Shot, number: int | None = None) -> np.ndarray:
     return frame
 
 
-def small_frame(shot: Shot, width: int, height: int, number: int | None = None) -> np.ndarray:
+def small_frame(shot: Shot, width: int, height: int, index: int | None = None) -> np.ndarray:
     """The frame of a clip, as large as fits into ``width`` x ``height``.
 
-    ``number`` and errors as for :func:`frame_of`.
+    ``index`` and errors as for :func:`frame_of`.
     """
-    return resized(frame_of(shot, number), width, height)
+    return resized(frame_of(shot, index), width, height)
 
 
 def thumbnail(shot: Shot, side: int) -> np.ndarray:
@@ -175,15 +175,15 @@ def _picture(path: Path) -> np.ndarray | None:
     return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
 
 
-def _frame_of_video(shot: Shot, number: int | None) -> np.ndarray | None:
+def _frame_of_video(shot: Shot, index: int | None) -> np.ndarray | None:
     """The frame that is shown in the middle of a clip, by the frames' time stamps."""
     with native_path(shot.path) as name:
-        if number is not None and (numbered := _numbered_frame(name, number)) is not None:
-            return numbered
+        if index is not None and (indexed := _indexed_frame(name, index)) is not None:
+            return indexed
         middle = sum(shot.span or (0.0, _announced_seconds(name))) / 2
         frame, end = _frame_at(name, middle, skip=middle > SKIPPED_FROM)
         if shot.span is None and not middle:
-            # It does not say how long it is, as a live recording.
+            # A live recording does not say how long it is.
             end = _frame_at(name, math.inf, skip=False)[1]
         if end is not None:  # it ends before the wanted time
             frame, _ = _frame_at(name, end if shot.span else end / 2, skip=False)
@@ -199,15 +199,15 @@ def _announced_seconds(name: str) -> float:
     return seconds if 0 < seconds < 1e6 else 0.0
 
 
-def _numbered_frame(name: str, number: int) -> np.ndarray | None:
-    """The frame of a number, from 0; of a high one the frame at its time, if rates are constant."""
+def _indexed_frame(name: str, index: int) -> np.ndarray | None:
+    """The frame of an index, from 0; of a high one the frame at its time, if rates are constant."""
     reader = cv2.VideoCapture(name)
     rate = reader.get(cv2.CAP_PROP_FPS)
-    if number > COUNTED and rate > 0:
+    if index > COUNTED and rate > 0:
         reader.release()
-        frame, end = _frame_at(name, (number + 0.5) / rate, skip=True)
+        frame, end = _frame_at(name, (index + 0.5) / rate, skip=True)
         return frame if end is None else None
-    grabbed = all(reader.grab() for _ in range(number + 1))
+    grabbed = all(reader.grab() for _ in range(index + 1))
     frame = reader.retrieve()[1] if grabbed else None
     reader.release()
     return frame
@@ -216,7 +216,7 @@ def _numbered_frame(name: str, number: int) -> np.ndarray | None:
 def _frame_at(name: str, wanted: float, skip: bool) -> tuple[np.ndarray | None, float | None]:
     """The frame that is shown at a second, and the video's end where that comes before it.
 
-    ``skip``: to shortly before the time, where the file can.
+    ``skip``: seek to shortly before the time, where the file allows it.
     """
     reader = cv2.VideoCapture(name)
     if skip:
@@ -228,7 +228,7 @@ def _frame_at(name: str, wanted: float, skip: bool) -> tuple[np.ndarray | None, 
     while True:
         grabbed = reader.grab()
         stamp = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if skip and first and (not grabbed or stamp > wanted):  # it cannot skip, or not that far
+        if skip and first and (not grabbed or stamp > wanted):  # it cannot seek, or not that far
             reader.release()
             return _frame_at(name, wanted, skip=False)
         if not grabbed:

@@ -12,7 +12,7 @@ import numpy as np
 
 from paddlevideo.config import Config, check_config, run_settings
 from paddlevideo.files.fingerprint import unchanged
-from paddlevideo.loader.clips import ClipBatches, ClipReader
+from paddlevideo.loader.clips.gallery import ClipBatches, ClipReader
 from paddlevideo.loader.dataset import MSRVTTDataset
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.tokenizer import check_query, load_tokenizer
@@ -87,7 +87,7 @@ class Searcher:
             self.options["vision_feature_dim"],
             self.options["action_feature_dim"],
         )
-        self.clips = reader.store.ids()
+        self.clips = list(reader.source.ids())
         if not self.clips:
             raise DataError(f"{features}: holds no clips")
         self._source = ClipBatches(reader, self.clips, self.options["gallery_batch"])

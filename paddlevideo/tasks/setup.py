@@ -155,9 +155,9 @@ def train_loader(run: Run) -> BatchLoader:
 def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
     """This rank's share of about ``samples`` of a training reader's samples, as they are."""
     size, world = run.config.DATASET.get("batch_size", 8), run.world
-    sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).thinned(samples)
+    sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).subsampled(samples)
     workers = split_setting(run, "train", "num_workers")
-    return BatchLoader(reader.undisturbed(), sampler, workers)
+    return BatchLoader(reader.without_augmentation(), sampler, workers)
 
 
 def bad_clips(run: Run, clips: int) -> BadClips | None:

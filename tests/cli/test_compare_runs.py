@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from paddlevideo.cli import compare_runs
+from paddlevideo.cli import report
 from paddlevideo.metrics.bootstrap import paired_difference
 from paddlevideo.report.queries import Query, write_queries
 from paddlevideo.utils.errors import DataError
@@ -67,11 +67,11 @@ def test_files_are_joined_by_their_queries(tmp_path, capsys):
     texts = ["b", "a", "a", "c"]  # equal texts in the order of the file
     first = write(tmp_path / "1.jsonl", [1, 1, 20, 3], texts)
     second = write(tmp_path / "2.jsonl", [20, 20, 2, 20], ["c", "a", "a", "b"])
-    report = tmp_path / "numbers.json"
-    assert compare_runs.main([first, "--with", second, "--json", str(report)]) == 0
+    numbers = tmp_path / "numbers.json"
+    assert report.compare([first, "--with", second, "--json", str(numbers)]) == 0
     out = capsys.readouterr().out
     assert "text_to_video: 4 queries, 1 against 1 run(s)" in out and "+50.0" in out
-    numbers = json.loads(report.read_text())["text_to_video"]["R@10"]
+    numbers = json.loads(numbers.read_text())["text_to_video"]["R@10"]
     assert (numbers["first"], numbers["second"]) == (75.0, 25.0)
 
 
@@ -84,5 +84,5 @@ def test_faults_name_the_file(tmp_path, capsys):
         ([empty, "--with", empty], "3.jsonl: holds no queries"),
         ([first, "--with", str(tmp_path / "absent")], "absent: cannot be read"),
     ):
-        assert compare_runs.main(arguments) == 1
+        assert report.compare(arguments) == 1
         assert message in capsys.readouterr().err

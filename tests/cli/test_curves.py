@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from paddlevideo.cli import curves
+from paddlevideo.cli import report
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def runs(tmp_path):
 
 def test_files_and_folders_are_drawn(runs, capsys):
     one, both = runs / "one.png", runs / "both.png"
-    assert curves.main([str(runs / "Other" / "train.jsonl"), "-o", str(one)]) == 0
-    assert curves.main([str(runs / "Other"), str(runs / "old" / "Tiny"), "-o", str(both)]) == 0
+    assert report.curves([str(runs / "Other" / "train.jsonl"), "-o", str(one)]) == 0
+    assert report.curves([str(runs / "Other"), str(runs / "old" / "Tiny"), "-o", str(both)]) == 0
     assert f"wrote {both}" in capsys.readouterr().out
     heights = [Image.open(path).height for path in (one, both)]
     assert heights[1] > heights[0], "a legend of runs"
@@ -31,12 +31,12 @@ def test_files_and_folders_are_drawn(runs, capsys):
 
 def test_runs_of_one_name_are_told_apart_by_the_folder_above(runs):
     paths = [runs / "old" / "Tiny", runs / "new" / "Tiny" / "train.jsonl"]
-    assert curves.names_of(paths) == ["old/Tiny", "new/Tiny"]
-    assert curves.names_of([runs / "Other", runs / "old" / "Tiny"]) == ["Other", "Tiny"]
+    assert report.names_of(paths) == ["old/Tiny", "new/Tiny"]
+    assert report.names_of([runs / "Other", runs / "old" / "Tiny"]) == ["Other", "Tiny"]
 
 
 def test_mistakes_are_one_line(runs, capsys):
-    assert curves.main([str(runs / "absent")]) == 1
+    assert report.curves([str(runs / "absent")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
-    assert curves.main([str(runs / "Other")] * 8) == 2
+    assert report.curves([str(runs / "Other")] * 8) == 2
     assert "at most 7" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import os
 import cv2
 import pytest
 
-from paddlevideo.loader.store import FeatureStore, StoreRows
+from paddlevideo.loader.store import FeatureStore
 from paddlevideo.prepare import faults_of
 from tests.extract import samples
 
@@ -50,7 +50,7 @@ def test_a_folder_becomes_a_store_that_can_be_trained_on(clips, tmp_path, run):
     assert names["action"][clip.action_classes[0]] == "right"
     assert names["action"][store[1].action_classes[0]] == "up"
     assert clip.region_classes.width == len(names["region"]) == 37
-    assert StoreRows(tmp_path / "c.store")[0]["caption"] == "it goes right"
+    assert FeatureStore(tmp_path / "c.store").read(0).captions == ["it goes right"]
     about = store.about(1)
     assert (about.source, about.span) == (str(clips / "sub" / "up.avi"), None)
     drawn = sorted(path.name for path in pictures.iterdir())

@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlevideo.cli import compare_runs, find_bert, linear_baseline
+from paddlevideo.cli import find_bert, linear_baseline
 from paddlevideo.cli.linear_baseline import Pairs, Settings, fit_map, train_map
+from paddlevideo.cli.report import compare
 from paddlevideo.config import load_config
 from paddlevideo.modeling import build_model
 from paddlevideo.retrieval import retrieval_metrics
@@ -89,6 +90,6 @@ def test_the_recorded_number_of_real_clips(shared, tmp_path, monkeypatch, capsys
     assert 18.5 < np.mean(found) < 23.5
     # The files of its seeds are compared as tests are.
     files = [str(tmp_path / f"seed{seed}.jsonl") for seed in range(3)]
-    assert compare_runs.main([*files[:2], "--with", files[2]]) == 0
+    assert compare([*files[:2], "--with", files[2]]) == 0
     first, second = np.mean(found[:2]), found[2]
     assert f"R@10  {first:6.1f} {second:7.1f}" in capsys.readouterr().out

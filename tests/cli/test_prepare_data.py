@@ -88,7 +88,7 @@ def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["pack", "nowhere.npy", "--output", "x"], "nowhere.npy: cannot be read"),
+        (["pack", "nowhere.npy", "--output", "x"], "nowhere.npy: No such file"),
         (["pack", "s", "--output", "s"], "holds 1 clips that another command wrote"),
         (["validate", "nowhere"], "there is no such feature store"),
         (["inspect", "nowhere"], "there is no such feature store"),

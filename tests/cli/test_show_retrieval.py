@@ -7,12 +7,13 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from paddlevideo.cli import show_retrieval  # noqa: E402
-from paddlevideo.report import thumbnails  # noqa: E402
+from paddlevideo.cli import report  # noqa: E402
+from paddlevideo.report import query_picture, thumbnails  # noqa: E402
 from paddlevideo.report.clip_pictures import ClipPictures  # noqa: E402
 from paddlevideo.report.clip_videos import Shot  # noqa: E402
+from tests.report.samples import query  # noqa: E402
 
-GREEN = np.array(show_retrieval.GREEN)
+GREEN = np.array(query_picture.GREEN)
 
 
 def write_scores(path: Path, **changes) -> Path:
@@ -39,19 +40,22 @@ def write_pictures(folder: Path, count: int = 8) -> None:
 
 def run(folder: Path, *more: str) -> int:
     arguments = ["--scores", str(folder / "scores.npz"), "--videos", str(folder / "clips")]
-    return show_retrieval.main([*arguments, "--output", str(folder / "out" / "x.png"), *more])
+    return report.picture([*arguments, "--output", str(folder / "out" / "x.png"), *more])
 
 
 def test_the_picture_marks_the_right_clip_at_its_place(tmp_path):
     write_pictures(tmp_path / "clips")
-    results = show_retrieval.read_results(write_scores(tmp_path / "scores.npz"))
-    picture = show_retrieval.draw(results, [0, 3], ClipPictures(tmp_path / "clips"))
-    top = show_retrieval.HEADER + show_retrieval.GAP
-    left = show_retrieval.TEXT + show_retrieval.GAP
+    queries, _ = report.read_scores(write_scores(tmp_path / "scores.npz"))
+    first, *_, last = sorted(queries, key=lambda query: query.rank)
+    assert first.rank == 1 and last.rank > 5
+    pictures = ClipPictures(tmp_path / "clips")
+    picture = query_picture.draw_queries([first, last], "title", "note", 8, pictures)
+    top = query_picture.HEADER + query_picture.GAP
+    left = query_picture.TEXT + query_picture.GAP
     assert (picture[top, left + 80] == GREEN).all()  # first row, first place
-    step = show_retrieval.THUMBNAIL + show_retrieval.GAP
+    step = query_picture.SIDE + query_picture.GAP
     assert not (picture[top, left + step + 80] == GREEN).all()
-    second = top + show_retrieval.THUMBNAIL + show_retrieval.LABEL + 2 * show_retrieval.GAP
+    second = top + query_picture.SIDE + query_picture.LABEL + 2 * query_picture.GAP
     for place in range(5):  # not among the five
         assert not (picture[second, left + place * step + 80] == GREEN).all()
 
@@ -74,21 +78,30 @@ def test_a_damaged_clip_has_a_grey_square(tmp_path, capsys):
     assert "4 of 8 clips: no file in" in errors
 
 
-def test_ranks_count_ties_against_the_right_clip():
-    results = show_retrieval.Results(
-        np.array([[1.0, 1.0, 0.0]]), np.array(["a"]), np.array(["x", "y", "z"]), np.array([0])
-    )
-    assert results.ranks().tolist() == [2]
-    assert results.best(0).tolist() == [1, 0, 2]
+def test_ranks_count_ties_against_the_right_clip_which_stands_behind_its_equals(tmp_path):
+    def queries_of(scores, truth):
+        named = {
+            "captions": np.array(["a"]),
+            "video_ids": np.array(list("vwxyz"))[: len(scores[0])],
+        }
+        changes = {"scores": np.float32(scores), "truth": np.array(truth), **named}
+        return report.read_scores(write_scores(tmp_path / "scores.npz", **changes))
+
+    (query,), videos = queries_of([[1.0, 1.0, 0.0]], [0])
+    assert (query.rank, videos) == (2, 3)
+    assert [answer.name for answer in query.best] == ["w", "v", "x"]
+    assert [answer.right for answer in query.best] == [False, True, False]
+    (query,), _ = queries_of([[1.0] * 5], [0])
+    assert [answer.name for answer in query.best] == ["w", "x", "y", "z", "v"]
 
 
 def test_rows_spread_over_the_ranks():
     ranks = np.array([5, 1, 9, 1, 3, 2, 1, 40, 6, 1, 2])
-    rows = show_retrieval.choose_rows(ranks, 4)
-    assert len(set(rows)) == 4
-    assert ranks[rows].tolist() == sorted(ranks[rows].tolist())
-    assert 40 not in ranks[rows]
-    assert show_retrieval.choose_rows(np.array([1, 2]), 5) == [0, 1]
+    rows = report.spread([query(int(rank), number=i) for i, rank in enumerate(ranks)], 4)
+    shown = [row.rank for row in rows]
+    assert len({row.query for row in rows}) == 4
+    assert shown == sorted(shown) and 40 not in shown
+    assert [row.rank for row in report.spread([query(1), query(2)], 5)] == [1, 2]
 
 
 def test_a_video_is_shown_by_its_middle_frame(tmp_path):
@@ -106,8 +119,9 @@ def test_a_video_is_shown_by_its_middle_frame(tmp_path):
     ("changes", "message"),
     [
         ({"truth": None}, "score_matrix"),
-        ({"truth": np.arange(5)}, "do not fit"),
-        ({"truth": np.full(6, 8)}, "one of 8 videos"),
+        ({"truth": np.arange(5)}, "truth has (5,)"),
+        ({"captions": np.array(["a"])}, "do not fit"),
+        ({"truth": np.full(6, 8)}, "scores for 8 videos"),
         ({"video_ids": np.array([f"other{i}" for i in range(8)])}, "no file"),
     ],
 )
@@ -122,14 +136,14 @@ def test_a_wrong_file_is_explained(tmp_path, capsys, changes, message):
 def test_a_file_that_was_cut_short_is_explained(tmp_path, capsys, size):
     path = write_scores(tmp_path / "scores.npz")
     path.write_bytes(path.read_bytes()[:size])
-    assert show_retrieval.main(["--scores", str(path), "--videos", str(tmp_path)]) == 1
+    assert report.picture(["--scores", str(path), "--videos", str(tmp_path)]) == 1
     assert "is not a whole .npz" in capsys.readouterr().err
 
 
 def test_scores_are_finite_numbers(tmp_path, capsys):
     path = write_scores(tmp_path / "scores.npz", scores=np.full((6, 8), np.nan))
-    assert show_retrieval.main(["--scores", str(path), "--videos", str(tmp_path)]) == 1
-    assert "not finite" in capsys.readouterr().err
+    assert report.picture(["--scores", str(path), "--videos", str(tmp_path)]) == 1
+    assert "is nan (48 such scores in all)" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_explained(tmp_path, capsys):

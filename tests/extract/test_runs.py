@@ -111,7 +111,7 @@ def test_killed_while_writing_the_store_it_goes_on(clips, tmp_path, run, monkeyp
         run(clips)
     monkeypatch.setattr(writer.StoreWriter, "finish", finish)
     code, out, _ = run(clips)
-    assert code == 0 and "went on after 3 clips of a run before" in out
+    assert code == 0 and "continued after 3 clips of an earlier run" in out
     assert len(FeatureStore(tmp_path / "c.store")) == 3
 
 

@@ -109,9 +109,9 @@ def test_narrations_come_from_any_file_of_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"abc": ["one", 2]}', 'video "abc".*is no sentence'),
+        ('{"abc": ["one", 2]}', 'video "abc".*is not a sentence'),
         ('{"abc": "one"}', "known kind"),
-        ("abc_01,stir the pot\n", "not what is said"),
+        ("abc_01,stir the pot\n", "not about what is said"),
         ('{"abc": []}', "holds no sentence"),
     ],
 )
@@ -136,7 +136,7 @@ def test_shares_are_shares(make):
         make()
 
 
-def test_the_undisturbed_samples_hide_nothing(tmp_path):
+def test_samples_without_augmentation_hide_nothing(tmp_path):
     rows = [make_row(f"abc_{i}", caption="stir it!mix it") for i in range(6)]
     path = save_rows(tmp_path / "rows.npy", rows)
     (tmp_path / "asr.json").write_text(json.dumps(SPOKEN))
@@ -153,10 +153,29 @@ def test_the_undisturbed_samples_hide_nothing(tmp_path):
             "RandomMask",
         ]
     )
-    batch = SampleReader(dataset, steps).undisturbed().batch(0, list(range(6)))
+    batch = SampleReader(dataset, steps).without_augmentation().batch(0, list(range(6)))
     assert not batch["next_sentence_label"].any()
     for key in ("text_labels", "image_label", "action_label"):
         assert (batch[key] == -1).all(), key
     first = dataset[0]["region_feat"][:4]
     np.testing.assert_array_equal(batch["image_feat"][0, 1 : 1 + len(first)], first)
     assert (batch["text_mask"].sum(axis=1) == 4).all()  # [CLS], two words, [SEP]
+
+
+def test_a_step_may_name_its_replacement_as_it_did_before(tmp_path):
+    class Add:
+        def __init__(self, amount=1):
+            self.amount = amount
+
+        def __call__(self, sample, rng):
+            return {**sample, "image_h": sample["image_h"] + self.amount}
+
+        def undisturbed(self):
+            return Add(2)
+
+    path = save_rows(tmp_path / "rows.npy", [make_row("a")])
+    dataset = build_dataset({"format": "ActBertDataset", "file_path": path})
+    reader = SampleReader(dataset, [Add()])
+    height = dataset[0]["image_h"]
+    assert reader.read(0, 0)["image_h"] == height + 1
+    assert reader.without_augmentation().read(0, 0)["image_h"] == height + 2

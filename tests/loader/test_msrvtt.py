@@ -13,7 +13,7 @@ import pytest
 
 from paddlevideo.loader import MSRVTTDataset, load_tokenizer
 from paddlevideo.loader.captions.clip_csv import read_captions
-from paddlevideo.loader.legacy import RecordStore
+from paddlevideo.loader.clips.records import RecordFile
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.data import F, G, make_record, save_lmdb
 
@@ -232,11 +232,11 @@ def test_impossible_sizes(make, option):
 @pytest.mark.parametrize("subdir", [True, False])
 def test_folder_or_single_file(tmp_path, subdir):
     path = save_lmdb(tmp_path / "store", {"a": make_record("a")}, subdir)
-    store = RecordStore(path)
+    store = RecordFile(path)
     assert len(store) == 1 and store.missing(["a", "b"]) == ["b"]
-    assert store["a"]["features"].shape == (3, F)
+    assert store.read_named("a").regions.shape == (3, F)
     with pytest.raises(DataError, match='clip "b": has no record'):
-        store["b"]
+        store.read_named("b")
 
 
 @pytest.mark.parametrize("keep", [0, 100, 4096, 8192, 0.5, -4096])
@@ -248,40 +248,40 @@ def test_truncated_lmdb(tmp_path, keep):
     size = int(used * keep) if isinstance(keep, float) else keep if keep >= 0 else used + keep
     os.truncate(file, size)
     with pytest.raises(DataError, match="store.*(cut short|whole)"):
-        RecordStore(path).missing(["clip0"])
+        RecordFile(path).missing(["clip0"])
 
 
 def test_absent_lmdb_and_noise(tmp_path):
     (tmp_path / "noise").write_bytes(bytes(range(256)) * 64)
     for name, message in [("absent", "No such file"), ("noise", "not a whole LMDB")]:
         with pytest.raises(DataError, match=message):
-            RecordStore(tmp_path / name).missing(["a"])
+            RecordFile(tmp_path / name).missing(["a"])
 
 
 def test_two_stores_of_one_file_and_a_file_replaced(tmp_path):
-    first = RecordStore(save_lmdb(tmp_path / "one", {"a": make_record("a", 1)}))
-    assert len(first["a"]["features"]) == 1
-    assert len(RecordStore(tmp_path / "one")["a"]["features"]) == 1
+    first = RecordFile(save_lmdb(tmp_path / "one", {"a": make_record("a", 1)}))
+    assert len(first.read(0).regions) == 1
+    assert len(RecordFile(tmp_path / "one").read_named("a").regions) == 1
     save_lmdb(tmp_path / "two", {"a": make_record("a", 2)})
     shutil.copy(tmp_path / "two" / "data.mdb", tmp_path / "new")
     os.replace(tmp_path / "new", tmp_path / "one" / "data.mdb")
-    assert len(first["a"]["features"]) == 2
+    assert len(first.read(0).regions) == 2
 
 
 def read_in_child(store, results):
     try:
-        results.put(store["a"]["features"].tolist())
+        results.put(store.read_named("a").regions.tolist())
     except BaseException as fault:
         results.put(repr(fault))
 
 
 def test_a_store_opened_before_a_fork_is_opened_again(tmp_path):
-    store = RecordStore(save_lmdb(tmp_path / "one", {"a": make_record("a")}))
-    here = store["a"]["features"].tolist()
+    store = RecordFile(save_lmdb(tmp_path / "one", {"a": make_record("a")}))
+    here = store.read_named("a").regions.tolist()
     context = multiprocessing.get_context("fork")
     results = context.SimpleQueue()
     child = context.Process(target=read_in_child, args=(store, results))
     child.start()
     assert results.get() == here
     child.join()
-    assert child.exitcode == 0 and store["a"]["features"].tolist() == here
+    assert child.exitcode == 0 and store.read_named("a").regions.tolist() == here

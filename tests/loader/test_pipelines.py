@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paddlevideo.loader import FeaturePadding, RandomCap, RandomMask, Tokenize, load_tokenizer
 from paddlevideo.loader.captions import open_bank
-from paddlevideo.loader.regions import box_vectors
+from paddlevideo.loader.clips.sample import box_vectors
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.data import C, F, G, make_row
 

@@ -83,6 +83,13 @@ def test_a_line_that_matches_nothing_is_named(listing):
     assert path in str(caught.value)
 
 
+def test_each_line_that_matches_nothing_is_named(listing):
+    mistyped = [f"dgo{number}" for number in range(30)]
+    with pytest.raises(DataError, match="30 of 31 lines") as caught:
+        select_clips(CLIPS, exclude=listing("\n".join(["dog", *mistyped])), source="rows.npy")
+    assert all(f'"{name}"' in str(caught.value) for name in mistyped)
+
+
 def test_a_line_may_match_nothing_where_that_is_asked_for(listing, caplog):
     path = listing("dog\ncat\n")
     assert select_clips(CLIPS, exclude=path, missing_ids="warn").tolist() == [0, 1, 3]

@@ -10,8 +10,8 @@ import lmdb
 import numpy as np
 import pytest
 
-from paddlevideo.loader import lmdb_files
-from paddlevideo.loader.legacy import RecordStore
+from paddlevideo.loader.clips import lmdb_files
+from paddlevideo.loader.clips.records import RecordFile
 from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreWriter
 from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.loader.store.manifest import COMPLETE
@@ -70,7 +70,7 @@ def test_a_folder_that_is_no_store_says_so(tmp_path):
     write(tmp_path / "s", [make_clip()])
     with pytest.raises(DataError, match="is a finished store"):
         StoreWriter(tmp_path / "s", SIZES)
-    for reader in (FeatureStore, RecordStore):
+    for reader in (FeatureStore, RecordFile):
         with pytest.raises(DataError, match="part of .*: name .* folder, .*/s"):
             reader(tmp_path / "s" / "shard-00000.lmdb")
 
@@ -135,7 +135,7 @@ def test_a_store_of_other_sizes_is_noticed(tmp_path):
     manifest = tmp_path / "s" / COMPLETE
     manifest.write_text(manifest.read_text().replace('"region": 12', '"region": 13'))
     with pytest.raises(DataError, match=r'"clip0"\): regions of shape \(3, 12\), where \(any, 13'):
-        FeatureStore(tmp_path / "s").usable(0)
+        FeatureStore(tmp_path / "s").read(0)
 
 
 def test_a_read_only_folder_is_enough(tmp_path):
@@ -176,7 +176,7 @@ def test_open_shards_are_limited(tmp_path, monkeypatch):
     assert len(store.manifest.shards) == 8
     for number in (0, 5, 3, 0, 7):
         assert store[number].id == f"clip{number}"
-    assert len(lmdb_files._environments) <= 2
+    assert len(lmdb_files._files) <= 2
 
 
 # ------------------------------------------------------------------------------- order
@@ -194,8 +194,8 @@ def test_an_lmdb_is_the_same_under_every_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ("a.lmdb", "a.lmdb/data.mdb", folder, "./a.lmdb/", "link", "link/data.mdb", "hard.mdb")
     for name in names:
-        assert len(RecordStore(name)) == 1
-        assert RecordStore(name).ids() == ["clip"]
+        assert len(RecordFile(name)) == 1
+        assert RecordFile(name).ids() == ["clip"]
 
 
 def test_an_lmdb_that_was_replaced_is_read_as_it_is_now(tmp_path):
@@ -204,5 +204,5 @@ def test_an_lmdb_that_was_replaced_is_read_as_it_is_now(tmp_path):
             for number in range(count):
                 transaction.put(b"clip%d" % number, b"record")
         (tmp_path / "new" / "data.mdb").replace(tmp_path / "data.mdb")
-        assert len(RecordStore(tmp_path)) == count
-        assert len(RecordStore(tmp_path / "data.mdb")) == count
+        assert len(RecordFile(tmp_path)) == count
+        assert len(RecordFile(tmp_path / "data.mdb")) == count

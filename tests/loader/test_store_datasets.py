@@ -6,7 +6,8 @@ import pytest
 from paddlevideo.cli import run as main
 from paddlevideo.loader import build_dataset, build_pipeline
 from paddlevideo.loader.build import SampleReader
-from paddlevideo.loader.legacy import RecordStore, RowFile
+from paddlevideo.loader.clips.records import RecordFile
+from paddlevideo.loader.clips.rows import RowFile
 from paddlevideo.loader.pipelines.text import RandomCap
 from paddlevideo.loader.store import ClassTargets, Clip, Sizes, StoreWriter
 from paddlevideo.loader.store import writer as writer_module
@@ -31,29 +32,14 @@ def project(tmp_path_factory):
     make_project(folder)
     rows = RowFile(folder / "train.npy")
     with StoreWriter(folder / "train.store", SIZES, dtype="float32") as writer:
-        for number, name in enumerate(rows.ids):
-            row = rows[number]
-            writer.add(
-                Clip(
-                    name,
-                    row["region_feat"],
-                    row["boxes"],
-                    row["image_h"],
-                    row["image_w"],
-                    row["action_feat"],
-                    row["action_target"],
-                    ClassTargets.of(row["region_target"], 1.0),
-                    row["caption"].split("!"),
-                )
-            )
+        for index in range(len(rows)):
+            writer.add(rows.read(index).with_targets(kept_mass=1.0))
         writer.finish()
-    records = RecordStore(folder / "test.lmdb")
+    records = RecordFile(folder / "test.lmdb")
     sizes = Sizes(REGION_SIZE, ACTION_SIZE)
     with StoreWriter(folder / "test.store", sizes, dtype="float32") as writer:
-        for name in records.ids():
-            record = records[name]
-            names = ("features", "boxes", "image_h", "image_w", "action_features")
-            writer.add(Clip(name, *(record[key] for key in names)))
+        for index in range(len(records)):
+            writer.add(records.read(index))
         writer.finish()
     return folder
 

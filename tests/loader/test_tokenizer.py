@@ -83,15 +83,15 @@ def test_can_be_pickled():
 
 def test_remembers_short_captions_only(folder):
     tokenizer = load_tokenizer.__wrapped__(str(folder))
-    long = "cut " * module.LONGEST_REMEMBERED
+    long = "cut " * module.LONGEST_CACHED
     for caption in ("the cut", "the cut", long, long):
         ids = tokenizer.encode(caption, 5)
         ids[0] = -1  # what a caller does with its list is not remembered
     assert tokenizer.encode("the cut", 5) == [2, 7, 5, 3]
     assert tokenizer.encode("the cut", 3) == [2, 7, 3]
-    remembered = tokenizer._remembered.cache_info()
+    remembered = tokenizer._cached.cache_info()
     assert (remembered.hits, remembered.currsize) == (3, 1)
-    assert remembered.maxsize == module.REMEMBERED
+    assert remembered.maxsize == module.CACHED
 
 
 def test_windows_line_ends(folder):

@@ -175,9 +175,9 @@ def test_an_id_that_ends_in_numbers_may_be_a_video(tmp_path):
     texts = {"start": [0, 10], "end": [10, 20], "text": ["first", "second"]}
     path.write_text(json.dumps({"tube_1_2": texts, "film": texts}))
     book = CaptionBook([path])
-    assert book.place("tube_1_2") == ("tube_1_2", None)
+    assert book.location("tube_1_2") == ("tube_1_2", None)
     assert [text for text, _ in book.captions("tube_1_2")] == ["first", "second"]
-    assert book.place("film_1_2") == ("film", (1.0, 2.0))
+    assert book.location("film_1_2") == ("film", (1.0, 2.0))
 
 
 def test_captions_of_a_video_go_to_the_clips_that_overlap_them(tmp_path):
@@ -187,7 +187,7 @@ def test_captions_of_a_video_go_to_the_clips_that_overlap_them(tmp_path):
     book = CaptionBook([path])
     assert [text for text, _ in book.captions("v_1_5_12")] == ["first", "second"]
     assert book.captions("v_1_10_20") == [("second", (10.0, 20.0))]
-    assert book.place("v_1_5_12") == ("v_1", (5.0, 12.0))
+    assert book.location("v_1_5_12") == ("v_1", (5.0, 12.0))
     assert [text for text, _ in book.captions("v_1")] == ["first", "second", "third"]
     assert book.captions("absent") == []
     assert book.unused() == Tally(1, ["nobody"])
@@ -220,7 +220,7 @@ def test_equal_captions_of_a_clip_count_once(tmp_path):
 def test_ids_are_met_once():
     seen = SeenIds()
     seen.add_old([b"x" * 16])
-    assert [seen.meet(key) for key in (b"x" * 16, b"x" * 16, b"y" * 16, b"y" * 16)] == [
+    assert [seen.add(key) for key in (b"x" * 16, b"x" * 16, b"y" * 16, b"y" * 16)] == [
         *("old", "again", "new", "again")
     ]
 

@@ -5,7 +5,8 @@ from itertools import count
 import lmdb
 import pytest
 
-from paddlevideo.prepare import export, to_lmdb, to_npy
+from paddlevideo.loader.clips import records
+from paddlevideo.prepare import to_lmdb, to_npy
 from paddlevideo.utils.errors import DataError
 from tests.killing import dies_at
 from tests.loader.clips import make_clip, write
@@ -40,16 +41,16 @@ def test_an_id_that_the_files_cannot_hold_is_refused_before_all(tmp_path, name, 
 
 @pytest.mark.parametrize("fault", [lmdb.DiskError("no space"), KeyboardInterrupt()])
 def test_nothing_is_left_of_an_lmdb_that_was_not_finished(tmp_path, monkeypatch, fault):
-    monkeypatch.setattr(export, "BATCH", 2)
+    monkeypatch.setattr(records, "BATCH", 2)
     calls = []
 
     def record(clip):
         calls.append(1)
         if len(calls) == 4:
             raise fault
-        return {}
+        return b"record"
 
-    monkeypatch.setattr(export, "_record", record)
+    monkeypatch.setattr(records, "_record_of", record)
     captions = ["one", " \n"]
     clips = [make_clip(n, captions=captions) for n in range(5)]
     store = write(tmp_path / "s", clips)

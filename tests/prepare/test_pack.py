@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddlevideo.loader.legacy import RecordStore, RowFile
+from paddlevideo.loader.clips.records import RecordFile
+from paddlevideo.loader.clips.rows import RowFile
 from paddlevideo.loader.store import FeatureStore, Sizes, StoreWriter
 from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.prepare import (
@@ -50,13 +51,14 @@ def test_rows_to_a_store_and_back(folder, tmp_path):
     assert not list(faults_of(store))
     assert to_npy(store, tmp_path / "back.npy") == 12
     first, second = RowFile(folder / "train.npy"), RowFile(tmp_path / "back.npy")
-    assert first.ids == second.ids
-    for number in range(12):
-        for key, value in first[number].items():
+    assert first.ids() == second.ids()
+    for index in range(12):
+        again = vars(second.read(index))
+        for name, value in vars(first.read(index)).items():
             if isinstance(value, np.ndarray):
-                np.testing.assert_allclose(second[number][key], value, rtol=1e-6, err_msg=key)
+                np.testing.assert_allclose(again[name], value, rtol=1e-6, err_msg=name)
             else:
-                assert second[number][key] == value
+                assert again[name] == value
 
 
 def test_records_and_captions_to_a_store_and_back(folder, tmp_path):
@@ -64,11 +66,11 @@ def test_records_and_captions_to_a_store_and_back(folder, tmp_path):
     assert pack(packed).tallies == {}
     store = FeatureStore(tmp_path / "s")
     assert to_lmdb(store, tmp_path / "back.lmdb") == (7, 7)
-    first, second = RecordStore(folder / "test.lmdb"), RecordStore(tmp_path / "back.lmdb")
+    first, second = RecordFile(folder / "test.lmdb"), RecordFile(tmp_path / "back.lmdb")
     assert first.ids() == second.ids()
-    for name in first.ids():
+    for index in range(7):
         np.testing.assert_allclose(
-            second[name]["features"], first[name]["features"], rtol=1e-3, atol=1e-3
+            second.read(index).regions, first.read(index).regions, rtol=1e-3, atol=1e-3
         )
     lines = (tmp_path / "back.csv").read_text().splitlines()
     assert len(lines) == 7 and lines[0].startswith("video0,")
@@ -180,7 +182,7 @@ def test_a_manifest_that_lies_about_its_clips_is_checked_as_far_as_they_go(tmp_p
 def test_a_bad_clip_stops_it_or_is_listed(tmp_path):
     write(tmp_path / "a", [make_clip(0), make_clip(1)])
     write(tmp_path / "b", [make_clip(1), make_clip(2)])  # clip1 again
-    with pytest.raises(DataError, match=r'clip "clip1": its id was met before.*\n--skip_bad'):
+    with pytest.raises(DataError, match=r'clip "clip1": an earlier clip has its id.*\n--skip_bad'):
         pack(options(tmp_path, tmp_path / "s", "a", "b"))
     summary = pack(options(tmp_path, tmp_path / "t", "a", "b", skip_bad=1))
     assert summary.manifest.clips == 3

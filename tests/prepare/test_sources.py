@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from paddlevideo.cli import prepare_data
+from paddlevideo.files import npz
+from paddlevideo.loader.clips.folder import ClipFolder
+from paddlevideo.loader.clips.opening import open_clips
+from paddlevideo.loader.clips.records import RecordFile
 from paddlevideo.loader.store import FeatureStore
-from paddlevideo.prepare import PackOptions, clip_files, fix, pack
-from paddlevideo.prepare.sources import RecordSource, open_source
+from paddlevideo.prepare import PackOptions, fix, pack
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.clips import make_clip
 from tests.tiny_data import write_training_rows
@@ -90,8 +93,8 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_bad_npz_is_named_and_can_be_skipped(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(clip_files, "_SMALL", 1 << 12)
-    monkeypatch.setattr(clip_files, "_RATIO", 50)
+    monkeypatch.setattr(npz, "_SMALL", 1 << 12)
+    monkeypatch.setattr(npz, "_RATIO", 50)
     (tmp_path / "clips").mkdir()
     np.savez(tmp_path / "clips" / "good.npz", **arrays())
     DAMAGE[kind](tmp_path / "clips" / "bad.npz")
@@ -107,7 +110,7 @@ def test_arrays_that_nobody_asked_for_are_not_unpacked(tmp_path):
     np.savez(path, **arrays())
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("more.npy", b"no array")
-    assert clip_files.read_clip(path, "a", 1.0).id == "a"
+    assert ClipFolder(tmp_path).read(0).id == "a"
 
 
 def test_a_file_name_that_is_no_text_can_be_skipped(tmp_path):
@@ -152,12 +155,12 @@ def test_a_width_that_no_store_can_have_is_refused(tmp_path):
 def test_what_lmdb_says_of_a_key_is_a_clear_error(tmp_path, monkeypatch):
     with lmdb.open(str(tmp_path / "x.lmdb")) as environment, environment.begin(write=True) as all_:
         all_.put(b"a", b"b")
-    source = RecordSource(tmp_path / "x.lmdb")
+    source = RecordFile(tmp_path / "x.lmdb")
 
     def fail(path):
         raise lmdb.CorruptedError("page")
 
-    monkeypatch.setattr("paddlevideo.loader.legacy.environment", fail)
+    monkeypatch.setattr("paddlevideo.loader.clips.records.environment", fail)
     with pytest.raises(DataError, match=r"x\.lmdb: not a whole LMDB"):
         next(source.items())
 
@@ -165,7 +168,7 @@ def test_what_lmdb_says_of_a_key_is_a_clear_error(tmp_path, monkeypatch):
 def test_a_pipe_is_no_source(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="pipe: is neither a regular file nor a folder"):
-        open_source(tmp_path / "pipe", 1.0)
+        open_clips(tmp_path / "pipe")
 
 
 def test_a_saved_dictionary_is_a_clip_too(tmp_path):
@@ -211,7 +214,7 @@ def test_a_folder_is_walked_through_links_and_what_it_holds_besides_is_counted(t
 def test_a_folder_without_clips_says_what_it_holds(tmp_path):
     (tmp_path / "a.mp4").touch()
     with pytest.raises(DataError, match=r"without clips of a known kind\n1 other file .*\.mp4 1"):
-        open_source(tmp_path, 1.0)
+        open_clips(tmp_path)
 
 
 def test_an_output_inside_a_source_is_told_before_the_work(tmp_path):

@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from paddlevideo.report import write_report
+from paddlevideo.report import Hit, write_report, write_search_page
 from tests.report.samples import query, results_of, some_queries
 
 pytestmark = pytest.mark.slow
@@ -111,3 +111,17 @@ def test_nothing_sticks_out_on_a_narrow_screen(browse, page, tmp_path):
     # Both need the style sheet, so its checksum in the page's policy is right.
     assert seen["picture"] == 'url("data:'
     assert seen["page"] != "rgba(0, 0, 0, 0)"
+
+
+def test_a_search_page_fits_on_a_narrow_screen(browse, page, tmp_path):
+    hits = [Hit("clip0", 1.5, [WORD, "\u0642\u0637\u0629 " * 40]), Hit(WORD, -1.0)]
+    write_search_page(tmp_path / "x.html", {WORD: hits, "<b>": hits}, page.parent / "clips")
+    text = (tmp_path / "x.html").read_text("utf-8")
+    text = text.replace("default-src", "script-src 'unsafe-inline'; default-src", 1)
+    probe = """<script>
+        parent.postMessage({needed: document.documentElement.scrollWidth}, "*");
+    </script></body>"""
+    (tmp_path / "probe.html").write_text(text.replace("</body>", probe), "utf-8")
+    (tmp_path / "frame.html").write_text(FRAME)
+    dom = browse(tmp_path / "frame.html", "--dump-dom", "--virtual-time-budget=5000")
+    assert '{"needed":360}' in dom.replace("&quot;", '"')

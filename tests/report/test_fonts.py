@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.report import fonts
-from paddlevideo.report.fonts import LabelSpace, fitted, font_for, wrapped
+from paddlevideo.report.fonts import LabelSpace, families_for, fitted, font_for, wrapped
 
 
 def test_a_text_is_cut_to_its_width_with_an_ellipsis():
@@ -32,27 +32,36 @@ def test_a_text_is_broken_into_lines_that_fit():
 
 @pytest.fixture
 def two_fonts(monkeypatch):
-    """Pillow's own font has ASCII here, another one Greek too, and no font anything else."""
-    held = {"": set("abc"), "/greek.ttf": set("abc\u03b1\u03b2")}
-    monkeypatch.setattr(fonts, "_system_fonts", lambda: ("/greek.ttf",))
-    monkeypatch.setattr(fonts, "_has", lambda path, letter: letter in held[path])
+    """One font has ASCII here, another one Greek too, and no font anything else."""
+    held = {"/plain.ttf": frozenset("abc"), "/greek.ttf": frozenset("abc\u03b1\u03b2")}
+    known = (("DejaVu Sans", "/plain.ttf"), ("Greek", "/greek.ttf"))
+    monkeypatch.setattr(fonts, "fonts_of_the_system", lambda: known)
+    monkeypatch.setattr(fonts, "characters_of", held.__getitem__)
+    monkeypatch.setattr(fonts, "_open", lambda path, size: path)
     monkeypatch.setattr(fonts, "_TOLD", set())
-    fonts._path_for.cache_clear()
-    yield
-    fonts._path_for.cache_clear()
 
 
 def test_the_font_is_one_that_has_the_characters(two_fonts, capsys):
-    assert fonts._path_for(frozenset("ab")) == ""
-    assert fonts._path_for(frozenset("a\u03b1")) == "/greek.ttf"
+    assert font_for("ab", 9) == "", "Pillow's own"
+    assert font_for("a\u03b1", 9) == "/greek.ttf"
+    assert families_for("ab") == families_for("") == ["DejaVu Sans"]
+    assert families_for("a\u03b1") == ["DejaVu Sans", "Greek"]
     assert capsys.readouterr().err == ""
 
 
 def test_characters_that_no_font_has_are_told_once(two_fonts, capsys):
-    assert fonts._path_for(frozenset("\u03b1\u6d0b")) == "/greek.ttf"  # has most of them
-    assert fonts._path_for(frozenset("\u8471")) == ""
+    assert font_for("\u03b1\u6d0b", 9) == "/greek.ttf", "has most of them"
+    assert font_for("\u8471", 9) == ""
+    assert families_for("\u03b1\u8471") == ["DejaVu Sans", "Greek"]
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "\u6d0b" in message and "fonts-noto-cjk" in message
+
+
+def test_fonts_of_the_system_begin_with_one_that_is_always_there():
+    (name, path), *_ = fonts.fonts_of_the_system()
+    assert name == "DejaVu Sans"
+    assert set("az\u00e4\u03b1\u0416\u05d0") <= fonts.characters_of(path)
+    assert fonts.characters_of("/no/such/font.ttf") == frozenset()
 
 
 def test_labels_stay_inside_and_apart():

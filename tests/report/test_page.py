@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from paddlevideo.report import Found, write_report
+from paddlevideo.report import Found, Section, write_report
 from paddlevideo.report.page import choose
-from paddlevideo.report.style import STYLE
+from paddlevideo.report.pages import TEMPLATES
 from paddlevideo.utils.errors import DataError
 from tests.report.samples import both, metrics, query, results_of, some_queries
 
@@ -95,6 +95,15 @@ def test_everything_has_its_place(page):
     assert len(reader.with_class("part")) == 5
     chances = 2 * 5 + 5 * 5  # beside every number whose chance is known
     assert len([row for row in reader.with_class("chance") if row[0] == "span"]) == chances
+
+
+def test_a_task_can_add_sections_of_its_own(page):
+    rows = {"caption": "Scores of captions", "rows": [("CIDEr", "1.02"), (NASTY, NASTY)]}
+    section = Section("Captions", "entries", rows, "Higher is better.")
+    reader = Reader(make(page, [], {"CIDEr": 1.02, "loss": 0.123456}, sections=[section]))
+    for words in ("Captions", "Higher is better.", "Scores of captions", "1.02", "0.1235"):
+        assert words in reader.texts
+    assert reader.texts.count(NASTY) == 2 and "Results" not in reader.texts
 
 
 @pytest.mark.parametrize(
@@ -269,7 +278,8 @@ def test_headings_and_headers_are_for_everybody(page):
 
 @pytest.mark.parametrize("mode", [0, 1])
 def test_text_stands_out_from_its_ground(mode):
-    block = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[mode]
+    style = (TEMPLATES / "style.css").read_text("utf-8")
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[mode]
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
 
     def lightness(name):

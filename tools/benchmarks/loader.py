@@ -116,23 +116,23 @@ def serve_ours(arguments: argparse.Namespace) -> None:
 
 
 def raw_speed(dataset: Any) -> float:
-    """Records a second that LMDB alone gives, copied and not looked at."""
+    """Records a second that LMDB alone returns, copied and not parsed."""
     from paddlevideo.loader.store.shards import KEY, RECORDS, reading
 
-    store = dataset.rows.store
+    store = dataset.clips
     path = store.path / store.manifest.shards[0].file
     speeds = []
     for _ in range(5):
         start = time.perf_counter()
-        for place in range(len(store)):
+        for index in range(len(store)):
             with reading(path, RECORDS) as transaction:
-                transaction.get(KEY.pack(place))
+                transaction.get(KEY.pack(index))
         speeds.append(len(store) / (time.perf_counter() - start))
     return float(np.median(speeds))
 
 
 def disk_bytes(folder: Path) -> dict[str, int]:
-    """What a clip takes on the disk."""
+    """Bytes of a clip on the disk."""
     store = sum(path.stat().st_size for path in (folder / "store").iterdir())
     manifest = json.loads((folder / "store" / "store.json").read_text())
     rows = (folder / "rows.npy").stat().st_size
@@ -140,7 +140,7 @@ def disk_bytes(folder: Path) -> dict[str, int]:
 
 
 class Vocabulary:
-    """What the peer's masking asks of paddlenlp's vocabulary: two dictionaries."""
+    """The two dictionaries of paddlenlp's vocabulary that the peer's masking uses."""
 
     def __init__(self, words: list[str]) -> None:
         self.token_to_idx = {word: number for number, word in enumerate(words)}
@@ -151,7 +151,7 @@ class Vocabulary:
 
 
 class Tokenizer:
-    """In the place of paddlenlp's BertTokenizer, for captions of whole words.
+    """Replaces paddlenlp's BertTokenizer for captions of whole words.
 
     The peer copies it for every sample: it holds the two dictionaries that the real one holds.
     """
@@ -165,7 +165,7 @@ class Tokenizer:
         return text.split()
 
     def convert_tokens_to_ids(self, words: list[str]) -> list[int]:
-        """Their numbers."""
+        """Their ids."""
         return [self.vocab[word] for word in words]
 
 
@@ -212,7 +212,7 @@ def serve_peer(arguments: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Alternates the sides and gathers what was measured."""
+    """Alternates the sides and returns the measurements."""
     with tempfile.TemporaryDirectory() as name:
         make_inputs(Path(name), options.clips, options.dtype)
         common = ["--inputs", name]
@@ -281,7 +281,7 @@ def show(report: dict[str, Any]) -> None:
 
 
 def serve_side(arguments: list[str]) -> None:
-    """What a side's process runs."""
+    """The main function of a side's process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("side", choices=("ours", "peer"))
     parser.add_argument("--inputs", type=Path)

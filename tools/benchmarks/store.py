@@ -1,4 +1,4 @@
-"""A store of many small clips: what it takes to write, to open, to hold and to read."""
+"""A store of many small clips: time and memory of writing, opening and reading it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from paddlevideo.utils.ranges import count
 
     parser.add_argument("--clips", type=count, default=5_000_000, help="default: 5 million")
-    parser.add_argument("--shards", type=count, default=100, help="about so many (default 100)")
+    parser.add_argument(
+        "--shards", type=count, default=100, help="approximate number (default 100)"
+    )
     parser.add_argument("--folder", type=as_path, default=Path("build/store"), help="removed after")
     parser.add_argument("--json", type=as_path, help="write the numbers here")
 
@@ -69,7 +71,7 @@ def write(folder: Path, clips: int, shards: int) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What a training process does: open, and read in the order of an epoch; and at random."""
+    """Opens the store and reads it in the order of a training epoch, and at random."""
     from paddlevideo.loader.order import WINDOW, ShuffledBlocks
     from paddlevideo.loader.store import FeatureStore
 
@@ -100,7 +102,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def resident() -> int:
-    """Bytes of memory that belong to this process alone; LMDB's maps are the system's cache."""
+    """Bytes of private memory; LMDB's maps are the system's cache."""
     fields = Path("/proc/self/status").read_text().splitlines()
     (line,) = (field for field in fields if field.startswith("RssAnon"))
     return int(line.split()[1]) * 1024

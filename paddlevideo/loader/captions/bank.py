@@ -1,6 +1,6 @@
-"""Captions to draw from: those of a file, held as bytes, or those of a feature store, left there.
+"""Captions to draw from: those of a file, held as bytes, or of a feature store, read when drawn.
 
-A caption as a Python object costs some 110 bytes beside its letters, and a data set may have a
+A caption as a Python object costs some 110 bytes beside its characters, and a data set may have a
 hundred million of them.
 """
 
@@ -17,26 +17,27 @@ import numpy as np
 from paddlevideo.loader.captions.files import usable_lines
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.captions.text import open_text, writable
+from paddlevideo.loader.clips.clip import split_alternatives, spoken
 from paddlevideo.loader.store import FeatureStore, is_store
 from paddlevideo.utils.errors import DataError
 
 log = logging.getLogger("paddlevideo")
-#: A clip of a store may have no captions; another one is taken then, at most so often.
+#: A clip of a store may have no captions; at most this many clips are tried for one draw.
 _CLIPS_TRIED = 1000
 
 
 class CaptionBank(Protocol):
-    """Something that captions are drawn from."""
+    """A source of random captions."""
 
     def draw(self, rng: np.random.Generator) -> str:
-        """A caption. Raises DataError where none can be had."""
+        """A caption. Raises DataError where there is none."""
 
 
 @lru_cache(maxsize=8)
 def open_bank(path: str) -> CaptionBank:
     """The captions of a feature store or of any caption file, opened once in a process.
 
-    Raises DataError naming the file and the place in it that is wrong.
+    Raises DataError naming the file and the entry that is wrong.
     """
     if is_store(path):
         return StoreCaptions(FeatureStore(path))
@@ -49,65 +50,65 @@ def alternatives(caption: str, where: str) -> tuple[str, ...]:
 
     Raises DataError, beginning with ``where``, if none is left.
     """
-    kept = tuple([part.strip() for part in caption.split("!") if part.strip()])
+    kept = tuple(split_alternatives(caption))
     if not kept:
         raise DataError(f'{where}: the caption "{caption}" is blank')
     return kept
 
 
 class PackedCaptions:
-    """Captions one after another in memory: their letters, and 8 bytes for where each begins.
+    """Captions one after another in memory: their characters, and 8 bytes for each one's start.
 
     Processes that fork share the memory.
     """
 
     def __init__(self, texts: Iterable[str], path: str = "captions", separated: bool = False):
-        """Takes all ``texts``, in which ``!`` may separate alternatives.
+        """Packs all ``texts``, in which ``!`` may separate alternatives.
 
         Raises DataError, naming ``path``, if there are none.
         """
         self._separated = separated
-        letters = bytearray()
+        characters = bytearray()
         starts = [np.zeros(1, np.int64)]
         block: list[int] = []
         for text in texts:
-            letters += text.encode()
-            block.append(len(letters))
+            characters += text.encode()
+            block.append(len(characters))
             if len(block) == 1 << 16:
                 starts.append(np.array(block, np.int64))
                 block = []
         self._starts = np.concatenate([*starts, np.array(block, np.int64)])
-        self._letters = bytes(letters)
+        self._characters = bytes(characters)
         if not len(self):
             raise DataError(f"{path}: holds no captions")
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def __getitem__(self, number: int) -> str:
-        """Caption ``number``, its alternatives still together."""
-        return self._letters[self._starts[number] : self._starts[number + 1]].decode()
+    def __getitem__(self, index: int) -> str:
+        """Caption ``index``, its alternatives not separated."""
+        return self._characters[self._starts[index] : self._starts[index + 1]].decode()
 
     def draw(self, rng: np.random.Generator) -> str:
         """A caption, or one of its alternatives."""
-        number = int(rng.integers(len(self)))
+        index = int(rng.integers(len(self)))
         if not self._separated:
-            return self[number]
-        parts = alternatives(self[number], f"caption {number}")
+            return self[index]
+        parts = alternatives(self[index], f"caption {index}")
         return parts[rng.integers(len(parts))]
 
 
 class StoreCaptions:
-    """The captions of a store's clips. Nothing is held: a draw reads the head of one record."""
+    """The captions of a store's clips. Holds nothing: a draw reads the head of one record."""
 
     def __init__(self, store: FeatureStore) -> None:
         self.store = store
 
     def draw(self, rng: np.random.Generator) -> str:
-        """A caption of a clip: every clip is as likely, whatever the number of its captions."""
+        """A caption of a clip: every clip is as likely, however many captions it has."""
         for _ in range(_CLIPS_TRIED):
             about = self.store.about(int(rng.integers(len(self.store))))
-            captions = [text for text in about.captions if text.strip()]
+            captions = spoken(about.captions)
             if captions:
                 return captions[rng.integers(len(captions))]
         raise DataError(f"{self.store.path}: {_CLIPS_TRIED} clips drawn, and none has a caption")

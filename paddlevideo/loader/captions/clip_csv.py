@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from paddlevideo.loader.captions.line import Line, Span, as_span
 from paddlevideo.loader.captions.table import Row, Table, column
-from paddlevideo.loader.regions import as_caption
+from paddlevideo.loader.clips.check import as_caption
 from paddlevideo.utils.errors import DataError
 
 #: Names of columns, and of keys in JSON lines: those of a clip,
@@ -59,7 +59,7 @@ def read_captions(path: str) -> list[tuple[str, str]]:
 def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line | DataError]:
     """The lines of such a file, with ``start`` and ``end`` where the header names them.
 
-    What is wrong in a line comes in its place, naming file and line. Raises DataError where the
+    An error in a line comes instead of it, naming file and line. Raises DataError where the
     file cannot be read or has no line.
     """
     table = Table(path, is_caption_header, TEXT_NAMES)

@@ -1,4 +1,4 @@
-"""How much of captions a vocabulary can express: what it lacks becomes [UNK], and is lost."""
+"""The share of captions that a vocabulary lacks: it becomes [UNK], and is lost."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.utils.printable import Tally
 
-#: A larger share of [UNK] is a wrong vocabulary rather than a rare sign.
+#: A larger share of [UNK] means a wrong vocabulary rather than rare characters.
 MUCH = 0.01
-#: Captions that are looked at where time matters.
+#: Maximum number of captions that are looked at where time matters.
 MOST = 100_000
 ADVICE = (
     "Choose a vocabulary of the language of the captions by bert_model, for the data sets and "
@@ -21,7 +21,7 @@ class Expressed:
     """Counts word pieces, and names the clips with captions of which the model sees nothing."""
 
     def __init__(self, bert_model: str = "bert-base-uncased", most: int | None = None) -> None:
-        """Looks at no more than ``most`` captions. Raises ConfigError for no such vocabulary."""
+        """Looks at ``most`` captions at most. Raises ConfigError without such a vocabulary."""
         self.bert_model, self.most = bert_model, most
         self.captions = self.pieces = self.unknown = 0
         #: Clips with a caption of which nothing is known.

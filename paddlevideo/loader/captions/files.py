@@ -1,4 +1,4 @@
-"""Captions and narrations in the files that they are published in, told apart by their content."""
+"""Captions and narrations in the files that they are published in, recognized by their content."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
                     if sentence is None:
                         continue  # a silence
                     if not isinstance(sentence, str):
-                        raise DataError(f"{where}: {sentence!r:.60} is no sentence")
+                        raise DataError(f"{where}: {sentence!r:.60} is not a sentence")
                     yield str(video), writable(sentence, where)
             return
     for line in usable_lines(path):
         if not line.is_video:
             raise DataError(
-                f'{path}: tells of the clip "{line.name}", but not what is said in a video'
+                f'{path}: is about the clip "{line.name}", not about what is said in a video'
             )
         if line.text:
             yield line.name, line.text
@@ -126,12 +126,12 @@ def kind_of(path: Path) -> tuple[str, Reader]:
     return "clip,caption", caption_lines
 
 
-def _none_fits(path: Path, found: str) -> DataError:
-    return DataError(f"{path}: holds no captions of a known kind ({found}). Known are:\n{KINDS}")
+def _none_fits(path: Path, content: str) -> DataError:
+    return DataError(f"{path}: holds no captions of a known kind ({content}). Known are:\n{KINDS}")
 
 
 def _first_line(path: Path) -> str:
-    """The first line that is not blank, or the beginning of it. Raises DataError for no UTF-8."""
+    """The first line that is not blank, or its beginning. Raises DataError if not UTF-8."""
     with open_text(path) as file:
         while line := file.readline(1 << 16):
             if line.strip():

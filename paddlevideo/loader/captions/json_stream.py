@@ -15,7 +15,7 @@ _DECODER = json.JSONDecoder()
 
 
 def json_entries(path: str | os.PathLike[str]) -> Iterator[tuple[str | int, Any]]:
-    """Key and value of each entry of the object, or place and value of each item of the list.
+    """Key and value of each entry of the object, or position and value of each item of the list.
 
     Holds one entry and up to two chunks in memory. Raises DataError where the file is not JSON in
     UTF-8, neither an object nor a list, or where more comes after it.
@@ -25,21 +25,21 @@ def json_entries(path: str | os.PathLike[str]) -> Iterator[tuple[str | int, Any]
 
 
 class _Stream:
-    """A text file, read as far as the next value needs it."""
+    """A text file, read only as far as the next value requires."""
 
     def __init__(self, file: Any, path: str) -> None:
         self.file, self.path = file, path
-        self.text, self.place, self.ended = "", 0, False
+        self.text, self.position, self.ended = "", 0, False
 
     def entries(self) -> Iterator[tuple[str | int, Any]]:
-        opening = self._sign()
+        opening = self._next_char()
         if opening not in ("{", "["):
             raise DataError(f"{self.path}: is neither a JSON object nor a JSON list")
         closing = "}" if opening == "{" else "]"
         number = 0
         self._skip_space()
         if self._at(closing):
-            self._sign()
+            self._next_char()
             self._end()
             return
         while True:
@@ -48,72 +48,72 @@ class _Stream:
                 key = self._key()
             yield key, self._value()
             number += 1
-            sign = self._sign()
-            if sign == closing:
+            char = self._next_char()
+            if char == closing:
                 self._end()
                 return
-            if sign != ",":
-                raise self._fault(f"{sign!r} where , or {closing} belongs")
+            if char != ",":
+                raise self._error(f"{char!r} where , or {closing} belongs")
 
     def _end(self) -> None:
         self._skip_space()
-        if self.place < len(self.text):
-            raise self._fault("more comes after its end")
+        if self.position < len(self.text):
+            raise self._error("more comes after its end")
 
-    def _fault(self, message: str) -> DataError:
-        near = self.text[max(self.place - 20, 0) : self.place + 20]
+    def _error(self, message: str) -> DataError:
+        near = self.text[max(self.position - 20, 0) : self.position + 20]
         return DataError(f"{self.path}: is not whole JSON ({message}, near {near!r})")
 
     def _more(self) -> bool:
-        """Reads on: as much again as is held, so that a long value costs what it is long."""
+        """Reads as much again as is held, so that the cost of a long value is linear."""
         if self.ended:
             return False
-        held = self.text[self.place :]
+        held = self.text[self.position :]
         new = self.file.read(max(CHUNK, len(held)))
-        self.text, self.place, self.ended = held + new, 0, not new
+        self.text, self.position, self.ended = held + new, 0, not new
         return not self.ended
 
     def _skip_space(self) -> None:
         while True:
-            while self.place < len(self.text) and self.text[self.place].isspace():
-                self.place += 1
-            if self.place < len(self.text) or not self._more():
+            while self.position < len(self.text) and self.text[self.position].isspace():
+                self.position += 1
+            if self.position < len(self.text) or not self._more():
                 return
 
-    def _at(self, sign: str) -> bool:
-        return self.text[self.place : self.place + 1] == sign
+    def _at(self, char: str) -> bool:
+        return self.text[self.position : self.position + 1] == char
 
-    def _sign(self) -> str:
+    def _next_char(self) -> str:
         self._skip_space()
-        sign = self.text[self.place : self.place + 1]
-        self.place += 1
-        return sign
+        char = self.text[self.position : self.position + 1]
+        self.position += 1
+        return char
 
     def _key(self) -> str:
         key = self._value()
         if not isinstance(key, str):
-            raise self._fault(f"the key {key!r:.40}")
-        if self._sign() != ":":
-            raise self._fault("a key without a value")
+            raise self._error(f"the key {key!r:.40}")
+        if self._next_char() != ":":
+            raise self._error("a key without a value")
         return key
 
     def _value(self) -> Any:
         self._skip_space()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.text, self.place)
-            except (ValueError, RecursionError) as fault:  # ValueError: a number too long
-                if self.ended or self._is_final(fault):
-                    raise self._fault(str(fault)) from None
+                value, end = _DECODER.raw_decode(self.text, self.position)
+            except (ValueError, RecursionError) as error:  # ValueError: a number too long
+                if self.ended or self._is_final(error):
+                    raise self._error(str(error)) from None
                 self._more()
                 continue
             if end < len(self.text) or self.ended:
-                self.place = end
+                self.position = end
                 return value
-            self._more()  # a number at the very end of what was read may go on
+            self._more()  # a number at the very end of the chunk may continue
 
-    def _is_final(self, fault: Exception) -> bool:
+    def _is_final(self, error: Exception) -> bool:
         """Whether the text is wrong, and not only cut short so far."""
-        if not isinstance(fault, json.JSONDecodeError):
+        if not isinstance(error, json.JSONDecodeError):
             return True
-        return "Unterminated" not in fault.msg and fault.pos < len(self.text) - 16
+        return "Unterminated" not in error.msg and error.pos < len(self.text) - 16

@@ -1,4 +1,4 @@
-"""What a caption file says of a clip or of a video."""
+"""One entry of a caption file, and the checks of its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clip a name means: by its id, else by a few rules that are counted and told."""
+"""The clip that a name means: by its id, else by a few rules that are counted and reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ANY_ENDING = re.compile(r"\.\w*[a-zA-Z]\w*$")
 _LOOKED_THROUGH = 5000
 
 CLIP = 0
-#: ``<video>_<start>_<end>``, seconds; the video's name may have underscores of its own.
+#: ``<video>_<start>_<end>``, seconds; the video's name may have underscores too.
 TIMED_ID = re.compile(r"(?P<video>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)")
 _NUMBERED_ID = re.compile(r"(?P<video>.+)_\d+")
 
@@ -52,7 +52,7 @@ def videos_of(clip: str) -> list[str]:
 
 
 class Match(NamedTuple):
-    """What a name means: ``target``, of a kind, found by ``RULES[rule]``."""
+    """The meaning of a name: ``target``, of a kind, by ``RULES[rule]``."""
 
     target: str
     kind: int
@@ -82,7 +82,7 @@ class ClipNames:
             self._base.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)", rows)
 
     def find(self, name: str, kinds: Sequence[int] = (CLIP,)) -> Match | None:
-        """What ``name`` means; None for nothing. Of equal rank the first of ``kinds`` counts.
+        """The meaning of ``name``, or None. Of equal rank the first of ``kinds`` counts.
 
         Raises DataError where it is ambiguous.
         """
@@ -171,17 +171,17 @@ class ClipNames:
 
 
 def meanings(names: Collection[str], ids: Iterable[str]) -> dict[str, Match]:
-    """What each of ``names`` means; those that mean nothing are left out.
+    """The meaning of each of ``names``; those without one are left out.
 
     Raises DataError where a name may mean two ids, or names of two files mean one.
     """
     known = ClipNames(ids)
     claims = Claims(set(names).__contains__)
-    found = ((name, known.find(name)) for name in names)
-    return {name: match for name, match in found if match and claims.allow(name, match)}
+    matches = ((name, known.find(name)) for name in names)
+    return {name: match for name, match in matches if match and claims.allow(name, match)}
 
 
-def told(rules: Mapping[int, int]) -> str:
+def describe_rules(rules: Mapping[int, int]) -> str:
     """``"1,204 by id, 37 ignoring upper and lower case"``."""
     return ", ".join(f"{count:,} {RULES[rule]}" for rule, count in sorted(rules.items()) if count)
 
@@ -201,7 +201,7 @@ class Claims:
         if match.rule >= _PATH and self._is_name(match.target):
             return False  # it is in another folder, and only its namesake is here
         other = self._names.setdefault(match.target, name)
-        endings = {found[0].lower() for found in map(_ENDINGS.search, (name, other)) if found}
+        endings = {each[0].lower() for each in map(_ENDINGS.search, (name, other)) if each}
         if len(endings) > 1 or not is_same_path(name, other):
             raise DataError(
                 f'"{other}" and "{name}" may both mean "{match.target}": write the id as it is '
@@ -211,7 +211,7 @@ class Claims:
 
 
 def fields_beside(name: str, caption: str) -> Iterator[str]:
-    """What a line of a table without a header may have beside its first column."""
+    """The possible fields of a line without a header beside its first one."""
     for separator in (",", ";", "\t"):
         if separator in caption:
             yield from (part.strip() for part in caption.split(separator) if part.strip() != name)
@@ -231,7 +231,7 @@ def plain_name(name: str) -> str:
 
 def _visible(name: str) -> str:
     """``name`` without zero-width characters and marks of direction, which tables carry along."""
-    return "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+    return "".join(char for char in name if unicodedata.category(char) != "Cf")
 
 
 def _keys(name: str) -> tuple[str, ...]:

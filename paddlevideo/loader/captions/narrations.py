@@ -46,14 +46,14 @@ def youcook2(path: Path) -> Iterator[Item]:
     """YouCook2's sentences."""
     for video, _, parts, where in annotated_videos(path):
         for number, part in enumerate(parts):
-            place = f"{where}: annotation {number}"
+            location = f"{where}: annotation {number}"
             try:
-                segment = list_of(field_of(part, "segment", place), f"{place}: segment")
-                sentence = field_of(part, "sentence", place)
+                segment = list_of(field_of(part, "segment", location), f"{location}: segment")
+                sentence = field_of(part, "sentence", location)
             except DataError as error:
                 yield error
             else:
-                yield _narrated(video, sentence, segment, place)
+                yield _narrated(video, sentence, segment, location)
 
 
 def annotated_videos(
@@ -104,10 +104,10 @@ def narration_files(path: Path) -> Walk:
 
 def narration_folder(path: Path) -> Iterator[Item]:
     """The CSV files of a folder, each named after its video; logs what else it holds."""
-    found = narration_files(path)
-    for line in found.left_out():
+    walked = narration_files(path)
+    for line in walked.left_out():
         log.warning("%s: %s", path, line)
-    for file in found.files:
+    for file in walked.files:
         if not narration_table(file).names:
             raise DataError(f"{file}: its header is not start,end,text, as in a narration")
         yield from narration(file)

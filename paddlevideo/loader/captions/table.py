@@ -1,4 +1,4 @@
-"""Tables of text: the one reader of CSV files, so that what is checked is what is read."""
+"""Tables of text. The only reader of CSV files: what is checked is what is read."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Table:
         with open_text(self.path) as file:
             numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
             head = list(islice(numbered, _HEAD))
-        if head and (named := re.fullmatch(r"sep=(.)", head[0][1].strip())):  # Excel's own mark
+        if head and (named := re.fullmatch(r"sep=(.)", head[0][1].strip())):  # Excel's mark
             self.separator, self._skipped = named[1], head.pop(0)[0]
         else:
             self.separator = _separator([line for _, line in head])
@@ -121,7 +121,7 @@ class Table:
         return next(reader)
 
     def _fields(self, line: str, lines: _Lines, where: str) -> list[str]:
-        """The fields of the row that begins with ``line``; a quoted one may go on after it."""
+        """The fields of the row that begins with ``line``; a quoted one may span several lines."""
         if '"' not in line and not self.spaced and len(line) < _LIMIT:
             return line.rstrip("\n").split(self.separator)  # as the csv module does, but faster
         try:
@@ -165,7 +165,7 @@ class Table:
 
 
 class _Lines:
-    """The lines of a file, counted, with a look at those to come."""
+    """The numbered lines of a file, with a look at those to come."""
 
     def __init__(self, file: Iterator[str]) -> None:
         self.number = 0

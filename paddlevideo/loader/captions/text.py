@@ -1,4 +1,4 @@
-"""Opening text files, and texts that can be written again: what all kinds of captions share."""
+"""Opening text files, and checking that a text can be written as UTF-8."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paddlevideo.utils.errors import DataError
 def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """A text file in UTF-8, or in UTF-16 with a byte order mark; only newlines end its lines.
 
-    What goes wrong while it is open becomes a DataError that names it: a file that cannot be read,
+    Any error while it is open becomes a DataError that names it: a file that cannot be read,
     that is in another encoding (with the line), or that is not a regular file (a pipe gives its
     text once, but a file is read twice).
     """
@@ -34,7 +34,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
 
 def _encoding(path: str | os.PathLike[str]) -> str:
-    """What the first bytes say. Raises DataError for UTF-16 without a byte order mark."""
+    """The encoding by the first bytes. Raises DataError for UTF-16 without a byte order mark."""
     with open(path, "rb") as file:
         head = file.read(256)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):

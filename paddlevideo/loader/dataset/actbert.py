@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.loader.clips.clip import spoken
+from paddlevideo.loader.clips.opening import open_clips
+from paddlevideo.loader.clips.rows import RowFile
+from paddlevideo.loader.clips.sample import sample_of
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.dataset.neighbours import narration
 from paddlevideo.loader.dataset.retrieval import mean_words
-from paddlevideo.loader.legacy import RowFile
 from paddlevideo.loader.selection import MissingIds, select_clips
-from paddlevideo.loader.store import StoreRows, is_store
+from paddlevideo.loader.store import FeatureStore
 from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, CountOrZero
@@ -22,13 +26,11 @@ from paddlevideo.utils.ranges import Count, CountOrZero
 class ActBertDataset(Dataset):
     """Clips with regions, actions and captions: a feature store, or PaddleVideo's ``.npy`` rows.
 
-    A sample: ``clip``, its id, ``region_feat`` (n, F), ``region_target`` (n, C), ``boxes`` (n, 4)
-    in pixels, ``image_h``, ``image_w``, ``action_feat`` (m, G), ``action_target`` (m,),
-    ``caption``, ``bert_model`` and ``index``; arrays are float32, classes int64. From a store also
-    ``captions``, a list, and no classes where the clip has none.
+    A sample: what :func:`paddlevideo.loader.clips.sample.sample_of` makes of a clip, with
+    ``bert_model`` and ``index``; arrays are float32, classes int64.
 
-    ``neighbours``: of a store with narrations by time, join a clip's captions with those of up to
-    so many clips before and after it in its video, as long as ``max_words`` words come together.
+    ``neighbours``: of a store with narrations by time, join a clip's captions with those of at most
+    N clips before and after it in its video, as long as ``max_words`` words come together.
 
     ``bert_model`` names the vocabulary, see :func:`paddlevideo.loader.tokenizer.load_tokenizer`.
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
@@ -50,14 +52,23 @@ class ActBertDataset(Dataset):
         max_words: Count = 30,
         missing_ids: MissingIds = "error",
     ):
-        self.rows = StoreRows(file_path) if is_store(file_path) else RowFile(file_path)
-        self.kept: Sequence[int] | np.ndarray = range(len(self.rows))
-        if only or exclude:
-            self.kept = select_clips(self.rows.ids, only, exclude, self.rows.path, missing_ids)
-        if neighbours and not isinstance(self.rows, StoreRows):
+        self.clips = open_clips(file_path)
+        if not self.clips.has_captions:
+            raise DataError(
+                f"{file_path}: holds no captions, which pre-training needs. Take MSRVTTDataset "
+                "with a caption file, or pack both into a store with tools/prepare_data.py"
+            )
+        if not len(self.clips):
+            raise DataError(f"{file_path}: holds no clips")
+        if neighbours and not isinstance(self.clips, FeatureStore):
             raise ConfigError(
                 f"ActBertDataset: neighbours={neighbours} needs a feature store, which knows the "
-                f"videos of clips; {file_path} is none. Pack it with tools/prepare_data.py"
+                f"videos of clips; {file_path} is not one. Pack it with tools/prepare_data.py"
+            )
+        self.kept: Sequence[int] | np.ndarray = range(len(self.clips))
+        if only or exclude:
+            self.kept = select_clips(
+                self.clips.ids(), only, exclude, str(self.clips.path), missing_ids
             )
         self.bert_model, self.neighbours, self.max_words = bert_model, neighbours, max_words
 
@@ -67,38 +78,52 @@ class ActBertDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Clip ``index``, checked. Raises DataError naming file, row and clip."""
-        place = int(self.kept[index])
-        sample = {**self.rows[place], "bert_model": self.bert_model, "index": index}
+        number = int(self.kept[index])
+        clip = self.clips.read(number)
+        captions = spoken(clip.captions)
+        if not captions:
+            raise DataError(
+                f'{self.clips.path}: clip {number} ("{clip.id}"): has no caption, or blank '
+                "ones. Leave the clip out, or give it one"
+            )
         if self.neighbours:
-            assert isinstance(self.rows, StoreRows)
-            text = self.rows.narration(place, self.neighbours, self.max_words)
-            sample |= {"caption": text, "captions": [text]}
-        return sample
+            captions = [narration(self.clips, number, self.neighbours, self.max_words)]
+        sample = sample_of(clip, captions)
+        if isinstance(self.clips, RowFile):
+            sample["caption"] = "!".join(captions)  # as in the file, for steps before RandomCap
+        return {**sample, "bert_model": self.bert_model, "index": index}
 
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
-        return self.rows.name_of(int(self.kept[index]))
+        return self.clips.about(int(self.kept[index])).id
 
     def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
-        """The captions of some clips; a damaged clip is told when it is read."""
+        """The captions of some clips; a damaged clip is reported when it is read."""
         for index in range(0, len(self), max(1, len(self) // count)):
-            number = int(self.kept[index])
             with suppress(DataError):
-                yield self.rows.name_of(number), list(self.rows.captions_of(number))
+                about = self.clips.about(int(self.kept[index]))
+                yield about.id, spoken(about.captions)
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Words of a caption, on average over the clip's (without its neighbours')."""
-        return np.array([mean_words(self.rows.captions_of(int(self.kept[i]))) for i in indices])
+        clips = (self.clips.about(int(self.kept[index])) for index in indices)
+        return np.array([mean_words(spoken(about.captions)) for about in clips])
 
     def extents(self) -> dict[str, Any]:
-        """The vocabulary, and the classes as far as they are known."""
+        """The vocabulary, and the number of classes as far as it is known."""
+        sizes = self.clips.sizes()
         return {
             "bert_model": self.bert_model,
-            "region_target": self.rows.widths[1],
-            "action_target": self.rows.action_classes,
+            "region_target": sizes.region_classes,
+            "action_target": sizes.action_classes,
         }
 
     def describe(self) -> dict[str, Any]:
         """File, rows and feature widths."""
-        widths = dict(zip(("region", "region_classes", "action"), self.rows.widths, strict=True))
-        return {**super().describe(), "file": self.rows.path, "widths": widths}
+        sizes = self.clips.sizes()
+        widths = {
+            "region": sizes.region,
+            "region_classes": sizes.region_classes,
+            "action": sizes.action,
+        }
+        return {**super().describe(), "file": str(self.clips.path), "widths": widths}

@@ -1,4 +1,4 @@
-"""What the framework asks of a data set."""
+"""The interface of data sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paddlevideo.utils.errors import ConfigError
 class Dataset(ABC):
     """A sequence of raw samples: dictionaries that the pipeline's steps make into arrays.
 
-    A data set of your own needs ``__len__`` and ``__getitem__``, and is made known with
+    A user's data set needs ``__len__`` and ``__getitem__``, and is registered with
     ``@DATASETS.register()``. A sample gets its position as ``index`` if it has none.
     """
 
@@ -38,37 +38,37 @@ class Dataset(ABC):
         return self
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
-        """How long some samples are, (n,) to (n,), for batches of similar length."""
+        """The lengths of samples, (n,) to (n,), for batches of similar length."""
         raise ConfigError(
             f"DATASET.group_by_length: {type(self).__name__} does not tell how long its samples "
             "are. Give it a method `lengths`, or set the key to 0"
         )
 
     def extents(self) -> dict[str, Any]:
-        """What is known before any sample is read of the arrays in them, to compare with a model.
+        """Sizes of the samples' arrays that are known before any is read, to compare with a model.
 
-        The width of rows, or how many different numbers there may be, by the name of the array;
-        0: not known. ``bert_model``: the vocabulary that captions are to be made ids with.
+        By the name of an array the width of its rows, or the number of different values; 0: not
+        known. ``bert_model``: the vocabulary that makes captions ids.
         """
         return {}
 
     def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
         """The names of up to ``count`` clips spread over the data set, each with its captions.
 
-        They are looked at before a run for words that the vocabulary lacks; none, by default.
+        They are searched before a run for words that the vocabulary lacks; none by default.
         """
         return iter(())
 
     def context(self) -> Iterable[dict[str, Any]] | None:
         """Batches that the model prepares once before a test (a gallery), or None.
 
-        A gallery that may be too large to be held also has ``len`` (how many clips) and
-        ``take(places)`` (some of them as a batch).
+        A gallery that may not fit into memory also has ``len``, the number of clips, and
+        ``take(positions)``, some of them as a batch.
         """
         return None
 
     def truth(self) -> Any:
-        """What a metric compares predictions with, or None."""
+        """The ground truth that a metric compares predictions with, or None."""
         return None
 
     def default_metric(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paddlevideo.files.filetype import JSON, describe_file
 from paddlevideo.loader.captions import read_captions, read_lines
-from paddlevideo.loader.clips import ClipReader, RegionCount
+from paddlevideo.loader.clips.gallery import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
 from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
@@ -23,8 +23,8 @@ class MSRVTTDataset(RetrievalDataset):
     another file of captions by clip. ``features_path``: PaddleVideo's LMDB, or a feature store.
     ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, as
     ``MSRVTT_train.9k.csv``; see :func:`paddlevideo.loader.selection.select_clips`.
-    ``missing_ids``: "warn" where lines of them that name nothing are no error.
-    ``captions_per_clip``: take so many captions of each clip, the first ones; 0 takes all.
+    ``missing_ids``: "warn" if lines of them may name nothing.
+    ``captions_per_clip``: number of captions of each clip to take, the first ones; 0 takes all.
     ``max_region_num`` counts the global region.
 
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them. Raises

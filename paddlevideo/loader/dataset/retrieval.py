@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.captions.matching import ClipNames, meanings, told
-from paddlevideo.loader.clips import ClipBatches, ClipReader
+from paddlevideo.loader.captions.matching import ClipNames, describe_rules, meanings
+from paddlevideo.loader.clips.gallery import ClipBatches, ClipReader
+from paddlevideo.loader.clips.sample import sample_of
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.selection import MissingIds, select_clips
@@ -44,7 +46,7 @@ class RetrievalDataset(Dataset):
     ):
         """``file_path``: where the pairs come from, for messages.
 
-        ``captions_per_clip``: take so many of each clip's captions, the first ones; 0 takes all.
+        ``captions_per_clip``: number of captions of each clip to take, the first ones; 0 takes all.
 
         ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
         :func:`paddlevideo.loader.selection.select_clips`. Raises DataError on captions whose clip
@@ -58,32 +60,32 @@ class RetrievalDataset(Dataset):
         self.gallery_batch, self.bert_model = gallery_batch, tokens.bert_model
         clips = [clip for clip, _ in pairs]
         kept = select_clips(clips, only, exclude, file_path, missing_ids)
-        named = self._named([pairs[index] for index in kept])
+        named = self._with_ids([pairs[index] for index in kept])
         self.pairs = first_captions(named, captions_per_clip)
         self.captions = [caption for _, caption in self.pairs]
         self.video_ids = list(dict.fromkeys(clip for clip, _ in self.pairs))
 
-    def _named(self, pairs: list[Pair]) -> list[Pair]:
-        """The pairs with the ids that clips have among the features, where names are others."""
-        store = self.reader.store
+    def _with_ids(self, pairs: list[Pair]) -> list[Pair]:
+        """The pairs with the ids that clips have among the features, where their names differ."""
+        source = self.reader.source
         clips = list(dict.fromkeys(clip for clip, _ in pairs))
-        missing = store.missing(clips)
+        missing = source.missing(clips)
         if not missing:
             return pairs
         try:
-            found = meanings(clips, store.ids())
+            matches = meanings(clips, source.ids())
         except DataError as error:
             raise DataError(f"{self.file_path}: {error}") from None
-        missing = [clip for clip in missing if clip not in found]
+        missing = [clip for clip in missing if clip not in matches]
         if missing:
-            names = ClipNames(store.ids())
+            names = ClipNames(source.ids())
             raise DataError(
                 f"{self.file_path}: {len(missing)} of {len(clips)} clips have no features "
-                f"in {store.path}: {some(missing)}{names.hint(missing[0], pairs)}"
+                f"in {source.path}: {some(missing)}{names.hint(missing[0], pairs)}"
             )
-        rules = Counter(match.rule for match in found.values())
-        log.info("%s: clips of %s matched %s", self.file_path, store.path, told(rules))
-        return [(found[clip].target, caption) for clip, caption in pairs]
+        rules = Counter(match.rule for match in matches.values())
+        log.info("%s: clips of %s matched %s", self.file_path, source.path, describe_rules(rules))
+        return [(matches[clip].target, caption) for clip, caption in pairs]
 
     def __len__(self) -> int:
         """The number of captions."""
@@ -98,7 +100,7 @@ class RetrievalDataset(Dataset):
         return self.pairs[index][0]
 
     def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
-        """Some of the captions."""
+        """Up to ``count`` captions, spread evenly."""
         for clip, caption in self.pairs[:: max(1, len(self.pairs) // count)]:
             yield clip, [caption]
 
@@ -112,9 +114,9 @@ class RetrievalDataset(Dataset):
         return {"bert_model": name, "text_ids": load_tokenizer(name).vocabulary_size}
 
     def truth(self) -> np.ndarray:
-        """Each caption's clip as its place in the gallery: (captions,) int64."""
-        place = {clip: number for number, clip in enumerate(self.video_ids)}
-        return np.array([place[clip] for clip, _ in self.pairs], np.int64)
+        """The position of each caption's clip in the gallery: (captions,) int64."""
+        position = {clip: index for index, clip in enumerate(self.video_ids)}
+        return np.array([position[clip] for clip, _ in self.pairs], np.int64)
 
     def default_metric(self) -> dict[str, Any]:
         """Returns the METRIC section of a retrieval test."""
@@ -129,7 +131,7 @@ class RetrievalDataset(Dataset):
         return {
             **super().describe(),
             "file": self.file_path,
-            "features": self.reader.store.path,
+            "features": str(self.reader.source.path),
             "captions": len(self.captions),
             "videos": len(self.video_ids),
             "repeated_lines": sum(count - 1 for count in Counter(self.pairs).values()),
@@ -150,7 +152,7 @@ def first_captions(pairs: list[Pair], count: int) -> list[Pair]:
 
 
 class TokenSettings:
-    """How captions become ids: a vocabulary, and the length that they are cut and padded to."""
+    """Captions to ids: the vocabulary, and the length to cut and pad to."""
 
     def __init__(self, bert_model: str, length: int, padding_index: int) -> None:
         if length < 3:
@@ -168,7 +170,7 @@ class ClipsWithCaptions(Dataset):
 
     A sample: ``region_feat`` (n, F), ``boxes`` (n, 4), ``image_h``, ``image_w``, ``action_feat``
     (m, G), ``captions``, of which ``RandomCap`` takes one, ``caption``, the first, ``bert_model``
-    and ``index``. There are no classes, so nothing but words can be masked and asked for.
+    and ``index``. There are no classes, so only words can be masked.
     """
 
     def __init__(self, source: RetrievalDataset) -> None:
@@ -184,26 +186,18 @@ class ClipsWithCaptions(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Clip ``index`` with its captions. Raises DataError, naming file and clip."""
         name = self.clips[index]
-        record, captions = self.source.reader.record(name), self.captions[name]
-        return {
-            "clip": name,
-            "region_feat": record["features"],
-            "boxes": record["boxes"],
-            "image_h": record["image_h"],
-            "image_w": record["image_w"],
-            "action_feat": record["action_features"],
-            "caption": captions[0],
-            "captions": captions,
-            "bert_model": self.source.tokens.bert_model,
-            "index": index,
-        }
+        clip = self.source.reader.clip(name)
+        # Of all its clips, some may have classes: a batch needs equal keys.
+        plain = replace(clip, action_classes=None, region_classes=None, distributions=None)
+        more = {"bert_model": self.source.tokens.bert_model, "index": index}
+        return {**sample_of(plain, self.captions[name]), **more}
 
     def name_of(self, index: int) -> str:
         """The id of clip ``index``."""
         return self.clips[index]
 
     def extents(self) -> dict[str, Any]:
-        """The vocabulary; how many words it has the step says that uses it."""
+        """The vocabulary; the step that uses it knows its number of words."""
         return {"bert_model": self.source.tokens.bert_model}
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
@@ -211,7 +205,7 @@ class ClipsWithCaptions(Dataset):
         return np.array([mean_words(self.captions[self.clips[index]]) for index in indices])
 
     def describe(self) -> dict[str, Any]:
-        """Those of the retrieval data set; samples are clips."""
+        """The counts of the retrieval data set; samples are clips."""
         return {**self.source.describe(), "samples": len(self)}
 
 

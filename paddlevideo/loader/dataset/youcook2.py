@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from paddlevideo.loader.captions.narrations import annotated_videos
-from paddlevideo.loader.clips import ClipReader, RegionCount
+from paddlevideo.loader.clips.gallery import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
 from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
@@ -92,16 +92,16 @@ def _pair(clip_id: str, video: str, part: Any, where: str) -> Pair:
             "end": int(end),
         }
         caption = part["sentence"].strip()
-    except (TypeError, KeyError, ValueError, AttributeError) as fault:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{where}: lacks segment, id or sentence ({type(fault).__name__}: {fault})"
+            f"{where}: lacks segment, id or sentence ({type(error).__name__}: {error})"
         ) from None
     if not caption:
         raise DataError(f"{where}: the sentence is blank")
     try:
         return clip_id.format(**names), caption
-    except (KeyError, ValueError, IndexError, AttributeError) as fault:
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
         raise ConfigError(
             f'YouCook2Dataset.clip_id is "{clip_id}", of which no id can be made '
-            f"({type(fault).__name__}: {fault}); it may name video, id, start and end"
+            f"({type(error).__name__}: {error}); it may name video, id, start and end"
         ) from None

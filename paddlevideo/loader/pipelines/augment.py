@@ -1,4 +1,4 @@
-"""What makes training samples differ from epoch to epoch; validation and tests do not use it."""
+"""Augmentation of training samples; validation and tests leave it out."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class FeatureNoise:
             )
         self.deviation, self.dropout = deviation, dropout
 
-    def undisturbed(self) -> None:
-        """Nothing takes its place."""
+    def without_augmentation(self) -> None:
+        """No step instead."""
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with other features; those that were given stay as they are."""
@@ -71,8 +71,8 @@ class WordDropout:
         _check_share("WordDropout", "rate", rate)
         self.rate = rate
 
-    def undisturbed(self) -> None:
-        """Nothing takes its place."""
+    def without_augmentation(self) -> None:
+        """No step instead."""
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with a shorter caption."""
@@ -88,9 +88,9 @@ class WordDropout:
 class RandomNarration:
     """Gives a clip something that is said in its video, for masked words or for pre-training.
 
-    With the probability ``rate`` a sentence that is spoken in the clip's video takes its caption's
-    place or, with ``join``, follows it. Between RandomCap and Tokenize; only clips that have kept
-    a caption of their own take part. With ``rate: 1`` it is what HowTo100M pre-training is.
+    With the probability ``rate`` a sentence that is spoken in the clip's video replaces its caption
+    or, with ``join``, follows it. Between RandomCap and Tokenize; only clips that have kept
+    one of their captions take part. With ``rate: 1`` it is what HowTo100M pre-training is.
 
     ``file_path``: ``{video: [sentence, ...]}`` as JSON, or any narration file that
     :func:`paddlevideo.loader.captions.read_lines` knows. The clip ``abc_07`` is a part of the video
@@ -123,8 +123,8 @@ class RandomNarration:
             f'"{clips[0]}": their captions stay as they are'
         )
 
-    def undisturbed(self) -> None:
-        """Nothing takes its place."""
+    def without_augmentation(self) -> None:
+        """No step instead."""
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with another caption, if it is its turn and its video has a narration."""

@@ -1,4 +1,4 @@
-"""What pre-training hides and asks for."""
+"""Masking for pre-training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEPT = ("token_type_ids", "text_mask", "next_sentence_label", "index", "image_t
 
 @PIPELINES.register()
 class RandomMask:
-    """Hides word pieces, regions and actions, and puts the global region first.
+    """Masks word pieces, regions and actions, and puts the global region first.
 
     Takes what FeaturePadding, RandomCap and Tokenize leave and returns exactly the keys of a
     pre-training sample (T words, R regions, A actions): ``text_ids``, ``token_type_ids``,
@@ -58,13 +58,13 @@ class RandomMask:
         self.word_rate, self.region_rate, self.action_rate = word_rate, region_rate, action_rate
         self.mask_share, self.random_share, self.zero_share = mask_share, random_share, zero_share
 
-    def undisturbed(self) -> RandomMask:
+    def without_augmentation(self) -> RandomMask:
         """The same step, which hides nothing."""
         text, actions, regions = (length for _, length in self.lengths.values())
         return RandomMask(text, actions, regions, 0.0, 0.0, 0.0)
 
     def extents(self, before: dict[str, Any]) -> dict[str, Any]:
-        """What is known of the samples, without the classes that are not asked for."""
+        """The known sizes, without those of classes that are not predicted."""
         asked = {"region_target": self.region_rate, "action_target": self.action_rate}
         return {key: count for key, count in before.items() if asked.get(key, 1)}
 
@@ -85,7 +85,7 @@ class RandomMask:
         }
 
     def _check_classes(self, sample: dict[str, Any]) -> None:
-        """Nobody can be asked for classes that are not known."""
+        """Raises DataError when classes are to be predicted but not known."""
         asked = {
             "region_rate": (self.region_rate, "image_target"),
             "action_rate": (self.action_rate, "action_target"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.regions import box_vectors
+from paddlevideo.loader.clips.sample import box_vectors
 from paddlevideo.registry import PIPELINES
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Count

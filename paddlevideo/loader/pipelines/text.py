@@ -1,4 +1,4 @@
-"""The caption: which of them, and its ids."""
+"""Choosing a caption and making it ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paddlevideo.registry import PIPELINES, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Probability
 
-#: A drawn caption that the clip has itself is drawn again, at most so often.
+#: Maximum number of draws; a drawn caption that the clip has itself is drawn again.
 _DRAWS = 10
 
 
@@ -26,7 +26,7 @@ class RandomCap:
     it does not).
     ``caption_path`` is what other clips' captions are drawn from: a JSON list of captions, a
     feature store, or any other file that :func:`paddlevideo.loader.captions.read_lines` reads. A
-    drawn caption equal to one of the clip's own is drawn again: its label would be wrong.
+    drawn caption that is also one of the clip's is drawn again: its label would be wrong.
     """
 
     def __init__(self, caption_path: InputPath | None = None, rate: Probability = 0.5):
@@ -35,23 +35,23 @@ class RandomCap:
         if rate and not caption_path:
             raise ConfigError(
                 f"RandomCap: rate is {rate}, so it needs a caption_path to draw captions from. "
-                "rate: 0 leaves every clip its own"
+                "rate: 0 keeps the captions of the clip itself"
             )
         self.rate = rate
         self.bank = open_bank(os.path.abspath(caption_path)) if caption_path else None
 
-    def undisturbed(self) -> RandomCap:
-        """The same step, which leaves every clip one of its own captions."""
+    def without_augmentation(self) -> RandomCap:
+        """The same step, which always chooses a caption of the clip itself."""
         return RandomCap(rate=0.0)
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """The sample with its caption chosen."""
-        own = sample.get("captions") or alternatives(sample["caption"], "RandomCap")
-        caption, label = own[rng.integers(len(own))], 0
+        positive = sample.get("captions") or alternatives(sample["caption"], "RandomCap")
+        caption, label = positive[rng.integers(len(positive))], 0
         if self.bank is not None and rng.random() < self.rate:
             for _ in range(_DRAWS):
                 drawn = self.bank.draw(rng)
-                if drawn not in own:
+                if drawn not in positive:
                     caption, label = drawn, 1
                     break
         return {**sample, "caption": caption, "next_sentence_label": label}
@@ -71,7 +71,7 @@ class Tokenize:
         self.bert_model, self.length = bert_model, max_seq_length
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """The sample with ids in the place of its caption."""
+        """The sample with ids instead of its caption."""
         sample = dict(sample)
         sample["bert_model"] = self.bert_model or sample.get("bert_model", "bert-base-uncased")
         tokenizer = load_tokenizer(sample["bert_model"])
@@ -79,7 +79,7 @@ class Tokenize:
         return {**sample, **pad_ids(ids, self.length, tokenizer.pad_id)}
 
     def extents(self, before: dict[str, Any]) -> dict[str, Any]:
-        """What is known of the samples: how many words the vocabulary has."""
+        """The known sizes, with the number of words of the vocabulary."""
         name = self.bert_model or before.get("bert_model", "bert-base-uncased")
         return {**before, "text_ids": load_tokenizer(name).vocabulary_size}
 

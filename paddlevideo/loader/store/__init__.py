@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from paddlevideo.loader.store.manifest import Manifest, Sizes
+from paddlevideo.loader.clips.clip import ClassTargets, Clip, Sizes
+from paddlevideo.loader.store.manifest import Manifest, is_store
 from paddlevideo.loader.store.reader import FeatureStore
-from paddlevideo.loader.store.records import ClassTargets, Clip
-from paddlevideo.loader.store.views import StoreRecords, StoreRows, is_store
 from paddlevideo.loader.store.writer import StoreWriter
 
 __all__ = [
@@ -14,8 +13,6 @@ __all__ = [
     "FeatureStore",
     "Manifest",
     "Sizes",
-    "StoreRecords",
-    "StoreRows",
     "StoreWriter",
     "is_store",
 ]

@@ -1,17 +1,21 @@
-"""What a store is: ``store.json`` beside the shards, written last, so that it says "complete"."""
+"""The manifest of a store, ``store.json``: written last, so that only a complete store has it."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
+from paddlevideo.loader.clips.clip import Clip, Sizes
+from paddlevideo.loader.store.records import PREFIX
 from paddlevideo.utils.errors import DataError
 
 FORMAT = "paddlevideo feature store"
@@ -19,27 +23,32 @@ VERSION = 1
 COMPLETE, UNFINISHED = "store.json", "unfinished.json"
 SHARD_NAME = re.compile(r"shard-\d{5,}\.lmdb")
 LOST = ("rows", "mean", "largest")
-LARGEST = 1 << 20  # of any width: a larger one is a mistake, or an attack on the memory
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 62
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Widths of what each clip has; 0 classes where a store was made for retrieval alone."""
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` is the folder of a feature store, finished or not."""
+    return any((Path(path) / name).is_file() for name in (COMPLETE, UNFINISHED))
 
-    region: int
-    action: int
-    region_classes: int = 0
-    action_classes: int = 0
 
-    def __post_init__(self) -> None:
-        """Raises DataError unless all are whole numbers that can be."""
-        for name, size in asdict(self).items():
-            if not _is_count(size) or size > LARGEST:
-                raise DataError(f"{name} is {size!r:.40}, where 0 to {LARGEST} belongs")
+class Entry(NamedTuple):
+    """A record with all that a manifest counts of it."""
+
+    record: bytes
+    captions: int
+    #: The shares of class distributions that the record does not keep.
+    lost: np.ndarray | None
+
+    @classmethod
+    def of(cls, clip: Clip, record: bytes, dtype: str) -> Entry:
+        """The entry of a clip and its record."""
+        targets = clip.region_classes
+        # As the record holds them, so that a resumed writer comes to the same numbers.
+        lost = None if targets is None else targets.rounded(np.dtype(dtype)).lost()
+        return cls(record, len(clip.captions), lost)
 
 
 @dataclass
@@ -50,7 +59,7 @@ class Shard:
     clips: int = 0
     captions: int = 0
     bytes: int = 0
-    #: Bytes of its records: what decides where a shard ends.
+    #: Bytes of its records; decides where a shard ends.
     payload: int = 0
     #: CRC32 of the checksums of its records, in order.
     checksum: int = 0
@@ -58,7 +67,7 @@ class Shard:
 
 @dataclass
 class Manifest:
-    """Everything about a store but its clips."""
+    """All that is known of a store but its clips."""
 
     sizes: Sizes
     dtype: str = "float16"
@@ -72,23 +81,27 @@ class Manifest:
 
     @property
     def clips(self) -> int:
-        """How many clips all shards hold."""
+        """The number of clips of all shards."""
         return sum(shard.clips for shard in self.shards)
 
     @property
     def captions(self) -> int:
-        """How many captions all clips have."""
+        """The number of captions of all clips."""
         return sum(shard.captions for shard in self.shards)
 
-    def note_lost(self, shares: np.ndarray | None) -> None:
-        """Adds a clip's shares of class distributions that were not kept."""
-        if shares is None:
-            return
-        noted = self.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
-        rows = noted["rows"] + len(shares)
-        mean = (noted["rows"] * noted["mean"] + float(np.sum(shares))) / max(rows, 1)
-        largest = max(noted["largest"], float(np.max(shares, initial=0.0)))
-        self.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
+    def count(self, entry: Entry) -> None:
+        """Counts a record in the last shard."""
+        shard = self.shards[-1]
+        shard.clips += 1
+        shard.captions += entry.captions
+        shard.payload += len(entry.record)
+        shard.checksum = zlib.crc32(entry.record[: PREFIX.size], shard.checksum)
+        if entry.lost is not None:
+            noted = self.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
+            rows = noted["rows"] + len(entry.lost)
+            mean = (noted["rows"] * noted["mean"] + float(np.sum(entry.lost))) / max(rows, 1)
+            largest = max(noted["largest"], float(np.max(entry.lost, initial=0.0)))
+            self.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
 
     def write(self, path: Path) -> None:
         """Writes it whole or not at all."""
@@ -100,8 +113,8 @@ class Manifest:
         """Raises DataError where the file is damaged or from a newer version."""
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as fault:
-            raise DataError(f"{path}: cannot be read ({fault})") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{path}: cannot be read ({error})") from None
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
             raise DataError(f"{path}: is not the manifest of a feature store")
         if record.get("version") != VERSION:
@@ -111,8 +124,8 @@ class Manifest:
             )
         try:
             return cls._of(record)
-        except (KeyError, TypeError, ValueError, AttributeError) as fault:
-            raise DataError(f"{path}: is damaged ({type(fault).__name__}: {fault})") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path}: is damaged ({type(error).__name__}: {error})") from None
 
     @classmethod
     def _of(cls, record: Mapping[str, Any]) -> Manifest:
@@ -131,7 +144,7 @@ class Manifest:
         )
         for names in vocabularies.values():
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise ValueError("a vocabulary is no list of texts")
+                raise ValueError("a vocabulary is not a list of texts")
         if lost and not all(isinstance(lost[key], (int, float)) for key in LOST):
             raise ValueError("lost_mass")
         return cls(sizes, record["dtype"], shards, dict(vocabularies), dict(made_by), dict(lost))

@@ -1,30 +1,36 @@
-"""Reading a store: clips by number or by id, and an order of them that suits a disk."""
+"""Reading a store: clips by index or by id."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.files.fingerprint import state
-from paddlevideo.loader.store.check import check_clip, is_sound
+from paddlevideo.loader.clips.check import check_clip
+from paddlevideo.loader.clips.clip import About, Clip, Sizes
+from paddlevideo.loader.clips.source import ClipSource, Item
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest
-from paddlevideo.loader.store.records import About, Clip, decode, decode_about
+from paddlevideo.loader.store.records import decode, decode_about
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
 
-class FeatureStore:
+class FeatureStore(ClipSource):
     """The clips of a store, a sequence of :class:`Clip`.
 
-    Memory does not grow with the number of clips: a process keeps one number for each shard. Shards
-    are opened when they are first read, in each process anew. Raises DataError for a folder that
-    is no store, or a store whose writing was never finished.
+    Memory does not grow with the number of clips: a process keeps one number for each shard. Each
+    process opens shards when it first reads them. Raises DataError for a folder that is not a
+    store, or a store whose writing was never finished.
     """
+
+    path: Path
+    has_captions = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -41,7 +47,7 @@ class FeatureStore:
             written = Manifest.read(self.path / UNFINISHED).clips
             return (
                 f"{self.path}: this store is not finished ({written} clips are in its whole "
-                "shards). Run the command that writes it again: it goes on from there"
+                "shards). Run the command that writes it again: it continues from there"
             )
         if not self.path.exists():
             return f"{self.path}: there is no such feature store"
@@ -53,36 +59,35 @@ class FeatureStore:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def __getitem__(self, number: int) -> Clip:
-        """Clip ``number``, whole but as it is. Raises DataError, naming it, if it is damaged."""
-        with self._record(number) as (record, where):
+    def __getitem__(self, index: int) -> Clip:
+        """Clip ``index``, whole but not checked. Raises DataError, naming it, if it is damaged."""
+        with self._record(index) as (record, where):
             return decode(record, where)  # copies: the buffer ends with the transaction
 
-    def about(self, number: int) -> About:
-        """Id, captions, times and video of clip ``number``: its arrays are not read."""
-        with self._record(number) as (record, where):
+    def about(self, index: int) -> About:
+        """Id, captions and origin of clip ``index``; reads no arrays."""
+        with self._record(index) as (record, where):
             return decode_about(record, where)
 
     @contextmanager
-    def _record(self, number: int) -> Iterator[tuple[Any, str]]:
-        """The record of clip ``number``, valid within the context, and its place for messages."""
-        if not 0 <= number < len(self):
-            raise IndexError(f"clip {number} of {len(self)}")
-        shard = int(np.searchsorted(self.starts, number, side="right")) - 1
-        place = number - int(self.starts[shard])
+    def _record(self, index: int) -> Iterator[tuple[Any, str]]:
+        """The record of clip ``index``, valid within the context, and its location for messages."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        shard = int(np.searchsorted(self.starts, index, side="right")) - 1
+        within = index - int(self.starts[shard])
         path = self._files[shard]
         with reading(path, RECORDS, buffers=True) as transaction:
-            record = transaction.get(KEY.pack(place))
+            record = transaction.get(KEY.pack(within))
             self._check_unchanged()
             if record is None:
-                raise DataError(f"{path}: clip {place}: has no record")
-            yield record, f"{path}: clip {place}"
+                raise DataError(f"{path}: clip {within}: has no record")
+            yield record, f"{path}: clip {within}"
 
     def _check_unchanged(self) -> None:
         """Raises DataError if the folder holds another store than when it was opened.
 
-        Asked after the shard was opened: a new store's shards are only there without the old
-        manifest.
+        Called after the shard was opened: a new store's shards only exist without the old manifest.
         """
         path = self.path / COMPLETE
         try:
@@ -96,44 +101,55 @@ class FeatureStore:
             pass
         raise DataError(
             f"{self.path}: was replaced by another store, or removed, since it was opened: the "
-            "numbers of its clips are others. Start again"
+            "numbers of its clips have changed. Start again"
         )
 
-    def usable(self, number: int) -> Clip:
-        """Clip ``number``, checked in all that training and testing rely on.
-
-        Raises DataError, naming store and clip: features that are not finite, boxes outside the
-        image, classes that there are not, or another width than the store's.
-        """
-        clip, sizes = self[number], self.manifest.sizes
-        if not is_sound(clip, sizes):
-            check_clip(clip, sizes, f'{self.path}: clip {number} ("{clip.id}")')
+    def read(self, index: int) -> Clip:
+        """Clip ``index``, checked in all that training and testing rely on."""
+        clip = self[index]
+        check_clip(clip, self.manifest.sizes, f'{self.path}: clip {index} ("{clip.id}")')
         return clip
 
+    def sizes(self) -> Sizes:
+        """The sizes in the manifest."""
+        self._check_counts()
+        return self.manifest.sizes
+
+    def _check_counts(self) -> None:
+        """Raises DataError for more clips than bytes: they would never be gone through."""
+        for file, shard in zip(self._files, self.manifest.shards, strict=True):
+            if file.is_file() and shard.clips > (size := file.stat().st_size):
+                raise DataError(
+                    f"{self.path}: its manifest says that {shard.file}, of {size} bytes, holds "
+                    f"{shard.clips} clips. Copy the store again"
+                )
+
+    def items(self) -> Iterator[Item]:
+        """All clips, not checked: a store may be repaired while it is copied."""
+        self._check_counts()
+        for index in range(len(self)):
+            yield Item(None, partial(self.__getitem__, index))
+
     def find(self, name: str) -> int | None:
-        """The number of the clip called ``name``, or None. Looks into one shard after another."""
+        """The index of the clip called ``name``, or None. Looks into one shard after another."""
         key = id_key(name)
         for shard, path in enumerate(self._files):
             with reading(path, IDS) as transaction:
-                place = transaction.get(key)
+                entry = transaction.get(key)
                 self._check_unchanged()
-            if place is not None:
-                return self._number(shard, place, name)
+            if entry is not None:
+                return self._index(shard, entry, name)
         return None
 
-    def _number(self, shard: int, place: bytes, name: str) -> int:
-        """The number of the clip that an id's entry leads to, if it is that clip."""
-        if len(place) == KEY.size:
-            (within,) = KEY.unpack(place)
+    def _index(self, shard: int, entry: bytes, name: str) -> int:
+        """The index of the clip that an id's entry leads to, if it is that clip."""
+        if len(entry) == KEY.size:
+            (within,) = KEY.unpack(entry)
             if within < self.manifest.shards[shard].clips:
-                number = int(self.starts[shard]) + int(within)
-                if self.about(number).id == name:
-                    return number
+                index = int(self.starts[shard]) + int(within)
+                if self.about(index).id == name:
+                    return index
         raise DataError(
             f'{self._files[shard]}: the table of ids leads from "{name}" to another clip. '
-            "tools/prepare_data.py validate --fix writes it anew"
+            "tools/prepare_data.py validate --fix writes a new one"
         )
-
-    def ids(self) -> Iterator[str]:
-        """The ids of all clips, in order. Reads the head of every record."""
-        return (self.about(number).id for number in range(len(self)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import lmdb
 
-from paddlevideo.loader.lmdb_files import table
+from paddlevideo.loader.clips.lmdb_files import table
 from paddlevideo.utils.errors import DataError
 
 RECORDS, IDS = b"records", b"ids"
@@ -30,5 +30,7 @@ def reading(path: Path, name: bytes, buffers: bool = False) -> Iterator[Any]:
         shard, handle = table(path, name)
         with shard.begin(db=handle, buffers=buffers) as transaction:
             yield transaction
-    except lmdb.Error as fault:
-        raise DataError(f"{path}: is no whole shard of a store ({fault}). Copy it again") from None
+    except lmdb.Error as error:
+        raise DataError(
+            f"{path}: is a truncated or corrupt shard of a store ({error}). Copy it again"
+        ) from None

@@ -1,39 +1,38 @@
-"""Writing a store: in one pass, in bounded memory, and on from where it was interrupted."""
+"""Writing a store: in one pass, in bounded memory, resuming where it was interrupted."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lmdb
-import numpy as np
 
 from paddlevideo.files.partials import sweep
-from paddlevideo.loader.store.check import check_clip
+from paddlevideo.loader.clips.check import check_clip
+from paddlevideo.loader.clips.clip import Clip, Sizes
 from paddlevideo.loader.store.manifest import (
     COMPLETE,
     SHARD_NAME,
     UNFINISHED,
+    Entry,
     Manifest,
     Shard,
-    Sizes,
 )
-from paddlevideo.loader.store.records import PREFIX, Clip, decode, encode
+from paddlevideo.loader.store.records import decode, encode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
-BATCH_BYTES = 32 << 20  # what is written at once, and held in memory
+BATCH_BYTES = 32 << 20  # written at once, and held in memory until then
 FIRST_MAP = 64 << 20  # a shard's map grows from here, doubling
 SHARD_BYTES = 4 << 30
 
 
 def tidy(path: Path) -> None:
-    """Removes what a writer that was killed left in the folder of a finished store."""
+    """Removes the leftovers of a killed writer from the folder of a finished store."""
     named = {shard.file for shard in Manifest.read(path / COMPLETE).shards}
     with suppress(OSError):  # a read-only disk; nothing of it is ever read
         (path / UNFINISHED).unlink(missing_ok=True)
@@ -41,14 +40,6 @@ def tidy(path: Path) -> None:
             if file.name not in named and SHARD_NAME.fullmatch(file.name):
                 file.unlink()
         sweep(path)
-
-
-class _Waiting(NamedTuple):
-    """A record that is not yet written, with what the manifest counts of it."""
-
-    record: bytes
-    captions: int
-    lost: np.ndarray | None
 
 
 class BusyStore(DataError):
@@ -83,9 +74,9 @@ class StoreWriter:
         made_by: Mapping[str, Any] | None = None,
         shard_clips: int | None = None,
     ) -> None:
-        """A shard ends with ``shard_bytes`` or ``shard_clips``, whatever comes first.
+        """A shard ends with ``shard_bytes`` or ``shard_clips``, whichever comes first.
 
-        Raises DataError where ``path`` holds a finished store, or another one's beginning, and
+        Raises DataError where ``path`` holds a finished store, or the beginning of another one, and
         BusyStore where another process writes it.
         """
         self.path, self.shard_bytes, self.shard_clips = Path(path), shard_bytes, shard_clips
@@ -93,14 +84,14 @@ class StoreWriter:
         self.manifest = Manifest(
             sizes, dtype, [], dict(vocabularies or {}), dict(made_by or {}), {}
         )
-        self._waiting: dict[bytes, _Waiting] = {}  # by the keys of their ids
+        self._waiting: dict[bytes, Entry] = {}  # by the keys of their ids
         self._waiting_bytes = 0
-        #: True after an error or Ctrl-C within ``flush``: the next writer looks what was written.
+        #: True after an error or Ctrl-C within ``flush``: the next writer checks what was written.
         self._is_flushing = False
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock_folder()
         try:
-            self._refuse_finished()  # by another process since we looked
+            self._refuse_finished()  # another process may have finished it meanwhile
             if (self.path / UNFINISHED).exists():
                 self._resume()
             else:
@@ -122,13 +113,13 @@ class StoreWriter:
             os.close(lock)
 
     def __del__(self) -> None:
-        """Releases it after Ctrl-C in the moment when it was locked."""
+        """Releases the lock after Ctrl-C at the moment when it was taken."""
         if not self._is_open:
             self._release()
 
     @property
     def written(self) -> int:
-        """Clips that are there, those of a run before this one included."""
+        """The number of clips, those of earlier runs included."""
         return self.manifest.clips + len(self._waiting)
 
     def id_keys(self) -> Iterator[bytes]:
@@ -142,33 +133,19 @@ class StoreWriter:
 
     def add(self, clip: Clip) -> None:
         """Appends a clip. Raises DataError if it does not fit, or its id is in this shard."""
+        clip = clip.with_targets()
         check_clip(clip, self.manifest.sizes, f'clip "{clip.id}"')
         key = id_key(clip.id)
         if key in self._waiting or self._has(key):
             raise DataError(f'clip "{clip.id}": is in the store already. Ids must differ')
         record = encode(clip, self.manifest.dtype)
-        self._waiting[key] = _Waiting(record, len(clip.captions), self._lost(clip))
+        self._waiting[key] = Entry.of(clip, record, self.manifest.dtype)
         self._waiting_bytes += len(record)
         if self._waiting_bytes >= BATCH_BYTES or self._fills_shard():
             self.flush()
 
-    def _lost(self, clip: Clip) -> np.ndarray | None:
-        """The shares of class distributions that the record does not keep."""
-        if clip.region_classes is None:
-            return None
-        # As the record holds them, so that a resumed writer comes to the same numbers.
-        return clip.region_classes.rounded(np.dtype(self.manifest.dtype)).lost()
-
-    def _count(self, shard: Shard, waiting: _Waiting) -> None:
-        """Counts a record that is written in the manifest."""
-        shard.clips += 1
-        shard.captions += waiting.captions
-        shard.payload += len(waiting.record)
-        shard.checksum = zlib.crc32(waiting.record[: PREFIX.size], shard.checksum)
-        self.manifest.note_lost(waiting.lost)
-
     def flush(self) -> None:
-        """Writes what waits. Raises DataError where the disk is full; nothing written is lost."""
+        """Writes waiting records. Raises DataError if the disk is full; nothing written is lost."""
         if not self._waiting:
             return
         self._is_flushing = True
@@ -177,8 +154,8 @@ class StoreWriter:
             while not self._commit(shard):
                 assert self._environment is not None
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-        for waiting in self._waiting.values():
-            self._count(shard, waiting)
+        for entry in self._waiting.values():
+            self.manifest.count(entry)
         self._waiting, self._waiting_bytes = {}, 0
         shard.bytes = (self.path / shard.file).stat().st_size
         if self._fills_shard():
@@ -188,14 +165,14 @@ class StoreWriter:
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
-        """What LMDB and the system say of the shard that is being written, as a DataError."""
+        """Turns errors of LMDB and the system into a DataError that names the current shard."""
         try:
             yield
         except (lmdb.Error, OSError) as error:
             name = self.manifest.shards[-1].file if self.manifest.shards else ""
             raise DataError(
                 f"{self.path / name}: cannot be written ({error}); {self.manifest.clips} clips are "
-                "whole. Make room and run the same command again: it goes on"
+                "whole. Make room and run the same command again: it continues"
             ) from None
 
     def finish(self) -> Manifest:
@@ -221,7 +198,7 @@ class StoreWriter:
         self.close()
 
     def _lock_folder(self) -> int:
-        """Keeps a second writer out, for as long as this process lives."""
+        """Keeps other writers out as long as this process lives."""
         self._lock = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,18 +207,18 @@ class StoreWriter:
         return self._lock
 
     def _fills_shard(self) -> bool:
-        """Whether the shard is a whole one with what waits; its records alone decide that."""
-        there = self.manifest.shards[-1] if self._environment is not None else Shard("")
-        if there.payload + self._waiting_bytes >= self.shard_bytes:
+        """Whether waiting records fill the shard; depends on records alone."""
+        shard = self.manifest.shards[-1] if self._environment is not None else Shard("")
+        if shard.payload + self._waiting_bytes >= self.shard_bytes:
             return True
-        clips = there.clips + len(self._waiting)
+        clips = shard.clips + len(self._waiting)
         return self.shard_clips is not None and clips >= self.shard_clips
 
     def _shard(self) -> Shard:
         """The shard that is being written; a new one after the last was closed."""
         if self._environment is None:
             shard = Shard(self._next_file())
-            # Of a run that was killed before the manifest named it: its contents are unknown.
+            # Left by a run that was killed before the manifest named it: its contents are unknown.
             (self.path / shard.file).unlink(missing_ok=True)
             self.manifest.shards.append(shard)
             self._open_shard()
@@ -260,7 +237,7 @@ class StoreWriter:
         self._databases = [self._environment.open_db(name) for name in (RECORDS, IDS)]
 
     def _commit(self, shard: Shard) -> bool:
-        """Writes what waits into the shard; False where its map is too small."""
+        """Writes waiting records into the shard; False where its map is too small."""
         assert self._environment is not None
         records, ids = self._databases
         try:
@@ -291,7 +268,7 @@ class StoreWriter:
         self.manifest.write(self.path / UNFINISHED)
 
     def _resume(self) -> None:
-        """Takes over what an interrupted run has written."""
+        """Continues from what an interrupted run has written."""
         before = Manifest.read(self.path / UNFINISHED)
         for name in ("sizes", "dtype"):
             if getattr(before, name) != getattr(self.manifest, name):
@@ -305,23 +282,23 @@ class StoreWriter:
         if self.manifest.shards:
             with self._naming():
                 self._open_shard()
-            self._count_what_is_there(self.manifest.shards[-1])
+            self._count_uncounted(self.manifest.shards[-1])
 
-    def _count_what_is_there(self, shard: Shard) -> None:
-        """A process may be killed after a batch was written and before the manifest says so."""
+    def _count_uncounted(self, shard: Shard) -> None:
+        """Counts records that were written just before a process was killed."""
         assert self._environment is not None
         records = self._databases[0]
         with self._environment.begin(db=records, buffers=True) as transaction:
-            there = transaction.stat(records)["entries"]
-            if there < shard.clips:
+            entries = transaction.stat(records)["entries"]
+            if entries < shard.clips:
                 raise DataError(
-                    f"{self.path / shard.file}: holds {there} of {shard.clips} clips: the file was "
-                    "changed. Remove the store and run the command again"
+                    f"{self.path / shard.file}: holds {entries} of {shard.clips} clips: the file "
+                    "was changed. Remove the store and run the command again"
                 )
-            for index in range(shard.clips, there):
+            for index in range(shard.clips, entries):
                 record = bytes(transaction.get(KEY.pack(index)) or b"")
                 clip = decode(record, f"{self.path / shard.file}: clip {index}")
-                self._count(shard, _Waiting(record, len(clip.captions), self._lost(clip)))
+                self.manifest.count(Entry.of(clip, record, self.manifest.dtype))
         shard.bytes = (self.path / shard.file).stat().st_size
         if self._fills_shard():
             self._close_shard()

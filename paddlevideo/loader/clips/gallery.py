@@ -1,4 +1,4 @@
-"""Clips of a feature file as the arrays that the model takes.
+"""Clips as the arrays that the model takes: the videos of a test, or those that are searched.
 
 b clips, R regions (the global one first) of width F, A actions of width G.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
-from paddlevideo.loader.legacy import RecordStore
-from paddlevideo.loader.regions import box_vectors
-from paddlevideo.loader.store import StoreRecords, is_store
+from paddlevideo.loader.clips.clip import Clip
+from paddlevideo.loader.clips.opening import open_clips
+from paddlevideo.loader.clips.sample import box_vectors
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Range
 
@@ -38,8 +38,7 @@ class ClipReader:
                 f"max_region_num is {max_region_num} and max_action_num {max_action_num}; at least "
                 "2 (the global region is one) and 1 are needed"
             )
-        store = StoreRecords if is_store(features_path) else RecordStore
-        self.store = store(features_path)
+        self.source = open_clips(features_path)
         self.regions, self.actions = max_region_num, max_action_num
         self.region_width, self.action_width = region_width, action_width
 
@@ -60,42 +59,39 @@ class ClipReader:
             "action_mask": np.ones((count, self.actions), np.int64),
         }
         for row, name in enumerate(names):
-            self._fill({key: array[row] for key, array in arrays.items()}, name)
+            self._fill({key: array[row] for key, array in arrays.items()}, self.clip(name))
         return arrays
 
-    def record(self, name: str) -> dict[str, Any]:
-        """A clip as the store has it. Raises DataError also where it is of another width."""
-        record = self.store[name]
-        options = {
-            "features": (self.region_width, "vision_feature_dim"),
-            "action_features": (self.action_width, "action_feature_dim"),
-        }
-        for key, (width, option) in options.items():
-            if record[key].shape[1] != width:
+    def clip(self, name: str) -> Clip:
+        """The clip called ``name``. Raises DataError also where it is of another width."""
+        clip = self.source.read_named(name)
+        for key, array, width, option in (
+            ("features", clip.regions, self.region_width, "vision_feature_dim"),
+            ("action_features", clip.actions, self.action_width, "action_feature_dim"),
+        ):
+            if array.shape[1] != width:
                 raise DataError(
-                    f'{self.store.path}: clip "{name}": {key} are {record[key].shape[1]} wide, '
+                    f'{self.source.path}: clip "{name}": {key} are {array.shape[1]} wide, '
                     f"where {width} belong. Set {option} of the data set and the backbone's to "
                     "their width"
                 )
-        return record
+        return clip
 
-    def _fill(self, clip: dict[str, np.ndarray], name: str) -> None:
-        record = self.record(name)
-        features, actions = record["features"], record["action_features"]
-        kept = min(len(features), self.regions - 1)
-        clip["image_feat"][0] = features.mean(axis=0)  # of all regions, those cut off included
-        clip["image_feat"][1 : kept + 1] = features[:kept]
-        clip["image_loc"][0] = (0, 0, 1, 1, 1)
-        boxes = record["boxes"][:kept]
-        clip["image_loc"][1 : kept + 1] = box_vectors(boxes, record["image_h"], record["image_w"])
-        clip["image_mask"][: kept + 1] = 1
-        kept_actions = actions[: self.actions]
-        clip["action_feat"][: len(kept_actions)] = kept_actions
+    def _fill(self, arrays: dict[str, np.ndarray], clip: Clip) -> None:
+        kept = min(len(clip.regions), self.regions - 1)
+        arrays["image_feat"][0] = clip.regions.mean(axis=0)  # of all, those cut off included
+        arrays["image_feat"][1 : kept + 1] = clip.regions[:kept]
+        arrays["image_loc"][0] = (0, 0, 1, 1, 1)
+        vectors = box_vectors(clip.boxes[:kept], clip.image_h, clip.image_w)
+        arrays["image_loc"][1 : kept + 1] = vectors
+        arrays["image_mask"][: kept + 1] = 1
+        actions = clip.actions[: self.actions]
+        arrays["action_feat"][: len(actions)] = actions
 
 
 @dataclass(frozen=True)
 class ClipBatches:
-    """Clips in batches, all in order or some by their places."""
+    """Clips in batches, all in order or some by their positions."""
 
     reader: ClipReader
     names: Sequence[str]
@@ -109,6 +105,6 @@ class ClipBatches:
         for first in range(0, len(self), self.batch_size):
             yield self.reader.read(self.names[first : first + self.batch_size])
 
-    def take(self, places: Iterable[int]) -> dict[str, np.ndarray]:
-        """The clips at ``places``, as one batch."""
-        return self.reader.read([self.names[place] for place in places])
+    def take(self, positions: Iterable[int]) -> dict[str, np.ndarray]:
+        """The clips at ``positions``, as one batch."""
+        return self.reader.read([self.names[position] for position in positions])

@@ -1,0 +1,45 @@
+"""The source of clips behind a path, its kind told by its content."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from paddlevideo.files.filetype import LMDB, NPY_ARRAY, describe_file
+from paddlevideo.loader.clips.folder import ClipFolder
+from paddlevideo.loader.clips.records import RecordFile
+from paddlevideo.loader.clips.rows import RowFile
+from paddlevideo.loader.clips.source import ClipSource
+from paddlevideo.loader.store import FeatureStore, is_store
+from paddlevideo.utils.errors import DataError
+
+KINDS = """\
+  PaddleVideo's HowTo100M rows, a .npy file
+  PaddleVideo's MSR-VTT records, an LMDB folder or file
+  a folder with one .npz a clip, or one .npy that holds a dictionary
+  a feature store"""
+
+
+def open_clips(path: str | os.PathLike[str]) -> ClipSource:
+    """The clips of a file or folder. Raises DataError where it holds none of a known kind."""
+    path = Path(path)
+    if is_store(path):
+        return FeatureStore(path)
+    if path.is_dir():
+        if (path / "data.mdb").is_file():
+            return RecordFile(path)
+        folder = ClipFolder(path)
+        if not len(folder):
+            lines = "\n".join([f"{path}: a folder without clips of a known kind", *folder.others])
+            raise DataError(f"{lines}\nKnown are:\n{KINDS}")
+        return folder
+    if not path.exists():
+        raise DataError(f"{path}: No such file or directory. Check the path of the features")
+    if not path.is_file():
+        raise DataError(f"{path}: is neither a regular file nor a folder. Write it to a file first")
+    kind = describe_file(path)
+    if kind == NPY_ARRAY:
+        return RowFile(path)
+    if kind == LMDB:
+        return RecordFile(path)
+    raise DataError(f"{path}: is {kind}, which holds no clips. Known are:\n{KINDS}")

@@ -1,0 +1,122 @@
+"""The interface of all that clips are read from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from paddlevideo.loader.clips.clip import About, Clip, Sizes
+from paddlevideo.utils.errors import DataError
+
+
+class Item(NamedTuple):
+    """A clip that can be read; its ``name`` is None where only reading it tells its id.
+
+    ``read`` returns the clip, or raises DataError for a bad one.
+    """
+
+    name: str | None
+    read: Callable[[], Clip]
+
+
+class ClipSource(ABC):
+    """The clips of a file or folder, numbered from 0.
+
+    All methods raise DataError, naming file and clip.
+    """
+
+    path: str | Path
+    #: Whether its clips may have captions.
+    has_captions = False
+    #: What a folder holds beside its clips, a line each.
+    left_out: list[str] = []
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, index: int) -> Clip:
+        """Clip ``index``, checked: see :func:`paddlevideo.loader.clips.check.clip_faults`."""
+
+    @abstractmethod
+    def about(self, index: int) -> About:
+        """Id, captions and origin of clip ``index``; reads no arrays."""
+
+    @abstractmethod
+    def find(self, name: str) -> int | None:
+        """The index of the clip called ``name``, or None."""
+
+    @abstractmethod
+    def sizes(self) -> Sizes:
+        """The widths of its clips, and the number of classes where that is noted."""
+
+    def action_classes(self) -> int:
+        """The number of action classes; looks through all clips where it is not noted."""
+        return self.sizes().action_classes
+
+    def items(self) -> Iterator[Item]:
+        """All clips in order; arrays are read when ``Item.read`` is called."""
+        for index in range(len(self)):
+            yield Item(self.about(index).id, partial(self.read, index))
+
+    def ids(self) -> Iterable[str]:
+        """The ids of all clips in order, read again whenever they are iterated over."""
+        return _Ids(self)
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """The names that no clip has."""
+        return [name for name in names if self.find(name) is None]
+
+    def read_named(self, name: str) -> Clip:
+        """The clip called ``name``, checked."""
+        index = self.find(name)
+        if index is None:
+            raise DataError(f'{self.path}: clip "{name}": has no record')
+        return self.read(index)
+
+
+@dataclass(frozen=True)
+class _Ids:
+    source: ClipSource
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.source.about(index).id for index in range(len(self.source)))
+
+
+class ListedClips(ClipSource):
+    """A source that holds the ids of all its clips."""
+
+    @abstractmethod
+    def ids(self) -> list[str]:
+        """The ids of all clips in order."""
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.ids())}
+
+    def find(self, name: str) -> int | None:
+        """The index of the clip called ``name``, or None."""
+        return self._index.get(name)
+
+    def about(self, index: int) -> About:
+        """The id; nothing else is known without reading the clip."""
+        return About(self.ids()[index])
+
+
+def first_sizes(source: ClipSource) -> Sizes:
+    """The widths of the first clip that can be read. Raises the error of the first if none can."""
+    first: DataError | None = None
+    for item in source.items():
+        try:
+            clip = item.read()
+        except DataError as error:
+            first = first or error
+            continue
+        classes = clip.distributions
+        width = 0 if classes is None else classes.shape[1]
+        return Sizes(clip.regions.shape[1], clip.actions.shape[1], width)
+    raise first or DataError(f"{source.path}: holds no records")
