@@ -83,6 +83,7 @@ setup(
     package_data={
         "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
         "paddlevideo.loader": ["vocab/*"],
+        "paddlevideo.extract.classical": ["typical.json"],
         "paddlevideo.report": ["templates/*"],
     },
     install_requires=REQUIRED,

@@ -45,10 +45,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="of the list, for this process; default: as paddle.distributed.launch says",
     )
     add(
+        "--workers",
+        type=count_or_zero,
+        metavar="N",
+        help="processes; 0: one a core; default: one a core where no network is used, else one",
+    )
+    add(
         "--threads",
         type=count_or_zero,
         default=0,
-        help="of OpenCV and onnxruntime; 0: as they choose",
+        help="of OpenCV and onnxruntime in each process; 0: as they choose",
     )
     return parser.parse_args(arguments)
 

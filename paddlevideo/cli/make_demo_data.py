@@ -1,12 +1,12 @@
-"""Makes the demo's data: short videos of moving shapes, and features of them.
+"""Makes the demo's data: short videos of moving shapes, and their captions.
 
     paddlevideo make_demo_data --output data/demo
 
-Renders the clips as .mp4 and .avi files, decodes them again, finds regions and motion in them
-without any network, and writes what training and testing read: train_data.npy with
-caption_train.json, valid.lmdb with valid.csv, test.lmdb with test.csv, and demo.json with all
-sizes; for paddlevideo extract captions.csv of all clips, and held_out.txt with the ids of
-those that are not trained on. A folder that holds the same data already stays as it is.
+Renders the clips as .mp4 and .avi files below videos/, and writes what a user brings with videos:
+captions.csv of all clips, held_out.txt with the ids of those that are not trained on, valid.csv and
+test.csv to test retrieval with; demo.json lists all files. ``paddlevideo extract`` makes features
+of them. A folder that holds the same data already stays as it is; data of an older version of this
+program are replaced.
 """
 
 from __future__ import annotations
@@ -55,14 +55,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def make(options: dict[str, Any]) -> None:
-    """Makes the data and says what it is. Raises UserError."""
+    """Makes the data and prints what they are. Raises UserError."""
     from paddlevideo.demo.build import Settings, build
 
     output, workers = options.pop("output"), options.pop("workers")
     start = time.perf_counter()
-    summary = build(output, Settings(**options), workers)
+    build(output, Settings(**options), workers)
     count = options["train"] + options["valid"] + options["test"]
-    print(
-        f"{output}: {count} clips, regions {summary['v_feature_size']} wide, "
-        f"actions {summary['a_feature_size']} wide ({time.perf_counter() - start:.0f} s)"
-    )
+    print(f"{output}: {count} clips ({time.perf_counter() - start:.0f} s)")

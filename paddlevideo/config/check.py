@@ -40,6 +40,8 @@ Mode = Literal["train", "test", "export"]
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
 SPLITS = ("train", "valid", "test")
 
+#: Names of a registry that a message lists at most.
+MOST_CHOICES = 12
 _PART_PACKAGES = ("modeling", "loader", "metrics", "retrieval", "solver")
 
 
@@ -83,16 +85,21 @@ def check_config(
     with a line ``file:line: KEY.PATH: what is wrong`` for each fault.
     """
     check = _Check(as_config(config), mode, validate)
-    faults = list(dict.fromkeys(fault_line(check.config, fault) for fault in check.faults()))
-    if len(faults) == 1:
-        raise ConfigError(faults[0])
-    if faults:
-        raise ConfigError("\n  ".join([f"the configuration has {len(faults)} faults:", *faults]))
+    raise_faults(check.config, check.faults())
     return [
         fault_line(check.config, Fault((key,), f"ignored: {IGNORED_SETTINGS[key]}"))
         for key in config
         if key in IGNORED_SETTINGS
     ]
+
+
+def raise_faults(config: Config, faults: Iterable[Fault]) -> None:
+    """Raises one ConfigError with a line for each of ``faults``, if there are any."""
+    lines = list(dict.fromkeys(fault_line(config, fault) for fault in faults))
+    if len(lines) > 1:
+        lines = ["\n  ".join([f"the configuration has {len(lines)} faults:", *lines])]
+    if lines:
+        raise ConfigError(lines[0])
 
 
 def fault_line(config: Config, fault: Fault) -> str:
@@ -105,11 +112,70 @@ def fault_line(config: Config, fault: Fault) -> str:
     return ": ".join(part for part in where if part)
 
 
-class _Check:
-    """One check of one configuration. Methods yield faults with paths from the root."""
+class PartCheck:
+    """Checks maps of a configuration as parts of registries and as dataclasses.
+
+    Methods yield faults with paths from the root.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def settings(
+        self, path: KeyPath, schema: type, parts: Mapping[str, Registry] | None = None
+    ) -> Iterator[Fault]:
+        """Checks the map at ``path`` as the arguments of a dataclass; null is an empty map.
+
+        ``parts``: the registries of those of its entries that name a part.
+        """
+        value = value_at(self.config, path)
+        value = {} if value is None else value
+        if not isinstance(value, Mapping):
+            yield from prefix_path(path, value_faults(value, schema))
+            return
+        yield from prefix_path(path, argument_faults(schema, value, checked=parts or ()))
+        for key, registry in (parts or {}).items():
+            if key in value:
+                yield from self.part((*path, key), registry)
+
+    def part(
+        self,
+        path: KeyPath,
+        registry: Registry,
+        files: bool = True,
+        nested: Mapping[str, Registry] | None = None,
+    ) -> Iterator[Fault]:
+        """Checks the map at ``path``, which names a part of ``registry``.
+
+        ``nested``: those of its entries that are parts themselves, where they are maps.
+        """
+        config = value_at(self.config, path)
+        if not isinstance(config, Config):
+            known = ", ".join(registry)
+            choices = f", one of: {known}" if len(list(registry)) <= MOST_CHOICES else ""
+            yield Fault(path, f'expected a map with the key "{registry.key}"{choices}')
+            return
+        inner = {key for key in nested or {} if isinstance(config.get(key), Config)}
+        for key in sorted(inner):
+            yield from self.part((*path, key), (nested or {})[key], files)
+        name = config.get(registry.key)
+        if not isinstance(name, str):
+            near = did_you_mean(registry.key, config.keys() - inner)
+            near = near or f" Known: {', '.join(registry)}" * (len(list(registry)) <= MOST_CHOICES)
+            wanted = f"missing; it names a {registry.name}.{near}"
+            yield Fault((*path, registry.key), wanted if name is None else "expected text")
+        elif name not in registry:
+            yield Fault((*path, registry.key), unknown(registry.name, name, list(registry)))
+        else:
+            given = {key: value for key, value in config.items() if key != registry.key}
+            yield from prefix_path(path, argument_faults(registry.get(name), given, files, inner))
+
+
+class _Check(PartCheck):
+    """One check of one configuration."""
 
     def __init__(self, config: Config, mode: Mode, validate: bool) -> None:
-        self.config = config
+        super().__init__(config)
         self.training = mode == "train"
         self.purpose = {"train": "training", "test": "a test", "export": "an export"}[mode]
         validates = validate or config.get("validate") is True
@@ -175,41 +241,6 @@ class _Check:
                 f"{patience} validations are counted, but nothing is validated: add --validate, or "
                 "set patience to 0",
             )
-
-    def settings(self, path: KeyPath, schema: type) -> Iterator[Fault]:
-        """Checks the map at ``path`` as the arguments of a dataclass."""
-        yield from prefix_path(path, value_faults(value_at(self.config, path), schema))
-
-    # ------------------------------------------------------------------------- parts
-
-    def part(
-        self,
-        path: KeyPath,
-        registry: Registry,
-        files: bool = True,
-        nested: Mapping[str, Registry] | None = None,
-    ) -> Iterator[Fault]:
-        """Checks the map at ``path``, which names a part of ``registry``.
-
-        ``nested``: those of its entries that are parts themselves, where they are maps.
-        """
-        config = value_at(self.config, path)
-        if not isinstance(config, Config):
-            yield Fault(path, f'expected a map with the key "{registry.key}"')
-            return
-        inner = {key for key in nested or {} if isinstance(config.get(key), Config)}
-        for key in sorted(inner):
-            yield from self.part((*path, key), (nested or {})[key], files)
-        name = config.get(registry.key)
-        if not isinstance(name, str):
-            near = did_you_mean(registry.key, config.keys() - inner)
-            wanted = f"missing; it names a {registry.name}.{near}"
-            yield Fault((*path, registry.key), wanted if name is None else "expected text")
-        elif name not in registry:
-            yield Fault((*path, registry.key), unknown(registry.name, name, list(registry)))
-        else:
-            given = {key: value for key, value in config.items() if key != registry.key}
-            yield from prefix_path(path, argument_faults(registry.get(name), given, files, inner))
 
     def model(self) -> Iterator[Fault]:
         """Checks the framework and its parts. A test takes its weights from the command line."""

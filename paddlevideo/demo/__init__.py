@@ -1,1 +1,1 @@
-"""The demo's clips, from a small grammar to the files that training reads."""
+"""The demo's videos and captions, from a small grammar: what a user brings to extraction."""

@@ -1,4 +1,4 @@
-"""Makes the whole data folder, once for each choice of settings."""
+"""Renders the demo's videos, with their captions and splits, once for each choice of settings."""
 
 from __future__ import annotations
 
@@ -7,26 +7,17 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.pool import Pool
 from pathlib import Path
 
 import numpy as np
 
+import paddlevideo
 from paddlevideo.demo import grammar
-from paddlevideo.demo.features import ACTION_WIDTH, CLASSES, REGION_WIDTH, ClipFeatures, extract
-from paddlevideo.demo.motion import CLASSES as ACTION_CLASSES
 from paddlevideo.demo.render import choose_container, render, write_video
-from paddlevideo.demo.write import (
-    Clip,
-    standardise,
-    write_all_captions,
-    write_caption_list,
-    write_caption_table,
-    write_records,
-    write_rows,
-)
+from paddlevideo.extract.extractor import VERSION
 from paddlevideo.files.partials import sweep
 from paddlevideo.files.whole import write_folder_whole
 from paddlevideo.utils.children import quiet_worker, terminable
@@ -36,15 +27,13 @@ from paddlevideo.utils.progress import track
 
 SUMMARY = "demo.json"  # written last: a folder that has it is complete
 SPLITS = ("train", "valid", "test")
-
-
-#: The smallest numbers of which clips can be made.
+#: The smallest values of which clips can be made.
 LEAST = {"train": 2, "valid": 1, "test": 1, "frames": 8, "side": 48, "seed": 0}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the data depend on. Numbers of clips, and each clip's length and side in pixels."""
+    """What the data depend on: clips in each split, and each clip's length and side in pixels."""
 
     train: int = 720
     valid: int = 64
@@ -61,7 +50,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One clip to make, in a process of its own choice."""
+    """One clip to render, in any process."""
 
     folder: Path
     split: str
@@ -70,17 +59,26 @@ class Job:
     settings: Settings
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A clip's id, and its captions."""
+
+    name: str
+    captions: tuple[str, ...]
+
+
 def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, object]:
     """Makes ``output`` unless it holds the same data already, and returns its summary.
 
     ``workers`` processes share the work (0: one a core); the data do not depend on it. ``output``
-    appears as a whole or not at all. Raises DataError where ``output`` is a folder of other
-    things, which stay as they are.
+    appears complete or not at all. Data of another version of this program are replaced, with the
+    features that were extracted into the folder. Raises DataError where ``output`` is a folder of
+    other things, which stay as they are.
     """
     settings.check()
-    if found := read_complete(output, settings):
+    if summary := read_complete(output, settings):
         sweep(output.parent)  # of a process that was killed in its last moment
-        return found
+        return summary
     _check_replaceable(output)
     scenes = grammar.sample_scenes({s: getattr(settings, s) for s in SPLITS}, settings.seed)
     summaries: list[dict[str, object]] = []
@@ -92,11 +90,10 @@ def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, objec
             for split in SPLITS
             for index, scene in enumerate(scenes[split])
         ]
-        splits: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+        splits: dict[str, list[Rendered]] = {split: [] for split in SPLITS}
         for job, clip in zip(jobs, _run(jobs, workers), strict=True):
             splits[job.split].append(clip)
-        standardise(splits)
-        _write(folder, splits)
+        _write_lists(folder, splits)
         summaries.append(_summarise(folder, settings))
         (folder / SUMMARY).write_text(json.dumps(summaries[0], indent=2) + "\n", "utf-8")
 
@@ -106,7 +103,7 @@ def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, objec
 
 
 def read_complete(output: Path, settings: Settings) -> dict[str, object] | None:
-    """The summary of ``output``, if it was made with ``settings`` and every file is there."""
+    """Returns the summary of ``output``, if it was made with ``settings`` and is complete."""
     try:
         summary = json.loads((output / SUMMARY).read_text("utf-8"))
         is_same = summary["settings"] == asdict(settings) and summary["program"] == _program()
@@ -117,8 +114,8 @@ def read_complete(output: Path, settings: Settings) -> dict[str, object] | None:
     return summary if is_same and is_whole else None
 
 
-def make_clip(job: Job) -> Clip:
-    """Renders one clip, writes its video, and describes what the file holds.
+def make_clip(job: Job) -> Rendered:
+    """Renders one clip and writes its video.
 
     Randomness comes from (seed, split, index) alone: clips do not depend on each other.
     """
@@ -126,28 +123,30 @@ def make_clip(job: Job) -> Clip:
     settings = job.settings
     rng = np.random.default_rng((settings.seed, 1 + SPLITS.index(job.split), job.index))
     name = f"{job.split}{job.index:04d}"
-    write = grammar.training_caption if job.split == "train" else grammar.caption
-    caption = write(job.scene, rng)
+    if job.split == "train":
+        captions = grammar.training_captions(job.scene, rng)
+    else:
+        captions = [grammar.caption(job.scene, rng)]
     ending, codec = choose_container(rng)
     path = job.folder / "videos" / (name + ending)
     write_video(path, codec, render(job.scene, settings.frames, settings.side, rng))
-    return Clip(name, caption, extract(path))
+    return Rendered(name, tuple(captions))
 
 
-def _run(jobs: list[Job], workers: int) -> Iterator[Clip]:
+def _run(jobs: list[Job], workers: int) -> Iterator[Rendered]:
     """Yields the clips in the jobs' order, with a bar on a terminal."""
     count = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     if count == 1:
-        yield from track(map(make_clip, jobs), "render, decode, describe", len(jobs), "clips")
+        yield from track(map(make_clip, jobs), "render", len(jobs), "clips")
         return
     # Fresh processes: threads of the parent's libraries do not survive a fork.
     with _pool(count) as pool:
         clips = pool.imap(make_clip, jobs, chunksize=8)
-        yield from track(clips, "render, decode, describe", len(jobs), "clips")
+        yield from track(clips, "render", len(jobs), "clips")
 
 
 def _pool(count: int) -> Pool:
-    """Processes that Ctrl-C does not reach, from their first moment on: it ends this one."""
+    """Returns processes that Ctrl-C does not reach, from the first moment on: it ends this one."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return multiprocessing.get_context("spawn").Pool(count, quiet_worker, (os.getpid(),))
@@ -155,38 +154,33 @@ def _pool(count: int) -> Pool:
         signal.signal(signal.SIGINT, before)
 
 
-def _write(folder: Path, splits: dict[str, list[Clip]]) -> None:
-    write_rows(folder / "train_data.npy", splits["train"])
-    write_caption_list(folder / "caption_train.json", splits["train"])
-    write_all_captions(
-        folder / "captions.csv", [clip for clips in splits.values() for clip in clips]
-    )
+def _write_lists(folder: Path, splits: dict[str, list[Rendered]]) -> None:
+    """Writes the captions of all clips, who is held out, and what is tested with."""
+    _write_captions(folder / "captions.csv", [clip for each in splits.values() for clip in each])
     held_out = [clip.name for split in ("valid", "test") for clip in splits[split]]
     (folder / "held_out.txt").write_text("".join(f"{name}\n" for name in held_out), "utf-8")
     for split in ("valid", "test"):
-        write_records(folder / f"{split}.lmdb", splits[split])
-        write_caption_table(folder / f"{split}.csv", splits[split])
+        _write_captions(folder / f"{split}.csv", splits[split])
+
+
+def _write_captions(path: Path, clips: Sequence[Rendered]) -> None:
+    """Writes lines ``clip id,caption`` without a header; the captions hold no comma."""
+    lines = (f"{clip.name},{text}\n" for clip in clips for text in clip.captions)
+    path.write_text("".join(lines), "utf-8")
 
 
 def _summarise(folder: Path, settings: Settings) -> dict[str, object]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "settings": asdict(settings),
-        "v_feature_size": REGION_WIDTH,
-        "v_target_size": CLASSES,
-        "a_feature_size": ACTION_WIDTH,
-        "a_target_size": len(ACTION_CLASSES),
-        "region_classes": [f"{c} {s}" for c in grammar.COLOURS for s in grammar.SHAPES]
-        + ["background"],
-        "action_classes": list(ACTION_CLASSES),
         "program": _program(),
         "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
     }
 
 
 def _program() -> str:
-    """A checksum of this package: data of another version are made anew."""
-    digest = hashlib.sha256()
+    """Returns a checksum of this package and the versions that extraction depends on."""
+    digest = hashlib.sha256(f"{VERSION} {paddlevideo.__version__}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -198,6 +192,3 @@ def _check_replaceable(output: Path) -> None:
             raise DataError(f"{output}: is in use for something else: choose another --output")
     elif output.exists():
         raise DataError(f"{output}: is a file: choose another --output")
-
-
-__all__ = ["ClipFeatures", "Settings", "build", "make_clip", "read_complete"]

@@ -66,11 +66,11 @@ BACKGROUNDS = {
 }
 JOINS = ("and", "while", "as")
 
-ROUND = ("circle", "ring")  # nobody can see these spin
+ROUND = ("circle", "ring")  # their spin cannot be seen
 GROWTH = ("grow", "shrink")  # a size would be true at one end of the clip only
 SHARE_OF_TEST, SHARE_OF_VALID = 0.30, 0.15  # of all triples
 SHARE_OF_PAIRS = 0.35  # of scenes: two things
-SHARE_OF_PLACES = 0.4  # of captions: the background is named
+SHARE_OF_BACKGROUNDS = 0.4  # of captions: the background is named
 SHARE_OF_OMISSIONS = 0.1  # of training's size and texture words
 ALTERNATIVES = 3  # captions of a training clip
 
@@ -87,7 +87,7 @@ class Thing:
 
     @property
     def triple(self) -> Triple:
-        """What no two clips of a test share, and what training never sees of it."""
+        """What no two clips of a test share, and no clip of training has."""
         return self.colour, self.shape, self.action
 
 
@@ -100,13 +100,13 @@ class Scene:
 
 
 def all_triples() -> list[Triple]:
-    """Every (colour, shape, action) that can be seen in a clip, in a fixed order."""
+    """Returns every (colour, shape, action) that a clip can show, in a fixed order."""
     triples = product(COLOURS, SHAPES, ACTIONS)
     return [t for t in triples if not (t[2] == "spin" and t[1] in ROUND)]
 
 
 def split_triples(rng: np.random.Generator) -> dict[str, list[Triple]]:
-    """Deals all triples out to "train", "valid" and "test"; no triple is in two of them.
+    """Divides all triples into "train", "valid" and "test".
 
     Of the 64 pairs of colour and shape eight, one for each colour and each shape, go to the
     test with all their actions: training never sees those two words together.
@@ -181,7 +181,7 @@ def _thing(triple: Triple, rng: np.random.Generator) -> Thing:
 
 
 def caption(scene: Scene, rng: np.random.Generator, omit: float = 0.0) -> str:
-    """One sentence that is true of ``scene``; size and texture are left out with rate ``omit``."""
+    """Returns a sentence about ``scene``; size and texture are left out with rate ``omit``."""
     phrases = [_noun_phrase(thing, rng, omit) for thing in scene.things]
     verbs = [_pick(ACTIONS[thing.action], rng) for thing in scene.things]
     if scene.things[0].action == "collide":
@@ -190,15 +190,15 @@ def caption(scene: Scene, rng: np.random.Generator, omit: float = 0.0) -> str:
         words = [phrases[0], verbs[0]]
         if len(phrases) == 2:
             words += [_pick(JOINS, rng), phrases[1], verbs[1]]
-    if rng.random() < SHARE_OF_PLACES:
+    if rng.random() < SHARE_OF_BACKGROUNDS:
         words.append(_pick(BACKGROUNDS[scene.background], rng))
     return " ".join(words)
 
 
-def training_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """Some sentences for ``scene``, joined by "!" as in a HowTo100M row."""
+def training_captions(scene: Scene, rng: np.random.Generator) -> list[str]:
+    """Returns a few different sentences for ``scene``."""
     sentences = [caption(scene, rng, SHARE_OF_OMISSIONS) for _ in range(ALTERNATIVES)]
-    return "!".join(dict.fromkeys(sentences))
+    return list(dict.fromkeys(sentences))
 
 
 def _noun_phrase(thing: Thing, rng: np.random.Generator, omit: float) -> str:
@@ -218,7 +218,7 @@ def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Every word that a caption can hold, sorted."""
+    """Returns every word that a caption can hold, sorted."""
     tables: Iterable[Mapping[str, Sequence[str]]] = (
         COLOURS,
         SHAPES,

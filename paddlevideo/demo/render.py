@@ -33,7 +33,7 @@ CONTAINERS = ((".mp4", "mp4v", 0.5), (".avi", "XVID", 0.3), (".avi", "MJPG", 0.2
 
 @dataclass
 class Path2D:
-    """How a thing moves: one value a frame; places and offsets in parts of the frame's side."""
+    """How a thing moves: one value a frame; positions and offsets in parts of the frame's side."""
 
     x: np.ndarray
     y: np.ndarray
@@ -49,7 +49,7 @@ def _path(time: np.ndarray, **changes: np.ndarray) -> Path2D:
 
 
 def _wave(phase: np.ndarray) -> np.ndarray:
-    """A triangle wave in -1..1 with period 1."""
+    """Returns a triangle wave in -1..1 with period 1."""
     return 4 * np.abs(phase - np.floor(phase + 0.5)) - 1
 
 
@@ -69,8 +69,8 @@ def _orbit(time: np.ndarray, rng: np.random.Generator) -> Path2D:
 
 def _slide(dx: float, dy: float) -> Callable[[np.ndarray, np.random.Generator], Path2D]:
     def path(time: np.ndarray, rng: np.random.Generator) -> Path2D:
-        way = (time - 0.5) * rng.uniform(0.42, 0.56)
-        return _path(time, x=dx * way, y=dy * way)
+        travel = (time - 0.5) * rng.uniform(0.42, 0.56)
+        return _path(time, x=dx * travel, y=dy * travel)
 
     return path
 
@@ -92,9 +92,9 @@ MOTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], Path2D]] = {
 
 
 def render(scene: Scene, frames: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """(frames, side, side, 3) uint8 BGR."""
+    """Returns (frames, side, side, 3) uint8 BGR."""
     canvas = _background(scene.background, side, rng)
-    paths = _place(scene.things, frames, rng)
+    paths = _paths(scene.things, frames, rng)
     sprites = [_sprite(thing, rng) for thing in scene.things]
     tilts = rng.uniform(-12, 12, len(paths))
     video = rng.standard_normal((frames, side, side, 3), np.float32)
@@ -106,8 +106,8 @@ def render(scene: Scene, frames: int, side: int, rng: np.random.Generator) -> np
     return np.clip(video, 0, 255, out=video).astype(np.uint8)
 
 
-def _place(things: Sequence[Thing], frames: int, rng: np.random.Generator) -> list[Path2D]:
-    """Puts paths where things stay inside the frame, and as far from each other as it goes."""
+def _paths(things: Sequence[Thing], frames: int, rng: np.random.Generator) -> list[Path2D]:
+    """Returns paths that stay inside of the frame, and as far from each other as possible."""
     time = np.linspace(0, 1, frames)
     if things[0].action == "collide":
         return _collision(things, time, rng)
@@ -132,7 +132,7 @@ def _within(offset: np.ndarray, radius: float, rng: np.random.Generator) -> floa
 
 
 def _clearance(paths: Sequence[Path2D], centres: Sequence[tuple[float, float]]) -> float:
-    """The smallest distance of two things over time; 0 for one thing."""
+    """Returns the smallest distance of two things over time; 0 for one thing."""
     if len(paths) == 1:
         return 0.0
     (a, b), ((ax, ay), (bx, by)) = paths, centres
@@ -140,7 +140,7 @@ def _clearance(paths: Sequence[Path2D], centres: Sequence[tuple[float, float]]) 
 
 
 def _collision(things: Sequence[Thing], time: np.ndarray, rng: np.random.Generator) -> list[Path2D]:
-    """Two things meet in the middle of the clip and go back where they came from."""
+    """Returns paths of two things that collide in the middle of the clip and return."""
     reach = sum(RADIUS[thing.size] for thing in things)
     gap = np.abs(2 * time - 1) * min(0.95 - reach, 0.6) + reach * 0.9
     share = RADIUS[things[1].size] / reach
@@ -158,7 +158,7 @@ def _collision(things: Sequence[Thing], time: np.ndarray, rng: np.random.Generat
 def _draw(
     frame: np.ndarray, sprite: np.ndarray, radius: float, path: Path2D, index: int, tilt: float
 ) -> None:
-    """Lays the sprite over ``frame`` (side, side, 3) float32, in place."""
+    """Draws the sprite over ``frame`` (side, side, 3) float32, in place."""
     opacity = path.opacity[index]
     if opacity <= 0:
         return
@@ -171,13 +171,13 @@ def _draw(
     right, bottom = np.minimum(centre + reach + 1, side).astype(int)
     turn[:, 2] += centre - SPRITE / 2 - (left, top)
     layer = cv2.warpAffine(sprite, turn, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-    part = frame[top:bottom, left:right]
-    part *= 1 - layer[:, :, 3:] * np.float32(opacity)
-    part += layer[:, :, :3] * np.float32(opacity)
+    patch = frame[top:bottom, left:right]
+    patch *= 1 - layer[:, :, 3:] * np.float32(opacity)
+    patch += layer[:, :, :3] * np.float32(opacity)
 
 
 def _sprite(thing: Thing, rng: np.random.Generator) -> np.ndarray:
-    """(SPRITE, SPRITE, 4) float32: BGR times coverage, and coverage in 0..1."""
+    """Returns (SPRITE, SPRITE, 4) float32: BGR times coverage, and coverage in 0..1."""
     hue, saturation, value = COLOUR_HSV[thing.colour]
     pixel = np.array([[[(hue + rng.integers(-2, 3)) % 180, saturation, value]]], np.uint8)
     base = cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
@@ -191,7 +191,7 @@ def _sprite(thing: Thing, rng: np.random.Generator) -> np.ndarray:
 
 @cache
 def texture_pattern(texture: str) -> np.ndarray:
-    """(SPRITE, SPRITE) float32 in 0..1: where the second colour goes."""
+    """Returns (SPRITE, SPRITE) float32 in 0..1: the share of the second colour."""
     y, x = np.mgrid[:SPRITE, :SPRITE].astype(np.float32) / SPRITE
     if texture == "striped":
         pattern = np.sin(2 * np.pi * 4.5 * (x + y) / 1.4) > 0.1
@@ -206,7 +206,7 @@ def texture_pattern(texture: str) -> np.ndarray:
 
 @cache
 def shape_mask(shape: str) -> np.ndarray:
-    """(SPRITE, SPRITE) float32 coverage in 0..1, the shape upright and as large as it fits."""
+    """Returns (SPRITE, SPRITE) float32 coverage in 0..1, the shape upright and as large as fits."""
     y, x = (np.mgrid[: 4 * SPRITE, : 4 * SPRITE].astype(np.float32) + 0.5) / (2 * SPRITE) - 1
     radius = np.hypot(x, y)
     if shape == "circle":
@@ -238,7 +238,7 @@ def _polygon(corners: int, is_star: bool) -> np.ndarray:
 
 
 def _background(kind: str, side: int, rng: np.random.Generator) -> np.ndarray:
-    """(side, side, 3) float32: dull colours, so that things stand out."""
+    """Returns (side, side, 3) float32 of dull colours, so that things stand out."""
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
     tint = rng.uniform(-6, 6, 3)
     dark, light = np.sort(rng.uniform(45, 190, 2))
@@ -257,7 +257,7 @@ def _background(kind: str, side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def choose_container(rng: np.random.Generator) -> tuple[str, str]:
-    """(file ending, codec) of a clip."""
+    """Returns file ending and codec of a clip."""
     index = rng.choice(len(CONTAINERS), p=[weight for _, _, weight in CONTAINERS])
     return CONTAINERS[index][0], CONTAINERS[index][1]
 

@@ -1,4 +1,4 @@
-"""Videos to feature stores: the work of ``tools/extract_features.py``.
+"""Videos to feature stores: the work of ``paddlevideo extract``.
 
 ``schema`` names the keys of the YAML, ``settings`` reads it, ``videos`` the list, ``decode`` the
 frames; detectors and networks make boxes and vectors; ``work`` keeps what is done, ``run`` goes

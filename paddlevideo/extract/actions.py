@@ -1,4 +1,4 @@
-"""Action vectors by an ONNX network that sees the frames of a piece at once."""
+"""Action vectors by an ONNX network that sees the frames of a window at once."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ WHERE = "actions.vectors.model"
 
 
 class OnnxMotion:
-    """Vectors (m, G), and the likeliest class of each piece where the network gives scores."""
+    """Vectors (m, G), and the most likely class of each window where the network gives scores."""
 
     def __init__(self, settings: OnnxActions, threads: int = 0) -> None:
         self.settings, self.names = settings, class_names(settings.classes)
         outputs = settings.outputs
-        wanted = [outputs.vector] + ([outputs.scores] if outputs.scores else [])
-        self.network = Network(settings.model, wanted, WHERE, settings.input.name, threads)
+        names = [outputs.vector] + ([outputs.scores] if outputs.scores else [])
+        self.network = Network(settings.model, names, WHERE, settings.input.name, threads)
 
     def reduce(self, frame: np.ndarray) -> np.ndarray:
-        """What is kept of a frame until its piece is complete."""
+        """Returns what is kept of a frame until its window is complete."""
         return fitted(frame, self.settings.input)
 
     def describe(
         self, windows: Sequence[np.ndarray], interval: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (m, G) float32 and classes (m,), -1 without scores, of windows (T, h, w, 3).
+        """Returns vectors (m, G) and classes (m,), -1 without scores, of windows (T, h, w, 3).
 
         Raises DataError where the network fails.
         """
@@ -53,9 +53,9 @@ class OnnxMotion:
 
 
 def averaged(output: np.ndarray, rows: int) -> np.ndarray:
-    """An output (rows, F, ...) as (rows, F): further dimensions are averaged."""
+    """Returns an output (rows, F, ...) as (rows, F): further dimensions are averaged."""
     if output.ndim == 1 and rows == 1:
         output = output[None]
     if output.ndim < 2 or len(output) != rows:
-        raise DataError(f"an output of shape {output.shape}, where ({rows}, features) belongs")
+        raise DataError(f"an output of shape {output.shape}, where ({rows}, features) is expected")
     return output.reshape(*output.shape[:2], -1).mean(axis=2)

@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Found(NamedTuple):
-    """What a detector found in a frame: n regions in C classes and "none"."""
+class Detections(NamedTuple):
+    """The regions of a frame: n of them in C classes and "none"."""
 
     boxes: np.ndarray  # n, 4 in pixels of the frame
     scores: np.ndarray  # n: 0 to 1, the best first
     classes: np.ndarray  # n, C + 1: the last one is none
     vectors: np.ndarray | None = None  # n, F, where the detector gives them
-    overall: np.ndarray | None = None  # F: the mean of all that it gave, for the whole frame
+    overall: np.ndarray | None = None  # F: the mean of all vectors, for the whole frame
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(n,): intersection over union of a box (4,) with others (n, 4); 0 where both are empty."""
+    """Returns (n,): intersection over union of a box (4,) and others (n, 4); 0 for empty ones."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[2:], boxes[:, 2:])
     common = np.prod(np.maximum(high - low, 0), axis=1)
@@ -27,12 +27,12 @@ def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:
-    """(n,): areas of boxes (n, 4)."""
+    """Returns (n,): areas of boxes (n, 4)."""
     return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, limit: float) -> np.ndarray:
-    """Numbers of the boxes to keep, the best first: none overlaps a better one by over ``limit``.
+    """Returns indices of boxes to keep, the best first: none overlaps a better one over ``limit``.
 
     Of equal scores the earlier box is the better one.
     """
@@ -48,27 +48,27 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, limit: float) -> np.ndarray:
 def suppress_by_class(
     boxes: np.ndarray, scores: np.ndarray, threshold: float, limit: float
 ) -> np.ndarray:
-    """Numbers of the boxes to keep, the best first, for scores (n, C).
+    """Returns indices of boxes to keep, the best first, for scores (n, C).
 
-    A box belongs to its likeliest class, if that reaches ``threshold``; boxes suppress each other
+    A box belongs to its most likely class, if that reaches ``threshold``; boxes suppress each other
     within a class.
     """
     best, classes = scores.max(axis=1, initial=0.0), scores.argmax(axis=1)
     kept = [
         chosen[suppress(boxes[chosen], best[chosen], limit)]
-        for number in np.unique(classes[best >= threshold])
-        if len(chosen := np.flatnonzero((classes == number) & (best >= threshold)))
+        for index in np.unique(classes[best >= threshold])
+        if len(chosen := np.flatnonzero((classes == index) & (best >= threshold)))
     ]
     if not kept:
         return np.empty(0, np.int64)
-    numbers = np.concatenate(kept)
-    return numbers[np.argsort(-best[numbers], kind="stable")]
+    indices = np.concatenate(kept)
+    return indices[np.argsort(-best[indices], kind="stable")]
 
 
 def with_none(scores: np.ndarray) -> np.ndarray:
-    """Scores (n, C) as distributions (n, C + 1): what the best leaves of 1 is none's.
+    """Returns scores (n, C) as distributions (n, C + 1): none has what the best score leaves of 1.
 
-    The best score is shared out in proportion to the squares: of eighty independent scores the
+    The best score is divided in proportion to the squares: of eighty independent scores the
     small ones would together outweigh the one that counts.
     """
     scores = np.clip(scores, 0.0, 1.0).astype(np.float64)
@@ -77,13 +77,13 @@ def with_none(scores: np.ndarray) -> np.ndarray:
     return np.concatenate([shares, 1.0 - best], axis=1).astype(np.float32)
 
 
-def one_class(count: int, classes: int, number: int) -> np.ndarray:
-    """(count, classes + 1): each row is class ``number`` alone; -1 is none."""
+def one_class(count: int, classes: int, index: int) -> np.ndarray:
+    """Returns (count, classes + 1): each row is class ``index`` alone; -1 is none."""
     rows = np.zeros((count, classes + 1), np.float32)
-    rows[:, number] = 1.0
+    rows[:, index] = 1.0
     return rows
 
 
 def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes cut at the frame's edges, (n, 4) float32."""
+    """Returns boxes clipped at the frame's edges, (n, 4) float32."""
     return np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)

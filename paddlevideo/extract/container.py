@@ -1,4 +1,4 @@
-"""Video files by their first bytes: whether one is a video, whole, and of which codec."""
+"""Video files by their first bytes: whether one is a video, complete, and of which codec."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENCRYPTED = ("ENCV", "DRMI")
 
 
 def looks_like_video(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` (HEAD_BYTES or all of it) is a video."""
+    """Returns whether a file that begins with ``head`` (HEAD_BYTES or all of it) is a video."""
     if any(head.startswith(signature, offset) for offset, signature, _ in VIDEOS):
         return True
     if head[4:8] in BOXES:
@@ -47,7 +47,7 @@ def looks_like_video(head: bytes) -> bool:
 
 
 def read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
-    """The first bytes of a regular file; none where it cannot be read."""
+    """Returns the first bytes of a regular file; none where it cannot be read."""
     with suppress(OSError, ValueError):
         if path.is_file():
             with open(path, "rb") as file:
@@ -56,13 +56,13 @@ def read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
 
 
 def counts_exactly(path: Path) -> bool:
-    """Whether the frame count in a file's head is counted, not derived from a duration."""
+    """Returns whether the frame count in a file's header is exact, not derived from a duration."""
     head = read_head(path, 12)
     return head.startswith(b"RIFF") and head[8:] == b"AVI "
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether a file is shorter than its own structure says: MP4, AVI and Matroska say it."""
+    """Returns whether an MP4, AVI or Matroska file is shorter than its structure says."""
     head, size = read_head(path, 64), path.stat().st_size
     if head.startswith(b"RIFF"):
         stated = int.from_bytes(head[4:8], "little")
@@ -73,13 +73,13 @@ def is_cut_short(path: Path) -> bool:
 
 
 def lacks_index(path: Path) -> bool:
-    """Whether a file is an MP4 without the box ``moov``, which its recorder writes last."""
+    """Returns whether a file is an MP4 without the box ``moov``, which its recorder writes last."""
     kinds = [kind for kind, _ in _boxes(path)]
     return bool(kinds) and b"moov" not in kinds and b"moof" not in kinds
 
 
 def is_joined(path: Path) -> bool:
-    """Whether a file is several in a row, of a kind of which FFmpeg reads only the first.
+    """Returns whether a file is several in a row, of a kind of which FFmpeg reads only the first.
 
     Of MPEG-TS and MPEG-PS, Matroska and GIF it reads all.
     """
@@ -91,7 +91,7 @@ def is_joined(path: Path) -> bool:
 
 
 def _boxes(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Kind and end of each box at the top of an MP4 or QuickTime file; of no other."""
+    """Yields kind and end of each top-level box of an MP4 or QuickTime file."""
     if read_head(path, 8)[4:] not in BOXES:
         return
     size = path.stat().st_size
@@ -112,7 +112,7 @@ def _boxes(path: Path) -> Iterator[tuple[bytes, int]]:
 
 
 def _segment_end(head: bytes) -> int:
-    """Where the segment of a Matroska file ends; 0 where the file does not say."""
+    """Returns where the segment of a Matroska file ends; 0 if unknown."""
     length, start = _vint(head, 4)
     start += length
     if head[start : start + 4] != b"\x18S\x80g":
@@ -123,7 +123,7 @@ def _segment_end(head: bytes) -> int:
 
 
 def _vint(data: bytes, start: int) -> tuple[int, int]:
-    """A number of EBML, and where the next thing begins."""
+    """Returns a number of EBML and the position behind it."""
     if start >= len(data) or not data[start]:
         return 0, len(data)
     width = 9 - data[start].bit_length()
@@ -132,7 +132,7 @@ def _vint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def codec_name(fourcc: float) -> str:
-    """The codec of ``CAP_PROP_FOURCC``, as "AV1 (av01)"; empty where it is not known."""
+    """Returns the codec of ``CAP_PROP_FOURCC``, as "AV1 (av01)"; empty where it is not known."""
     number = int(fourcc) & 0xFFFFFFFF
     text = number.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
     if not text.isprintable() or not text:
@@ -142,11 +142,11 @@ def codec_name(fourcc: float) -> str:
 
 
 def is_encrypted(fourcc: float) -> bool:
-    """Whether a file's pictures are encrypted, as those of shops are."""
+    """Returns whether a file's frames are encrypted (DRM)."""
     return codec_name(fourcc).upper() in ENCRYPTED
 
 
 def conversion(path: str | os.PathLike[str]) -> str:
-    """What to do about a video that cannot be decoded."""
+    """Returns advice for a video that cannot be decoded."""
     name = Path(path).name
     return f"Convert it: ffmpeg -i '{name}' -c:v libx264 '{Path(name).stem}_h264.mp4'"

@@ -1,4 +1,4 @@
-"""Frames of a video by number, in one pass; only those that are wanted become pictures."""
+"""Frames of a video by index, in one pass; only the requested ones are converted to images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.opencv import cv2
 
 #: Minimum share of a file's frames, or of the duration of one that is cut short, that must be
-#: there. Some frames are never shown: a video that was cut without encoding it still holds those
+#: present. Some frames are never shown: a video that was cut without encoding it still holds those
 #: before its first key frame.
 LEAST = 0.5
 #: Below this share of the announced frames the user is told.
@@ -72,7 +72,7 @@ class VideoFile:
 
     @property
     def count(self) -> int:
-        """Frames, as far as is known."""
+        """The number of frames, as far as it is known."""
         return self.timeline.count
 
     @property
@@ -80,13 +80,13 @@ class VideoFile:
         """Frames a second."""
         return self.timeline.rate
 
-    def take(
-        self, wanted: Sequence[int], check_times: bool = True
+    def read(
+        self, indices: Sequence[int], check_times: bool = True
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields each of the frame numbers ``wanted``, sorted, with its (h, w, 3) uint8 BGR.
+        """Yields each of the sorted frame ``indices`` with its frame, (h, w, 3) uint8 BGR.
 
         Raises Replan where decoding shows another timeline, which is then the file's, and
-        VideoFault where too little can be decoded. ``check_times`` False is for numbers that
+        VideoFault where too little can be decoded. ``check_times`` False is for indices that
         decoding has given before.
         """
         check_times &= not self.is_decoded and GUESSED not in self.notes
@@ -96,8 +96,8 @@ class VideoFile:
         times: list[float] = []
         self._failed = 0
         try:
-            for number in wanted:
-                while len(times) <= number:
+            for index in indices:
+                while len(times) <= index:
                     if not self._grab(capture, times):
                         raise self._replan(times)
                     if check_times and self._is_other(times):
@@ -105,14 +105,14 @@ class VideoFile:
                 read, frame = self._timed(capture.retrieve)
                 if not read or frame is None:
                     raise self._replan(times[:-1])
-                yield number, _in_colour(frame)
+                yield index, _in_colour(frame)
         finally:
             capture.release()
 
     # ------------------------------------------------------------------------ the timeline
 
     def _scan(self) -> list[float]:
-        """Seconds at which frames begin, in coded order; reads heads as well."""
+        """Returns the seconds at which frames begin, in coded order; reads headers as well."""
         capture = self._open(*RAW)
         self.is_decoded = False
         times = self._times(capture) if capture else []
@@ -145,25 +145,25 @@ class VideoFile:
     def _set_timeline(self, times: Sequence[float]) -> None:
         rates = [rate for rate in (self.head_rate, _mean_rate(times)) if _is_plausible(rate)]
         rates = rates or [USUAL_RATE]
-        found = [Timeline.of(times, rate, self.is_decoded) for rate in rates]
-        constant = [each for each in found if each is not None and each.ticks is None]
+        timelines = [Timeline.of(times, rate, self.is_decoded) for rate in rates]
+        constant = [each for each in timelines if each is not None and each.ticks is None]
         guess = Timeline(len(times), rates[0])
-        self.timeline = constant[0] if constant else found[0] or guess
+        self.timeline = constant[0] if constant else timelines[0] or guess
         self._note(GUESSED, self.timeline is guess)
         self._note(PICTURE, len(times) == 1)
         self._note(INCOMPLETE, len(times) < SHORT * self._promised())
 
     def _promised(self) -> float:
-        """Frames that are there for certain, if the file is whole."""
+        """Returns the number of frames that a complete file has at least."""
         exact = container.counts_exactly(self.path) or container.is_cut_short(self.path)
         return max(self.packets, self.announced if exact else 0)
 
     def _note(self, text: str, applies: bool) -> None:
-        """Remembers what is worth telling of the timeline as it is now."""
+        """Adds or removes a remark about the timeline."""
         self.notes = [note for note in self.notes if note != text] + [text] * applies
 
     def _replan(self, times: list[float], capture: cv2.VideoCapture | None = None) -> Exception:
-        """Takes the times of decoded frames, all that the capture still gives, for the file's."""
+        """Replaces the timeline by the times of the decoded frames, with all that follow."""
         while capture is not None and self._grab(capture, times):
             pass
         if not times:
@@ -179,13 +179,13 @@ class VideoFile:
         return Replan()
 
     def _is_other(self, times: list[float]) -> bool:
-        """Whether the last frame that was decoded is not the one that its number stands for."""
+        """Returns whether the last decoded frame is not the one that its index stands for."""
         return self._failed > 0 or self.timeline.differs(len(times) - 1, times[-1])
 
     def _grab(self, capture: cv2.VideoCapture, times: list[float]) -> bool:
-        """The next frame, not yet a picture, and when it begins.
+        """Decodes the next frame and notes when it begins; returns False at the end.
 
-        A damaged packet makes a call fail as the end does, and the next call goes on behind it.
+        A damaged packet makes a call fail as the end does; the next call continues behind it.
         """
         while not self._timed(capture.grab):
             self._failed += 1
@@ -198,7 +198,7 @@ class VideoFile:
     # --------------------------------------------------------------------------- opening
 
     def _open(self, *how: Any) -> cv2.VideoCapture | None:
-        """The file, opened; None where OpenCV cannot."""
+        """Returns the opened file; None where OpenCV cannot open it."""
         with native_path(self.path) as name:
             try:
                 capture = self._timed(lambda: cv2.VideoCapture(name, *how))
@@ -215,7 +215,7 @@ class VideoFile:
         finally:
             self.seconds += time.perf_counter() - started
 
-    # ---------------------------------------------------------------------------- faults
+    # ---------------------------------------------------------------------------- errors
 
     def _refuse_cut(self) -> None:
         promised = self._promised()
@@ -284,7 +284,7 @@ def _is_plausible(rate: float) -> bool:
 
 
 def _in_colour(frame: np.ndarray) -> np.ndarray:
-    """Grey videos as three equal channels."""
+    """Returns grey videos as three equal channels."""
     if frame.ndim == 2 or frame.shape[2] == 1:
         return np.asarray(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
     return frame

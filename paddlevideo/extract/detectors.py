@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from paddlevideo.extract.actions import averaged
-from paddlevideo.extract.boxes import Found, inside, one_class, suppress_by_class, with_none
+from paddlevideo.extract.boxes import Detections, inside, one_class, suppress_by_class, with_none
 from paddlevideo.extract.images import cropped, image_batch, pooled, to_frame, to_input
 from paddlevideo.extract.network import Network
 from paddlevideo.extract.picodet import decode_heads
@@ -14,11 +14,11 @@ from paddlevideo.extract.settings import class_names
 from paddlevideo.utils.errors import DataError
 
 DETECTOR, VECTORS = "regions.detector.model", "regions.vectors.model"
-SMALLEST = 1.0  # pixels on a side: less is no region
+SMALLEST = 1.0  # pixels on a side: a smaller box is not a region
 
 
 class OnnxRegions:
-    """A detector; ``classes`` is known after it was first run."""
+    """A detector; ``classes`` is known once it has run."""
 
     follows = False
 
@@ -40,52 +40,52 @@ class OnnxRegions:
         named = vars(outputs)
         return [named[key] for key in ("boxes", "scores", "classes", "vectors") if named[key]]
 
-    def find(self, frame: np.ndarray, after: np.ndarray) -> Found:
-        """The regions of a frame (h, w, 3) uint8 BGR. Raises DataError where the network fails."""
+    def find(self, frame: np.ndarray, after: np.ndarray) -> Detections:
+        """Returns the regions of a frame (h, w, 3) uint8 BGR. Raises DataError."""
         settings = self.settings
-        found = self.network.run(image_batch([frame], settings.input))
+        outputs = self.network.run(image_batch([frame], settings.input))
         if isinstance(settings, PicodetDetector):
             half = len(settings.strides)
             boxes, scores = decode_heads(
-                found[:half], found[half:], settings.strides, settings.input.size
+                outputs[:half], outputs[half:], settings.strides, settings.input.size
             )
             vectors = None
         else:
-            boxes, scores, vectors = self._given(settings, found)
-        self._note(scores.shape[1])
+            boxes, scores, vectors = self._parse(settings, outputs)
+        self._check_classes(scores.shape[1])
         boxes = inside(to_frame(boxes, frame.shape, settings.input), *frame.shape[:2])
-        whole = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(axis=1)
+        is_large = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(axis=1)
         kept = suppress_by_class(
-            boxes, np.where(whole[:, None], scores, -1.0), settings.score_threshold, settings.nms
+            boxes, np.where(is_large[:, None], scores, -1.0), settings.score_threshold, settings.nms
         )
         best = scores[kept].max(axis=1, initial=0.0)
-        found_rows = Found(boxes[kept], best, with_none(scores[kept]))
+        detections = Detections(boxes[kept], best, with_none(scores[kept]))
         if vectors is None:
-            return found_rows
+            return detections
         overall = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
-        return found_rows._replace(vectors=vectors[kept], overall=overall)
+        return detections._replace(vectors=vectors[kept], overall=overall)
 
     def whole(self, frame: np.ndarray) -> np.ndarray:
-        """The class distribution (1, C + 1) of the whole frame: none."""
+        """Returns the class distribution (1, C + 1) of the whole frame: none."""
         return one_class(1, self.classes, -1)
 
-    def _note(self, classes: int) -> None:
+    def _check_classes(self, classes: int) -> None:
         if self.names is not None and classes != len(self.names) - 1:
             raise DataError(
                 f"{DETECTOR}: scores of {classes} classes, but {len(self.names) - 1} class names"
             )
         self.classes = classes
 
-    def _given(
-        self, settings: BoxesDetector, found: list[np.ndarray]
+    def _parse(
+        self, settings: BoxesDetector, outputs: list[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Boxes (n, 4) in the input's pixels, scores (n, C) and vectors of a network's outputs."""
+        """Returns boxes (n, 4) in the input's pixels, scores (n, C) and vectors of all outputs."""
         named = vars(settings.outputs)
         keys = [key for key in ("boxes", "scores", "classes", "vectors") if named[key]]
-        rows = dict(zip(keys, found, strict=True))
+        rows = dict(zip(keys, outputs, strict=True))
         for key, array in rows.items():
-            wanted = 1 if key == "classes" else 2
-            while array.ndim > wanted and len(array) == 1:
+            dimensions = 1 if key == "classes" else 2
+            while array.ndim > dimensions and len(array) == 1:
                 array = array[0]
             rows[key] = array
         boxes = rows["boxes"].reshape(-1, 4).astype(np.float64)
@@ -98,7 +98,7 @@ class OnnxRegions:
         return _as_corners(boxes, settings.box_format), scores, vectors
 
     def _scores(self, scores: np.ndarray, classes: np.ndarray | None, count: int) -> np.ndarray:
-        """(n, C): of scores of the best class alone each has one entry."""
+        """Returns (n, C): where scores are of the best class alone, each row has one entry."""
         if classes is None:
             if scores.ndim == 2 and len(scores) == count:
                 return scores
@@ -108,16 +108,16 @@ class OnnxRegions:
                 f"{DETECTOR}: scores of shape {scores.shape} for {count} boxes: name the output "
                 "with their classes too"
             )
-        numbers, flat = classes.reshape(-1).astype(int), scores.reshape(-1)
-        if not len(numbers) == len(flat) == count:
+        indices, flat = classes.reshape(-1).astype(int), scores.reshape(-1)
+        if not len(indices) == len(flat) == count:
             raise DataError(
-                f"{DETECTOR}: {len(flat)} scores, {len(numbers)} classes, {count} boxes"
+                f"{DETECTOR}: {len(flat)} scores, {len(indices)} classes, {count} boxes"
             )
         if not self.classes:
             raise DataError(f"{DETECTOR}: give the class names: only they say how many there are")
         rows = np.zeros((count, self.classes), np.float32)
-        known = (numbers >= 0) & (numbers < self.classes)  # padding has -1
-        rows[np.flatnonzero(known), numbers[known]] = flat[known]
+        known = (indices >= 0) & (indices < self.classes)  # padding has -1
+        rows[np.flatnonzero(known), indices[known]] = flat[known]
         return rows
 
 
@@ -131,7 +131,7 @@ def _as_corners(boxes: np.ndarray, kind: str) -> np.ndarray:
 
 
 class CropRegions:
-    """Vectors of boxes, each seen as a picture of its own."""
+    """Vectors of boxes, each seen as an image of its own."""
 
     def __init__(self, settings: CropVectors, threads: int = 0) -> None:
         self.settings = settings
@@ -139,14 +139,14 @@ class CropRegions:
         self.network = Network(settings.model, [settings.output], VECTORS, name, threads)
 
     def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """(n, F) for boxes (n, 4) in pixels of a frame. Raises DataError if the network fails."""
+        """Returns (n, F) for boxes (n, 4) in pixels of a frame. Raises DataError."""
         settings = self.settings
-        pictures = [cropped(frame, box, settings.margin) for box in boxes]
+        images = [cropped(frame, box, settings.margin) for box in boxes]
         rows = []
-        for start in range(0, len(pictures), settings.batch):
-            batch = pictures[start : start + settings.batch]
-            (found,) = self.network.run(image_batch(batch, settings.input))
-            rows.append(averaged(found, len(batch)))
+        for start in range(0, len(images), settings.batch):
+            batch = images[start : start + settings.batch]
+            (output,) = self.network.run(image_batch(batch, settings.input))
+            rows.append(averaged(output, len(batch)))
         return np.concatenate(rows)
 
 
@@ -159,13 +159,13 @@ class MapRegions:
         self.network = Network(settings.model, [settings.output], VECTORS, name, threads)
 
     def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """(n, F) for boxes (n, 4) in pixels of a frame. Raises DataError if the network fails."""
+        """Returns (n, F) for boxes (n, 4) in pixels of a frame. Raises DataError."""
         settings = self.settings
         (plane,) = self.network.run(image_batch([frame], settings.input))
         if plane.ndim != 4 or len(plane) != 1:
             raise DataError(
                 f"{VECTORS}: the output {settings.output} has shape {plane.shape}, where a map "
-                "(1, F, h, w) belongs"
+                "(1, F, h, w) is expected"
             )
         placed = to_input(boxes, frame.shape, settings.input)
         cells = np.array([plane.shape[3], plane.shape[2]]) / settings.input.size[::-1]

@@ -1,4 +1,4 @@
-"""What was found, drawn: a JPEG for each clip, to look at."""
+"""Draws the regions and actions of each clip as a JPEG."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from paddlevideo.report.thumbnails import Canvas
 from paddlevideo.utils.opencv import cv2
 
 Vocabularies = Mapping[str, list[str]]
-SMALLEST = 480  # pixels on the long side of a picture: letters need room
+SMALLEST = 480  # pixels on the long side of a picture: labels need room
 TEXT = 14  # pixels
 LONGEST = 180  # bytes of a name: file systems allow 255, and a file being written needs more
 COLOURS = ((60, 60, 230), (60, 190, 60), (220, 130, 40), (30, 180, 230), (190, 60, 190))
 
 
 def picture_name(clip: str) -> str:
-    """A file name for a clip's id, as like it as file systems allow; ids that differ differ."""
+    """Returns a file name close to a clip's id; different ids have different names."""
     plain = "".join("_" if _is_unsafe(character) else character for character in clip)
     plain = plain.encode()[:LONGEST].decode(errors="ignore")
     if plain != clip:
@@ -44,19 +44,19 @@ def _is_unsafe(character: str) -> bool:
 def draw_video(video: Video, work: WorkFolder, folder: Path, names: Vocabularies) -> None:
     """Draws all clips of a video that is done: of each the frame with the most regions."""
     clips = [decode(record, video.id) for record in work.records(video.id)]
-    wanted: dict[int, list[Clip]] = {}
+    shown: dict[int, list[Clip]] = {}
     for clip in clips:
         frames = [int(number) for number in clip.extra["frames"].split()]
-        wanted.setdefault(max(frames, key=frames.count), []).append(clip)
+        shown.setdefault(max(frames, key=frames.count), []).append(clip)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, frame in VideoFile(video.path).take(sorted(wanted), check_times=False):
-        for clip in wanted[number]:
-            _, data = cv2.imencode(".jpg", drawn(frame, clip, number, names))
+    for index, frame in VideoFile(video.path).read(sorted(shown), check_times=False):
+        for clip in shown[index]:
+            _, data = cv2.imencode(".jpg", drawn(frame, clip, index, names))
             write_bytes_whole(folder / picture_name(clip.id), data.tobytes())
 
 
-def drawn(frame: np.ndarray, clip: Clip, number: int, names: Vocabularies) -> np.ndarray:
-    """The frame ``number`` of a clip with its regions, the best on top; (h, w, 3) uint8."""
+def drawn(frame: np.ndarray, clip: Clip, index: int, names: Vocabularies) -> np.ndarray:
+    """Returns frame ``index`` of a clip with its regions, the best on top; (h, w, 3) uint8."""
     scale = max(SMALLEST / max(frame.shape[:2]), 1.0)
     size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
     resized = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)).copy()
@@ -64,26 +64,26 @@ def drawn(frame: np.ndarray, clip: Clip, number: int, names: Vocabularies) -> np
     frames = [int(text) for text in clip.extra["frames"].split()]
     assert clip.region_classes is not None
     classes = clip.region_classes.dense()
-    here = [place for place, each in enumerate(frames) if each == number]
-    best = {place: _best_class(classes[place]) for place in here}
-    for place in reversed(here):
-        canvas.box(clip.boxes[place] * scale, COLOURS[best[place] % len(COLOURS)], 2)
+    here = [row for row, each in enumerate(frames) if each == index]
+    best = {row: _best_class(classes[row]) for row in here}
+    for row in reversed(here):
+        canvas.box(clip.boxes[row] * scale, COLOURS[best[row] % len(COLOURS)], 2)
     space = LabelSpace((0, 0, size[0], size[1]))
     if clip.action_classes is not None:
         kinds = [_name(names, "action", int(each)) for each in clip.action_classes]
         canvas.label(", ".join(kinds), (0, size[1]), (255, 255, 255), TEXT, space)
-    for place in here:
-        label = f"{_name(names, 'region', best[place])} {classes[place, best[place]]:.2f}"
-        x, y = clip.boxes[place][:2] * scale
-        canvas.label(label, (x + 2, y + 2), COLOURS[best[place] % len(COLOURS)], TEXT, space)
+    for row in here:
+        label = f"{_name(names, 'region', best[row])} {classes[row, best[row]]:.2f}"
+        x, y = clip.boxes[row][:2] * scale
+        canvas.label(label, (x + 2, y + 2), COLOURS[best[row] % len(COLOURS)], TEXT, space)
     return canvas.pixels
 
 
 def _best_class(classes: np.ndarray) -> int:
-    """The likeliest class; none, the last, has what the others leave: only where that is all."""
+    """Returns the most likely class; none, the last one, only where no other has a share."""
     return int(classes[:-1].argmax()) if classes[:-1].any() else len(classes) - 1
 
 
-def _name(names: Vocabularies, kind: str, number: int) -> str:
+def _name(names: Vocabularies, kind: str, index: int) -> str:
     known = names.get(kind, [])
-    return known[number] if 0 <= number < len(known) else str(number)
+    return known[index] if 0 <= index < len(known) else str(index)

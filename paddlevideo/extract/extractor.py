@@ -1,4 +1,4 @@
-"""Frames of a clip to a clip of the store: detector, region vectors and action vectors together."""
+"""Frames of a clip to a clip of the store: detector, region vectors and action vectors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from paddlevideo.extract import schema as kinds
 from paddlevideo.extract.actions import OnnxMotion
-from paddlevideo.extract.boxes import Found
-from paddlevideo.extract.classical_motion import ClassicalMotion
-from paddlevideo.extract.classical_regions import ClassicalRegions
-from paddlevideo.extract.classical_vectors import ClassicalAppearance
+from paddlevideo.extract.boxes import Detections
+from paddlevideo.extract.classical.appearance import ClassicalAppearance
+from paddlevideo.extract.classical.motion import ClassicalMotion
+from paddlevideo.extract.classical.planes import PlaneCache
+from paddlevideo.extract.classical.regions import ClassicalRegions
 from paddlevideo.extract.detectors import CropRegions, MapRegions, OnnxRegions
 from paddlevideo.extract.plan import ClipPlan
 from paddlevideo.extract.schema import Settings
@@ -24,48 +25,48 @@ from paddlevideo.files.whole import checksum
 from paddlevideo.loader.store import ClassTargets, Clip
 from paddlevideo.utils.errors import ConfigError, DataError
 
-#: Counts up when the same settings give other features than before.
-VERSION = 2
+#: To be increased when the same settings give other features than before.
+VERSION = 3
 TRIAL = (48, 64)  # pixels of the blank frame that every network must take
 
 
 class Detector(Protocol):
-    """Finds regions. ``follows``: it wants a later frame too, else it is given the same one."""
+    """Finds regions. ``follows``: it needs a later frame too, else it is given the same one."""
 
     follows: bool
     names: list[str] | None
 
-    def find(self, frame: np.ndarray, after: np.ndarray) -> Found:
-        """The regions of a frame (h, w, 3) uint8 BGR."""
+    def find(self, frame: np.ndarray, after: np.ndarray) -> Detections:
+        """Returns the regions of a frame (h, w, 3) uint8 BGR."""
 
     def whole(self, frame: np.ndarray) -> np.ndarray:
-        """The class distribution (1, C + 1) of the whole frame."""
+        """Returns the class distribution (1, C + 1) of the whole frame."""
 
 
 class RegionVectors(Protocol):
     """Describes boxes."""
 
     def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """(n, F) for boxes (n, 4) in pixels of the frame."""
+        """Returns (n, F) for boxes (n, 4) in pixels of the frame."""
 
 
 class Motion(Protocol):
-    """Describes pieces of a clip."""
+    """Describes windows of frames."""
 
     names: list[str] | None
 
     def reduce(self, frame: np.ndarray) -> np.ndarray:
-        """What is kept of a frame until its piece is complete."""
+        """Returns what is kept of a frame until its window is complete."""
 
     def describe(
         self, windows: Sequence[np.ndarray], interval: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (m, G) and classes (m,), -1 where there are none."""
+        """Returns vectors (m, G) and classes (m,), -1 where they are unknown."""
 
 
 @dataclass
-class Gathered:
-    """The frames of a clip so far, by number: as they are for regions, reduced for actions."""
+class ClipFrames:
+    """Frames of a clip by index: as they are for regions, reduced for actions."""
 
     regions: dict[int, np.ndarray] = field(default_factory=dict)
     actions: dict[int, np.ndarray] = field(default_factory=dict)
@@ -79,109 +80,110 @@ class Extractor:
 
     def __init__(self, settings: Settings, threads: int = 0) -> None:
         self.settings = settings
-        self.detector = _detector(settings.regions.detector, threads)
-        self.vectors = _vectors(settings.regions.vectors, threads)
+        planes = PlaneCache()
+        self.detector = _detector(settings.regions.detector, planes, threads)
+        self.vectors = _vectors(settings.regions.vectors, planes, threads)
         self.motion = _motion(settings.actions.vectors, threads)
         try:
-            self._try()
+            self._run_once()
         except ConfigError:
             raise
-        except DataError as fault:
-            raise ConfigError(f"on a blank frame: {fault}") from None
+        except DataError as error:
+            raise ConfigError(f"on a blank frame: {error}") from None
         #: The settings with the checksums of their models, for the manifest.
         self.description = {"version": VERSION, **_with_checksums(describe(settings))}
 
     def fingerprint(self, dtype: str) -> str:
-        """Equal where the same video gives the same records."""
-        # Where a model lies does not matter, what is in it does.
+        """Returns a digest, equal where the same video gives the same records."""
+        # The contents of a model matter, not its path.
         plain = _without_paths(self.description)
         text = json.dumps([dtype, plain], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     @property
     def vocabularies(self) -> dict[str, list[str]]:
-        """Names of the classes, where they are known."""
+        """Names of classes, where they are known."""
         known = {"region": self.detector.names, "action": self.motion.names}
         return {kind: list(names) for kind, names in known.items() if names}
 
+    @property
+    def has_networks(self) -> bool:
+        """Whether anything but classical features is computed."""
+        parts = (self.detector, self.vectors, self.motion)
+        classical = (ClassicalRegions, ClassicalAppearance, ClassicalMotion)
+        return not all(part is None or isinstance(part, classical) for part in parts)
+
     def frames_of(self, plan: ClipPlan) -> tuple[set[int], set[int]]:
-        """The frames that a clip needs for regions, and those for actions."""
+        """Returns indices of the frames that a clip needs for regions, and those for actions."""
         followers = plan.followers if self.detector.follows else []
         return {*plan.regions, *followers}, {frame for window in plan.actions for frame in window}
 
-    def clip(self, plan: ClipPlan, gathered: Gathered, video: str) -> tuple[Clip, bool]:
-        """The clip, and whether no region was found in it: then its region is the whole frame.
+    def clip(self, plan: ClipPlan, frames: ClipFrames, video: str) -> tuple[Clip, bool]:
+        """Returns the clip, and whether no region was found: then its region is the whole frame.
 
         Raises DataError where a network fails or a feature is NaN or infinite.
         """
-        frames = gathered.regions
-        regions = self._regions(plan, frames)
-        windows = [np.stack([gathered.actions[n] for n in window]) for window in plan.actions]
+        regions, is_empty = self._regions(plan, frames.regions)
+        windows = [np.stack([frames.actions[index] for index in each]) for each in plan.actions]
         actions, action_classes = self.motion.describe(windows, plan.interval)
-        height, width = frames[plan.middle].shape[:2]
-        piece = plan.piece
+        height, width = frames.regions[plan.middle].shape[:2]
+        name = plan.piece.id
+        assert regions.vectors is not None
         clip = Clip(
-            id=piece.id,
-            regions=_finite(regions.vectors, "regions", piece.id),
+            id=name,
+            regions=_finite(regions.vectors, "regions", name),
             boxes=regions.boxes,
             image_h=height,
             image_w=width,
-            actions=_finite(actions, "actions", piece.id),
+            actions=_finite(actions, "actions", name),
             action_classes=action_classes,
             region_classes=ClassTargets.of(regions.classes),
-            video="" if video == piece.id else video,
+            video="" if video == name else video,
             extra={"frames": " ".join(map(str, regions.frames))},
         )
-        return clip, not regions.found
+        return clip, is_empty
 
-    def _regions(self, plan: ClipPlan, frames: Mapping[int, np.ndarray]) -> _Regions:
-        """The best regions of all frames that are looked at, after the whole one if it is wanted.
+    def _regions(self, plan: ClipPlan, frames: Mapping[int, np.ndarray]) -> tuple[_Regions, bool]:
+        """Returns the best regions of all frames, after the whole frame where it is requested.
 
         Of equal scores the earlier frame's comes first.
         """
-        wanted = self.settings.regions
+        settings = self.settings.regions
         followers = plan.followers if self.detector.follows else plan.regions
-        found = [
-            self.detector.find(frames[number], frames[after])
-            for number, after in zip(plan.regions, followers, strict=True)
+        detected = [
+            self.detector.find(frames[index], frames[after])
+            for index, after in zip(plan.regions, followers, strict=True)
         ]
-        places = np.repeat(np.arange(len(found)), [len(each.boxes) for each in found])
-        scores = np.concatenate([each.scores for each in found])
-        best = np.argsort(-scores, kind="stable")[: wanted.max_regions - wanted.whole_frame]
+        scores = np.concatenate([each.scores for each in detected])
+        best = np.argsort(-scores, kind="stable")[: settings.max_regions - settings.whole_frame]
+        vectors = [each.vectors for each in detected if each.vectors is not None]
         rows = _Regions(
-            np.concatenate([each.boxes for each in found])[best],
-            np.concatenate([each.classes for each in found])[best],
-            np.empty((0, 0)),
-            np.array(plan.regions)[places[best]],
-            len(best) > 0,
+            np.concatenate([each.boxes for each in detected])[best],
+            np.concatenate([each.classes for each in detected])[best],
+            np.repeat(plan.regions, [len(each.boxes) for each in detected])[best],
+            np.concatenate(vectors)[best] if vectors else None,
         )
-        own = None
-        if found[0].vectors is not None:
-            own = np.concatenate([each.vectors for each in found if each.vectors is not None])[best]
-        if wanted.whole_frame or not len(best):
-            middle = plan.middle
-            overall = found[len(found) // 2].overall
-            rows = _with_whole(rows, middle, frames[middle], self.detector)
-            if own is not None and overall is not None:
-                own = np.concatenate([overall[None], own])
-        return rows._replaced(self._describe(rows, frames, own))
+        if settings.whole_frame or not len(best):
+            overall = detected[len(detected) // 2].overall
+            rows = rows.after_whole_frame(plan.middle, frames[plan.middle], self.detector, overall)
+        if self.vectors is not None:
+            rows.vectors = self._describe(self.vectors, rows, frames)
+        return rows, not len(best)
 
+    @staticmethod
     def _describe(
-        self, rows: _Regions, frames: Mapping[int, np.ndarray], own: np.ndarray | None
+        vectors: RegionVectors, rows: _Regions, frames: Mapping[int, np.ndarray]
     ) -> np.ndarray:
-        """(n, F): vectors of the chosen regions, each frame's at once."""
-        if self.vectors is None:
-            assert own is not None
-            return own
+        """Returns (n, F): vectors of the chosen regions, each frame's at once."""
         parts, order = [], []
-        for number in np.unique(rows.frames):
-            chosen = np.flatnonzero(rows.frames == number)
-            parts.append(self.vectors.describe(frames[int(number)], rows.boxes[chosen]))
+        for index in np.unique(rows.frames):
+            chosen = np.flatnonzero(rows.frames == index)
+            parts.append(vectors.describe(frames[int(index)], rows.boxes[chosen]))
             order.append(chosen)
         return np.concatenate(parts)[np.argsort(np.concatenate(order), kind="stable")]
 
-    def _try(self) -> None:
-        """Every network once, so that what does not fit is told before the first video."""
+    def _run_once(self) -> None:
+        """Runs every network once, so that errors are reported before the first video."""
         frame = np.full((*TRIAL, 3), 127, np.uint8)
         box = np.array([[0, 0, TRIAL[1], TRIAL[0]]], np.float32)
         self.detector.find(frame, frame)
@@ -197,55 +199,52 @@ class _Regions:
 
     boxes: np.ndarray  # n, 4
     classes: np.ndarray  # n, C + 1
-    vectors: np.ndarray  # n, F
-    frames: np.ndarray  # n: the frame that each is in
-    found: bool
+    frames: np.ndarray  # n: the index of each region's frame
+    vectors: np.ndarray | None  # n, F; None before they are computed
 
-    def _replaced(self, vectors: np.ndarray) -> _Regions:
-        return _Regions(self.boxes, self.classes, vectors, self.frames, self.found)
-
-
-def _with_whole(rows: _Regions, number: int, frame: np.ndarray, detector: Detector) -> _Regions:
-    """The whole frame before the other regions."""
-    box = np.array([[0, 0, frame.shape[1], frame.shape[0]]], np.float32)
-    return _Regions(
-        np.concatenate([box, rows.boxes]),
-        np.concatenate([detector.whole(frame), rows.classes]),
-        rows.vectors,
-        np.concatenate([[number], rows.frames]).astype(int),
-        rows.found,
-    )
+    def after_whole_frame(
+        self, index: int, frame: np.ndarray, detector: Detector, vector: np.ndarray | None
+    ) -> _Regions:
+        """Returns the whole frame, and the regions behind it."""
+        box = np.array([[0, 0, frame.shape[1], frame.shape[0]]], np.float32)
+        known = self.vectors is not None and vector is not None
+        return _Regions(
+            np.concatenate([box, self.boxes]),
+            np.concatenate([detector.whole(frame), self.classes]),
+            np.concatenate([[index], self.frames]).astype(int),
+            np.concatenate([vector[None], self.vectors]) if known else self.vectors,  # type: ignore[index]
+        )
 
 
 def _finite(rows: np.ndarray, name: str, clip: str) -> np.ndarray:
     if not np.isfinite(rows).all():
-        raise DataError(f'clip "{clip}": {name} hold NaN or infinity: the network is at fault')
+        raise DataError(f'clip "{clip}": {name} hold NaN or infinity: check the network')
     return rows
 
 
-def _detector(part: Any, threads: int) -> Detector:
-    if isinstance(part, kinds.ClassicalDetector):
-        return ClassicalRegions(part)
-    return OnnxRegions(part, threads)
+def _detector(settings: Any, planes: PlaneCache, threads: int) -> Detector:
+    if isinstance(settings, kinds.ClassicalDetector):
+        return ClassicalRegions(settings, planes)
+    return OnnxRegions(settings, threads)
 
 
-def _vectors(part: Any, threads: int) -> RegionVectors | None:
-    """None: the detector's own."""
-    if isinstance(part, kinds.ClassicalVectors):
-        return ClassicalAppearance(part)
-    if isinstance(part, kinds.CropVectors):
-        return CropRegions(part, threads)
-    return MapRegions(part, threads) if isinstance(part, kinds.MapVectors) else None
+def _vectors(settings: Any, planes: PlaneCache, threads: int) -> RegionVectors | None:
+    """Returns None for the detector's vectors."""
+    if isinstance(settings, kinds.ClassicalVectors):
+        return ClassicalAppearance(settings, planes)
+    if isinstance(settings, kinds.CropVectors):
+        return CropRegions(settings, threads)
+    return MapRegions(settings, threads) if isinstance(settings, kinds.MapVectors) else None
 
 
-def _motion(part: Any, threads: int) -> Motion:
-    if isinstance(part, kinds.ClassicalActions):
-        return ClassicalMotion(part)
-    return OnnxMotion(part, threads)
+def _motion(settings: Any, threads: int) -> Motion:
+    if isinstance(settings, kinds.ClassicalActions):
+        return ClassicalMotion(settings)
+    return OnnxMotion(settings, threads)
 
 
 def _with_checksums(values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` with ``sha256`` beside each ``model``, and class names as they are in files."""
+    """Returns ``values`` with ``sha256`` beside each ``model``, and class names read from files."""
     changed: dict[str, Any] = {}
     for key, value in values.items():
         changed[key] = _with_checksums(value) if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""Pictures for networks: sized, normalised, laid out; and where a point of them is in a frame."""
+"""Images for networks: resized, normalised, laid out; and coordinates in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paddlevideo.utils.opencv import cv2
 
 
 def smaller(frame: np.ndarray, side: int) -> np.ndarray:
-    """A frame (h, w, 3) with ``side`` pixels on its long side; a smaller one is left alone."""
+    """Returns a frame (h, w, 3) with at most ``side`` pixels on its long side."""
     scale = side / max(frame.shape[:2])
     if scale >= 1:
         return frame
@@ -20,7 +20,7 @@ def smaller(frame: np.ndarray, side: int) -> np.ndarray:
 
 
 def fitted(frame: np.ndarray, settings: ImageInput) -> np.ndarray:
-    """A frame as (height, width, 3) uint8 BGR of the network's size."""
+    """Returns a frame as (height, width, 3) uint8 BGR of the network's size."""
     height, width = settings.size
     if settings.fit == "stretch":
         return _resized(frame, (height, width))
@@ -36,7 +36,7 @@ def fitted(frame: np.ndarray, settings: ImageInput) -> np.ndarray:
 
 
 def _scale(shape: Sequence[int], settings: ImageInput) -> float:
-    ratios = [wanted / side for wanted, side in zip(settings.size, shape[:2], strict=True)]
+    ratios = [target / side for target, side in zip(settings.size, shape[:2], strict=True)]
     return max(ratios) if settings.fit == "crop" else min(ratios)
 
 
@@ -47,7 +47,7 @@ def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def mapping(shape: Sequence[int], settings: ImageInput) -> tuple[np.ndarray, np.ndarray]:
-    """``scale`` and ``shift``, x y each: a point p of a frame is p * scale + shift in the input."""
+    """Returns ``scale`` and ``shift``, x y each: a point p of a frame is at p * scale + shift."""
     if settings.fit == "stretch":
         height, width = settings.size
         return np.array([width / shape[1], height / shape[0]]), np.zeros(2)
@@ -62,40 +62,40 @@ def mapping(shape: Sequence[int], settings: ImageInput) -> tuple[np.ndarray, np.
 
 
 def to_frame(boxes: np.ndarray, shape: Sequence[int], settings: ImageInput) -> np.ndarray:
-    """Boxes (n, 4) in pixels of the input to pixels of a frame of ``shape``."""
+    """Returns boxes (n, 4) in pixels of the input in pixels of a frame of ``shape``."""
     scale, shift = mapping(shape, settings)
     return (boxes - np.tile(shift, 2)) / np.tile(scale, 2)
 
 
 def to_input(boxes: np.ndarray, shape: Sequence[int], settings: ImageInput) -> np.ndarray:
-    """Boxes (n, 4) in pixels of a frame of ``shape`` to pixels of the input."""
+    """Returns boxes (n, 4) in pixels of a frame of ``shape`` in pixels of the input."""
     scale, shift = mapping(shape, settings)
     return boxes * np.tile(scale, 2) + np.tile(shift, 2)
 
 
-def normalised(pictures: np.ndarray, settings: ImageInput) -> np.ndarray:
-    """Pictures (n, h, w, 3) uint8 BGR to float32, normalised, channels in the network's order."""
+def normalised(images: np.ndarray, settings: ImageInput) -> np.ndarray:
+    """Returns images (n, h, w, 3) uint8 BGR normalised, float32, in the network's channel order."""
     if settings.colour == "rgb":
-        pictures = pictures[..., ::-1]
+        images = images[..., ::-1]
     mean, std = (np.array(values, np.float32) for values in (settings.mean, settings.std))
-    return (pictures.astype(np.float32) * np.float32(settings.scale) - mean) / std
+    return (images.astype(np.float32) * np.float32(settings.scale) - mean) / std
 
 
-def image_batch(pictures: Sequence[np.ndarray], settings: ImageInput) -> np.ndarray:
-    """Pictures of any size as a batch (n, 3, h, w), or (n, h, w, 3), as the layout says."""
-    batch = normalised(np.stack([fitted(picture, settings) for picture in pictures]), settings)
+def image_batch(images: Sequence[np.ndarray], settings: ImageInput) -> np.ndarray:
+    """Returns images of any size as a batch (n, 3, h, w) or (n, h, w, 3), by the layout."""
+    batch = normalised(np.stack([fitted(image, settings) for image in images]), settings)
     return batch if settings.layout == "NHWC" else batch.transpose(0, 3, 1, 2)
 
 
 def clip_batch(frames: np.ndarray, settings: ImageInput) -> np.ndarray:
-    """T frames (T, h, w, 3) uint8 of the network's size as a batch of one clip."""
+    """Returns frames (T, h, w, 3) uint8 of the network's size as a batch of one clip."""
     clip = normalised(frames, settings)[None]
     orders = {"NTHWC": (0, 1, 2, 3, 4), "NTCHW": (0, 1, 4, 2, 3), "NCTHW": (0, 4, 1, 2, 3)}
     return clip.transpose(orders[settings.layout])
 
 
 def cropped(frame: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
-    """A box (4,) of a frame with ``margin`` of its sides around it; at least one pixel."""
+    """Returns a box (4,) of a frame with ``margin`` of its sides around it; at least one pixel."""
     grow = np.array([box[2] - box[0], box[3] - box[1]]) * margin
     x1, y1 = np.floor(box[:2] - grow).astype(int)
     x2, y2 = np.ceil(box[2:] + grow).astype(int)
@@ -105,9 +105,9 @@ def cropped(frame: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
 
 
 def pooled(plane: np.ndarray, boxes: np.ndarray, points: int) -> np.ndarray:
-    """(n, F): a map (F, h, w) averaged over ``points`` x ``points`` places of each box.
+    """Returns (n, F): a map (F, h, w) averaged over ``points`` x ``points`` positions in each box.
 
-    ``boxes`` (n, 4) in cells of the map; between cells values are interpolated.
+    ``boxes`` (n, 4) in cells of the map; values are interpolated between cells.
     """
     steps = (np.arange(points) + 0.5) / points
     rows = []
@@ -119,13 +119,13 @@ def pooled(plane: np.ndarray, boxes: np.ndarray, points: int) -> np.ndarray:
     return np.stack(rows) if rows else np.empty((0, len(plane)), np.float32)
 
 
-def _weights(places: np.ndarray, cells: int) -> np.ndarray:
-    """(cells, points): how much of each cell is in the value at each place."""
-    places = np.clip(places, 0, cells - 1)
-    low = np.floor(places).astype(int)
-    part = places - low
-    weights = np.zeros((cells, len(places)), np.float32)
-    columns = np.arange(len(places))
-    np.add.at(weights, (low, columns), 1 - part)
-    np.add.at(weights, (np.minimum(low + 1, cells - 1), columns), part)
+def _weights(positions: np.ndarray, cells: int) -> np.ndarray:
+    """Returns (cells, points): weights of linear interpolation."""
+    positions = np.clip(positions, 0, cells - 1)
+    low = np.floor(positions).astype(int)
+    share = positions - low
+    weights = np.zeros((cells, len(positions)), np.float32)
+    columns = np.arange(len(positions))
+    np.add.at(weights, (low, columns), 1 - share)
+    np.add.at(weights, (np.minimum(low + 1, cells - 1), columns), share)
     return weights

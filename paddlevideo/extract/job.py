@@ -1,4 +1,4 @@
-"""One video: its frames to the records of its clips, or the reason why not."""
+"""One video: its frames to the records of its clips, or the reason for a failure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from paddlevideo.extract.decode import Replan, VideoFault, VideoFile
-from paddlevideo.extract.extractor import Extractor, Gathered
+from paddlevideo.extract.extractor import ClipFrames, Extractor
 from paddlevideo.extract.plan import ClipPlan, pieces_of, plan
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import FAILED, Status
@@ -18,12 +20,12 @@ from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.opencv import cv2
 
-#: What a bad video makes of the libraries that read it; anything else is our own mistake.
-_FAULTS = (UserError, cv2.error, OSError, ValueError, ArithmeticError, MemoryError)
+#: What a bad video makes libraries raise; anything else is a bug.
+_VIDEO_ERRORS = (UserError, cv2.error, OSError, ValueError, ArithmeticError, MemoryError)
 
 
 def fingerprint_of(video: Video, settings: str) -> str:
-    """Changes with the settings' fingerprint, the file and what is asked for of it."""
+    """Returns what changes with the settings' fingerprint, the file and its requested clips."""
     try:
         file = content_of(video.path) if video.path.is_file() else ""
     except (OSError, ValueError):
@@ -42,13 +44,13 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """How videos are done; ``dtype`` of the features in their records."""
+    """Extracts videos; ``dtype``: of the features in their records."""
 
     extractor: Extractor
     dtype: str
 
     def run(self, video: Video) -> tuple[Status, list[bytes]]:
-        """The status of a video, and the records of its clips. Never fails because of a video."""
+        """Returns the status of a video and the records of its clips, also of a bad one."""
         settings = self.extractor.fingerprint(self.dtype)
         status = Status(video.id, as_text(str(video.path)))
         status.fingerprint = fingerprint_of(video, settings)
@@ -56,10 +58,10 @@ class Job:
         records: list[bytes] = []
         try:
             records = self._extract(video, status)
-        except _FAULTS as fault:
+        except _VIDEO_ERRORS as error:
             status.status, status.clips = FAILED, []
-            status.cause = getattr(fault, "cause", "features")
-            status.reason = " ".join(str(fault).split()) or type(fault).__name__
+            status.cause = getattr(error, "cause", "features")
+            status.reason = " ".join(str(error).split()) or type(error).__name__
         status.seconds = round(time.perf_counter() - started, 4)
         return status, records
 
@@ -87,52 +89,52 @@ class Job:
         return [encode(each.clip, self.dtype) for each in done]
 
     def _clips(self, video: Video, file: VideoFile, status: Status) -> list[Done]:
-        """All clips in one pass: a clip's frames are held from its first to its last."""
+        """Returns all clips, in one pass: a clip's frames are held from its first to its last."""
         settings = self.extractor.settings
         pieces = pieces_of(video.rows, file.timeline, settings.clips.seconds)
-        there = {row for piece in pieces for row in (piece.row, *piece.shared)}
-        status.outside = [row.clip for n, row in enumerate(video.rows) if n not in there]
+        covered = {row for piece in pieces for row in (piece.row, *piece.shared)}
+        status.outside = [row.clip for n, row in enumerate(video.rows) if n not in covered]
         if not pieces:
             raise VideoFault(
                 "clips after its end",
                 f"{file.name}: lasts {file.timeline.seconds:.2f} s, its clips begin later",
             )
         plans = [plan(piece, file.timeline, settings) for piece in pieces]
-        gathering = _Gathering(self.extractor, plans)
+        buffer = _FrameBuffer(self.extractor, plans)
         done: dict[int, Done] = {}
-        for number, frame in file.take(gathering.wanted):
-            for place, gathered in gathering.add(number, frame):
-                clip, is_empty = self.extractor.clip(plans[place], gathered, video.name)
-                done[place] = Done(plans[place], clip, is_empty)
-        return [done[place] for place in range(len(plans))]
+        for index, frame in file.read(buffer.indices):
+            for position, frames in buffer.add(index, frame):
+                clip, is_empty = self.extractor.clip(plans[position], frames, video.name)
+                done[position] = Done(plans[position], clip, is_empty)
+        return [done[position] for position in range(len(plans))]
 
 
-class _Gathering:
+class _FrameBuffer:
     """Hands frames to the clips that need them."""
 
     def __init__(self, extractor: Extractor, plans: list[ClipPlan]) -> None:
         self.extractor = extractor
         self.needs = [extractor.frames_of(each) for each in plans]
-        ends = [max(regions | actions) for regions, actions in self.needs]
         self.starting: dict[int, list[int]] = {}
         self.ending: dict[int, list[int]] = {}
-        for place, (regions, actions) in enumerate(self.needs):
-            self.starting.setdefault(min(regions | actions), []).append(place)
-            self.ending.setdefault(ends[place], []).append(place)
-        self.wanted = sorted(set().union(*(each for need in self.needs for each in need)))
-        self.open: dict[int, Gathered] = {}
+        for position, (regions, actions) in enumerate(self.needs):
+            self.starting.setdefault(min(regions | actions), []).append(position)
+            self.ending.setdefault(max(regions | actions), []).append(position)
+        #: Indices of all frames that are needed.
+        self.indices = sorted(set().union(*(each for need in self.needs for each in need)))
+        self.open: dict[int, ClipFrames] = {}
 
-    def add(self, number: int, frame: object) -> list[tuple[int, Gathered]]:
-        """Keeps a frame where it is needed; returns the clips that are complete with it."""
-        for place in self.starting.get(number, ()):
-            self.open[place] = Gathered()
+    def add(self, index: int, frame: np.ndarray) -> list[tuple[int, ClipFrames]]:
+        """Keeps a frame where it is needed; returns position and frames of completed clips."""
+        for position in self.starting.get(index, ()):
+            self.open[position] = ClipFrames()
         reduced = None
-        for place, gathered in self.open.items():
-            regions, actions = self.needs[place]
-            if number in regions:
-                gathered.regions[number] = frame  # type: ignore[assignment]
-            if number in actions:
+        for position, frames in self.open.items():
+            regions, actions = self.needs[position]
+            if index in regions:
+                frames.regions[index] = frame
+            if index in actions:
                 if reduced is None:
-                    reduced = self.extractor.motion.reduce(frame)  # type: ignore[arg-type]
-                gathered.actions[number] = reduced
-        return [(place, self.open.pop(place)) for place in self.ending.get(number, ())]
+                    reduced = self.extractor.motion.reduce(frame)
+                frames.actions[index] = reduced
+        return [(position, self.open.pop(position)) for position in self.ending.get(index, ())]

@@ -1,4 +1,4 @@
-"""ONNX networks through onnxruntime: loaded once, their outputs by name, faults in one line."""
+"""ONNX networks through onnxruntime: loaded once, outputs by name, errors in one line."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ TYPES: dict[str, np.dtype[Any]] = {
 
 
 class Network:
-    """An ONNX model with the outputs that are wanted of it.
+    """An ONNX model and the names of the outputs to compute.
 
-    Raises ConfigError where the file is no model, or lacks an input or output that is named;
+    Raises ConfigError where the file is not a model, or lacks an input or output that is named;
     ``where`` is the key that named it.
     """
 
@@ -62,16 +62,16 @@ class Network:
         return name
 
     def run(self, array: np.ndarray) -> list[np.ndarray]:
-        """The outputs, float32 or whole numbers, for an input. Raises DataError if it fails."""
+        """Returns the outputs, float32 or integers, for an input. Raises DataError if it fails."""
         given = np.ascontiguousarray(array, self._type)
         try:
-            found = self._session.run(self.outputs, {self._input: given})
-        except Exception as fault:  # onnxruntime has no class of its own for all of its faults
+            outputs = self._session.run(self.outputs, {self._input: given})
+        except Exception as error:  # onnxruntime has no base class for its errors
             raise DataError(
                 f"{self.where}: {self.model} fails on an input of shape {given.shape}: "
-                f"{str(fault).strip().splitlines()[0]}"
+                f"{str(error).strip().splitlines()[0]}"
             ) from None
-        return [_plain(np.asarray(output)) for output in found]
+        return [_plain(np.asarray(output)) for output in outputs]
 
 
 def _session(model: str, where: str, threads: int) -> Any:
@@ -87,9 +87,11 @@ def _session(model: str, where: str, threads: int) -> Any:
     try:
         providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
         return onnxruntime.InferenceSession(model, options, providers=providers)
-    except Exception as fault:  # as above
-        reason = str(fault).strip().splitlines()[0]
-        raise ConfigError(f"{where}: {model} is no ONNX model that can be run ({reason})") from None
+    except Exception as error:  # as above
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"{where}: {model} is not an ONNX model that can be run ({reason})"
+        ) from None
 
 
 def _plain(output: np.ndarray) -> np.ndarray:

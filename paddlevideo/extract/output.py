@@ -1,4 +1,4 @@
-"""Writes what was extracted to a store, with captions, and the status of each video to a list."""
+"""Writes extracted clips to a store, with captions, and the status of each video to a list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from paddlevideo.prepare.writing import Target, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import Tally
 
-#: The entry of ``made_by`` that is known when all videos have a status, not before.
+#: The entry of ``made_by`` that is known only once all videos have a status.
 CLIPS = "clips"
 
 
@@ -46,7 +46,7 @@ class ExtractedSource:
         return sum(len(status.clips) for status in self.statuses)
 
     def sizes(self) -> Sizes:
-        """Widths; the action classes those that are named, or the largest that was found."""
+        """Returns the widths; action classes are the named ones, else up to the largest."""
         region, action, region_classes = self.statuses[0].sizes
         for status in self.statuses:
             if tuple(status.sizes) != tuple(self.statuses[0].sizes):
@@ -58,36 +58,36 @@ class ExtractedSource:
         return Sizes(region, action, region_classes, self.action_classes or self._largest() + 1)
 
     def _largest(self) -> int:
-        """The largest action class of all records; -1 for none."""
-        found = (item.read().action_classes for item in self.items())
-        return max((int(row.max(initial=-1)) for row in found if row is not None), default=-1)
+        """Returns the largest action class of all records; -1 for none."""
+        classes = (item.read().action_classes for item in self.items())
+        return max((int(row.max(initial=-1)) for row in classes if row is not None), default=-1)
 
     def items(self) -> Iterator[Item]:
         """All clips; the records of one video are in memory at a time."""
         for status in self.statuses:
             records: list[bytes] = []
-            for place, (name, *_) in enumerate(status.clips):
-                yield Item(name, lambda p=place, s=status, r=records: self._read(s, p, r))  # type: ignore[misc]
+            for index, (name, *_) in enumerate(status.clips):
+                yield Item(name, lambda i=index, s=status, r=records: self._read(s, i, r))  # type: ignore[misc]
 
-    def _read(self, status: Status, place: int, records: list[bytes]) -> Clip:
+    def _read(self, status: Status, index: int, records: list[bytes]) -> Clip:
         if not records:
             records.extend(self.work.records(status.video))
-        where = f"{self.work.place(status.video, '.clips')}: clip {place}"
-        if place >= len(records):
-            raise DataError(f"{where}: is not there. Run the same command again")
-        return _with_origin(decode(records[place], where), status, place)
+        where = f"{self.work.path_of(status.video, '.clips')}: clip {index}"
+        if index >= len(records):
+            raise DataError(f"{where}: is missing. Run the same command again")
+        return _with_origin(decode(records[index], where), status, index)
 
 
-def _with_origin(clip: Clip, status: Status, place: int) -> Clip:
-    """The clip with the video file that it comes from, and its seconds there."""
-    _, _, start, end = status.clips[place]
+def _with_origin(clip: Clip, status: Status, index: int) -> Clip:
+    """Returns the clip with its video file and its seconds in that."""
+    _, _, start, end = status.clips[index]
     span = None if start is None or end is None else (start, end)
     return replace(clip, source=os.path.abspath(status.path), span=span)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The store that is asked for."""
+class StoreRequest:
+    """The requested store."""
 
     options: ExtractOptions
     extraction: Mapping[str, Any]
@@ -99,7 +99,7 @@ class Wanted:
         return self.options.output
 
     def request(self, videos: Sequence[Video]) -> dict[str, Any]:
-        """What decides the store's contents, as far as the command says it."""
+        """Returns what decides the store's contents, as far as the command says it."""
         listed = [
             (video.id, [(row.clip, row.start, row.end, row.captions) for row in video.rows])
             for video in videos
@@ -117,10 +117,10 @@ class Wanted:
         }
 
 
-def there_already(wanted: Wanted, request: Mapping[str, Any], work: Path) -> Manifest | None:
-    """The manifest of the store if this command has finished it, whichever clips are in it.
+def find_existing(wanted: StoreRequest, request: Mapping[str, Any], work: Path) -> Manifest | None:
+    """Returns the manifest of the store if this command has finished it, with any clips.
 
-    Raises DataError where the folder holds another store than the one that is asked for.
+    Raises DataError where the folder holds another store than the requested one.
     """
     for name in (COMPLETE, UNFINISHED):
         if not (wanted.path / name).is_file():
@@ -151,20 +151,20 @@ def _other_name(work: Path) -> str:
 
 
 def write_store(
-    wanted: Wanted,
+    wanted: StoreRequest,
     request: Mapping[str, Any],
     videos: Sequence[Video],
     statuses: Sequence[Status],
     work: WorkFolder,
 ) -> list[str]:
-    """Writes the store of all videos that are done; returns what to say about it.
+    """Writes the store of all videos that are done; returns lines to print about it.
 
     Raises DataError as ``prepare.writing.write_clips`` does, BusyStore where another process is
     writing it.
     """
     done = [[status.video, status.fingerprint] for status in statuses if status.status == DONE]
     made_by = {**request, CLIPS: digest_of(done)}
-    before = there_already(wanted, request, work.path)
+    before = find_existing(wanted, request, work.path)
     if before is not None:
         if before.made_by.get(CLIPS) != made_by[CLIPS]:
             raise DataError(
@@ -185,7 +185,7 @@ def write_store(
     except BusyStore:
         return [f"{wanted.path}: another process is writing it"]
     except DataError:
-        now = there_already(wanted, request, work.path)
+        now = find_existing(wanted, request, work.path)
         if now is None or now.made_by.get(CLIPS) != made_by[CLIPS]:
             raise
         return [f"{wanted.path}: another process has written it"]  # since we looked
@@ -194,14 +194,14 @@ def write_store(
 def _write(
     target: Target,
     source: ExtractedSource,
-    wanted: Wanted,
+    wanted: StoreRequest,
     videos: Sequence[Video],
     statuses: Sequence[Status],
 ) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
-        own = Path(folder) / "captions.jsonl"
-        own.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
-        files = [own] if own.stat().st_size else []
+        listed = Path(folder) / "captions.jsonl"
+        listed.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
+        files = [listed] if listed.stat().st_size else []
         # Wrong entries are counted: all features are there, and another run would only repeat it.
         book = CaptionBook(wanted.options.captions, BadEntries(math.inf), exact=files)
     clips = (
@@ -226,13 +226,13 @@ def _write(
 
 
 def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Iterator[str]:
-    """What a CSV says of its clips: captions, and where in which video each lies."""
+    """Yields JSON lines of a CSV's clips: captions, video and seconds."""
     for video, status in zip(videos, statuses, strict=True):
         shared: dict[str, list[str]] = {}
-        for clip, number in status.shared:
-            shared.setdefault(clip, []).extend(video.rows[number].captions)
-        for clip, number, start, end in status.clips:
-            row = video.rows[number]
+        for clip, index in status.shared:
+            shared.setdefault(clip, []).extend(video.rows[index].captions)
+        for clip, index, start, end in status.clips:
+            row = video.rows[index]
             if not row.where:
                 continue  # from a folder or a list: the clip's name says it all
             entry: dict[str, Any] = {"clip": clip, "video": video.name}
@@ -244,7 +244,7 @@ def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Itera
 
 
 def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
-    """A line for each video, in the order of the list."""
+    """Writes a line for each video, in the order of the list."""
     text = "".join(status.line() + "\n" for status in statuses)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_whole(path, text)

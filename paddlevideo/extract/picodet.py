@@ -1,7 +1,7 @@
 """The raw heads of PicoDet: for each cell of a few grids, class scores and four distributions.
 
-A cell's box is the distance of its four sides from the cell's centre; each distance is not a
-number but a distribution over 0, 1, ..., bins - 1 strides, and its mean is what counts.
+A cell's box is given by the distances of its four sides from the cell's centre; each distance is
+the mean of a distribution over 0, 1, ..., bins - 1 strides.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ def decode_heads(
     strides: Sequence[int],
     size: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (n, 4) in pixels of the input and their scores (n, C), of all cells of all strides.
+    """Returns boxes (n, 4) in pixels of the input, and scores (n, C), of all cells and strides.
 
     ``scores``: for each stride (1, cells, C), 0 to 1; ``distances``: (1, cells, 4 * bins) before
     the softmax; ``size``: the input's height and width. Raises DataError where the cells do not
     fit the strides.
     """
     boxes = []
-    for stride, found in zip(strides, distances, strict=True):
+    for stride, head in zip(strides, distances, strict=True):
         centres = grid_centres(stride, size)
-        logits = found.reshape(-1, found.shape[-1])
+        logits = head.reshape(-1, head.shape[-1])
         if len(logits) != len(centres) or logits.shape[1] % 4:
             raise DataError(
-                f"a head of shape {found.shape} for stride {stride}: {len(centres)} cells with "
-                "four distributions each belong there. Are strides and input size right, and are "
+                f"a head of shape {head.shape} for stride {stride}: {len(centres)} cells with "
+                "four distributions each were expected. Are strides and input size right, and are "
                 "the outputs named in that order?"
             )
         sides = expectations(logits.reshape(len(logits), 4, -1)) * stride
@@ -45,14 +45,14 @@ def decode_heads(
 
 
 def grid_centres(stride: int, size: tuple[int, int]) -> np.ndarray:
-    """(cells, 2): x and y of the middles of a grid's cells, row by row."""
+    """Returns (cells, 2): x and y of the centres of a grid's cells, row by row."""
     height, width = (-(-side // stride) for side in size)
     y, x = np.mgrid[:height, :width]
     return (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * stride
 
 
 def expectations(logits: np.ndarray) -> np.ndarray:
-    """(..., bins) to (...): the means of the distributions over 0, 1, ..., bins - 1."""
+    """Returns means (...) of distributions over 0 to bins - 1, from logits (..., bins)."""
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     shares = powers / powers.sum(axis=-1, keepdims=True)
     return shares @ np.arange(logits.shape[-1])

@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at: times to frame numbers, and no pixels."""
+"""Which frames of a video are looked at: times to frame indices."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from paddlevideo.extract.schema import ActionSettings, Settings
 from paddlevideo.extract.timeline import HAIR, Timeline
 from paddlevideo.extract.videos import Row, seconds_text
 
-#: Seconds between a looked-at frame and its follower, for motion.
+#: Seconds between a frame and the next one that it is compared with, for motion.
 FOLLOWS = 0.15
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A clip: frames ``first`` to before ``stop`` of its video. ``row``: which of its rows."""
+    """A clip: frames ``first`` to ``stop`` - 1 of its video. ``row``: the index of its row."""
 
     id: str
     row: int
@@ -42,7 +42,7 @@ class ClipPlan:
     #: For regions, and the frame that follows each.
     regions: list[int]
     followers: list[int]
-    #: For actions: a list of frames for each vector; ``interval`` seconds lie between them.
+    #: For actions: a list of frames for each vector; ``interval`` seconds between them.
     actions: list[list[int]]
     interval: float
 
@@ -53,37 +53,37 @@ class ClipPlan:
 
 
 def pieces_of(rows: Sequence[Row], timeline: Timeline, seconds: float | None) -> list[Piece]:
-    """The clips of a video.
+    """Returns the clips of a video.
 
-    With ``seconds``, what a row asks for is cut into pieces of that length; a rest shorter than
+    With ``seconds``, rows are cut into pieces of that length; a remainder shorter than
     half of it stays with the piece before. What several rows ask for is one piece. A row that
     begins after the video's end has none.
     """
     pieces: dict[str, Piece] = {}
-    for number, row in enumerate(rows):
-        for piece in _pieces_of_row(row, number, timeline, seconds):
+    for index, row in enumerate(rows):
+        for piece in _pieces_of_row(row, index, timeline, seconds):
             known = pieces.setdefault(piece.id, piece)
             if known is not piece:
-                pieces[piece.id] = replace(known, shared=(*known.shared, number))
+                pieces[piece.id] = replace(known, shared=(*known.shared, index))
     return list(pieces.values())
 
 
 def _pieces_of_row(
-    row: Row, number: int, timeline: Timeline, seconds: float | None
+    row: Row, index: int, timeline: Timeline, seconds: float | None
 ) -> Iterator[Piece]:
     start, end = row.start or 0.0, min(row.end or math.inf, timeline.seconds)
     if not _begins_in(timeline, start):
         return
     if seconds is not None:
-        yield from _cut(row, number, (start, end), timeline, seconds)
+        yield from _cut(row, index, (start, end), timeline, seconds)
     elif row.start is None and row.end is None:
-        yield _piece(row.clip, number, (0.0, math.inf), timeline, is_whole=True)
+        yield _piece(row.clip, index, (0.0, math.inf), timeline, is_whole=True)
     else:
-        yield _piece(row.clip, number, (start, end), timeline)
+        yield _piece(row.clip, index, (start, end), timeline)
 
 
 def _begins_in(timeline: Timeline, start: float) -> bool:
-    """Whether the video still shows something at a second."""
+    """Returns whether the video still shows something at a second."""
     if timeline.ticks is None:
         return timeline.first_from(start) < timeline.count
     return start * timeline.rate < timeline.length - HAIR
@@ -92,9 +92,9 @@ def _begins_in(timeline: Timeline, start: float) -> bool:
 def _piece(
     name: str, row: int, span: tuple[float, float], timeline: Timeline, is_whole: bool = False
 ) -> Piece:
-    """The clip of a span in seconds: at a constant rate the frames that begin in it.
+    """Returns the clip of a span in seconds: at a constant rate the frames that begin in it.
 
-    Otherwise the frame that is shown at its start as well: it may be shown for long.
+    Otherwise also the frame that is shown at its start: it may be shown for long.
     """
     start, end = span
     times = (None, None) if is_whole else span
@@ -110,26 +110,26 @@ def _piece(
 
 
 def _cut(
-    row: Row, number: int, span: tuple[float, float], timeline: Timeline, seconds: float
+    row: Row, index: int, span: tuple[float, float], timeline: Timeline, seconds: float
 ) -> Iterator[Piece]:
     start, end = span
     pieces = max(math.floor((end - start) / seconds + 0.5), 1)
-    edges = [start + seconds * place for place in range(pieces)] + [end]
-    # A name that says seconds already says the wrong ones for its pieces.
-    spoken = [seconds_text(row.start or 0.0)] + ([] if row.end is None else [seconds_text(row.end)])
+    edges = [start + seconds * position for position in range(pieces)] + [end]
+    # Seconds in the name are those of the whole row, and wrong for its pieces.
+    named = [seconds_text(row.start or 0.0)] + ([] if row.end is None else [seconds_text(row.end)])
     base = (
-        row.clip.removesuffix("_" + "_".join(spoken))
+        row.clip.removesuffix("_" + "_".join(named))
         if (row.start, row.end) != (None, None)
         else row.clip
     )
     for begin, stop in zip(edges, edges[1:], strict=False):
         name = f"{base}_{seconds_text(begin)}_{seconds_text(stop)}"
         if _begins_in(timeline, begin):
-            yield _piece(name, number, (begin, stop), timeline)
+            yield _piece(name, index, (begin, stop), timeline)
 
 
 def plan(piece: Piece, timeline: Timeline, settings: Settings) -> ClipPlan:
-    """The frames to look at: for regions spread evenly in time, for actions in windows."""
+    """Returns the frames to look at: for regions spread evenly in time, for actions in windows."""
     count = min(settings.regions.frames, piece.stop - piece.first)
     middles = (np.arange(count) + 0.5) * piece.length / count
     # A frame that is shown for long may be the one for several of them.
@@ -141,14 +141,14 @@ def plan(piece: Piece, timeline: Timeline, settings: Settings) -> ClipPlan:
 
 
 def _frame(piece: Piece, timeline: Timeline, offset: float) -> int:
-    """The frame of a clip that is shown ``offset`` ticks after its beginning."""
+    """Returns the frame of a clip that is shown ``offset`` ticks after its beginning."""
     if timeline.ticks is None:
         return piece.first + min(int(offset), piece.stop - piece.first - 1)
     return min(max(timeline.shown_at(piece.begin + offset), piece.first), piece.stop - 1)
 
 
 def _follower(frame: int, ahead: int, piece: Piece, timeline: Timeline) -> int:
-    """The frame that is shown ``ahead`` ticks later, at least the next one.
+    """Returns the frame that is shown ``ahead`` ticks later, at least the next one.
 
     As far before where the clip ends; a lone frame follows itself.
     """
@@ -162,7 +162,7 @@ def _follower(frame: int, ahead: int, piece: Piece, timeline: Timeline) -> int:
 def _windows(
     piece: Piece, timeline: Timeline, actions: ActionSettings
 ) -> tuple[list[list[int]], float]:
-    """Frames of each action vector, and the seconds between two frames.
+    """Returns frames of each action vector, and the seconds between two frames.
 
     A clip shorter than one window is spread over it, its frames repeated where it has too few.
     """

@@ -1,16 +1,15 @@
 """The keys of the YAML files of ``configs/extract/``: names, type hints and defaults.
 
-The maps ``detector`` and ``vectors`` name their kind with the key ``name``; DETECTORS, VECTORS and
-ACTIONS say which kinds there are.
+The maps ``detector`` and ``vectors`` name their kind with the key ``name``: DETECTORS, VECTORS and
+ACTIONS are the registries of the kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from paddlevideo.registry import InputPath, NameOrPath
+from paddlevideo.registry import InputPath, NameOrPath, Registry
 from paddlevideo.utils.ranges import Count, NonNegative, Probability, Range
 
 #: Seconds and frame rates: a thousandth at least.
@@ -18,6 +17,10 @@ Positive = Annotated[float, Range(at_least=1e-3)]
 Triple = tuple[float, float, float]
 #: Class names, or the path of a text file with one a line; None where they are not known.
 Names = list[str] | NameOrPath | None
+
+DETECTORS = Registry("detector")
+VECTORS = Registry("kind of region vectors")
+ACTIONS = Registry("kind of action vectors")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class PicodetOutputs:
 class BoxesOutputs:
     """Names of outputs, with or without a first dimension of 1.
 
-    boxes (n, 4); scores (n,) of the best class or (n, classes); classes (n,) numbers; vectors
+    boxes (n, 4); scores (n,) of the best class or (n, classes); classes (n,) indices; vectors
     (n, F).
     """
 
@@ -76,6 +79,7 @@ class ActionOutputs:
     scores: str | None = None
 
 
+@DETECTORS.register("classical")
 @dataclass(frozen=True)
 class ClassicalDetector:
     """Regions by colour, saliency and motion, without weights."""
@@ -84,6 +88,7 @@ class ClassicalDetector:
     side: Count = 160
 
 
+@DETECTORS.register("picodet")
 @dataclass(frozen=True)
 class PicodetDetector:
     """An ONNX network with the raw heads of PicoDet."""
@@ -98,6 +103,7 @@ class PicodetDetector:
     classes: Names = None
 
 
+@DETECTORS.register("boxes")
 @dataclass(frozen=True)
 class BoxesDetector:
     """An ONNX network that gives boxes itself."""
@@ -113,13 +119,16 @@ class BoxesDetector:
     classes: Names = None
 
 
+@VECTORS.register("classical")
 @dataclass(frozen=True)
 class ClassicalVectors:
-    """Colours, directions of edges and texture of a box, without weights."""
+    """Colour, shape, texture and position of a box, without weights."""
 
+    #: Pixels on the long side of the frame that is looked at.
     side: Count = 160
 
 
+@VECTORS.register("crops")
 @dataclass(frozen=True)
 class CropVectors:
     """An ONNX network that sees each box as a picture of its own."""
@@ -134,6 +143,7 @@ class CropVectors:
     margin: NonNegative = 0.0
 
 
+@VECTORS.register("feature_map")
 @dataclass(frozen=True)
 class MapVectors:
     """An ONNX network that sees the whole frame once; its map is averaged in each box."""
@@ -142,22 +152,26 @@ class MapVectors:
     input: ImageInput
     #: Name of the output: (1, F, h, w).
     output: str
-    #: The map is sampled at so many points of a box in each direction.
+    #: Points of a box in each direction at which the map is sampled.
     points: Count = 7
 
 
+@VECTORS.register("detector")
 @dataclass(frozen=True)
 class DetectorVectors:
     """The vectors that the detector gives with its boxes: its ``outputs.vectors``."""
 
 
+@ACTIONS.register("classical")
 @dataclass(frozen=True)
 class ClassicalActions:
-    """Optical flow by place and direction, without weights."""
+    """How things and the whole picture move, without weights."""
 
-    side: Count = 80
+    #: Pixels on the long side of the frames that are looked at.
+    side: Count = 96
 
 
+@ACTIONS.register("onnx")
 @dataclass(frozen=True)
 class OnnxActions:
     """An ONNX network that sees the frames of a piece at once."""
@@ -193,32 +207,17 @@ class ActionSettings:
     """Which frames of a clip are looked at for actions, and how."""
 
     vectors: Any
-    #: Frames a second, and how many of them make one piece: one action vector.
+    #: Frames a second, and the number of them that make one piece: one action vector.
     frame_rate: Positive = 8.0
     frames: Annotated[int, Range(at_least=2)] = 16
-    #: At most; they are spread evenly over the clip.
+    #: At most this many, spread evenly over the clip.
     pieces: Count = 5
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A whole YAML file."""
+    """The settings of a YAML file."""
 
     clips: ClipSettings
     regions: RegionSettings
     actions: ActionSettings
-
-
-Kinds = Mapping[str, type]
-DETECTORS: Kinds = {
-    "classical": ClassicalDetector,
-    "picodet": PicodetDetector,
-    "boxes": BoxesDetector,
-}
-VECTORS: Kinds = {
-    "classical": ClassicalVectors,
-    "crops": CropVectors,
-    "feature_map": MapVectors,
-    "detector": DetectorVectors,
-}
-ACTIONS: Kinds = {"classical": ClassicalActions, "onnx": OnnxActions}

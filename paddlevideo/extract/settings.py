@@ -1,4 +1,4 @@
-"""What is extracted, and how: a YAML file of ``configs/extract/``, checked key by key."""
+"""What is extracted, and how: a YAML file of ``configs/extract/``, checked as all others are."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from paddlevideo.config.arguments import Fault, argument_faults, prefix_path, unknown
-from paddlevideo.config.check import fault_line
+from paddlevideo.config.arguments import Fault, unknown
+from paddlevideo.config.check import PartCheck, raise_faults
 from paddlevideo.config.files import load_config
-from paddlevideo.config.tree import Config, KeyPath, value_at
+from paddlevideo.config.tree import value_at
 from paddlevideo.extract.schema import (
     ACTIONS,
     DETECTORS,
     VECTORS,
     ActionSettings,
     ClipSettings,
-    Kinds,
     Names,
     RegionSettings,
     Settings,
 )
-from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.registry import Registry
+from paddlevideo.utils.errors import DataError
 
-#: Each section, and those of its keys that are maps with a ``name``.
-SECTIONS: Mapping[str, tuple[type, Mapping[str, Kinds]]] = {
+#: Each section, and the registries of those of its keys that name a part.
+SECTIONS: Mapping[str, tuple[type, Mapping[str, Registry]]] = {
     "clips": (ClipSettings, {}),
     "regions": (RegionSettings, {"detector": DETECTORS, "vectors": VECTORS}),
     "actions": (ActionSettings, {"vectors": ACTIONS}),
@@ -35,112 +35,86 @@ SECTIONS: Mapping[str, tuple[type, Mapping[str, Kinds]]] = {
 
 
 def load_settings(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Settings:
-    """The settings in a YAML file; a name that is no file is looked up in ``configs/``.
+    """Returns the settings in a YAML file; a name that is not a file is looked up in ``configs/``.
 
     Raises ConfigError with a line ``file:line: KEY.PATH: what is wrong`` for each fault.
     """
     config = load_config(path, overrides)
-    faults = list(_faults(config)) or list(_disagreements(config))
-    lines = [fault_line(config, fault) for fault in faults]
-    if len(lines) > 1:
-        raise ConfigError("\n  ".join([f"the configuration has {len(lines)} faults:", *lines]))
-    if lines:
-        raise ConfigError(lines[0])
-    sections = {name: _section(name, config.get(name) or {}) for name in SECTIONS}
-    return Settings(**sections)
+    check = _ExtractionCheck(config)
+    raise_faults(config, list(check.faults()) or list(check.disagreements()))
+    return Settings(**{name: _section(name, config.get(name) or {}) for name in SECTIONS})
 
 
-def describe(part: Any) -> dict[str, Any]:
-    """Everything that is set, defaults too, as plain values; each map names its class."""
-    values = {item.name: getattr(part, item.name) for item in dataclasses.fields(part)}
+def describe(settings: Any) -> dict[str, Any]:
+    """Returns everything that is set, defaults too, as plain values; each map names its class."""
+    values = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
     plain = {
         name: describe(value) if dataclasses.is_dataclass(value) else value
         for name, value in values.items()
     }
-    return {"kind": type(part).__name__, **plain}
+    return {"kind": type(settings).__name__, **plain}
 
 
 def class_names(names: Names) -> list[str] | None:
-    """The names of classes, read where a file has them. Raises DataError if it cannot be read."""
+    """Returns the names of classes, from a file if need be. Raises DataError."""
     if not isinstance(names, str):
         return names
     try:
         lines = Path(names).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise DataError(f"{names}: cannot be read as a list of class names ({fault})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{names}: cannot be read as a list of class names ({error})") from None
     return [line.strip() for line in lines if line.strip()]
 
 
-# ------------------------------------------------------------------------- the check
+class _ExtractionCheck(PartCheck):
+    def faults(self) -> Iterator[Fault]:
+        """Faults of single keys."""
+        for name in self.config:
+            if name not in SECTIONS:
+                yield Fault((name,), unknown("section", name, list(SECTIONS)))
+        for name, (schema, parts) in SECTIONS.items():
+            yield from self.settings((name,), schema, parts)
 
-
-def _faults(config: Config) -> Iterator[Fault]:
-    for name in config:
-        if name not in SECTIONS:
-            yield Fault((name,), unknown("section", name, list(SECTIONS)))
-    for name, (schema, kinds) in SECTIONS.items():
-        section = config.get(name)
-        if section is None:
-            section = {}
-        if not isinstance(section, Mapping):
-            yield Fault((name,), "expected a map")
-            continue
-        yield from prefix_path((name,), argument_faults(schema, section, checked=kinds))
-        for key, choices in kinds.items():
-            if key in section:
-                yield from _kind_faults((name, key), section[key], choices)
-
-
-def _kind_faults(path: KeyPath, value: Any, kinds: Kinds) -> Iterator[Fault]:
-    known = ", ".join(kinds)
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        yield Fault(path, f'expected a map with the key "name", one of: {known}')
-    elif value["name"] not in kinds:
-        yield Fault((*path, "name"), unknown(str(path[-1]), value["name"], list(kinds)))
-    else:
-        given = {key: item for key, item in value.items() if key != "name"}
-        yield from prefix_path(path, argument_faults(kinds[value["name"]], given))
-
-
-def _disagreements(config: Config) -> Iterator[Fault]:
-    """What no single key tells; asked for when the keys are right one by one."""
-    for section, key in (("regions", "detector"), ("regions", "vectors"), ("actions", "vectors")):
-        path = (section, key)
-        if any(std == 0 for std in value_at(config, (*path, "input", "std")) or ()):
-            yield Fault((*path, "input", "std"), "a channel cannot be divided by 0")
-    detector = value_at(config, ("regions", "detector"))
-    outputs = detector.get("outputs") or {}
-    if detector["name"] == "picodet":
-        strides = detector.get("strides", [8, 16, 32, 64])
-        if not len(strides) == len(outputs["scores"]) == len(outputs["boxes"]):
-            place = ("regions", "detector", "outputs")
-            yield Fault(place, f"expected {len(strides)} scores and boxes, one for each stride")
-    wanted = value_at(config, ("regions", "vectors", "name")) == "detector"
-    if wanted and not (detector["name"] == "boxes" and outputs.get("vectors")):
-        message = "the detector has no outputs.vectors: choose other vectors, or name them"
-        yield Fault(("regions", "vectors", "name"), message)
-
-
-# ----------------------------------------------------------------------- the building
+    def disagreements(self) -> Iterator[Fault]:
+        """Faults of keys together; to be asked for when each of them is right."""
+        for section, (_, parts) in SECTIONS.items():
+            for key in parts:
+                std = (section, key, "input", "std")
+                if any(value == 0 for value in value_at(self.config, std) or ()):
+                    yield Fault(std, "a channel cannot be divided by 0")
+        detector = value_at(self.config, ("regions", "detector"))
+        outputs = detector.get("outputs") or {}
+        if detector["name"] == "picodet":
+            strides = detector.get("strides", [8, 16, 32, 64])
+            if not len(strides) == len(outputs["scores"]) == len(outputs["boxes"]):
+                outputs_path = ("regions", "detector", "outputs")
+                yield Fault(
+                    outputs_path, f"expected {len(strides)} scores and boxes, one for each stride"
+                )
+        path = ("regions", "vectors", "name")
+        gives_vectors = detector["name"] == "boxes" and outputs.get("vectors")
+        if value_at(self.config, path) == "detector" and not gives_vectors:
+            yield Fault(
+                path, "the detector has no outputs.vectors: choose other vectors, or name them"
+            )
 
 
 def _section(name: str, values: Mapping[str, Any]) -> Any:
-    schema, kinds = SECTIONS[name]
-    parts = {key: _kind(values[key], choices) for key, choices in kinds.items()}
-    return schema(**{**values, **parts})
+    schema, parts = SECTIONS[name]
+    return _built(schema, {**values, **{key: _part(values[key], parts[key]) for key in parts}})
 
 
-def _kind(values: Mapping[str, Any], kinds: Kinds) -> Any:
-    given = {key: value for key, value in values.items() if key != "name"}
-    return _built(kinds[values["name"]], given)
+def _part(values: Mapping[str, Any], registry: Registry) -> Any:
+    given = {key: value for key, value in values.items() if key != registry.key}
+    return _built(registry.get(values[registry.key]), given)
 
 
 def _built(schema: Any, values: Mapping[str, Any]) -> Any:
-    """A dataclass of a checked map, with the dataclasses in it."""
+    """Returns a dataclass of a checked map, with the dataclasses in it."""
     hints = typing.get_type_hints(schema)
     inner = {
         name: _built(hints[name], value)
         for name, value in values.items()
-        if dataclasses.is_dataclass(hints[name])
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping)
     }
     return schema(**{**values, **inner})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Coded frames stand at most so far from where they are shown: more is a jump in time.
+#: Largest distance between the coded and the shown order of frames; more is a jump in time.
 REORDERED = 32
 #: Share of decoded frames that may lack a time: the last ones that a decoder gives do.
 UNSTAMPED = 0.1
@@ -16,7 +16,7 @@ UNSTAMPED = 0.1
 TOLERANCE = 0.5
 #: Ticks by which the stamps of decoded frames may be late at a constant rate.
 DELAYED = 3.0
-#: Rounding that is forgiven, in ticks.
+#: Tolerated rounding, in ticks.
 HAIR = 1e-6
 
 
@@ -31,9 +31,9 @@ class Timeline:
 
     @staticmethod
     def of(times: Sequence[float], rate: float, is_decoded: bool = False) -> Timeline | None:
-        """The timeline of frames that begin at ``times``, in seconds: in coded order, or decoded.
+        """Returns the timeline of frames that begin at ``times``, in coded or decoded order.
 
-        None where these cannot be: they jump back, as in joined recordings, or are all the same.
+        None where these are not usable: they jump back, as in joined recordings, or are equal.
         """
         stamps = np.array(times, np.float64)
         if is_decoded and _repair(stamps, 1 / rate) > UNSTAMPED * len(stamps):
@@ -51,7 +51,7 @@ class Timeline:
 
     @property
     def length(self) -> float:
-        """Ticks in all; the last frame is shown as long as frames usually are."""
+        """Duration in ticks; the last frame is shown for the median time."""
         if self.ticks is None:
             return self.count
         steps = np.diff(self.ticks)
@@ -59,11 +59,11 @@ class Timeline:
 
     @property
     def seconds(self) -> float:
-        """Seconds in all."""
+        """Duration in seconds."""
         return self.length / self.rate
 
     def first_from(self, second: float) -> int:
-        """The number of the first frame that begins at or after a second; it may be ``count``."""
+        """Returns the index of the first frame that begins at or after a second, else ``count``."""
         if second == math.inf:
             return self.count
         tick = second * self.rate - HAIR
@@ -72,18 +72,18 @@ class Timeline:
         return int(np.searchsorted(self.ticks, tick))
 
     def begin(self, frame: int) -> float:
-        """The tick at which a frame begins."""
+        """Returns the tick at which a frame begins."""
         return float(frame) if self.ticks is None else float(self.ticks[frame])
 
     def shown_at(self, tick: float) -> int:
-        """The number of the frame that is shown at a tick."""
+        """Returns the index of the frame that is shown at a tick."""
         if self.ticks is None:
             return min(max(int(tick), 0), self.count - 1)
-        number = int(np.searchsorted(self.ticks, tick + HAIR, side="right")) - 1
-        return min(max(number, 0), self.count - 1)
+        index = int(np.searchsorted(self.ticks, tick + HAIR, side="right")) - 1
+        return min(max(index, 0), self.count - 1)
 
     def differs(self, frame: int, second: float) -> bool:
-        """Whether a frame that was decoded is not the one that is meant by its number."""
+        """Returns whether a decoded frame is not the one that its index stands for."""
         if self.ticks is None:
             # AVI stamps decoded frames as if they were shown later, and the last ones with 0.
             return second > 0 and abs(frame - second * self.rate) > DELAYED
@@ -94,10 +94,10 @@ class Timeline:
 
 
 def _repair(stamps: np.ndarray, step: float) -> int:
-    """Puts frames that do not begin after the one before ``step`` later; returns how many."""
+    """Moves frames that do not begin after the previous one ``step`` later; returns how many."""
     count = 0
-    for number in range(1, len(stamps)):
-        if not stamps[number] > stamps[number - 1]:
-            stamps[number] = stamps[number - 1] + step
+    for index in range(1, len(stamps)):
+        if not stamps[index] > stamps[index - 1]:
+            stamps[index] = stamps[index - 1] + step
             count += 1
     return count

@@ -19,9 +19,9 @@ from paddlevideo.loader.captions.table import Table
 from paddlevideo.registry import did_you_mean
 from paddlevideo.utils.errors import DataError
 
-#: Files in a folder are videos by their endings, others if they begin like one; a list or CSV may
-#: name any file. Sound, pictures and unfinished downloads may begin like a video; what usually
-#: lies beside videos need not be opened to see that it is none.
+#: In a folder, a file is a video by its ending, or else by its first bytes; a list or CSV may name
+#: any file. These endings are never videos: sound, images and unfinished downloads may begin like
+#: one, and the others are common beside videos, and need not be opened.
 NOT_VIDEOS = endings(
     "aac aif aifc aiff avif crdownload download heic heif m4a m4b mka mp3 oga opus part partial "
     "tmp wav weba webp wma ytdl "
@@ -33,13 +33,13 @@ COLUMNS = ("video", "clip", "start", "end", "caption")
 
 @dataclass
 class Row:
-    """A clip that is asked for: all of a video, or from ``start`` to ``end`` seconds of it."""
+    """A requested clip: all of a video, or from ``start`` to ``end`` seconds of it."""
 
     clip: str
     start: float | None = None
     end: float | None = None
     captions: list[str] = field(default_factory=list)
-    #: Where it was asked for, for messages.
+    #: File and line that request it, for messages.
     where: str = ""
 
 
@@ -54,17 +54,17 @@ class Video:
     rows: list[Row] = field(default_factory=list)
 
 
-def read_videos(source: Path, tell: Callable[[str], object] = lambda line: None) -> list[Video]:
-    """All videos of a folder (by name), a list or a CSV (in their order), with their clips.
+def read_videos(source: Path, report: Callable[[str], object] = lambda line: None) -> list[Video]:
+    """Returns all videos of a folder (by name), a list or a CSV (in their order), with their clips.
 
-    ``tell`` is called with a line for each kind of file in a folder that is left out. Raises
-    DataError where there is none, where a line cannot be read, or a clip's id comes twice.
+    ``report`` is called with a line for each kind of file in a folder that is left out. Raises
+    DataError where there is no video, a line cannot be read, or two clips have one id.
     """
     if source.is_dir():
-        videos = _folder(source, tell)
+        videos = _folder(source, report)
     elif not source.is_file():
-        what = "is a device or pipe, not a" if source.exists() else "there is no such"
-        raise DataError(f"{source}: {what} file or folder of videos")
+        reason = "is a device or pipe, not a" if source.exists() else "there is no such"
+        raise DataError(f"{source}: {reason} file or folder of videos")
     elif is_video(source):
         videos = [Video(as_text(source.name), source, "")]
     elif source.suffix.lower() in (".csv", ".tsv"):
@@ -74,29 +74,29 @@ def read_videos(source: Path, tell: Callable[[str], object] = lambda line: None)
     if not videos:
         raise DataError(f"{source}: names no video")
     _name(videos)
-    _refuse_doubles(videos)
+    _check_ids_differ(videos)
     return videos
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is a video by its ending, or where that says nothing by its first bytes."""
+    """Returns whether a file is a video by its ending, or if that is unknown by its first bytes."""
     ending = path.suffix.lower()
     if ending in VIDEO_ENDINGS or ending in NOT_VIDEOS:
         return ending in VIDEO_ENDINGS
     return looks_like_video(read_head(path))
 
 
-def _folder(folder: Path, tell: Callable[[str], object]) -> list[Video]:
-    found = walk(folder, is_video)
-    for line in found.left_out():
-        tell(line)
-    if not found.files:
+def _folder(folder: Path, report: Callable[[str], object]) -> list[Video]:
+    walked = walk(folder, is_video)
+    for line in walked.left_out():
+        report(line)
+    if not walked.files:
         raise DataError(
-            "\n".join([f"{folder}: holds no video, by ending or content", *found.left_out()])
+            "\n".join([f"{folder}: holds no video, by ending or content", *walked.left_out()])
         )
-    if doubled := len(found.files) - len({_identity(path) for path in found.files}):
-        tell(f"{doubled} videos are links to others: each name is a clip of its own")
-    return [Video(as_text(path.relative_to(folder).as_posix()), path, "") for path in found.files]
+    if links := len(walked.files) - len({_identity(path) for path in walked.files}):
+        report(f"{links} videos are links to others: each name is a clip of its own")
+    return [Video(as_text(path.relative_to(folder).as_posix()), path, "") for path in walked.files]
 
 
 def _identity(path: Path) -> object:
@@ -109,24 +109,24 @@ def _identity(path: Path) -> object:
 
 def _list(source: Path) -> list[Video]:
     videos: dict[str, Video] = {}
-    for number, line in enumerate(_read(source).split("\n"), 1):
+    for position, line in enumerate(_read(source).split("\n"), 1):
         if not line.strip():
             continue
         video = _video(source, line.strip())
         if video.id in videos:
-            raise DataError(f"{source}: line {number}: {line.strip()} stands above already")
+            raise DataError(f"{source}: line {position}: {line.strip()} is listed above already")
         videos[video.id] = video
     return list(videos.values())
 
 
 def _video(source: Path, path: str) -> Video:
-    """``path`` as it stands in a file, relative to that file's folder."""
-    whole = Path(os.path.normpath(source.parent / Path(path).expanduser()))
-    relative = os.path.relpath(whole, source.parent)
+    """Returns the video of a ``path`` in a file, relative to that file's folder."""
+    absolute = Path(os.path.normpath(source.parent / Path(path).expanduser()))
+    relative = os.path.relpath(absolute, source.parent)
     outside = relative.startswith("..") and os.path.isabs(path)
     # An absolute path outside is its own id: the list may be moved, the videos stay.
-    name = (str(whole)[1:] if outside else relative).replace(os.sep, "/")
-    return Video(as_text(name), whole, "")
+    name = (str(absolute)[1:] if outside else relative).replace(os.sep, "/")
+    return Video(as_text(name), absolute, "")
 
 
 def _read(source: Path) -> str:
@@ -137,14 +137,14 @@ def _read(source: Path) -> str:
         return source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise _not_a_list(source, kind) from None
-    except OSError as fault:
-        raise DataError(f"{source}: cannot be read ({fault.strerror})") from None
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from None
 
 
 def _not_a_list(source: Path, kind: str) -> DataError:
     return DataError(
         f"{source}: is {kind}, where a video, a folder of videos, or a list of them in UTF-8 text "
-        "belongs"
+        "is expected"
     )
 
 
@@ -156,8 +156,8 @@ def _csv(source: Path) -> list[Video]:
     _check_header(source, table)
     videos: dict[str, Video] = {}
     for row in table:
-        found = _video(source, _text(row, "video"))
-        video = videos.setdefault(found.id, found)
+        listed = _video(source, _text(row, "video"))
+        video = videos.setdefault(listed.id, listed)
         _add(video, row)
     return list(videos.values())
 
@@ -165,7 +165,7 @@ def _csv(source: Path) -> list[Video]:
 def _check_header(source: Path, table: Table) -> None:
     if not table.names:
         raise DataError(
-            f"{source}: line 1: a header with the column video is wanted, and clip, start, end "
+            f"{source}: line 1: expected a header with the column video, and clip, start, end "
             f"and caption as needed; the first line is {table.first[:80]!r}"
         )
     for name in table.names:
@@ -204,7 +204,7 @@ def _seconds(text: str, column: str, where: str) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise DataError(f"{where}: {column} is {text!r}, where seconds >= 0 belong")
+        raise DataError(f"{where}: {column} is {text!r}, where seconds >= 0 are expected")
     return value
 
 
@@ -212,7 +212,7 @@ def _seconds(text: str, column: str, where: str) -> float | None:
 
 
 def _name(videos: list[Video]) -> None:
-    """Names videos and their clips by path; where an ending alone tells two apart, it stays."""
+    """Names videos and their clips by path, with the ending where only it differs."""
     stems = Counter(_stem(video.id) for video in videos)
     for video in videos:
         stem = _stem(video.id)
@@ -223,40 +223,40 @@ def _name(videos: list[Video]) -> None:
 
 
 def _stem(name: str) -> str:
-    """A name without its ending; in "Lecture 3. Limits" there is none."""
+    """Returns a name without its ending; "Lecture 3. Limits" has no ending."""
     suffix = PurePath(name).suffix
     return name[: len(name) - len(suffix)] if re.fullmatch(r"\.\w*[a-zA-Z]\w*", suffix) else name
 
 
 def clip_id(video: str, start: float | None, end: float | None) -> str:
-    """``<video>_<start>_<end>``, seconds; the video's own name for all of it."""
+    """Returns ``<video>_<start>_<end>``, seconds; the video's name for the whole video."""
     if start is None and end is None:
         return video
-    # Without an end, which only the video tells, the start must do.
+    # An open end is known only from the video: the start alone is used.
     return "_".join(
         [video, *(seconds_text(second) for second in (start or 0.0, end) if second is not None)]
     )
 
 
 def seconds_text(seconds: float) -> str:
-    """Seconds with up to three decimals."""
+    """Returns seconds with up to three decimals."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
-def _refuse_doubles(videos: list[Video]) -> None:
+def _check_ids_differ(videos: list[Video]) -> None:
     seen: dict[str, str] = {}
     for video, row in each_row(videos):
         where = row.where or video.id
         if row.clip in seen:
             raise DataError(
-                f'{where}: the clip "{row.clip}" stands in {seen[row.clip]} already. Ids must '
+                f'{where}: the clip "{row.clip}" is in {seen[row.clip]} already. Ids must '
                 "differ: give the column clip, or rename a file"
             )
         seen[row.clip] = where
 
 
 def each_row(videos: list[Video]) -> Iterator[tuple[Video, Row]]:
-    """Every clip that is asked for, with its video."""
+    """Yields every requested clip with its video."""
     for video in videos:
         for row in video.rows:
             yield video, row

@@ -1,4 +1,4 @@
-"""The work folder: what is extracted of each video, and how that went, in two files a video.
+"""The work folder: what is extracted of each video, and its status, in two files a video.
 
 ``<2 hex>/<name>.clips`` holds the records of its clips, each behind its length; ``<name>.json``,
 written after it, its status. The name is a checksum of the video's id, which may be of any length.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from paddlevideo.files.whole import read_json, write_bytes_whole, write_text_whole
 from paddlevideo.loader.store.records import PREFIX
-from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.errors import ConfigError, DataError
 
 LENGTH = struct.Struct("<Q")
 DONE, FAILED = "done", "failed"
@@ -38,18 +39,20 @@ class ExtractOptions:
     dtype: str = "float16"
     #: ``k/n``; empty: as the launcher says, else everything.
     part: str = ""
-    #: Of OpenCV and onnxruntime; 0: as they choose.
+    #: Of OpenCV and onnxruntime in each process; 0: as they choose.
     threads: int = 0
+    #: Processes; 0: one a core. None: one a core where no network is used, else one.
+    workers: int | None = None
 
     @property
     def work_folder(self) -> Path:
-        """Where it is, named or not."""
+        """The work folder, given or derived from ``output``."""
         return self.work or self.output.with_name(self.output.name + ".work")
 
 
 @dataclass
 class Status:
-    """How it went with a video."""
+    """The result of one video."""
 
     video: str
     path: str
@@ -57,13 +60,13 @@ class Status:
     #: Of a failure: a few words to count it under, and what happened.
     cause: str = ""
     reason: str = ""
-    #: For each clip: id, the number of its row in the list, start and end in seconds or null.
+    #: For each clip: id, the index of its row in the list, start and end in seconds or null.
     clips: list[tuple[str, int, float | None, float | None]] = field(default_factory=list)
-    #: Further rows that ask for a clip: its id, the number of the row.
+    #: Further rows that ask for a clip: its id, the index of the row.
     shared: list[tuple[str, int]] = field(default_factory=list)
-    #: What is worth telling, in words to count it under.
+    #: Remarks for the summary, by which videos are counted.
     notes: list[str] = field(default_factory=list)
-    #: Clips in which nothing was found, and those that begin after the video's end.
+    #: Clips without a region, and those that begin after the video's end.
     without_regions: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     #: Frames that the file has, and those that its head announces: often an estimate.
@@ -79,8 +82,28 @@ class Status:
     fingerprint: str = ""
 
     def line(self) -> str:
-        """It as JSON."""
+        """Serialized as JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def part_of(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
+    """Returns ``2/8`` as (1, 8), index and number of parts; without it the launcher's, else (0, 1).
+
+    Raises ConfigError for anything else.
+    """
+    if text:
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise ConfigError(f'--part is K/N with K from 1 to N, as 2/8, not "{text}"')
+        return int(match[1]) - 1, int(match[2])
+    count = environment.get("PADDLE_TRAINERS_NUM") or "1"
+    rank = environment.get("PADDLE_TRAINER_ID") or ("0" if count == "1" else "")
+    if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
+        raise ConfigError(
+            f"PADDLE_TRAINER_ID={rank} and PADDLE_TRAINERS_NUM={count} are not a part of a list: "
+            "unset them, or give --part K/N"
+        )
+    return int(rank), int(count)
 
 
 class WorkFolder:
@@ -89,14 +112,14 @@ class WorkFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def place(self, video: str, ending: str) -> Path:
-        """A file of a video."""
+    def path_of(self, video: str, ending: str) -> Path:
+        """Returns the path of a video's file."""
         name = hashlib.blake2b(video.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return self.path / name[:2] / (name + ending)
 
     def status(self, video: str, fingerprint: str) -> Status | None:
-        """What is known of a video, if it is whole and was made with these settings."""
-        record = read_json(self.place(video, ".json"))
+        """Returns the status of a video, if it is complete and was made with these settings."""
+        record = read_json(self.path_of(video, ".json"))
         try:
             known = {item.name for item in fields(Status)}
             status = Status(**{name: value for name, value in record.items() if name in known})
@@ -106,7 +129,7 @@ class WorkFolder:
         return status if same and status.status in (DONE, FAILED) else None
 
     def checked(self, video: str, fingerprint: str) -> Status | None:
-        """The status of a video that is done, if every record of it is whole, else None."""
+        """Returns the status of a video that is done, if all its records are intact, else None."""
         status = self.status(video, fingerprint)
         if status is None or status.status != DONE:
             return None
@@ -114,42 +137,42 @@ class WorkFolder:
             records = list(self.records(video))
         except DataError:
             return None
-        whole = all(
+        is_intact = all(
             zlib.crc32(memoryview(each)[PREFIX.size :]) == _expected(each) for each in records
         )
-        return status if whole and len(records) == len(status.clips) else None
+        return status if is_intact and len(records) == len(status.clips) else None
 
     def records(self, video: str) -> Iterator[bytes]:
-        """The records of a video, in order. Raises DataError where the file is cut or missing."""
-        path = self.place(video, ".clips")
+        """Yields a video's records. Raises DataError where the file is truncated or missing."""
+        path = self.path_of(video, ".clips")
         try:
             with open(path, "rb") as file:
-                size, place = path.stat().st_size, 0
-                while place < size:
+                size, position = path.stat().st_size, 0
+                while position < size:
                     length = _unpacked(file.read(LENGTH.size), path)
-                    place += LENGTH.size + length
-                    if length < PREFIX.size or place > size:
+                    position += LENGTH.size + length
+                    if length < PREFIX.size or position > size:
                         raise _damaged(path)
                     yield file.read(length)
-        except OSError as fault:
-            raise DataError(f"{path}: cannot be read ({fault.strerror})") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
     def forget(self, video: str) -> None:
-        """The video is to be done again: no other process may take its old status for the new."""
-        self.place(video, ".json").unlink(missing_ok=True)
+        """Removes a video's status: no other process may take it for the new one."""
+        self.path_of(video, ".json").unlink(missing_ok=True)
 
     def save(self, status: Status, records: Sequence[bytes]) -> None:
         """Writes both files, the status last. Raises DataError where the disk is full."""
         framed = b"".join(LENGTH.pack(len(record)) + record for record in records)
-        path = self.place(status.video, ".clips")
+        path = self.path_of(status.video, ".clips")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes_whole(path, framed)
-            write_text_whole(self.place(status.video, ".json"), status.line() + "\n")
-        except OSError as fault:
+            write_text_whole(self.path_of(status.video, ".json"), status.line() + "\n")
+        except OSError as error:
             raise DataError(
-                f"{path}: cannot be written ({fault.strerror}). Make room and run the same command "
-                "again: it goes on"
+                f"{path}: cannot be written ({error.strerror}). Make room and run the same command "
+                "again: it continues"
             ) from None
 
 
@@ -164,4 +187,4 @@ def _unpacked(data: bytes, path: Path) -> int:
 
 
 def _damaged(path: Path) -> DataError:
-    return DataError(f"{path}: is damaged. Run the same command again: the video is done anew")
+    return DataError(f"{path}: is damaged. Run the same command again: it repeats the video")

@@ -1,4 +1,4 @@
-"""A separate process for decoders and networks: a crash costs one video, not the run."""
+"""Processes for decoders and networks: a crash costs one video, not the run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
+from itertools import islice
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from paddlevideo.extract.container import conversion
@@ -22,7 +23,7 @@ from paddlevideo.extract.extractor import Extractor
 from paddlevideo.extract.job import Job, fingerprint_of
 from paddlevideo.extract.settings import load_settings
 from paddlevideo.extract.videos import Video
-from paddlevideo.extract.work import FAILED, ExtractOptions, Status, WorkFolder
+from paddlevideo.extract.work import FAILED, ExtractOptions, Status, WorkFolder, part_of
 from paddlevideo.files.paths import as_text
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.opencv import cv2
@@ -34,102 +35,157 @@ CRASHED = "crashed"
 
 @dataclass(frozen=True)
 class Ready:
-    """What a worker says once its networks are loaded and tried."""
+    """What a worker reports once its networks are loaded and tried."""
 
     #: Changes with the settings and the models.
     fingerprint: str
     description: dict[str, Any]
     vocabularies: dict[str, list[str]]
+    has_networks: bool
 
 
 class Crash(Exception):
-    """The worker ended without an answer; the message is how."""
+    """The worker ended without an answer; the message says how."""
 
 
-class Worker:
-    """A child process that does one video at a time; a new one takes over where it crashes.
+class Workers:
+    """Child processes that do one video at a time each; a new one takes over where one crashes.
 
-    ``ready`` describes its networks. Raises ConfigError where they cannot be loaded.
+    ``ready`` describes their networks. They share nothing but the work folder, so that the results
+    do not depend on their number. Raises ConfigError where the networks cannot be loaded.
     """
 
     def __init__(self, options: ExtractOptions) -> None:
         self.options, self.work = options, WorkFolder(options.work_folder)
-        self.process: multiprocessing.process.BaseProcess | None = None
-        try:
-            self.ready = self._start()
-        except BaseException:  # Ctrl-C
-            self._stop()
-            raise
+        self._workers = [_Worker(options)]
+        with self._stopping_on_error():
+            self.ready = self._workers[0].start([])
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stop()
+        for worker in self._workers:
+            worker.stop()
 
     def fingerprint(self, video: Video) -> str:
-        """Changes with the settings, the models, the file and what is asked for of it."""
+        """Returns what changes with the settings, the models, the file and its clips."""
         return fingerprint_of(video, self.ready.fingerprint)
 
-    def extract(self, video: Video) -> Status:
-        """Writes a video's clips and its status into the work folder.
+    def extract(self, videos: Sequence[Video]) -> Iterator[tuple[Video, Status]]:
+        """Yields each video with its status, when its clips are in the work folder.
 
         Raises DataError where the disk is full.
         """
+        for video, answer in self._ask("extract", videos):
+            if isinstance(answer, Crash):
+                path = as_text(str(video.path))
+                reason = f"{path}: its decoder or a network {answer}. {conversion(path)}"
+                answer = Status(video.id, path, FAILED, CRASHED, reason)
+                answer.fingerprint = self.fingerprint(video)
+                self.work.save(answer, [])
+            yield video, answer
+
+    def draw(self, videos: Sequence[Video]) -> Iterator[tuple[Video, str]]:
+        """Draws videos that are done; yields each with what went wrong, empty if nothing did."""
+        for video, answer in self._ask("draw", videos):
+            yield video, f"its decoder {answer}" if isinstance(answer, Crash) else answer
+
+    def count(self) -> int:
+        """Returns the number of processes: by default one a core, or one where networks are used.
+
+        A network uses several threads and much memory; a launcher's processes share the cores.
+        """
+        given = self.options.workers
+        if given is None:
+            is_alone = part_of(self.options.part, os.environ)[1] == 1
+            given = 0 if is_alone and not self.ready.has_networks else 1
+        return given or _cores()
+
+    def _ask(self, request: str, videos: Sequence[Video]) -> Iterator[tuple[Video, Any]]:
+        """Yields each video with the answer to a request, or a Crash, in the order they end."""
+        self._grow(min(self.count(), len(videos)))
+        idle, waiting = list(self._workers), iter(videos)
+        busy: dict[_Worker, Video] = {}
+        with self._stopping_on_error():
+            while True:
+                for video in islice(waiting, len(idle)):
+                    worker = idle.pop()
+                    if worker.process is None:
+                        worker.start(self._workers)
+                    worker.send((request, video))
+                    busy[worker] = video
+                if not busy:
+                    return
+                ready = wait([worker.pipe for worker in busy])
+                for worker in [each for each in busy if each.pipe in ready]:
+                    video = busy.pop(worker)
+                    try:
+                        answer = worker.receive()
+                    except Crash as crash:
+                        answer = crash
+                    idle.append(worker)
+                    yield video, answer
+
+    def _grow(self, count: int) -> None:
+        with self._stopping_on_error():
+            while len(self._workers) < count:
+                self._workers.append(_Worker(self.options))
+                self._workers[-1].start(self._workers)
+
+    @contextmanager
+    def _stopping_on_error(self) -> Iterator[None]:
         try:
-            return self._ask("extract", video)
+            yield
         except Crash as crash:
-            path = as_text(str(video.path))
-            reason = f"{path}: its decoder or a network {crash}. {conversion(path)}"
-            status = Status(video.id, path, FAILED, CRASHED, reason)
-            status.fingerprint = self.fingerprint(video)
-            self.work.save(status, [])
-            return status
+            self.__exit__()
+            raise ConfigError(f"the networks, tried on a blank frame, {crash}") from None
+        except BaseException:  # also Ctrl-C, and a caller that stops listening
+            self.__exit__()
+            raise
 
-    def draw(self, video: Video) -> str:
-        """Draws a video that is done; returns what went wrong, if anything did."""
-        try:
-            return self._ask("draw", video)
-        except Crash as crash:
-            return f"its decoder {crash}"
 
-    # ---------------------------------------------------------------- the other process
+class _Worker:
+    """One child process, and the pipe to it."""
 
-    def _start(self) -> Ready:
+    def __init__(self, options: ExtractOptions) -> None:
+        self.options = options
+        self.process: multiprocessing.process.BaseProcess | None = None
+
+    def start(self, others: Iterable[_Worker]) -> Ready:
+        """Starts the process. Raises Crash where it ends; the error of the networks as it is."""
         # A forked child has everything imported, and sees what a test or a notebook has patched.
         forks = "fork" in multiprocessing.get_all_start_methods()
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # ends OpenCV's threads: a forked child would wait for them for ever
         context: Any = multiprocessing.get_context("fork" if forks else "spawn")
         self.pipe, other = context.Pipe()
-        ours = self.pipe if forks else None  # the child must not keep it open
+        # A forked child must not keep the parent's ends open.
+        ours = [self.pipe, *(each.pipe for each in others if each.process)] if forks else []
         self.process = context.Process(target=_serve, args=(other, ours, self.options))
         self.process.daemon = True
         self.process.start()
         cv2.setNumThreads(threads)
         other.close()
-        try:
-            return self._answer()
-        except Crash as crash:
-            raise ConfigError(f"the networks, tried on a blank frame, {crash}") from None
+        ready: Ready = self.receive()
+        return ready
 
-    def _ask(self, what: str, video: Video) -> Any:
-        if self.process is None:
-            self._start()
+    def send(self, request: tuple[str, Video]) -> None:
+        """Sends a request."""
         with suppress(OSError):  # a child that has just died is noticed by its answer
-            self.pipe.send((what, video))
-        return self._answer()
+            self.pipe.send(request)
 
-    def _answer(self) -> Any:
+    def receive(self) -> Any:
+        """Returns the answer, or raises the child's error; Crash where the child has ended."""
         try:
             error, value = self.pipe.recv()
         except (EOFError, OSError):
-            raise Crash(_how_it_ended(self._stop())) from None
+            raise Crash(_how_it_ended(self.stop())) from None
         if error is not None:
             raise error
         return value
 
-    def _stop(self) -> int | None:
+    def stop(self) -> int | None:
         """Ends the child if it has not ended; returns its exit code."""
         process, self.process = self.process, None
         if process is None:
@@ -143,6 +199,11 @@ class Worker:
         return process.exitcode
 
 
+def _cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _how_it_ended(code: int | None) -> str:
     if code is None or code >= 0:
         return f"ended its process (exit code {code})"
@@ -154,10 +215,10 @@ def _how_it_ended(code: int | None) -> str:
 # ------------------------------------------------------------------------- in the child
 
 
-def _serve(pipe: Connection, parents: Connection | None, options: ExtractOptions) -> None:
+def _serve(pipe: Connection, parents: Sequence[Connection], options: ExtractOptions) -> None:
     """Loads the networks, then answers (error, value) to each request until the pipe is closed."""
-    if parents is not None:
-        parents.close()
+    for end in parents:
+        end.close()
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # a progress bar is the parent's
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
     signal.signal(signal.SIGTERM, _leave)
@@ -165,18 +226,21 @@ def _serve(pipe: Connection, parents: Connection | None, options: ExtractOptions
     jobs: list[Job] = []
 
     def load() -> Ready:
-        cv2.setNumThreads(options.threads or -1)  # -1: as OpenCV chooses
+        cv2.setNumThreads(options.threads or (-1 if options.workers == 1 else 1))  # -1: it chooses
         extractor = Extractor(load_settings(options.config, options.overrides), options.threads)
         jobs.append(Job(extractor, options.dtype))
         return Ready(
-            extractor.fingerprint(options.dtype), extractor.description, extractor.vocabularies
+            extractor.fingerprint(options.dtype),
+            extractor.description,
+            extractor.vocabularies,
+            extractor.has_networks,
         )
 
     with suppress(EOFError, OSError):
         pipe.send(_answer_of(load))
         while jobs:
-            what, video = pipe.recv()
-            action = partial({"extract": _extract, "draw": _draw}[what], video, jobs[0], options)
+            request, video = pipe.recv()
+            action = partial({"extract": _extract, "draw": _draw}[request], video, jobs[0], options)
             pipe.send(_answer_of(action))
 
 
@@ -205,12 +269,12 @@ def _answer_of(action: Callable[[], Any]) -> tuple[BaseException | None, Any]:
             pickle.loads(pickle.dumps(error))
             return error, None
         return RuntimeError(traceback.format_exc()), None
-    except Exception:  # a mistake of ours: the parent ends with the child's traceback
+    except Exception:  # a bug: the parent ends with the child's traceback
         return RuntimeError(traceback.format_exc()), None
 
 
-def _leave(number: int, frame: object) -> None:
-    sys.exit(128 + number)
+def _leave(signum: int, frame: object) -> None:
+    sys.exit(128 + signum)
 
 
 def _leave_with_parent() -> None:

@@ -44,7 +44,7 @@ def test_a_folder_becomes_a_store_that_can_be_trained_on(clips, tmp_path, run):
     faults = [(fault.clip, fault.kind) for fault in faults_of(store)]
     assert faults == [("z", "no caption")] and "clips without a caption: 1: z" in out
     clip, names = store[0], store.manifest.vocabularies
-    assert clip.regions.shape[1] == 135 and clip.actions.shape == (1, 158)
+    assert clip.regions.shape[1] == 134 and clip.actions.shape == (1, 233)
     assert (clip.image_h, clip.image_w) == (samples.HEIGHT, samples.WIDTH)
     assert clip.boxes[0].tolist() == [0, 0, samples.WIDTH, samples.HEIGHT]
     assert names["action"][clip.action_classes[0]] == "right"

@@ -85,7 +85,7 @@ def test_cells_that_a_stride_cuts_count():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda s, d: (s, d[::-1]), "cells with four distributions each belong there"),
+        (lambda s, d: (s, d[::-1]), "cells with four distributions each were expected"),
         (lambda s, d: (s[::-1], d), "do not fit the boxes"),
         (lambda s, d: (s, [each[..., :30] for each in d]), "four distributions"),
     ],

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from paddlevideo.extract.boxes import overlaps
-from paddlevideo.extract.classical_motion import KINDS, WIDTH, ClassicalMotion
-from paddlevideo.extract.classical_regions import ClassicalRegions
-from paddlevideo.extract.classical_vectors import ClassicalAppearance
+from paddlevideo.extract.classical import appearance, motion
+from paddlevideo.extract.classical.appearance import ClassicalAppearance
+from paddlevideo.extract.classical.motion import KINDS, ClassicalMotion
+from paddlevideo.extract.classical.regions import ClassicalRegions
 from paddlevideo.extract.schema import ClassicalActions, ClassicalDetector, ClassicalVectors
 from tests.extract.samples import BLUE, GREEN, HEIGHT, RED, moving, picture
 from tests.extract.samples import WIDTH as FRAME_WIDTH
@@ -62,7 +63,9 @@ def test_vectors_tell_things_apart_and_are_always_the_same():
     red, blue = picture(48, 32), picture(48, 32, colour=BLUE)
     boxes = np.array([[48, 32, 80, 64], [0, 0, 128, 96], [127.6, 95.5, 128, 96]])
     rows, others = APPEARANCE.describe(red, boxes), APPEARANCE.describe(blue, boxes)
-    assert rows.shape == (3, 135) and np.isfinite(rows).all() and np.abs(rows).max() < 10
+    assert (
+        rows.shape == (3, appearance.WIDTH) and np.isfinite(rows).all() and np.abs(rows).max() < 10
+    )
     assert np.linalg.norm(rows[0] - others[0]) > 3 * np.linalg.norm(rows[1] - others[1])
     threads = cv2.getNumThreads()
     try:
@@ -90,7 +93,7 @@ def test_vectors_tell_things_apart_and_are_always_the_same():
 def test_motion_is_named(step, grow, kind):
     window = np.stack([MOTION.reduce(frame) for frame in moving(step, 12, grow)])
     vectors, classes = MOTION.describe([window], 0.1)
-    assert vectors.shape == (1, WIDTH) and vectors.dtype == np.float32
+    assert vectors.shape == (1, motion.WIDTH) and vectors.dtype == np.float32
     assert KINDS[classes[0]] == kind
     again, _ = MOTION.describe([window.copy()], 0.1)
     np.testing.assert_array_equal(vectors, again)
@@ -113,8 +116,8 @@ def test_very_flat_and_tiny_pictures_are_described(shape):
         frames = frames.astype(np.uint8)
         found = ClassicalRegions(ClassicalDetector()).find(frames[0], frames[1])
         vectors = ClassicalAppearance(ClassicalVectors()).describe(frames[0], found.boxes)
-        motion = ClassicalMotion(ClassicalActions())
-        window = np.stack([motion.reduce(frame) for frame in frames])
-        pieces, kinds = motion.describe([window], 0.1)
-        assert vectors.shape == (len(found.boxes), 135) and pieces.shape == (1, 158)
+        window = np.stack([MOTION.reduce(frame) for frame in frames])
+        pieces, kinds = MOTION.describe([window], 0.1)
+        assert vectors.shape == (len(found.boxes), appearance.WIDTH)
+        assert pieces.shape == (1, motion.WIDTH)
         assert np.isfinite(vectors).all() and np.isfinite(pieces).all() and len(kinds) == 1

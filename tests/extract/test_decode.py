@@ -33,7 +33,7 @@ def changed(monkeypatch, only_decoding=False, **methods):
 
 
 def brightness(file, numbers):
-    return {number: frame.mean() for number, frame in file.take(numbers)}
+    return {number: frame.mean() for number, frame in file.read(numbers)}
 
 
 def test_frames_that_are_asked_for_and_no_others(video):
@@ -90,12 +90,12 @@ def test_what_decoding_shows_otherwise_is_planned_again(video, monkeypatch):
     file = VideoFile(video)
     file.timeline = Timeline(25, 10.0)
     with pytest.raises(Replan):
-        list(file.take([0, 24]))
-    assert file.count == 20 and len(list(file.take([0, 19]))) == 2
+        list(file.read([0, 24]))
+    assert file.count == 20 and len(list(file.read([0, 19]))) == 2
     file = VideoFile(video)
     file.timeline = Timeline(20, 10.0, np.arange(20) * 2.0)
     with pytest.raises(Replan):
-        list(file.take([0, 10]))
+        list(file.read([0, 10]))
     assert file.timeline == Timeline(20, 10.0) and len(brightness(file, [10])) == 1
 
 
@@ -114,7 +114,7 @@ def test_a_frame_that_does_not_become_a_picture_ends_the_video(video, monkeypatc
 
     monkeypatch.setattr(cv2, "VideoCapture", reader)
     with pytest.raises(Replan):
-        list(file.take([0, 10, 18]))
+        list(file.read([0, 10, 18]))
     assert file.count == 18 and file.notes == [decode.INCOMPLETE]
 
 
@@ -122,7 +122,7 @@ def test_frames_that_do_not_decode_do_not_end_a_video(tmp_path):
     path = samples.write_stamped(tmp_path / "v.mkv", [n / 25 for n in range(50)], damaged=10)
     file = VideoFile(path)
     with pytest.raises(Replan):
-        list(file.take([30]))
+        list(file.read([30]))
     assert file.count == 40 and file.notes == [decode.INCOMPLETE]
     numbers = [0, file.timeline.shown_at(1.0 * file.rate), 39]
     assert numbers == [0, 15, 39], "times are right behind the damage"
@@ -134,7 +134,7 @@ def test_less_than_half_can_be_decoded(video, monkeypatch):
     grabs = iter([True] * 5)
     changed(monkeypatch, grab=lambda: next(grabs, False))
     with pytest.raises(VideoFault, match="only 5 of its 20 frames can be decoded") as error:
-        list(file.take([9]))
+        list(file.read([9]))
     assert error.value.cause == "damaged"
 
 
@@ -142,15 +142,15 @@ def test_a_codec_without_a_decoder_is_named_with_the_remedy(tmp_path, video, mon
     data = samples.write_video(tmp_path / "v.mp4").read_bytes().replace(b"esds", b"free")
     (tmp_path / "w.mp4").write_bytes(data.replace(b"mp4v", b"xyzw"))
     with pytest.raises(VideoFault, match="its codec, xyzw. Convert it: ffmpeg -i 'w.mp4'") as error:
-        list(VideoFile(tmp_path / "w.mp4").take([0]))
+        list(VideoFile(tmp_path / "w.mp4").read([0]))
     assert error.value.cause == "codec that cannot be decoded"
     (tmp_path / "w.mp4").write_bytes(data.replace(b"mp4v", b"encv"))
     with pytest.raises(VideoFault, match="is encrypted"):
-        list(VideoFile(tmp_path / "w.mp4").take([0]))
+        list(VideoFile(tmp_path / "w.mp4").read([0]))
     file = VideoFile(video)
     changed(monkeypatch, only_decoding=True, grab=lambda: False)
     with pytest.raises(VideoFault, match="its codec, MJPG"):
-        list(file.take([0]))
+        list(file.read([0]))
 
 
 def test_a_library_that_fails_is_a_bad_video(video, monkeypatch):

@@ -82,7 +82,7 @@ def test_a_network_that_is_not_as_named_says_what_it_is(tmp_path):
     with pytest.raises(DataError, match="key: .* fails on an input of shape"):
         Network(model, ["features"], "key").run(np.zeros((1, 3, 9, 9)))
     (tmp_path / "bad.onnx").write_bytes(b"no network")
-    with pytest.raises(ConfigError, match="key: .*bad.onnx is no ONNX model that can be run"):
+    with pytest.raises(ConfigError, match="key: .*bad.onnx is not an ONNX model that can be run"):
         Network(str(tmp_path / "bad.onnx"), [], "key")
 
 

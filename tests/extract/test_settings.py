@@ -75,7 +75,14 @@ MODEL = "regions.detector.model=models/detector.onnx"
         (["clips.seconds=0"], "clips.seconds: expected 0.001 or more"),
         (["regions.max_regions=many"], 'expected a whole number, got "many"'),
         (["regions.detector.name=picodte"], 'unknown detector "picodte". Did you mean "picodet"'),
-        (["regions.vectors={}"], 'regions.vectors: expected a map with the key "name", one of: cl'),
+        (
+            ["regions.vectors={}"],
+            r"regions.vectors.name: missing; it names a .*Known: classical, cr",
+        ),
+        (
+            ["regions.vectors=crops"],
+            'vectors: expected a map with the key "name", one of: classical',
+        ),
         (["regions.vectors.sides=3"], 'unknown argument "sides". Did you mean "side"'),
         (["regions.vectors.name=detector", "regions.vectors.side=1"], "unknown argument"),
         (["regions.vectors={name: detector}"], "the detector has no outputs.vectors"),

@@ -66,13 +66,13 @@ def test_a_csv_names_clips_and_captions(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "a header with the column video is wanted"),
-        ("path\nx.mp4\n", "a header with the column video is wanted"),
+        ("", "expected a header with the column video"),
+        ("path\nx.mp4\n", "expected a header with the column video"),
         ("video,captoin\nx.mp4,b\n", 'unknown column "captoin". Did you mean "caption"'),
         ("video,colour\nx.mp4,b\n", "Known: video, clip, start, end, caption"),
         ("video\n", "names no video"),
         ("video,clip\n,b\n", "line 2: the column video is empty"),
-        ("video,start\nx.mp4,soon\n", "line 2: start is 'soon', where seconds >= 0 belong"),
+        ("video,start\nx.mp4,soon\n", "line 2: start is 'soon', where seconds >= 0 are expected"),
         ("video,start\nx.mp4,-1\n", "start is '-1'"),
         ("video,end\nx.mp4,nan\n", "end is 'nan'"),
         ("video,start,end\nx.mp4,5,4\n", "ends at 4 s, but begins at 5 s"),
@@ -92,7 +92,7 @@ def test_what_is_wrong_with_a_list_is_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="is a device or pipe"):
         read_videos(tmp_path / "pipe")
-    with pytest.raises(DataError, match="line 3: ./a.mp4 stands above already"):
+    with pytest.raises(DataError, match="line 3: ./a.mp4 is listed above already"):
         read_videos(listed(tmp_path, "a.mp4\n\n./a.mp4\n", "list.txt"))
     (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="is a text file in UTF-16 .* a list of them in UTF-8"):

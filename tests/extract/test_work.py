@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from paddlevideo.extract.run import part_of
-from paddlevideo.extract.work import FAILED, Status, WorkFolder
+from paddlevideo.extract.work import FAILED, Status, WorkFolder, part_of
 from paddlevideo.loader.store.records import encode
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.clips import make_clip
@@ -41,27 +40,27 @@ def flip(data, place):
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.4, 0.7, 0.999])
 def test_a_flipped_byte_is_noticed(work, part):
-    path = work.place(LONG, ".clips")
+    path = work.path_of(LONG, ".clips")
     path.write_bytes(flip(path.read_bytes(), int(len(path.read_bytes()) * part)))
     assert work.checked(LONG, "f") is None
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.5, 0.99])
 def test_a_file_that_was_cut_is_noticed(work, kept):
-    path = work.place(LONG, ".clips")
+    path = work.path_of(LONG, ".clips")
     path.write_bytes(path.read_bytes()[: int(len(path.read_bytes()) * kept)])
     assert work.checked(LONG, "f") is None
 
 
 def test_a_status_that_is_damaged_or_missing_counts_as_none(work):
-    path = work.place(LONG, ".json")
+    path = work.path_of(LONG, ".json")
     text = path.read_text("utf-8")
     record = json.loads(text)
     for damaged in (text[:50], "[]", json.dumps({**record, "status": "?"}), '{"video": 1}'):
         path.write_text(damaged)
         assert work.status(LONG, "f") is None
     path.write_text(text)
-    work.place(LONG, ".clips").unlink()
+    work.path_of(LONG, ".clips").unlink()
     assert work.checked(LONG, "f") is None and work.status(LONG, "f") is not None
 
 

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from paddlevideo.extract import decode, draw, extractor, work
+from paddlevideo.extract import decode, draw, extractor, work, worker
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.utils.command import DONE_IS_KEPT
 from paddlevideo.utils.errors import DataError
@@ -58,12 +59,34 @@ CRASHES = {
 }
 
 
+def test_results_do_not_depend_on_the_number_of_processes(clips, tmp_path, run):
+    records = []
+    for count in ("1", "3"):
+        store = tmp_path / f"{count}.store"
+        code, out, _ = run(clips, "--workers", count, output=store)
+        assert code == 0 and "3 done" in out
+        work = tmp_path / f"{count}.store.work"
+        records.append([path.read_bytes() for path in sorted(work.rglob("*.clips"))])
+    assert records[0] == records[1] and len(records[0]) == 3
+
+
+def test_a_network_runs_in_one_process_and_classical_features_in_several(clips, tmp_path):
+    options = work.ExtractOptions(clips, tmp_path / "c.store")
+    with worker.Workers(options) as workers:
+        assert workers.count() == len(os.sched_getaffinity(0)) and not workers.ready.has_networks
+        workers.ready = replace(workers.ready, has_networks=True)
+        assert workers.count() == 1
+    with worker.Workers(replace(options, part="1/2")) as workers:
+        assert workers.count() == 1, "processes of a launcher share the cores"
+
+
+@pytest.mark.parametrize("count", ["1", "3"])
 @pytest.mark.parametrize("kind", CRASHES)
-def test_a_crash_costs_one_video(clips, tmp_path, run, monkeypatch, kind):
+def test_a_crash_costs_one_video(clips, tmp_path, run, monkeypatch, kind, count):
     action, message = CRASHES[kind]
     with monkeypatch.context() as patch:
         on_bad(patch, decode.VideoFile, "_open", action)
-        code, out, err = run(clips)
+        code, out, err = run(clips, "--workers", count)
         assert code == 1 and "2 done, 1 failed" in out and "crashed: 1: bad.mp4" in out
         assert message in err and "ffmpeg -i 'bad.mp4'" in err
         assert [status["status"] for status in statuses(tmp_path)] == ["done", "failed", "done"]
@@ -89,14 +112,14 @@ def test_a_crash_while_drawing_costs_one_picture(clips, tmp_path, run, monkeypat
 
 
 def test_networks_that_crash_are_told_before_the_work(clips, tmp_path, run, monkeypatch):
-    monkeypatch.setattr(extractor.Extractor, "_try", lambda self: os.abort())
+    monkeypatch.setattr(extractor.Extractor, "_run_once", lambda self: os.abort())
     code, _, err = run(clips)
     assert code == 2 and "the networks, tried on a blank frame, crashed (SIGABRT)" in err
     assert not (tmp_path / "c.store").exists()
 
 
 def test_a_mistake_of_ours_is_no_fault_of_a_video(clips, run, monkeypatch):
-    monkeypatch.setattr(decode.VideoFile, "take", lambda self, wanted: {}["x"])
+    monkeypatch.setattr(decode.VideoFile, "read", lambda self, wanted: {}["x"])
     with pytest.raises(RuntimeError, match="KeyError"):
         run(clips)
 
@@ -118,12 +141,12 @@ from pathlib import Path
 from paddlevideo.extract import decode
 from paddlevideo.cli import extract_features
 
-def take(self, wanted):
+def read(self, wanted):
     Path("worker").write_text(str(os.getpid()))
     while True:
         time.sleep(0.05)
 
-decode.VideoFile.take = take
+decode.VideoFile.read = read
 sys.exit(extract_features.main(sys.argv[1:]))
 """
 
