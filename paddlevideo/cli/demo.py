@@ -25,8 +25,6 @@ from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.options import Parser, as_path
 
 CONFIG = "actbert_demo.yaml"
-#: As many regions of a clip as the recipe trains on: a test takes the mean of all.
-REGIONS = "regions.max_regions=8"
 SENTENCE = "a red circle moves to the left"
 LEAST_RATIO = 5.0  # of R@10 over chance: below it the model did not learn
 
@@ -61,7 +59,7 @@ def _steps(data: Path, output: Path, overrides: list[str], sizes: Sequence[str])
         (
             "extract features",
             extract_features.main,
-            [videos, "--captions", captions, "--output", store, "-o", REGIONS],
+            [videos, "--captions", captions, "--output", store],
         ),
         # Each demo starts from the beginning, also where another one has been before.
         ("train", command.main, ["-c", CONFIG, "--validate", "--overwrite", *overrides]),

@@ -5,7 +5,7 @@ paddlevideo extract list.csv -c picodet.yaml \
     -o regions.detector.model=picodet_xs_416.onnx --output clips.store --draw pictures/
 
 Without -c the features are classical: no weights, so that it works at once. Running it again does
-what is missing and checks what is there. docs/data.md says what the YAML files mean.
+what is missing and checks what is there. docs/videos.md says what the YAML files mean.
 """
 
 from __future__ import annotations
