@@ -48,7 +48,7 @@ def test_the_default_file_says_the_defaults(home):
         keys = {item.name for item in fields(schema)}
         assert set(plain[section]) == keys, "every key is shown"
         for item in fields(schema):
-            if item.name not in ("detector", "vectors", "whole_frame"):
+            if item.name not in ("detector", "vectors", "whole_frame", "max_regions"):
                 assert plain[section][item.name] == item.default
     shown = yaml.safe_load((FOLDER / "picodet.yaml").read_text("utf-8"))["regions"]["detector"]
     assert set(shown["input"]) == {item.name for item in fields(ImageInput)}
