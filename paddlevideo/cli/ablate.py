@@ -34,7 +34,7 @@ from paddlevideo.cli.report import aligned
 from paddlevideo.files.whole import read_json, write_json_whole, write_text_whole
 from paddlevideo.metrics.bootstrap import paired_difference
 from paddlevideo.utils.children import Children, terminable, this_python
-from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
+from paddlevideo.utils.command import RESUMES, exit_code_of
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero, positive
@@ -308,4 +308,4 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: run(options), again=DONE_IS_KEPT)
+    return exit_code_of(lambda: run(options), again=RESUMES)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from paddlevideo.utils.command import DONE_IS_KEPT, ending_at_once, exit_code_of
+from paddlevideo.utils.command import RESUMES, exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count_or_zero
 
@@ -62,11 +62,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: _extract(options), again=DONE_IS_KEPT)
+    return exit_code_of(lambda: _extract(options), again=RESUMES)
 
 
 def _extract(options: argparse.Namespace) -> int:
-    with ending_at_once():
+    with exit_on_interrupt():
         from paddlevideo.extract.run import extract
         from paddlevideo.extract.work import ExtractOptions
     values = dict(vars(options))

@@ -19,7 +19,7 @@ import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.report.queries import write_queries
-from paddlevideo.utils.command import ending_at_once, exit_code_of
+from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, non_negative
 
@@ -210,7 +210,7 @@ def run(options: argparse.Namespace) -> None:
     from paddlevideo.retrieval.ranks import AllPairs, chance_metrics, retrieval_metrics
 
     check_file(options.json, "--json")
-    with ending_at_once():
+    with exit_on_interrupt():
         from paddlevideo.runtime import use_threads
 
         import_parts()

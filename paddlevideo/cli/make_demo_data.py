@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line, as the names and values of its options."""
-    from paddlevideo.demo.build import LEAST, Settings
+    from paddlevideo.demo.build import MINIMUM, Settings
 
     parser = Parser(description=__doc__)
     parser.add_argument(
@@ -48,7 +48,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "--workers", type=count_or_zero, default=0, help="processes; default: one a core"
     )
     for field in fields(Settings):
-        kind = number(int, Range(at_least=LEAST[field.name]))
+        kind = number(int, Range(at_least=MINIMUM[field.name]))
         text = f"{HELP[field.name]}; default: {field.default}"
         parser.add_argument(f"--{field.name}", type=kind, default=field.default, help=text)
     return vars(parser.parse_args(arguments))

@@ -16,7 +16,7 @@ from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import DONE, ExtractOptions, Status, WorkFolder
 from paddlevideo.files.fingerprint import digest_of
 from paddlevideo.files.whole import checksum, write_text_whole
-from paddlevideo.loader.captions.expressed import MOST, Expressed
+from paddlevideo.loader.captions.coverage import MAX_CAPTIONS, Coverage
 from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.clips.source import Item
 from paddlevideo.loader.store import Clip, Manifest, Sizes
@@ -210,18 +210,18 @@ def _write(
         for clip, *_ in status.clips
     )
     match_names(book, clips, must_fit=False)  # was checked; since then videos may have failed
-    silent, expressed = Tally(), Expressed(most=MOST)
+    silent, coverage = Tally(), Coverage(limit=MAX_CAPTIONS)
 
     def change(clip: Clip) -> Clip:
         clip = with_captions(clip, book.captions(clip.id), book.location(clip.id))
         if not clip.captions:
             silent.add(clip.id)
-        expressed.add(clip.id, clip.captions)
+        coverage.add(clip.id, clip.captions)
         return clip
 
     summary = write_clips(target, [source], change, book.captions)
     summary.add({"clips without a caption": silent, **book.report()})
-    summary.remarks += expressed.remarks()
+    summary.remarks += coverage.remarks()
     return summary.lines()
 
 
