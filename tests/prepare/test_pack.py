@@ -136,8 +136,8 @@ def test_a_finished_store_is_left_alone(folder, tmp_path):
     for change, message in (
         ({"kept_mass": 0.5}, "kept_mass was 0.999, now 0.5"),
         ({"dtype": "float32"}, 'dtype was "float16", now "float32"'),
-        ({"shard_clips": 3}, "shard_clips was null, and is 3"),
-        ({"shard_gigabytes": 1.0}, "shard_gigabytes was 4.0, and is 1.0"),
+        ({"shard_clips": 3}, "shard_clips was null, now 3"),
+        ({"shard_gigabytes": 1.0}, "shard_gigabytes was 4.0, now 1.0"),
         ({"sources": [folder / "train.npy"]}, r"sources differ: .*test\.lmdb.* is now .*train"),
         ({"captions": [folder / "test.csv"]}, "captions differ: 0 were given, and 1 are"),
     ):
