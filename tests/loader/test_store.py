@@ -134,7 +134,9 @@ def test_a_store_of_other_sizes_is_noticed(tmp_path):
     write(tmp_path / "s", [make_clip()])
     manifest = tmp_path / "s" / COMPLETE
     manifest.write_text(manifest.read_text().replace('"region": 12', '"region": 13'))
-    with pytest.raises(DataError, match=r'"clip0"\): regions has shape \(3, 12\); expected \(any, 13'):
+    with pytest.raises(
+        DataError, match=r'"clip0"\): regions has shape \(3, 12\); expected \(any, 13'
+    ):
         FeatureStore(tmp_path / "s").read(0)
 
 

@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top_k",
         type=count_or_zero,
         default=0,
-        help="two stages: match so many videos of each caption",
+        help="two stages: number of videos of each caption to match",
     )
     parser.add_argument(
-        "--peer_videos", type=count, default=100, help="the peer's gallery is cut to so many"
+        "--peer_videos", type=count, default=100, help="number of videos in the gallery of the peer"
     )
     parser.add_argument("--rounds", type=count, default=5, help="alternations (default 5)")
     parser.add_argument("--pair_batch", type=count, default=None, help="this project's chunk size")
