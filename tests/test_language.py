@@ -1,4 +1,4 @@
-"""Words and phrases that the package, its tools and its pages do not use: see docs/CONTRIBUTING.md."""
+"""Words that the package, its tools and its pages do not use: see docs/CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AVOIDED = {
     r"amiss": "wrong or missing",
     r"whoever|nobody": "the one who, no one",
     r"(?<!not )so (?:many|much)(?! (?:as|that))": "the number of, at most N",
-    r"(?<!there )is no (?:whole|valid|number|text|UTF-8|map|list|file|folder|store|clip)": "is not a",
+    r"(?<!there )is no (?:whole|valid|number|text|UTF-8|map|list|file|store|clip)": "is not a",
     r"except [\w(), .]+ as (?:fault|mistake)": "except ... as error",
     r"who stands where": "ranks",
     r"seen to|as it stands|by and by": "plain words",

@@ -92,8 +92,8 @@ def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
         (["pack", "s", "--output", "s"], "holds 1 clips that another command wrote"),
         (["validate", "nowhere"], "there is no such feature store"),
         (["inspect", "nowhere"], "there is no such feature store"),
-        (["pack", "s", "--output", "file"], "file: is a file, expected the folder of a store"),
-        (["validate", "s", "--fix", "file"], "file: is a file, expected the folder of a store"),
+        (["pack", "s", "--output", "file"], "file: is a file; expected the folder of a store"),
+        (["validate", "s", "--fix", "file"], "file: is a file; expected the folder of a store"),
         (["validate", "s", "--json", "."], "error: .: Is a directory"),
         (["pack", "s", "--output", "file/x"], "error: file/x: Not a directory"),
         (["convert", "s", "--to", "npy", "--output", "."], ".: already exists"),
@@ -205,7 +205,7 @@ def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):
     code, _, err = run(capsys, "inspect", tmp_path / "s", *words)
     assert code == 1 and "named after a clip or a video of" in err and '"seen.mp4"' in err
     code, _, err = run(capsys, "inspect", tmp_path / "s", "--sheet", tmp_path / "x.png")
-    assert code == 1 and "give --videos" in err
+    assert code == 1 and "folder with --videos" in err
 
 
 def test_a_sheet_shows_the_regions_of_one_frame_and_that_frame(tmp_path, capsys):
