@@ -129,7 +129,7 @@ def test_captions_that_the_vocabulary_lacks_are_told(project, capsys, weights):
     test = ["-c", str(project / "tiny.yaml"), "--test", "-w", str(weights)]
     assert main.main(test) == 0
     out = capsys.readouterr().out
-    assert "DATASET.test: vocabulary " in out and "Choose a vocabulary of the language" in out
+    assert "DATASET.test: vocabulary " in out and "Choose a vocabulary for the captions" in out
 
 
 def test_a_truncated_store(project, capsys, weights):
