@@ -28,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shards", type=count, default=100, help="approximate number (default 100)"
     )
     parser.add_argument("--folder", type=as_path, default=Path("build/store"), help="removed after")
-    parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
