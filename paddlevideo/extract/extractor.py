@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from paddlevideo.extract import schema as kinds
 from paddlevideo.extract.actions import OnnxMotion
-from paddlevideo.extract.boxes import Detections
 from paddlevideo.extract.classical.appearance import ClassicalAppearance
 from paddlevideo.extract.classical.motion import ClassicalMotion
 from paddlevideo.extract.classical.planes import PlaneCache
@@ -30,38 +29,12 @@ VERSION = 3
 TRIAL = (48, 64)  # pixels of the blank frame that every network must take
 
 
-class Detector(Protocol):
-    """Finds regions. ``follows``: it needs a later frame too, else it is given the same one."""
-
-    follows: bool
-    names: list[str] | None
-
-    def find(self, frame: np.ndarray, after: np.ndarray) -> Detections:
-        """Returns the regions of a frame (h, w, 3) uint8 BGR."""
-
-    def whole(self, frame: np.ndarray) -> np.ndarray:
-        """Returns the class distribution (1, C + 1) of the whole frame."""
-
-
-class RegionVectors(Protocol):
-    """Describes boxes."""
-
-    def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Returns (n, F) for boxes (n, 4) in pixels of the frame."""
-
-
-class Motion(Protocol):
-    """Describes windows of frames."""
-
-    names: list[str] | None
-
-    def reduce(self, frame: np.ndarray) -> np.ndarray:
-        """Returns what is kept of a frame until its window is complete."""
-
-    def describe(
-        self, windows: Sequence[np.ndarray], interval: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns vectors (m, G) and classes (m,), -1 where they are unknown."""
+#: Finds regions in a frame, with the help of a later one where ``follows``.
+Detector = ClassicalRegions | OnnxRegions
+#: Describes boxes of a frame.
+RegionVectors = ClassicalAppearance | CropRegions | MapRegions
+#: Describes windows of frames.
+Motion = ClassicalMotion | OnnxMotion
 
 
 @dataclass
