@@ -85,26 +85,41 @@ def pack(options: PackOptions) -> Summary:
         )
         summary.left_out = left_out
         return summary
-    captions = _Captions(options, sources)
-    summary = write_clips(target, sources, captions.change, captions.mark_used)
-    captions.report(summary, target.skipped)
+    captions = _captions(options, sources)
+
+    def change(clip: Clip) -> Clip | str:
+        changed = captions.change(clip)
+        return changed if isinstance(changed, str) else changed.with_targets(options.kept_mass)
+
+    summary = write_clips(target, sources, change, captions.mark_used)
+    captions.report(summary)
+    for error in captions.book.bad.errors if captions.book else ():
+        append_json(target.skipped, {"caption": error})
     summary.left_out = left_out
     return summary
 
 
-class _Captions:
-    """Attaches captions to the clips of a store."""
+def _captions(options: PackOptions, sources: Sequence[ClipSource]) -> AttachedCaptions:
+    """Reads the caption files, and matches them before anything is written."""
+    book = None
+    if options.captions:
+        advice = "\n--skip_bad N leaves out up to N wrong entries, and lists them"
+        book = CaptionBook(options.captions, BadEntries(options.skip_bad or 0, advice))
+        match_names(book, (name for source in sources for name in names_of(source)))
+    return AttachedCaptions(book, options.bert_model, options.require_captions)
 
-    def __init__(self, options: PackOptions, sources: Sequence[ClipSource]) -> None:
-        """Reads caption files, and matches them before anything is written."""
-        self.required, self.kept_mass = options.require_captions, options.kept_mass
-        self.silent = Tally()
-        self.coverage = Coverage(options.bert_model, MAX_CAPTIONS)
-        self.book: CaptionBook | None = None
-        if options.captions:
-            advice = "\n--skip_bad N leaves out up to N invalid entries, and lists them"
-            self.book = CaptionBook(options.captions, BadEntries(options.skip_bad or 0, advice))
-            match_names(self.book, (name for source in sources for name in names_of(source)))
+
+class AttachedCaptions:
+    """Attaches captions to clips on their way into a store; without a book they keep their own."""
+
+    def __init__(
+        self,
+        book: CaptionBook | None,
+        bert_model: str = "bert-base-uncased",
+        required: bool = False,
+    ) -> None:
+        self.book, self.required = book, required
+        self.silent, self.coverage = Tally(), Coverage(bert_model, MAX_CAPTIONS)
 
     def change(self, clip: Clip) -> Clip | str:
         """Returns the clip with its captions, or the reason to leave it out."""
@@ -115,20 +130,18 @@ class _Captions:
                 return "left out because they have no caption (--require_captions)"
             self.silent.add(clip.id)
         self.coverage.add(clip.id, clip.captions)
-        return clip.with_targets(self.kept_mass)
+        return clip
 
     def mark_used(self, name: str) -> None:
         """Marks the captions of a clip that an earlier run wrote as used."""
         if self.book is not None:
             self.book.captions(name)
 
-    def report(self, summary: Summary, skipped: Path) -> None:
-        """Adds counts to the summary, and invalid entries to the list of skipped ones."""
+    def report(self, summary: Summary) -> None:
+        """Adds what was counted to the summary."""
         summary.add({"clips without a caption": self.silent})
         if self.book is not None:
             summary.add(self.book.report())
-            for error in self.book.bad.errors:
-                append_json(skipped, {"caption": error})
         summary.remarks += self.coverage.remarks()
 
 
