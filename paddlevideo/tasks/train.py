@@ -335,7 +335,11 @@ class Trainer:
         if self.model.has_validation_choice():
             self.saved_as = ""
         best = self.progress.best
-        if best is None or (score > best if metric.higher_is_better else score < best):
+        if best is None or math.isnan(best):  # no number is better than NaN
+            is_better = True
+        else:
+            is_better = score > best if metric.higher_is_better else score < best
+        if is_better:
             self.progress = replace(self.progress, best=score, stale=0, pending=False)
             log.info("best so far: %s = %.4f", metric.best, score)
             self.save(BEST)
