@@ -236,3 +236,27 @@ def test_a_first_validation_without_a_number_is_not_the_best_for_ever(folder, mo
     assert main.main([*PARTS, "--validate", "-o", "METRIC={name: Given}", "epochs=4"]) == 0
     best = json.loads((folder / "output" / "Line" / "Line_best.json").read_text())
     assert best["progress"]["best"] == 5.0
+
+
+def test_loss_counts_have_the_same_names_for_every_batch(folder, monkeypatch, capsys):
+    class Counting(BaseFramework):
+        def __init__(self, backbone: nn.Layer, names: str) -> None:
+            super().__init__()
+            self.backbone, self.names = backbone, iter(names.split())
+
+        def forward(self, batch, counts=None):
+            loss = self.backbone(paddle.to_tensor(batch["x"])).sum()
+            return {"loss": loss, "a": loss / counts["a"], "b": loss / counts["b"]}
+
+        def loss_counts(self, batch):
+            return {name: float(len(batch["x"])) for name in next(self.names)}
+
+    monkeypatch.setitem(FRAMEWORKS._parts, "Counting", Counting)
+    changes = ["MODEL.framework=Counting", "epochs=1", "DATASET.train.points=32"]
+    changes += ["GRADIENT_ACCUMULATION.global_batch_size=16"]
+    assert main.main([*PARTS, "-o", *changes, "MODEL.names='ab ba ab ba'"]) == 0
+    for names in ("ab a ab ab", "ab ab ba b", "ab ab abc ab"):
+        code = main.main([*PARTS, "-o", *changes, f"MODEL.names='{names}'", "overwrite=true"])
+        message = capsys.readouterr().err
+        assert code == 2 and "Counting.loss_counts gives [" in message, names
+        assert "Expected the same names for every batch" in message
