@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """The command line, as the names and values of its options."""
+    """Returns the options of the command line by name."""
     from paddlevideo.demo.build import LEAST, Settings
 
     parser = Parser(description=__doc__)
@@ -55,7 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def make(options: dict[str, Any]) -> None:
-    """Makes the data and prints what they are. Raises UserError."""
+    """Makes the data and prints a summary. Raises UserError."""
     from paddlevideo.demo.build import Settings, build
 
     output, workers = options.pop("output"), options.pop("workers")
