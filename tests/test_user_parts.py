@@ -12,7 +12,7 @@ import yaml
 from paddle import nn
 
 from paddlevideo.cli import run as main
-from paddlevideo.metrics.base import PlainMetric
+from paddlevideo.metrics.base import Metric, PlainMetric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import FRAMEWORKS, METRICS
 from paddlevideo.retrieval import MSRVTTMetric
@@ -173,3 +173,90 @@ def test_a_framework_may_score_a_gallery_in_its_own_way(tmp_path, monkeypatch):
     assert results["stages"]["pairs_scored"] == 49
     assert results["text_to_video"]["MeanR"] == 4.0, "every caption gets the same order"
     assert (tmp_path / "output" / "queries.jsonl").is_file()
+
+
+class Wrote(Metric):
+    """Writes a file under any name; its results are numbers of NumPy."""
+
+    best = "samples"
+
+    def __init__(self, file: str = "submission.txt") -> None:
+        self.file = file
+
+    def result(self, truth):
+        return {"samples": np.float32(len(truth)), "counts": np.arange(2)}
+
+    def files(self, dataset, answers, score_matrix):
+        return {self.file: lambda path: path.write_text("written")}
+
+
+def test_a_metrics_files_replace_none_of_the_run(folder, monkeypatch, capsys):
+    monkeypatch.setitem(METRICS._parts, "Wrote", Wrote)
+    changes = ["METRIC={name: Wrote}", "epochs=1"]
+    assert main.main([*PARTS, "--validate", "-o", *changes]) == 0
+    output = folder / "output" / "Line"
+    test = [*PARTS, "--test", "-w", str(output / "Line_best.pdparams"), "-o", *changes]
+    assert main.main(test) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["samples"] == 21 and results["counts"] == [0, 1]
+    before = {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()}
+    for name in ("../f", "/f", "a/b", "", "..", "results.json", "run.json", "train.jsonl"):
+        assert main.main([*test, f"METRIC.file={json.dumps(name)}"]) == 2, name
+        message = capsys.readouterr().err
+        assert f'Wrote.files gives the name "{name}". Expected the name of a file' in message
+    for name in ("Line_best.pdparams", "Line_epoch_00001.json", "log.txt", "other.pdopt"):
+        assert main.main([*test, f"METRIC.file={name}"]) == 2, name
+    kept = {name for name in before if name not in {"log.txt", "test_config.yaml"}}
+    assert all((output / name).read_bytes() == before[name] for name in kept)
+
+
+def test_hooks_of_a_class_beside_the_framework_count_too():
+    class Choosing:
+        def adopt(self, results):
+            self.kept = results
+
+    class Old(Choosing, BaseFramework):
+        pass
+
+    assert Old().has_validation_choice()
+    with pytest.raises(ConfigError, match=r"denominators\(batch\) is now loss_counts"):
+        type("Exact", (type("Mixin", (), {"denominators": None}), BaseFramework), {})
+
+
+def test_a_first_validation_without_a_number_is_not_the_best_for_ever(folder, monkeypatch):
+    numbers = iter([float("nan"), 3.0, 2.0, 5.0])
+
+    class Given(Metric):
+        best = "number"
+
+        def result(self, truth):
+            return {"number": 0.0 if len(truth) < 11 else next(numbers)}
+
+    monkeypatch.setitem(METRICS._parts, "Given", Given)
+    assert main.main([*PARTS, "--validate", "-o", "METRIC={name: Given}", "epochs=4"]) == 0
+    best = json.loads((folder / "output" / "Line" / "Line_best.json").read_text())
+    assert best["progress"]["best"] == 5.0
+
+
+def test_loss_counts_have_the_same_names_for_every_batch(folder, monkeypatch, capsys):
+    class Counting(BaseFramework):
+        def __init__(self, backbone: nn.Layer, names: str) -> None:
+            super().__init__()
+            self.backbone, self.names = backbone, iter(names.split())
+
+        def forward(self, batch, counts=None):
+            loss = self.backbone(paddle.to_tensor(batch["x"])).sum()
+            return {"loss": loss, "a": loss / counts["a"], "b": loss / counts["b"]}
+
+        def loss_counts(self, batch):
+            return {name: float(len(batch["x"])) for name in next(self.names)}
+
+    monkeypatch.setitem(FRAMEWORKS._parts, "Counting", Counting)
+    changes = ["MODEL.framework=Counting", "epochs=1", "DATASET.train.points=32"]
+    changes += ["GRADIENT_ACCUMULATION.global_batch_size=16"]
+    assert main.main([*PARTS, "-o", *changes, "MODEL.names='ab ba ab ba'"]) == 0
+    for names in ("ab a ab ab", "ab ab ba b", "ab ab abc ab"):
+        code = main.main([*PARTS, "-o", *changes, f"MODEL.names='{names}'", "overwrite=true"])
+        message = capsys.readouterr().err
+        assert code == 2 and "Counting.loss_counts gives [" in message, names
+        assert "Expected the same names for every batch" in message

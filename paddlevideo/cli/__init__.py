@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from paddlevideo.utils.command import begin_command
+from paddlevideo.utils.command import begin_command, exit_code_of
 
 #: As in typing, which takes longer to import than this module.
 TYPE_CHECKING = False
@@ -63,11 +63,9 @@ def main() -> int:
         return 2
     verb, *arguments = sys.argv[1:]
     if verb in {"-h", "--help"}:
-        print(_help(program))
-        return 0
+        return exit_code_of(lambda: print(_help(program)))
     if verb in {"-V", "--version"}:
-        print(_version())
-        return 0
+        return exit_code_of(lambda: print(_version()))
     if verb not in VERBS:
         print(f"error: {_unknown(verb)} ({program} --help lists the verbs)", file=sys.stderr)
         return 2

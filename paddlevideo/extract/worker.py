@@ -217,6 +217,7 @@ def _serve(pipe: Connection, parents: Sequence[Connection], options: ExtractOpti
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # a progress bar is the parent's
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
     signal.signal(signal.SIGTERM, _leave)
+    sys.unraisablehook = _leave_anyway
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     jobs: list[Job] = []
 
@@ -270,6 +271,13 @@ def _answer_of(action: Callable[[], Any]) -> tuple[BaseException | None, Any]:
 
 def _leave(signum: int, frame: object) -> None:
     sys.exit(128 + signum)
+
+
+def _leave_anyway(ignored: Any) -> None:
+    """Ends this process where Python ignores the exit, as in a generator that it is closing."""
+    if isinstance(ignored.exc_value, SystemExit):
+        os._exit(int(ignored.exc_value.code or 0))
+    sys.__unraisablehook__(ignored)
 
 
 def _leave_with_parent() -> None:

@@ -125,7 +125,8 @@ def write_together(
                 write(partials[path])
                 sync_file(partials[path])
         files = {path.name: checksum(partial) for path, partial in partials.items()}
-        text = json.dumps({**record, **({FILES: files} if files else {})}, indent=2) + "\n"
+        value = {**record, **({FILES: files} if files else {})}
+        text = json.dumps(value, indent=2, default=plain) + "\n"
         with naming(head):
             partials[head] = stack.enter_context(partial_of(head))
             partials[head].write_text(text, encoding="utf-8")
@@ -136,6 +137,16 @@ def write_together(
             with naming(path):
                 os.replace(partial, path)
         sync_folder(head.parent)
+
+
+def plain(value: Any) -> Any:
+    """Returns a NumPy number or array, or a tensor, as ``json.dumps`` takes it.
+
+    Raises TypeError for anything else.
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def check_together(path: Path) -> None:

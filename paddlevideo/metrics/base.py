@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from paddlevideo.files.whole import plain
 from paddlevideo.metrics.collector import RowCollector
 from paddlevideo.utils.errors import ConfigError
 
@@ -153,7 +154,8 @@ class Metric(ABC):
         """
         if answers is None:
             return {}
-        text = "".join(json.dumps(answer, allow_nan=False) + "\n" for answer in answers)
+        lines = (json.dumps(answer, allow_nan=False, default=plain) for answer in answers)
+        text = "".join(line + "\n" for line in lines)
         return {"answers.jsonl": lambda path: path.write_text(text, encoding="utf-8")}
 
     def show(self, results: Mapping[str, Any]) -> None:

@@ -35,7 +35,8 @@ class RowCollector:
             rows: arrays whose first dimension is B, or lists of B entries.
 
         Raises:
-            DataError: the number of rows is not that of ``index``.
+            DataError: the number of rows is not that of ``index``, or the names are not those of
+                earlier rows.
         """
         index = np.asarray(index, dtype=np.int64).reshape(-1)
         kept = {name: r if isinstance(r, list) else np.asarray(r) for name, r in rows.items()}
@@ -46,6 +47,11 @@ class RowCollector:
                     f'predictions "{name}" have the shape {shape} for {len(index)} samples; '
                     "expected one row a sample"
                 )
+        if len(index) and self._rows and kept.keys() != self._rows[0].keys():
+            raise DataError(
+                f"predictions are named {sorted(kept)}, those of earlier batches "
+                f"{sorted(self._rows[0])}; expected the same names in every batch"
+            )
         new = self._first_seen(index)
         if new:
             self._indices.append(index[new])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from paddlevideo.metrics.base import Metric
 from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.evaluate import evaluate
+from paddlevideo.tasks.run_folder import CONFIG, CURVES, LOG, RECORD, SKIPPED
 from paddlevideo.tasks.saved_rows import SavedRows
 from paddlevideo.tasks.setup import (
     Run,
@@ -29,6 +30,12 @@ from paddlevideo.tasks.setup import (
 from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
+
+#: Names in an output folder that a metric's files cannot have.
+RUN_FILES = {
+    *("results.json", "test_config.yaml", "test_rows", "tensorboard", "visualdl"),
+    *(RECORD, LOG, CONFIG, SKIPPED, *CURVES),
+}
 
 
 def test(
@@ -123,6 +130,21 @@ def protocol_of(
     }
 
 
+def check_names(metric: str, names: Iterable[str], model_name: str) -> None:
+    """Raises ConfigError if a name cannot be one of a metric in the output folder."""
+    for name in names:
+        is_plain = name == Path(name).name and name[:1] not in {"", "."}
+        is_checkpoint = name.endswith((".pdparams", ".pdopt")) or (
+            name.startswith(f"{model_name}_") and name.endswith(".json")
+        )
+        if not is_plain or is_checkpoint or name in RUN_FILES:
+            raise ConfigError(
+                f'METRIC.name: {metric}.files gives the name "{name}". Expected the name of a '
+                "file in the output folder, without a folder, that no run writes. With another "
+                "name, --resume auto continues from the predictions, which are kept"
+            )
+
+
 def write_results(
     run: Run,
     results: dict[str, Any],
@@ -134,6 +156,7 @@ def write_results(
     """Prints the results, and writes them, the metric's files and its page."""
     answers = metric.answers(dataset)
     files = metric.files(dataset, answers, run.settings.score_matrix)
+    check_names(metric.name, files, run.settings.model_name)
     write_together(run.folder / "results.json", results, files)
     metric.show(results)
     for name in ("results.json", *files):

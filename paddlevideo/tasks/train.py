@@ -43,7 +43,7 @@ from paddlevideo.tasks.setup import (
     train_loader,
 )
 from paddlevideo.tasks.validation import Validation
-from paddlevideo.utils.errors import DataError, UserError
+from paddlevideo.utils.errors import ConfigError, DataError, UserError
 from paddlevideo.utils.progress import track
 from paddlevideo.utils.stopping import Stopped, StopRequest
 
@@ -103,6 +103,8 @@ class Trainer:
         self.stop = StopRequest()
         #: Tag of the checkpoint that has the current state; "" if none has.
         self.saved_as = ""
+        #: Every rank's names of the model's loss counts; empty before the first step.
+        self.count_names: list[list[str]] = []
         if checkpoint is not None:
             self._restore(checkpoint)
         if self.settings.recompute:
@@ -295,8 +297,7 @@ class Trainer:
         for a model without counts. The same exchange carries requests: all ranks save, or raise
         Stopped, together.
         """
-        counts = [self.model.loss_counts(batch) for batch in window]
-        totals = {name: sum(each[name] for each in counts) for name in counts[0]}
+        totals = self._loss_counts(window)
         is_due = self.world.is_main and self.saver.is_due(self.plan.position(self.progress))
         stops = self.stop.received is not None and self.progress.step > 0  # there is one to save
         # A rank may be late here, and would be missed for longer than a collective waits.
@@ -309,6 +310,25 @@ class Trainer:
             self.save(Checkpoints.step_tag(self.progress.step))
             self.world.barrier(step)
         return {name: float(n) / self.world.size for name, n in zip(totals, sums, strict=True)}
+
+    def _loss_counts(self, window: Sequence[Batch]) -> dict[str, float]:
+        """Returns the model's counts over ``window``, in the same order on every rank.
+
+        Raises ConfigError if their names are not those of every batch and rank.
+        """
+        counts = [self.model.loss_counts(batch) for batch in window]
+        if not self.count_names:
+            self.count_names = self.world.gather(list(counts[0]))
+        expected = self.count_names[0]
+        for names in (*self.count_names, *counts):
+            if set(names) != set(expected):
+                raise ConfigError(
+                    f"MODEL.framework: {type(self.model).__name__}.loss_counts gives "
+                    f"{sorted(names)} for a batch, and {sorted(expected)} for another. "
+                    "Expected the same names for every batch: where a loss has no terms its "
+                    "count is 0"
+                )
+        return {name: sum(each[name] for each in counts) for name in expected}
 
     def validate_pending(self) -> None:
         """Validates the pending state, and says how to continue if that fails."""
@@ -335,7 +355,11 @@ class Trainer:
         if self.model.has_validation_choice():
             self.saved_as = ""
         best = self.progress.best
-        if best is None or (score > best if metric.higher_is_better else score < best):
+        if best is None or math.isnan(best):  # no number is better than NaN
+            is_better = True
+        else:
+            is_better = score > best if metric.higher_is_better else score < best
+        if is_better:
             self.progress = replace(self.progress, best=score, stale=0, pending=False)
             log.info("best so far: %s = %.4f", metric.best, score)
             self.save(BEST)

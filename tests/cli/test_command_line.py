@@ -162,6 +162,19 @@ def test_train_then_test(paddlevideo, tmp_path):
     assert done.returncode == 0 and (tmp_path / "page.html").is_file(), done.stderr
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_output_that_cannot_be_printed_is_no_traceback(paddlevideo, option):
+    with open("/dev/full", "w") as full:
+        done = paddlevideo(option, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    message = "error: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, message)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = paddlevideo(option, capture_output=False, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "program", [["paddlevideo"], [sys.executable, "-m", "paddlevideo"]], ids=["program", "module"]

@@ -48,3 +48,16 @@ def test_the_names_of_retrieval_can_be_had_from_metrics():
         assert getattr(paddlevideo.metrics, name)
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = paddlevideo.metrics.no_such_name
+
+
+def test_predictions_have_the_same_names_in_every_batch():
+    metric = Longest()
+    metric.update(np.array([0]), {"text": ["a"]})
+    with pytest.raises(DataError, match=r"named \['other'\], those of earlier batches \['text'\]"):
+        metric.update(np.array([1]), {"other": ["b"]})
+
+
+def test_answers_may_hold_numbers_of_numpy(tmp_path):
+    answers = [{"index": np.int64(3), "scores": np.ones(2, "float32")}]
+    Longest().files(None, answers, score_matrix=False)["answers.jsonl"](tmp_path / "a")
+    assert (tmp_path / "a").read_text() == '{"index": 3, "scores": [1.0, 1.0]}\n'

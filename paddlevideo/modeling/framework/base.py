@@ -35,16 +35,20 @@ class BaseFramework(nn.Layer):
     def __init_subclass__(cls) -> None:
         """Takes over hooks under their earlier names. Raises ConfigError for one that is gone."""
         super().__init_subclass__()
+        own: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):  # a mixin's hooks too
+            if base is cls or not issubclass(base, nn.Layer):
+                own.update(vars(base))
         for old, new in RENAMED_HOOKS.items():
-            if old in vars(cls) and new not in vars(cls):
-                setattr(cls, new, vars(cls)[old])
-        if gone := [name for name in REMOVED_HOOKS if name in vars(cls)]:
+            if old in own and new not in own:
+                setattr(cls, new, own[old])
+        if gone := [name for name in REMOVED_HOOKS if name in own]:
             raise ConfigError(
                 f"{cls.__name__} defines {', '.join(gone)}, which are no longer called: what a "
                 "test needs of all samples before the first prediction is for the predictor that "
                 "a metric returns, see paddlevideo.metrics.Metric.predictor"
             )
-        if "denominators" in vars(cls):
+        if "denominators" in own:
             raise ConfigError(
                 f"{cls.__name__}.denominators(batch) is now loss_counts(batch), and "
                 "forward(batch, counts=None) divides each loss by its entry of counts, or of "
