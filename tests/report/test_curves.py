@@ -80,7 +80,7 @@ def test_several_runs_have_a_chart_for_each_number():
         "Gradient norm",
         "Speed",
     ]
-    assert panels["Word accuracy"].kind.unit == "% right"
+    assert panels["Word accuracy"].kind.unit == "% correct"
     assert [line.colour for line in panels["Total loss"].lines] == list(COLOURS[:3])
     assert [line.colour for line in panels["Text loss"].lines] == [COLOURS[0], COLOURS[2]]
 
