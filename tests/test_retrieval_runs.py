@@ -86,7 +86,7 @@ def test_two_stages_say_what_they_cost_and_let_through(trained, tmp_path, capsys
     assert results["text_to_video"]["R@1"] <= ceiling <= 100
     output = capsys.readouterr().out
     assert "first stage alone" in output and "pairs scored in" in output
-    assert "the first stage's 3 best hold a right answer for" in output
+    assert "the first stage's 3 best contain a correct answer for" in output
 
 
 def counted(monkeypatch, owner, name):

@@ -310,7 +310,7 @@ def test_where_no_checkpoint_is_whole_nothing_is_overwritten(project, capsys):
         path.unlink()  # as to save room
     before = content(project / "output")
     assert run(project, "--resume", "auto") == 1
-    assert "none of the checkpoints is whole" in capsys.readouterr().err
+    assert "no checkpoint is complete" in capsys.readouterr().err
     assert content(project / "output") == before
 
 

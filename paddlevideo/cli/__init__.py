@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "doctor": ("doctor", "check this machine and what is installed"),
-        "demo": ("demo", "render clips, train on them and test retrieval (a few minutes)"),
+        "demo": ("demo", "render clips, train on them, test retrieval (minutes)"),
     },
     "Train and test": {
         "train": ("run.train", "train the model of a YAML file"),

@@ -99,7 +99,7 @@ def test_several_runs_have_a_chart_for_each_number():
         ("valid.text_loss", "Validation", "Validation: text loss"),
         ("lr", "Learning rate", "Learning rate"),
         ("lr_lowest", "Learning rate", None),
-        ("loss_scale", "Scale of the loss", None),
+        ("loss_scale", "Loss scale", None),
         ("memory_mb", None, None),
     ],
 )  # fmt: skip

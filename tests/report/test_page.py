@@ -88,7 +88,7 @@ def test_everything_has_its_place(page):
         *("500 of 1,600 pairs scored (31.2 %); scoring 8.3 s", "a/b.pdparams"),
     ):
         assert words in text
-    order = ["Results", "Ranks", "Hardest queries", "A spread of queries", "Protocol"]
+    order = ["Results", "Ranks", "Hardest queries", "A sample of queries", "Protocol"]
     places = [reader.texts.index(title) for title in order]
     assert places == sorted(places)
     assert len(reader.with_class("whole")) == 2
@@ -211,7 +211,7 @@ def test_damaged_videos_cost_their_pictures_and_not_the_page(page, tmp_path, con
     (folder / "clip2.jpg").write_bytes(content)
     queries = [query(1, number=number) for number in range(3)]
     lines = write_report(page, results_of(queries), queries, folder)
-    assert lines[0].startswith("2 of 8 clips: no picture: ") and "clip1.mp4" in lines[0]
+    assert lines[0].startswith("2 of 8 clips have no picture: ") and "clip1.mp4" in lines[0]
     assert lines[1].startswith("5 of 8 clips: no file in ")
     reader = Reader(page.read_text("utf-8"))
     assert all(line in reader.text for line in lines)

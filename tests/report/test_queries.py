@@ -58,7 +58,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         ({"direction": ["text_to_video"]}, "direction"),
         ({"rank": 0}, "rank is 0"),
         ({"rank": True}, "rank is True"),
-        ({"rank": 1.0}, "whole number"),
+        ({"rank": 1.0}, "positive integer"),
         ({"query": 7}, "query"),
         ({"right": "clip1"}, "right"),
         ({"right": [1]}, "right"),
