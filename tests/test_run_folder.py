@@ -159,7 +159,7 @@ def test_weights_without_a_manifest_are_not_resumed_over(project, capsys):
     before = content(output)
     for more in ([], ["--resume", "auto"]):
         assert run(project, *more, "-o", f"output_dir={output}") == 2
-    assert "no manifest" in capsys.readouterr().err
+    assert "without its manifest" in capsys.readouterr().err
     assert content(output) == before
 
 

@@ -48,8 +48,8 @@ class LossMetric(Metric):
             if np.ndim(losses) != 1 or not finite.all():
                 first = "" if np.ndim(losses) != 1 else f", sample {np.asarray(index)[~finite][0]}"
                 raise DataError(
-                    f'"{name}" of shape {np.shape(losses)}{first}: expected one finite number a '
-                    "sample. Check the weights and that sample's features"
+                    f'"{name}" of shape {np.shape(losses)}{first}: expected one finite number '
+                    "per sample. Check the weights and that sample's features"
                 )
         self.collected.add(index, predictions)
 

@@ -104,5 +104,5 @@ def test_losses_are_checked():
         metric.result(truth=[None, None])
     with pytest.raises(ConfigError, match="LossMetric averages named losses.*ndarray"):
         metric.update(np.array([0]), np.zeros((1, 3)))
-    with pytest.raises(ConfigError, match="ranks the clips of a gallery.*gives loss"):
+    with pytest.raises(ConfigError, match="ranks the clips of a gallery.*returns loss"):
         MSRVTTMetric().update(np.array([0]), {"loss": np.zeros(1)})

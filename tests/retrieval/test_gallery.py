@@ -171,7 +171,7 @@ def test_top_k_needs_a_head():
     with pytest.raises(ConfigError, match="top_k=5 needs a MODEL.retrieval_head"):
         build_top_k(5)
     for wrong in (-1, [0, 3], [1, 2, 3]):
-        with pytest.raises(ConfigError, match="top_k=.*expected 0, or how many videos"):
+        with pytest.raises(ConfigError, match="top_k=.*expected 0, or the number of videos"):
             build_top_k(wrong)
 
 
