@@ -293,7 +293,7 @@ def test_two_processes_are_refused_together(project):
     assert done.returncode == 2
     for rank in (0, 1):
         log = (project / "log" / f"workerlog.{rank}").read_text()
-        assert "holds the checkpoints of another run" in log and "Traceback" not in log
+        assert "contains the checkpoints of another run" in log and "Traceback" not in log
     assert content(project / "output") == before
 
 

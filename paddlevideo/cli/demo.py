@@ -51,23 +51,16 @@ def run(data: Path, output: Path, extra: Sequence[str], sizes: Sequence[str] = (
 
 def _steps(data: Path, output: Path, overrides: list[str], sizes: Sequence[str]) -> list[Step]:
     """Returns title, command and arguments of each step."""
-    videos, captions = str(data / "videos"), str(data / "captions.csv")
-    store, weights = str(data / "clips.store"), str(best_weights(output))
+    videos, store = str(data / "videos"), str(data / "clips.store")
+    inputs = ["--captions", str(data / "captions.csv")]
+    test = ["--test", "-c", CONFIG, "-w", str(best_weights(output))]
     drawn = ["--scores", str(output / "scores.npz"), "--output", str(output / "retrieval.png")]
     return [
         ("render clips", make_demo_data.main, ["--output", str(data), *sizes]),
-        (
-            "extract features",
-            extract_features.main,
-            [videos, "--captions", captions, "--output", store],
-        ),
+        ("extract features", extract_features.main, [videos, *inputs, "--output", store]),
         # A demo always starts over, even if there is an earlier one.
         ("train", command.main, ["-c", CONFIG, "--validate", "--overwrite", *overrides]),
-        (
-            "test on unseen clips",
-            command.main,
-            ["--test", "-c", CONFIG, "-w", weights, *overrides],
-        ),
+        ("test on unseen clips", command.main, [*test, *overrides]),
         ("draw the results", report.picture, [*drawn, "--videos", videos]),
     ]
 
@@ -115,18 +108,10 @@ def demonstrate(options: argparse.Namespace) -> None:
     """Runs the steps and prints the outcome. Raises UserError if the model did not learn."""
     start = time.perf_counter()
     ratio = run(options.data, options.output, options.override)
-    print(
-        f"\nR@10 is {ratio:.1f} times chance; {time.perf_counter() - start:.0f} seconds in total."
-    )
-    print("Written:")
-    for path in (
-        options.data / "videos",
-        options.data / "clips.store",
-        best_weights(options.output),
-        options.output / "results.json",
-        options.output / "retrieval.png",
-    ):
-        print(f"  {path}")
+    print(f"\nR@10 is {ratio:.1f} times chance; {time.perf_counter() - start:.0f} seconds in all.")
+    results = [options.output / name for name in ("results.json", "retrieval.png")]
+    data = [options.data / name for name in ("videos", "clips.store")]
+    print("Written:", *data, best_weights(options.output), *results, sep="\n  ")
     if ratio < LEAST_RATIO:
         raise UserError(
             f"the model did not learn: expected at least {LEAST_RATIO:.0f} times chance"

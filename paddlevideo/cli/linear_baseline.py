@@ -50,7 +50,7 @@ class Settings:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Returns the options of the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("-c", "--config", type=as_path_text, required=True, metavar="FILE")
     add_override(parser)
@@ -77,13 +77,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def read(config: Any, bert: str, features: Sequence[str]) -> tuple[Pairs, Pairs]:
-    """Pairs to train on and pairs to test on. Raises ConfigError, DataError, WeightsError."""
+    """Returns pairs to train on and to test on. Raises ConfigError, DataError, WeightsError."""
     from paddlevideo.loader.build import build_dataset
     from paddlevideo.modeling import build_model
     from paddlevideo.utils.limits import check_extents
 
-    options = {**config.MODEL, "backbone": {**config.MODEL["backbone"], "pretrained": bert}}
-    model = build_model(options)
+    backbone_options = {**config.MODEL["backbone"], "pretrained": bert}
+    model = build_model({**config.MODEL, "backbone": backbone_options})
     backbone = model.backbone
     backbone.eval()
     train = build_dataset({**config.DATASET["train"], "exclude": None}).for_training()

@@ -70,7 +70,7 @@ def content_of(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def unchanged(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Gives the SHA-256 of a file that is read within the context.
+    """Context that gives the SHA-256 of a file that is read in it.
 
     Raises DataError at its end if the file was replaced or written to meanwhile. For anything but
     a file the checksum is "": its reader reports that.

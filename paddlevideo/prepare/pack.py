@@ -83,29 +83,44 @@ def pack(options: PackOptions) -> Summary:
         summary.count("nothing to do: this very command has finished it", str(options.output))
         summary.left_out = left_out
         return summary
-    captions = _Captions(options, sources)
-    summary = write_clips(target, sources, captions.change, captions.passed)
-    captions.report(summary, target.skipped)
+    captions = _captions(options, sources)
+
+    def change(clip: Clip) -> Clip | str:
+        changed = captions.change(clip)
+        return changed if isinstance(changed, str) else changed.with_targets(options.kept_mass)
+
+    summary = write_clips(target, sources, change, captions.passed)
+    captions.report(summary)
+    for error in captions.book.bad.errors if captions.book else ():
+        append_json(target.skipped, {"caption": error})
     summary.left_out = left_out
     return summary
 
 
-class _Captions:
-    """Attaches captions to clips on their way into the store."""
+def _captions(options: PackOptions, sources: Sequence[ClipSource]) -> AttachedCaptions:
+    """Reads the caption files, and matches them before anything is written."""
+    book = None
+    if options.captions:
+        advice = "\n--skip_bad N leaves out up to N wrong entries, and lists them"
+        book = CaptionBook(options.captions, BadEntries(options.skip_bad or 0, advice))
+        match_names(book, (name for source in sources for name in names_of(source)))
+    return AttachedCaptions(book, options.bert_model, options.require_captions)
 
-    def __init__(self, options: PackOptions, sources: Sequence[ClipSource]) -> None:
-        """Reads caption files, and matches them before anything is written."""
-        self.required, self.kept_mass = options.require_captions, options.kept_mass
-        self.silent = Tally()
-        self.expressed = Expressed(options.bert_model, MOST)
-        self.book: CaptionBook | None = None
-        if options.captions:
-            advice = "\n--skip_bad N leaves out up to N wrong entries, and lists them"
-            self.book = CaptionBook(options.captions, BadEntries(options.skip_bad or 0, advice))
-            match_names(self.book, (name for source in sources for name in names_of(source)))
+
+class AttachedCaptions:
+    """Attaches captions to clips on their way into a store; without a book they keep their own."""
+
+    def __init__(
+        self,
+        book: CaptionBook | None,
+        bert_model: str = "bert-base-uncased",
+        required: bool = False,
+    ) -> None:
+        self.book, self.required = book, required
+        self.silent, self.expressed = Tally(), Expressed(bert_model, MOST)
 
     def change(self, clip: Clip) -> Clip | str:
-        """The clip with its captions, or the reason to leave it out."""
+        """Returns the clip with its captions, or the reason to leave it out."""
         if self.book is not None:
             clip = with_captions(clip, self.book.captions(clip.id), self.book.location(clip.id))
         if not clip.captions:
@@ -113,20 +128,18 @@ class _Captions:
                 return "left out because they have no caption, as --require_captions says"
             self.silent.add(clip.id)
         self.expressed.add(clip.id, clip.captions)
-        return clip.with_targets(self.kept_mass)
+        return clip
 
     def passed(self, name: str) -> None:
         """Notes that the captions of a clip that an earlier run wrote are used."""
         if self.book is not None:
             self.book.captions(name)
 
-    def report(self, summary: Summary, skipped: Path) -> None:
-        """Adds to the summary, and to the list of skipped entries."""
+    def report(self, summary: Summary) -> None:
+        """Adds what was counted to the summary."""
         summary.add({"clips without a caption": self.silent})
         if self.book is not None:
             summary.add(self.book.report())
-            for error in self.book.bad.errors:
-                append_json(skipped, {"caption": error})
         summary.remarks += self.expressed.remarks()
 
 

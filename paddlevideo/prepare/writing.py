@@ -122,19 +122,32 @@ def finished(target: Target) -> Manifest | None:
     """
     if target.path.exists() and not target.path.is_dir():
         raise DataError(f"{target.path}: is a file, where the store's folder belongs")
+
+    def complaint(manifest: Manifest) -> str:
+        other = differences(manifest.made_by, target.made_by)
+        return other and (
+            f"another command wrote, or this one from other files: {other}. Name another folder, "
+            "or remove it"
+        )
+
+    return complete_manifest(target.path, complaint)
+
+
+def complete_manifest(path: Path, complaint: Callable[[Manifest], str]) -> Manifest | None:
+    """Returns the manifest of a complete store, tidied; None where it is unfinished or absent.
+
+    ``complaint`` returns why a store, complete or not, is not the requested one: a clause about
+    its clips. Raises DataError with it, unless it is empty.
+    """
     for name in (COMPLETE, UNFINISHED):
-        if not (target.path / name).is_file():
-            continue
-        manifest = Manifest.read(target.path / name)
-        if other := differences(manifest.made_by, target.made_by):
-            raise DataError(
-                f"{target.path}: holds {manifest.clips} clips that another command wrote, or this "
-                f"one from other files: {other}. Name another folder, or remove it"
-            )
-        if name == UNFINISHED:
-            return None
-        tidy(target.path)
-        return manifest
+        if (path / name).is_file():
+            manifest = Manifest.read(path / name)
+            if reason := complaint(manifest):
+                raise DataError(f"{path}: holds {manifest.clips} clips that {reason}")
+            if name == UNFINISHED:
+                return None
+            tidy(path)
+            return manifest
     return None
 
 
