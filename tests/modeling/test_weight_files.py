@@ -275,7 +275,7 @@ NOT_WEIGHTS = {
     "is cut short": lambda path: path.write_bytes(b"\x80\x02}q\x00X"),
     "optimizer.*pdopt": lambda path: save(path, {"w_0_moment1_0": paddle.zeros([2])}),
     "state of an optimizer": lambda path: save(path, {"optimizer": {}, "average": {}}),
-    "no arrays by name": lambda path: save(path, {"a": 1, "b": "c"}),
+    "no named arrays": lambda path: save(path, {"a": 1, "b": "c"}),
 }
 
 
