@@ -245,7 +245,7 @@ def test_a_wrapped_state_dict_is_unwrapped(tmp_path, wrap, told):
 
 def test_names_are_listed_where_none_fits(tmp_path):
     path = save(tmp_path / "w.pdparams", {"conv.weight": paddle.zeros([3])})
-    with pytest.raises(WeightsError, match="holds: conv.weight\n  expected: backbone.bert.emb"):
+    with pytest.raises(WeightsError, match="contains: conv.weight\n  expected: backbone.bert.emb"):
         pv.load_weights(build(), path)
 
 
@@ -274,7 +274,7 @@ NOT_WEIGHTS = {
     "JSON": lambda path: path.write_text("{}"),
     "is cut short": lambda path: path.write_bytes(b"\x80\x02}q\x00X"),
     "optimizer.*pdopt": lambda path: save(path, {"w_0_moment1_0": paddle.zeros([2])}),
-    "state of an optimizer": lambda path: save(path, {"optimizer": {}, "average": {}}),
+    "an optimizer's state": lambda path: save(path, {"optimizer": {}, "average": {}}),
     "no named arrays": lambda path: save(path, {"a": 1, "b": "c"}),
 }
 
@@ -316,7 +316,7 @@ def test_where_weights_are_looked_for(tmp_path, told):
     model = build()
     path = save(tmp_path / "a.v2.pdparams", model.state_dict())
     assert pv.load_weights(model, tmp_path / "a.v2").path == str(path)
-    assert f"taking {path}" in told.text
+    assert f"reading {path}" in told.text
     assert pv.load_weights(model, tmp_path).path == str(path)
     other = save(tmp_path / "b.pdparams", model.state_dict())
     with pytest.raises(WeightsError, match=r"2 files of weights.*a\.v2\.pdparams, b\.pdparams"):
