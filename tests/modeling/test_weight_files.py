@@ -319,7 +319,7 @@ def test_where_weights_are_looked_for(tmp_path, told):
     assert f"reading {path}" in told.text
     assert pv.load_weights(model, tmp_path).path == str(path)
     other = save(tmp_path / "b.pdparams", model.state_dict())
-    with pytest.raises(WeightsError, match=r"2 files of weights.*a\.v2\.pdparams, b\.pdparams"):
+    with pytest.raises(WeightsError, match=r"2 weight files.*a\.v2\.pdparams, b\.pdparams"):
         pv.load_weights(model, tmp_path)
     best = other.rename(tmp_path / "b_best.pdparams")
     assert pv.load_weights(model, tmp_path).path == str(best)
