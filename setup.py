@@ -32,7 +32,7 @@ EXTRAS = {
     "cpu": ["paddlepaddle>=2.6.2"],
     "gpu": ["paddlepaddle-gpu>=2.6.2"],
     "video": ["opencv-python-headless>=4.11.0.86"],
-    # paddlenlp 2.8.1 imports on Paddle 3.3 with these only.
+    # paddlenlp 2.8.1 can be imported on Paddle 3.3 only with these.
     "paddlenlp": [
         "paddlenlp==2.8.1",
         "huggingface_hub<0.30",
@@ -40,7 +40,7 @@ EXTRAS = {
         "datasets<3",
         "setuptools<80",
     ],
-    # Searches galleries of MODEL.retrieval_head.faiss_from videos and more.
+    # For galleries of at least MODEL.retrieval_head.faiss_from videos.
     "faiss": ["faiss-cpu"],
     "visualdl": ["visualdl"],
     "onnx": ["onnxruntime"],
@@ -53,7 +53,7 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "scipy>=1.11.3",
-        # From this one on it builds wheels by itself: a test builds one without a network.
+        # Builds wheels without the package wheel: a test builds one without a network.
         "setuptools>=71",
     ],
 }
@@ -63,7 +63,7 @@ EXTRAS["dev"] = [
     "import-linter>=2.3",
     "mypy>=1.11",
     "pytest-cov>=6",
-    # Another release of ruff may format or judge differently.
+    # Other releases of ruff may format or check differently.
     "ruff>=0.17,<0.18",
     "types-PyYAML",
 ]
@@ -76,12 +76,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
-    # configs/ stays at the top for those who work in a clone, and travels inside the package.
+    # configs/ is at the top of a clone, and inside the installed package.
     packages=[*find_packages(include=["paddlevideo", "paddlevideo.*"]), "paddlevideo.configs"],
     package_dir={"paddlevideo.configs": "configs"},
     entry_points={"console_scripts": ["paddlevideo=paddlevideo.cli:main"]},
     package_data={
-        "paddlevideo.configs": ["**/*.*"],  # recipes, and the lists that they name
+        "paddlevideo.configs": ["**/*.*"],  # recipes and their lists
         "paddlevideo.loader": ["vocab/*"],
         "paddlevideo.extract.classical": ["typical.json"],
         "paddlevideo.report": ["templates/*"],

@@ -184,7 +184,7 @@ def test_two_stages_give_identical_numbers_with_one_two_and_three_processes(head
     (head_runs / "survive").touch()
     done = launch(head_runs, 3, *test, "--resume", "auto", "-o", *changes)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "samples are done already" in (head_runs / "killed" / "log.txt").read_text()
+    assert "samples are already done" in (head_runs / "killed" / "log.txt").read_text()
     outputs = [head_runs / "killed"]
     for processes in (1, 2, 3):
         outputs.append(head_runs / f"test{processes}")

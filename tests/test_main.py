@@ -282,7 +282,7 @@ def test_profiling_writes_a_trace_and_a_table(project, capsys):
         (["-p", "batchrange=[1,3]"], 2, "batch_range"),
         (["-o", "DATASET.batch_size=99"], 2, "do not fill one step"),
         (["-o", "GRADIENT_ACCUMULATION.global_batch_size=6"], 2, "multiple of batch_size"),
-        (["-o", "MODEL.backbone.v_feature_size=9"], 1, "image_feat is 12 wide"),
+        (["-o", "MODEL.backbone.v_feature_size=9"], 1, "image_feat has width 12"),
     ],
 )
 def test_a_users_mistake_is_one_clear_line(project, capsys, arguments, code, expected):

@@ -125,7 +125,10 @@ def test_another_number_of_processes_goes_on_with_the_same_order(project, tmp_pa
     alone = [sys.executable, *command(project, 1, "--resume", "auto", *steady)[7:]]
     done = run(project, alone)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "resumed with 2 samples a batch of all processes instead of 4: 12 samples" in done.stdout
+    assert (
+        "resumed with batches of 2 samples over all processes instead of 4: 12 samples"
+        in done.stdout
+    )
     together = [json.loads(line) for line in (tmp_path / "seen.2").read_text().splitlines()]
     later = [json.loads(line) for line in (tmp_path / "seen.1").read_text().splitlines()]
     first = sorted(index for batch in together for index in batch)

@@ -86,7 +86,7 @@ def test_two_stages_say_what_they_cost_and_let_through(trained, tmp_path, capsys
     assert results["text_to_video"]["R@1"] <= ceiling <= 100
     output = capsys.readouterr().out
     assert "first stage alone" in output and "pairs scored in" in output
-    assert "the first stage's 3 best hold a right answer for" in output
+    assert "the first stage's 3 best contain a correct answer for" in output
 
 
 def counted(monkeypatch, owner, name):
@@ -170,7 +170,7 @@ def test_the_dual_softmax_comes_on_request_only(trained, tmp_path, capsys):
     results = test_run(trained, tmp_path, "METRIC.dual_softmax=True")
     assert set(results["dual_softmax"]) == {"text_to_video", "video_to_text"}
     output = capsys.readouterr().out
-    assert "dual softmax (see below)" in output and "compares with nothing else" in output
+    assert "dual softmax (see below)" in output and "cannot be compared with others" in output
 
 
 def test_a_report_is_one_page(trained, tmp_path):
@@ -233,7 +233,7 @@ def test_an_interrupted_test_continues_from_the_rows_it_has(trained, tmp_path, i
     change, calls = interrupted
     results = test_run(trained, tmp_path, change, flags=["--resume", "auto"])
     assert calls == [[4, 5], [6]], "batches that are done are not computed again"
-    assert "resumed the test: 4 samples are done already" in capsys.readouterr().out
+    assert "resumed the test: 4 samples are already done" in capsys.readouterr().out
     assert not (tmp_path / saved_rows.FOLDER).exists()
     whole = test_run(trained, tmp_path / "whole", change)
     for name in ("text_to_video", "video_to_text", "first_stage", "chance"):

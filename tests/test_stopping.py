@@ -127,7 +127,7 @@ def test_changed_settings_are_named_and_need_force(whole, tmp_path, capsys):
     assert "keep" not in message and "--force" in message
     changed = [*arguments, "OPTIMIZER.weight_decay=0.5"]
     assert main.main(["--resume", "auto", "--force", *changed]) == 0
-    assert "resumed with another setting: OPTIMIZER.weight_decay" in capsys.readouterr().out
+    assert "resumed with a changed setting: OPTIMIZER.weight_decay" in capsys.readouterr().out
 
 
 @pytest.mark.slow

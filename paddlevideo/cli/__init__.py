@@ -1,7 +1,7 @@
-"""The console command ``paddlevideo VERB``; ``main.py`` and ``tools/*.py`` start the same verbs.
+"""The console command ``paddlevideo VERB``; ``main.py`` and ``tools/*.py`` run the same verbs.
 
-A verb is a function ``(arguments) -> exit code`` in a module of this package. Nothing heavy is
-imported before it is needed: ``paddlevideo --help`` and ``paddlevideo VERB --help`` load no Paddle.
+A verb is a function ``(arguments) -> exit code`` in a module of this package. Imports are deferred:
+``paddlevideo --help`` and ``paddlevideo VERB --help`` do not load Paddle.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import sys
 
 from paddlevideo.utils.command import begin_command, exit_code_of
 
-#: As in typing, which takes longer to import than this module.
+#: As in ``typing``, whose import takes longer than this module's.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: By group and verb: the module, with its function unless that is ``main`` and the arguments that
-#: come first, and what it does.
+#: By group and verb: the target and a summary. A target is a module, with the function unless that
+#: is ``main``, and with leading arguments.
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "doctor": ("doctor", "check this machine and what is installed"),
-        "demo": ("demo", "render clips, train on them, test retrieval: some minutes"),
+        "demo": ("demo", "render clips, train on them, test retrieval (minutes)"),
     },
     "Train and test": {
-        "train": ("run.train", "train a model as a YAML file says"),
-        "test": ("run.test", "test weights, by default on MSR-VTT's text-video retrieval"),
-        "report": ("report", "write the web page of a test"),
+        "train": ("run.train", "train the model of a YAML file"),
+        "test": ("run.test", "test weights, by default on text-video retrieval on MSR-VTT"),
+        "report": ("report", "write a web page with the results of a test"),
         "compare": ("report.compare", "compare two tests, with confidence intervals"),
         "curves": ("report.curves", "draw the curves of training runs"),
     },
@@ -45,16 +45,16 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "For experiments": {
         "ablate": ("ablate", "train and test variants of a recipe"),
         "linear_baseline": ("linear_baseline", "fit the linear baseline of a recipe"),
-        "show_retrieval": ("report.picture", "draw captions with the clips found for them"),
-        "find_bert": ("find_bert", "print where the small BERT's weights are"),
-        "make_demo_data": ("make_demo_data", "make the demo's data alone"),
+        "show_retrieval": ("report.picture", "draw captions with their best clips"),
+        "find_bert": ("find_bert", "print the path of the small BERT's weights"),
+        "make_demo_data": ("make_demo_data", "make only the demo's data"),
     },
 }
 VERBS = {verb: target for group in GROUPS.values() for verb, (target, _) in group.items()}
 
 
 def main() -> int:
-    """The console command ``paddlevideo``. Returns its exit code."""
+    """Runs the console command ``paddlevideo`` and returns its exit code."""
     begin_command()
     is_module = os.path.basename(sys.argv[0]) == "__main__.py"
     program = "python -m paddlevideo" if is_module else "paddlevideo"
@@ -72,7 +72,7 @@ def main() -> int:
     target, *first = VERBS[verb].split()
     from paddlevideo.utils import options
 
-    # argparse appends the name of a subcommand, which is the verb then.
+    # argparse appends the name of a subcommand, which is then the verb.
     options.program = program if first else f"{program} {verb}"
     return run_command(target, [*first, *arguments])
 
@@ -104,7 +104,7 @@ def _help(program: str) -> str:
 
 
 def _version() -> str:
-    """The releases of this package, of Paddle, which is not imported for it, and of Python."""
+    """Returns the versions of this package, of Paddle, without importing it, and of Python."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -124,7 +124,7 @@ def _unknown(verb: str) -> str:
     from paddlevideo.registry import did_you_mean
 
     if verb.startswith("-"):
-        return f"{verb} comes after a verb, as in paddlevideo train -c actbert.yaml"
+        return f"{verb} must follow a verb, as in paddlevideo train -c actbert.yaml"
     name = verb.lower().replace("-", "_")
     near = f' Did you mean "{name}"?' if name in VERBS else did_you_mean(name, VERBS)
     return f'unknown verb "{verb}".{near}'.removesuffix(".")

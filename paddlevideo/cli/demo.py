@@ -1,10 +1,10 @@
-"""The main job in two minutes: render clips, extract features, train, test on unseen clips.
+"""Renders clips, extracts features, trains and tests on unseen clips, in a few minutes.
 
     paddlevideo demo
 
-Runs the commands that one runs on videos of one's own. Writes the clips and features to
-data/demo, weights and results to output/ActBert_demo, and exits with 1 if the model did not learn
-(text-to-video R@10 below five times chance).
+Runs the same commands as for your own videos. Writes clips and features to data/demo, weights and
+results to output/ActBert_demo. Exits with 1 if the model did not learn (text-to-video R@10 below
+five times chance).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from paddlevideo.utils.options import Parser, as_path
 
 CONFIG = "actbert_demo.yaml"
 SENTENCE = "a red circle moves to the left"
-LEAST_RATIO = 5.0  # of R@10 over chance: below it the model did not learn
+LEAST_RATIO = 5.0  # minimum of R@10 / chance
 
 Step = tuple[str, Callable[[Sequence[str]], int], list[str]]
 
 
 def run(data: Path, output: Path, extra: Sequence[str], sizes: Sequence[str] = ()) -> float:
-    """Runs all steps; returns text-to-video R@10 over chance.
+    """Runs all steps; returns text-to-video R@10 divided by chance.
 
-    ``extra``: overrides of the configuration; ``sizes``: arguments of make_demo_data.py.
+    ``extra``: overrides of the configuration; ``sizes``: arguments of make_demo_data.
     """
     overrides = ["-o", f"output_dir={output}", *paths_in(data), *extra]
     steps = _steps(data, output, overrides, sizes)
@@ -58,9 +58,9 @@ def _steps(data: Path, output: Path, overrides: list[str], sizes: Sequence[str])
     return [
         ("render clips", make_demo_data.main, ["--output", str(data), *sizes]),
         ("extract features", extract_features.main, [videos, *inputs, "--output", store]),
-        # A second demo starts from the beginning too.
+        # A demo always starts over, even if there is an earlier one.
         ("train", command.main, ["-c", CONFIG, "--validate", "--overwrite", *overrides]),
-        ("test on clips that it did not train on", command.main, [*test, *overrides]),
+        ("test on unseen clips", command.main, [*test, *overrides]),
         ("draw the results", report.picture, [*drawn, "--videos", videos]),
     ]
 
@@ -71,7 +71,7 @@ def best_weights(output: Path) -> Path:
 
 
 def paths_in(data: Path) -> list[str]:
-    """Returns overrides of the configuration's data paths for another folder."""
+    """Returns overrides for the data paths of the configuration."""
     store = data / "clips.store"
     return [
         f"DATASET.train.file_path={store}",
@@ -92,9 +92,15 @@ def search_command(data: Path, output: Path) -> str:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Returns the options of the command line."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--data", type=as_path, default=Path("data/demo"))
-    parser.add_argument("--output", type=as_path, default=Path("output/ActBert_demo"))
-    parser.add_argument("-o", "--override", nargs="+", action="extend", default=[])
+    add = parser.add_argument
+    add("--data", type=as_path, default=Path("data/demo"), help="default: data/demo")
+    add(
+        "--output",
+        type=as_path,
+        default=Path("output/ActBert_demo"),
+        help="default: output/ActBert_demo",
+    )
+    add("-o", "--override", nargs="+", action="extend", default=[], help="change the YAML")
     return parser.parse_args(arguments)
 
 
@@ -107,7 +113,9 @@ def demonstrate(options: argparse.Namespace) -> None:
     data = [options.data / name for name in ("videos", "clips.store")]
     print("Written:", *data, best_weights(options.output), *results, sep="\n  ")
     if ratio < LEAST_RATIO:
-        raise UserError(f"the model did not learn: {LEAST_RATIO:.0f} times chance was expected")
+        raise UserError(
+            f"the model did not learn: expected at least {LEAST_RATIO:.0f} times chance"
+        )
     print(f"Find clips by a sentence:\n  {search_command(options.data, options.output)}")
 
 

@@ -1,9 +1,9 @@
-"""Checks whether this machine can train, and says what to do where it cannot.
+"""Checks whether this machine can train, and what to do if it cannot.
 
 paddlevideo doctor
 paddlevideo doctor --distributed --json doctor.json
 
-Exit code 0: there is no problem; 1: there is one.
+The exit code is 0 without problems, else 1.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ CHECKS: tuple[Check, ...] = (
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument(
-        "--distributed", action="store_true", help="also train in two processes, on the CPU"
+        "--distributed", action="store_true", help="also train in two processes on the CPU"
     )
-    parser.add_argument("--no_training", action="store_true", help="check without training")
-    parser.add_argument("--json", type=as_path, metavar="FILE", help="write the findings")
+    parser.add_argument("--no_training", action="store_true", help="skip the training check")
+    parser.add_argument(
+        "--json", type=as_path, metavar="FILE", help="also write the findings as JSON"
+    )
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> list[Finding]:
-    """Runs the checks, printing each finding at once, and returns all of them."""
+    """Runs the checks, printing each finding immediately, and returns all findings."""
     check_file(options.json, "--json")
     checks = list(CHECKS)
     if not options.no_training:

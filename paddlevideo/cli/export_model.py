@@ -1,11 +1,11 @@
-"""Writes a trained model as programs that paddlevideo predict runs without the model's code.
+"""Exports a trained model as programs that paddlevideo predict runs without the model's code.
 
     paddlevideo export -c actbert_msrvtt.yaml -w ActBERT.pdparams --output exported
 
-The folder holds three programs (captions, videos, pairs of both) and export.json, which says what
-they take. The sizes of captions and clips come from the configuration's DATASET.test (or valid),
-whose files need not exist. An earlier export is replaced; a folder that holds anything else is
-left alone. What Paddle 3 writes does not load in Paddle 2.6, nor the other way round.
+The folder contains three programs (for captions, videos and pairs) and export.json, which describes
+their inputs. The sizes of captions and clips come from DATASET.test (or valid) of the
+configuration, whose files need not exist. An earlier export is replaced; a folder with anything
+else is refused. Exports of Paddle 3 do not load in Paddle 2.6, and vice versa.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIZE_KEYS = ("max_seq_length", "max_region_num", "max_action_num", "bert_model")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parses the command line. Printing its help loads no Paddle."""
+    """Parses the command line, without loading Paddle."""
     parser = Parser(description=__doc__)
     parser.add_argument(
         *("-c", "--config"), type=as_path_text, metavar="FILE", required=True,
@@ -47,7 +47,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def retrieval_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns ``SIZE_KEYS`` of DATASET.test or valid, with the data set's own defaults.
 
-    Raises ConfigError where neither is a data set for retrieval.
+    Raises ConfigError if neither is a data set for retrieval.
     """
     from paddlevideo.registry import DATASETS
     from paddlevideo.utils.errors import ConfigError
@@ -60,8 +60,8 @@ def retrieval_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         if all(key in parameters for key in SIZE_KEYS):
             return {key: section.get(key, parameters[key].default) for key in SIZE_KEYS}
     raise ConfigError(
-        "neither DATASET.test nor DATASET.valid is a data set for retrieval, which would say how "
-        "long captions and clips are: use -c actbert_msrvtt.yaml, or add such a section"
+        "neither DATASET.test nor DATASET.valid is a data set for retrieval, which sets the length "
+        "of captions and clips: use -c actbert_msrvtt.yaml, or add such a section"
     )
 
 
@@ -72,7 +72,7 @@ def sizes_for(model: BaseFramework, settings: Mapping[str, Any]) -> Sizes:
     from paddlevideo.utils.errors import ConfigError
 
     if not isinstance(model, ActBert):
-        raise ConfigError(f"an ActBert can be exported, not a {type(model).__name__}")
+        raise ConfigError(f"only an ActBert can be exported, not a {type(model).__name__}")
     widths = model.backbone.feature_sizes
     return Sizes(
         text_length=settings["max_seq_length"],
@@ -115,9 +115,9 @@ def export(options: argparse.Namespace) -> Manifest:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, 1 weights, 2 configuration."""
+    """Runs the command and returns its exit code: 0, 1 for weights, 2 for configuration."""
     options = parse_arguments(arguments)
-    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's notes about its executor
+    os.environ.setdefault("GLOG_minloglevel", "2")  # hides notes about Paddle's executor
     from paddlevideo.utils.log import set_up_logging
 
     set_up_logging()

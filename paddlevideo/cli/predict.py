@@ -1,11 +1,11 @@
-r"""Finds the clips that fit a caption, with an exported model.
+r"""Finds the clips that match a caption, with an exported model.
 
     paddlevideo predict --model exported --features data/msrvtt/msrvtt_test.lmdb \
         'a man is cooking' 'two dogs play' --best 5
 
-The model is what paddlevideo export wrote; neither its weights nor its code are needed. All
-clips of the feature file are compared with every caption. On a terminal this prints a table, in a
-pipe lines of rank, score, clip and caption with tabs between them, with --json one JSON object.
+The model was written by paddlevideo export; its weights and code are not needed. Every clip of the
+feature file is compared with every caption. Prints a table on a terminal; tab-separated lines of
+rank, score, clip and caption in a pipe; JSON with --json.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ if TYPE_CHECKING:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line. Printing its help loads no Paddle."""
+    """Parses the command line, without loading Paddle."""
     parser = Parser(description=__doc__)
     parser.add_argument("captions", nargs="+", metavar="CAPTION", help="what to look for")
-    parser.add_argument("--model", type=as_path, required=True, help="folder of export_model.py")
+    parser.add_argument(
+        "--model", type=as_path, required=True, help="folder written by paddlevideo export"
+    )
     parser.add_argument(
         "--features",
         type=as_path_text,
         required=True,
-        help="LMDB of clips, the folder or its data.mdb",
+        help="store or LMDB of clips, or its data.mdb",
     )
     parser.add_argument("--best", type=count, default=5, help="clips to print; default: 5")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--vocabulary",
         type=as_path_text,
-        help="bert_model, if its place has changed since the export",
+        help="bert_model, if it has moved since the export",
     )
-    parser.add_argument("--pair_batch", type=count, help="pairs scored at once: bounds the memory")
+    parser.add_argument("--pair_batch", type=count, help="pairs scored at once; bounds the memory")
     parser.add_argument(
         "--num_threads", type=count_or_zero, default=0, help="0, the default: all cores"
     )
@@ -59,7 +61,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def open_vocabulary(model: ExportedModel, name: str | None) -> BertTokenizer:
-    """Returns the tokenizer of the export. Raises ConfigError if that is not there."""
+    """Returns the tokenizer of the export. Raises ConfigError if its vocabulary differs."""
     from paddlevideo.loader import load_tokenizer
     from paddlevideo.utils.errors import ConfigError
 
@@ -67,8 +69,8 @@ def open_vocabulary(model: ExportedModel, name: str | None) -> BertTokenizer:
     tokenizer = load_tokenizer(name or wanted.bert_model)
     if tokenizer.vocabulary_size != wanted.size:
         raise ConfigError(
-            f"{tokenizer.source} has {tokenizer.vocabulary_size} words, the exported model's "
-            f'vocabulary "{wanted.bert_model}" has {wanted.size}: give --vocabulary'
+            f"{tokenizer.source} has {tokenizer.vocabulary_size} words, but the vocabulary of the "
+            f'exported model, "{wanted.bert_model}", has {wanted.size}: set --vocabulary'
         )
     return tokenizer
 
@@ -76,7 +78,7 @@ def open_vocabulary(model: ExportedModel, name: str | None) -> BertTokenizer:
 def open_clips(model: ExportedModel, features: str) -> tuple[ClipReader, list[str]]:
     """Returns the feature file and the ids of its clips.
 
-    Raises DataError if it is empty or the widths of its features are not the model's.
+    Raises DataError if it is empty, or if the widths of its features do not fit the model.
     """
     from paddlevideo.loader.clips.gallery import ClipReader
     from paddlevideo.utils.errors import DataError
@@ -87,7 +89,7 @@ def open_clips(model: ExportedModel, features: str) -> tuple[ClipReader, list[st
     )
     names = list(reader.source.ids())
     if not names:
-        raise DataError(f"{features}: holds no clips")
+        raise DataError(f"{features}: contains no clips")
     first = reader.source.read(0)
     for key, array, width in (
         ("features", first.regions, sizes.region_width),
@@ -95,16 +97,16 @@ def open_clips(model: ExportedModel, features: str) -> tuple[ClipReader, list[st
     ):
         if array.shape[1] != width:
             raise DataError(
-                f"{features}: {key} are {array.shape[1]} wide, where the model in "
-                f"{model.folder} takes {width}: use the features it was trained with"
+                f"{features}: {key} have width {array.shape[1]}, but the model in {model.folder} "
+                f"expects {width}: use the features it was trained with"
             )
     return reader, names
 
 
 def encode_caption(model: ExportedModel, tokenizer: BertTokenizer, caption: str) -> dict[str, Any]:
-    """Returns the cache of one caption, without padding, which would only cost time.
+    """Returns the cache of one caption, without padding.
 
-    Raises ConfigError if the vocabulary has none of its words.
+    Raises ConfigError if none of its words is in the vocabulary.
     """
     from paddlevideo.loader.tokenizer import check_query
 
@@ -137,7 +139,7 @@ def score_all(
 
 
 def check_finite(scores: np.ndarray, names: Sequence[str], features: str) -> None:
-    """Raises DataError, naming the clip, unless all scores (captions, clips) are finite."""
+    """Raises DataError, with the clip's name, unless all scores (captions, clips) are finite."""
     from paddlevideo.utils.errors import DataError
 
     if not np.isfinite(scores).all():
@@ -148,16 +150,16 @@ def check_finite(scores: np.ndarray, names: Sequence[str], features: str) -> Non
 def print_answers(
     captions: Sequence[str], answers: Sequence[Sequence[tuple[str, float]]], as_json: bool
 ) -> None:
-    """Prints JSON, a table on a terminal, or lines with tabs; and what a score below 0 means."""
+    """Prints JSON, a table on a terminal, or tab-separated lines; explains scores below 0."""
     from paddlevideo.retrieval.answers import explain_scores, print_clips
 
     explain_scores([score for answer in answers for _, score in answer])
     if as_json:
-        found = [
+        entries = [
             {"caption": caption, "best": [{"clip": c, "score": s} for c, s in answer]}
             for caption, answer in zip(captions, answers, strict=True)
         ]
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(entries, indent=1, ensure_ascii=False))
         return
     for caption, answer in zip(captions, answers, strict=True):
         clips, scores = zip(*answer, strict=True)
@@ -186,7 +188,7 @@ def predict(options: argparse.Namespace) -> list[list[tuple[str, float]]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, 1 data or model, 2 command line."""
+    """Runs the command and returns its exit code: 0, 1 for data or model, 2 for arguments."""
     options = parse_arguments(arguments)
-    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's notes about its executor
+    os.environ.setdefault("GLOG_minloglevel", "2")  # hides notes about Paddle's executor
     return exit_code_of(lambda: print_answers(options.captions, predict(options), options.json))

@@ -1,4 +1,4 @@
-r"""Makes, checks, shows and converts feature stores (docs/data.md says what is in one).
+r"""Creates, checks, inspects and converts feature stores (described in docs/data.md).
 
 paddlevideo pack train_data.npy --output train.store
 paddlevideo pack msrvtt_test.lmdb --captions test.csv --output test.store
@@ -22,13 +22,13 @@ from paddlevideo.utils.command import STARTS_OVER, exit_code_of, exit_on_interru
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import Range, count, count_or_zero, number, positive
 
-SHOWN = 10  # faults that validate prints
-#: Kinds that are faults with --captions_needed alone.
-UNHEARD = {"no caption": "no caption", "no known word": "a caption without a known word"}
+SHOWN = 10  # problems that validate prints
+#: Kinds that count as problems only with --captions_needed.
+CAPTION_PROBLEMS = {"no caption": "no caption", "no known word": "a caption without a known word"}
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (_add_pack, _add_validate, _add_inspect, _add_convert):
@@ -38,7 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         parser.error("--dtype and --shards are for --to store")
     output = getattr(options, "output", None)
     if output is not None and not Path(os.path.abspath(output)).name:
-        parser.error(f"--output {output} is the root of all folders: name one in it")
+        parser.error(f"--output {output} is the root folder: choose a folder in it")
     return options
 
 
@@ -51,7 +51,7 @@ def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
         "--bert_model",
         default="bert-base-uncased",
         metavar="NAME",
-        help="the vocabulary that captions are compared with, as in a recipe",
+        help="vocabulary to check captions with, as in a recipe",
     )
 
 
@@ -59,19 +59,19 @@ def _add_pack(commands: argparse._SubParsersAction) -> None:
     from paddlevideo.loader.captions.files import KINDS as CAPTION_KINDS
     from paddlevideo.loader.clips.opening import KINDS as SOURCE_KINDS
 
-    text = f"""clips and captions into a store, on from where it was interrupted
+    text = f"""pack clips and captions into a store; continues after an interruption
 
     paddlevideo pack clips/ --captions captions.jsonl --output clips.store
 
 Clips come from
 {SOURCE_KINDS}
-A clip's file holds regions (n, F), boxes (n, 4) in pixels, image_h, image_w, actions (m, G) and,
-for training, region_classes (n, C) and action_classes (m,). A .npy is a dictionary of them that
-np.save wrote; features and action_features are known there too.
+A clip's file contains regions (n, F), boxes (n, 4) in pixels, image_h, image_w, actions (m, G) and,
+for training, region_classes (n, C) and action_classes (m,). A .npy is a dictionary of these,
+written by np.save; there, regions and actions may also be called features and action_features.
 
 Captions come from
 {CAPTION_KINDS}
-Captions of a video, with times, go to its clips that overlap them."""
+Captions of a video, with times, are assigned to the clips that overlap them."""
     parser = _command(commands, "pack", text)
     parser.set_defaults(action=pack_command)
     parser.add_argument("sources", nargs="+", type=as_path, metavar="SOURCE")
@@ -82,25 +82,25 @@ Captions of a video, with times, go to its clips that overlap them."""
         "--kept_mass",
         type=number(float, Range(above=0, at_most=1)),
         default=0.999,
-        help="of each region's class probability",
+        help="fraction of each region's class probability to keep (default: 0.999)",
     )
     parser.add_argument("--shard_gigabytes", type=positive, default=4.0)
     parser.add_argument(
-        "--skip_bad", type=count_or_zero, default=0, metavar="N", help="bad clips to skip"
+        "--skip_bad", type=count_or_zero, default=0, metavar="N", help="skip at most N bad clips"
     )
     parser.add_argument(
-        "--require_captions", action="store_true", help="leave clips without one out"
+        "--require_captions", action="store_true", help="leave out clips without a caption"
     )
     _add_vocabulary(parser)
 
 
 def _add_validate(commands: argparse._SubParsersAction) -> None:
-    text = """every record against what it should be; exit code 1 if anything is wrong
+    text = """check every record; the exit code is 1 if anything is wrong
 
     paddlevideo validate train.store --json faults.jsonl --fix repaired.store
 
---fix writes a new store: boxes up to 2 pixels outside are cut, blank captions dropped, damaged,
-doubled and unusable clips left out and listed."""
+--fix writes a new store: boxes up to 2 pixels outside the picture are clipped, blank captions
+dropped, and damaged, duplicate and unusable clips left out and listed."""
     parser = _command(commands, "validate", text)
     parser.set_defaults(action=validate_command)
     parser.add_argument("store", type=as_path)
@@ -108,60 +108,62 @@ doubled and unusable clips left out and listed."""
         "--json",
         type=as_path,
         metavar="FILE",
-        help="the faults, one a line; without any a line of kind none",
+        help="the problems, one per line, or a line of kind none",
     )
     parser.add_argument("--fix", type=as_path, metavar="NEW_STORE")
     parser.add_argument(
         "--captions_needed",
         action="store_true",
-        help="a clip without a caption, or with one of no known word, is a fault",
+        help="also report clips without a caption, or with one without a known word",
     )
     _add_vocabulary(parser)
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
-    text = """counts, sizes, lengths, a few records, and a picture of clips with their boxes
+    text = """show counts, sizes, lengths and a few records, and draw clips with their boxes
 
     paddlevideo inspect train.store --records 5
     paddlevideo inspect train.store --videos clips/ --sheet sheet.png
 
-Frames come from the videos that the store names; --videos is for others, and for moved ones."""
+Frames come from the videos that the store names; --videos is for other or moved videos."""
     parser = _command(commands, "inspect", text)
     parser.set_defaults(action=inspect_command)
     parser.add_argument("store", type=as_path)
-    parser.add_argument("--records", type=count_or_zero, default=3)
+    parser.add_argument(
+        "--records", type=count_or_zero, default=3, help="records to show; default: 3"
+    )
     parser.add_argument(
         "--sheet", type=as_path, metavar="PNG", help="frames with boxes and captions"
     )
     parser.add_argument(
         "--videos", type=as_path, metavar="DIR", help="videos or frames, for --sheet"
     )
-    parser.add_argument("--clips", type=count, default=12, help="how many the sheet shows")
+    parser.add_argument("--clips", type=count, default=12, help="clips on the sheet; default: 12")
     _add_vocabulary(parser)
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
-    text = """to another dtype, to other shards, or back to PaddleVideo's files
+    text = """convert to another dtype, to other shards, or to PaddleVideo's files
 
     paddlevideo convert train.store --dtype float32 --shards 8 --output new.store
     paddlevideo convert train.store --to npy --output train_data.npy
 
-npy: HowTo100M rows; that format holds all of them in memory. lmdb: MSR-VTT records, and the
-captions in a .csv beside them."""
+npy: HowTo100M rows, all of which must fit into memory. lmdb: MSR-VTT records, with the captions in
+a .csv beside them."""
     parser = _command(commands, "convert", text)
     parser.set_defaults(action=convert_command)
     parser.add_argument("store", type=as_path)
     parser.add_argument("--to", choices=("store", "npy", "lmdb"), default="store")
     parser.add_argument("--output", type=as_path, required=True)
-    parser.add_argument("--dtype", choices=("float16", "float32"), help="default: as it is")
-    parser.add_argument("--shards", type=count, help="how many; default: one for every 4 GB")
+    parser.add_argument("--dtype", choices=("float16", "float32"), help="default: unchanged")
+    parser.add_argument("--shards", type=count, help="number of shards; default: one per 4 GB")
 
 
 # -------------------------------------------------------------------------- the commands
 
 
 def pack_command(options: argparse.Namespace) -> int:
-    """``pack``."""
+    """Runs ``pack``."""
     from paddlevideo.prepare import PackOptions, pack
 
     names = (
@@ -174,7 +176,7 @@ def pack_command(options: argparse.Namespace) -> int:
 
 
 def validate_command(options: argparse.Namespace) -> int:
-    """``validate``; 1 where there are faults, those that ``--fix`` mends too."""
+    """Runs ``validate``; returns 1 if there are problems, including those ``--fix`` repairs."""
     from paddlevideo.files.whole import write_whole
     from paddlevideo.files.writable import check_folder
     from paddlevideo.loader.captions.coverage import Coverage
@@ -185,22 +187,22 @@ def validate_command(options: argparse.Namespace) -> int:
     check_folder(options.fix and options.fix.parent, "--fix")
     store = FeatureStore(options.store)
     kinds: Counter[str] = Counter()
-    silent: Counter[str] = Counter()
+    uncounted: Counter[str] = Counter()
     coverage = Coverage(options.bert_model)
 
     def check(path: Path = Path(os.devnull)) -> None:
         # A file's name need not be valid UTF-8.
         with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
             for fault in chain(faults_of(store), unknown_captions(store, coverage)):
-                if fault.kind in UNHEARD and not options.captions_needed:
-                    silent[UNHEARD[fault.kind]] += 1
+                if fault.kind in CAPTION_PROBLEMS and not options.captions_needed:
+                    uncounted[CAPTION_PROBLEMS[fault.kind]] += 1
                     continue
                 kinds[fault.kind] += 1
                 line = json.dumps(asdict(fault), ensure_ascii=False)
                 if kinds.total() <= SHOWN:
                     print(printable(line))
                 file.write(line + "\n")
-            if not kinds:  # an empty file would look like one that was cut off
+            if not kinds:  # an empty file would look truncated
                 nothing = {"kind": "none", "shard": "", "clip": "", "fault": "no faults"}
                 file.write(json.dumps(nothing) + "\n")
 
@@ -210,7 +212,7 @@ def validate_command(options: argparse.Namespace) -> int:
         write_whole(options.json, check)
     counted = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none"
     print(f"{options.store}: {len(store)} clips, faults: {counted}")
-    for what, clips in silent.items():
+    for what, clips in uncounted.items():
         print(f"  {clips} clips have {what}")
     if coverage.captions:
         print(f"  {printable(coverage.line())}")
@@ -220,7 +222,7 @@ def validate_command(options: argparse.Namespace) -> int:
 
 
 def inspect_command(options: argparse.Namespace) -> int:
-    """``inspect``."""
+    """Runs ``inspect``."""
     from paddlevideo.files.writable import check_file
     from paddlevideo.loader.store import FeatureStore
     from paddlevideo.prepare import contact_sheet, describe
@@ -239,7 +241,7 @@ def inspect_command(options: argparse.Namespace) -> int:
 
 
 def convert_command(options: argparse.Namespace) -> int:
-    """``convert``."""
+    """Runs ``convert``."""
     from paddlevideo.files.walk import refuse_inside
     from paddlevideo.files.writable import check_folder
     from paddlevideo.loader.store import FeatureStore

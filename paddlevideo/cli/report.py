@@ -1,4 +1,4 @@
-"""Pages, pictures and tables from the files of tests and training runs: four commands."""
+"""Commands that make pages, pictures and tables from files of tests and training runs."""
 
 from __future__ import annotations
 
@@ -22,41 +22,39 @@ if TYPE_CHECKING:
     from paddlevideo.prepare.origins import ClipNotes
     from paddlevideo.report import Query
 
-#: Direction, text of the query, and which one of equal texts.
+#: Direction, text of the query, and an index among equal texts.
 Key = tuple[str, str, int]
 
 
 def print_remarks(command: str, lines: Iterable[str]) -> None:
-    """Prints what a page or a picture lacks to standard error."""
+    """Prints remarks about a page or picture to standard error."""
     for line in lines:
         print(f"{command}: {line}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------------- page
 
-PAGE = r"""Makes the page of a retrieval test from its files: numbers, ranks, and clips found.
+PAGE = r"""Writes the page of a retrieval test: numbers, ranks and best clips.
 
     paddlevideo report --results output/ActBert_demo --videos data/demo/videos
 
-The folder holds results.json and queries.jsonl, which main.py --test writes. The page is one HTML
-file without scripts that loads nothing from elsewhere. Where the test was on a feature store, the
-pictures come from the videos that it names; --videos is for others, and for videos that have moved.
+The folder contains results.json and queries.jsonl, which paddlevideo test writes. The page is one
+self-contained HTML file without scripts. If a feature store was tested, pictures come from the
+videos that it names; --videos is for other or moved videos.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``paddlevideo report``; returns its exit code."""
+    """Runs ``paddlevideo report`` and returns its exit code."""
     parser = Parser(description=PAGE)
     parser.add_argument("--results", type=as_path, required=True, help="output folder of a test")
     parser.add_argument(
         "--videos", type=as_path, help="folder of clips or pictures, for thumbnails"
     )
     parser.add_argument(
-        "--output", type=as_path, help="the page; default: report.html in --results"
+        "--output", type=as_path, help="the page to write; default: report.html in --results"
     )
-    parser.add_argument(
-        "--features", type=as_path, metavar="STORE", help="default: the one that was tested"
-    )
+    parser.add_argument("--features", type=as_path, metavar="STORE", help="default: the tested one")
     parser.add_argument(
         "--shown",
         type=count_or_zero,
@@ -84,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Reads ``results.json``; raises DataError where it is not what a retrieval test writes."""
+    """Reads ``results.json``. Raises DataError if it is not that of a retrieval test."""
     from paddlevideo.utils.errors import DataError
 
-    advice = "main.py --test writes such a file"
+    advice = "expected a file written by main.py --test"
     try:
         results = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -95,12 +93,14 @@ def read_results(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); {advice}") from None
     if not isinstance(results, dict) or "text_to_video" not in results:
-        raise DataError(f'{path}: no "text_to_video" of a retrieval test in it; {advice}')
+        raise DataError(
+            f'{path}: has no "text_to_video", so it is not of a retrieval test; {advice}'
+        )
     return results
 
 
 def notes_of(features: Path | None, results: dict[str, Any]) -> ClipNotes:
-    """Origins and captions of clips from ``features``, or from those of the test if they exist."""
+    """Returns origins and captions of clips from ``features``, or from the tested features."""
     from paddlevideo.prepare.origins import ClipNotes
     from paddlevideo.report.tables import part
     from paddlevideo.utils.errors import DataError
@@ -116,30 +116,31 @@ def notes_of(features: Path | None, results: dict[str, Any]) -> ClipNotes:
 
 # ------------------------------------------------------------------------------- picture
 
-PICTURE = r"""Draws what a retrieval test found: a caption and its five best clips on each row.
+PICTURE = r"""Draws results of a retrieval test: each row has a caption and its five best clips.
 
     paddlevideo show_retrieval --scores output/ActBert_demo/scores.npz \
         --videos data/demo/videos --output output/ActBert_demo/retrieval.png
 
-scores.npz is what main.py --test writes with score_matrix: True. The right clip has a green
-frame; where it is not among the best five, the row says at which rank it came. A score is the match
-margin plus the weighted similarity: 0 is undecided. --features names the feature store that was
-tested, which knows the clips' videos.
+paddlevideo test writes scores.npz with score_matrix: True. The correct clip has a green frame; if
+it is not among the best five, its rank is shown. A score is the match margin plus the weighted
+similarity. --features is the tested feature store, which names the clips' videos.
 """
-SCORE = "score: match margin plus weighted similarity; 0 is undecided, below 0 rather a mismatch"
+SCORE = "score: match margin plus weighted similarity; below 0 a mismatch is more likely"
 
 
 def picture(arguments: Sequence[str] | None = None) -> int:
-    """``paddlevideo show_retrieval``; returns its exit code."""
+    """Runs ``paddlevideo show_retrieval`` and returns its exit code."""
     parser = Parser(description=PICTURE)
     parser.add_argument("--scores", type=as_path, required=True, help="scores.npz of a test")
     parser.add_argument("--videos", type=as_path, help="folder of clips or pictures")
-    parser.add_argument("--features", type=as_path, metavar="STORE", help="names the clips' videos")
+    parser.add_argument(
+        "--features", type=as_path, metavar="STORE", help="store that names the videos"
+    )
     parser.add_argument("--output", type=as_path, default=Path("retrieval.png"), help="the PNG")
     parser.add_argument("--rows", type=count, default=5, help="captions to show; default: 5")
     options = parser.parse_args(arguments)
     if not (options.videos or options.features):
-        parser.error("--videos, the folder with the clips, or --features is needed")
+        parser.error("--videos, the folder with the clips, or --features is required")
 
     def work() -> None:
         import numpy as np
@@ -165,7 +166,7 @@ def picture(arguments: Sequence[str] | None = None) -> int:
         drawn = draw_queries(spread(queries, options.rows), title, SCORE, videos, pictures)
         print_remarks("show_retrieval", pictures.remarks())
         if not pictures.count:
-            raise DataError("no clip has a picture, so none was drawn")
+            raise DataError("no clip has a picture, so nothing was written")
         write_png(options.output, drawn)
         print(f"wrote {options.output}")
 
@@ -173,9 +174,9 @@ def picture(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_scores(path: Path) -> tuple[list[Query], int]:
-    """The captions of a ``scores.npz`` with their best clips, and the number of all clips.
+    """Returns the captions of a ``scores.npz`` with their best clips, and the number of clips.
 
-    Raises DataError where the file is not what a test writes.
+    Raises DataError if the file is not that of a test.
     """
     from paddlevideo.files.npz import read_npz
     from paddlevideo.files.whole import check_together
@@ -185,19 +186,21 @@ def read_scores(path: Path) -> tuple[list[Query], int]:
 
     check_together(path)
     names = ("scores", "captions", "video_ids", "truth")
-    advice = "main.py --test with -o score_matrix=True writes such a file"
+    advice = "expected a file written by main.py --test with -o score_matrix=True"
     try:
-        held = read_npz(path, names)
+        arrays = read_npz(path, names)
     except DataError as error:
         raise DataError(f"{error}; {advice}") from None
-    if absent := set(names) - held.keys():
-        raise DataError(f"{path}: has no {', '.join(sorted(absent))}; {advice}")
-    sides = held["captions"].tolist(), held["video_ids"].tolist()
+    if missing := set(names) - arrays.keys():
+        raise DataError(f"{path}: has no {', '.join(sorted(missing))}; {advice}")
+    sides = arrays["captions"].tolist(), arrays["video_ids"].tolist()
     shape = tuple(map(len, sides))
-    if held["scores"].shape != shape:
-        raise DataError(f"{path}: scores {held['scores'].shape} do not fit {shape} names; {advice}")
+    if arrays["scores"].shape != shape:
+        raise DataError(
+            f"{path}: scores {arrays['scores'].shape} do not fit {shape} names; {advice}"
+        )
     try:
-        queries = queries_of(AllPairs(held["scores"], held["truth"]), 0.0, *sides)
+        queries = queries_of(AllPairs(arrays["scores"], arrays["truth"]), 0.0, *sides)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     captions = [query for query in queries if query.direction == "text_to_video"]
@@ -205,16 +208,16 @@ def read_scores(path: Path) -> tuple[list[Query], int]:
 
 
 def behind_equals(query: Query) -> Query:
-    """The query with its right answer behind all that score as high, where its rank is."""
+    """Returns the query with its correct answer at its rank, after answers with equal scores."""
     best = [answer for answer in query.best if not answer.right]
     best[query.rank - 1 : query.rank - 1] = [answer for answer in query.best if answer.right]
     return replace(query, best=best)
 
 
 def spread(queries: Sequence[Query], count: int) -> list[Query]:
-    """At most ``count`` queries spread over the ranks, from best to worst but for a tenth.
+    """Returns at most ``count`` queries, evenly spread over the best nine tenths of the ranks.
 
-    The choice depends on the ranks alone, so no one picks the flattering ones by hand.
+    The choice depends only on the ranks, so examples are not cherry-picked.
     """
     import numpy as np
 
@@ -226,17 +229,17 @@ def spread(queries: Sequence[Query], count: int) -> list[Query]:
 
 # -------------------------------------------------------------------------------- curves
 
-CURVES = r"""Draws the curves of training runs, of one or of several side by side.
+CURVES = r"""Draws the curves of one or several training runs.
 
     paddlevideo curves output/ActBert/train.jsonl -o curves.png
     paddlevideo curves output/first output/second -o both.png
 
-Training does it by itself at its end. A folder stands for the train.jsonl in it.
+Training draws its own curves when it ends. A folder stands for the train.jsonl in it.
 """
 
 
 def curves(arguments: Sequence[str] | None = None) -> int:
-    """``paddlevideo curves``; returns its exit code."""
+    """Runs ``paddlevideo curves`` and returns its exit code."""
     parser = Parser(description=CURVES)
     parser.add_argument(
         "runs", type=as_path, nargs="+", metavar="train.jsonl", help="file or folder"
@@ -252,7 +255,7 @@ def curves(arguments: Sequence[str] | None = None) -> int:
 
         check_file(options.output, "--output")
         if len(options.runs) > MOST_RUNS:
-            raise ConfigError(f"{len(options.runs)} runs: at most {MOST_RUNS} can be told apart")
+            raise ConfigError(f"{len(options.runs)} runs: at most {MOST_RUNS} can be drawn")
         named = zip(options.runs, names_of(options.runs), strict=True)
         write_curves(options.output, [read_history(path, name) for path, name in named])
         print(f"wrote {options.output}")
@@ -261,7 +264,7 @@ def curves(arguments: Sequence[str] | None = None) -> int:
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """The runs' folders, with as many folders above them as tell them apart."""
+    """Returns the runs' folders, with as many parents as needed to distinguish them."""
     folders = [(path if path.is_dir() else path.parent).resolve() for path in paths]
     for depth in range(1, max(len(folder.parts) for folder in folders) + 1):
         names = ["/".join(folder.parts[-depth:]) for folder in folders]
@@ -272,26 +275,30 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 # ------------------------------------------------------------------------------- compare
 
-COMPARE = r"""Compares two rankings of the same test, with a confidence interval of the difference.
+COMPARE = r"""Compares two rankings of the same test, with confidence intervals of the difference.
 
     paddlevideo compare output/new/queries.jsonl --with output/old/queries.jsonl
     paddlevideo compare new0.jsonl new1.jsonl new2.jsonl --with old0.jsonl old1.jsonl
 
-Each file was written by main.py --test, or by paddlevideo linear_baseline --queries; several files
-of a side are its seeds. Prints R@1, R@5 and R@10 in both directions, their difference, and the
-interval that holds 95 % of the differences in resampled tests.
+Files are written by paddlevideo test, or by paddlevideo linear_baseline --queries; several files on
+a side are runs with different seeds. Prints R@1, R@5 and R@10 in both directions, their difference,
+and the interval that contains 95 % of the differences in resampled tests.
 """
 
 
 def compare(arguments: Sequence[str] | None = None) -> int:
-    """``paddlevideo compare``; returns its exit code."""
+    """Runs ``paddlevideo compare`` and returns its exit code."""
     parser = Parser(description=COMPARE)
     parser.add_argument("first", type=as_path, nargs="+", metavar="queries.jsonl")
     parser.add_argument(
         *("--with", "-w"), dest="second", type=as_path, nargs="+", required=True, metavar="OTHER"
     )
-    parser.add_argument("--samples", type=count, default=10_000, help="resampled tests (10,000)")
-    parser.add_argument("--json", type=as_path, metavar="FILE", help="write the numbers here")
+    parser.add_argument(
+        "--samples", type=count, default=10_000, help="resampled tests; default: 10,000"
+    )
+    parser.add_argument(
+        "--json", type=as_path, metavar="FILE", help="also write the numbers as JSON"
+    )
     options = parser.parse_args(arguments)
 
     def work() -> None:
@@ -311,7 +318,7 @@ def compare(arguments: Sequence[str] | None = None) -> int:
 
 
 def differences_of(options: argparse.Namespace) -> dict[str, dict[str, Difference]]:
-    """Reads, compares and prints. Raises DataError."""
+    """Compares, prints and returns the differences by direction. Raises DataError."""
     from paddlevideo.metrics.bootstrap import paired_difference
     from paddlevideo.report.queries import DIRECTIONS
     from paddlevideo.retrieval.ranks import RECALL_AT
@@ -332,16 +339,16 @@ def differences_of(options: argparse.Namespace) -> dict[str, dict[str, Differenc
             interval = f"{one.low:+.1f} to {one.high:+.1f}"
             print(f"  {name:5s} {one.first:6.1f} {one.second:7.1f} {one.value:+11.1f}   {interval}")
     if not differences:
-        raise DataError(f"{options.first[0]}: holds no queries")
+        raise DataError(f"{options.first[0]}: contains no queries")
     return differences
 
 
 def aligned(
     paths: Sequence[Path], others: Sequence[Path], direction: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks (files, queries) of both sides, columns in the same order.
+    """Returns the ranks (files, queries) of both sides, with equal columns.
 
-    Raises DataError, naming the file, where the queries are not those of the first one.
+    Raises DataError, with the file, if its queries are not those of the first file.
     """
     import numpy as np
 
@@ -354,14 +361,14 @@ def aligned(
         if differing:
             raise DataError(
                 f"{path}: {len(differing)} queries are only here or only in {paths[0]}, such as "
-                f'"{sorted(differing)[0][1]}": the tests are not of the same captions and clips'
+                f'"{sorted(differing)[0][1]}": the tests have different captions or clips'
             )
     table = np.array([[ranks[key] for key in order] for _, ranks in files])
     return table[: len(paths)], table[len(paths) :]
 
 
 def read_ranks(path: Path) -> dict[Key, int]:
-    """The rank of each query of a ``queries.jsonl``. Raises DataError."""
+    """Returns the rank of each query in a ``queries.jsonl``. Raises DataError."""
     from paddlevideo.report import read_queries
 
     seen: Counter[tuple[str, str]] = Counter()

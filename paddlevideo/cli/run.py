@@ -1,4 +1,4 @@
-"""Trains a model, or tests it, as a YAML file says.
+"""Trains or tests the model of a YAML file.
 
 python main.py -c actbert.yaml --validate
 python main.py --test -c actbert_msrvtt.yaml -w ActBERT.pdparams
@@ -24,41 +24,41 @@ if TYPE_CHECKING:
 TEST_CONFIG = "actbert_msrvtt.yaml"
 DESCRIPTIONS = {
     None: __doc__,
-    "train": """Trains a model as a YAML file says.
+    "train": """Trains the model of a YAML file.
 
 paddlevideo train -c actbert.yaml --validate
 python -m paddle.distributed.launch --gpus 0,1,2,3 paddlevideo train -c actbert.yaml --amp
 """,
-    "test": """Tests weights, by default those of ActBERT on MSR-VTT's text-video retrieval.
+    "test": """Tests weights, by default of ActBERT on text-video retrieval on MSR-VTT.
 
 paddlevideo test -w ActBERT.pdparams
 paddlevideo test -c actbert_demo.yaml -w output/ActBert_demo --report page.html
 """,
 }
-#: Options of PaddleVideo's main.py that are not offered, and what to do without them.
+#: Options of PaddleVideo's main.py that do not exist here, and what to do instead.
 PADDLEVIDEO_OPTIONS = {
     "--train": "leave it out: without --test the model is trained",
     "--train_dali": "leave it out: features are read without DALI",
-    "--multigrid": "leave it out: it changes the sizes of pictures, and features have none",
+    "--multigrid": "leave it out: it changes the sizes of frames, but the input is features",
     "--use_npu": "leave it out: -o device=cpu or device=gpu chooses the device",
-    "--gpus": "it belongs to python -m paddle.distributed.launch, before main.py",
-    "--log_dir": "it belongs to python -m paddle.distributed.launch, before main.py",
-    "--nproc_per_node": "it belongs to python -m paddle.distributed.launch, before main.py",
-    "--eval": "write --test to test weights, or --validate to validate in training",
+    "--gpus": "it is an option of python -m paddle.distributed.launch, before main.py",
+    "--log_dir": "it is an option of python -m paddle.distributed.launch, before main.py",
+    "--nproc_per_node": "it is an option of python -m paddle.distributed.launch, before main.py",
+    "--eval": "use --test to test weights, or --validate to validate during training",
 }
-#: After Ctrl-C in a run that has not begun its first step, or in a test.
-CONTINUES = "with --resume auto the same command continues from what is saved"
+#: The advice after Ctrl-C before the first step of a run, or in a test.
+CONTINUES = "to continue, run the same command with --resume auto"
 
 Job = Literal["train", "test"]
-#: By names the options of one of the jobs, as ``add_argument`` takes them.
+#: Options of one of the jobs: names and keyword arguments of ``add_argument``.
 TRAINING: dict[tuple[str, ...], dict[str, Any]] = {
     ("--validate",): {"action": "store_true", "help": "test on DATASET.valid while training"},
     ("--max_iters",): {"type": count, "help": "stop after this many optimizer steps"},
     ("--dry_run",): {
         "action": "store_true",
-        "help": "take a few steps, write nothing, print sizes, memory and time",
+        "help": "take a few steps and print sizes, memory and time; write nothing",
     },
-    ("--fleet",): {"action": "store_true", "help": "distribute through Paddle's Fleet"},
+    ("--fleet",): {"action": "store_true", "help": "use Paddle's Fleet for several processes"},
     ("-p", "--profiler_options"): {
         "metavar": "OPTIONS",
         "help": 'for example "batch_range=[10,20];profile_path=profile"',
@@ -68,12 +68,12 @@ TESTING: dict[tuple[str, ...], dict[str, Any]] = {
     ("--report",): {
         "type": as_path_text,
         "metavar": "FILE.html",
-        "help": "write a page about a test",
+        "help": "write a web page with the results",
     },
     ("--videos",): {
         "type": as_path_text,
         "metavar": "FOLDER",
-        "help": "clips or pictures, shown in the report by their ids",
+        "help": "clips or pictures for the report, named by clip id",
     },
 }
 
@@ -81,9 +81,9 @@ TESTING: dict[tuple[str, ...], dict[str, Any]] = {
 def parse_arguments(
     arguments: Sequence[str] | None = None, job: Job | None = None
 ) -> argparse.Namespace:
-    """Parses the command line: of ``paddlevideo train`` or ``test``, or of main.py, with both.
+    """Parses the command line of ``paddlevideo train`` or ``test``, or of main.py, with both.
 
-    Importing this file and printing its help loads no Paddle.
+    Does not load Paddle.
     """
     parser = Parser(description=DESCRIPTIONS[job], hints=_hints(job))
     _add_shared_options(parser)
@@ -103,20 +103,20 @@ def parse_arguments(
     if not options.test and (options.report or options.videos):
         parser.error("--report and --videos belong to --test")
     if options.test and options.dry_run:
-        parser.error("--dry_run is about training: leave --test out")
+        parser.error("--dry_run is for training: leave out --test")
     if not options.config:
-        parser.error("-c FILE is needed for training (try -c actbert.yaml)")
+        parser.error("training needs -c FILE (try -c actbert.yaml)")
     return options
 
 
 def _hints(job: Job | None) -> dict[str, str]:
-    """Returns the advice for options of the other job and of PaddleVideo's main.py."""
+    """Returns advice for options of the other job and of PaddleVideo's main.py."""
     if job is None:
         return PADDLEVIDEO_OPTIONS
     other, options = ("test", TESTING) if job == "train" else ("train", TRAINING)
     theirs = [f"--{other}", *(name for names in options for name in names)]
-    hints = dict.fromkeys(theirs, f"it belongs to paddlevideo {other}")
-    return PADDLEVIDEO_OPTIONS | hints | {f"--{job}": "leave it out: the verb says it"}
+    hints = dict.fromkeys(theirs, f"it is an option of paddlevideo {other}")
+    return PADDLEVIDEO_OPTIONS | hints | {f"--{job}": "leave it out: the verb implies it"}
 
 
 def _add_shared_options(parser: Parser) -> None:
@@ -132,27 +132,29 @@ def _add_shared_options(parser: Parser) -> None:
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision (GPU)")
     parser.add_argument(
-        "--amp_level", choices=("O1", "O2"), help="implies --amp; O2: parameters in half too"
+        "--amp_level",
+        choices=("O1", "O2"),
+        help="implies --amp; O2: parameters in half precision too",
     )
-    parser.add_argument("--seed", type=count_or_zero, help="seed of everything random")
+    parser.add_argument("--seed", type=count_or_zero, help="seed of all random numbers")
     parser.add_argument(
         "--resume",
         metavar="auto",
         nargs="?",
         const="auto",
-        help="auto: continue from the newest checkpoint or, in a test, from the rows that are done",
+        help="auto: continue from the newest checkpoint or, in a test, from saved predictions",
     )
     parser.add_argument(
-        "--force", action="store_true", help="resume although decisive settings have changed"
+        "--force",
+        action="store_true",
+        help="resume even if settings that affect results have changed",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the run that is in output_dir"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in output_dir")
     add_import(parser)
 
 
 def overrides_of(options: argparse.Namespace) -> list[str]:
-    """Returns the flags that stand for keys of the configuration, then ``-o``, which wins."""
+    """Returns overrides for the flags, followed by those of ``-o``, which take precedence."""
     flags = {"seed": options.seed, "max_iters": options.max_iters, "resume": options.resume}
     flags |= {name: True for name in ("force", "overwrite") if getattr(options, name)}
     if options.amp or options.amp_level:
@@ -184,17 +186,17 @@ def config_beside(weights: str | None) -> str | None:
 
 
 def import_modules(config: Config, options: argparse.Namespace) -> None:
-    """Imports the parts, also those that a file asks for if it was named with -c."""
+    """Imports parts, including the modules that a configuration given by -c names."""
     from paddlevideo.config import import_parts, modules_of
     from paddlevideo.utils.errors import ConfigError
 
     modules = list(dict.fromkeys([*modules_of(config), *options.modules]))
-    unasked = [name for name in modules if name not in options.modules]
-    if unasked and not options.names_config:
-        flags = " ".join(f"--import {name}" for name in unasked)
+    untrusted = [name for name in modules if name not in options.modules]
+    if untrusted and not options.names_config:
+        flags = " ".join(f"--import {name}" for name in untrusted)
         raise ConfigError(
-            f"{options.config}, beside the weights, asks for modules of its own. They run code: "
-            f"if you trust them add {flags}, or name the file with -c"
+            f"{options.config}, beside the weights, imports modules, which run code: if you trust "
+            f"them, add {flags}, or give the file with -c"
         )
     if modules:
         config["imports"] = modules
@@ -210,7 +212,7 @@ def run(options: argparse.Namespace) -> None:
         options.config = beside or options.config
         where = "from the folder of the weights" if beside else "the default"
         if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
-            print(f"configuration: {options.config}, {where}; -c FILE chooses another")
+            print(f"configuration: {options.config}, {where}; choose another with -c FILE")
     config = load_config(options.config, options.override_list)
     with exit_on_interrupt():
         import_modules(config, options)
@@ -225,12 +227,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
-    """``paddlevideo train``."""
+    """Runs ``paddlevideo train``."""
     return main(arguments, "train")
 
 
 def test(arguments: Sequence[str] | None = None) -> int:
-    """``paddlevideo test``."""
+    """Runs ``paddlevideo test``."""
     return main(arguments, "test")
 
 

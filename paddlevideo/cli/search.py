@@ -3,10 +3,10 @@ r"""Finds the clips that a sentence describes.
     paddlevideo search -w ActBERT.pdparams --features data/msrvtt/msrvtt_test.lmdb \
         'a man cuts an onion'
 
-Without a sentence it prompts for one after another; from a pipe it takes one a line. The sizes come
-from the config.yaml beside the weights, else from actbert_msrvtt.yaml, or from -c FILE. With a
-retrieval head the clips' vectors are kept in an index beside the weights: the first search reads
-and encodes all clips, later ones only the candidates.
+Without a sentence it prompts for sentences, or reads one per line from a pipe. The model is that
+of -c FILE, of the config.yaml beside the weights, or of actbert_msrvtt.yaml. With a retrieval head,
+the clips' vectors are stored in an index beside the weights: the first search reads and encodes all
+clips, later ones only the candidates.
 """
 
 from __future__ import annotations
@@ -33,50 +33,50 @@ DEFAULT_CONFIG = "actbert_msrvtt.yaml"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="what to look for")
     parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
     parser.add_argument(
-        "--features", type=as_path, required=True, metavar="LMDB", help="the clips to search in"
+        "--features", type=as_path, required=True, metavar="LMDB", help="the clips to search"
     )
     parser.add_argument(
         "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
     )
     add_override(parser)
-    parser.add_argument("--best", type=count, default=10, help="clips to show (default 10)")
+    parser.add_argument("--best", type=count, default=10, help="clips to show; default: 10")
     parser.add_argument(
         "--candidates",
         type=count,
-        help="clips that the retrieval head proposes for matching (default: 32, at least --best)",
+        help="clips that the retrieval head selects for matching; default: 32, at least --best",
     )
     parser.add_argument(
         "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a sentence")
-    parser.add_argument("--report", type=as_path, metavar="FILE.html", help="write a page as well")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per sentence")
+    parser.add_argument("--report", type=as_path, metavar="FILE.html", help="also write a web page")
     parser.add_argument(
         "--videos",
         type=as_path,
         metavar="FOLDER",
-        help="clips or pictures, for the page; default: the videos that a feature store names",
+        help="clips or pictures for the page; default: the videos that a feature store names",
     )
     return parser.parse_args(arguments)
 
 
 def config_for(weights: Path, given: str | None) -> str:
-    """Returns the configuration file: the given one, that beside the weights, or the default."""
+    """Returns the given configuration file, the one beside the weights, or the default."""
     beside = weights.parent / "config.yaml"
     return given or (str(beside) if beside.is_file() else DEFAULT_CONFIG)
 
 
 def candidates_of(options: argparse.Namespace) -> int:
-    """Returns the number of clips to match: as given, else at least those to be shown."""
+    """Returns the number of clips to match: as given, or enough for those to show."""
     return options.candidates or max(CANDIDATES, options.best)
 
 
 def open_searcher(options: argparse.Namespace) -> Searcher:
-    """Returns the searcher of the command line."""
+    """Returns the searcher that the command line describes."""
     with exit_on_interrupt():
         from paddlevideo.config import import_parts, load_config, modules_of
         from paddlevideo.modeling import locate_weights
@@ -84,7 +84,7 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
     config = load_config(config_for(located, options.config), overrides)
-    # Modules run code: only a file that the user has named may ask for them.
+    # Modules run code: only a file that the user has given may import them.
     import_parts(modules_of(config) if options.config else [])
     index = options.index or located.parent / "search_index"
     features, sentences = options.features, options.sentences
@@ -123,15 +123,15 @@ def show(sentence: str, answers: Sequence[Answer], as_json: bool) -> None:
     print_clips(sentence, [answer.clip for answer in answers], numbers, digits=2)
 
 
-def write_page(options: argparse.Namespace, found: Mapping[str, Sequence[Answer]]) -> None:
-    """Writes the sentences and their clips with captions and players."""
+def write_page(options: argparse.Namespace, answered: Mapping[str, Sequence[Answer]]) -> None:
+    """Writes a page of the sentences and their clips, with captions and players."""
     from paddlevideo.prepare.origins import ClipNotes
     from paddlevideo.report import Hit, write_search_page
 
     notes = ClipNotes(options.features)
     hits = {
         text: [Hit(each.clip, each.score, notes.captions(each.clip)) for each in answers]
-        for text, answers in found.items()
+        for text, answers in answered.items()
     }
     for line in write_search_page(options.report, hits, options.videos, notes.origin):
         print(f"search: {line}", file=sys.stderr)
@@ -141,26 +141,26 @@ def write_page(options: argparse.Namespace, found: Mapping[str, Sequence[Answer]
 def find_all(
     searcher: Searcher, options: argparse.Namespace
 ) -> tuple[dict[str, Sequence[Answer]], int]:
-    """Prints the answers to each sentence; returns them and the number of refused sentences.
+    """Prints the answers to each sentence; returns them and the number of rejected sentences.
 
-    A sentence that cannot be searched with is refused, and the search continues.
+    After a rejected sentence, the search continues.
     """
     from paddlevideo.retrieval.answers import explain_scores
     from paddlevideo.utils.errors import ConfigError
 
-    found: dict[str, Sequence[Answer]] = {}
-    refused, explained = 0, False
+    answered: dict[str, Sequence[Answer]] = {}
+    rejected, explained = 0, False
     for sentence in sentences_of(options.sentences):
         try:
             answers = searcher.find(sentence, options.best)
         except ConfigError as error:
             print(f"search: {error}", file=sys.stderr)
-            refused += 1
+            rejected += 1
             continue
         show(sentence, answers, options.json)
         explained = explained or explain_scores([answer.score for answer in answers])
-        found[sentence] = answers
-    return found, refused
+        answered[sentence] = answers
+    return answered, rejected
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,10 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         check_file(options.report, "--report")
         check_videos(options.videos)
-        found, refused = find_all(open_searcher(options), options)
+        answered, rejected = find_all(open_searcher(options), options)
         if options.report:
-            write_page(options, found)
-        if refused and not sys.stdin.isatty():
-            raise ConfigError(f"{refused} of {refused + len(found)} sentences were refused")
+            write_page(options, answered)
+        if rejected and not sys.stdin.isatty():
+            raise ConfigError(f"{rejected} of {rejected + len(answered)} sentences were rejected")
 
     return exit_code_of(work)

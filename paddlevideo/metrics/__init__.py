@@ -1,6 +1,6 @@
-"""Numbers from predictions: what a metric is, and those that suit any task; numpy only.
+"""Metrics: the base class, and metrics for any task; numpy only.
 
-That of text-video retrieval stands in ``paddlevideo.retrieval``; its names can be had here too.
+The metric of text-video retrieval is in ``paddlevideo.retrieval``, and importable from here too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from paddlevideo.metrics.base import EvaluationData, Metric, Predictor
 from paddlevideo.metrics.loss import LossMetric
 
-#: The module of each name of retrieval.
+#: The modules of names that belong to retrieval.
 _RETRIEVAL = {
     "MSRVTTMetric": "paddlevideo.retrieval.metric",
     **dict.fromkeys(
@@ -23,7 +23,7 @@ __all__ = ["EvaluationData", "LossMetric", "Metric", "Predictor", *_RETRIEVAL]  
 
 
 def __getattr__(name: str) -> Any:
-    """Looks up the names of retrieval when they are asked for: that package needs this one."""
+    """Imports the names of retrieval on demand, because that package imports this one."""
     if name not in _RETRIEVAL:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_RETRIEVAL[name]), name)

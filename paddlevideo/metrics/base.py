@@ -1,4 +1,4 @@
-"""What a test asks of a metric, and how predictions are made for it."""
+"""The base class of metrics, and how predictions are made for them."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ Writer = Callable[[Path], object]
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What a predictor may look at before the first prediction."""
+    """What a predictor may use before the first prediction."""
 
-    #: What the data set shares between all its samples, as batches, or None.
+    #: What all samples of the data set share, as batches, or None.
     context: Iterable[Batch] | None
     #: This rank's batches of samples, a ``paddlevideo.loader.BatchLoader``.
     loader: Any
-    #: The objects that all ranks pass in, in their order, on every rank.
+    #: Returns the objects that the ranks pass, in the order of ranks, on every rank.
     gather: Callable[[Any], list[Any]]
-    #: ``Metric.start``, for what was computed of all samples.
+    #: ``Metric.start``, for what was computed from all samples.
     start: Callable[[Any, bool], None]
-    #: A validation, whose data may choose what is saved with the weights.
+    #: Whether this is a validation, which may choose what is saved with the weights.
     validating: bool = False
 
 
 class Predictor:
-    """Predictions for the batches of a test: by default those of ``model.predict``."""
+    """Makes predictions for the batches of a test, by default with ``model.predict``."""
 
     def __init__(self, model: Any, data: EvaluationData) -> None:
-        """Has ``model``, a ``BaseFramework``, prepare what it shares between all samples."""
+        """Lets ``model``, a ``BaseFramework``, prepare what all samples share."""
         start = time.perf_counter()
         self.model, self.prepared = model, model.prepare(data.context)
-        #: How long each stage took before the predictions, for the results.
+        #: Seconds of each stage before the predictions, for the results.
         self.seconds: dict[str, float] = {"prepare_seconds": elapsed(start)}
 
     def progress_units(self) -> tuple[int, str]:
-        """Returns how many units a sample counts on the progress bar, and their name."""
+        """Returns the number of progress units per sample, and their name."""
         return self.model.progress_units(self.prepared)
 
     def batches(self, loader: Any) -> Iterable[Batch]:
@@ -60,38 +60,38 @@ class Predictor:
         return loader.epoch()
 
     def predict(self, batch: Batch) -> Any:
-        """Returns one row a sample, for ``Metric.update``."""
+        """Returns one row per sample, for ``Metric.update``."""
         return self.model.predict(batch, self.prepared)
 
 
 def elapsed(start: float) -> float:
-    """Returns the seconds since ``start``, of ``time.perf_counter``, to a millisecond."""
+    """Returns the seconds since ``start`` (``time.perf_counter``), rounded to a millisecond."""
     return round(time.perf_counter() - start, 3)
 
 
 class Metric(ABC):
-    """A metric of ``METRIC.name``: subclass it, register it in ``METRICS``.
+    """A metric for ``METRIC.name``: subclass it and register it in ``METRICS``.
 
-    Only ``result`` must be written. Predictions are collected by sample index, on every rank; rank
-    0 then merges what the others collected, computes the result and writes the files.
+    Only ``result`` is required. Every rank collects predictions by sample index; rank 0 then merges
+    them, computes the result and writes the files.
     """
 
     #: Dotted key of the number in ``result`` that selects the best checkpoint.
     best: str = ""
-    #: Whether more of that number is better.
+    #: Whether a larger number is better.
     higher_is_better: bool = True
 
     @property
     def name(self) -> str:
-        """The class, for messages."""
+        """The name of the class, for messages."""
         return type(self).__name__
 
     def predictor(self, model: Any, data: EvaluationData) -> Predictor:
-        """Returns what makes the predictions; created on all ranks before the first batch."""
+        """Returns the predictor; called on all ranks before the first batch."""
         return Predictor(model, data)
 
-    def start(self, first: Any, validating: bool = False) -> None:  # noqa: B027 - may be left out
-        """Takes what a predictor computed of all samples before any prediction, if it did."""
+    def start(self, first: Any, validating: bool = False) -> None:  # noqa: B027 - optional
+        """Receives what a predictor computed from all samples before the first prediction."""
 
     @cached_property
     def collected(self) -> RowCollector:
@@ -99,58 +99,58 @@ class Metric(ABC):
         return RowCollector()
 
     def update(self, index: np.ndarray, predictions: Any) -> None:
-        """Keeps the predictions of samples that were not seen before.
+        """Adds the predictions of samples that were not added before.
 
         Args:
             index: (B,) integers, the sample of each row.
-            predictions: B rows, an array or a list, which are called "predictions"; or several
-                by name.
+            predictions: B rows, an array or a list, collected as "predictions"; or a dict of
+                these.
         """
         named = isinstance(predictions, Mapping)
         self.collected.add(index, predictions if named else {"predictions": predictions})
 
     def state(self) -> Any:
-        """Returns what was collected so far, picklable, for ``merge`` in another process."""
+        """Returns the predictions so far, picklable, for ``merge`` in another process."""
         return self.collected.state()
 
     def merge(self, states: Iterable[Any]) -> None:
-        """Adds what other processes collected; samples that are known already are left out."""
+        """Adds the predictions of other processes; samples that are already known are ignored."""
         self.collected.merge(states)
 
     @abstractmethod
     def result(self, truth: Any) -> dict[str, Any]:
-        """Returns the numbers, which may be nested; ``truth`` is that of the data set.
+        """Returns the numbers, possibly nested; ``truth`` is that of the data set.
 
-        A validation's first samples are scored before training, so a few may be all there are.
+        It is tried on the first few samples before training.
         """
 
     def chance(self, truth: Any) -> dict[str, Any]:
-        """Returns what random answers would reach, in the shape of ``result``; {}: not known."""
+        """Returns what random answers reach, in the structure of ``result``; {}: unknown."""
         return {}
 
     def counts(self) -> dict[str, int]:
-        """Returns what the work amounted to, beside its seconds, once there is a result."""
+        """Returns the amount of work, shown beside its seconds; called after ``result``."""
         return {}
 
     def protocol(self) -> dict[str, Any]:
-        """Returns what one must know of the metric to compare its numbers, as a tie rule."""
+        """Returns what is needed to compare the metric's numbers, such as a tie rule."""
         return {}
 
     def answers(self, dataset: Any) -> Sequence[Any] | None:
-        """Returns what is kept of each sample, as a dictionary for JSON; None: nothing."""
+        """Returns an answer per sample, as a dictionary for JSON; None: none are kept."""
         return None
 
     def warnings(self, model: Any, score_matrix: bool) -> Iterator[str]:
-        """Yields what the user should know before the work begins, of the run's settings too."""
+        """Yields warnings about the model and the run's settings before the work begins."""
         if score_matrix:
             yield f"score_matrix: {self.name} has no scores of pairs to write"
 
     def files(
         self, dataset: Any, answers: Sequence[Any] | None, score_matrix: bool
     ) -> dict[str, Writer]:
-        """Returns what writes the files beside ``results.json``: by default ``answers.jsonl``.
+        """Returns writers of the files beside ``results.json``: by default ``answers.jsonl``.
 
-        All of them appear together with it, or none does.
+        All files appear together, or none.
         """
         if answers is None:
             return {}
@@ -159,7 +159,7 @@ class Metric(ABC):
         return {"answers.jsonl": lambda path: path.write_text(text, encoding="utf-8")}
 
     def show(self, results: Mapping[str, Any]) -> None:
-        """Prints the results: by default the plain numbers, to the log."""
+        """Shows the results: by default logs the plain numbers."""
         for name, value in results.items():
             if isinstance(value, (int, float)):
                 log.info("%s: %.5f", name.replace("_", " "), value)
@@ -176,24 +176,24 @@ class Metric(ABC):
 
 
 class PlainMetric(Metric):
-    """A registered class that does not derive from ``Metric``; what it lacks is a ``Metric``'s."""
+    """Adapts a registered class that does not derive from ``Metric``."""
 
     NEEDED = ("update", "state", "merge", "result")
     OPTIONAL = ("best", "higher_is_better", "start", "chance")
     name = ""
 
     def __init__(self, plain: Any, default: Metric) -> None:
-        """Has predictions made as for ``default``. Raises ConfigError if a method is missing."""
+        """Makes predictions as for ``default``. Raises ConfigError if a method is missing."""
         self.name, self.predictor = type(plain).__name__, default.predictor  # type: ignore[method-assign]
         if missing := [method for method in self.NEEDED if not hasattr(plain, method)]:
             raise ConfigError(
                 f"METRIC.name: {self.name} has no {', '.join(missing)}. Derive it from "
-                "paddlevideo.metrics.Metric, which has all but result(truth)"
+                "paddlevideo.metrics.Metric, which defines all of them except result(truth)"
             )
         for name in (*self.NEEDED, *self.OPTIONAL):
             if hasattr(plain, name):
                 setattr(self, name, getattr(plain, name))
 
     def result(self, truth: Any) -> dict[str, Any]:
-        """Is replaced by the method of the class."""
+        """Replaced by the method of the class."""
         raise NotImplementedError

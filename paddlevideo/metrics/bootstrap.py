@@ -1,4 +1,4 @@
-"""Whether one model ranks better than another, or was lucky with the queries of a test."""
+"""Tests whether one model ranks better than another or only had luck with the queries."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from paddlevideo.utils.errors import DataError
 
 @dataclass(frozen=True)
 class Difference:
-    """A recall of ``first`` minus that of ``second``, in percent of the queries."""
+    """Recall of ``first`` minus that of ``second``, in percent of the queries."""
 
     first: float
     second: float
     low: float
     high: float
-    not_better: float  # share of the resampled tests in which first is not above second
+    not_better: float  # fraction of the resampled tests in which first is not above second
 
     @property
     def value(self) -> float:
@@ -33,20 +33,20 @@ def paired_difference(
     level: float = 95.0,
     seed: int = 0,
 ) -> Difference:
-    """R@k of ``first`` minus R@k of ``second``, with a bootstrap interval over queries.
+    """Returns R@k of ``first`` minus R@k of ``second``, with a bootstrap interval over queries.
 
-    Queries are drawn with replacement, and each drawn one counts for both sides, so that what
-    makes a query hard for both cancels out (Efron and Tibshirani 1993, chapter 13: percentiles).
-    The interval covers other queries of the same kind, and no other seeds than those given.
+    Queries are sampled with replacement, the same ones for both sides, so that the difficulty of
+    a query cancels out (Efron and Tibshirani 1993, chapter 13: percentiles). The interval
+    accounts for other queries of the same kind, not for other seeds than those given.
 
     Args:
-        first: (runs, queries) ranks from 1; a query counts with the share of runs that have it
+        first: (runs, queries) ranks from 1; a query counts with the fraction of runs that rank it
             among the first k.
         second: (runs, queries), the same queries; the number of runs may differ.
-        k: the number of answers that are looked at.
+        k: the number of answers to consider.
         samples: the number of resampled tests.
-        level: percent of them within the interval.
-        seed: of the draws.
+        level: percentage of them within the interval.
+        seed: seed of the sampling.
 
     Raises:
         DataError: the two sides differ in their number of queries, or have none.

@@ -1,4 +1,4 @@
-"""What random answers reach, exactly."""
+"""Exact expectations for random answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def miss_probabilities(positives: np.ndarray, candidates: int) -> np.ndarray:
-    """Probability, at index k, that none of the first k answers in a random order is a positive.
+    """Returns, at index k, the probability that k random answers contain no positive.
 
-    The k highest of N candidates miss all n positives with probability C(N - n, k) / C(N, k).
+    k of N candidates miss all n positives with probability C(N - n, k) / C(N, k).
     Queries with the same number of positives are computed once.
 
     Args:
@@ -25,6 +25,6 @@ def miss_probabilities(positives: np.ndarray, candidates: int) -> np.ndarray:
 
 
 def mean_rank(positives: np.ndarray, candidates: int) -> float:
-    """Mean over queries of the expected rank of the best of n positives: 1 + (N - n) / (n + 1)."""
+    """Returns the mean expected rank of the best of n positives: 1 + (N - n) / (n + 1)."""
     counts, queries = np.unique(positives, return_counts=True)
     return float((1 + (candidates - counts) / (counts + 1)) @ (queries / queries.sum()))

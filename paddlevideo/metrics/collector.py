@@ -1,6 +1,6 @@
-"""Rows of predictions by sample index.
+"""Collects rows of predictions by sample index.
 
-A row is an entry of an array, or of a list where rows differ in length.
+A row is an entry of an array, or of a list if rows differ in length.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Rows: TypeAlias = "np.ndarray | list[np.ndarray]"
 class RowCollector:
     """Collects one row per sample and array name. Later rows of the same sample are ignored.
 
-    Repeats come from ranks that predicted the same sample, and from rows of an interrupted test;
-    they must not count twice.
+    Repeated samples come from several ranks, or from the saved rows of an interrupted test; they
+    must not count twice.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class RowCollector:
         self._rows: list[dict[str, Rows]] = []
 
     def add(self, index: np.ndarray, rows: Mapping[str, Any]) -> None:
-        """Keeps the rows of samples that were not seen before.
+        """Adds the rows of samples that were not added before.
 
         Args:
             index: (B,) integers, the sample of each row.
@@ -45,7 +45,7 @@ class RowCollector:
             if shape[:1] != index.shape:
                 raise DataError(
                     f'predictions "{name}" have the shape {shape} for {len(index)} samples; '
-                    "expected one row a sample"
+                    "expected one row per sample"
                 )
         if len(index) and self._rows and kept.keys() != self._rows[0].keys():
             raise DataError(
@@ -58,7 +58,7 @@ class RowCollector:
             self._rows.append({name: select(values, new) for name, values in kept.items()})
 
     def _first_seen(self, index: np.ndarray) -> list[int]:
-        """Positions in ``index`` of samples that were not seen before, now marked as seen."""
+        """Returns the positions of new samples in ``index``, and marks them as seen."""
         new = []
         for position, sample in enumerate(index.tolist()):
             if sample not in self._seen:
@@ -67,7 +67,7 @@ class RowCollector:
         return new
 
     def state(self) -> dict[str, Any]:
-        """``{"index": (n,), "rows": {name: (n, ...)}}``, picklable, in order of arrival."""
+        """Returns ``{"index": (n,), "rows": {name: (n, ...)}}`` in order of arrival."""
         if not self._indices:
             return {"index": np.zeros(0, dtype=np.int64), "rows": {}}
         names = self._rows[0]
@@ -75,15 +75,15 @@ class RowCollector:
         return {"index": np.concatenate(self._indices), "rows": rows}
 
     def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
-        """Adds what other processes collected, as their ``state()`` returned it."""
+        """Adds the states that ``state()`` returned in other processes."""
         for state in states:
             self.add(state["index"], state["rows"])
 
     def in_order(self, expected: int | None = None) -> dict[str, Any]:
-        """Returns all rows by name, sorted by sample index, whatever the order of arrival.
+        """Returns all rows by name, sorted by sample index.
 
         Args:
-            expected: the number of samples, whose indices count from 0; None: those that came.
+            expected: the number of samples, with indices from 0; None: any.
 
         Raises:
             DataError: nothing was collected, or samples are missing or beyond ``expected``.
@@ -106,7 +106,7 @@ def select(rows: Rows, positions: Sequence[int] | np.ndarray) -> Rows:
 
 
 def join(parts: list[Rows]) -> Rows:
-    """Returns the rows of all ``parts``, which are of one kind."""
+    """Concatenates rows, which are all arrays or all lists."""
     if isinstance(parts[0], list):
         return [row for part in parts for row in part]
     return np.concatenate(parts)
@@ -118,8 +118,8 @@ def _check_complete(index: np.ndarray, expected: int) -> None:
     beyond = index[(index < 0) | (index >= expected)]
     if len(missing):
         raise DataError(
-            f"predictions for {len(missing)} of {expected} samples are missing, the first is "
-            f"sample {missing[0]}: a process stopped early, or the run was cut short"
+            f"predictions for {len(missing)} of {expected} samples are missing, the first one "
+            f"for sample {missing[0]}: a process stopped early, or the run was cut short"
         )
     if len(beyond):
         raise DataError(f"predictions for sample {beyond[0]}, but there are only {expected}")

@@ -1,4 +1,4 @@
-"""The mean of per-sample losses, for validation where there is nothing to rank."""
+"""The mean of per-sample losses, for validation without ranking."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ class LossMetric(Metric):
     def __init__(self, log_interval: Count = 1, best: str = "loss") -> None:
         """``best`` names the loss that selects the best checkpoint.
 
-        ``log_interval`` is accepted from PaddleVideo's files, without effect.
+        ``log_interval`` is accepted for PaddleVideo's files and has no effect.
         """
         self.best = best
 
     def update(self, index: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
-        """Keeps the losses of samples not seen before.
+        """Adds the losses of samples that were not added before.
 
         Args:
             index: (B,) integers, the sample of each row.
-            predictions: by name, (B,) losses.
+            predictions: (B,) losses by name.
 
         Raises:
-            ConfigError: these are not losses.
+            ConfigError: ``predictions`` are not losses.
             DataError: a loss is not finite or has another shape.
         """
         if not isinstance(predictions, Mapping):
             raise ConfigError(
                 "METRIC.name: LossMetric averages named losses, but with this data set the model "
-                f"gives {type(predictions).__name__}s. Leave METRIC out: the one that suits the "
-                "data set is then taken"
+                f"returns {type(predictions).__name__}s. Leave METRIC out, so that the data set's "
+                "default is used"
             )
         for name, losses in predictions.items():
             finite = np.isfinite(losses)
             if np.ndim(losses) != 1 or not finite.all():
                 first = "" if np.ndim(losses) != 1 else f", sample {np.asarray(index)[~finite][0]}"
                 raise DataError(
-                    f'"{name}" of shape {np.shape(losses)}{first}: expected one finite number a '
-                    "sample. Check the weights and that sample's features"
+                    f'"{name}" of shape {np.shape(losses)}{first}: expected one finite number '
+                    "per sample. Check the weights and that sample's features"
                 )
         self.collected.add(index, predictions)
 
@@ -57,7 +57,7 @@ class LossMetric(Metric):
         """Returns the mean of each loss, summed in the order of the samples in float64.
 
         Args:
-            truth: None, or anything with one entry a sample, to check that none is missing.
+            truth: None, or anything with one entry per sample, to check that none is missing.
 
         Raises:
             ConfigError: ``best`` is not the name of a loss.

@@ -1,7 +1,7 @@
 """Accuracies in training: hit counts beside the losses, which the training loop sums.
 
-Counts and not fractions: batches differ in their number of labels, so the mean of their fractions
-is not the fraction of all.
+Counts instead of fractions: batches differ in their number of labels, so the mean of their
+fractions is not the overall fraction.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Hits(NamedTuple):
-    """Number of correct predictions, a scalar tensor that stays on the device, and of all."""
+    """Number of correct predictions, a scalar tensor kept on the device, and of all predictions."""
 
     correct: Tensor
     total: int
@@ -29,8 +29,8 @@ class Hits(NamedTuple):
 class Losses(dict[str, Tensor]):
     """Named losses that carry Hits by name, which the log shows as accuracies.
 
-    A framework's ``forward`` may return this or a plain dict. The names must be those of every
-    batch, on every rank; a name without labels in a batch has a ``total`` of 0.
+    A framework's ``forward`` may return this or a plain dict. The names must be the same for every
+    batch on every rank; without labels in a batch, ``total`` is 0.
     """
 
     def __init__(self, losses: Mapping[str, Tensor], accuracies: Mapping[str, Hits]) -> None:
@@ -39,15 +39,15 @@ class Losses(dict[str, Tensor]):
 
 
 def accuracies_of(losses: Mapping[str, Tensor]) -> dict[str, Hits]:
-    """Returns the hits that ``losses`` carry; none of a plain dict."""
+    """Returns the hits that ``losses`` carry; {} for a plain dict."""
     return losses.accuracies if isinstance(losses, Losses) else {}
 
 
 @paddle.no_grad()
 def class_hits(logits: Tensor, labels: np.ndarray) -> Hits:
-    """Counts where the largest of ``logits`` (N, classes) is the class of ``labels`` (N,).
+    """Counts rows whose largest of ``logits`` (N, classes) is the class in ``labels`` (N,).
 
-    A label of -1 is not counted.
+    Labels of -1 are not counted.
     """
     predicted = paddle.argmax(logits.astype("float32"), axis=-1)
     correct = predicted == paddle.to_tensor(labels.astype(np.int64))
@@ -61,11 +61,11 @@ def argmax_at(targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @paddle.no_grad()
 def rank_hits(scores: Tensor, positive: Tensor, has_positive: np.ndarray, axis: int) -> Hits:
-    """Counts where the positive candidate alone has the highest score; a tie is not a hit.
+    """Counts queries whose positive candidate has the highest score; a tie is not a hit.
 
     Args:
         scores: (N, M) scores; ``axis`` runs over the candidates of one query.
-        positive: (N, 1) or (1, M), the score of the positive, which is among the candidates.
+        positive: (N, 1) or (1, M), the score of the positive, one of the candidates.
         has_positive: (M,) or (N,) bool: the queries to count.
         axis: 0 or 1.
     """

@@ -25,16 +25,16 @@ _RENAMED = [
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
 ]
-#: Parts of a BERT that ActBERT lacks or has tied.
+#: Weights of BERT that ActBERT does not have or ties to others.
 _NOT_USED = re.compile(
     r"^(pooler\.|embeddings\.position_ids$|cls\.seq_relationship\.|cls\.predictions\.decoder)"
     r"(?!_bias)"
 )
 _WORDS = "embeddings.word_embeddings.weight"
-#: Parts of names that only ActBERT's files have.
+#: Parts of names that occur only in ActBERT's files.
 _ACTBERT_ALONE = ("v_embeddings.", "a_embeddings.", ".v_layer.", ".a_layer.", ".c_layer.")
 _PADDLENLP = re.compile(r"encoder\.layers\.\d+\.(self_attn|linear1|linear2)\.")
-#: Names that only Hugging Face's files have.
+#: Names that occur only in Hugging Face's files.
 _HUGGING_FACE = re.compile(
     r"embeddings\.position_ids$|LayerNorm\.(gamma|beta)$|cls\.predictions\.(bias|decoder\.weight)$"
 )
@@ -54,14 +54,14 @@ def are_paddlenlp(names: Iterable[str]) -> bool:
 
 
 def are_hugging_face(names: Iterable[str]) -> bool:
-    """Returns whether some of these names are used by Hugging Face only."""
+    """Returns whether some of these names are used only by Hugging Face."""
     return any(_HUGGING_FACE.search(name) for name in names)
 
 
 def from_bert(names: Iterable[str]) -> dict[str, str]:
-    """Returns a BERT's names by ActBERT's published names.
+    """Maps ActBERT's published names to a BERT's names.
 
-    The prefix of the word embedding ("bert.", "module.roberta.") is removed from the others too.
+    The prefix of the word embedding ("bert.", "module.roberta.") is removed from all names.
     """
     names = list(names)
     before = min((name[: -len(_WORDS)] for name in names if name.endswith(_WORDS)), key=len)

@@ -16,7 +16,7 @@ from paddlevideo.utils.cpu import tune_cpu
 
 
 def copy_transposes() -> None:
-    """Has transposes copy at once on CPUs, instead of returning strided views.
+    """Makes transposes copy immediately on CPUs, instead of returning strided views.
 
     Reading a strided tensor copies it at 0.3 GB/s; the transpose kernel itself moves 10 GB/s.
     Attention transposes four times per layer.
@@ -33,7 +33,7 @@ def build_model(
     """Returns the model that ``config`` describes: ``framework``, ``backbone``, ``loss``, options.
 
     ``pretrained``: load the weights that the configuration names. ``blank``: matrices are zeros,
-    because a file of weights is loaded next. Raises ConfigError for unknown names or sizes that
+    because a weight file is loaded next. Raises ConfigError for unknown names or sizes that
     do not fit together.
     """
     tune_cpu()

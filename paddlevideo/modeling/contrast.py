@@ -1,7 +1,7 @@
-"""Matching against other captions: many negatives for each clip, in both directions.
+"""Matching against other captions: many negatives per clip, in both directions.
 
-B clips of this process's micro-batch; N captions, those of the micro-batch or of all ranks; k
-negative captions per clip; T words, R regions, A actions.
+B clips of this process's micro-batch; N captions of the micro-batch or of all ranks; k negative
+captions per clip; T words, R regions, A actions.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Captions:
 class BatchContrast:
     """Classifies each clip's caption among ``negatives`` others, and each caption's clip.
 
-    The clip is to be found among the clips that were matched with the caption. One negative
-    teaches at most one bit per clip; k of them teach log2(k + 1). Clip i is matched with captions
+    The candidates for a caption are the clips that were matched with it. One negative teaches at
+    most one bit per clip; k negatives teach log2(k + 1). Clip i is matched with captions
     i + 1 ... i + k of its micro-batch, modulo its size.
 
-    ``hard``: number of the k negatives that are the captions of all ranks which the retrieval
-    head finds most similar to the clip (after Li et al. 2021, "Align before Fuse", section 3.2,
-    which draws one by similarity); the others then come from all ranks too. Captions of other
-    ranks have no gradient.
+    ``hard``: number of hard negatives among the k: the captions of all ranks most similar to the
+    clip according to the retrieval head (after Li et al. 2021, "Align before Fuse", section 3.2,
+    which samples one by similarity). The others then come from all ranks too. Captions of other
+    ranks get no gradient.
     """
 
-    #: Gathers rows from all ranks; by default a world of one.
+    #: Gathers rows from all ranks; by default there is one.
     gather: Gather = staticmethod(lambda rows: ([rows], 0))
 
     def __init__(self, scorer: MatchScorer, negatives: int, hard: int = 0) -> None:
@@ -64,7 +64,7 @@ class BatchContrast:
 
         ``lower``: the states of the batch's streams below the first tangled layer.
         """
-        counted = has_own_caption(batch)
+        counted = has_matching_caption(batch)
         captions = self.captions(batch, lower, padded)
         pairs = self.pairs(batch, lower, captions)
         margins = self.margins(lower, padded, captions, pairs)
@@ -125,7 +125,7 @@ class BatchContrast:
     ) -> Tensor:
         """Returns the margins (1 + k, B) of each clip with the captions ``pairs`` (1 + k, B).
 
-        What depends on a clip or a caption alone is computed once and repeated for its pairs.
+        Whatever depends on only a clip or a caption is computed once and repeated for its pairs.
         """
         (_, regions, actions), (_, region_bias, action_bias) = lower
         rows, clips = pairs.shape
@@ -136,13 +136,13 @@ class BatchContrast:
         return self.scorer.pair_margins(texts, videos, padded.regions).reshape([rows, clips])
 
 
-def has_own_caption(batch: Mapping[str, Any]) -> np.ndarray:
-    """Returns which clips of a batch have their own caption, (B,) bool."""
+def has_matching_caption(batch: Mapping[str, Any]) -> np.ndarray:
+    """Returns which clips of a batch have a matching caption, (B,) bool."""
     return np.asarray(batch["next_sentence_label"]).ravel() == 0
 
 
 def shifted_pairs(clips: int, negatives: int) -> np.ndarray:
-    """Returns (1 + k, B) captions of which row s holds caption i + s for clip i, modulo B.
+    """Returns (1 + k, B) captions: row s holds caption i + s for clip i, modulo B.
 
     k is ``negatives``, or B - 1 in a smaller batch.
     """
@@ -169,9 +169,9 @@ def hard_pairs(
 
 
 def has_same_words(words: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Returns where a caption of ``pairs`` has the words of the clip's positive, (1 + k, B) bool.
+    """Returns which captions of ``pairs`` equal the clip's positive, (1 + k, B) bool.
 
-    Such a pair is not a negative. ``words`` (N, T): ids before masking.
+    Such pairs are not negatives. ``words`` (N, T): ids before masking.
     """
     return (words[pairs] == words[pairs[0]]).all(axis=-1)
 
@@ -192,8 +192,8 @@ def contrast_loss(by_clip: Tensor, by_caption: Tensor, counted: np.ndarray, coun
         by_clip: (1 + k, B) scores; a column holds one clip's candidates, row 0 the positives.
         by_caption: (B, B) scores; a column holds one caption's candidates, the positive on the
             diagonal.
-        counted: clips with their own caption.
-        count: what the sum is divided by.
+        counted: (B,) bool, clips with a matching caption.
+        count: the divisor of the sum.
     """
     positive = F.log_softmax(by_clip, 0)[0] + paddle.diagonal(F.log_softmax(by_caption, 0))
     return -(positive * paddle.to_tensor(counted.astype("float32"))).sum() / (2 * count)
@@ -222,9 +222,9 @@ def scores_by_caption(scores: Tensor, pairs: np.ndarray) -> Tensor:
     A clip that was not matched with a caption has a masked score.
     """
     rows, clips = scores.shape
-    indices = np.full((clips, clips), rows * clips)  # by default that of the masked score
+    indices = np.full((clips, clips), rows * clips)  # the index of the masked score
     row, clip = np.nonzero(np.isin(pairs, pairs[0]))
-    column = np.searchsorted(pairs[0], pairs[row, clip])  # positives are in rising order
+    column = np.searchsorted(pairs[0], pairs[row, clip])  # positives are ascending
     indices[clip, column] = row * clips + clip
     masked = paddle.full([1], MASKED_SCORE, scores.dtype)
     known = paddle.concat([scores.flatten(), masked])

@@ -1,4 +1,4 @@
-"""Attention, transformer layer and prediction heads: one copy, used by every stream.
+"""Attention, transformer layer and prediction heads, shared by all streams.
 
 Shapes: B batch, T positions, D width of a stream, h heads, d = D / h.
 """
@@ -42,7 +42,7 @@ class StreamConfig:
     attention_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for settings no layer could be built from."""
+        """Raises ConfigError if no layer can be built from these settings."""
         if self.width % self.heads:
             raise ConfigError(
                 f"a width of {self.width} cannot be divided over {self.heads} attention heads"
@@ -66,7 +66,7 @@ _blank_weights = ContextVar("_blank_weights", default=False)
 
 @contextmanager
 def blank_weights() -> Iterator[None]:
-    """Layers built within have zero matrices: drawing 206 million numbers takes six seconds."""
+    """Makes layers built within have zero matrices: sampling 206 million numbers takes 6 s."""
     token = _blank_weights.set(True)
     try:
         yield
@@ -75,7 +75,7 @@ def blank_weights() -> Iterator[None]:
 
 
 def initial_weights() -> paddle.ParamAttr:
-    """Returns BERT's initialisation of a matrix, normal(0, 0.02), or zeros."""
+    """Returns BERT's initialization of a matrix, normal(0, 0.02), or zeros."""
     blank = _blank_weights.get()
     normal = nn.initializer.Normal(0.0, 0.02)
     return paddle.ParamAttr(initializer=nn.initializer.Constant(0.0) if blank else normal)
@@ -84,8 +84,8 @@ def initial_weights() -> paddle.ParamAttr:
 class Linear(nn.Linear):
     """Paddle's dense layer; in training on CPUs the bias is part of the matrix product.
 
-    The gradient of a bias that is added separately is summed by a slow loop: forward and backward
-    together would take 8 % longer.
+    If the bias is added separately, a slow loop sums its gradient: forward and backward together
+    take 8 % longer.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,17 +97,17 @@ class Linear(nn.Linear):
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """Returns a dense layer with BERT's initialisation: weights normal(0, 0.02), biases 0."""
+    """Returns a dense layer with BERT's initialization: weights normal(0, 0.02), biases 0."""
     return Linear(inputs, outputs, weight_attr=initial_weights())
 
 
 def layer_norm(width: int) -> nn.LayerNorm:
-    """Returns layer normalisation with BERT's epsilon."""
+    """Returns layer normalization with BERT's epsilon."""
     return nn.LayerNorm(width, epsilon=LAYER_NORM_EPSILON)
 
 
 def mask_to_bias(mask: Tensor) -> Tensor:
-    """Returns the bias of attention scores, (B, 1, 1, T) float32, of a mask (B, T), 1 = real."""
+    """Returns the attention bias (B, 1, 1, T) float32 of a mask (B, T), where 1 is real."""
     return (1.0 - mask.astype("float32")).unsqueeze([1, 2]) * MASKED_SCORE
 
 
@@ -119,7 +119,7 @@ def attend(
     bias: Tensor | None = None,
     dropout: nn.Dropout | None = None,
 ) -> Tensor:
-    """Scaled dot-product attention in ``heads`` heads (Vaswani et al. 2017, section 3.2).
+    """Computes scaled dot-product attention in ``heads`` heads (Vaswani et al. 2017, sec. 3.2).
 
     ``query`` (B, Tq, D), ``key`` and ``value`` (B, Tk, D), ``bias`` broadcast to (B, h, Tq, Tk).
     Returns (B, Tq, D).
@@ -138,7 +138,7 @@ def attend(
 
 
 def fuses_attention(query: Tensor) -> bool:
-    """Whether Paddle has a fused attention kernel here: half precision on GPUs.
+    """Returns whether to use Paddle's fused attention kernel: half precision on GPUs.
 
     Paddle 2.6 has it for some GPUs only, and fails on the others instead of falling back.
     """
@@ -154,7 +154,7 @@ def attend_fused(
     bias: Tensor | None,
     dropout: nn.Dropout | None,
 ) -> Tensor:
-    """``attend`` by Paddle's fused operator, which never holds the attention weights."""
+    """Like ``attend``, by Paddle's fused operator, which never stores the attention weights."""
     batch = max(x.shape[0] for x in (query, key, value))
     query, key, value = (
         x.expand([batch, *x.shape[1:]]).reshape([batch, -1, heads, x.shape[-1] // heads])
@@ -170,21 +170,21 @@ def attend_fused(
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, D) to (B, h, T, d)."""
+    """(B, T, D) -> (B, h, T, d)."""
     # 0 keeps the size, which may be unknown in an exported program.
     return x.reshape([0, 0, heads, x.shape[-1] // heads]).transpose([0, 2, 1, 3])
 
 
 def length_of(x: Tensor) -> int | Tensor:
-    """Returns T of (B, T, ...); a scalar tensor in an exported program that takes any length."""
+    """Returns T of (B, T, ...), as a scalar tensor in an exported program for any length."""
     length = x.shape[1]
     return length if length >= 0 else paddle.shape(x)[1]
 
 
 class Packing(NamedTuple):
-    """The N positions of sequences (B, T) that are computed, one after another."""
+    """The N positions of sequences (B, T) that are computed, concatenated."""
 
-    kept: Tensor  # (N,) their indices into the flattened (B * T)
+    kept: Tensor  # (N,) indices into the flattened (B * T)
     row: Tensor  # (B * T,) the row of each position among the N; 0 for those left out
     batch: int
     length: int
@@ -194,12 +194,12 @@ class Packing(NamedTuple):
         return paddle.gather(x.flatten(0, 1), self.kept)
 
     def unpack(self, x: Tensor) -> Tensor:
-        """(N, D) -> (B, T, D). Positions left out hold copies, which must be masked."""
+        """(N, D) -> (B, T, D). Positions left out are filled with copies, which must be masked."""
         return paddle.gather(x, self.row).reshape([self.batch, self.length, x.shape[-1]])
 
 
 def take_rows(x: Tensor, rows: int | Tensor | None) -> Tensor:
-    """Returns the first ``rows`` positions of (B, T, D), or those of a tensor (B, K); None: all."""
+    """Selects the first ``rows`` positions of (B, T, D), or those in a tensor (B, K); None: all."""
     if not isinstance(rows, Tensor):
         return x if rows is None else x[:, :rows]
     batch, length, width = x.shape
@@ -263,7 +263,7 @@ class TransformerLayer(nn.Layer):
         rows: int | Tensor | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
-        """``x`` (B, T, D), ``bias`` (B, 1, 1, T) -> (B, T, D), or only ``take_rows`` of it.
+        """``x`` (B, T, D), ``bias`` (B, 1, 1, T) -> (B, T, D), or the positions ``rows`` of it.
 
         With ``packing``, ``x`` and the result are (N, D).
         """
@@ -321,7 +321,7 @@ class WordHead(nn.Layer):
 
 
 class Pooler(nn.Layer):
-    """The first position of a stream as one vector: relu(dense(x[:, 0]))."""
+    """Reduces a stream to the vector relu(dense(x[:, 0])) of its first position."""
 
     def __init__(self, width: int, pooled_width: int) -> None:
         super().__init__()

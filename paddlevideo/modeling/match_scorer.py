@@ -1,11 +1,11 @@
-"""Scores captions against videos: what depends on one side alone is computed once.
+"""Scores captions against videos; whatever depends on only one side is computed once.
 
 C captions, V videos, P pairs at once; T words, R regions, A actions; W the tangled width.
 
-Once a caption: the text layers below the first tangled layer, and its projections in that layer.
-Once a video: the same of the regions, what its actions read in them, and, with released tangling,
+Once per caption: the text layers below the first tangled layer, and the projections in that layer.
+Once per video: the same for regions, what the actions read from them and, with released tangling,
 the whole action stream, which never sees the text. Only the pooled first positions go through the
-last layers, and no prediction head is evaluated. The scores are those of the plain forward.
+last layers, and no prediction head is evaluated. The scores equal those of the plain forward pass.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Change = Callable[[Tensor], Any]
 
 
 class VideoChunks(Protocol):
-    """Encoded videos that are all matched, in order."""
+    """Encoded videos that are matched in order."""
 
     def chunks(self, size: int) -> Iterator[VideoCache]:
         """Yields all videos, at most ``size`` at a time."""
 
 
 class VideoSource(Protocol):
-    """Encoded videos of which any can be taken."""
+    """Encoded videos with random access."""
 
     def take(self, positions: np.ndarray) -> VideoCache:
         """Returns the videos at ``positions`` (N,)."""
@@ -48,7 +48,7 @@ class VideoSource(Protocol):
 
 @dataclass(frozen=True)
 class CaptionCache:
-    """What C captions contribute to their scores."""
+    """What C captions contribute to the scores of their pairs."""
 
     state: Tensor  # C, T, D
     bias: Tensor  # C, 1, 1, T
@@ -63,15 +63,15 @@ class CaptionCache:
 
     @property
     def nbytes(self) -> int:
-        """The memory that the arrays take."""
+        """The size of the arrays in bytes."""
         return _nbytes(self._map)
 
     def part(self, rows: slice) -> CaptionCache:
-        """The cache of some of the captions."""
+        """Returns the cache of some of the captions."""
         return self._map(lambda x: x[rows])
 
     def take(self, at: Tensor) -> CaptionCache:
-        """The captions at the positions ``at`` (N,), which may repeat."""
+        """Returns the captions at the positions ``at`` (N,), which may repeat."""
         return self._map(lambda x: paddle.index_select(x, at))
 
     def _map(self, change: Change) -> CaptionCache:
@@ -86,10 +86,10 @@ class CaptionCache:
 
 @dataclass(frozen=True)
 class VideoCache:
-    """What V videos contribute to their scores.
+    """What V videos contribute to the scores of their pairs.
 
-    Released tangling: ``action_queries`` of every tangled layer and the ``pooled_actions``;
-    otherwise the state of the action stream, which continues for every pair.
+    With released tangling, ``action_queries`` of every tangled layer and ``pooled_actions``;
+    otherwise ``actions``, the state of the action stream, which continues for every pair.
     """
 
     state: Tensor  # V, R, D
@@ -109,19 +109,19 @@ class VideoCache:
 
     @property
     def nbytes(self) -> int:
-        """The memory that the arrays take."""
+        """The size of the arrays in bytes."""
         return _nbytes(self._each)
 
     def part(self, rows: slice) -> VideoCache:
-        """The cache of some of the videos."""
+        """Returns the cache of some of the videos."""
         return self._each(lambda x: x[rows])
 
     def take(self, at: Tensor) -> VideoCache:
-        """The videos at the positions ``at`` (N,), which may repeat."""
+        """Returns the videos at the positions ``at`` (N,), which may repeat."""
         return self._each(lambda x: paddle.index_select(x, at))
 
     def chunks(self, size: int) -> Iterator[VideoCache]:
-        """All videos in order, at most ``size`` at a time. Each is a copy: hold one at a time."""
+        """Yields all videos in order, at most ``size`` at a time, as copies: hold one at a time."""
         for start in range(0, self.size, size):
             yield self.part(slice(start, start + size))
 
@@ -130,20 +130,20 @@ class VideoCache:
 
     @classmethod
     def concatenate(cls, caches: Sequence[VideoCache]) -> VideoCache:
-        """One cache of all the videos, in order."""
+        """Returns one cache of all the videos, in order."""
         fields = zip(*(vars(cache).values() for cache in caches), strict=True)
         return cls(*(_join(items) for items in fields))
 
 
 def _nbytes(each: Callable[[Change], Any]) -> int:
-    """Bytes of the tensors that ``each`` passes to what it is given."""
+    """Returns the bytes of the tensors to which ``each`` applies a function."""
     sizes: list[int] = []
     each(lambda x: sizes.append(x.size * x.element_size()))
     return sum(sizes)
 
 
 def _map(change: Change, item: Any) -> Any:
-    """``change`` of a tensor, or of each tensor in a tuple."""
+    """Applies ``change`` to a tensor, or to each tensor in a tuple."""
     if item is None or isinstance(item, Tensor):
         return None if item is None else change(item)
     changed = [_map(change, member) for member in item]
@@ -160,7 +160,7 @@ def _join(items: Sequence[Any]) -> Any:
 
 
 class MatchScorer:
-    """Match margins of caption and video caches, at most ``pair_batch`` pairs at a time."""
+    """Computes match margins from caches, for at most ``pair_batch`` pairs at a time."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class MatchScorer:
         pair_batch: int,
         head: VectorHead | None = None,
     ) -> None:
-        """``head``: gives the caches the vectors of the first stage."""
+        """``head``: computes the caches' vectors for the first stage."""
         self.backbone = backbone
         self.head = head
         self.pair_batch = max(1, pair_batch)
@@ -184,7 +184,7 @@ class MatchScorer:
         return self._first is None or self._first.released
 
     def encode_captions(self, captions: Mapping[str, Tensor]) -> CaptionCache:
-        """What depends on captions alone. Padding that all of them share is cut off."""
+        """Computes what depends only on captions. Padding that all of them share is cut off."""
         self.backbone.check_batch(captions)
         used = captions["text_mask"].numpy().any(axis=0).nonzero()[0]
         length = int(used[-1]) + 1 if used.size else 1
@@ -192,19 +192,19 @@ class MatchScorer:
         return self.encode_words(short, captions["text_mask"].shape[1])
 
     def encode_words(self, captions: Mapping[str, Tensor], padded_length: int) -> CaptionCache:
-        """Encodes captions without cutting them; ``padded_length`` is that before they were cut."""
+        """Encodes captions as they are; ``padded_length``: their length before padding was cut."""
         text, bias = self.backbone.lower_text(captions)
         cache = self.caption_cache(text, bias, padded_length)
         vectors = self.head.caption_vectors(text, bias, captions) if self.head else None
         return replace(cache, vector=vectors)
 
     def caption_cache(self, text: Tensor, bias: Tensor, padded_length: int) -> CaptionCache:
-        """A cache without vectors of states (C, T, D) at the first tangled layer."""
+        """Returns a cache without vectors from states (C, T, D) at the first tangled layer."""
         first = self._first.project("text", text) if self._first else None
         return CaptionCache(text, bias, first, None, padded_length)
 
     def encode_videos(self, videos: Mapping[str, Tensor]) -> VideoCache:
-        """What depends on videos alone."""
+        """Computes what depends only on videos."""
         self.backbone.check_batch(videos)
         regions, bias = self.backbone.lower_regions(videos)
         actions, action_bias = self.backbone.lower_actions(videos)
@@ -217,7 +217,7 @@ class MatchScorer:
     def video_cache(
         self, regions: Tensor, bias: Tensor, actions: Tensor | None, action_bias: Tensor
     ) -> VideoCache:
-        """A cache without vectors of states (V, R | A, D) at the first tangled layer."""
+        """Returns a cache without vectors from states (V, R | A, D) at the first tangled layer."""
         queries: list[Tensor] = []
         first = message = pooled = None
         if self._actions_alone:
@@ -233,17 +233,17 @@ class MatchScorer:
         )
 
     def margins(self, captions: CaptionCache, videos: VideoChunks) -> Tensor:
-        """Logit of match minus logit of no match, (C, V) float32.
+        """Returns the match logit minus the no-match logit, (C, V) float32.
 
-        Captions are matched with chunks of the gallery that always begin at the same videos, so
-        that a score does not depend on the number of processes. Where a chunk leaves room for more
-        pairs several captions are matched with it at once.
+        The gallery is always divided into the same chunks, so that a score does not depend on the
+        number of processes. If a chunk leaves room for more pairs, several captions are matched
+        with it at once.
         """
         columns = [self._chunk(captions, chunk) for chunk in videos.chunks(self.pair_batch)]
         return paddle.concat(columns, axis=1)
 
     def _chunk(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
-        """Margins (C, V) of all captions with at most ``pair_batch`` videos."""
+        """Returns the margins (C, V) of all captions with at most ``pair_batch`` videos."""
         together = max(1, self.pair_batch // videos.size)
         rows = []
         for start in range(0, captions.size, together):
@@ -260,7 +260,7 @@ class MatchScorer:
     def listed_margins(
         self, caption: CaptionCache, videos: VideoSource, positions: np.ndarray
     ) -> np.ndarray:
-        """Margins (N,) of one caption with the videos at ``positions`` (N,)."""
+        """Returns the margins (N,) of one caption with the videos at ``positions`` (N,)."""
         chunks = [
             videos.take(positions[start : start + self.pair_batch])
             for start in range(0, len(positions), self.pair_batch)
@@ -270,9 +270,9 @@ class MatchScorer:
     def pair_margins(
         self, captions: CaptionCache, videos: VideoCache, padded_regions: int | None = None
     ) -> Tensor:
-        """Margins (P,) of P videos with P captions, or with one, which is not repeated.
+        """Returns the margins (P,) of P videos with P captions, or with one, without copies.
 
-        ``padded_regions``: to what length regions were padded, if padding was cut off.
+        ``padded_regions``: the length of regions before padding was cut, if it was.
         """
         encoder = self.backbone.encoder
         text, regions, actions = encoder(
@@ -290,7 +290,7 @@ class MatchScorer:
         return logits[:, 0] - logits[:, 1]
 
     def _known(self, captions: CaptionCache, videos: VideoCache) -> list[Known]:
-        """What each tangled layer need not compute."""
+        """Returns the results that each tangled layer need not compute."""
         count = len(self.backbone.encoder.tangled)
         queries = videos.action_queries or [None] * count
         known = [Known(action_query=query) for query in queries]

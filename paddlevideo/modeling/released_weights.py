@@ -1,7 +1,7 @@
-"""The parameter names of PaddleVideo's published weights.
+"""Translates parameter names to and from those of PaddleVideo's published weights.
 
-The table below is one-to-one except for the word decoder, which is in the files twice and in the
-model once, tied to the word embedding. Files that we write use the published names.
+The mapping is one-to-one except for the word decoder: files contain it separately, the model ties
+it to the word embedding. Files that this package writes use the published names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 RELEASED_WORD_EMBEDDING = "backbone.bert.embeddings.word_embeddings.weight"
 RELEASED_DECODER = "backbone.cls.predictions.decoder_weight"
 
-#: (ours, published): the start of a name.
+#: (ours, published): prefixes of names.
 _ROOTS = [
     ("backbone.text_embeddings.word.", "backbone.bert.embeddings.word_embeddings."),
     ("backbone.text_embeddings.position.", "backbone.bert.embeddings.position_embeddings."),
@@ -72,12 +72,12 @@ for _stream, _index, _prefix in (("regions", 1, "v"), ("text", 2, "t"), ("action
 
 
 def released_name(name: str) -> str:
-    """Returns the published name of one of our parameters; other names do not change."""
+    """Returns the published name of one of our parameters; other names are unchanged."""
     return _translate(name, ours=0, theirs=1)
 
 
 def our_name(name: str) -> str:
-    """Returns our name of a published parameter; other names do not change."""
+    """Returns our name for a published parameter; other names are unchanged."""
     return _translate(name, ours=1, theirs=0)
 
 

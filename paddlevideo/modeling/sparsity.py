@@ -1,4 +1,4 @@
-"""Leaving out padding and unlabelled positions of a batch.
+"""Leaves out padding and unlabelled positions of a batch.
 
 B clips, T words, R regions (the global one first), A actions.
 """
@@ -20,16 +20,16 @@ from paddlevideo.utils.limits import Limits, check_sample
 
 
 def cut_padding(batch: Batch) -> tuple[dict[str, Any], PaddedLengths]:
-    """Returns the batch without what is padding in every clip, and the lengths before.
+    """Returns the batch without padding that all clips share, and the lengths before.
 
-    Masked positions weigh exactly 0 in attention and carry no label, so nothing else changes.
+    Masked positions have an attention weight of exactly 0 and no label, so results do not change.
     """
     words = used_length(batch["text_mask"])
     regions = used_length(batch["image_mask"])
     lengths = {
         **dict.fromkeys(("text_ids", "token_type_ids", "text_mask", "text_labels"), words),
         **dict.fromkeys(("image_feat", "image_loc", "image_mask"), regions),
-        **dict.fromkeys(("image_label", "image_target"), regions - 1),  # no global region there
+        **dict.fromkeys(("image_label", "image_target"), regions - 1),  # without the global region
     }
     padded = PaddedLengths(batch["text_mask"].shape[1], batch["image_mask"].shape[1])
     cut = {
@@ -45,9 +45,9 @@ def used_length(mask: Any) -> int:
 
 
 def pack_words(batch: Batch) -> Packing:
-    """Returns the words of texts (B, T) to compute: real ones, labelled ones and position 0.
+    """Selects the words of texts (B, T) to compute: real and labelled ones, and position 0.
 
-    A text without real words keeps all positions: they attend to each other.
+    A text without real words keeps all positions, because they attend to each other.
     """
     mask, labels = np.asarray(batch["text_mask"]) > 0, np.asarray(batch["text_labels"])
     kept = mask | (labels != IGNORED) | ~mask.any(axis=1, keepdims=True)
@@ -59,10 +59,10 @@ def pack_words(batch: Batch) -> Packing:
 def labelled_rows(
     batch: Batch, limits: Limits = MappingProxyType({})
 ) -> tuple[dict[str, Any], Rows]:
-    """Returns the batch with labels and targets of labelled positions only, and their positions.
+    """Returns the batch with labels and targets of labelled positions only, and the positions.
 
-    Where nothing is labelled one row with label -1 is kept, so that the heads have a gradient (of
-    zeros) on every rank. Raises ConfigError if region targets do not have the classes of
+    If nothing is labelled, one row with label -1 is kept, so that the heads have a gradient (of
+    zeros) on every rank. Raises ConfigError if the number of region classes differs from that of
     ``limits``.
     """
     words = np.asarray(batch["text_labels"])
@@ -71,7 +71,9 @@ def labelled_rows(
     text_at, region_at, action_at = (
         indices_or_zero(x != IGNORED) for x in (words, regions, actions)
     )
-    targets = np.zeros((*regions.shape, 1), np.float32)  # of any width where nothing is labelled
+    targets = np.zeros(
+        (*regions.shape, 1), np.float32
+    )  # the width is irrelevant if nothing is labelled
     if (regions != IGNORED).any():
         targets = np.asarray(batch.get("image_target", targets))
         check_sample(limits, {"region_target": targets}, lambda: "the batch")
@@ -91,7 +93,7 @@ def labelled_rows(
 
 
 def labelled_positions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns position 0 and the labelled positions of each clip, and where the latter are.
+    """Returns position 0 and the labelled positions of each clip, and the indices of the latter.
 
     ``labels`` (B, T) -> positions (B, K), padded with 0, and the labelled ones' indices into the
     flattened (B * K), in the order of the labels; [0] if there are none.

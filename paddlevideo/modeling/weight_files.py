@@ -1,7 +1,7 @@
-"""Weight files: finding them, recognizing their format, and reading their arrays.
+"""Finds weight files, recognizes their format and reads their arrays.
 
-The first bytes of a file decide its format, not its name. Names and layout here are those of the
-file; :mod:`paddlevideo.modeling.weights` converts them to those of a model.
+The format is recognized by a file's first bytes, not its name. Names and layout here are those of
+the file; :mod:`paddlevideo.modeling.weights` converts them to those of a model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger("paddlevideo")
 SUFFIXES = (".pdparams", ".safetensors")
 #: Keys under which training scripts store the weights, the most likely first.
 WRAPPING_KEYS = ("state_dict", "model", "model_state_dict", "weights", "params", "net", "module")
-#: Keys that only the state of an optimizer or of a training run has.
+#: Keys that occur only in the state of an optimizer or of a training run.
 OPTIMIZER_KEYS = frozenset(["LR_Scheduler", "master_weights", "scaler", "optimizer"])
 _OPTIMIZER_ARRAY = re.compile(r"(_|/)(moment\d?|velocity|beta\d_pow_acc|master_weight)(_\d+)?$")
 _SAFETENSORS_TYPES = {
@@ -52,7 +52,7 @@ _FROM_PYTORCH = (
     "'{stem}.safetensors', {{'format': 'pt'}})\""
 )
 _TENSORFLOW = (
-    "a TensorFlow checkpoint, which is not read: take the model.safetensors of the same BERT, or "
+    "a TensorFlow checkpoint, which cannot be read: use the model.safetensors of the same BERT, or "
     "convert it with PyTorch and transformers: BertForPreTraining.from_pretrained(FOLDER, "
     "from_tf=True).save_pretrained(FOLDER)"
 )
@@ -64,8 +64,8 @@ _SHARDS = (
 #: What to do with a file of each kind.
 _ADVICE = {
     HTML_PAGE: (
-        "Download the weights again, from the address of the file itself and, where it asks for "
-        "one, with a log-in"
+        "Download the weights again, from the address of the file itself and, if needed, with a "
+        "login"
     ),
     PYTORCH_CHECKPOINT: _FROM_PYTORCH,
     NPZ_ARCHIVE: (
@@ -79,11 +79,11 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class WeightFile:
-    """The arrays of a file, by the names in it; bfloat16 as uint16."""
+    """The arrays of a file by name; bfloat16 as uint16."""
 
     path: Path
     arrays: Mapping[str, np.ndarray]
-    #: Whether it is of Paddle's format, which stores dense weights as (inputs, outputs).
+    #: Whether it is in Paddle's format, which stores dense weights as (inputs, outputs).
     is_pickle: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -95,7 +95,7 @@ def locate_weights(path: str | Path) -> Path:
     """
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(path)):
         raise WeightsError(
-            f"{path} is a URL, and nothing is downloaded: fetch the file first (wget, curl -LO, "
+            f"{path} is a URL, and nothing is downloaded: download the file first (wget, curl -LO, "
             "a browser) and give its path"
         )
     path = Path(path)
@@ -126,46 +126,46 @@ def _in_folder(folder: Path) -> Path:
         return (best or files)[0]
     if (folder / "export.json").is_file():
         raise WeightsError(
-            f"{folder} is an exported model, which tools/predict.py --model runs. Give the "
+            f"{folder} is an exported model, which paddlevideo predict --model runs. Give the "
             ".pdparams that it was exported from"
         )
     if any(folder.glob("*.safetensors.index.json")):
-        raise WeightsError(f"{folder} holds {_divided(folder)}")
+        raise WeightsError(f"{folder} contains {_sharded(folder)}")
     if any(folder.glob("*.ckpt*.index")):
-        raise WeightsError(f"{folder} holds {_TENSORFLOW}")
+        raise WeightsError(f"{folder} contains {_TENSORFLOW}")
     if not files:
         others = some(sorted(file.name for file in folder.iterdir())) or "nothing"
         raise WeightsError(
-            f"{folder} is a folder without a .pdparams or .safetensors file; it holds {others}"
+            f"{folder} is a folder without a .pdparams or .safetensors file; it contains {others}"
         )
     raise WeightsError(
-        f"{folder} is a folder with {len(files)} files of weights, give one of them: "
+        f"{folder} is a folder with {len(files)} weight files; give one of them: "
         f"{some(file.name for file in files)}"
     )
 
 
-def _divided(folder: Path) -> str:
+def _sharded(folder: Path) -> str:
     command = _SHARDS.format(folder=folder)
-    return f"weights that are divided among several files. Join them first: {command}"
+    return f"weights that are split over several files. Join them first: {command}"
 
 
 def read_weight_file(path: str | Path) -> WeightFile:
     """Reads a ``.pdparams`` or ``.safetensors`` file. Raises WeightsError or DataError."""
     given, path = path, locate_weights(path)
     if path != Path(given):
-        log.info("%s: taking %s", given, path)
+        log.info("%s: reading %s", given, path)
     kind = describe_file(path)
     if kind == SAFETENSORS:
         return _read_safetensors(path)
     if kind == PICKLE:
         return WeightFile(path, _unwrapped(load_state(path), path), is_pickle=True)
-    wanted = "where a .pdparams or .safetensors file is expected"
-    raise WeightsError(f"{path} is {kind}, {wanted}.{_advice(path, kind)}")
+    expected = "expected a .pdparams or .safetensors file"
+    raise WeightsError(f"{path} is {kind}; {expected}.{_advice(path, kind)}")
 
 
 def _advice(path: Path, kind: str) -> str:
     if path.name.endswith(".safetensors.index.json"):
-        return f" It belongs to {_divided(path.parent)}"
+        return f" It belongs to {_sharded(path.parent)}"
     weights = path.with_suffix(".pdparams")
     if kind == JSON and weights.is_file():
         return f" Give the weights: {weights}"
@@ -189,20 +189,20 @@ def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
         weights = path.with_suffix(".pdparams")
         is_there = weights != path and weights.is_file()
         advice = f"the weights are in {weights}" if is_there else "give the .pdparams"
-        raise WeightsError(f"{path} holds the state of an optimizer (a .pdopt file): {advice}")
+        raise WeightsError(f"{path} contains an optimizer's state (a .pdopt file): {advice}")
     if key is None and len(inner) == 1:
         (key,) = inner
     if key is None:
         raise WeightsError(
-            f"{path} holds no arrays by name, but: {some(state) or 'nothing'}. "
-            "Save the state dict of the model alone: paddle.save(model.state_dict(), path)"
+            f"{path} contains no named arrays, but: {some(state) or 'nothing'}. "
+            "Save only the model's state dict: paddle.save(model.state_dict(), path)"
         )
     log.info('%s: the weights are those under the key "%s"', path, key)
     return _unwrapped(inner[key], path)
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the arrays of a dict, in which tensors may be pairs of a name and an array."""
+    """Returns the arrays in a dict, whose tensors may be pairs of a name and an array."""
     values = {
         str(name): value[1] if isinstance(value, tuple) and len(value) == 2 else value
         for name, value in state.items()
@@ -226,7 +226,7 @@ def _read_safetensors(path: Path) -> WeightFile:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
-            f"{path} is not a whole safetensors file ({error}). Copy or download it again"
+            f"{path} is truncated or corrupt ({error}). Copy or download it again"
         ) from error
     with open(path, "rb") as opened:
         buffer = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))

@@ -1,8 +1,7 @@
-"""The layout of dense weights in a file: (inputs, outputs), or PyTorch's (outputs, inputs).
+"""Detects the layout of dense weights: (inputs, outputs), or PyTorch's (outputs, inputs).
 
-A square weight fits in both and would silently be loaded wrong, so the others decide for all: a
-dense layer has as many outputs as its bias has values. Embeddings and word decoders are the same in
-both.
+A square weight fits both and could silently be loaded wrong, so the others decide for all: a dense
+layer has as many outputs as its bias has values. Embeddings and word decoders are the same in both.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _PYTORCH_METADATA, _PADDLE_METADATA = ("pt",), ("pd", "paddle", "np", "numpy")
 
 @dataclass(frozen=True)
 class Shapes:
-    """The first dense weight whose shape is only possible in each layout; None if none is."""
+    """For each layout, the first dense weight whose shape only it allows, or None."""
 
     paddle: str | None
     pytorch: str | None
@@ -34,9 +33,9 @@ class Shapes:
 def in_paddle_layout(
     model: nn.Layer, state: Mapping[str, np.ndarray], file: WeightFile
 ) -> dict[str, np.ndarray]:
-    """Returns ``state`` (by the model's names), dense weights transposed from PyTorch's layout.
+    """Returns ``state`` (by the model's names), with dense weights transposed if necessary.
 
-    Raises WeightsError if the file contradicts itself.
+    Raises WeightsError if the file mixes both layouts.
     """
     dense = {
         name: list(layer.weight.shape)
@@ -63,7 +62,7 @@ def dense_layers(model: nn.Layer) -> dict[str, nn.Linear]:
 
 
 def layouts_by_shape(dense: Mapping[str, list[int]], state: Mapping[str, np.ndarray]) -> Shapes:
-    """Returns the layouts of the weights that are not square.
+    """Returns what the weights that are not square say about the layout.
 
     ``dense``: the shapes of the model's dense weights, by the names of their layers.
     """
@@ -85,8 +84,8 @@ def is_pytorch_layout(shapes: Shapes, file: WeightFile) -> bool:
         )
     if shapes.pytorch and file.is_pickle:
         raise WeightsError(
-            f"{file.path}: dense weights are (outputs, inputs), as PyTorch stores them, where a "
-            f".pdparams holds (inputs, outputs): {shapes.pytorch}. Square ones would be loaded "
+            f"{file.path}: dense weights are (outputs, inputs), as PyTorch stores them, but a "
+            f".pdparams has (inputs, outputs): {shapes.pytorch}. Square ones would be loaded "
             "transposed. Write it as .safetensors, whose layout is recognized: "
             f"{conversion(file)}"
         )
@@ -96,7 +95,7 @@ def is_pytorch_layout(shapes: Shapes, file: WeightFile) -> bool:
 
 
 def _is_pytorch_by_names(file: WeightFile) -> bool:
-    """Returns the same for a file whose dense weights are all square, by metadata and names."""
+    """Like ``is_pytorch_layout``, from metadata and names, if all dense weights are square."""
     made_by, names = file.metadata.get("format"), list(file.arrays)
     if not file.is_pickle and made_by in (*_PYTORCH_METADATA, *_PADDLE_METADATA):
         return made_by in _PYTORCH_METADATA
@@ -106,8 +105,8 @@ def _is_pytorch_by_names(file: WeightFile) -> bool:
     if is_pytorch != are_hugging_face(names):
         log.warning(
             "%s: all dense weights are square, so they may be (inputs, outputs) or PyTorch's "
-            "(outputs, inputs). Taken for the %s, as is usual in a %s. A .safetensors can state "
-            "it: metadata {'format': 'pt'} or {'format': 'paddle'}",
+            "(outputs, inputs). Assuming the %s, as is usual in a %s. A .safetensors can state "
+            "it in its metadata: {'format': 'pt'} or {'format': 'paddle'}",
             file.path,
             "latter" if is_pytorch else "former",
             ".safetensors" if is_pytorch else ".pdparams",
@@ -116,7 +115,7 @@ def _is_pytorch_by_names(file: WeightFile) -> bool:
 
 
 def conversion(file: WeightFile) -> str:
-    """Returns a command that converts a ``.pdparams`` of PyTorch's layout to safetensors."""
+    """Returns a command that converts a ``.pdparams`` in PyTorch's layout to safetensors."""
     target = file.path.with_suffix(".safetensors")
     return (
         'python -c "import paddle; from safetensors.numpy import save_file; '

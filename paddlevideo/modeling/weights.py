@@ -26,7 +26,7 @@ WRAPPERS = ("module.", "_layers.", "_orig_mod.", "model.", "_model.", "network."
 
 @dataclass
 class LoadReport:
-    """The result of loading: the model's names, and unexpected ones of the file."""
+    """Names that were loaded, missing, unexpected in the file, or of a wrong shape."""
 
     path: str
     loaded: list[str] = field(default_factory=list)
@@ -48,8 +48,8 @@ def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False)
 
     Logs what was missing, unexpected or misshapen. Parameters that the file lacks keep their
     values. Raises WeightsError if the file cannot be read, if none of its parameters fits, or if
-    one holds NaN or infinity, all without changing ``model``; with ``for_test`` also if the file
-    lacks a parameter that testing needs.
+    one contains NaN or infinity, all without changing ``model``; with ``for_test`` also if the file
+    lacks a parameter that a test needs.
     """
     file = read_weight_file(path)
     state = model.from_released(under_known_names(model, file.arrays))
@@ -59,8 +59,8 @@ def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False)
     if not report.loaded:
         wanted = model.to_released(model.state_dict())
         raise WeightsError(
-            f"{file.path} holds no parameter of this model.\n"
-            f"  it holds: {some(file.arrays)}\n  expected: {some(wanted)}"
+            f"{file.path} contains no parameter of this model.\n"
+            f"  it contains: {some(file.arrays)}\n  expected: {some(wanted)}"
             + "".join(f"\n  misshapen: {line}" for line in report.misshapen[:3])
         )
     log.log(logging.WARNING if report.misshapen else logging.INFO, "%s", report)
@@ -74,7 +74,7 @@ def _check_complete(model: BaseFramework, report: LoadReport) -> None:
         model.check_loaded(report.missing + [m.split(" ")[0] for m in report.misshapen])
     except WeightsError as error:
         raise WeightsError(
-            f"{error}\n{report}\nThe configuration's sizes must be those of the weights."
+            f"{error}\n{report}\nThe sizes in the configuration must be those of the weights."
         ) from None
 
 
@@ -88,7 +88,9 @@ def under_known_names(
     """
     if is_bert(arrays):
         renamed = from_bert(arrays)
-        log.info("a BERT: %s is taken for %s", *next((old, new) for new, old in renamed.items()))
+        log.info(
+            "BERT weights: %s is loaded as %s", *next((old, new) for new, old in renamed.items())
+        )
         return {new: arrays[old] for new, old in renamed.items()}
     known = model.state_dict()
     choices = [
@@ -101,7 +103,7 @@ def under_known_names(
     best = known_names.index(max(known_names))
     changed = next(((old, new) for new, old in choices[best].items() if old != new), None)
     if changed:
-        log.info("names have another prefix: %s is taken for %s", *changed)
+        log.info("names have another prefix: %s is loaded as %s", *changed)
     return states[best]
 
 
@@ -117,10 +119,10 @@ def assign(
     path: str,
     called: Mapping[str, str] | None = None,
 ) -> LoadReport:
-    """Sets parameters and buffers by name where the shapes agree; reports the rest.
+    """Sets parameters and buffers by name if the shapes agree; reports the rest.
 
     ``called``: the names in the file, for messages. Raises WeightsError, with nothing set, if an
-    array holds NaN or infinity, unless a buffer of ``model`` does too, which has no value yet.
+    array contains NaN or infinity, except for a buffer of ``model`` that has no finite value yet.
     """
     report = LoadReport(path)
     tensors: dict[str, Tensor] = model.state_dict()
@@ -154,12 +156,12 @@ def _check_finite(
 ) -> None:
     buffers = dict(model.named_buffers())
     for name, array in arrays.items():
-        fault = describe_non_finite(array)
-        if fault and not (name in buffers and describe_non_finite(buffers[name].numpy())):
+        problem = describe_non_finite(array)
+        if problem and not (name in buffers and describe_non_finite(buffers[name].numpy())):
             raise WeightsError(
-                f"{path}: {called.get(name, name)} {fault}. Weights must be finite: a diverged "
-                "training or a faulty conversion wrote these. Take those of an earlier checkpoint "
-                "(-w, or resume_epoch), or convert them again"
+                f"{path}: {called.get(name, name)} {problem}. Weights must be finite: the "
+                "training diverged or the conversion is faulty. Use an earlier checkpoint (-w, or "
+                "resume_epoch), or convert them again"
             )
 
 
@@ -167,7 +169,5 @@ def _as_dtype(array: np.ndarray, tensor: Tensor) -> np.ndarray:
     """Returns floating-point arrays as float32; Paddle's files hold bfloat16 as uint16."""
     if array.dtype == np.uint16 and paddle.is_floating_point(tensor):
         return (array.astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(
-        over="ignore"
-    ):  # a value that is too large becomes infinite, which is an error
+    with np.errstate(over="ignore"):  # an overflow becomes infinite, which is an error
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array

@@ -1,4 +1,4 @@
-"""Bars with names and intervals as a picture: one number of several runs, side by side."""
+"""Bar charts: one number of several runs, with names and confidence intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bar:
-    """A number with its confidence interval; ``low`` and ``high`` are None where unknown."""
+    """A number with its confidence interval; ``low`` and ``high`` are None if unknown."""
 
     name: str
     value: float
@@ -25,16 +25,16 @@ class Bar:
 
 
 def write_bars(path: Path, title: str, note: str, bars: Sequence[Bar]) -> None:
-    """Writes ``bars``, at least one, values from 0 up, as a PNG, whole or not at all.
+    """Writes at least one bar, with values of 0 or more, as a PNG, atomically.
 
-    The first one, to which the others are compared, has a colour and a line of its own.
+    The first bar is the reference: it has its own colour and a line.
     """
     with figures.drawing(title, note, *(bar.name for bar in bars)):
         figures.save_png(path, draw_bars(title, note, bars))
 
 
 def draw_bars(title: str, note: str, bars: Sequence[Bar]) -> Figure:
-    """The picture itself, to be called within :func:`paddlevideo.report.figures.drawing`."""
+    """Returns the figure; call it within :func:`paddlevideo.report.figures.drawing`."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 

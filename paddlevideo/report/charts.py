@@ -1,4 +1,4 @@
-"""Numbers and positions of a report's charts: queries by rank, and recall at every rank.
+"""Computes the charts of a report: queries by rank, and recall at every rank.
 
 The templates draw them in a box of 360 x 250 units, which the page scales.
 """
@@ -16,28 +16,28 @@ import numpy as np
 from paddlevideo.metrics.chance import miss_probabilities
 
 MARKED = np.array([1, 5, 10])  # the ranks of R@1, R@5, R@10
-POINTS = 80  # of a curve
-LEFT, RIGHT, TOP, BOTTOM = 34, 348, 10, 212  # the plot of the recall
-WIDTH, THICKEST, LOWEST = 360, 24, 244  # of the histogram, its bars, and where the last one ends
-CHARACTER, COUNTS = 7.6, 46  # widths of a character and of the count behind a bar
+POINTS = 80  # per curve
+LEFT, RIGHT, TOP, BOTTOM = 34, 348, 10, 212  # of the recall plot
+WIDTH, THICKEST, LOWEST = 360, 24, 244  # of the histogram, its thickest bar, its lower end
+CHARACTER, COUNTS = 7.6, 46  # width of a character, and of the count after a bar
 
 
 @dataclass(frozen=True)
 class Ranked:
     """The ranks of one direction of retrieval.
 
-    ``style``: class of its marks on the page. ``candidates``: the number of answers that were
-    ranked; None where it is not known, and neither is chance then.
+    ``style``: CSS class of its marks. ``candidates``: the number of answers that were ranked; None
+    if unknown, in which case chance is unknown too.
     """
 
-    name: str  # of the direction, for people
+    name: str  # of the direction, as shown
     style: str
     ranks: np.ndarray  # queries, int64
-    positives: np.ndarray  # queries, int64: the number of right answers of each
+    positives: np.ndarray  # queries, int64: the number of correct answers of each
     candidates: int | None
 
     def chance_points(self) -> list[tuple[int, float]]:
-        """Ranks and recalls in percent of random scores; empty where chance is not known."""
+        """Returns ranks and the recall of random scores in percent; [] if chance is unknown."""
         if self.candidates is None:
             return []
         k = spread_ranks(self.candidates)
@@ -46,7 +46,7 @@ class Ranked:
 
 
 def rank_bins(ranks: np.ndarray, largest: int) -> dict[str, int]:
-    """Counts of ``ranks`` (queries,) in 1, 2-5, 6-10, 11-20, 21-50, ... as far as ``largest``."""
+    """Counts ``ranks`` (queries,) in the bins 1, 2-5, 6-10, 11-20, ... up to ``largest``."""
     ends = [1, 5, 10]
     while ends[-1] < largest:
         ends.append(ends[-1] * 5 // 2 if str(ends[-1])[0] == "2" else ends[-1] * 2)
@@ -59,17 +59,17 @@ def rank_bins(ranks: np.ndarray, largest: int) -> dict[str, int]:
 
 
 def recall_at(ranks: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Percent of ``ranks`` (queries,) that are at most each of ``k`` (n,)."""
+    """Returns the percentage of ``ranks`` (queries,) that are at most each of ``k`` (n,)."""
     return 100 * np.searchsorted(np.sort(ranks), k, side="right") / len(ranks)
 
 
 def spread_ranks(largest: int) -> np.ndarray:
-    """About ``POINTS`` ranks from 1 to ``largest``, evenly on a logarithmic axis."""
+    """Returns about ``POINTS`` ranks from 1 to ``largest``, evenly spaced on a log axis."""
     return np.unique(np.geomspace(1, largest, POINTS).round().astype(np.int64))
 
 
 def rank_charts(directions: Sequence[Ranked]) -> dict[str, Any]:
-    """What the macro ``charts`` draws of at least one direction, with equal axes."""
+    """Returns the data for the macro ``charts``, for at least one direction, with equal axes."""
     last_bin = max(int(each.ranks.max()) for each in directions)
     largest = max(int(MARKED.max()), last_bin, *(each.candidates or 0 for each in directions))
     curves = [
@@ -89,14 +89,14 @@ def rank_charts(directions: Sequence[Ranked]) -> dict[str, Any]:
     powers = [10**power for power in range(int(math.log10(largest)) + 1)]
     return {
         "curves": curves,
-        "words": f"Percent of queries whose right answer is among the first k. {'. '.join(words)}.",
+        "words": f"Percentage of queries with a correct answer in the top k. {'. '.join(words)}.",
         "rows": [(_y(percent), percent) for percent in (0, 25, 50, 75, 100)],
         "columns": [(_x(power, largest), f"{power:,}") for power in powers],
     }
 
 
 def _histogram(bins: Mapping[str, int]) -> dict[str, Any]:
-    """Bars from top to bottom: name, count, upper edge, base line of the texts, length."""
+    """Returns bars from top to bottom: name, count, upper edge, baseline of text, length."""
     start = 10 + CHARACTER * max(map(len, bins))
     step, scale = (LOWEST - TOP) / len(bins), (WIDTH - start - COUNTS) / max(1, *bins.values())
     height = min(THICKEST, round(0.64 * step, 1))
@@ -110,12 +110,12 @@ def _histogram(bins: Mapping[str, int]) -> dict[str, Any]:
         "start": round(start),
         "height": height,
         "bars": bars,
-        "bins": f"Number of queries by rank of the right answer. {words}.",
+        "bins": f"Number of queries by rank of the correct answer. {words}.",
     }
 
 
 def _recall(ranked: Ranked, largest: int) -> dict[str, Any]:
-    """Points of the curve and of chance, and the marks: x, y, what it says."""
+    """Returns the points of the curve and of chance, and marks: x, y, tooltip."""
     return {
         "recall": _points(_pairs(ranked.ranks, np.union1d(spread_ranks(largest), MARKED)), largest),
         "chance": _points(ranked.chance_points(), largest),

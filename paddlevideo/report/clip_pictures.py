@@ -1,4 +1,4 @@
-"""Pictures of clips, made when they are needed; those that cannot be made are counted."""
+"""Makes pictures of clips on demand, and counts those that cannot be made."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from paddlevideo.utils.isolated import Crash, Isolated
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: What libraries raise that read a damaged video.
+#: Errors that libraries raise for a damaged video.
 _ERRORS = (OSError, ValueError, ArithmeticError, MemoryError)
-REMARKED = 3  # unreadable videos that are named
+REMARKED = 3  # unreadable videos to list
 
 
 def shorten(text: str, longest: int = 300) -> str:
-    """The text, or its first ``longest`` characters and an ellipsis."""
+    """Returns the text, or its first ``longest`` characters and an ellipsis."""
     return text if len(text) <= longest else text[:longest] + "…"
 
 
 class ClipPictures:
-    """Finds the videos of clips and reads them; a missing or damaged one stops nothing."""
+    """Finds and reads the videos of clips; missing or damaged ones are only counted."""
 
     def __init__(self, folder: Path | None, origin_of: Callable[[str], Origin] = Origin) -> None:
-        """``folder`` holds videos named after the clips; None: those of the clips' origins alone.
+        """``folder``: videos named after the clips; None: only the videos of the clips' origins.
 
-        Raises DataError where there is no such folder, UserError for one without OpenCV.
+        Raises DataError if the folder does not exist, UserError if it needs OpenCV.
         """
         if folder is not None:
             import paddlevideo.report.thumbnails  # noqa: F401
@@ -37,11 +37,11 @@ class ClipPictures:
         self._shots: dict[str, Shot | None] = {}
         self._unreadable: dict[str, str] = {}
         self._process = Isolated()
-        #: The number of pictures that were made.
+        #: Number of pictures made.
         self.count = 0
 
     def shot(self, name: str) -> Shot | None:
-        """The video of a clip, None where it is not found."""
+        """Returns the video of a clip, or None if it is not found."""
         if name not in self._shots:
             self._shots[name] = self.videos.find(self.origin_of(name))
         return self._shots[name]
@@ -49,7 +49,7 @@ class ClipPictures:
     def read(
         self, name: str, make: Callable[Concatenate[Shot, P], T], *more: P.args, **options: P.kwargs
     ) -> T | None:
-        """Returns ``make(shot, ...)`` of the clip's video; None where that is missing or damaged.
+        """Returns ``make(shot, ...)`` for the clip's video, or None if that is missing or damaged.
 
         ``make``, a function at the top level of a module, is called in another process.
         """
@@ -68,15 +68,15 @@ class ClipPictures:
         return None
 
     def unreadable(self) -> list[str]:
-        """A line about damaged videos; empty where there is none."""
+        """Returns a line about damaged videos, if there are any."""
         reasons = list(self._unreadable.values())
         if not reasons:
             return []
         first = "; ".join(reasons[:REMARKED]) + ("; ..." if len(reasons) > REMARKED else "")
-        return [f"{len(reasons)} of {len(self._shots)} clips: no picture: {first}"]
+        return [f"{len(reasons)} of {len(self._shots)} clips have no picture: {first}"]
 
     def remarks(self) -> list[str]:
-        """What is missing, counted, a line each; empty where every clip has its picture."""
+        """Returns a line per reason why clips lack a picture, with their number."""
         remarks = self.unreadable()
         folder = self.videos.folder
         absent = [name for name, shot in self._shots.items() if shot is None]

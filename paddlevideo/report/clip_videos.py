@@ -1,4 +1,4 @@
-"""Finds the video of a clip: the file that its features came from, or one in a folder of videos."""
+"""Finds the video of a clip: the file its features came from, or one in a folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from paddlevideo.utils.errors import DataError
 
 Span = tuple[float, float]  # start and end in seconds
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-#: ``<video>_<start>_<end>``, as a piece of a video is called.
+#: ``<video>_<start>_<end>``, the name of a segment of a video.
 _PIECE = re.compile(r"(?P<video>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of where a clip comes from; see :class:`paddlevideo.loader.store.Clip`."""
+    """What is known about the source of a clip; see :class:`paddlevideo.loader.store.Clip`."""
 
     clip: str
     video: str = ""
@@ -33,7 +33,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Shot:
-    """A video file, or a picture, and the seconds of it that a clip is; None for all of it."""
+    """A video file, or a picture, and the span of a clip in seconds; None: all of it."""
 
     path: Path
     span: Span | None = None
@@ -45,10 +45,10 @@ class Shot:
 
 
 class ClipVideos:
-    """The videos of clips, by what their records say and in a folder, which is read once."""
+    """Finds the videos of clips, by their records or in a folder, which is read once."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Raises DataError where ``folder`` is missing."""
+        """Raises DataError if ``folder`` does not exist."""
         check_videos(folder)
         self.folder = folder
 
@@ -57,10 +57,10 @@ class ClipVideos:
         return None if self.folder is None else _Folder(self.folder)
 
     def find(self, origin: Origin) -> Shot | None:
-        """The clip's file and its seconds there, or None where no file is known.
+        """Returns the clip's file and span, or None if no file is found.
 
-        The file that the record names comes first, then that of the same path below the folder,
-        then one that is called as the clip, and last one that is called as the clip's video.
+        Tries the file that the record names, then the same path below the folder, then a file
+        named after the clip, and last one named after the clip's video.
         """
         if origin.source and os.path.isabs(origin.source) and os.path.isfile(origin.source):
             return Shot(Path(origin.source), origin.span)
@@ -81,13 +81,13 @@ class ClipVideos:
 
 
 def check_videos(folder: Path | None) -> None:
-    """Raises DataError where a folder of videos is wanted and missing."""
+    """Raises DataError if a folder of videos is given but does not exist."""
     if folder is not None and not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder of videos")
+        raise DataError(f"{folder}: no such folder of videos")
 
 
 def _pieces(origin: Origin) -> Iterator[tuple[str, Span]]:
-    """Videos that the clip may be a piece of, and its seconds there."""
+    """Yields videos of which the clip may be a segment, and its span there."""
     named = _PIECE.fullmatch(origin.clip)
     span = (float(named["start"]), float(named["end"])) if named else None
     if origin.video and (known := origin.span or span):
@@ -97,18 +97,18 @@ def _pieces(origin: Origin) -> Iterator[tuple[str, Span]]:
 
 
 class _Folder:
-    """Files by their paths and names, with and without endings."""
+    """Files by path and name, with and without extension."""
 
     def __init__(self, folder: Path) -> None:
         self._paths: dict[str, list[Path]] = {}
-        # Lists of files that were sorted by preference have the best first.
+        # Sorted by preference, so every list starts with the best file.
         for path in sorted(walk(folder, os.path.isfile).files, key=_preference):
             relative = path.relative_to(folder).as_posix()
             for name in {relative, relative.removesuffix(path.suffix), path.name, path.stem}:
                 self._paths.setdefault(_key(name), []).append(path)
 
     def find(self, name: str) -> Path | None:
-        """The file called ``name``; None if there is none, or if several are equally good."""
+        """Returns the file called ``name``; None if there is none, or several equally good ones."""
         paths = self._paths.get(_key(name), [])
         if not paths:
             return None
@@ -118,7 +118,7 @@ class _Folder:
 
 
 def _preference(path: Path) -> tuple[int, int, int, str]:
-    """Videos before pictures before other files, then short paths, then by ending."""
+    """Returns a sort key: videos, pictures, other files; then short paths; then extension."""
     ending = path.suffix.lower()
     for kind, endings in enumerate((VIDEO_ENDINGS, PICTURES)):
         if ending in endings:
@@ -127,9 +127,9 @@ def _preference(path: Path) -> tuple[int, int, int, str]:
 
 
 def _key(name: str) -> str:
-    """Equal for names that differ in how accents, or bytes that are not UTF-8, are written."""
+    """Returns a key that ignores how accents, or bytes that are not UTF-8, are encoded."""
     try:
         name = as_text(name)
-    except UnicodeEncodeError:  # half of a character, which no file name has
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file name has
         return name
     return unicodedata.normalize("NFC", name)

@@ -1,4 +1,4 @@
-"""The curves of training runs in one picture: of one run by kind, of several a chart a number."""
+"""Plots the curves of training runs: one run by kind, or several runs with a chart per number."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 #: Runs that can be told apart in one picture.
 MOST_RUNS = len(COLOURS)
-COLUMNS, WIDTH, HEIGHT, HEAD = 3, 4.1, 2.75, 0.75  # of charts, in inches, and what stands above
-LEGEND = 3  # names in a row of a chart's legend
-MARKED = 30  # curves of fewer points show them
-DECADES = 20  # ratio of values from which a logarithmic axis is worth its trouble
+COLUMNS, WIDTH, HEIGHT, HEAD = 3, 4.1, 2.75, 0.75  # of charts and header, in inches
+LEGEND = 3  # columns of a legend
+MARKED = 30  # curves with fewer points have markers
+LOG_RATIO = 20  # smallest ratio of values for a logarithmic axis
 
-#: A task has one colour, whether as loss or as accuracy; a total is black.
+#: A task has the same colour as loss and as accuracy; totals are black.
 TASKS = {"text": BLUE, "word": BLUE, "region": ORANGE, "action": GREEN, "match": PURPLE}
 TASKS |= {"contrast": RED, "retrieval": SKY, "total": BLACK}
-#: Names of curves that do not say themselves what they are.
+#: Labels of curves whose names do not speak for themselves.
 LABELS = {"": "total", "lr": "", "lr_lowest": "lowest", "lr_highest": "highest"}
 LABELS |= {"text_to_video": "text to video", "video_to_text": "video to text"}
 LABELS |= dict.fromkeys(("grad_norm", "ips", "loss_scale"), "")
@@ -36,10 +36,10 @@ LABELS |= dict.fromkeys(("grad_norm", "ips", "loss_scale"), "")
 
 @dataclass(frozen=True)
 class Kind:
-    """Numbers that share a chart of one run: ``pattern`` matches their names in train.jsonl.
+    """Numbers that share a chart: ``pattern`` matches their names in train.jsonl.
 
-    Its group is what tells them apart. ``alone``: a chart that holds one of them, of several runs;
-    empty where runs are not compared by it.
+    Its group is their label. ``alone``: title of a chart of one of them for several runs; "" if
+    runs are not compared by it.
     """
 
     title: str
@@ -53,9 +53,9 @@ class Kind:
 
 KINDS = (
     Kind("Loss", r"(\w*?)_?loss", alone="{} loss", smooth=True, may_be_log=True),
-    Kind("Accuracy", r"(\w+)_accuracy", "% right", "{} accuracy", smooth=True, from_zero=True),
+    Kind("Accuracy", r"(\w+)_accuracy", "% correct", "{} accuracy", smooth=True, from_zero=True),
     *(
-        Kind(f"Validation: {words}", rf"valid\.{direction}\.(R@\d+)", "% found",
+        Kind(f"Validation: {words}", rf"valid\.{direction}\.(R@\d+)", "recall, %",
              f"Validation, {words}: {{}}", from_zero=True)
         for direction, words in LABELS.items() if "_to_" in direction
     ),
@@ -66,14 +66,14 @@ KINDS = (
     Kind("Learning rate", r"(lr_lowest|lr_highest)", may_be_log=True),
     Kind("Gradient norm", r"(grad_norm)", "before clipping", "Gradient norm", smooth=True,
          may_be_log=True),
-    Kind("Scale of the loss", r"(loss_scale)", may_be_log=True),
+    Kind("Loss scale", r"(loss_scale)", may_be_log=True),
     Kind("Speed", r"(ips)", "samples/s", "Speed", smooth=True, from_zero=True),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: ``x`` and ``y`` (n,), n at least 1, finite."""
+    """A curve: ``x`` and ``y`` (n,), finite, with n at least 1."""
 
     name: str
     x: np.ndarray
@@ -83,7 +83,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart of at least one line."""
+    """A chart with at least one line."""
 
     title: str
     lines: Sequence[Line]
@@ -91,15 +91,12 @@ class Panel:
 
 
 def write_curves(path: Path, histories: Sequence[History]) -> None:
-    """Writes the curves of one run, or of up to ``MOST_RUNS`` side by side, as a PNG.
-
-    The file is written whole or not at all.
-    """
+    """Writes the curves of one run, or of up to ``MOST_RUNS`` runs, as a PNG, atomically."""
     if len(histories) == 1:
         title, note, runs = histories[0].name, length_of(histories[0]), []
         panels = list(panels_of_one(histories[0]))
     else:
-        title, note = f"{len(histories)} runs", "beside each colour: the last value"
+        title, note = f"{len(histories)} runs", "legends show the last value"
         runs = [f"{each.name}: {length_of(each)}" for each in histories]
         panels = list(panels_of_many(histories))
     texts = [line.name for panel in panels for line in panel.lines]
@@ -108,21 +105,21 @@ def write_curves(path: Path, histories: Sequence[History]) -> None:
 
 
 def length_of(history: History) -> str:
-    """How far a run came, for people."""
+    """Returns the length of a run as text."""
     steps = f"{history.steps:,} optimizer step{'s' * (history.steps != 1)}"
     return f"{steps}, epoch {history.epochs}" if history.epochs else steps
 
 
 def panels_of_one(history: History) -> Iterator[Panel]:
-    """A chart for each kind of number that a run has logged."""
-    rates_differ = "lr_lowest" in history.series  # "lr" is one of them then
+    """Yields a chart for each kind of number that a run has logged."""
+    rates_differ = "lr_lowest" in history.series  # "lr" is then one of them
     logged = [name for name in history.series if name != "lr" or not rates_differ]
     for kind in KINDS:
         names = {name: label for name in logged if (label := label_of(name, kind)) is not None}
-        for first in range(0, len(names), len(COLOURS)):  # more could not be told apart
+        for first in range(0, len(names), len(COLOURS)):  # more would be indistinguishable
             labels = dict(list(names.items())[first : first + len(COLOURS)])
-            own = [TASKS.get(label, "") for label in labels.values()]
-            colours = own if all(own) else COLOURS
+            by_task = [TASKS.get(label, "") for label in labels.values()]
+            colours = by_task if all(by_task) else COLOURS
             lines = [
                 line_of(history, name, label, colour)
                 for (name, label), colour in zip(labels.items(), colours, strict=False)
@@ -131,7 +128,7 @@ def panels_of_one(history: History) -> Iterator[Panel]:
 
 
 def panels_of_many(histories: Sequence[History]) -> Iterator[Panel]:
-    """A chart for each number, a line for each run."""
+    """Yields a chart for each number, with a line for each run."""
     names = dict.fromkeys(name for history in histories for name in history.series)
     for kind in KINDS:
         for name in names:
@@ -148,13 +145,13 @@ def panels_of_many(histories: Sequence[History]) -> Iterator[Panel]:
 
 
 def label_of(name: str, kind: Kind) -> str | None:
-    """What a number is called in a chart of its kind; None where it is of another one."""
+    """Returns the label of a number in a chart of ``kind``; None if it is of another kind."""
     match = re.fullmatch(kind.pattern, name)
     return match and LABELS.get(match[1], match[1])
 
 
 def line_of(history: History, name: str, label: str, colour: str) -> Line:
-    """A curve of a run; accuracies in percent."""
+    """Returns a curve of a run; accuracies in percent."""
     series = history.series[name]
     factor = 100.0 if name.endswith("_accuracy") else 1.0
     return Line(label, series.steps, factor * series.values, colour)
@@ -164,7 +161,7 @@ def line_of(history: History, name: str, label: str, colour: str) -> Line:
 
 
 def draw(title: str, note: str, panels: Sequence[Panel], runs: Sequence[str] = ()) -> Figure:
-    """All ``panels`` in rows of three below ``title``, ``note`` and a legend of ``runs``."""
+    """Returns a figure of ``panels`` in rows of three, with a header and a legend of ``runs``."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.lines import Line2D
@@ -178,9 +175,9 @@ def draw(title: str, note: str, panels: Sequence[Panel], runs: Sequence[str] = (
     figure.text(left, top, figures.fitted(title, 90), va="top", size=15, weight="bold")
     figure.text(left, top - 0.3 / size[1], note, va="top", color=DIM)
     handles = [Line2D([], [], color=colour, linewidth=3) for colour in COLOURS[: len(runs)]]
-    place = (left, 1 - (head + 0.02) / size[1])
+    corner = (left, 1 - (head + 0.02) / size[1])
     labels = [figures.fitted(run, 140) for run in runs]
-    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=place).set_in_layout(False)
+    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=corner).set_in_layout(False)
     last = max((float(line.x.max()) for panel in panels for line in panel.lines), default=0.0)
     for first in range(0, len(panels), columns):
         row = panels[first : first + columns]
@@ -194,7 +191,7 @@ def draw(title: str, note: str, panels: Sequence[Panel], runs: Sequence[str] = (
 
 
 def draw_panel(axes: Axes, panel: Panel, last: float, legend_rows: int = 1) -> None:
-    """One chart with its title, legend and lines; its axis goes up to step ``last``."""
+    """Draws one chart with title, legend and lines; its x axis ends at step ``last``."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
     from matplotlib.transforms import ScaledTranslation
 
@@ -211,9 +208,9 @@ def draw_panel(axes: Axes, panel: Panel, last: float, legend_rows: int = 1) -> N
     axes.annotate(
         kind.unit, (1, 0), (6, 0), title, "offset points", color=DIM, size=8.5, va="bottom"
     )
-    seen = limits(panel)
-    positive = seen[seen > 0]
-    if kind.may_be_log and spans_decades(seen):
+    visible = limits(panel)
+    positive = visible[visible > 0]
+    if kind.may_be_log and spans_decades(visible):
         axes.set_yscale("log", nonpositive="mask")
         axes.set_ylim(positive.min() / 1.15, positive.max() * 1.15)
         ratio = positive.max() / positive.min()
@@ -221,7 +218,7 @@ def draw_panel(axes: Axes, panel: Panel, last: float, legend_rows: int = 1) -> N
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        low, high = float(seen.min()), float(seen.max())
+        low, high = float(visible.min()), float(visible.max())
         room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
         axes.set_ylim(0 if kind.from_zero and low >= 0 else low - room, high + room)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -232,7 +229,7 @@ def draw_panel(axes: Axes, panel: Panel, last: float, legend_rows: int = 1) -> N
 
 
 def draw_line(axes: Axes, line: Line, smooth: bool) -> None:
-    """A curve with its name and last value; of a smooth one also its points, faint."""
+    """Draws a curve with its name and last value; if ``smooth``, also its points, faintly."""
     values = smoothed(line.y) if smooth else line.y
     if smooth:
         axes.plot(line.x, line.y, color=line.colour, alpha=0.3, linewidth=0.8)
@@ -242,7 +239,7 @@ def draw_line(axes: Axes, line: Line, smooth: bool) -> None:
 
 
 def limits(panel: Panel) -> np.ndarray:
-    """Values that have to be seen: all of the curves, and of the points all but a few far ones."""
+    """Returns the values that must be visible: curves, and points except a few outliers."""
     if not panel.kind.smooth:
         return np.concatenate([line.y for line in panel.lines])
     near = [np.quantile(line.y, [0.005, 0.995], method="nearest") for line in panel.lines]
@@ -250,15 +247,15 @@ def limits(panel: Panel) -> np.ndarray:
 
 
 def spans_decades(values: np.ndarray) -> bool:
-    """Whether nearly all of ``values`` (n,) are positive and their ratio is at least DECADES."""
+    """Returns whether ``values`` (n,) are nearly all positive, with a ratio of LOG_RATIO."""
     positive = values[values > 0]
-    return len(positive) > 0.9 * len(values) and values.max() / positive.min() >= DECADES
+    return len(positive) > 0.9 * len(values) and values.max() / positive.min() >= LOG_RATIO
 
 
 def smoothed(y: np.ndarray) -> np.ndarray:
-    """The running mean over a twentieth of the points around each of ``y`` (n,).
+    """Returns the running mean of ``y`` (n,) over a twentieth of the points.
 
-    At both ends it is the mean of the points on one side. Short curves stay as they are.
+    At both ends the window is cut off. Short curves are returned unchanged.
     """
     reach = len(y) // 40
     sums = np.concatenate([[0.0], np.cumsum(y)])

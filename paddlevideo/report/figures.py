@@ -1,7 +1,7 @@
-"""Figures by matplotlib, drawn without touching the settings of the program that draws them.
+"""Draws figures with matplotlib without changing the settings of the calling program.
 
-Only the object-oriented interface is used: no pyplot, no backend, no state that outlives a figure.
-Matplotlib is imported when something is drawn.
+Only the object-oriented interface is used: no pyplot, no backend, no global state. Matplotlib is
+imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from paddlevideo.report.fonts import families_for, printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours, which colour-blind readers tell apart, and black.
+#: Okabe and Ito's colours, which colour-blind readers can distinguish, and black.
 BLACK, BLUE, ORANGE, GREEN = "#1e1e1e", "#0072b2", "#e69f00", "#009e73"
 PURPLE, RED, SKY = "#cc79a7", "#d55e00", "#56b4e9"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK)
@@ -43,10 +43,10 @@ STYLE = {
 
 @contextmanager
 def drawing(*texts: str) -> Iterator[None]:
-    """Within it figures have matplotlib's defaults, ``STYLE``, and fonts for ``texts``.
+    """Enters a context with matplotlib's defaults, ``STYLE``, and fonts for ``texts``.
 
-    Matplotlib's settings, its logger, warnings and the environment are afterwards as they were.
-    What matplotlib says is not passed on, such as that its cache folder cannot be written to.
+    Restores matplotlib's settings, its logger, warnings and the environment afterwards. Suppresses
+    matplotlib's messages, such as that its cache folder cannot be written to.
     """
     log = logging.getLogger("matplotlib")
     level, cache = log.level, os.environ.get("MPLCONFIGDIR")
@@ -61,26 +61,26 @@ def drawing(*texts: str) -> Iterator[None]:
                 yield
     finally:
         log.setLevel(level)
-        if cache is None:  # matplotlib names its temporary folder there
+        if cache is None:  # matplotlib sets it to its temporary folder
             os.environ.pop("MPLCONFIGDIR", None)
         else:
             os.environ["MPLCONFIGDIR"] = cache
 
 
 def save_png(path: Path, figure: Figure) -> None:
-    """Writes the figure whole or not at all; its folder is made if absent."""
+    """Writes the figure atomically; creates its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda partial: figure.savefig(partial, format="png"))
 
 
 def fitted(text: str, longest: int) -> str:
-    """``text`` in one line of at most ``longest`` characters."""
+    """Returns ``text`` in one line of at most ``longest`` characters."""
     text = printable(text)
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def short(value: float, _: object = None) -> str:
-    """A number in few characters: 0.25, 1,500, 20k, 3e-5. Serves as a formatter of ticks."""
+    """Formats a number briefly (0.25, 1,500, 20k, 3e-5); usable as a tick formatter."""
     size = abs(value)
     if size >= 1e9 or 0 < size < 1e-3:
         digits, _, power = f"{value:.1e}".partition("e")

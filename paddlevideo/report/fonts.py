@@ -1,8 +1,8 @@
-"""Fonts for text in pictures, and where labels have room.
+"""Selects fonts for text in pictures, and positions labels.
 
-Matplotlib knows the fonts of the system; its own DejaVu Sans comes first. What is drawn by Pillow,
-on the frames of videos, takes one font for a whole text; matplotlib takes the characters that one
-font lacks from the next.
+Matplotlib lists the fonts of the system; its own DejaVu Sans comes first. Pillow, which draws on
+frames of videos, uses one font for a whole text; matplotlib falls back to the next font for
+characters that one font lacks.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from PIL import ImageFont
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2
 
-#: Beginnings of family names that are tried first, lower case: fonts with many characters.
+#: Prefixes of family names to try first, in lower case: fonts with many characters.
 PREFERRED = (
     *("noto sans cjk", "noto sans sc", "noto sans jp", "noto sans kr", "source han sans"),
     *("wenquanyi", "droid sans fallback", "pingfang", "hiragino sans", "microsoft yahei"),
     *("simhei", "malgun gothic", "noto sans", "arial unicode", "unifont"),
 )
-MOST_FONTS = 400  # that are searched for a character
-_TOLD: set[str] = set()  # characters of the message, once it has been given
+MOST_FONTS = 400  # searched for a character
+_WARNED: set[str] = set()  # missing characters, once they have been reported
 
 
 def families_for(text: str) -> list[str]:
-    """Families for matplotlib that have the characters of ``text`` together."""
+    """Returns families for matplotlib that together have the characters of ``text``."""
     missing = set(printable(text).replace(" ", ""))
-    families = ["DejaVu Sans"]  # which matplotlib brings along
+    families = ["DejaVu Sans"]  # part of matplotlib
     for name, path in fonts_of_the_system():
         held = missing & characters_of(path)
         if held and name not in families:
@@ -42,10 +42,10 @@ def families_for(text: str) -> list[str]:
 
 
 def font_for(text: str, size: int) -> Font:
-    """A font of ``size`` pixels with all characters of ``text``, or with most of them."""
+    """Returns a font of ``size`` pixels with all characters of ``text``, or most of them."""
     wanted = set(printable(text).replace(" ", ""))
     best, fewest = "", {character for character in wanted if not character.isascii()}
-    if fewest:  # Pillow's own font, the clearest in small sizes, is sure to have ASCII only
+    if fewest:  # Pillow's own font is clearest in small sizes, but may only have ASCII
         fewest = wanted
         for _, path in fonts_of_the_system():
             missing = wanted - characters_of(path)
@@ -60,7 +60,7 @@ def font_for(text: str, size: int) -> Font:
 
 @lru_cache(1)
 def fonts_of_the_system() -> tuple[tuple[str, str], ...]:
-    """Family and path of upright fonts of regular weight, those to be tried first in front."""
+    """Returns family and path of upright regular fonts, preferred ones first."""
     from matplotlib.font_manager import fontManager
 
     def rank(family: str) -> int:
@@ -80,7 +80,7 @@ def fonts_of_the_system() -> tuple[tuple[str, str], ...]:
 
 @lru_cache(MOST_FONTS)
 def characters_of(path: str) -> frozenset[str]:
-    """The characters that a font file has; none where it cannot be read, or not be scaled."""
+    """Returns the characters of a font file; none if it cannot be read or scaled."""
     from matplotlib.ft2font import FT2Font
 
     try:
@@ -96,25 +96,25 @@ def _open(path: str, size: int) -> Font:
 
 
 def _warn_once(missing: set[str]) -> None:
-    """Says once in a process that there are characters that cannot be drawn."""
-    if _TOLD:
+    """Warns once per process about characters that cannot be drawn."""
+    if _WARNED:
         return
-    _TOLD.update(missing)
+    _WARNED.update(missing)
     shown = " ".join(sorted(missing)[:20])
     print(
-        f"no installed font has characters such as {shown}: they are drawn as boxes. Fonts for "
-        "them: apt-get install fonts-noto-cjk fonts-noto-core fonts-symbola",
+        f"no installed font has characters such as {shown}: they are drawn as boxes. Install "
+        "fonts: apt-get install fonts-noto-cjk fonts-noto-core fonts-symbola",
         file=sys.stderr,
     )
 
 
 def fitted(text: str, size: int, width: float) -> str:
-    """``text`` in one line, cut to ``width`` pixels with an ellipsis."""
+    """Returns ``text`` in one line, cut to ``width`` pixels with an ellipsis."""
     text = printable(text)
     font = font_for(text, size)
     if font.getlength(text) <= width:
         return text
-    low, high = 0, len(text)  # the longest beginning that fits is between them
+    low, high = 0, len(text)  # bounds of the longest prefix that fits
     while low < high:
         middle = (low + high + 1) // 2
         fits = font.getlength(text[:middle].rstrip() + "...") <= width
@@ -123,9 +123,9 @@ def fitted(text: str, size: int, width: float) -> str:
 
 
 def wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
-    """``text`` in at most ``lines`` lines of ``width`` pixels, the last one cut if need be.
+    """Wraps ``text`` to at most ``lines`` lines of ``width`` pixels; the last one may be cut.
 
-    Lines break at spaces, and within a word that is longer than a line.
+    Lines break at spaces, or within a word that is longer than a line.
     """
     left = printable(text)
     font = font_for(left, size)
@@ -144,19 +144,19 @@ def wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """``text`` in one line: white space becomes single spaces, control characters are left out."""
+    """Returns ``text`` in one line, with single spaces and without control characters."""
     return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
 class LabelSpace:
-    """Free space in a picture: labels neither overlap nor leave it."""
+    """Allocates space for labels in a picture, inside it and without overlap."""
 
     def __init__(self, inside: Rectangle) -> None:
         self.inside = inside
         self._taken: list[Rectangle] = []
 
     def take(self, x: int, y: int, width: int, height: int) -> tuple[int, int] | None:
-        """The free corner (x, y) nearest to the one wished for, or None where there is none."""
+        """Returns the free corner nearest to (x, y), or None if there is no space."""
         left, top, right, bottom = self.inside
         if width > right - left or height > bottom - top:
             return None
@@ -176,7 +176,7 @@ class LabelSpace:
         return corner
 
     def _free_columns(self, x: int, row: int, width: int, height: int) -> list[int]:
-        """Columns of a row that are free: the one wished for, and those beside other labels."""
+        """Returns the free columns of a row: the desired one, and those beside other labels."""
         left, _, right, _ = self.inside
         rivals = [box for box in self._taken if box[1] < row + height and row < box[3]]
         columns = [x, *(box[2] for box in rivals), *(box[0] - width for box in rivals)]

@@ -1,4 +1,4 @@
-"""``train.jsonl`` of a run as curves, also of one that was killed, resumed or started again."""
+"""Reads a run's ``train.jsonl`` as curves, even if the run was killed or resumed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from paddlevideo.utils.errors import DataError
 
-#: Keys that say where a record stands; the others are curves.
+#: Keys that locate a record in the run; the others are curves.
 POSITIONS = ("epoch", "step", "step_total")
-ADVICE = "training writes such a file as train.jsonl into its output folder"
+ADVICE = "expected the train.jsonl that training writes into its output folder"
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,22 @@ class Series:
 
 @dataclass(frozen=True)
 class History:
-    """All curves of a run, by the names of ``train.jsonl``; validations' begin with "valid."."""
+    """All curves of a run, by the names in ``train.jsonl``; validations start with "valid."."""
 
-    name: str  # for people
+    name: str  # as shown
     series: dict[str, Series]
     steps: int  # optimizer steps of the run so far
     epochs: int  # epochs begun
 
 
 def read_history(path: Path, name: str = "") -> History:
-    """Reads a ``train.jsonl``, or that of a run's output folder.
+    """Reads a ``train.jsonl``, or the one in a run's output folder.
 
-    A line that is not a record is skipped: a killed run may leave one. Where a resumed run has
-    repeated steps, the last ones count. ``name``: of the run; by default that of its folder.
+    Lines that are not records are skipped: a killed run may leave one. If a resumed run has
+    repeated steps, the last ones count. ``name``: name of the run, by default that of its folder.
 
     Raises:
-        DataError: there is no such file, or no record in it.
+        DataError: the file cannot be read, or has no record.
     """
     path = path / "train.jsonl" if path.is_dir() else path
     try:
@@ -51,7 +51,7 @@ def read_history(path: Path, name: str = "") -> History:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {ADVICE}") from None
     if not records:
-        raise DataError(f"{path}: no record of a training step in it; {ADVICE}")
+        raise DataError(f"{path}: contains no record of a training step; {ADVICE}")
     return History(
         name or path.resolve().parent.name,
         _series(records),
@@ -61,7 +61,7 @@ def read_history(path: Path, name: str = "") -> History:
 
 
 def records_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The lines that hold a record with the step it belongs to."""
+    """Yields the records in ``lines`` that have a step."""
     for line in lines:
         try:
             record = json.loads(line)
@@ -73,11 +73,11 @@ def records_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def last_ones(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Records without those of steps that were repeated later.
+    """Returns the records without those of steps that were repeated later.
 
-    A step's record removes everything at its step and after it: that belongs to a run which was
-    resumed before it. A validation's removes validations only, because the record of the step
-    that it follows stays.
+    The record of a step replaces all records of the same and later steps, which were written before
+    the run was resumed. The record of a validation replaces only validations, because the record of
+    its step remains.
     """
     kept: list[dict[str, Any]] = []
     for record in records:
@@ -92,7 +92,7 @@ def last_ones(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _series(records: list[dict[str, Any]]) -> dict[str, Series]:
-    """A curve for each name that has a finite number."""
+    """Returns a curve for each name with a finite number."""
     steps = np.array([record["step_total"] for record in records])
     series = {}
     for name in dict.fromkeys(name for record in records for name in record):

@@ -1,4 +1,4 @@
-"""The page of a retrieval test: its numbers, ranks, queries and protocol, a section each."""
+"""The page of a retrieval test, with sections for numbers, ranks, queries and protocol."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from paddlevideo.report.tables import (
     spoken,
 )
 
-BEST = 5  # answers on a card; the right one follows where it is not among them
+BEST = 5  # answers on a card, followed by the correct one if it is not among them
 
 
 @dataclass(frozen=True)
 class Section:
     """A part of the page; ``kind`` names the macro of parts.html.j2 that shows ``data``.
 
-    A task of its own adds a macro, or takes "entries": a caption and rows of a name and a value.
+    Another task can add a macro or use "entries": a caption and rows of a name and a value.
     """
 
     title: str
@@ -47,25 +47,25 @@ def write_report(
     origin_of: Callable[[str], Origin] = Origin,
     sections: Sequence[Section] = (),
 ) -> list[str]:
-    """Writes the page whole or not at all; its folder is made if absent.
+    """Writes the page atomically; creates its folder if needed.
 
     Args:
         path: the HTML file.
-        results: what ``results.json`` holds; each part of it may be absent.
-        queries: of both directions, in any order.
-        videos: a folder of clips ``<id>.mp4`` or such for thumbnails. A clip that is absent, or
-            whose video is damaged, gets a plain tile.
-        shown: how many queries of each direction have a card: half of them those with the worst
+        results: the content of ``results.json``; each part may be missing.
+        queries: those of both directions, in any order.
+        videos: a folder of clips such as ``<id>.mp4`` for thumbnails. A clip whose video is
+            missing or damaged gets a plain tile.
+        shown: number of queries of each direction with a card: half of them those with the worst
             ranks, half spread evenly over the others.
-        origin_of: where a clip comes from, by its id.
-        sections: further ones, for what ``results`` and ``queries`` do not hold.
+        origin_of: returns the origin of a clip, given its id.
+        sections: further sections.
 
     Returns:
-        Lines about clips without a picture; they are on the page too.
+        Lines about clips without a picture, which are also on the page.
 
     Raises:
         DataError: ``videos`` is not a folder.
-        UserError: OpenCV is wanted for thumbnails and not installed.
+        UserError: OpenCV is needed for thumbnails and not installed.
     """
     thumbnails = Thumbnails(None if videos is None else Path(videos), origin_of)
     groups = {name: [each for each in queries if each.direction == name] for name in DIRECTIONS}
@@ -89,11 +89,11 @@ def write_report(
 
 
 def summary(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -> str:
-    """The test in one sentence."""
+    """Returns the result in one sentence."""
     metrics, chance = part(results, "text_to_video"), part(results, "chance", "text_to_video")
     first, median = number("R@1", metrics.get("R@1")), number("MedianR", metrics.get("MedianR"))
     if first is None or median is None:
-        return "No numbers of text-to-video retrieval."
+        return "No text-to-video results."
     videos = part(results, "protocol").get("videos")
     among = f" among {videos:,} videos" if isinstance(videos, int) else ""
     count = len(groups["text_to_video"])
@@ -101,13 +101,13 @@ def summary(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) -
     beside = number("R@1", chance.get("R@1"))
     luck = f" (chance {beside}\u00a0%)" if beside is not None else ""
     return (
-        f"For {first}\u00a0% of {captions} the right video comes first{among}{luck}; "
+        f"For {first}\u00a0% of {captions} the correct video ranks first{among}{luck}; "
         f"the median rank is {median}."
     )
 
 
 def subject(results: Mapping[str, Any]) -> str:
-    """Names of the weights and of the file that they were tested on, as far as they are known."""
+    """Returns the names of the weights and of the tested file, if known."""
     protocol = part(results, "protocol")
     names = {
         key: PurePath(v).name
@@ -119,10 +119,10 @@ def subject(results: Mapping[str, Any]) -> str:
 
 
 def _numbers(results: Mapping[str, Any]) -> list[Section]:
-    """The table of both directions, and numbers that belong to none."""
-    table, note = numbers(results), "Recall R@k in percent: the right answer is among the first k."
+    """Returns the table of both directions, and numbers that belong to neither."""
+    table, note = numbers(results), "Recall R@k in percent: a correct answer is among the first k."
     if "chance" in results:
-        note += " In grey: chance."
+        note += " Grey: chance."
     plain = [
         (name.replace("_", " "), f"{value:,.4g}")
         for name, value in results.items()
@@ -146,12 +146,12 @@ def _ranks(results: Mapping[str, Any], groups: Mapping[str, Sequence[Query]]) ->
             name, style = spoken(direction), STYLES[direction]
             directions.append(Ranked(name, style, ranks, positives, candidates))
     if not directions:
-        return [Section("Ranks", note="No ranks of single queries were kept.")]
+        return [Section("Ranks", note="The ranks of single queries are not available.")]
     return [Section("Ranks", "charts", rank_charts(directions))]
 
 
 def _candidates(chance: Mapping[str, Any], positives: float) -> int | None:
-    """The number of candidates: chance at rank 1 is the share of the right ones in all."""
+    """Infers the number of candidates: R@1 of chance is the fraction of positives."""
     first = chance.get("R@1")
     if not isinstance(first, (int, float)) or not 0 < first <= 100:
         return None
@@ -159,9 +159,9 @@ def _candidates(chance: Mapping[str, Any], positives: float) -> int | None:
 
 
 def choose(queries: Sequence[Query], shown: int) -> tuple[list[Query], list[Query]]:
-    """The queries with the worst ranks, worst first, and a spread over the others, best first.
+    """Returns the queries with the worst ranks, worst first, and a sample of the others.
 
-    The choice depends on the ranks alone, so no one picks the flattering ones by hand.
+    The choice depends only on the ranks, so examples are not cherry-picked.
     """
     by_rank = sorted(queries, key=lambda query: query.rank)
     worst = min(shown // 2, len(by_rank))
@@ -174,8 +174,8 @@ def choose(queries: Sequence[Query], shown: int) -> tuple[list[Query], list[Quer
 def _examples(groups: Mapping[str, Sequence[Query]], shown: int) -> list[Section]:
     chosen = {direction: choose(group, shown) for direction, group in groups.items()}
     notes = {
-        "Hardest queries": f"The worst ranks of all. {SCORES}",
-        "A spread of queries": "Evenly over the ranks of the other queries, best first.",
+        "Hardest queries": f"The queries with the worst ranks. {SCORES}",
+        "A sample of queries": "Evenly spread over the ranks of the other queries, best first.",
     }
     sections = []
     for index, (title, note) in enumerate(notes.items()):
@@ -190,10 +190,10 @@ def _examples(groups: Mapping[str, Sequence[Query]], shown: int) -> list[Section
 
 
 def card(query: Query) -> dict[str, Any]:
-    """A query with its best answers, and the right one behind them where it is not among them.
+    """Returns a query with its best answers, followed by the correct one if it is not among them.
 
-    The score of that is not known if it is beyond all that were kept, and if there are several,
-    nor is which of them has the rank: both are None then.
+    The score is None if the correct answer is not among those kept; its position is None if there
+    are several correct ones, as it is then unknown which of them has the rank.
     """
     answers = [
         {**asdict(each), "position": index, "beyond": False}

@@ -1,4 +1,4 @@
-"""HTML pages from templates: single files that load nothing from elsewhere and run no script."""
+"""Writes HTML pages from templates: self-contained single files without scripts."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL = (220, 165, 68)  # width, height, quality of a JPEG: about 5 KB
-NARROWEST, WIDEST = 3 / 4, 16 / 9  # shapes of tiles; a picture of another one has margins
+NARROWEST, WIDEST = 3 / 4, 16 / 9  # aspect ratios of tiles; other pictures have margins
 
 
 class Thumbnails(ClipPictures):
-    """Pictures of clips for a page: each is made once, however many cards show it."""
+    """Pictures of clips for a page, each made once."""
 
     def __init__(self, folder: Path | None, origin_of: Callable[[str], Origin] = Origin) -> None:
-        """Arguments and errors as for ``ClipPictures``."""
+        """The arguments and errors are those of ``ClipPictures``."""
         super().__init__(folder, origin_of)
         self._jpegs: dict[str, bytes | None] = {}  # by clip
-        self._classes: dict[str, str] = {}  # of the clips that the style sheet has to hold
+        self._classes: dict[str, str] = {}  # by clip, for the style sheet
 
     def _jpeg(self, name: str) -> bytes | None:
         if name not in self._jpegs:
@@ -38,18 +38,18 @@ class Thumbnails(ClipPictures):
         return self._jpegs[name]
 
     def data_url(self, name: str) -> str | None:
-        """A JPEG of the middle of a clip as a URL that holds it, or None without one."""
+        """Returns a data URL with a JPEG of the middle of a clip, or None."""
         jpeg = self._jpeg(name)
         return None if jpeg is None else _data_url(jpeg)
 
     def style_class(self, name: str) -> str | None:
-        """The class that shows a clip's picture, or None without one."""
+        """Returns the CSS class that shows a clip's picture, or None."""
         if self._jpeg(name) is None:
             return None
         return self._classes.setdefault(name, f"clip{len(self._classes)}")
 
     def style(self) -> str:
-        """The CSS of all classes that were asked for, and the shape of every tile."""
+        """Returns the CSS of all classes in use, and the aspect ratio of tiles."""
         jpegs = [jpeg for jpeg in self._jpegs.values() if jpeg is not None]
         if not jpegs:
             return ""
@@ -86,15 +86,15 @@ def write_page(
     media: str = "",
     **values: Any,
 ) -> list[str]:
-    """Writes a page whole or not at all, and returns lines about clips without a picture.
+    """Writes a page atomically, and returns lines about clips without a picture.
 
     Args:
-        path: the HTML file; its folder is made if absent.
-        title: heading of the page.
-        template: name of the template of what follows the heading.
-        thumbnails: pictures that the template may ask for.
-        remarks: small paragraphs at the end, before those about missing pictures.
-        media: what else the page may load: the end of its content security policy.
+        path: the HTML file; its folder is created if needed.
+        title: the heading.
+        template: the name of the template of the content below the heading.
+        thumbnails: pictures for the template.
+        remarks: paragraphs at the end, before those about missing pictures.
+        media: an addition to the content security policy, for what the page may load.
         **values: variables of the template.
     """
     templates = environment()
@@ -112,14 +112,14 @@ def write_page(
         remarks=[*remarks, *thumbnails.remarks()],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A caption may hold half a surrogate pair, which UTF-8 cannot write.
+    # A caption may contain half of a surrogate pair, which UTF-8 cannot encode.
     write_bytes_whole(path, page.encode("utf-8", "replace"))
     return thumbnails.remarks()
 
 
 @cache
 def environment() -> Environment:
-    """The templates; every value that is not marked as HTML is escaped."""
+    """Returns the templates; values are escaped unless they are marked as HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(

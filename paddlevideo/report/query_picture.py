@@ -1,4 +1,4 @@
-"""Queries of a test in one picture: a caption and its best clips on each row."""
+"""Draws queries of a test: each row has a caption and its best clips."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from paddlevideo.report.clip_pictures import ClipPictures
 from paddlevideo.report.fonts import wrapped
-from paddlevideo.report.queries import Found, Query
+from paddlevideo.report.queries import Query, RankedAnswer
 from paddlevideo.report.thumbnails import Canvas, Colour, thumbnail
 
-BEST = 5  # clips of a row
-SIDE, GAP, TEXT, LINE = 168, 14, 300, 26  # of a thumbnail, between and beside them, in pixels
+BEST = 5  # clips per row
+SIDE, GAP, TEXT, LINE = 168, 14, 300, 26  # pixels: thumbnail, margin, caption, line
 HEADER, LABEL, FRAME = 68, 34, 4
-WHITE, TILE = (255, 255, 255), (240, 236, 233)  # BGR, as all colours of a canvas
+WHITE, TILE = (255, 255, 255), (240, 236, 233)  # BGR, like all colours of a canvas
 INK, GREY, RULE = (29, 24, 20), (112, 100, 90), (232, 227, 223)
 GREEN, RED = (58, 112, 18), (40, 40, 190)
 
@@ -22,9 +22,9 @@ GREEN, RED = (58, 112, 18), (40, 40, 190)
 def draw_queries(
     queries: Sequence[Query], title: str, note: str, candidates: int, pictures: ClipPictures
 ) -> np.ndarray:
-    """The picture, (height, width, 3) uint8 BGR. Clips without a video have a grey square.
+    """Returns the picture, (height, width, 3) uint8 BGR; clips without a video are grey squares.
 
-    ``candidates``: how many clips the test ranked.
+    ``candidates``: the number of clips in the test.
     """
     height = SIDE + LABEL + 2 * GAP
     width = TEXT + BEST * (SIDE + GAP) + 2 * GAP
@@ -45,12 +45,16 @@ def _draw_caption(canvas: Canvas, query: Query, top: int, candidates: int) -> No
     for number, line in enumerate(wrapped(query.query, 18, TEXT - GAP, 5)):
         canvas.text(line, (GAP, top + 18 + number * LINE), INK, 18, TEXT - GAP)
     is_shown = query.rank <= BEST
-    note = f"right clip: rank {query.rank}" + ("" if is_shown else f" of {candidates}")
+    note = f"correct clip: rank {query.rank}" + ("" if is_shown else f" of {candidates}")
     canvas.text(note, (GAP, top + SIDE + 24), GREEN if is_shown else RED, 16, TEXT - GAP)
 
 
 def _draw_clip(
-    canvas: Canvas, answer: Found, corner: tuple[int, int], position: int, pictures: ClipPictures
+    canvas: Canvas,
+    answer: RankedAnswer,
+    corner: tuple[int, int],
+    position: int,
+    pictures: ClipPictures,
 ) -> None:
     left, top = corner
     picture = pictures.read(answer.name, thumbnail, SIDE)

@@ -1,4 +1,4 @@
-"""The answers of a search as an HTML file: each clip with its captions and a player."""
+"""Writes the results of a search as an HTML page: each clip with captions and a player."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from paddlevideo.report.clip_videos import Origin, Span
 from paddlevideo.report.pages import Thumbnails, write_page
 from paddlevideo.report.queries import SCORES
 
-CAPTIONS = 3  # of a clip, at most
-#: Endings of videos that browsers play, if their codec is a common one.
+CAPTIONS = 3  # shown per clip, at most
+#: Extensions of videos that browsers play, if the codec is common.
 PLAYED = (".mp4", ".m4v", ".webm", ".ogv", ".mov")
-#: The page is opened from a disk or from a server; the videos are found relative to it.
+#: The page may be opened from disk or from a server; video paths are relative to it.
 MEDIA = "; media-src 'self' file:"
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A clip that a search gave, and what is known of it."""
+    """A clip in the results of a search."""
 
     clip: str
     score: float
@@ -35,10 +35,10 @@ def write_search_page(
     videos: Path | None = None,
     origin_of: Callable[[str], Origin] = Origin,
 ) -> list[str]:
-    """Writes each sentence of ``results`` with its clips, and returns lines on missing pictures.
+    """Writes each sentence of ``results`` with its clips; returns lines about missing pictures.
 
-    Further arguments and errors as for :func:`paddlevideo.report.page.write_report`. The players
-    read the videos from where they are, relative to the page: both have to be moved together.
+    Other arguments and errors are those of :func:`paddlevideo.report.page.write_report`. Players
+    find the videos relative to the page, so both must be moved together.
     """
     path = Path(path)
     thumbnails = Thumbnails(None if videos is None else Path(videos), origin_of)
@@ -61,16 +61,18 @@ def write_search_page(
 
 
 def _unplayable(thumbnails: Thumbnails, clips: set[str]) -> list[str]:
-    """A line about videos that are shown by their pictures alone; empty for none."""
+    """Returns a line about videos that are only shown as pictures, if there are any."""
     shots = [thumbnails.shot(clip) for clip in clips]
     endings = {shot.path.suffix.lower() for shot in shots if shot and not shot.is_picture}
     if unplayable := sorted(endings - {*PLAYED}):
-        return [f"Most browsers do not play {', '.join(unplayable)} files: they show a picture."]
+        return [
+            f"Most browsers do not play {', '.join(unplayable)} files and show a picture instead."
+        ]
     return []
 
 
 def _shown(hit: Hit, thumbnails: Thumbnails, folder: Path) -> dict[str, Any]:
-    """What the template needs of a hit: a clip with a video has a player, others a picture."""
+    """Returns the template's data of a hit: a player for a clip with a video, else a picture."""
     shot = thumbnails.shot(hit.clip)
     plays = shot is not None and not shot.is_picture
     return {
@@ -85,9 +87,9 @@ def _shown(hit: Hit, thumbnails: Thumbnails, folder: Path) -> dict[str, Any]:
 
 
 def address(video: Path, folder: Path, span: Span | None) -> str:
-    """The URL of a video in a page in ``folder``, and of the seconds of it that are to be played.
+    """Returns the URL of a video, with the span to play, for a page in ``folder``.
 
-    It is relative, so that it holds where page and videos move or are served together.
+    It is relative, so that it stays valid if page and videos are moved or served together.
     """
     try:
         relative = os.path.relpath(video, folder)

@@ -1,4 +1,4 @@
-"""What a report's tables hold: the numbers with chance beside them, costs, the protocol."""
+"""Data of a report's tables: numbers with chance, costs, the protocol."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 from paddlevideo.report.queries import DIRECTIONS
 
-#: Other scorings of the same test in ``results.json``, and what they are called on the page.
+#: Other scores of the same test in ``results.json``, and their titles on the page.
 PARTS = {
     "first_stage": "first stage alone",
     "match_alone": "match margin alone",
     "dual_softmax": "dual softmax (uses the other queries)",
 }
-#: The class of a direction's marks on the page.
+#: The CSS class of a direction's marks.
 STYLES = {"text_to_video": "forward", "video_to_text": "backward"}
 COLUMNS = {"MedianR": "median rank", "MeanR": "mean rank"}
 RECALL = re.compile(r"(?:R|recall)@(\d+)")
 
 
 def spoken(direction: str) -> str:
-    """A direction for people: ``text to video``."""
+    """Returns a direction as shown: ``text to video``."""
     return direction.replace("_", " ")
 
 
 def part(results: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """The object below ``names``, or an empty one where there is none."""
+    """Returns the object below ``names``, or an empty one."""
     value: Any = results
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -36,16 +36,16 @@ def part(results: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 
 def number(column: str, value: object) -> str | None:
-    """A metric for people: percent and means with one decimal; None for what is not a number."""
+    """Formats a metric: one decimal, none for the median; None if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return f"{value:,.0f}" if column == "MedianR" else f"{value:,.1f}"
 
 
 def numbers(results: Mapping[str, Any]) -> dict[str, Any]:
-    """``columns``, and ``rows`` of both directions and of the parts that the test has.
+    """Returns ``columns``, and ``rows`` of both directions and of the parts in the results.
 
-    The ``cells`` of a row are pairs of a number and of chance; None where one is missing.
+    The ``cells`` of a row are pairs of a number and chance, None if missing.
     """
     scorings = {
         (direction, name): part(results, *([name] if name else []), direction)
@@ -69,14 +69,14 @@ def numbers(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _columns(names: Iterable[str]) -> list[str]:
-    """``R@1``, ``R@5``, ... by k, then the ranks; the table shows no other numbers."""
+    """Returns the columns in order: R@k by k, then ranks; other numbers are left out."""
     names = set(names)
     by_k = {name: int(match[1]) for name in names if (match := RECALL.fullmatch(name))}
     return sorted(by_k, key=lambda name: (by_k[name], name)) + [n for n in COLUMNS if n in names]
 
 
 def costs(results: Mapping[str, Any]) -> str:
-    """One line on what the stages of the test cost; empty where ``results`` does not say."""
+    """Returns a line on the cost of the test's stages, or ""."""
     stages, protocol = part(results, "stages"), part(results, "protocol")
     scored, words = stages.get("pairs_scored"), []
     sides = [
@@ -91,12 +91,12 @@ def costs(results: Mapping[str, Any]) -> str:
             words.append(f"{name.removesuffix('_seconds').replace('_', ' ')} {seconds} s")
     weight = results.get("similarity_weight")
     if isinstance(weight, (int, float)):
-        words.append(f"weight of the first stage's similarity {weight:g}")
+        words.append(f"weight of the similarity {weight:g}")
     return "; ".join(words)
 
 
 def protocol_entries(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The protocol, name and value of each entry; empty where ``results`` has none."""
+    """Returns the name and value of each entry of the protocol."""
     return [
         (
             name.replace("_", " "),

@@ -1,6 +1,6 @@
-"""Pictures of clips: a frame of a clip, and a canvas with text to put it on.
+"""Reads frames of clips, and draws pictures and text on a canvas.
 
-Without OpenCV importing it raises UserError.
+Importing this module raises UserError if OpenCV is not installed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Colour = tuple[int, int, int]
 GREY = 230
 BLACK = (0, 0, 0)
 PADDING = 2  # pixels around a label
-#: Up to this second a video is decoded from its beginning; a later one is reached by seeking.
+#: Seconds: frames up to here are decoded from the start of a video, later ones by seeking.
 SKIPPED_FROM = 30.0
-COUNTED = 1000  # frames: one of a higher index is found by its time
-#: Seconds before the wanted time at which decoding begins after a seek, and from which frames are
-#: converted. The last of them is shown, so a still may last this long.
+COUNTED = 1000  # frames with a higher index are found by their time
+#: After a seek, decoding starts this many seconds before the requested time, and frames are
+#: converted from then on: the last one is used, so a still may last this long.
 BEFORE = 10.0
 
 
@@ -39,7 +39,7 @@ class Canvas:
 
     @classmethod
     def of(cls, pixels: np.ndarray) -> Canvas:
-        """A canvas that draws on ``pixels`` themselves."""
+        """Returns a canvas that draws directly on ``pixels``."""
         canvas = cls(0, 0, BLACK)
         canvas.pixels = pixels
         return canvas
@@ -53,10 +53,10 @@ class Canvas:
         width: float = math.inf,
         outline: Colour | None = None,
     ) -> None:
-        """Writes ``text`` ``size`` pixels high, the left end of its base line at ``start`` (x, y).
+        """Writes ``text``, ``size`` pixels high, with its baseline starting at ``start`` (x, y).
 
-        It is cut to ``width`` pixels, and to the picture. ``outline``: its colour, for text on a
-        picture.
+        The text is cut to ``width`` pixels and to the picture. ``outline``: colour of an outline,
+        for text on a picture.
         """
         x, y = start
         x, left = max(x, 0), self.pixels.shape[1] - max(x, 0)
@@ -81,9 +81,9 @@ class Canvas:
     def label(
         self, text: str, corner: tuple[float, float], colour: Colour, size: int, space: LabelSpace
     ) -> Rectangle | None:
-        """Writes ``text`` with its upper left corner as near to ``corner`` (x, y) as there is room.
+        """Writes ``text`` with its upper left corner as close to ``corner`` (x, y) as possible.
 
-        Returns the rectangle that it takes, or None where there is no room for it.
+        Returns the rectangle of the label, or None if there is no space.
         """
         room = space.inside[2] - space.inside[0] - 2 * PADDING
         shown = fitted(text, size, room)
@@ -99,7 +99,7 @@ class Canvas:
         return (*at, at[0] + width, at[1] + height)
 
     def line(self, y: int, colour: Colour) -> None:
-        """A thin line across the whole picture."""
+        """Draws a thin line across the whole picture."""
         cv2.line(self.pixels, (0, y), (self.pixels.shape[1], y), colour, 1)
 
     def picture(self, picture: np.ndarray, corner: tuple[int, int]) -> None:
@@ -108,13 +108,13 @@ class Canvas:
         self.pixels[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
 
     def frame(self, corner: tuple[int, int], side: int, width: int, colour: Colour) -> None:
-        """A frame of ``width`` pixels around the square picture at ``corner`` (x, y)."""
+        """Draws a frame of ``width`` pixels around the square picture at ``corner`` (x, y)."""
         x, y = corner
         low, high = (x - width // 2, y - width // 2), (x + side + width // 2, y + side + width // 2)
         cv2.rectangle(self.pixels, low, high, colour, width)
 
     def box(self, corners: Sequence[float], colour: Colour, width: int = 1) -> None:
-        """A rectangle with ``corners`` (x1, y1, x2, y2), the part of it in the picture."""
+        """Draws a rectangle with ``corners`` (x1, y1, x2, y2), clipped to the picture."""
         height, across = self.pixels.shape[:2]
         x1, y1, x2, y2 = (round(corner) for corner in corners)
         low, high = (max(x1, 0), max(y1, 0)), (min(x2, across - 1), min(y2, height - 1))
@@ -124,8 +124,8 @@ class Canvas:
 def frame_of(shot: Shot, index: int | None = None) -> np.ndarray:
     """Returns the frame in the middle of a clip, or its picture, (h, w, 3) uint8 BGR.
 
-    ``index``: another frame of the video to take, if that is long enough. Raises DataError
-    where OpenCV cannot read it.
+    ``index``: take this frame instead, if the video is long enough. Raises DataError if OpenCV
+    cannot read the file.
     """
     try:
         frame = _picture(shot.path) if shot.is_picture else _frame_of_video(shot, index)
@@ -140,17 +140,17 @@ def frame_of(shot: Shot, index: int | None = None) -> np.ndarray:
 
 
 def small_frame(shot: Shot, width: int, height: int, index: int | None = None) -> np.ndarray:
-    """The frame of a clip, as large as fits into ``width`` x ``height``.
+    """Returns the frame of a clip, as large as fits into ``width`` x ``height``.
 
-    ``index`` and errors as for :func:`frame_of`.
+    ``index`` and errors are those of :func:`frame_of`.
     """
     return resized(frame_of(shot, index), width, height)
 
 
 def thumbnail(shot: Shot, side: int) -> np.ndarray:
-    """The frame of a clip in a grey square: (side, side, 3) uint8 BGR.
+    """Returns the frame of a clip in a grey square, (side, side, 3) uint8 BGR.
 
-    Raises DataError as :func:`frame_of` does.
+    Raises DataError like :func:`frame_of`.
     """
     small = small_frame(shot, side, side)
     square = np.full((side, side, 3), GREY, np.uint8)
@@ -160,9 +160,9 @@ def thumbnail(shot: Shot, side: int) -> np.ndarray:
 
 
 def small_jpeg(shot: Shot, width: int, height: int, quality: int) -> bytes:
-    """The frame of a clip as a JPEG of at most ``width`` x ``height``.
+    """Returns the frame of a clip as a JPEG of at most ``width`` x ``height``.
 
-    Raises DataError as :func:`frame_of` does.
+    Raises DataError like :func:`frame_of`.
     """
     small = small_frame(shot, width, height)
     encoded, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -171,27 +171,29 @@ def small_jpeg(shot: Shot, width: int, height: int, quality: int) -> bytes:
 
 
 def _picture(path: Path) -> np.ndarray | None:
-    data = np.frombuffer(path.read_bytes(), np.uint8)  # OpenCV takes no name that is not UTF-8
+    data = np.frombuffer(
+        path.read_bytes(), np.uint8
+    )  # OpenCV does not accept names that are not UTF-8
     return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
 
 
 def _frame_of_video(shot: Shot, index: int | None) -> np.ndarray | None:
-    """The frame that is shown in the middle of a clip, by the frames' time stamps."""
+    """Returns the frame shown in the middle of a clip, by time stamps."""
     with native_path(shot.path) as name:
         if index is not None and (indexed := _indexed_frame(name, index)) is not None:
             return indexed
         middle = sum(shot.span or (0.0, _announced_seconds(name))) / 2
         frame, end = _frame_at(name, middle, skip=middle > SKIPPED_FROM)
         if shot.span is None and not middle:
-            # A live recording does not say how long it is.
+            # A live recording does not announce its length.
             end = _frame_at(name, math.inf, skip=False)[1]
-        if end is not None:  # it ends before the wanted time
+        if end is not None:  # the video ends before the requested time
             frame, _ = _frame_at(name, end if shot.span else end / 2, skip=False)
         return frame
 
 
 def _announced_seconds(name: str) -> float:
-    """How long a video says it is; 0 where it does not."""
+    """Returns the length that a video announces, or 0."""
     reader = cv2.VideoCapture(name)
     count, rate = reader.get(cv2.CAP_PROP_FRAME_COUNT), reader.get(cv2.CAP_PROP_FPS)
     reader.release()
@@ -200,7 +202,7 @@ def _announced_seconds(name: str) -> float:
 
 
 def _indexed_frame(name: str, index: int) -> np.ndarray | None:
-    """The frame of an index, from 0; of a high one the frame at its time, if rates are constant."""
+    """Returns the frame at ``index``; for a high index, the one at its time at a constant rate."""
     reader = cv2.VideoCapture(name)
     rate = reader.get(cv2.CAP_PROP_FPS)
     if index > COUNTED and rate > 0:
@@ -214,9 +216,9 @@ def _indexed_frame(name: str, index: int) -> np.ndarray | None:
 
 
 def _frame_at(name: str, wanted: float, skip: bool) -> tuple[np.ndarray | None, float | None]:
-    """The frame that is shown at a second, and the video's end where that comes before it.
+    """Returns the frame shown at a second, and the end of the video if that comes earlier.
 
-    ``skip``: seek to shortly before the time, where the file allows it.
+    ``skip``: seek to shortly before that time, if the file allows it.
     """
     reader = cv2.VideoCapture(name)
     if skip:
@@ -228,13 +230,13 @@ def _frame_at(name: str, wanted: float, skip: bool) -> tuple[np.ndarray | None, 
     while True:
         grabbed = reader.grab()
         stamp = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if skip and first and (not grabbed or stamp > wanted):  # it cannot seek, or not that far
+        if skip and first and (not grabbed or stamp > wanted):  # seeking failed
             reader.release()
             return _frame_at(name, wanted, skip=False)
         if not grabbed:
             end = 0.0 if first else time + interval
             break
-        time = stamp if first or stamp > time else time + interval  # a file without time stamps
+        time = stamp if first or stamp > time else time + interval  # in a file without time stamps
         if time > wanted and frame is not None:
             break
         if time > wanted - BEFORE or first:
@@ -248,14 +250,14 @@ def _frame_at(name: str, wanted: float, skip: bool) -> tuple[np.ndarray | None, 
 
 
 def resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``frame`` (h, w, 3) as large as fits into ``width`` x ``height``, its shape kept."""
+    """Resizes ``frame`` (h, w, 3) to fit into ``width`` x ``height``, keeping its proportions."""
     scale = min(width / frame.shape[1], height / frame.shape[0])
     size = (max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1))
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Writes ``picture`` (h, w, 3) uint8 BGR whole or not at all."""
+    """Writes ``picture`` (h, w, 3) uint8 BGR atomically."""
     encoded, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert encoded
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What retrieval tells its users: the files, the page and the table of a test; clips on a terminal.
+"""Output of retrieval: files, page and table of a test; clips on the terminal.
 
 C captions, V videos.
 """
@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.report.queries import DIRECTIONS, SCORES, Found, Query
+from paddlevideo.report.queries import DIRECTIONS, SCORES, Query, RankedAnswer
 from paddlevideo.retrieval.ranks import Ranking, highest
 
 log = logging.getLogger("paddlevideo")
 
-#: The number of answers that are kept of a query.
+#: Number of answers that are kept per query.
 BEST = 10
 
-#: Further lines below a direction's own: the key in the results, and what the line is called.
+#: Further rows below each direction: the key in the results, and the title of the row.
 FURTHER = {
     "first_stage": "first stage alone",
     "match_alone": "match margin alone",
@@ -39,7 +39,7 @@ def queries_of(
 ) -> list[Query]:
     """Returns every query with its rank and best answers.
 
-    ``captions`` (C,) and ``videos`` (V,) are their names, ``weight`` that of the similarities.
+    ``captions`` (C,) and ``videos`` (V,) are names; ``weight`` is that of the similarities.
     """
     truth = ranking.truth
     with_captions = np.unique(truth)
@@ -66,10 +66,10 @@ def _query(
     positives: np.ndarray,
     result: tuple[int, np.ndarray, np.ndarray],
 ) -> Query:
-    """One query; ``positives``: their indices; ``result``: its rank, and indices and scores."""
+    """Returns a query; ``positives`` are indices, ``result`` is its rank, indices and scores."""
     rank, indices, scores = result
     best = [
-        Found(answers[index], round(float(score), 4), bool(index in positives))
+        RankedAnswer(answers[index], round(float(score), 4), bool(index in positives))
         for index, score in zip(indices.tolist(), scores, strict=True)
     ]
     return Query(direction, name, [answers[i] for i in positives.tolist()], int(rank), best)
@@ -98,7 +98,7 @@ def write_test_page(
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """Prints the directions as a table with chance beside them, and logs what the stages took."""
+    """Prints a table of both directions with chance, and logs what the stages cost."""
     from rich.console import Console
     from rich.table import Table
 
@@ -118,21 +118,21 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 
 def _cells(numbers: Mapping[str, float], columns: list[str]) -> list[str]:
-    """The numbers formatted to two decimals."""
+    """Returns the numbers formatted to two decimals."""
     return [f"{numbers[column]:.2f}" for column in columns]
 
 
 def _stage_lines(results: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the recall of the first stage's lists, and what the stages cost."""
+    """Yields lines on the recall of the shortlists and on what the stages cost."""
     for direction, numbers in results.get("first_stage", {}).items():
         for name, value in numbers.items():
             if name not in results[direction] and name.startswith("R@"):
                 yield (
-                    f"{direction.replace('_', ' ')}: the first stage's {name[2:]} best hold a "
-                    f"right answer for {value:.2f} % of the queries"
+                    f"{direction.replace('_', ' ')}: the first stage's {name[2:]} best contain "
+                    f"a correct answer for {value:.2f} % of the queries"
                 )
     if "dual_softmax" in results:
-        yield "dual softmax: every query profits from the others, so it compares with nothing else"
+        yield "dual softmax uses the other queries, so its numbers cannot be compared with others"
     stages = results.get("stages", {})
     if "gallery_seconds" in stages:
         seconds = stages["scoring_seconds"]
@@ -148,7 +148,7 @@ def _stage_lines(results: Mapping[str, Any]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """A clip that was found."""
+    """A clip that a search returns for a sentence."""
 
     clip: str
     score: float  # match margin + weighted similarity
@@ -165,10 +165,9 @@ def best_clips(scores: np.ndarray, clips: Sequence[str], count: int) -> list[tup
 def print_clips(
     sentence: str, clips: Sequence[str], numbers: Mapping[str, Sequence[float]], digits: int
 ) -> None:
-    """Prints the clips of a sentence, best first: a table, or lines with tabs in a pipe.
+    """Prints the clips of a sentence, best first: a table, or tab-separated lines in a pipe.
 
-    ``numbers``: columns of the table, of which "score" is in the lines too, with ``digits``
-    decimals in the table.
+    ``numbers``: columns of the table, with ``digits`` decimals; lines have only "score".
     """
     if not sys.stdout.isatty():
         words = " ".join(sentence.split())
@@ -176,7 +175,7 @@ def print_clips(
             f"{rank}\t{score:.4f}\t{clip}\t{words}\n"
             for rank, (clip, score) in enumerate(zip(clips, numbers["score"], strict=True), 1)
         ]
-        # One write, which print() does not promise: "| head -1" must not end the search.
+        # A single write, unlike print(): "| head -1" must not end the search.
         sys.stdout.write("".join(lines))
         sys.stdout.flush()
         return
@@ -191,7 +190,7 @@ def print_clips(
 
 
 def explain_scores(scores: Sequence[float]) -> bool:
-    """Prints what a score is, to standard error, if one is negative; returns whether it did."""
+    """Explains scores on standard error if one is negative; returns whether it did."""
     negative = any(score < 0 for score in scores)
     if negative:
         print(SCORES, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The videos of a retrieval test, encoded: held in memory, or encoded again when needed."""
+"""The encoded videos of a retrieval test, kept in memory or encoded again when needed."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ Encode = Callable[[Videos], VideoCache]
 
 
 class Gallery:
-    """V videos that captions are matched with.
+    """V videos to match captions with.
 
-    They are encoded once and held if they fit into ``gigabytes``; of a larger gallery only the
-    vectors of the first stage are kept, and videos are read and encoded again for each batch of
-    captions, which costs about a quarter of matching a pair. That needs a source with ``len`` and
-    ``take``; one that can only be iterated is held whatever its size.
+    They are encoded once and kept if they fit into ``gigabytes``. For a larger gallery only the
+    first-stage vectors are kept, and videos are read and encoded again for each batch of captions,
+    which costs about a quarter of matching a pair. This needs a source with ``len`` and ``take``; a
+    source that can only be iterated is always kept.
     """
 
     def __init__(self, encode: Encode, source: Iterable[Videos], gigabytes: float) -> None:
-        """``encode``: turns a batch of ``source`` into a cache."""
+        """``encode``: encodes a batch of ``source`` into a cache."""
         self._encode, self._source = encode, source
         can_stream = hasattr(source, "take") and hasattr(source, "__len__")
-        #: Bytes of the limit that are not used.
+        #: Bytes of the limit that are left.
         self.spare = gigabytes * 1e9
-        held: list[VideoCache] | None = []
+        kept: list[VideoCache] | None = []
         vectors = []
         for videos in source:
             cache = encode(videos)
             vectors.append(cache.vector)
             self.spare -= cache.nbytes
-            if held is not None:
-                held.append(cache)
+            if kept is not None:
+                kept.append(cache)
             if self.spare < 0 and can_stream:
-                held = None
+                kept = None
                 if cache.vector is None:
                     break
-        self.held: VideoCache | None = VideoCache.concatenate(held) if held else None
-        self.size: int = self.held.size if self.held else len(source)  # type: ignore[arg-type]
+        self.kept: VideoCache | None = VideoCache.concatenate(kept) if kept else None
+        self.size: int = self.kept.size if self.kept else len(source)  # type: ignore[arg-type]
         self.vectors: np.ndarray | None = (
             None if vectors[0] is None else paddle.concat(vectors).astype("float32").numpy()
         )
-        if self.held is None:
+        if self.kept is None:
             self.spare = gigabytes * 1e9
             if gigabytes > 0:
                 log.info(
@@ -61,23 +61,23 @@ class Gallery:
 
     @classmethod
     def of_vectors(cls, encode: Encode, source: Any, vectors: np.ndarray) -> Gallery:
-        """Returns a gallery of known vectors (V, D), whose videos are read when needed."""
+        """Returns a gallery with known vectors (V, D), whose videos are read when needed."""
         gallery = cls.__new__(cls)
         gallery._encode, gallery._source = encode, source
-        gallery.held, gallery.size, gallery.vectors = None, len(vectors), vectors
+        gallery.kept, gallery.size, gallery.vectors = None, len(vectors), vectors
         gallery.spare = 0.0
         return gallery
 
     def chunks(self, size: int) -> Iterator[VideoCache]:
         """Yields all videos in order, at most ``size`` at a time."""
-        if self.held is not None:
-            yield from self.held.chunks(size)
+        if self.kept is not None:
+            yield from self.kept.chunks(size)
             return
         for start in range(0, self.size, size):
             yield self.take(np.arange(start, min(start + size, self.size)))
 
     def take(self, positions: np.ndarray) -> VideoCache:
         """Returns the videos at ``positions`` (N,)."""
-        if self.held is not None:
-            return self.held.take(paddle.to_tensor(positions))
+        if self.kept is not None:
+            return self.kept.take(paddle.to_tensor(positions))
         return self._encode(self._source.take(positions))  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The metric of text-video retrieval, on MSR-VTT and other sets of captions and a gallery."""
+"""The metric of text-video retrieval, for MSR-VTT and any other captions with a gallery."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from paddlevideo.retrieval.shortlist import FirstStage
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from paddlevideo.utils.ranges import Count
 
-#: What a validation tries as the weight of the first stage's similarity.
+#: The weights of the similarity that a validation tries.
 WEIGHTS = (0.0, *(2.0**power for power in range(-4, 5)))
 
 
 @METRICS.register()
 class MSRVTTMetric(Metric):
-    """Recall at 1, 5 and 10, median and mean rank of both directions, from each caption's scores.
+    """Recall at 1, 5 and 10, median and mean rank in both directions.
 
     Ties count against the positive (see ``paddlevideo.retrieval.ranks``). A test in two stages
-    gives scores of shortlisted pairs only.
+    scores only shortlisted pairs.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class MSRVTTMetric(Metric):
         """Sets up an empty metric. Raises ConfigError if ``best`` is not reported.
 
         Args:
-            log_interval: accepted from PaddleVideo's files, without effect, like the two sizes.
+            log_interval: accepted for PaddleVideo's files; has no effect.
             best: the number that selects the best checkpoint, ``direction.name``.
-            data_size: without effect.
-            batch_size: without effect.
-            dual_softmax: also report the numbers after a dual softmax, which lets every query
-                profit from the other queries of the test, and so are not comparable.
+            data_size: has no effect.
+            batch_size: has no effect.
+            dual_softmax: also report the numbers after a dual softmax, which uses the other
+                queries of the test and is therefore not comparable.
         """
         known = [f"{direction}.{name}" for direction in DIRECTIONS for name in HIGHER_IS_BETTER]
         if best not in known:
@@ -77,8 +77,8 @@ class MSRVTTMetric(Metric):
         self._ranking: Ranking | None = None
 
     def predictor(self, model: Any, data: EvaluationData) -> Predictor:
-        """Returns match margins if the framework is a ``Matcher``, else its own predictions."""
-        from paddlevideo.modeling import BaseFramework  # these need Paddle
+        """Returns a predictor of match margins for a ``Matcher``, else one of ``predict``."""
+        from paddlevideo.modeling import BaseFramework  # imports Paddle
         from paddlevideo.retrieval.test import MarginPredictor, Matcher
 
         predicts_itself = type(model).predict is not BaseFramework.predict
@@ -87,11 +87,11 @@ class MSRVTTMetric(Metric):
         return MarginPredictor(model, data)
 
     def start(self, first: FirstStage, validating: bool = False) -> None:
-        """Takes the result of the first stage, before any score comes.
+        """Receives the result of the first stage, before any scores.
 
         ``validating``: these data may choose the weight of the similarity. Raises ConfigError if a
-        dual softmax is wanted, which needs every pair, DataError for a vector that is not finite,
-        and WeightsError if the weight should have been chosen before.
+        dual softmax is requested, which needs every pair, DataError if a vector is not finite, and
+        WeightsError if no validation has chosen the weight.
         """
         if first.shortlists is not None and self.dual_softmax:
             raise ConfigError("METRIC.dual_softmax needs the score of every pair: MODEL.top_k=0")
@@ -107,22 +107,22 @@ class MSRVTTMetric(Metric):
             )
 
     def update(self, index: np.ndarray, predictions: np.ndarray | Sequence[np.ndarray]) -> None:
-        """Keeps the scores of captions that were not seen before.
+        """Adds the scores of captions that were not added before.
 
         Args:
             index: (B,) integers, the caption of each row.
-            predictions: (B, videos), higher is better, all videos of the gallery; or B arrays
-                of the scores of each caption's shortlisted videos.
+            predictions: (B, videos) scores with all videos of the gallery, higher is better; or B
+                arrays of scores with each caption's shortlisted videos.
 
         Raises:
-            ConfigError: these are not scores.
+            ConfigError: ``predictions`` are not scores.
             DataError: a score is not finite, or the shape is wrong.
         """
         if isinstance(predictions, Mapping):
             names = ", ".join(map(str, predictions))
             raise ConfigError(
                 "METRIC.name: MSRVTTMetric ranks the clips of a gallery, but this data set has "
-                f"none: the model gives {names}. Leave METRIC out, or write LossMetric, which "
+                f"none: the model returns {names}. Leave METRIC out, or use LossMetric, which "
                 "averages them"
             )
         index = np.asarray(index)
@@ -148,12 +148,12 @@ class MSRVTTMetric(Metric):
         return int(self.first.shortlists.of_caption(caption)[position])
 
     def merge(self, states: Iterable[Any]) -> None:
-        """Adds what other processes collected; captions that are known already are left out."""
+        """Adds the scores of other processes; captions that are already known are ignored."""
         self._ranking = None
         super().merge(states)
 
     def scores(self, captions: int | None = None) -> np.ndarray | list[np.ndarray]:
-        """Returns (captions, videos) match margins, or arrays of shortlisted ones, in order.
+        """Returns match margins (captions, videos), or one array per caption of shortlisted ones.
 
         Raises:
             DataError: rows are missing.
@@ -161,7 +161,7 @@ class MSRVTTMetric(Metric):
         return self.collected.in_order(captions)["scores"]
 
     def ranking(self, truth: np.ndarray | None = None) -> Ranking:
-        """Returns all ranks and best answers; computed once until further scores come.
+        """Returns the ranking of all queries, which is cached until scores are added.
 
         Args:
             truth: (captions,) integers, each caption's video in the gallery; None: as before.
@@ -182,13 +182,13 @@ class MSRVTTMetric(Metric):
         return self._ranking
 
     def weight(self, ranking: Ranking) -> float:
-        """Returns what similarities are multiplied by: as given, or the best for these data."""
+        """Returns the weight of similarities: as configured, or the best for these data."""
         if self.first is None:
             return 0.0
         return self._chosen(ranking) if self.choosing else self.first.weight
 
     def _chosen(self, ranking: Ranking) -> float:
-        """The weight with the best ``METRIC.best``; of equal ones that with the best mean rank."""
+        """Returns the weight with the best ``METRIC.best``; among equals, the best mean rank."""
         direction, name = self.best.split(".", 1)
 
         def quality(weight: float) -> tuple[float, float]:
@@ -199,16 +199,15 @@ class MSRVTTMetric(Metric):
         return max(WEIGHTS, key=quality)
 
     def result(self, truth: np.ndarray) -> dict[str, Any]:
-        """Returns the numbers of both directions, and those of the stages if there are two.
+        """Returns the numbers of both directions and, with a retrieval head, of the stages.
 
         Args:
             truth: (captions,) integers, each caption's video in the gallery.
 
         Returns:
-            "text_to_video" and "video_to_text" as ``retrieval_metrics`` has them; with a first
-            stage also "first_stage" and "match_alone" in the same shape, "similarity_weight" and,
-            if pairs were shortlisted, "R@k" of k listed ones among the first stage's numbers; on
-            request "dual_softmax".
+            "text_to_video" and "video_to_text" as in ``retrieval_metrics``; with a first stage
+            also "first_stage" and "match_alone" in the same form, "similarity_weight" and, with
+            shortlists of length k, "R@k" in "first_stage"; on request "dual_softmax".
 
         Raises:
             DataError: the rows of some captions are missing; the message says how many.
@@ -231,7 +230,7 @@ class MSRVTTMetric(Metric):
         return results
 
     def chance(self, truth: np.ndarray) -> dict[str, dict[str, float]]:
-        """Returns what random scores would reach on average, in the shape of ``result``."""
+        """Returns what random scores reach on average, in the structure of ``result``."""
         return chance_metrics(truth, self.ranking(truth).videos)
 
     def counts(self) -> dict[str, int]:
@@ -250,7 +249,7 @@ class MSRVTTMetric(Metric):
         return queries_of(ranking, self.weight(ranking), dataset.captions, dataset.video_ids)
 
     def warnings(self, model: Any, score_matrix: bool) -> Iterator[str]:
-        """Yields that a matrix of scores will not be written, if so."""
+        """Yields a warning if the requested matrix of scores will not be written."""
         if score_matrix and getattr(model, "top_k", None):
             yield (
                 "score_matrix: with MODEL.top_k only some pairs are scored, so no scores.npz is "
@@ -260,7 +259,7 @@ class MSRVTTMetric(Metric):
     def files(
         self, dataset: Any, answers: Sequence[Query] | None, score_matrix: bool
     ) -> dict[str, Writer]:
-        """Returns what writes ``queries.jsonl`` and, if wanted, ``scores.npz``."""
+        """Returns writers of ``queries.jsonl`` and, if requested, ``scores.npz``."""
         files: dict[str, Writer] = {}
         ranking = self.ranking()
         if answers is not None:
@@ -285,7 +284,7 @@ class MSRVTTMetric(Metric):
         answers: Sequence[Query] | None,
         videos: Path | None,
     ) -> None:
-        """Writes the page of a test; without names of captions and clips there is none."""
+        """Writes the page of a test, if captions and clips have names."""
         if answers is None:
             super().write_page(path, results, answers, videos)
         else:

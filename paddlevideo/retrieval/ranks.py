@@ -1,7 +1,7 @@
-"""Ranks, recall and best answers of text-video retrieval; the one home of how ties are ranked.
+"""Ranks, recall and best answers of text-video retrieval.
 
-Ranks count from 1. A tie counts against the positive: every other candidate with an equal score is
-ranked before it. The result is deterministic, and a model that scores everything alike gets the
+Ranks start at 1. A tie counts against the positive: every other candidate with an equal score is
+ranked before it. This is deterministic, and a model that gives every pair the same score gets the
 worst rank instead of the best.
 
 C captions, V videos, P matched pairs, Q queries of a direction: captions, or videos that have a
@@ -22,12 +22,12 @@ from paddlevideo.report.queries import DIRECTIONS
 from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, blocks
 from paddlevideo.utils.errors import DataError
 
-#: How equal scores are ranked, in words for a report's protocol.
+#: How equal scores are ranked, as text for the protocol.
 TIE_RULE = "counted against"
 
 RECALL_AT = (1, 5, 10)
 
-#: What is reported for each direction, and whether more of it is better.
+#: The numbers of each direction, and whether a larger one is better.
 HIGHER_IS_BETTER = {**{f"R@{k}": True for k in RECALL_AT}, "MedianR": False, "MeanR": False}
 
 ByDirection = dict[str, np.ndarray]
@@ -35,12 +35,12 @@ Summary = dict[str, dict[str, float]]
 
 
 def _count_as_high(scores: np.ndarray, positive: np.ndarray, axis: int) -> np.ndarray:
-    """The tie rule: how many candidates score as high as ``positive`` or higher, itself too."""
+    """Counts candidates with at least the score of ``positive``, itself included: the tie rule."""
     return np.count_nonzero(scores >= positive, axis=axis)
 
 
 def _ranks_of(rows: Callable[[slice], np.ndarray], truth: np.ndarray, videos: int) -> ByDirection:
-    """Ranks of both directions; ``rows`` gives blocks of the scores (C, V), each of them twice."""
+    """Ranks both directions; ``rows`` returns a block of the scores (C, V), each called twice."""
     parts = blocks(len(truth), videos)
     positives, by_caption = [], []
     for part in parts:
@@ -60,15 +60,15 @@ def _ranks_of(rows: Callable[[slice], np.ndarray], truth: np.ndarray, videos: in
 def matrix_ranks(scores: np.ndarray, truth: np.ndarray) -> ByDirection:
     """Returns the ranks of both directions, int64, from 1.
 
-    "text_to_video" has that of each caption's video, "video_to_text" that of the best caption of
-    each video that has one, in the order of the columns.
+    "text_to_video" has the rank of each caption's video, "video_to_text" the rank of the best
+    caption of each video that has one, in the order of the columns.
 
     Args:
         scores: (captions, videos), higher is better.
         truth: (captions,) integers, the video of each caption. Several captions may share a video.
 
     Raises:
-        DataError: a score is not finite, or the shapes or the truth do not fit.
+        DataError: a score is not finite, or the shapes or ``truth`` are invalid.
     """
     scores, truth = _checked(scores, truth)
     return _ranks_of(scores.__getitem__, truth, scores.shape[1])
@@ -85,7 +85,7 @@ def video_ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def first_stage_ranks(first: FirstStage, truth: np.ndarray) -> ByDirection:
-    """Returns ``matrix_ranks`` of the similarities, which are never held at once."""
+    """Returns ``matrix_ranks`` of the similarities without storing all of them."""
     return _ranks_of(first.rows, truth, len(first.videos))
 
 
@@ -94,7 +94,7 @@ def highest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the columns (Q, count) of each row's highest entries, best first, and the entries.
 
-    Of equal entries the first comes first, but that in column ``last`` (Q,) after the others.
+    Equal entries keep their order, except that column ``last`` (Q,) comes after them.
     """
     if last is None:
         order = np.argsort(-scores, axis=1, kind="stable")
@@ -106,7 +106,7 @@ def highest(
 
 
 def _checked(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as arrays of fitting shapes, scores finite and truth within the columns."""
+    """Returns both as arrays after checking shapes, types, bounds and finite scores."""
     scores, truth = np.asarray(scores), np.asarray(truth)
     if scores.ndim != 2 or truth.shape != scores.shape[:1] or not scores.size:
         raise DataError(
@@ -114,7 +114,7 @@ def _checked(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndar
             "expected (captions, videos) and (captions,), at least one of each"
         )
     if not np.issubdtype(truth.dtype, np.integer):
-        raise DataError(f"truth has the type {truth.dtype}; expected whole numbers")
+        raise DataError(f"truth has the type {truth.dtype}; expected integers")
     outside = np.flatnonzero((truth < 0) | (truth >= scores.shape[1]))
     if outside.size:
         row = outside[0]
@@ -133,17 +133,17 @@ def _checked(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 class Ranking(ABC):
-    """The outcome of a retrieval test. Scores are match margins + ``weight`` x similarities."""
+    """The ranking of a retrieval test by match margins + ``weight`` x similarities."""
 
     videos: int
 
     def __init__(self, margins: np.ndarray, truth: np.ndarray, first: FirstStage | None) -> None:
-        """``margins`` of the scored pairs; ``truth`` (C,): each caption's video."""
+        """``margins``: of the scored pairs; ``truth`` (C,): each caption's video."""
         self.margins, self.truth, self.first = margins, truth, first
         self._ranks: dict[float, ByDirection] = {}
 
     def ranks(self, weight: float = 0.0) -> ByDirection:
-        """Returns the rank (Q,) of each query's best positive, computed once a weight."""
+        """Returns the rank (Q,) of each query's best positive, cached by weight."""
         if weight not in self._ranks:
             self._ranks[weight] = self._compute_ranks(weight)
         return self._ranks[weight]
@@ -164,7 +164,7 @@ class Ranking(ABC):
 
 
 class AllPairs(Ranking):
-    """The score of every pair is known: margins are (C, V)."""
+    """The ranking if every pair was scored: margins are (C, V)."""
 
     def __init__(
         self, margins: np.ndarray, truth: np.ndarray, first: FirstStage | None = None
@@ -189,10 +189,10 @@ class AllPairs(Ranking):
 
 
 class ListedPairs(Ranking):
-    """Only the pairs of the shortlists were scored: margins are (P,), in the lists' order.
+    """The ranking if only shortlisted pairs were scored: margins are (P,), in the lists' order.
 
-    A list is ordered by its scores, and everything else follows it in the first stage's order: a
-    positive that the list lacks has the rank that the first stage gave it.
+    Listed candidates are ordered by their scores; all others follow in the order of the first
+    stage, so a positive that is not listed keeps its rank in the first stage.
     """
 
     def __init__(self, margins: np.ndarray, truth: np.ndarray, first: FirstStage) -> None:
@@ -211,7 +211,7 @@ class ListedPairs(Ranking):
         self._positions = dict(zip(DIRECTIONS, positions, strict=True))
 
     def _scores(self, weight: float) -> ByDirection:
-        """The scores of each direction's lists, (Q, k)."""
+        """Returns the scores of each direction's lists, (Q, k)."""
         scores = self.margins
         if weight:
             assert self.first is not None
@@ -234,7 +234,7 @@ class ListedPairs(Ranking):
         return self._positive[direction].shape[1]
 
     def recall(self) -> dict[str, float]:
-        """Returns the percent of queries whose list holds a positive: the most that it can give."""
+        """Returns the percentage of queries whose list has a positive: an upper bound of recall."""
         return {
             direction: float(100 * np.mean(positive.any(axis=1)))
             for direction, positive in self._positive.items()
@@ -244,15 +244,15 @@ class ListedPairs(Ranking):
         """See :class:`Ranking`."""
         answers = {}
         for direction, scores in self._scores(weight).items():
-            at, found = highest(scores, count)
-            answers[direction] = np.take_along_axis(self._lists[direction], at, axis=1), found
+            at, values = highest(scores, count)
+            answers[direction] = np.take_along_axis(self._lists[direction], at, axis=1), values
         return answers
 
 
 def summarize(ranks: np.ndarray) -> dict[str, float]:
-    """Returns R@1, R@5 and R@10 in percent of ``ranks`` (from 1), ``MedianR`` and ``MeanR``.
+    """Returns R@1, R@5 and R@10 in percent, ``MedianR`` and ``MeanR`` of ``ranks`` (from 1).
 
-    The median of an even number of ranks is rounded down, as PaddleVideo reports it.
+    The median of an even number of ranks is rounded down, as in PaddleVideo.
     """
     recall = {f"R@{k}": float(100 * np.mean(ranks <= k)) for k in RECALL_AT}
     return {
@@ -278,7 +278,7 @@ def retrieval_metrics(scores: np.ndarray, truth: np.ndarray) -> Summary:
 
 
 def chance_metrics(truth: np.ndarray, videos: int) -> Summary:
-    """Returns what random scores reach on average, in the shape of ``retrieval_metrics``.
+    """Returns what random scores reach on average, in the form of ``retrieval_metrics``.
 
     Args:
         truth: (captions,) integers, the video of each caption.
@@ -293,7 +293,7 @@ def chance_metrics(truth: np.ndarray, videos: int) -> Summary:
 
 
 def _chance(positives: np.ndarray, candidates: int) -> dict[str, float]:
-    """Expectations for queries with ``positives`` (queries,) among ``candidates``."""
+    """Returns the expectations for queries with ``positives`` (queries,) among ``candidates``."""
     misses = miss_probabilities(positives, candidates)
     recall = {f"R@{k}": float(100 * (1 - misses[min(k, candidates)])) for k in RECALL_AT}
     return {
@@ -306,10 +306,10 @@ def _chance(positives: np.ndarray, candidates: int) -> dict[str, float]:
 def dual_softmax(scores: np.ndarray) -> np.ndarray:
     """Returns the log of softmax over videos times softmax over captions, (C, V) float64.
 
-    A video that suits many captions counts less for each (the inference trick of Cheng et al.
+    A video that matches many captions counts less for each (the inference trick of Cheng et al.
     2021, "Improving video-text retrieval by multi-stream corpus alignment and dual softmax loss",
-    with a second softmax where they multiply by the score itself: margins may be negative). Every
-    query's ranks then depend on the other queries, so report them apart.
+    with a second softmax instead of their factor, the score itself, as margins may be negative).
+    Every query's ranks then depend on the other queries, so report them separately.
 
     Args:
         scores: (captions, videos) logits, higher is better.
@@ -319,6 +319,6 @@ def dual_softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def _log_sum_exp(scores: np.ndarray, axis: int) -> np.ndarray:
-    """Logarithm of the sum of exponentials along ``axis``, which is kept with length 1."""
+    """Returns the log of the sum of exponentials along ``axis``, which is kept with length 1."""
     highest = scores.max(axis=axis, keepdims=True)
     return highest + np.log(np.exp(scores - highest).sum(axis=axis, keepdims=True))

@@ -1,4 +1,4 @@
-"""Finds clips by a sentence, with an index of the gallery's vectors on the disk."""
+"""Finds clips by a sentence, with an index of the gallery's vectors on disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from paddlevideo.utils.progress import track
 
 log = logging.getLogger("paddlevideo")
 
-#: Arguments of a retrieval set that a search has no use for.
+#: Arguments of a retrieval data set that a search does not use.
 UNUSED = (
     *("self", "file_path", "features_path", "data_prefix", "test_mode", "only", "exclude"),
     "captions_per_clip",
@@ -39,9 +39,9 @@ UNUSED = (
 class Searcher:
     """Finds the clips of a feature file that a sentence describes.
 
-    With a retrieval head the ``candidates`` most similar clips are matched with the sentence; their
-    vectors come from an index, which is made by the first search and kept in the folder ``index``,
-    if that can be written to. Without a head every clip is matched.
+    With a retrieval head, the ``candidates`` most similar clips are matched with the sentence.
+    Vectors come from an index that the first search writes into the folder ``index``, if it can.
+    Without a head every clip is matched.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class Searcher:
         candidates: int = 128,
         sentences: Sequence[str] = (),
     ) -> None:
-        """Loads what is needed; ``sentences`` are checked before that, see :meth:`check`.
+        """Checks ``sentences`` (see :meth:`check`), then loads model and clips.
 
-        Raises ConfigError, DataError or WeightsError if something does not fit.
+        Raises ConfigError, DataError or WeightsError.
         """
         given, weights = weights, locate_weights(weights)
         check_config(config, "export")
@@ -67,7 +67,7 @@ class Searcher:
             self.check(sentence)
         model = build_model(config.MODEL, blank=True)
         if not isinstance(model, Matcher):
-            raise ConfigError("MODEL.framework: only an ActBert can be searched with")
+            raise ConfigError("MODEL.framework: only an ActBert can search")
         words = load_tokenizer(self.options["bert_model"]).vocabulary_size
         check_extents(model.limits(), {"text_ids": words}, self.options["bert_model"])
         with unchanged(weights) as sha256:
@@ -77,8 +77,8 @@ class Searcher:
         self.head = model.retrieval_head
         if self.head is not None and np.isnan(self.head.weight):
             raise WeightsError(
-                "these weights carry no weight of the similarity (it is automatic, and no "
-                "validation chose it): -o MODEL.retrieval_head.similarity_weight=1"
+                "no validation has chosen the weight of the similarity for these weights: set it, "
+                "as in -o MODEL.retrieval_head.similarity_weight=1"
             )
         reader = ClipReader(
             str(features),
@@ -89,12 +89,12 @@ class Searcher:
         )
         self.clips = list(reader.source.ids())
         if not self.clips:
-            raise DataError(f"{features}: holds no clips")
+            raise DataError(f"{features}: contains no clips")
         self._source = ClipBatches(reader, self.clips, self.options["gallery_batch"])
         self.gallery = self._open_gallery(weights, sha256, features, index)
 
     def find(self, sentence: str, count: int = 10) -> list[Answer]:
-        """Returns the ``count`` best clips, best first. Raises ConfigError as :meth:`check`."""
+        """Returns the ``count`` best clips, best first. Raises ConfigError like :meth:`check`."""
         if warning := self.check(sentence):
             log.warning("%s", warning)
         ids = load_tokenizer(self.options["bert_model"]).encode(
@@ -120,9 +120,9 @@ class Searcher:
         ]
 
     def check(self, sentence: str) -> str:
-        """Returns a warning about words that the vocabulary lacks, or an empty text.
+        """Returns a warning about words that are not in the vocabulary, or "".
 
-        Raises ConfigError if it has none of them, or the sentence is empty.
+        Raises ConfigError if none of them is, or if the sentence is empty.
         """
         tokenizer = load_tokenizer(self.options["bert_model"])
         return check_query(tokenizer, sentence, self.options["max_seq_length"])
@@ -158,16 +158,15 @@ class _Tracked:
 
 
 def dataset_options(config: Config) -> dict[str, Any]:
-    """Returns the arguments of DATASET.test, a retrieval set, with its defaults.
+    """Returns the arguments of DATASET.test, a retrieval data set, with its defaults.
 
     Raises:
-        ConfigError: it is not a retrieval set.
+        ConfigError: it is not a retrieval data set.
     """
     section = (config.get("DATASET") or {}).get("test") or {}
     if section.get("format", "MSRVTTDataset") not in ("MSRVTTDataset", "YouCook2Dataset"):
         raise ConfigError(
-            "DATASET.test.format: searching takes its sizes from an MSRVTTDataset or a "
-            "YouCook2Dataset"
+            "DATASET.test.format: a search needs the sizes of an MSRVTTDataset or a YouCook2Dataset"
         )
     return {
         name: section.get(name, parameter.default)

@@ -1,8 +1,8 @@
-"""The index of a search on the disk: a gallery's vectors, by what they were computed from.
+"""The index of a search on disk: a gallery's vectors, keyed by what they were computed from.
 
-One ``.npz`` for a file of weights, a file of features and the sizes of clips. It is replaced if the
-contents of these have changed; indexes whose weights or features are gone are removed. An index
-only saves time: if none can be written, the search continues without.
+There is one ``.npz`` per weight file, feature file and sizes of clips. It is replaced if their
+contents have changed; indexes whose weights or features no longer exist are removed. An index only
+saves time: if it cannot be written, the search continues without it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Key = dict[str, Any]
 
 
 class SearchIndex:
-    """The index of some weights and features in a folder of indexes."""
+    """The index for given weights and features in a folder of indexes."""
 
     def __init__(
         self, folder: Path, weights: Path, sha256: str, features: Path, sizes: Mapping[str, Any]
     ) -> None:
-        """``sha256`` of the weights that were loaded; ``sizes``: what else the vectors depend on.
+        """``sha256``: of the loaded weights; ``sizes``: what else the vectors depend on.
 
         Raises OSError if the features cannot be read.
         """
@@ -48,7 +48,7 @@ class SearchIndex:
         self.path = folder / f"{name[:16]}.npz"
 
     def vectors(self, clips: int, encode: Callable[[], np.ndarray]) -> np.ndarray:
-        """Returns vectors (clips, D): stored ones, else those of ``encode``, which are stored."""
+        """Returns vectors (clips, D): the stored ones, or those of ``encode``, which are stored."""
         vectors = self._read(clips)
         if vectors is None:
             vectors = encode()
@@ -57,8 +57,8 @@ class SearchIndex:
                 log.info("indexed %d clips: %s", clips, self.path)
             except OSError as error:
                 log.warning(
-                    "no index is kept, so the next search reads all clips again: %s (%s). "
-                    "--index FOLDER keeps it elsewhere",
+                    "the index cannot be written, so the next search reads all clips again: %s "
+                    "(%s). Choose another folder with --index",
                     os.fspath(error.filename or self.path),
                     error.strerror or error,
                 )
@@ -81,7 +81,7 @@ class SearchIndex:
 
 
 def _remove_old(folder: Path) -> None:
-    """Removes indexes of weights or features that are gone, and those of earlier versions."""
+    """Removes indexes of earlier versions, and of weights or features that no longer exist."""
     for path in folder.iterdir():
         if _NAME.fullmatch(path.name) and _is_obsolete(path):
             path.unlink(missing_ok=True)
@@ -92,7 +92,7 @@ def _is_obsolete(path: Path) -> bool:
         with np.load(path, allow_pickle=False) as file:
             key = json.loads(str(file["key"]))
         weights, features = key["weights"], key["features"]
-        if isinstance(features, list):  # of earlier versions, which compared the dates of inputs
+        if isinstance(features, list):  # of earlier versions, which compared modification times
             return True
         return not (os.path.exists(weights["path"]) and os.path.exists(features["path"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):

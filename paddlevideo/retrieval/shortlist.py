@@ -1,4 +1,4 @@
-"""The first stage of a retrieval test: similarities of vectors, and the pairs worth matching.
+"""The first stage of a retrieval test: similarities of vectors, and shortlists.
 
 C captions, V videos, D the width of the vectors, P pairs, Q queries.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from paddlevideo.utils.errors import ConfigError
 
-#: Similarities held at once, as numbers: 64 MB.
+#: Maximum number of similarities in memory at once: 64 MB.
 BLOCK = 1 << 24
 
 
@@ -59,9 +59,9 @@ class Shortlists:
 class FirstStage:
     """Vectors of all captions and videos; a pair's similarity is their dot product.
 
-    ``shortlists`` is None where every pair is scored. ``weight``: what similarities are multiplied
-    by before they are added to the margins; NaN where it has not been chosen yet. ``automatic``: a
-    validation chooses it.
+    ``shortlists`` is None if every pair is scored. ``weight``: factor on similarities before they
+    are added to the margins; NaN if it has not been chosen yet. ``automatic``: whether a validation
+    chooses it.
     """
 
     captions: np.ndarray  # C, D
@@ -86,10 +86,10 @@ class FirstStage:
 def first_stage(
     head: Any, captions: np.ndarray, videos: np.ndarray, top_k: tuple[int, int] | None
 ) -> FirstStage:
-    """Compares the unit vectors of all captions (C, D) and videos (V, D), those of ``head``.
+    """Compares the unit vectors of ``head`` for all captions (C, D) and videos (V, D).
 
-    ``top_k``: the number of videos to list for a caption, and of captions for a video; None lists
-    nothing: all pairs will be matched.
+    ``top_k``: the number of videos to list per caption, and of captions per video; None: no lists,
+    every pair is matched.
     """
     captions = captions * np.float32(float(head.scale))
     lists = None
@@ -106,10 +106,10 @@ def nearest(
 ) -> np.ndarray:
     """Returns the indices (Q, k) int64 of the ``count`` vectors (N, D) most similar to each query.
 
-    The most similar one, by dot product, comes first; of equal ones the first in ``vectors``. k is
-    ``count``, or N if that is less. From ``faiss_from`` vectors on faiss's flat index is used,
-    which is exact up to the rounding of its sums, and never holds a row of all similarities.
-    Raises ConfigError if it is not installed.
+    Most similar first, by dot product; equal ones in the order of ``vectors``. k is ``count``, or N
+    if that is less. For ``faiss_from`` or more vectors, faiss's flat index is used: it is exact up
+    to rounding, and does not store all similarities of a query. Raises ConfigError if faiss is not
+    installed.
     """
     count = min(count, len(vectors))
     if count == 0:
@@ -126,7 +126,7 @@ def nearest(
 
 
 def blocks(rows: int, columns: int) -> list[slice]:
-    """Slices ``rows`` so that each has at most ``BLOCK`` entries of a matrix, or one row."""
+    """Returns slices of ``rows`` with at most ``BLOCK`` entries of a matrix, or one row, each."""
     step = max(1, BLOCK // max(columns, 1))
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 

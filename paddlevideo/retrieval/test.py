@@ -1,7 +1,7 @@
-"""The course of a retrieval test, in which each caption is read and encoded once.
+"""Predictions of a retrieval test, which reads and encodes each caption once.
 
-The gallery is encoded; with a retrieval head every caption is encoded next, the vectors of both
-sides are compared, and pairs are shortlisted; then the pairs, all or those listed, are matched.
+The gallery is encoded first. With a retrieval head, all captions are encoded next, and the vectors
+of both sides are compared for shortlists. Then all pairs, or the shortlisted ones, are matched.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ ENCODED = "encoded_captions"
 
 @runtime_checkable
 class Matcher(Protocol):
-    """A framework that encodes captions and videos apart, as ``ActBert``.
+    """A framework that encodes captions and videos separately, such as ``ActBert``.
 
     It is tested with a gallery of encoded videos and, with a retrieval head, in two stages. Any
-    other framework, and one with its own ``predict``, gives the scores of a batch of captions with
-    all videos by itself.
+    other framework, or one that overrides ``predict``, computes the scores of a batch of captions
+    with all videos itself.
     """
 
-    retrieval_head: Any  # gives the caches vectors, or None
+    retrieval_head: Any  # computes the vectors of caches, or None
     top_k: tuple[int, int] | None  # videos of a caption and captions of a video to match; None: all
-    gallery_gigabytes: float  # what encoded videos and captions may take in memory
+    gallery_gigabytes: float  # memory for encoded videos and captions
 
     def encode_captions(self, captions: Batch) -> CaptionCache:
-        """Computes what depends on captions alone."""
+        """Computes what depends only on captions."""
 
     def encode_videos(self, videos: Batch) -> VideoCache:
-        """Computes what depends on videos alone."""
+        """Computes what depends only on videos."""
 
     def margins(self, captions: CaptionCache, videos: Gallery) -> Tensor:
         """Returns the match margins (captions, videos)."""
@@ -54,16 +54,16 @@ class Matcher(Protocol):
 
 
 class MarginPredictor(Predictor):
-    """Match margins of captions with the videos of a gallery.
+    """Predicts match margins of captions with the videos of a gallery.
 
-    Captions that the first stage has encoded are kept for matching as long as they fit into what
-    the gallery leaves of ``gallery_gigabytes``; those beyond it are read and encoded again.
+    Captions that the first stage has encoded are kept for matching while they fit into the part of
+    ``gallery_gigabytes`` that the gallery leaves; the others are read and encoded again.
     """
 
     def __init__(
         self, model: Matcher, data: EvaluationData, gallery: Gallery | None = None
     ) -> None:
-        """Encodes the gallery, if it is not given, and runs the first stage, if there is a head."""
+        """Encodes the gallery unless it is given, and runs the first stage if there is a head."""
         start = time.perf_counter()
         self.model = model
         if gallery is None:
@@ -81,7 +81,7 @@ class MarginPredictor(Predictor):
         self.seconds["first_stage_seconds"] = elapsed(start)
 
     def _first_stage(self, data: EvaluationData) -> FirstStage:
-        """Encodes this rank's captions, and compares those of all ranks with the gallery."""
+        """Encodes this rank's captions, and compares all ranks' captions with the gallery."""
         collector, spare = RowCollector(), self.gallery.spare
         for samples, batch in zip(data.loader.sampler.batches(), data.loader.epoch(), strict=True):
             captions = self.model.encode_captions(batch)
@@ -96,23 +96,23 @@ class MarginPredictor(Predictor):
         return first_stage(self.model.retrieval_head, vectors, videos, self.model.top_k)
 
     def progress_units(self) -> tuple[int, str]:
-        """Returns the number of pairs of a caption, on average."""
+        """Returns the average number of pairs per caption."""
         if self.lists is None:
             return self.gallery.size, "pairs"
         return max(1, int(self.lists.starts[-1]) // len(self.lists.text_to_video)), "pairs"
 
     def batches(self, loader: BatchLoader) -> Iterator[Batch]:
-        """Yields the batches of ``loader``; only those that are not kept are read."""
+        """Yields the batches of ``loader``, reading only those that are not kept."""
         assert isinstance(loader.sampler, GridSampler)
         firsts = [samples[0] for samples in loader.sampler.batches()]
         kept = [first for first in firsts if first in self._encoded]
         rest = loader.with_sampler(loader.sampler.only(set(firsts).difference(kept)))
         for first in kept:
-            yield self._encoded.pop(first)  # needed no more once it is matched
+            yield self._encoded.pop(first)  # not needed again
         yield from rest.epoch()
 
     def predict(self, batch: Batch) -> np.ndarray | list[np.ndarray]:
-        """Returns margins (B, V) or, with shortlists, B arrays of those with the listed videos."""
+        """Returns margins (B, V) or, with shortlists, B arrays with those of listed videos."""
         captions = batch[ENCODED] if ENCODED in batch else self.model.encode_captions(batch)
         if self.lists is None:
             return self.model.margins(captions, self.gallery).numpy()

@@ -12,20 +12,20 @@ import paddle.distributed as dist
 from paddlevideo.utils.cpu import tune_cpu
 from paddlevideo.utils.errors import ConfigError
 
-#: Variables that the launcher sets, and Paddle reads, besides the number of processes.
+#: Variables that the launcher sets for Paddle besides the number of processes.
 LAUNCHER_VARIABLES = ("PADDLE_TRAINER_ID", "PADDLE_CURRENT_ENDPOINT", "PADDLE_TRAINER_ENDPOINTS")
 
 
 def select_device(name: str = "auto") -> str:
     """Sets and returns the device: "gpu" where Paddle has one, else "cpu".
 
-    Raises ConfigError if ``name`` is that of a GPU and Paddle finds none.
+    Raises ConfigError if ``name`` is a GPU and Paddle finds none.
     """
     has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if name.startswith("gpu") and not has_gpu:
         raise ConfigError(
-            "device: a GPU is asked for, but Paddle finds none. Install paddlepaddle-gpu and check "
-            "nvidia-smi, or use device=cpu"
+            "device: a GPU was requested, but Paddle finds none. Install paddlepaddle-gpu and "
+            "check nvidia-smi, or use device=cpu"
         )
     chosen = ("gpu" if has_gpu else "cpu") if name == "auto" else name
     if chosen == "gpu" and world_size() > 1:
@@ -35,9 +35,9 @@ def select_device(name: str = "auto") -> str:
 
 
 def use_threads(count: int = 0) -> int:
-    """Sets the threads of Paddle's CPU kernels; 0: all cores, divided by the local ranks.
+    """Sets the number of threads of Paddle's CPU kernels, which is 1 at first, and returns it.
 
-    Paddle starts with one thread. Returns the number set.
+    ``count`` 0: all cores, divided by the local ranks.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     tune_cpu()
@@ -47,7 +47,7 @@ def use_threads(count: int = 0) -> int:
 
 
 def world_size() -> int:
-    """Returns the number of ranks that the launcher started, else 1. Raises ConfigError."""
+    """Returns the number of ranks that the launcher started, or 1 without it."""
     return _count_in("PADDLE_TRAINERS_NUM")
 
 
@@ -78,8 +78,8 @@ def _count_in(variable: str) -> int:
 def seed_everything(*parts: int) -> None:
     """Seeds Paddle's generator from ``parts`` (seed, step, micro-batch, rank, ...).
 
-    Every step seeds dropout, so repeated and resumed runs are equal without saving the state of
-    a generator. Costs about 10 microseconds.
+    Dropout is seeded at every step, so repeated and resumed runs are equal without saving the
+    generator's state. Costs about 10 microseconds.
     """
     paddle.seed(int(np.random.SeedSequence([p & 0xFFFFFFFF for p in parts]).generate_state(1)[0]))
 

@@ -19,7 +19,7 @@ class Amp:
     """Autocast and loss scaling, or their disabled counterparts."""
 
     def __init__(self, settings: AmpSettings, device: str) -> None:
-        """Warns and stays off if the device does not support it."""
+        """Warns and stays disabled if the device does not support mixed precision."""
         self.settings = settings
         self.enabled = settings.enable
         if settings.enable and not device.startswith("gpu"):
@@ -36,7 +36,7 @@ class Amp:
         return self.enabled and self.settings.level == "O2"
 
     def autocast(self) -> AbstractContextManager:
-        """The context in which the forward pass runs."""
+        """Returns the context in which the forward pass runs."""
         settings = self.settings
         return autocast(
             enable=self.enabled,
@@ -47,7 +47,7 @@ class Amp:
         )
 
     def decorate(self, model: nn.Layer, optimizer: Any) -> tuple[nn.Layer, Any]:
-        """Returns model and optimizer, at level O2 with parameters in ``dtype``."""
+        """Returns model and optimizer, at level O2 converted to ``dtype``."""
         if not self.multi_precision:
             return model, optimizer
         return paddle.amp.decorate(
@@ -57,7 +57,7 @@ class Amp:
 
 @contextmanager
 def autocast(enable: bool, **options: Any) -> Iterator[None]:
-    """``paddle.amp.auto_cast`` if ``enable``; a disabled one still warns on CPU."""
+    """Enters ``paddle.amp.auto_cast`` only if ``enable``: even a disabled one warns on CPUs."""
     if not enable:
         yield
         return

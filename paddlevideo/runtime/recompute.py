@@ -1,4 +1,4 @@
-"""Recomputing layers in the backward pass instead of keeping their activations."""
+"""Recomputes layers in the backward pass instead of keeping their activations."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def generator_at(state: Any) -> Iterator[None]:
 
 
 def tensors(item: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples."""
+    """Yields the tensors in nested tuples."""
     if isinstance(item, Tensor):
         yield item
     elif isinstance(item, tuple):

@@ -1,11 +1,11 @@
-"""The optimizer's arrays divided over the ranks (stage 1 of ZeRO, Rajbhandari et al. 2020).
+"""Divides the optimizer's arrays over the ranks (stage 1 of ZeRO, Rajbhandari et al. 2020).
 
 Every rank has all gradients, averaged as without sharding, steps the parameters assigned to it, and
 broadcasts them. The weights are those of plain data parallelism, bit for bit.
 
-Paddle's ``DygraphShardingOptimizer`` does not serve: it rejects regularizers of single parameters,
-by which some have no weight decay, and in 3.3.1 it gives parameters without a gradient a zero one,
-and so weight decay.
+Paddle's ``DygraphShardingOptimizer`` cannot be used: it rejects regularizers of single parameters,
+which exempt some from weight decay, and in 3.3.1 it gives parameters without a gradient a zero
+gradient, and with it weight decay.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from paddle import Tensor, nn
 class ShardedOptimizer:
     """An optimizer that keeps arrays for this rank's parameters only.
 
-    Otherwise like the one it wraps. ``step`` must be called on all ranks.
+    Delegates everything else to the optimizer it wraps. Call ``step`` on all ranks.
     """
 
     def __init__(self, optimizer: Any, rank: int, size: int) -> None:
-        """``optimizer`` must not have stepped or been loaded yet; it is changed."""
+        """``optimizer``, which is modified, must not have stepped or loaded a state yet."""
         self._inner_opt = optimizer
         self._parameter_list = list(optimizer._parameter_list)
         self._owners = assign_ranks([int(np.prod(p.shape)) for p in self._parameter_list], size)
@@ -55,13 +55,13 @@ class ShardedOptimizer:
 
 
 class ClipByNormOfAll:
-    """Clips some parameters' gradients by the norm of all."""
+    """Clips the gradients of some parameters by the global norm of all."""
 
     def __init__(self, clip: Any, parameters: Sequence[Tensor]) -> None:
         self.clip, self.parameters = clip, parameters
 
     def __call__(self, pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-        """``pairs`` of parameter and gradient -> the same parameters with clipped gradients."""
+        """Returns ``pairs`` of parameter and gradient with the gradients clipped."""
         names = {parameter.name for parameter, _ in pairs}
         gradients = [(p, p._grad_ivar()) for p in self.parameters]
         clipped = self.clip([pair for pair in gradients if pair[1] is not None])
@@ -69,7 +69,7 @@ class ClipByNormOfAll:
 
 
 def assign_ranks(sizes: Sequence[int], ranks: int) -> list[int]:
-    """Returns a rank for each size such that the ranks' sums are about equal."""
+    """Assigns each size to a rank such that the ranks' sums are about equal."""
     sums, owners = [0] * ranks, [0] * len(sizes)
     for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         owners[index] = sums.index(min(sums))
@@ -80,7 +80,7 @@ def assign_ranks(sizes: Sequence[int], ranks: int) -> list[int]:
 def collect(
     state: Mapping[str, Any], described: Sequence[Mapping[str, tuple]], rank: int
 ) -> dict[str, Any]:
-    """Returns all ranks' arrays and the other entries on rank 0; nothing on the others.
+    """Returns all ranks' arrays and the other entries on rank 0; an empty dict elsewhere.
 
     Sends one array at a time, as bytes, so that no rank holds more than one array of another.
 
@@ -111,7 +111,7 @@ def description(state: Mapping[str, Any]) -> dict[str, tuple]:
 
 
 def shard_by_paddle(model: nn.Layer, updater: Any, stage: int) -> nn.Layer:
-    """Returns the model wrapped by Paddle's ``group_sharded_parallel``, which needs GPUs.
+    """Returns the model wrapped with Paddle's ``group_sharded_parallel``, which needs GPUs.
 
     Replaces ``updater.optimizer`` and, unless it is disabled, ``updater.scaler``.
     """

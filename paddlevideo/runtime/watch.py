@@ -1,7 +1,7 @@
-"""Logs where each rank is when a step takes too long: one may hang while the others wait for it.
+"""Logs what each rank is doing when a step takes too long, because one hangs and the others wait.
 
-gloo ends a process that waits 30 s in a collective, without naming the rank that is missing. Other
-Python threads run meanwhile, so a thread can log it before.
+gloo kills a process that waits 30 s in a collective operation, without naming the missing rank.
+Other Python threads run meanwhile, so a thread can log it before.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Watch:
         self._thread.join(timeout=2 * INTERVAL)
 
     def begin(self, where: str) -> None:
-        """Starts timing a step, called ``where`` in the log, on all ranks."""
+        """Starts timing a step, which the log calls ``where``; call it on all ranks."""
         self._count += 1
         self._since = time.monotonic(), where
 
@@ -86,21 +86,21 @@ class Watch:
 
 
 def main_thread_location() -> str:
-    """Returns what this process is doing."""
+    """Returns what this process's main thread is doing."""
     return location(sys._current_frames()[threading.main_thread().ident or 0])
 
 
 def location(frame: FrameType) -> str:
-    """Returns the exchange in which a thread waits for other ranks, or its function and file."""
+    """Returns the collective operation in which a thread waits, or its function and file."""
     code = frame.f_code
-    exchanges = code.co_filename.startswith(os.path.join(PADDLE, "distributed"))
-    if exchanges or (code.co_filename.startswith(PADDLE) and code.co_name == "backward"):
+    waits = code.co_filename.startswith(os.path.join(PADDLE, "distributed"))
+    if waits or (code.co_filename.startswith(PADDLE) and code.co_name == "backward"):
         return f"{WAITS}{code.co_name}"
     return f"is in {code.co_name} ({Path(code.co_filename).name}, line {frame.f_lineno})"
 
 
 def message(locations: Mapping[int, str | None]) -> str:
-    """Returns a sentence about each rank, late ones first. None: the rank does not answer."""
+    """Returns a message with each rank's location, late ranks first; None: it does not answer."""
     texts = {rank: text or "does not answer" for rank, text in locations.items()}
     late = [rank for rank, text in texts.items() if not text.startswith(WAITS)]
     order = sorted(texts, key=lambda rank: (rank not in late, rank))

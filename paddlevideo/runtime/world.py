@@ -40,16 +40,16 @@ class RankLost(UserError):
 
 
 class World:
-    """The ranks that work together; a world of one costs nothing.
+    """The ranks of a run; without the launcher, one rank at no cost.
 
-    gloo kills a rank that waits 30 s in a collective, so every wait that may be long (a rank
-    reads, saves, or tests a larger share) is a barrier over the launcher's TCP store.
+    gloo kills a rank that waits 30 s in a collective operation, so every wait that may be long (a
+    rank reads, saves, or has a larger share of a test) is a barrier over the launcher's TCP store.
     """
 
     def __init__(self, fleet: bool = False, sharding: int = 0) -> None:
         """Connects to the other ranks.
 
-        ``fleet``: wrap model and optimizer by Paddle's Fleet, not by DataParallel.
+        ``fleet``: wrap model and optimizer with Paddle's Fleet instead of DataParallel.
 
         ``sharding``: divide over the ranks 1: the optimizer's arrays, 2: gradients too, 3:
         parameters too; 0: nothing. Raises ConfigError for 2 and 3 without a GPU.
@@ -58,8 +58,8 @@ class World:
         self.sharding = sharding if self.size > 1 else 0
         if self.sharding > 1 and not paddle.device.get_device().startswith("gpu"):
             raise ConfigError(
-                f"sharding: {sharding} needs GPUs: Paddle's group_sharded_parallel takes nothing "
-                "else. sharding: 1 divides the optimizer's arrays on CPUs too"
+                f"sharding: {sharding} needs GPUs, because Paddle's group_sharded_parallel does. "
+                "sharding: 1 divides the optimizer's arrays on CPUs too"
             )
         # With one process there is nothing to distribute, and Fleet would set up a pipeline.
         self.fleet = self.size > 1 and (fleet or self.sharding > 1)
@@ -69,7 +69,7 @@ class World:
             self._join()
 
     def _join(self) -> None:
-        """Connects to the other ranks, and says so: Paddle waits for them silently."""
+        """Connects to the other ranks, with a message, because Paddle waits for them silently."""
         print(
             f"rank {self.rank} waits for {self.size - 1} more to start (PADDLE_TRAINERS_NUM is "
             f"{self.size}; unset it if it is left over from another run)",
@@ -89,7 +89,7 @@ class World:
         return self.rank == 0
 
     def sum(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Returns the sums over ranks, float64; exact for counts below 2**53."""
+        """Returns the sums over ranks as float64, exact for counts below 2**53."""
         array = np.asarray(values, dtype=np.float64)
         if self.size == 1:
             return array
@@ -103,7 +103,7 @@ class World:
         return self.sum(values)
 
     def any(self, flag: bool) -> bool:
-        """Returns whether ``flag`` is True on any rank, which may arrive at different times."""
+        """Returns whether ``flag`` is True on any rank; ranks may arrive at different times."""
         return bool(self.sum_patiently(np.array([flag]))[0])
 
     def gather(self, item: Any) -> list[Any]:
@@ -146,10 +146,10 @@ class World:
     def barrier(
         self, where: str = "the end of a test or of a checkpoint", limit: float = math.inf
     ) -> None:
-        """Waits until every rank is here. Three round trips to the store once all are: 0.5 ms.
+        """Waits until every rank has arrived; then three round trips to the store take 0.5 ms.
 
-        A warning names the ranks that others have waited for since 20 seconds. Raises RankLost
-        after ``limit`` seconds. ``where`` is for these messages.
+        A warning names ranks that are more than 20 seconds late. Raises RankLost after ``limit``
+        seconds. ``where`` is for these messages.
         """
         if self.size > 1:
             with self._watch.lock:
@@ -157,7 +157,7 @@ class World:
 
     def _wait(self, where: str, limit: float) -> None:
         self._barriers += 1
-        if self._barriers <= 2:  # by the second, every rank has connected to the store
+        if self._barriers <= 2:  # at the second, every rank has connected to the store
             disable_nagle()
         store = self._store
         store.add(f"met/{self.rank}", 1)
@@ -170,7 +170,7 @@ class World:
                 if waited > limit:
                     raise RankLost(
                         f"rank {self.rank} has waited {waited:.0f} s at {where} for rank(s) "
-                        f"{missing}, which hang or have ended. See their logs; --resume auto "
+                        f"{missing}, which hang or have exited. See their logs; --resume auto "
                         "continues from the newest checkpoint"
                     )
                 log.warning("rank %d waits at %s for rank(s) %s", self.rank, where, missing)
@@ -186,7 +186,7 @@ class World:
 
     @contextmanager
     def watched(self, where: str) -> Iterator[None]:
-        """A context that no rank should stay in for long: a warning says where each one is."""
+        """Returns a context that warns with each rank's location if a rank stays in it for long."""
         if self.size == 1:
             yield
             return
@@ -197,7 +197,7 @@ class World:
             self._watch.end()
 
     def wrap(self, model: nn.Layer, updater: Any = None) -> nn.Layer:
-        """Returns the model to call in training, which averages gradients over ranks.
+        """Returns the model to call in training; it averages gradients over ranks.
 
         With ``sharding`` 2 or 3 the ``optimizer`` and the ``scaler`` of ``updater`` are replaced.
         """
@@ -208,36 +208,36 @@ class World:
         return model if self.size == 1 else paddle.DataParallel(model)
 
     def wrap_optimizer(self, optimizer: Any) -> Any:
-        """Returns the optimizer, wrapped by Fleet or divided over the ranks where that is set."""
+        """Returns the optimizer, with Fleet or sharding if that is set."""
         if self.sharding == 1:
             return ShardedOptimizer(optimizer, self.rank, self.size)
         by_fleet = self.fleet and self.sharding == 0
         return dist.fleet.distributed_optimizer(optimizer) if by_fleet else optimizer
 
     def whole_norm(self, norm: float) -> float:
-        """Returns the norm of all gradients, given that of this rank's gradients."""
+        """Returns the global gradient norm, given the norm of this rank's gradients."""
         return norm if self.sharding < 2 else math.sqrt(self.sum([norm**2])[0])
 
     def collect(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the optimizer's whole state on rank 0, given this rank's part of it.
 
-        Call it on all ranks if arrays are divided over them.
+        Call it on all ranks if the optimizer is sharded.
         """
         if self.sharding != 1:
             return dict(state)
         return collect(state, self.gather(description(state)), self.rank)
 
     def accumulate_only(self, model: nn.Layer, accumulating: bool) -> AbstractContextManager:
-        """Returns a context that does not average gradients if ``accumulating``."""
-        waits = self.size > 1 and accumulating and self.sharding < 2
-        return model.no_sync() if waits else nullcontext()
+        """Returns a context in which gradients are not averaged if ``accumulating``."""
+        skips = self.size > 1 and accumulating and self.sharding < 2
+        return model.no_sync() if skips else nullcontext()
 
 
 def disable_nagle() -> None:
     """Sets TCP_NODELAY on this process's connections to the store. Linux only.
 
-    Paddle writes requests and answers in pieces; with Nagle's algorithm each waits 44 ms for an
-    acknowledgement, and a barrier takes 130 ms instead of 0.5.
+    Paddle sends requests and answers in pieces. With Nagle's algorithm each piece waits 44 ms for
+    an acknowledgement, and a barrier takes 130 ms instead of 0.5 ms.
     """
     port = os.environ.get("PADDLE_MASTER", "").rpartition(":")[2]
     if not port.isdecimal() or not os.path.isdir("/proc/self/fd"):

@@ -1,4 +1,4 @@
-"""Learning-rate schedules and optimizers, from configuration entries."""
+"""Learning-rate schedules and optimizers, built from the configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters are trained, and their learning rates, by rules on their names."""
+"""Selects the trained parameters and scales their learning rates, by their names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BELOW = {"text_embeddings": "text", "region_embeddings": "regions", "action_emb
 def freeze(named: Iterable[tuple[str, paddle.Tensor]], patterns: Sequence[str]) -> None:
     """Freezes parameters whose names match one of the regular expressions.
 
-    Raises ConfigError for a pattern that matches none, or is not a regular expression.
+    Raises ConfigError if a pattern matches no parameter or is not a regular expression.
     """
     for pattern in patterns:
         try:
@@ -38,7 +38,7 @@ def freeze(named: Iterable[tuple[str, paddle.Tensor]], patterns: Sequence[str]) 
 
 
 def layer_factors(names: Sequence[str], decay: float) -> dict[str, float]:
-    """Returns a factor on the learning rate by name: ``decay`` to the power of the depth.
+    """Returns each parameter's factor on the learning rate: ``decay`` to the power of its depth.
 
     A stream's topmost layer has depth 1, the one below it 2, its embeddings one more than its
     lowest layer; tangled layers, poolers and heads have depth 0. For one stream this is the
@@ -60,7 +60,7 @@ def layer_factors(names: Sequence[str], decay: float) -> dict[str, float]:
 
 
 def exempt_names(named: Named, words: list[str]) -> set[str]:
-    """Returns the names that contain one of ``words``. Warns of a word that no name contains."""
+    """Returns the names that contain one of ``words``. Warns if no name contains a word."""
     for word in words:
         if not any(word in name for name, _ in named):
             logger.warning('no_weight_decay_name: no trainable parameter contains "%s"', word)
@@ -81,7 +81,7 @@ def scale_rates(
     if unused:
         raise ConfigError(
             f"OPTIMIZER.lr_scale: {', '.join(sorted(unused))} matches no trainable parameter "
-            f"without an earlier rule. Names look like {named[0][0]}"
+            f"that an earlier rule does not match. Names look like {named[0][0]}"
         )
 
 

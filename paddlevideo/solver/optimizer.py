@@ -1,7 +1,7 @@
 """Optimizers under the names that YAML files use.
 
-The fields of these dataclasses are the keys under ``OPTIMIZER``. Building one checks the values and
-needs no model; ``create`` makes the optimizer.
+The fields of these dataclasses are the keys under ``OPTIMIZER``. Instantiating one checks the
+values without a model; ``create`` builds the optimizer.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class OptimizerSettings:
         no_weight_decay_name: parameters whose name contains one of these words, separated by
             spaces, have no weight decay.
         lr_scale: a list of maps of ``match`` (a regular expression found in parameters' names) and
-            ``scale`` (a factor on their learning rate). The first rule that matches holds.
-        layer_decay: the learning rate of a stream's layer is this times that of the layer above.
+            ``scale`` (a factor on their learning rate). The first rule that matches applies.
+        layer_decay: ratio of the learning rate of a stream's layer to that of the layer above it.
         freeze: regular expressions; parameters whose names match one are not trained.
     """
 
@@ -84,7 +84,7 @@ class OptimizerSettings:
         if name not in known:
             raise ConfigError(
                 f'OPTIMIZER.weight_decay.name is "{name}".{did_you_mean(name, known)} '
-                f"{type(self).__name__} takes {' or '.join(known)}: AdamW and Lamb decay the "
+                f"{type(self).__name__} supports {' or '.join(known)}: AdamW and Lamb decay the "
                 "weights themselves, the others add a penalty to the gradient"
             )
         _check_number("weight_decay.value", value, Range(at_least=0))
@@ -136,7 +136,7 @@ class OptimizerSettings:
         exempt = exempt_names(named, self.no_weight_decay_name.split())
         penalty = None if self.decouples or not strength else PENALTIES[kind](strength)
         for name, parameter in named:
-            # Not by Paddle's parameter groups, each of which clips by its own norm.
+            # Not through Paddle's parameter groups: each clips by its own norm.
             parameter.regularizer = None if name in exempt else penalty
         scale_rates(named, self.scales(), self.layer_decay)
         precision = {"multi_precision": multi_precision} if self.has_master_weights else {}
@@ -151,6 +151,10 @@ class OptimizerSettings:
         if penalty is not None and kind == "L2":
             add_in_place(optimizer, strength)
         return optimizer
+
+
+#: The former name, for users' optimizers.
+Recipe = OptimizerSettings
 
 
 @OPTIMIZERS.register()
@@ -226,7 +230,7 @@ class AdamW(MomentSettings):
     decouples = True
 
     def decay_arguments(self, strength: float, exempt: set[str]) -> dict[str, Any]:
-        """Paddle passes its own parameter names to the function."""
+        """Returns the arguments; Paddle passes its own parameter names to the function."""
         return {
             "weight_decay": strength,
             "apply_decay_param_fun": lambda name: name not in exempt,
@@ -245,7 +249,7 @@ class Lamb(MomentSettings):
     decouples = True
 
     def decay_arguments(self, strength: float, exempt: set[str]) -> dict[str, Any]:
-        """Paddle passes the parameter to the function."""
+        """Returns the arguments; Paddle passes the parameter to the function."""
         return {
             "lamb_weight_decay": strength,
             "exclude_from_weight_decay_fn": lambda parameter: parameter.name in exempt,
@@ -258,7 +262,7 @@ def build_optimizer(
     parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
     multi_precision: bool = False,
 ) -> paddle.optimizer.Optimizer:
-    """Returns the optimizer of the section ``OPTIMIZER``, over the trainable parameters.
+    """Returns the optimizer that the section ``OPTIMIZER`` describes, for the trainable parameters.
 
     Args:
         config: the section: ``name``, ``learning_rate`` and the fields of that optimizer.
@@ -267,19 +271,19 @@ def build_optimizer(
         multi_precision: keep float32 copies of float16 or bfloat16 weights (AMP level O2).
 
     Raises:
-        ConfigError: the name is unknown, a value does not fit, a rule matches no parameter, or the
+        ConfigError: the name is unknown, a value is invalid, a rule matches no parameter, or the
             optimizer cannot keep float32 copies.
     """
     settings = OPTIMIZERS.build(config)
     if multi_precision and not settings.has_master_weights:
-        able = [
+        capable = [
             name
             for name in OPTIMIZERS
             if getattr(OPTIMIZERS.get(name), "has_master_weights", False)
         ]
         raise ConfigError(
             f"OPTIMIZER.name: {config['name']} keeps no float32 copies of the weights, which "
-            f"--amp_level O2 needs. Take O1, or one of {', '.join(able)}"
+            f"--amp_level O2 needs. Use O1, or one of {', '.join(capable)}"
         )
     everything = named_parameters(parameters)
     freeze(everything, settings.freeze or ())
@@ -294,7 +298,7 @@ def named_parameters(
 ) -> Named:
     """Returns structured names and parameters; a shared parameter once, by its first name.
 
-    The names in a ``paddle.DataParallel`` are those of the model in it.
+    A ``paddle.DataParallel`` is unwrapped.
     """
     if isinstance(parameters, paddle.DataParallel):
         parameters = parameters._layers
@@ -312,7 +316,7 @@ def _check_number(key: str, value: float, bounds: Range) -> None:
 
 
 def _name_and_value(entry: Mapping[str, Any], key: str) -> tuple[str, float]:
-    """Returns both values of a map of ``name`` and ``value``."""
+    """Returns the entries of a map with the keys ``name`` and ``value``."""
     if set(entry) != {"name", "value"} or isinstance(entry["value"], (str, bool)):
         raise ConfigError(
             f"OPTIMIZER.{key} is {dict(entry)}; expected {{name: ..., value: a number}}"

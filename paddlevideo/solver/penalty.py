@@ -1,4 +1,4 @@
-"""L2 regularization added to the gradient in place."""
+"""Adds L2 regularization to the gradient in place."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from paddle import Tensor, _C_ops
 def add_in_place(optimizer: Any, strength: float) -> None:
     """Makes ``optimizer`` add ``strength`` * parameter to the gradient in place.
 
-    For parameters with an L2 regularizer of that strength. Paddle allocates two arrays of the
-    parameter's size, for 206 million parameters 0.3 to 1 s a step on two cores; SGD applied to
-    the gradient, with the parameter as its gradient, is one pass of 0.07 s with the same bits.
-    Paddle's method stays for other than dense float32 arrays on the CPU, and for optimizers that
-    override it (Momentum).
+    Applies to parameters with an L2 regularizer of that strength. Paddle allocates two arrays of
+    the parameter's size: for 206 million parameters 0.3 to 1 s per step on two cores. SGD applied
+    to the gradient, with the parameter as its gradient, is one pass of 0.07 s and bit-identical.
+    Paddle's method is kept for anything but dense float32 arrays on the CPU, and for optimizers
+    that override it (Momentum).
     """
     base = paddle.optimizer.Optimizer._create_regularization_of_grad
     if type(optimizer)._create_regularization_of_grad is not base:
@@ -33,7 +33,7 @@ def add_in_place(optimizer: Any, strength: float) -> None:
 
 
 def is_dense_on_cpu(parameter: Tensor, gradient: Tensor | None) -> bool:
-    """Returns whether both are dense float32 arrays on the CPU."""
+    """Returns whether both are dense float32 tensors on the CPU."""
     return gradient is not None and all(
         x.is_dense() and x.dtype == paddle.float32 and x.place.is_cpu_place()
         for x in (parameter, gradient)

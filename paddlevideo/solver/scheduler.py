@@ -1,4 +1,4 @@
-"""A schedule for Paddle's optimizers, whose only state is the number of steps done."""
+"""Adapts a schedule to Paddle's optimizers; its only state is the number of steps done."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from paddlevideo.solver.schedules import Clock, Schedule, make_schedule
 
 @dataclass(frozen=True)
 class Pace:
-    """Optimizer steps of an epoch: ``begun`` when the run was begun, ``now`` in this process.
+    """Optimizer steps per epoch: ``begun`` when the run was begun, ``now`` in this process.
 
     They differ after a resume with another number of processes or another batch size. Settings in
     steps (boundaries, warm-up, ``max_iters``, ``save_steps``) count steps of the run as it was
-    begun. An epoch stays an epoch, so a step done now counts ``begun / now`` of those.
+    begun. An epoch remains an epoch, so a step done now counts as ``begun / now`` of those.
     """
 
     begun: int
@@ -26,13 +26,13 @@ class Pace:
 
     @property
     def ratio(self) -> float:
-        """Steps of the run as it was begun in one step done now."""
+        """One step done now, in steps of the run as it was begun."""
         return self.as_begun(1)
 
     def as_begun(self, steps: int) -> float:
         """Converts ``steps`` done now to steps of the run as it was begun.
 
-        Returns an int where the result is whole, so that nothing is rounded if both are equal.
+        Returns an int if the result is whole, so that nothing is rounded if both are equal.
         """
         whole, rest = divmod(steps * self.begun, self.now)
         return steps * self.begun / self.now if rest else whole
@@ -49,9 +49,9 @@ class StepScheduler(LRScheduler):
         """Starts at step 0.
 
         Args:
-            schedule: what maps a clock to a rate.
+            schedule: maps a clock to a learning rate.
             pace: optimizer steps (not micro-batches) that make up an epoch.
-            total_steps: optimizer steps of the whole run, of the size they have now.
+            total_steps: optimizer steps of the whole run, of their current size.
         """
         if pace.now < 1 or total_steps < 1:
             raise ValueError(f"an epoch of {pace.now} and a run of {total_steps} steps")
@@ -63,17 +63,17 @@ class StepScheduler(LRScheduler):
     def rate_at(self, step: int) -> float:
         """Returns the learning rate of the optimizer step that follows ``step`` steps.
 
-        It is that at the same point of the same epoch in the run as it was begun.
+        The rate is that of the same point of the same epoch in the run as it was begun.
         """
         done, total = (self.pace.as_begun(steps) for steps in (step, self.total_steps))
         return float(self.schedule(Clock(done, self.pace.begun, round(total))))
 
     def get_lr(self) -> float:
-        """The current learning rate; Paddle calls this after it has advanced ``last_epoch``."""
+        """Returns the current learning rate; Paddle calls this after advancing ``last_epoch``."""
         return self.rate_at(self.last_epoch)
 
     def state_dict(self) -> dict[str, int]:
-        """``{"step": optimizer steps done}``."""
+        """Returns ``{"step": optimizer steps done}``."""
         return {"step": self.last_epoch}
 
     def set_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -96,10 +96,10 @@ def build_schedule(
         config: the entry.
         steps_per_epoch: optimizer steps (not micro-batches) that make up an epoch.
         total_steps: optimizer steps of the whole run.
-        begun: what ``steps_per_epoch`` was when the run was begun, if not the same.
+        begun: ``steps_per_epoch`` when the run was begun, if it was different.
 
     Raises:
-        ConfigError: the name is unknown or a value does not fit.
+        ConfigError: the name is unknown or a value is invalid.
     """
     pace = Pace(steps_per_epoch if begun is None else begun, steps_per_epoch)
     return StepScheduler(make_schedule(config), pace, total_steps)

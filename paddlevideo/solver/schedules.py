@@ -19,7 +19,7 @@ from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
 
 @dataclass(frozen=True)
 class Clock:
-    """The optimizer steps done, and those of an epoch and of the run.
+    """The optimizer steps done, per epoch and in the run.
 
     All are steps of the run as it was begun. After a resume with another number of samples per
     step, ``step`` may be a fraction.
@@ -40,7 +40,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Base of the schedules below; a schedule maps a clock to a learning rate.
+    """The base class of schedules, which map a clock to a learning rate.
 
     Args:
         iter_step: advance with every optimizer step instead of once an epoch.
@@ -49,12 +49,12 @@ class Schedule:
     iter_step: bool = False
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate of the step that follows ``clock.step`` steps."""
+        """Returns the learning rate of the step that follows ``clock.step`` steps."""
         raise NotImplementedError
 
 
 def _cosine(high: float, low: float, progress: float) -> float:
-    """Half a cosine wave from ``high`` at progress 0 to ``low`` at progress 1."""
+    """Returns half a cosine wave from ``high`` at progress 0 to ``low`` at progress 1."""
     return low + (high - low) * 0.5 * (math.cos(math.pi * progress) + 1)
 
 
@@ -81,7 +81,7 @@ class ConstantLR(Schedule):
     base_lr: NonNegative
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate at ``clock``."""
+        """Returns the learning rate at ``clock``."""
         return self.base_lr
 
 
@@ -91,7 +91,7 @@ class ConstantLR(Schedule):
 class CustomPiecewiseDecay(Schedule):
     """``values[i]`` until ``boundaries[i]`` steps (or epochs, without ``iter_step``) are done.
 
-    The last value, one more than there are boundaries, holds to the end.
+    There is one more value than boundaries; the last one applies to the end.
     """
 
     boundaries: list[CountOrZero]
@@ -103,17 +103,21 @@ class CustomPiecewiseDecay(Schedule):
             f"{len(self.boundaries)} boundaries need {expected} values, not {len(self.values)}"
         )
         _check(len(self.values) == expected, self, message)
-        _check(_ascending(self.boundaries), self, f"boundaries {self.boundaries} do not ascend")
+        _check(
+            _ascending(self.boundaries),
+            self,
+            f"boundaries {self.boundaries} are not in ascending order",
+        )
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate at ``clock``."""
+        """Returns the learning rate at ``clock``."""
         return self.values[_passed(self.boundaries, clock.units(self.iter_step))]
 
 
 def _warmed_up(
     curve: Callable[[float], float], start_lr: float, warmup_epochs: float, epochs: float
 ) -> float:
-    """``curve(epochs)``, reached on a straight line from ``start_lr`` in ``warmup_epochs``."""
+    """Returns ``curve(epochs)``, reached linearly from ``start_lr`` in ``warmup_epochs``."""
     if epochs >= warmup_epochs:
         return curve(epochs)
     return start_lr + (curve(warmup_epochs) - start_lr) * epochs / warmup_epochs
@@ -122,7 +126,7 @@ def _warmed_up(
 @SCHEDULES.register()
 @dataclass(frozen=True, kw_only=True)
 class CustomWarmupCosineDecay(Schedule):
-    """Half a cosine wave over ``max_epoch``, after a straight line from ``warmup_start_lr``."""
+    """Half a cosine wave over ``max_epoch``, after a linear warm-up from ``warmup_start_lr``."""
 
     warmup_start_lr: NonNegative
     warmup_epochs: NonNegative
@@ -130,7 +134,7 @@ class CustomWarmupCosineDecay(Schedule):
     max_epoch: Count
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate at ``clock``."""
+        """Returns the learning rate at ``clock``."""
 
         def curve(epochs: float) -> float:
             return _cosine(self.cosine_base_lr, 0.0, epochs / self.max_epoch)
@@ -142,9 +146,9 @@ class CustomWarmupCosineDecay(Schedule):
 @SCHEDULES.register()
 @dataclass(frozen=True, kw_only=True)
 class CustomWarmupPiecewiseDecay(Schedule):
-    """``step_base_lr * lrs[i]`` from epoch ``steps[i]``, after a straight line.
+    """``step_base_lr * lrs[i]`` from epoch ``steps[i]``, after a linear warm-up.
 
-    ``gamma`` is accepted from PaddleVideo's files; ``lrs`` holds the factors themselves.
+    ``gamma`` is accepted for PaddleVideo's files; ``lrs`` are the factors themselves.
     """
 
     warmup_start_lr: NonNegative
@@ -158,11 +162,11 @@ class CustomWarmupPiecewiseDecay(Schedule):
     def __post_init__(self) -> None:
         message = f"{len(self.steps)} steps need as many lrs, not {len(self.lrs)}"
         _check(len(self.steps) == len(self.lrs) > 0, self, message)
-        _check(_ascending(self.steps), self, f"steps {self.steps} do not ascend")
+        _check(_ascending(self.steps), self, f"steps {self.steps} are not in ascending order")
         _check(self.steps[0] == 0, self, f"the first of steps must be 0, not {self.steps[0]}")
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate at ``clock``."""
+        """Returns the learning rate at ``clock``."""
 
         def curve(epochs: float) -> float:
             return self.step_base_lr * self.lrs[_passed(self.steps, epochs) - 1]
@@ -174,11 +178,11 @@ class CustomWarmupPiecewiseDecay(Schedule):
 @SCHEDULES.register()
 @dataclass(frozen=True, kw_only=True)
 class CustomWarmupCosineStepDecay(Schedule):
-    """Half a cosine wave in whole epochs, lowered while warming up.
+    """Half a cosine wave that changes once an epoch, lowered during a warm-up.
 
     Args:
         warmup_iters: epochs of warm-up.
-        warmup_ratio: factor at the very first step.
+        warmup_ratio: factor at the first step.
     """
 
     warmup_iters: NonNegative
@@ -188,7 +192,7 @@ class CustomWarmupCosineStepDecay(Schedule):
     max_epoch: Count = 30
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate at ``clock``."""
+        """Returns the learning rate at ``clock``."""
         epochs = clock.epochs(self.iter_step)
         rate = _cosine(self.base_lr, self.min_lr, math.floor(epochs) / self.max_epoch)
         if epochs >= self.warmup_iters:
@@ -201,7 +205,7 @@ class CustomWarmupCosineStepDecay(Schedule):
 class CustomWarmupAdjustDecay(Schedule):
     """``step_base_lr``, multiplied by ``lr_decay_rate`` at each of ``boundaries`` (epochs).
 
-    Before ``warmup_epochs`` it grows linearly.
+    Grows linearly until ``warmup_epochs``.
     """
 
     step_base_lr: NonNegative
@@ -210,10 +214,14 @@ class CustomWarmupAdjustDecay(Schedule):
     boundaries: list[CountOrZero]
 
     def __post_init__(self) -> None:
-        _check(_ascending(self.boundaries), self, f"boundaries {self.boundaries} do not ascend")
+        _check(
+            _ascending(self.boundaries),
+            self,
+            f"boundaries {self.boundaries} are not in ascending order",
+        )
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate at ``clock``."""
+        """Returns the learning rate at ``clock``."""
         epochs = clock.epochs(self.iter_step)
         if epochs < self.warmup_epochs:
             return self.step_base_lr * (epochs + 1) / self.warmup_epochs
@@ -232,7 +240,7 @@ def _done(clock: Clock, iter_step: bool) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _WarmupDecay(Schedule):
-    """From zero to ``base_lr`` in ``warmup_steps``, then to ``final_lr`` at the run's end.
+    """From 0 to ``base_lr`` in ``warmup_steps``, then to ``final_lr`` at the end of the run.
 
     Args:
         warmup_steps: steps, or, below 1, a fraction of the run.
@@ -247,46 +255,46 @@ class _WarmupDecay(Schedule):
         _check(self.warmup_steps >= 0, self, "warmup_steps must not be negative")
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate at ``clock``. The first step of a warm-up is not a step of zero."""
+        """Returns the learning rate at ``clock``. The first step of a warm-up is above 0."""
         warmup, done = _steps(self.warmup_steps, clock), _done(clock, self.iter_step)
         if done < warmup:
             return self.base_lr * min(done + 1, warmup) / warmup
         return self.decay(min(1.0, (done - warmup) / max(1, clock.total_steps - warmup)))
 
     def decay(self, progress: float) -> float:
-        """The rate at ``progress`` from 0 (end of the warm-up) to 1 (end of the run)."""
+        """Returns the rate at ``progress`` from 0 (end of the warm-up) to 1 (end of the run)."""
         raise NotImplementedError
 
 
 @SCHEDULES.register()
 @dataclass(frozen=True, kw_only=True)
 class WarmupLinearDecay(_WarmupDecay):
-    """A straight line to ``base_lr`` in ``warmup_steps`` (below 1: a fraction), then another."""
+    """Linear warm-up to ``base_lr`` in ``warmup_steps`` (below 1: a fraction), linear decay."""
 
     def decay(self, progress: float) -> float:
-        """The rate at ``progress`` from 0 to 1 of the decay."""
+        """Returns the rate at ``progress`` from 0 to 1 of the decay."""
         return self.base_lr + (self.final_lr - self.base_lr) * progress
 
 
 @SCHEDULES.register()
 @dataclass(frozen=True, kw_only=True)
 class WarmupCosineDecay(_WarmupDecay):
-    """A straight line to ``base_lr`` in ``warmup_steps`` (below 1: a fraction), then a cosine."""
+    """Linear warm-up to ``base_lr`` in ``warmup_steps`` (below 1: a fraction), cosine decay."""
 
     def decay(self, progress: float) -> float:
-        """The rate at ``progress`` from 0 to 1 of the decay."""
+        """Returns the rate at ``progress`` from 0 to 1 of the decay."""
         return _cosine(self.base_lr, self.final_lr, progress)
 
 
 @SCHEDULES.register()
 @dataclass(frozen=True, kw_only=True)
 class WarmupPiecewiseDecay(Schedule):
-    """A straight line to ``values[0]`` in ``warmup_steps``, then a value between boundaries.
+    """Linear warm-up to ``values[0]`` in ``warmup_steps``, then one value between boundaries.
 
     Args:
         boundaries: steps from the start of the run, or, below 1, fractions of the run, after
-            which the next value holds.
-        values: one more than there are boundaries.
+            which the next value applies.
+        values: the learning rates, one more than boundaries.
         warmup_steps: likewise; not beyond the first boundary.
     """
 
@@ -304,11 +312,13 @@ class WarmupPiecewiseDecay(Schedule):
         _check(self.warmup_steps >= 0, self, "warmup_steps must not be negative")
 
     def __call__(self, clock: Clock) -> float:
-        """The learning rate at ``clock``. The first step of a warm-up is not a step of zero."""
+        """Returns the learning rate at ``clock``. The first step of a warm-up is above 0."""
         boundaries = [_steps(boundary, clock) for boundary in self.boundaries]
         warmup, done = _steps(self.warmup_steps, clock), _done(clock, self.iter_step)
         ends = [warmup, *boundaries]  # in a short run fractions may round to the same step
-        _check(ends == sorted(ends), self, f"warm-up and boundaries {ends} do not ascend")
+        _check(
+            ends == sorted(ends), self, f"warm-up and boundaries {ends} are not in ascending order"
+        )
         if done < warmup:
             return self.values[0] * min(done + 1, warmup) / warmup
         return self.values[_passed(boundaries, done)]
@@ -318,7 +328,7 @@ def make_schedule(config: float | Mapping[str, Any]) -> Schedule:
     """Returns the schedule of ``OPTIMIZER.learning_rate``, a number or a map with ``name``.
 
     Raises:
-        ConfigError: the name is unknown or a value does not fit.
+        ConfigError: the name is unknown or a value is invalid.
     """
     if isinstance(config, (int, float)):
         return ConstantLR(base_lr=float(config))

@@ -1,8 +1,8 @@
-"""An optimizer's state under structured names.
+"""Saves and loads an optimizer's state under structured names.
 
-Paddle names a parameter after the order in which layers were built (``linear_1.w_0``) and the
-optimizer's arrays after the parameter and a running number (``linear_1.w_0_moment1_0``). Another
-build order, or a second optimizer in the same process, names them differently. Here the key is
+Paddle's names come from the order in which layers are built (``linear_1.w_0``), and those of the
+optimizer's arrays add a counter (``linear_1.w_0_moment1_0``). Another order, or a second optimizer
+in the same process, gives different names. Here the key is
 ``<structured name>/<kind>``, such as ``backbone.pooler.weight/moment1``.
 """
 
@@ -30,7 +30,7 @@ def state_by_structured_name(
 ) -> dict[str, Any]:
     """Returns copies of the optimizer's arrays, and its schedule's state as ``LR_Scheduler``.
 
-    Parameters that never got a gradient have no arrays. bfloat16 arrays come as uint16.
+    Parameters that have never had a gradient have no arrays. bfloat16 is returned as uint16.
 
     Args:
         optimizer: the result of ``build_optimizer``, possibly wrapped by Fleet.
@@ -51,9 +51,9 @@ def load_state_by_structured_name(
     parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
     state: Mapping[str, Any],
 ) -> None:
-    """Restores what ``state_by_structured_name`` returned, also into a rebuilt model.
+    """Restores what ``state_by_structured_name`` returned, also for a rebuilt model.
 
-    Changes nothing unless all of it fits.
+    Changes nothing unless everything fits.
 
     Args:
         optimizer: the result of ``build_optimizer`` for the same configuration.
@@ -95,7 +95,7 @@ def _unwrapped(optimizer: Any) -> Any:
 def _arrays(
     optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]]
 ) -> Iterator[tuple[str, paddle.Tensor]]:
-    """Yields keys and arrays of the optimizer, those that exist so far."""
+    """Yields the keys and arrays of the optimizer that exist so far."""
     masters = optimizer._master_weights
     names = {}
     for name, parameter in named_parameters(parameters):
@@ -117,7 +117,7 @@ def _create_arrays(optimizer: Any, parameters: list[paddle.Tensor]) -> None:
 
 
 def _check_fit(arrays: Mapping[str, paddle.Tensor], saved: Mapping[str, np.ndarray]) -> None:
-    """Raises WeightsError, naming some, unless the saved arrays are those of the optimizer."""
+    """Raises WeightsError, with examples, unless the saved arrays fit the optimizer."""
     errors = [f"{key}: this optimizer has no such array" for key in saved if key not in arrays]
     for key, array in arrays.items():
         expected, actual = array.numpy(), saved.get(key)

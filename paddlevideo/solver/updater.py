@@ -1,4 +1,4 @@
-"""The optimizer step: scale the loss, backward, clip, step, schedule."""
+"""Takes optimizer steps: scales the loss, computes gradients, clips, steps, schedules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paddle import Tensor
 
 
 class Updater:
-    """One optimizer step made of one or more backward passes."""
+    """Takes optimizer steps of one or more backward passes each."""
 
     def __init__(
         self,
@@ -20,13 +20,13 @@ class Updater:
         scaler: Any,
         factors: tuple[float, float] = (1.0, 1.0),
     ) -> None:
-        """One updater a run.
+        """Wraps the optimizer of a run.
 
         Args:
             optimizer: what ``build_optimizer`` returned.
             schedule: counts optimizer steps.
-            scaler: a GradScaler, disabled if unused.
-            factors: the lowest and the highest that parameters have on the learning rate.
+            scaler: a GradScaler, possibly disabled.
+            factors: the parameters' lowest and highest factor on the learning rate.
         """
         self.optimizer = optimizer
         self.schedule = schedule
@@ -39,10 +39,10 @@ class Updater:
         return float(self.optimizer.get_lr())
 
     def scalars(self) -> dict[str, float]:
-        """Returns the values of the next step: "lr", and others where they apply.
+        """Returns the values used for the next step: "lr", and others where they apply.
 
-        "lr_lowest" and "lr_highest" where parameters have different rates, "loss_scale" where
-        the loss is scaled.
+        These are "lr_lowest" and "lr_highest" if parameters have different rates, and
+        "loss_scale" if the loss is scaled.
         """
         rate = self.learning_rate
         values = {"lr": rate}
@@ -59,10 +59,10 @@ class Updater:
 
     @paddle.no_grad()
     def gradient_norm(self, parameters: Iterable[Tensor]) -> float:
-        """Returns the global norm of the gradients before clipping; NaN or infinite if one is.
+        """Returns the global norm of the gradients before clipping; not finite if one is not.
 
-        One pass over the gradients without copies, in float32 as in Paddle's own clipping: 56 ms
-        for 206 million parameters on two cores.
+        Computed in float32, as Paddle's clipping does, without copies: 56 ms for 206 million
+        parameters on two cores.
         """
         gradients = (p.grad for p in parameters if p.grad is not None)
         squares = [
@@ -75,11 +75,11 @@ class Updater:
 
     @property
     def loss_scale(self) -> float:
-        """The factor of the loss and of its gradients; 1 without a scaler."""
+        """The factor on the loss and its gradients; 1 without a scaler."""
         return float(np.ravel(self.scaler.state_dict().get("scale", 1.0))[0])
 
     def skip(self) -> None:
-        """Skips the step, not the schedule's. An active scaler lowers its scale."""
+        """Skips the step but advances the schedule. An active scaler lowers its scale."""
         if self.scaler.is_enable():
             self.scaler.step(self.optimizer)  # finds that gradients are not finite
             self.scaler.update()
@@ -90,6 +90,6 @@ class Updater:
         """Clips and applies the gradients (skipped by the scaler if they are not finite)."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        # Freed, not filled with zeros to which the next gradients would be added.
+        # Frees gradients: zeros would cost an addition in the next backward pass.
         self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()

@@ -1,4 +1,4 @@
-"""Training and testing: the only packages that see configuration, runtime and parts."""
+"""Training and testing: the loops that combine configuration, runtime and registered parts."""
 
 from paddlevideo.tasks.dry_run import dry_run
 from paddlevideo.tasks.test import test

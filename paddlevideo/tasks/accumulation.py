@@ -1,4 +1,4 @@
-"""How a run cuts an epoch into optimizer steps of several micro-batches and ranks."""
+"""Splits an epoch into optimizer steps of several micro-batches and ranks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a batch, a step and an epoch. Samples are those of all processes together."""
+    """The sizes of a batch, a step and an epoch. Samples are counted over all processes."""
 
     samples: int  # in a batch
     batches: int  # in an epoch
@@ -28,14 +28,14 @@ class Sizes:
         return self.steps_after(self.batches)
 
     def steps_after(self, batches: int) -> int:
-        """Returns the optimizer steps of the first ``batches`` of an epoch."""
+        """Returns the number of optimizer steps in the first ``batches`` batches of an epoch."""
         return -(-batches // self.window)
 
 
 def sizes_of(run: Run, batches: int) -> Sizes:
-    """Returns the sizes of ``run``, whose ranks have ``batches`` each in an epoch.
+    """Returns the sizes of ``run``, each of whose ranks reads ``batches`` batches per epoch.
 
-    Raises ConfigError if ``global_batch_size`` is not a multiple of what the ranks read at once.
+    Raises ConfigError if ``global_batch_size`` is not a multiple of ``batch_size`` times ranks.
     """
     samples = run.data.batch_size * run.world.size
     accumulation = accumulation_settings(run.config)

@@ -46,9 +46,9 @@ class Steps:
 def dry_run(
     config: Config, weights: str | None = None, validate: bool = False, fleet: bool = False
 ) -> None:
-    """Builds all that training needs, takes a few steps, and prints the measurements.
+    """Builds everything that training needs, takes a few steps, and prints the measurements.
 
-    Writes only to a temporary folder and resumes no checkpoint. Raises what training would raise.
+    Writes only to a temporary folder and does not resume. Raises the errors of a training run.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = start_run(config, "train", validate, fleet, Path(folder), weights)
@@ -98,7 +98,7 @@ def take_steps(trainer: Trainer) -> Steps:
     """Takes the first steps of a run, and times reading and training."""
     trainer.model.train()
     windows = in_windows(trainer.loader.epoch(0), trainer.sizes.window)
-    waiting, taking = [], []
+    waiting, training = [], []
     first_batch: Mapping[str, Any] = {}
     began = time.perf_counter()
     for window in islice(windows, min(STEPS, trainer.sizes.steps)):
@@ -106,14 +106,14 @@ def take_steps(trainer: Trainer) -> Steps:
         trainer.train_step(window)
         done = synchronize_clock()
         waiting.append(read - began)
-        taking.append(done - read)
+        training.append(done - read)
         first_batch = first_batch or window[0]
         began = time.perf_counter()
-    return Steps(first_batch, median(waiting[1:] or waiting), median(taking[1:] or taking))
+    return Steps(first_batch, median(waiting[1:] or waiting), median(training[1:] or training))
 
 
 def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
-    """Yields the numbers of clips, steps and epochs, and the arrays of a batch."""
+    """Yields the number of clips, steps and epochs, and the arrays of a batch."""
     size, ranks = trainer.run.data.batch_size, trainer.world.size
     epochs = trainer.settings.epochs
     total = trainer.plan.total_steps()
@@ -128,7 +128,7 @@ def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
 
 
 def parameter_lines(model: BaseFramework) -> Iterator[str]:
-    """Yields the number of parameters in each part of the model, and of trained ones."""
+    """Yields the number of parameters, and of trained ones, in each part of the model."""
     yield f"{'':20s} {'all':>13s} {'trained':>13s}"
     sums = [0, 0]
     for name, (count, trained) in count_parameters(model).items():
@@ -138,7 +138,7 @@ def parameter_lines(model: BaseFramework) -> Iterator[str]:
 
 
 def count_parameters(model: BaseFramework) -> dict[str, tuple[int, int]]:
-    """Returns the numbers of parameters and of trained ones by part; each counts once."""
+    """Returns the number of parameters, and of trained ones, by part; shared ones count once."""
     counts: dict[str, tuple[int, int]] = {}
     seen: set[str] = set()
 
@@ -162,15 +162,15 @@ def memory_lines(trainer: Trainer, held: int, peak: int) -> Iterator[str]:
     average = weights if trainer.settings.ema_decay else 0
     named = {"weights": weights, "gradients": gradients, "optimizer arrays": held}
     if average:
-        named["their average"] = average
-    rest = "activations, data and the program itself"
+        named["weight average"] = average
+    others = "activations, data and the program itself"
     for name, size in named.items():
         yield f"{name:16s} {size / MEGABYTE:8,.0f} MB"
-    yield f"{'peak':16s} {peak / MEGABYTE:8,.0f} MB measured; the rest of it: {rest}"
+    yield f"{'peak':16s} {peak / MEGABYTE:8,.0f} MB measured, which includes {others}"
 
 
 def disk_lines(trainer: Trainer, held: int, step_seconds: float, folder: Path) -> Iterator[str]:
-    """Yields the most that checkpoints take on disk, and the free space there."""
+    """Yields the most space that checkpoints take, and the free space on that disk."""
     written = trainer.model.to_released(trainer.model.state_dict()).values()
     averages = trainer.average.state().get("weights", {}).values()
     weights = sum(p.numel().item() * p.element_size() for p in written)
@@ -183,16 +183,16 @@ def disk_lines(trainer: Trainer, held: int, step_seconds: float, folder: Path) -
     )
     free = shutil.disk_usage(nearest_folder(folder)).free
     yield f"{'a checkpoint':16s} {one / MEGABYTE:8,.0f} MB"
-    yield f"{'all of them':16s} {total / MEGABYTE:8,.0f} MB at most ({listed}), in {folder}"
+    yield f"{'all checkpoints':16s} {total / MEGABYTE:8,.0f} MB at most ({listed}), in {folder}"
     short = "" if total <= free else ", which is not enough"
-    yield f"{'free there':16s} {free / MEGABYTE:8,.0f} MB{short}"
+    yield f"{'free space':16s} {free / MEGABYTE:8,.0f} MB{short}"
 
 
 def count_checkpoints(trainer: Trainer, step_seconds: float) -> dict[str, int]:
-    """Returns the most checkpoints on disk at once, by kind.
+    """Returns the largest number of checkpoints on disk at once, by kind.
 
-    Those within an epoch are removed when an epoch is saved; the number that ``save_minutes``
-    makes until then is estimated from ``step_seconds``.
+    Those within an epoch are removed when an epoch is saved; how many ``save_minutes`` writes
+    until then is estimated from ``step_seconds``.
     """
     settings, sizes = trainer.settings, trainer.plan.sizes
     validates = trainer.validation is not None

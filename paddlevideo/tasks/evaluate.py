@@ -1,4 +1,4 @@
-"""The one loop behind validation and testing."""
+"""The loop over batches that validation and testing share."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def evaluate(
     saved: SavedRows | None = None,
     stop: StopRequest | None = None,
 ) -> dict[str, Any]:
-    """Predicts this rank's batches and returns the metric's results over those of all ranks.
+    """Predicts this rank's batches and returns the metric's results over all ranks.
 
-    The grid of batches does not depend on the number of ranks, so the results do not either. Rank 0
-    alone computes and returns them, with "stages", its seconds, and "chance" where it is known;
-    the others return an empty dict. ``saved`` keeps the predictions, and has those that need not
-    be made again; without it this is a validation, whose data may choose what is saved with the
-    weights. Raises Stopped on all ranks once ``stop`` has received a signal on any.
+    The grid of batches does not depend on the number of ranks, so the results do not either. Only
+    rank 0 computes and returns them, with its times as "stages" and, where it is known, "chance";
+    the other ranks return an empty dict. ``saved`` stores the predictions and supplies those of an
+    interrupted test; without it this is a validation, which may choose what is saved with the
+    weights. Raises Stopped on all ranks once ``stop`` has received a signal on any of them.
     """
     stop = stop or StopRequest()  # a request that is never triggered
     training = model.training

@@ -18,31 +18,31 @@ from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
 SHOWN = 8  # names in a message
-#: Steps in a row that float16 may skip while it finds its loss scale.
+#: Consecutive steps that float16 may skip while the loss scale is adjusted.
 FLOAT16_SKIPS = 50
 
 
 class NotFinite(DataError):
-    """A loss or a gradient is NaN or infinite; the weights are as they were before the step."""
+    """A loss or a gradient is NaN or infinite; the step has not changed the weights."""
 
 
 def allowed_skips(settings: RunSettings, amp: Amp) -> int:
-    """Returns the number of steps in a row that may be skipped."""
+    """Returns the number of consecutive steps that may be skipped."""
     if settings.max_skipped_steps is not None:
         return settings.max_skipped_steps
     return FLOAT16_SKIPS if amp.enabled and settings.amp.dtype == "float16" else 0
 
 
 class Guard:
-    """Counts skipped optimizer steps, and raises after too many in a row."""
+    """Counts consecutive skipped optimizer steps, and raises if there are too many."""
 
     def __init__(self, allowed: int, name_of: Callable[[int], str]) -> None:
-        """``allowed``: steps in a row; ``name_of``: index of a sample to its clip's name."""
+        """``allowed``: consecutive skips; ``name_of``: maps a sample's index to its clip's name."""
         self.allowed, self.name_of = allowed, name_of
         self.in_a_row = 0
 
     def step_taken(self) -> None:
-        """Ends a row of skipped steps."""
+        """Resets the count of skipped steps."""
         self.in_a_row = 0
 
     def step_skipped(
@@ -52,20 +52,20 @@ class Guard:
         window: Sequence[Mapping[str, Any]],
         model: nn.Layer,
     ) -> None:
-        """Logs a skipped step. Raises NotFinite if that is one more in a row than allowed.
+        """Logs a skipped step. Raises NotFinite if more consecutive steps than allowed are skipped.
 
         Args:
             step: the step, counted from 1.
             losses: the named losses of each micro-batch.
             window: the micro-batches, for their ``index``.
-            model: has the gradients of the step.
+            model: the model, with the gradients of the step.
         """
         self.in_a_row += 1
         message = f"step {step}: {', '.join(causes(losses, model))}. {self._clips(window)}"
         if self.in_a_row > self.allowed:
             raise NotFinite(
-                f"{message}. The weights are as before this step. Check these clips "
-                "(tools/prepare_data.py validate), lower the learning rate, or clip gradients "
+                f"{message}. The step has not changed the weights. Check these clips "
+                "(paddlevideo validate), lower the learning rate, or clip gradients "
                 "(OPTIMIZER.grad_clip)"
             )
         log.warning("%s; skipped (%d in a row)", message, self.in_a_row)
@@ -76,11 +76,11 @@ class Guard:
 
 
 def check_weights(model: nn.Layer, step: int) -> None:
-    """Raises NotFinite, naming the parameter, where a weight after ``step`` is NaN or infinite."""
+    """Raises NotFinite, with the parameter's name, if a weight after ``step`` is not finite."""
     for name, parameter in model.named_parameters():
         if not bool(paddle.isfinite(parameter).all()):
             raise NotFinite(
-                f"after step {step} {name} holds NaN or infinity, so no checkpoint is written. "
+                f"after step {step} {name} contains NaN or infinity, so no checkpoint is written. "
                 "Lower the learning rate, or clip gradients (OPTIMIZER.grad_clip), and continue "
                 "from the newest checkpoint with --resume auto"
             )
@@ -88,7 +88,7 @@ def check_weights(model: nn.Layer, step: int) -> None:
 
 @contextmanager
 def log_not_finite() -> Iterator[None]:
-    """Logs a NotFinite raised within, where the run ends for another reason already."""
+    """Logs a NotFinite error instead of raising it, because the run is ending anyway."""
     try:
         yield
     except NotFinite as error:
@@ -110,5 +110,5 @@ def causes(losses: Iterable[Mapping[str, Tensor]], model: nn.Layer) -> list[str]
     ]
     texts = [f"{name} is {value}" for name, value in values.items()]
     if parameters:
-        texts.append(f"gradients are not finite of {some(parameters, 3)}")
+        texts.append(f"gradients of {some(parameters, 3)} are not finite")
     return texts or ["the sum of all squared gradients is not finite"]

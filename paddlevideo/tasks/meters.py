@@ -1,4 +1,4 @@
-"""Times, losses and accuracies of a training run: the log line and the records of writers."""
+"""Times, losses and accuracies of a training run, for the log and the writers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 
 class Meters:
-    """Collects one logging interval. Losses and hits stay on the device until they are printed."""
+    """Collects one logging interval. Losses and hits stay on the device until they are logged."""
 
     def __init__(
         self, world: World, folder: Path, epochs: int, log_interval: int, visualdl: bool = False
@@ -34,7 +34,7 @@ class Meters:
         self._writers: Writers | None = None
 
     def timed(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yields ``items`` and times the loop over them, and the waiting for the next item.
+        """Yields ``items``, and times the loop over them and the wait for the next item.
 
         The time between two epochs does not count.
         """
@@ -61,8 +61,8 @@ class Meters:
         """Adds a step that was taken; nothing is copied from the device yet.
 
         Args:
-            losses: of each micro-batch; the step's losses are their sums.
-            hits: of each micro-batch.
+            losses: those of each micro-batch; the step's losses are their sums.
+            hits: those of each micro-batch.
             samples: number of this rank's samples in the step.
         """
         self._losses.extend(losses)
@@ -89,7 +89,7 @@ class Meters:
         self._reset()
 
     def _summarise(self, extra: Mapping[str, float]) -> dict[str, float]:
-        """Returns averages over steps and ranks; called by all ranks at the same step."""
+        """Returns averages over steps and ranks; must be called on all ranks at the same step."""
         seconds = max(self._seconds + synchronize_clock() - self._since, 1e-9)
         means, accuracies = self._over_ranks()
         return {
@@ -139,7 +139,7 @@ class Meters:
         return self._writers
 
     def draw(self) -> None:
-        """Draws the curves of what was logged so far, if anything was."""
+        """Draws the curves up to now, if anything has been logged."""
         if self.world.is_main and self._open().has_lines:
             draw_curves(self._folder)
 
@@ -150,7 +150,7 @@ class Meters:
 
 
 def format_line(line: str, record: Mapping[str, float], eta: timedelta) -> str:
-    """PaddleVideo's log line, with each loss by name."""
+    """Returns PaddleVideo's log line, with each loss by name."""
     losses = " ".join(f"{k}: {v:.5f}" for k, v in record.items() if k.endswith("loss"))
     return (
         f"{line} {losses} lr: {record['lr']:.6g} "

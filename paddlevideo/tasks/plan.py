@@ -1,4 +1,4 @@
-"""When a run validates, saves and ends, by its settings in epochs and in steps."""
+"""Decides when a run validates, saves and ends, from its settings in epochs and steps."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ class Plan:
     """Applies a run's settings to its progress."""
 
     def __init__(self, settings: RunSettings, sizes: Sizes, pace: Pace, validates: bool) -> None:
-        """``pace``: what a step counts; ``validates``: whether the run has validations."""
+        """``pace``: converts steps; ``validates``: whether the run has validations."""
         self.settings, self.sizes, self.pace, self.validates = settings, sizes, pace, validates
 
     def steps_done(self, progress: Progress) -> int:
-        """Returns the optimizer steps done, counted in steps of this run's size."""
+        """Returns the number of optimizer steps done, in steps of this run's size."""
         return progress.epoch * self.sizes.steps + self.sizes.steps_after(progress.batches)
 
     def position(self, progress: Progress) -> float:
-        """Returns them in steps of the run as it was begun, which settings in steps count."""
+        """Returns the steps done in steps of the run as it was begun, as settings count them."""
         return self.pace.as_begun(self.steps_done(progress))
 
     def total_steps(self) -> int:
-        """Returns the optimizer steps of the whole run, in steps of this run's size."""
+        """Returns the number of optimizer steps of the whole run, in steps of this run's size."""
         total = self.pace.begun * self.settings.epochs
         return self.pace.as_now(min(total, self.settings.max_iters or total))
 
     def steps_left(self, progress: Progress) -> int:
-        """Returns the optimizer steps left."""
+        """Returns the number of optimizer steps left."""
         return max(0, self.total_steps() - self.steps_done(progress))
 
     def epochs_begun(self, progress: Progress) -> int:
-        """Returns the last epoch that ended, from 1, or the current one after an early stop."""
+        """Returns the number of epochs begun, the current one included if it was cut short."""
         return progress.epoch + (progress.batches > 0)
 
     def saves_epoch(self, progress: Progress) -> bool:
@@ -55,7 +55,7 @@ class Plan:
         return done or self.reached_limit(progress) or self.is_stale(progress)
 
     def is_stale(self, progress: Progress) -> bool:
-        """Returns whether ``patience`` validations in a row were not better than the best."""
+        """Returns whether the last ``patience`` validations brought no improvement."""
         return 0 < self.settings.patience <= progress.stale
 
     def reached_limit(self, progress: Progress) -> bool:

@@ -1,4 +1,4 @@
-"""``-p``: a trace of some training steps, and a table of their times by operator."""
+"""The option ``-p``: traces some training steps and tabulates their times by operator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from paddlevideo.utils.errors import ConfigError
 log = logging.getLogger("paddlevideo")
 
 EXAMPLE = '-p "batch_range=[10,20];profile_path=profile"'
-#: Names of the table's order in PaddleVideo's files, and Paddle's.
+#: How the table may be sorted: PaddleVideo's names and Paddle's.
 SORTED = {"total": "CPUTotal", "ave": "CPUAvg", "max": "CPUMax", "min": "CPUMin"}
 #: The useful parts of Paddle's summary.
 VIEWS = ("OverView", "OperatorView")
@@ -33,8 +33,8 @@ ACCEPTED = ("tracer_option", "state", "exit_on_finished", "timer_only")
 class ProfilerOptions:
     """The options of ``-p``.
 
-    ``start`` and ``stop``: steps of this process, from 0; ``stop`` is not recorded. ``path``:
-    the folder of trace and table. ``sorted_by``: the table's order, one of Paddle's names.
+    ``start`` and ``stop``: steps of this process, from 0; ``stop`` is excluded. ``path``: the
+    folder for trace and table. ``sorted_by``: how the table is sorted, one of Paddle's names.
     """
 
     start: int = 10
@@ -44,7 +44,7 @@ class ProfilerOptions:
 
 
 def profiler_options(text: str) -> ProfilerOptions:
-    """Reads options as PaddleVideo writes them, ``key=value`` separated by ``;``.
+    """Parses options in PaddleVideo's syntax, ``key=value`` separated by ``;``.
 
     ``batch_range=[10,20]``, ``profile_path=DIR``, ``sorted_key=total``. Raises ConfigError for
     anything else.
@@ -73,17 +73,17 @@ def _batch_range(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"\[?\s*(\d+)\s*,\s*(\d+)\s*\]?", text)
     if match is None or int(match[1]) >= int(match[2]):
         raise ConfigError(
-            f"-p: batch_range is {text}; expected two steps of which the first is smaller, "
-            "as batch_range=[10,20]"
+            f"-p: batch_range is {text}; expected two steps, the first one smaller, "
+            "as in batch_range=[10,20]"
         )
     return int(match[1]), int(match[2])
 
 
 class Profile:
-    """Records the steps that the options name; nothing without options."""
+    """Records the steps that the options select; without options, none."""
 
     def __init__(self, options: ProfilerOptions | None, folder: Path, rank: int = 0) -> None:
-        """``folder``: holds ``profile/`` unless the options name another folder."""
+        """``folder``: where ``profile/`` is created, unless the options name another path."""
         self.options, self.rank, self.steps = options, rank, 0
         self._recorder: Any = None
         if options is None:
@@ -97,7 +97,7 @@ class Profile:
         log.info("profiling steps %d to %d into %s", options.start, options.stop, self.folder)
 
     def step(self) -> None:
-        """Ends a training step. After the last one to record, writes trace and table."""
+        """Marks the end of a step. Writes trace and table after the last step to record."""
         if self._recorder is None:
             return
         assert self.options is not None
@@ -107,17 +107,19 @@ class Profile:
             self._finish()
 
     def close(self) -> None:
-        """Writes what was recorded if the run had too few steps, and warns of it."""
+        """Warns if the run had too few steps, and writes what was recorded."""
         if self._recorder is None:
             return
         assert self.options is not None
         start, stop = self.options.start, self.options.stop
-        log.warning("-p: steps %d to %d wanted, but the run had %d", start, stop, self.steps)
+        log.warning(
+            "-p: steps %d to %d were requested, but the run had only %d", start, stop, self.steps
+        )
         if self.steps > start:
             self._finish()
             return
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Paddle warns of it too
+            warnings.simplefilter("ignore")  # Paddle warns about it too
             self._recorder.stop()
         self._recorder = None
 

@@ -1,4 +1,4 @@
-"""A validation is tried on a few samples before the long work begins."""
+"""Tries a validation or test on a few samples before the long work begins."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from paddlevideo.runtime import Amp
 from paddlevideo.tasks.setup import Run, build_metric, lookup
 from paddlevideo.utils.errors import ConfigError, DataError, UserError
 
-#: Samples, and entries of the data set's context: at full size about a second on two cores. More
-#: entries than are usually chosen from it for a sample, so that choosing is tried too.
+#: Samples, and entries of the data set's context: about a second for a full-size model on two
+#: cores. More entries than a shortlist usually has, so that selecting candidates is tried too.
 SAMPLES, ENTRIES = 4, 12
 
 
@@ -27,10 +27,10 @@ def rehearse(
 ) -> None:
     """Reads, predicts and scores the first samples of ``split``; all ranks do the same.
 
-    It uses its own metric and no randomness, and leaves the model as it was. A metric that needs
+    Uses a metric of its own and no randomness, and leaves the model unchanged. A metric that needs
     more than a few samples may fail on them; only what is certainly wrong ends the run.
 
-    Raises ConfigError, DataError or WeightsError, as the validation or the test would.
+    Raises the ConfigError, DataError or WeightsError that the validation or test would raise.
     """
     metric = build_metric(run, dataset)
     count = min(len(dataset), loader.sampler.batch_size, SAMPLES)
@@ -49,7 +49,7 @@ def rehearse(
         raise
     except Exception as error:
         parts = f"{type(model).__name__} and {metric.name}"
-        line = traceback.extract_tb(error.__traceback__)[-1]  # not one of our errors
+        line = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
             f"DATASET.{split}: {parts} cannot score its first samples: "
             f"{type(error).__name__}: {error} ({line.filename}:"
@@ -64,7 +64,7 @@ def rehearse(
 
 
 def predict_and_collect(model: BaseFramework, metric: Metric, data: EvaluationData) -> None:
-    """Does with one batch what ``tasks.evaluate`` does with all of them."""
+    """Predicts the batches of ``data`` as ``tasks.evaluate`` does, and collects the predictions."""
     predictor = metric.predictor(model, data)
     for batch in predictor.batches(data.loader):
         metric.update(batch["index"], predictor.predict(batch))
@@ -88,12 +88,12 @@ def check_best(metric: Metric, truth: Any, size: int, count: int) -> None:
     except ConfigError:
         raise
     except Exception:
-        return  # it may need all samples: then the validation will tell
+        return  # it may need all samples; the validation itself will raise
     lookup(results, metric.best)
 
 
 def _advice(run: Run, split: str, dataset: Dataset) -> str:
-    """Says what may be missing if no pipeline step precedes the model."""
+    """Returns advice if the split has no pipeline steps, else ""."""
     if dataset.context() is not None or (run.config.get("PIPELINE") or {}).get(split):
         return ""
     return (

@@ -1,16 +1,16 @@
-"""Resuming: which checkpoint, whether it is of this run, and from which sample.
+"""Resuming: which checkpoint, whether it belongs to this run, and from which sample.
 
-Counters and their units. A run may be resumed with another number of processes, another batch
-size or another accumulation than it was begun with:
+A run may be resumed with another number of processes, another batch size or another accumulation
+than it was begun with. Counters and their units:
 
-- in samples: the position in the epoch (``position_in_epoch``);
-- in epochs: ``epoch``, ``save_interval``, ``val_interval``, ``resume_epoch`` and, in validations,
+- samples: the position in the epoch (``position_in_epoch``);
+- epochs: ``epoch``, ``save_interval``, ``val_interval``, ``resume_epoch`` and, in validations,
   ``patience``;
-- in steps of the run as it was begun (``solver.scheduler.Pace``): all of the schedule, warm-up and
-  boundaries too, ``max_iters``, ``save_steps``, ``ema_decay``;
-- in optimizer steps that were taken: ``Progress.step``, from which names of checkpoints, seeds of
-  dropout and the log's ``step_total`` come; the optimizer's own count; that of the loss scaler;
-- of this process alone: ``log_interval``, the profiler's range, skipped steps in a row.
+- steps of the run as it was begun (``solver.scheduler.Pace``): the schedule with warm-up and
+  boundaries, ``max_iters``, ``save_steps``, ``ema_decay``;
+- optimizer steps actually taken: ``Progress.step``, from which names of checkpoints, seeds of
+  dropout and the log's ``step_total`` are derived; the counts of optimizer and loss scaler;
+- steps of this process: ``log_interval``, the profiler's range, consecutive skipped steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | Non
     """Returns the checkpoint to resume, if any, after comparing it with the configuration.
 
     Raises WeightsError if the checkpoint of ``resume_epoch``, or every checkpoint, is damaged, and
-    ConfigError if a setting that changes results is different and ``force`` is not set.
+    ConfigError if a setting that affects results has changed and ``force`` is not set.
     """
     settings = run.settings
     checkpoint: Checkpoint | None = None
@@ -50,10 +50,10 @@ def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | Non
         if checkpoint is None and checkpoints.tags():
             tags = ", ".join(checkpoints.tags())
             raise WeightsError(
-                f"{run.folder}: none of the checkpoints is whole ({tags}), and training "
-                "from the start would overwrite them. Bring the missing files back, start from "
-                "weights that are there by -w in another folder (-o output_dir=FOLDER), or begin "
-                "again by --overwrite instead of --resume"
+                f"{run.folder}: no checkpoint is complete ({tags}), and training from the start "
+                "would overwrite them. Restore the missing files, start from weights that are "
+                "there with -w in another folder (-o output_dir=FOLDER), or start over with "
+                "--overwrite instead of --resume"
             )
     if checkpoint is not None:
         check_same_run(run, checkpoint)
@@ -62,12 +62,12 @@ def checkpoint_to_resume(run: Run, checkpoints: Checkpoints) -> Checkpoint | Non
 
 
 def keep_start(run: Run, checkpoint: Checkpoint) -> None:
-    """Keeps the weights that the run once started from in its configuration."""
+    """Keeps the weights that the run originally started from in its configuration."""
     weights = start_of(checkpoint)
     given = run.settings.weights
     if given and given != weights:
         log.warning(
-            "%s has no effect: the run continues from %s. To start from it choose another "
+            "%s has no effect: the run continues from %s. To start from it, choose another "
             "output_dir, without --resume",
             given,
             checkpoint.tag,
@@ -83,7 +83,7 @@ def start_of(checkpoint: Checkpoint) -> str | None:
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """Returns what a checkpoint records of its run, as plain JSON."""
+    """Returns what a checkpoint records about its run, ready for JSON."""
     return {
         "config": run.config.to_dict(),
         "ranks": run.world.size,
@@ -93,18 +93,18 @@ def describe(run: Run) -> dict[str, Any]:
 
 
 def check_same_run(run: Run, checkpoint: Checkpoint) -> None:
-    """Reports settings that have changed. Raises ConfigError if one of them changes results."""
+    """Logs settings that have changed. Raises ConfigError if one of them affects results."""
     changes = differences(checkpoint.extra.get("config", {}), run.config.to_dict())
     decisive = [change for change in changes if change.decisive]
     if decisive and not run.settings.force:
         lines = "\n  ".join(map(str, decisive))
         raise ConfigError(
-            f"{checkpoint.tag} in {run.folder} is of a run with other settings:\n  {lines}\n"
-            "Resume with the settings as they were, with these by --force, or start in another "
+            f"{checkpoint.tag} in {run.folder} belongs to a run with other settings:\n  {lines}\n"
+            "Resume with the original settings, use these with --force, or start in another "
             "output_dir"
         )
     for change in decisive:
-        log.warning("resumed with another setting: %s", change)
+        log.warning("resumed with a changed setting: %s", change)
     threads = checkpoint.extra.get("threads", run.threads)
     if threads != run.threads:
         log.warning(
@@ -123,12 +123,12 @@ def restore(
 ) -> None:
     """Restores weights, the optimizer's state, the loss scale and the average.
 
-    Raises WeightsError if the checkpoint is of another model.
+    Raises WeightsError if the checkpoint belongs to another model.
     """
     report = assign(model, model.from_released(checkpoint.weights), checkpoint.tag)
     if report.missing or report.misshapen:
         raise WeightsError(
-            f"{checkpoint.tag} in {run.folder} is of another model, so it cannot be resumed. "
+            f"{checkpoint.tag} in {run.folder} belongs to another model, so it cannot be resumed. "
             f"Start in another output_dir, or load it with -w.\n{report}"
         )
     state = checkpoint.optimizer
@@ -141,10 +141,10 @@ def restore(
 def initial_progress(
     checkpoint: Checkpoint | None, clips: int, now: Sizes
 ) -> tuple[Progress, Pace]:
-    """Returns where a run of these sizes starts or resumes, and what its steps count.
+    """Returns where a run of these sizes starts or resumes, and how its steps are converted.
 
-    Checkpoints of older versions do not record the epoch's steps when the run was begun; then
-    those of the run that wrote them count.
+    Checkpoints of older versions do not record how many steps an epoch had when the run was begun;
+    for them it is the number in the run that wrote them.
     """
     if checkpoint is None:
         return Progress(), Pace(now.steps, now.steps)
@@ -152,8 +152,8 @@ def initial_progress(
     steps = int(checkpoint.extra.get("begun_steps_per_epoch", before.steps))
     if steps != now.steps:
         log.warning(
-            "an epoch has %d optimizer steps, and had %d when the run was begun: settings in steps "
-            "(learning rate, max_iters, save_steps) still count steps of that size",
+            "an epoch has %d optimizer steps instead of the %d it had when the run was begun: "
+            "settings in steps (learning rate, max_iters, save_steps) still count the old steps",
             now.steps,
             steps,
         )
@@ -164,9 +164,9 @@ def sizes_before(extra: Mapping[str, Any], dataset_size: int, now: Sizes) -> Siz
     """Returns the sizes of the run that wrote a checkpoint.
 
     Args:
-        extra: what the checkpoint records of it, see ``describe``.
+        extra: what the checkpoint records about it, see ``describe``.
         dataset_size: number of training samples, the same as now.
-        now: the present sizes, for what the checkpoint does not record.
+        now: the current sizes, for what the checkpoint does not record.
     """
     config = extra.get("config", {})
     ranks = extra.get("ranks", 1)
@@ -178,11 +178,11 @@ def sizes_before(extra: Mapping[str, Any], dataset_size: int, now: Sizes) -> Siz
 
 
 def position_in_epoch(progress: Progress, before: Sizes, now: Sizes) -> Progress:
-    """Returns ``progress`` counted in batches of this run.
+    """Returns ``progress`` in batches of this run.
 
     The order of samples does not depend on the number of processes. If sizes have changed,
-    training continues with the first sample of the optimizer step that holds the next sample. An
-    epoch that was trained to its end stays so, whatever samples either size leaves out of it.
+    training continues with the first sample of the optimizer step that contains the next sample. An
+    epoch that was finished stays finished, whichever samples either size drops from it.
     """
     if before == now and progress.batches <= now.batches:
         return progress
@@ -192,8 +192,8 @@ def position_in_epoch(progress: Progress, before: Sizes, now: Sizes) -> Progress
     batches = min(samples // now.samples // now.window * now.window, now.batches)
     again = max(0, samples - batches * now.samples)
     log.warning(
-        "resumed with %d samples a batch of all processes instead of %d: %d samples of the epoch "
-        "are done%s",
+        "resumed with batches of %d samples over all processes instead of %d: %d samples of the "
+        "epoch are done%s",
         now.samples,
         before.samples,
         samples,

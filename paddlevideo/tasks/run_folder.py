@@ -1,4 +1,4 @@
-"""A run owns its folder: its files carry its identity, and no other run may write there."""
+"""Reserves an output folder for one run: its files carry the run's identity."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from paddlevideo.utils.nested import texts_in
 
 log = logging.getLogger("paddlevideo")
 
-#: Files that a run writes besides checkpoints; the curves are of one run.
+#: Files that a run writes besides checkpoints. Curves are never mixed with another run's.
 RECORD, LOG, CONFIG, SKIPPED = "run.json", "log.txt", "config.yaml", "skipped_clips.jsonl"
 CURVES = ("train.jsonl", "curves.png", "tensorboard/events.out.tfevents.*", "visualdl/vdlrecords.*")
 
 ADVICE = (
-    "Continue it by --resume auto, choose another folder by -o output_dir=FOLDER, or remove its "
-    "checkpoints and curves by --overwrite"
+    "Continue it with --resume auto, choose another folder with -o output_dir=FOLDER, or remove "
+    "its checkpoints and curves with --overwrite"
 )
 
 
 def take_folder(lock: FolderLock, settings: RunSettings, training: Config | None) -> str:
-    """Locks a folder and returns the identity of a training run; "" of a test.
+    """Locks a folder and returns the identity of the training run, or "" for a test.
 
-    Raises ConfigError, and leaves the folder unchanged, if another run has it.
+    Raises ConfigError, and leaves the folder unchanged, if it belongs to another run.
     """
     lock.acquire()
     if training is None:
@@ -50,7 +50,7 @@ def take_folder(lock: FolderLock, settings: RunSettings, training: Config | None
 def run_identity(folder: Path, settings: RunSettings) -> str:
     """Returns the identity of the run that a training in ``folder`` resumes, or a new one.
 
-    Writes nothing. Raises ConfigError if the folder holds files that training would overwrite.
+    Writes nothing. Raises ConfigError if the folder contains files that training would overwrite.
     """
     if settings.overwrite and _resumes(settings):
         raise ConfigError("overwrite and resume exclude each other: leave one of them out")
@@ -59,13 +59,13 @@ def run_identity(folder: Path, settings: RunSettings) -> str:
     others = Checkpoints.names_in(folder) - {settings.model_name}
     if others and not (files and _resumes(settings)):
         raise ConfigError(
-            f"{folder} holds checkpoints of a run with another model_name, "
-            f"{' and '.join(sorted(others))}: choose another folder by -o output_dir=FOLDER"
+            f"{folder} contains checkpoints of a run with another model_name, "
+            f"{' and '.join(sorted(others))}: choose another folder with -o output_dir=FOLDER"
         )
     if not files or settings.overwrite:
         return uuid.uuid4().hex
     if not _resumes(settings):
-        raise ConfigError(f"{folder} holds {_other_run(folder, files)}. {ADVICE}")
+        raise ConfigError(f"{folder} contains {_other_run(folder, files)}. {ADVICE}")
     return _resumed_identity(folder, checkpoints, files)
 
 
@@ -82,23 +82,23 @@ def _other_run(folder: Path, files: list[Path]) -> str:
 
 
 def _resumed_identity(folder: Path, checkpoints: Checkpoints, files: list[Path]) -> str:
-    """Returns the run of the checkpoints, which those of older releases do not name."""
+    """Returns the identity of the checkpoints' run, which older releases did not record."""
     runs = checkpoints.runs()
     named = {identity: tags for identity, tags in runs.items() if identity}
     if len(named) > 1:
         lists = "; ".join(", ".join(sorted(tags)) for tags in named.values())
         raise ConfigError(
-            f"{folder} holds checkpoints of {len(named)} runs ({lists}): move those that are not "
-            "to be resumed to another folder"
+            f"{folder} contains checkpoints of {len(named)} runs ({lists}): move those that you do "
+            "not want to resume to another folder"
         )
     if named:
         return next(iter(named))
     record = read_record(folder)
     if not runs and not record:
         raise ConfigError(
-            f"{folder} holds {files[0].name}, but no manifest (.json) of it, so nothing can "
-            "be resumed and training would overwrite it. Start from it with -w in another folder "
-            "(-o output_dir=FOLDER), or replace it by --overwrite"
+            f"{folder} contains {files[0].name} without its manifest (.json), so it cannot be "
+            "resumed, and training would overwrite it. Start from it with -w in another folder "
+            "(-o output_dir=FOLDER), or replace it with --overwrite"
         )
     return str(record.get("run") or uuid.uuid4().hex)
 
@@ -112,8 +112,8 @@ def read_record(folder: Path) -> dict[str, Any]:
 def begin_in(folder: Path, settings: RunSettings, identity: str, is_new: bool) -> None:
     """Prepares the folder for the run ``identity`` and removes files of an earlier run.
 
-    ``is_new``: the run starts with its first step. Curves are only removed of a run that has
-    recorded its identity, or that is overwritten; everything else in the folder stays.
+    ``is_new``: the run starts with its first step. Curves are removed only if their run has
+    recorded its identity, or is overwritten; all other files stay.
     """
     checkpoints = Checkpoints(folder, settings.model_name)
     record = read_record(folder)
@@ -150,5 +150,5 @@ def check_inputs_stay(folder: Path, settings: RunSettings, config: Mapping[str, 
         if "\0" not in value and os.path.realpath(value) in removed:
             raise ConfigError(
                 f"{key}: {value} is one of the checkpoints that --overwrite removes: choose "
-                "another folder by -o output_dir=FOLDER, or copy the file elsewhere first"
+                "another folder with -o output_dir=FOLDER, or copy the file elsewhere first"
             )

@@ -1,4 +1,4 @@
-"""The predictions of a test on the disk, for one that is interrupted."""
+"""Saves the predictions of a test, so that an interrupted test can continue."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from paddlevideo.runtime import World
 log = logging.getLogger("paddlevideo")
 
 FOLDER = "test_rows"
-SECONDS = 10.0  # between two files: at most this much work is lost
+SECONDS = 10.0  # between two files; the most work that an interruption loses
 
 
 class SavedRows:
     """Keeps each rank's predictions in ``<folder>/test_rows`` until the test has ended.
 
-    ``key`` identifies the test: rows of a test with a different key are never mixed in. Without
-    ``resume`` rows of an earlier test are dropped, which is logged. Leaving the ``with`` block by
-    an exception writes the predictions so far; otherwise ``discard`` removes the folder.
+    ``key`` identifies the test: rows of a test with a different key are never used. Without
+    ``resume``, rows of an earlier test are dropped, and that is logged. Leaving the ``with`` block
+    by an exception writes the predictions so far; otherwise ``discard`` removes the folder.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any], world: World, resume: bool) -> None:
@@ -50,7 +50,7 @@ class SavedRows:
         self._write()
 
     def restore(self, metric: Metric) -> set[int]:
-        """Returns the samples that are done; on rank 0 ``metric`` gets their predictions."""
+        """Returns the samples that are done; rank 0 passes their predictions to ``metric``."""
         done: set[int] = set()
         for path in sorted(self.folder.glob("rank*_*.npz")):
             try:
@@ -64,11 +64,11 @@ class SavedRows:
                 metric.update(index, predictions)
         self.world.barrier()  # no rank writes while another one still reads
         if done:
-            log.info("resumed the test: %d samples are done already", len(done))
+            log.info("resumed the test: %d samples are already done", len(done))
         return done
 
     def add(self, index: np.ndarray, predictions: Any) -> None:
-        """Keeps a batch of predictions, and writes all of them once ``SECONDS`` have passed."""
+        """Keeps a batch of predictions; every ``SECONDS`` what has been kept is written."""
         self._waiting.append((np.asarray(index), predictions))
         if time.monotonic() - self._written > SECONDS:
             self._write()
@@ -99,13 +99,13 @@ class SavedRows:
         changed = list(differences(read_json(self.folder / "key.json"), self.key))
         if changed:
             log.warning(
-                "%s holds rows of another test (%s), which are dropped",
+                "%s contains rows of another test (%s), which are dropped",
                 self.folder,
                 ", ".join(changed[:3]),
             )
         elif not resume:
             log.warning(
-                "%s holds rows of an interrupted test, which are dropped; --resume auto would "
+                "%s contains rows of an interrupted test, which are dropped; --resume auto would "
                 "continue from them",
                 self.folder,
             )

@@ -1,4 +1,4 @@
-"""Saving in the background: training waits for a copy in memory, not for the disk."""
+"""Saves in the background: training waits for a copy in memory, not for the disk."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from paddlevideo.utils.errors import DataError
 
 log = logging.getLogger("paddlevideo")
 
-#: States that may wait in memory for the disk: the best one and that of its epoch.
+#: States that may wait in memory to be written: the best one and that of its epoch.
 WAITING = 2
 
 
 class Saver:
     """Writes checkpoints in a thread, one after another.
 
-    If one cannot be written, for example on a full disk, that is logged and training continues:
-    the previous one stays, and there may be room again for the next. The last one of a run must
-    succeed: :meth:`close` raises DataError.
+    If one cannot be written, for example on a full disk, the error is logged and training
+    continues: the previous one stays, and the next may fit again. If the last one of a run fails,
+    :meth:`close` raises DataError.
     """
 
     def __init__(self, checkpoints: Checkpoints, steps: int = 0, minutes: float = 0.0) -> None:
-        """``steps`` and ``minutes``: intervals of checkpoints within an epoch; 0: none."""
+        """``steps`` and ``minutes``: intervals between checkpoints within an epoch; 0: none."""
         self.checkpoints, self.steps, self.seconds = checkpoints, steps, 60.0 * minutes
         self._last_step, self._last_time = 0.0, time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
@@ -41,11 +41,11 @@ class Saver:
         self._error: DataError | None = None
 
     def begin(self, step: float) -> None:
-        """Starts the intervals at ``step``, up to which the run is saved."""
+        """Restarts the intervals at ``step``, the last one that is saved."""
         self._last_step, self._last_time = step, time.monotonic()
 
     def is_due(self, step: float) -> bool:
-        """Returns whether to write a checkpoint within the epoch after ``step``."""
+        """Returns whether a checkpoint within the epoch is due after ``step``."""
         by_steps = 0 < self.steps <= step - self._last_step
         return by_steps or 0 < self.seconds <= time.monotonic() - self._last_time
 
@@ -57,7 +57,7 @@ class Saver:
         progress: Progress,
         extra: Mapping[str, Any],
     ) -> None:
-        """Copies the weights and has a checkpoint written; see :class:`Checkpoints`.
+        """Copies the weights and queues a checkpoint to be written; see :class:`Checkpoints`.
 
         The arrays in ``optimizer`` must be copies already.
         """
@@ -68,9 +68,9 @@ class Saver:
         self._submit(self.checkpoints.save, tag, kept, optimizer, progress, extra)
 
     def amend(self, tag: str, progress: Progress, extra: Mapping[str, Any]) -> bool:
-        """Has the progress in a saved checkpoint replaced.
+        """Queues a replacement of the progress in a saved checkpoint.
 
-        Returns False if the checkpoint could not be written, so that it has to be saved again.
+        Returns False if the checkpoint could not be written and has to be saved again.
         """
         while any(waiting == tag for waiting, _ in self._waiting):
             self._settle()
@@ -95,8 +95,8 @@ class Saver:
         except OSError as error:
             self._failed = tag if tag not in (AVERAGE, BEST) else self._failed
             self._error = DataError(
-                f"{self.checkpoints.folder}: a checkpoint could not be written ({error}). Whole "
-                f"ones there: {', '.join(self.checkpoints.tags()) or 'none'}. Make room for it"
+                f"{self.checkpoints.folder}: a checkpoint could not be written ({error}). "
+                f"Complete ones: {', '.join(self.checkpoints.tags()) or 'none'}. Free some space"
             )
             log.error("%s; training continues and will try again", self._error)
 
@@ -118,7 +118,7 @@ def on_host(tensor: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions that a checkpoint was made with."""
+    """Returns the versions of the software that writes a checkpoint."""
     return {
         "paddlevideo": paddlevideo.__version__,
         "paddle": paddle.__version__,

@@ -73,7 +73,7 @@ def start_run(
 
     ``validate``, ``fleet`` and ``weights`` set the settings of these names. The folder, by default
     ``output_dir``, is locked; nothing is written to it before :func:`begin`. Raises ConfigError
-    with every mistake in the configuration, and where another run has the folder.
+    with every mistake in the configuration, or if the folder belongs to another run.
     """
     config = config.copy()
     given = {"validate": validate, "fleet": fleet, "weights": weights}
@@ -98,7 +98,7 @@ def start_run(
 
 
 def begin(run: Run, is_new: bool = True) -> None:
-    """Starts writing to the run's folder; checks that could refuse the run come before.
+    """Starts writing to the run's folder; all checks that can refuse the run come before.
 
     ``is_new``: the run starts with its first step. Its configuration goes to ``config.yaml``.
     """
@@ -108,7 +108,7 @@ def begin(run: Run, is_new: bool = True) -> None:
         if run.identity:
             begin_in(run.folder, run.settings, run.identity, is_new)
         log_to(run.folder / LOG)
-        once = ("resume", "resume_epoch", "force", "overwrite")  # of this start of the run only
+        once = ("resume", "resume_epoch", "force", "overwrite")  # apply to this start only
         kept = Config({key: value for key, value in run.config.items() if key not in once})
         text = dump_config(kept)
         name = CONFIG if run.identity else "test_config.yaml"
@@ -149,14 +149,14 @@ def train_loader(run: Run) -> BatchLoader:
 
 
 def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
-    """Returns this rank's part of about ``samples`` training samples, without augmentation."""
+    """Returns this rank's share of about ``samples`` training samples, without augmentation."""
     size, world = run.data.batch_size, run.world
     sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).subsampled(samples)
     return BatchLoader(reader.without_augmentation(), sampler, run.data.num_workers)
 
 
 def bad_clips(run: Run, clips: int) -> BadClips | None:
-    """Returns the list of unreadable training clips to skip; None where none may be skipped."""
+    """Returns the record of training clips that are skipped; None if none may be."""
     if not run.data.skip_bad:
         return None
     return BadClips(run.folder / SKIPPED, math.ceil(run.data.skip_bad * clips))
@@ -185,9 +185,9 @@ def test_loader(run: Run, split: str) -> tuple[Dataset, BatchLoader]:
 
 
 def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
-    """Compares the data of each split with the model's sizes; samples when they are read.
+    """Checks the data of each split against the model's sizes; samples when they are read.
 
-    Raises ConfigError, naming the key, for what is known before: vocabulary and classes.
+    Raises ConfigError, with the key, for what is known in advance: vocabulary and classes.
     """
     for split, loader in loaders.items():
         if loader is not None:
@@ -195,7 +195,7 @@ def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
 
 
 def build_metric(run: Run, dataset: Dataset) -> Metric:
-    """Returns the METRIC section's metric, or the data set's own.
+    """Returns the METRIC section's metric, or the data set's default.
 
     Raises:
         ConfigError: a class that does not derive from ``Metric`` lacks a method.
@@ -206,9 +206,9 @@ def build_metric(run: Run, dataset: Dataset) -> Metric:
 
 
 def lookup(results: Mapping[str, Any], key: str) -> float:
-    """Returns the number that METRIC.best names by a dotted key, as ``text_to_video.R@10``.
+    """Returns the number under the dotted key ``METRIC.best``, such as ``text_to_video.R@10``.
 
-    Raises ConfigError, which lists the known ones, where there is none.
+    Raises ConfigError with the known keys if there is none.
     """
     value: Any = results
     for part in key.split("."):

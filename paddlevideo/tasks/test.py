@@ -1,4 +1,4 @@
-"""Testing: evaluates a split, prints the results, writes them and what the metric gives."""
+"""Testing: evaluates a split, prints and writes the results and the metric's files."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def test(
     report: str | None = None,
     videos: str | None = None,
 ) -> dict[str, Any]:
-    """Tests ``weights`` on DATASET.test and returns the results that it writes.
+    """Tests ``weights`` on DATASET.test, writes the results and returns them.
 
     ``<output folder>/results.json`` holds the numbers and the protocol under which they were
-    measured; the metric may write further files beside it. With ``resume: auto`` a test that was
-    interrupted continues from the predictions that were saved. ``report``: where to write a page
-    of the results, with pictures from the folder ``videos``. Raises ConfigError without weights:
-    numbers of an untrained model mislead.
+    measured; the metric may write further files beside it. With ``resume: auto`` an interrupted
+    test continues from the saved predictions. ``report``: where to write a page of the results,
+    with pictures from the folder ``videos``. Raises ConfigError without weights: results of an
+    untrained model would mislead.
     """
     if not weights:
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
@@ -96,7 +96,7 @@ def resumes(run: Run) -> bool:
 
 
 def test_key(run: Run, tested: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what decides a test's predictions: they are equal if all of it is."""
+    """Returns everything that determines a test's predictions."""
     config = run.config.to_dict()
     sections = {
         "DATASET": (config.get("DATASET") or {}).get("test"),
@@ -117,7 +117,7 @@ def protocol_of(
     tested: Mapping[str, Any],
     stages: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Returns what one must know to compare the numbers: data, rules, weights and machine."""
+    """Returns what is needed to compare the numbers: data, rules, weights and machine."""
     seconds = sum(value for name, value in stages.items() if name.endswith("_seconds"))
     return {
         **dataset.describe(),
@@ -153,7 +153,7 @@ def write_results(
     report: str | None = None,
     videos: str | None = None,
 ) -> None:
-    """Prints the results, and writes them, the metric's files and its page."""
+    """Prints the results, and writes them with the metric's files and page."""
     answers = metric.answers(dataset)
     files = metric.files(dataset, answers, run.settings.score_matrix)
     check_names(metric.name, files, run.settings.model_name)

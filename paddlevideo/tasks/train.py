@@ -1,4 +1,4 @@
-"""Training: one loop for every model, for one rank or many, with or without mixed precision."""
+"""Training: one loop for every model, on one or many ranks, with or without mixed precision."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def train(
     fleet: bool = False,
     profile: str | None = None,
 ) -> Progress:
-    """Trains what ``config`` describes and returns the progress at the end.
+    """Trains the model of ``config`` and returns the progress at the end.
 
-    ``weights`` are those to start from; ``validate`` tests on DATASET.valid every
-    ``val_interval`` epochs and keeps the best checkpoint; ``fleet`` wraps model and optimizer by
-    Paddle's Fleet; ``profile``: see ``tasks.profiling``.
+    ``weights``: a file to start from; ``validate``: test on DATASET.valid every ``val_interval``
+    epochs and keep the best checkpoint; ``fleet``: wrap model and optimizer with Paddle's Fleet;
+    ``profile``: see ``tasks.profiling``.
     """
     options = None if profile is None else profiler_options(profile)
     run = start_run(config, "train", validate, fleet, weights=weights)
@@ -101,7 +101,7 @@ class Trainer:
             allowed_skips(self.settings, self.amp), self.loader.reader.dataset.name_of
         )
         self.stop = StopRequest()
-        #: Tag of the checkpoint that has the current state; "" if none has.
+        #: Tag of the checkpoint with the current state; "" if it is not saved.
         self.saved_as = ""
         #: Every rank's names of the model's loss counts; empty before the first step.
         self.count_names: list[list[str]] = []
@@ -131,7 +131,7 @@ class Trainer:
     # ------------------------------------------------------------------------------ loop
 
     def fit(self) -> Progress:
-        """Trains the epochs that are left. Raises Stopped, with all saved, after a signal."""
+        """Trains the remaining epochs. After a signal, saves and raises Stopped."""
         self.saver.begin(self.plan.position(self.progress))
         with self.stop:
             self.rehearse()
@@ -146,33 +146,34 @@ class Trainer:
                 self.save_here()
                 raise
             except Exception as error:
-                # A damaged clip, between two steps. With several ranks the others do not know.
+                # A damaged clip, between two steps. With several ranks the others cannot know.
                 if isinstance(error, DataError) and self.world.size == 1 and self.progress.step:
                     self.save_here()
                     log.error(
-                        "The run is saved up to here (%s); --resume auto continues", self.saved_as
+                        "The run is saved up to this point (%s); continue with --resume auto",
+                        self.saved_as,
                     )
                     raise
-                with suppress(DataError):  # a checkpoint could not be written, as was logged
+                with suppress(DataError):  # a failed checkpoint, which is already logged
                     self.saver.close()
                 raise
             self.end()
         return self.progress
 
     def save_here(self) -> None:
-        """Saves the run where it is, unless a checkpoint has that already, and ends it."""
+        """Saves the current state unless it is saved already, and ends the run."""
         with log_not_finite():
             if not self.saved_as:
                 self.save(Checkpoints.step_tag(self.progress.step))
         self.end()
 
     def rehearse(self) -> None:
-        """Tries what a validation needs before the first step."""
+        """Tries a validation on a few samples before the first step."""
         if self.validation is not None:
             self.validation.rehearse(self.model)
 
     def fit_closed_form(self) -> None:
-        """Fits what has a closed form to the training samples, without augmentation."""
+        """Fits the part of the model that has a closed-form solution to the training samples."""
         began = time.monotonic()
         loader = fitting_loader(self.run, self.loader.reader, self.model.num_fit_samples())
         self.model.eval()
@@ -180,18 +181,18 @@ class Trainer:
         log.info("the closed-form fit took %.1f s", time.monotonic() - began)
 
     def end(self) -> None:
-        """Waits until all is written, and draws the curves; all ranks together.
+        """Waits until everything is written, and draws the curves; call it on all ranks.
 
-        The launcher would end the other ranks if one left before them.
+        All ranks leave together: the launcher ends the others when one exits first.
         """
         self.saver.close()
         self.meters.draw()
         self.world.barrier()
 
     def run_epoch(self) -> None:
-        """Trains the rest of an epoch; then its validation and its checkpoint if they are due.
+        """Trains the rest of an epoch, then validates and saves if that is due.
 
-        The state to validate is saved first, as pending: a run that ends within its validation
+        The state to validate is saved first, as pending: a run that ends during its validation
         resumes with it.
         """
         if not self.progress.pending:
@@ -205,7 +206,7 @@ class Trainer:
             self.save_epoch()
 
     def count_epoch(self) -> None:
-        """Counts the epoch if it is complete, and sets whether a validation is pending."""
+        """Counts the epoch if it is complete, and notes whether a validation is pending."""
         pending = self.plan.validates_epoch(self.progress)
         self.progress = replace(self.progress, pending=pending)
         if self.progress.batches == len(self.loader):
@@ -213,14 +214,14 @@ class Trainer:
         self.saved_as = ""
 
     def save_pending(self) -> None:
-        """Saves the state to validate; as its epoch if that is due and will not change again."""
+        """Saves the state to validate, as the epoch's checkpoint if that is due and final."""
         if self.plan.saves_epoch(self.progress) and not self.model.has_validation_choice():
             self.save_epoch()
         else:
             self.save(Checkpoints.step_tag(self.progress.step))
 
     def save_epoch(self) -> None:
-        """Saves an epoch; if its weights are saved already, only the result of its validation."""
+        """Saves an epoch; if its weights are already saved, only the result of its validation."""
         tag = Checkpoints.epoch_tag(self.plan.epochs_begun(self.progress))
         if self.saved_as == tag:
             is_main, described = self.world.is_main, self.describe()
@@ -251,7 +252,7 @@ class Trainer:
     def train_step(self, window: Sequence[Batch]) -> None:
         """Takes one optimizer step over the micro-batches of ``window``.
 
-        If a signal or the time requests it, all ranks save or stop first.
+        If a signal has arrived or a checkpoint is due, all ranks stop or save first.
         """
         counts = self.exchange(window)
         # Losses without counts are means of their batches.
@@ -290,17 +291,17 @@ class Trainer:
         )
 
     def exchange(self, window: Sequence[Batch]) -> dict[str, float]:
-        """Returns what to divide the step's losses by, so that they are those of one large batch.
+        """Returns the divisors of the step's losses that make them equal those of one large batch.
 
-        Losses add up over the window and are averaged over ranks, as gradients are: each is
-        divided by its count over the window and all ranks, divided by the number of ranks. Empty
-        for a model without counts. The same exchange carries requests: all ranks save, or raise
-        Stopped, together.
+        Losses add up over the window and are averaged over ranks, as gradients are. A divisor is
+        therefore the count over the window and all ranks, divided by the number of ranks. Empty
+        for a model without counts. The same exchange carries requests, so that all ranks save, or
+        raise Stopped, together.
         """
         totals = self._loss_counts(window)
         is_due = self.world.is_main and self.saver.is_due(self.plan.position(self.progress))
-        stops = self.stop.received is not None and self.progress.step > 0  # there is one to save
-        # A rank may be late here, and would be missed for longer than a collective waits.
+        stops = self.stop.received is not None and self.progress.step > 0  # nothing to save before
+        # A rank may arrive later here than a collective operation would wait for it.
         step = f"step {self.progress.step + 1}"
         self.world.barrier(step, 60.0 * self.settings.rank_timeout)
         *sums, stop, save = self.world.sum([*totals.values(), stops, is_due])
@@ -331,7 +332,7 @@ class Trainer:
         return {name: sum(each[name] for each in counts) for name in expected}
 
     def validate_pending(self) -> None:
-        """Validates the pending state, and says how to continue if that fails."""
+        """Validates the pending state; an error says how to continue."""
         try:
             with self.average.applied():
                 self.validate()
@@ -348,7 +349,7 @@ class Trainer:
             raise
 
     def validate(self) -> None:
-        """Tests on the validation split, and saves a new best."""
+        """Tests on the validation split, and saves the weights if they are the best so far."""
         assert self.validation is not None
         epoch, step = self.plan.epochs_begun(self.progress), self.progress.step
         score, metric = self.validation.test(self.model, self.meters, epoch, step, self.stop)
@@ -367,12 +368,12 @@ class Trainer:
         stale = self.progress.stale + 1
         self.progress = replace(self.progress, stale=stale, pending=False)
         if self.plan.is_stale(self.progress):
-            log.info("no better for %d validations in a row (patience): training ends", stale)
+            log.info("no improvement for %d validations (patience): training ends", stale)
 
     # ----------------------------------------------------------------- save and resume
 
     def save(self, tag: str) -> None:
-        """Has rank 0 write a checkpoint in the background; call it on all ranks.
+        """Lets rank 0 write a checkpoint in the background; call it on all ranks.
 
         Raises NotFinite instead of saving weights that are not finite.
         """
@@ -394,13 +395,13 @@ class Trainer:
             self.saved_as = tag
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a checkpoint records of this run."""
+        """Returns what a checkpoint records about this run."""
         return {**describe(self.run), "begun_steps_per_epoch": self.plan.pace.begun}
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Restores the state of ``checkpoint``."""
         restore(checkpoint, self.run, self.model, self.updater, self.average)
-        # Sizes may have changed: the schedule counts steps of their present size.
+        # Sizes may have changed: the schedule counts steps of the current size.
         self.updater.schedule.set_state_dict({"step": self.plan.steps_done(self.progress)})
         if self.validation is None:
             self.progress = replace(self.progress, pending=False)

@@ -1,4 +1,4 @@
-"""Validations of a training run: rehearsed at its start, logged when they come."""
+"""Validations of a training run: tried once at its start, then run and logged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paddlevideo.utils.stopping import StopRequest
 
 log = logging.getLogger("paddlevideo")
 
-#: Columns of a line of the log, and of what precedes each message.
+#: Width of a log line, and of the prefix of each message.
 COLUMNS, PREFIX = 120, len("[12/31 23:59:59] INFO: ")
 
 
@@ -31,7 +31,7 @@ class Validation:
         self.dataset, self.loader = test_loader(run, "valid")
 
     def rehearse(self, model: BaseFramework) -> None:
-        """Tries a validation on a few samples. Raises what it would raise."""
+        """Tries a validation on a few samples. Raises the errors that it would raise."""
         rehearse(self.run, "valid", model, self.dataset, self.loader, self.amp)
 
     def test(
@@ -39,7 +39,7 @@ class Validation:
     ) -> tuple[float, Metric]:
         """Returns the number that selects the best weights, and its metric, on all ranks.
 
-        ``model`` keeps what the validation chose. Raises Stopped.
+        ``model`` keeps the settings that the validation chose. Raises Stopped after a signal.
         """
         metric, world = build_metric(self.run, self.dataset), self.run.world
         results = evaluate(model, self.dataset, self.loader, metric, world, self.amp, stop=stop)
@@ -55,16 +55,16 @@ class Validation:
 
 
 def short_lines(title: str, results: Mapping[str, Any], chance: Mapping[str, Any]) -> list[str]:
-    """Returns at most two lines that fit into the log, with the first groups of numbers.
+    """Returns at most two log lines with the first groups of numbers.
 
-    ``chance``: what random answers would reach, in the shape of ``results``; it is shown beside.
+    ``chance``: what random answers reach, in the structure of ``results``; shown beside them.
     """
     plain = numbers_of(results)
     groups = {title: (plain, chance)} if plain else {}
     for name, group in results.items():
         if isinstance(group, Mapping) and (numbers := numbers_of(group)):
             groups[f"{title} {name}"] = numbers, chance.get(name, {})
-    # Groups whose chance is known come first; the order is kept otherwise.
+    # Groups with a known chance come first.
     order = sorted(groups, key=lambda name: not numbers_of(groups[name][1]))
     return [fitting_line(name, *groups[name]) for name in order[:2]]
 
@@ -75,7 +75,7 @@ def numbers_of(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def fitting_line(title: str, numbers: Mapping[str, float], chance: Mapping[str, Any]) -> str:
-    """Returns ``title`` with as many numbers, and those of chance, as fit into a line."""
+    """Returns ``title`` with as many numbers, and their chance, as fit into a line."""
     names = list(numbers)
     line = title[: COLUMNS - PREFIX]
     for count in range(1, len(names) + 1):
@@ -89,7 +89,7 @@ def fitting_line(title: str, numbers: Mapping[str, float], chance: Mapping[str, 
 
 
 def rounded(value: float, small: int = 3) -> str:
-    """Returns three digits, ``small`` of a number below 1; whole numbers in full."""
+    """Formats to three significant digits, or ``small`` below 1; whole numbers in full."""
     if math.isfinite(value) and (abs(value) >= 1000 or value == int(value)):
         return f"{value:.0f}"
     return f"{value:.{3 if abs(value) >= 1 else small}g}"

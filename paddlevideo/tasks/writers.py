@@ -1,4 +1,4 @@
-"""Writers of a training run's numbers: JSON lines, TensorBoard, VisualDL, a plot of the curves."""
+"""Writes the numbers of a training run: JSON lines, TensorBoard, VisualDL, a plot."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from paddlevideo.utils.command import missing_package
 from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
-#: Entries of a record that say when it was written; the others are curves.
+#: Entries of a record that locate it in the run; the others are curves.
 COUNTERS = ("epoch", "step", "step_total")
 
 
 class Writers:
-    """``train.jsonl``, TensorBoard's event file and, where that is set, VisualDL's."""
+    """Writes ``train.jsonl``, TensorBoard's event file and, if enabled, VisualDL's."""
 
     def __init__(self, folder: Path, visualdl: bool = False) -> None:
-        """Appends to the files in ``folder``. Raises ConfigError without VisualDL."""
+        """Appends to the files in ``folder``. Raises ConfigError if VisualDL is not installed."""
         folder.mkdir(parents=True, exist_ok=True)
         self._board = _TensorBoard(folder / "tensorboard")
         self._visualdl = visualdl_writer(folder / "visualdl") if visualdl else None
@@ -31,12 +31,12 @@ class Writers:
         self._jsonl = path.open("a", encoding="utf-8")
         #: Whether there is something to plot.
         self.has_lines = self._jsonl.tell() > 0
-        if cut_off and self.has_lines:  # a killed run's last line: ours must not continue it
+        if cut_off and self.has_lines:  # a killed run left half a line
             self._jsonl.write("\n")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Writes a line, and a scalar at step ``step_total`` for every other number in it."""
-        with naming(self._path):  # appended to during the run, a line at a time
+        """Writes a line, and each of its curves at step ``step_total``."""
+        with naming(self._path):
             self._jsonl.write(json.dumps(record) + "\n")
             self._jsonl.flush()
         self.has_lines = True
@@ -50,7 +50,7 @@ class Writers:
                 self._visualdl.add_scalar(tag=tag, value=float(value), step=step)
 
     def close(self) -> None:
-        """Flushes all."""
+        """Flushes and closes all files."""
         self._jsonl.close()
         self._board.close()
         if self._visualdl is not None:
@@ -58,7 +58,7 @@ class Writers:
 
 
 class _TensorBoard:
-    """TensorBoard's event file. On a full disk its thread ends, and waiting for it would hang."""
+    """Writes TensorBoard's event file. Its thread ends on a full disk; waiting would then hang."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter
@@ -67,7 +67,7 @@ class _TensorBoard:
         self._writer: Any = SummaryWriter(str(folder), max_queue=10_000)
 
     def add_scalar(self, tag: str, value: Any, step: int) -> None:
-        """Adds a point to a curve, unless the disk was full before."""
+        """Adds a point to a curve, unless the disk has been full."""
         if self._works():
             self._writer.add_scalar(tag, value, step)
 
@@ -85,8 +85,10 @@ class _TensorBoard:
         thread = getattr(events, "_worker", None)
         if thread is None or thread.is_alive():
             return True
-        log.error("%s: cannot be written to, is the disk full? No more is added", self._folder)
-        events._event_queue.cancel_join_thread()  # or Python's end would wait for the thread
+        log.error(
+            "%s cannot be written to; is the disk full? No more points are added", self._folder
+        )
+        events._event_queue.cancel_join_thread()  # or Python would wait for the thread at exit
         self._writer = None
         return False
 
@@ -111,7 +113,7 @@ def visualdl_writer(folder: Path) -> Any:
 def draw_curves(folder: Path) -> None:
     """Writes ``curves.png`` from the ``train.jsonl`` of the whole run.
 
-    Any error is only a warning: a plot must not end a run.
+    Errors are only logged: a plot must not end a run.
     """
     try:
         from paddlevideo.report.curves import write_curves

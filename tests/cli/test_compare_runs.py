@@ -81,7 +81,7 @@ def test_faults_name_the_file(tmp_path, capsys):
     empty = write(tmp_path / "3.jsonl", [])
     for arguments, message in (
         ([first, "--with", other], "2.jsonl: 1 queries are only here"),
-        ([empty, "--with", empty], "3.jsonl: holds no queries"),
+        ([empty, "--with", empty], "3.jsonl: contains no queries"),
         ([first, "--with", str(tmp_path / "absent")], "absent: cannot be read"),
     ):
         assert report.compare(arguments) == 1

@@ -180,10 +180,10 @@ def test_missing_weights_are_explained(project, capsys):
     [
         ({"model": "absent"}, [], 1, "is not an exported model"),
         ({"features": "absent.lmdb"}, [], 1, "Check the path of the features"),
-        ({"features": "empty.lmdb"}, [], 1, "holds no clips"),
-        ({"features": "wide/test.lmdb"}, [], 1, "features are 13 wide, where the model in"),
-        ({}, ["--vocabulary", "words.txt"], 2, "give --vocabulary"),
-        ({}, ["--device", "gpu"], 2, "a GPU is asked for"),
+        ({"features": "empty.lmdb"}, [], 1, "contains no clips"),
+        ({"features": "wide/test.lmdb"}, [], 1, "features have width 13, but the model in"),
+        ({}, ["--vocabulary", "words.txt"], 2, "set --vocabulary"),
+        ({}, ["--device", "gpu"], 2, "a GPU was requested"),
     ],
 )
 def test_what_does_not_fit_is_explained(project, capsys, places, more, code, message):

@@ -74,7 +74,7 @@ def test_a_damaged_clip_has_a_grey_square(tmp_path, capsys):
     (tmp_path / "clips" / "clip0.png").write_bytes(b"damaged")
     assert run(tmp_path) == 0
     errors = capsys.readouterr().err
-    assert "1 of 8 clips: no picture: " in errors and "clip0.png" in errors
+    assert "1 of 8 clips have no picture: " in errors and "clip0.png" in errors
     assert "4 of 8 clips: no file in" in errors
 
 

@@ -36,7 +36,7 @@ def test_several_processes_give_one_process_numbers():
 
 def test_missing_rows_are_counted():
     metric = filled(MSRVTTMetric(), [[0, 1], [3, 4, 5, 6]])
-    with pytest.raises(DataError, match=r"3 of 9 samples are missing, the first is sample 2"):
+    with pytest.raises(DataError, match=r"3 of 9 samples are missing, the first one for sample 2"):
         metric.result(TRUTH)
 
 
@@ -93,7 +93,7 @@ def test_losses_are_checked():
     metric = LossMetric(best="match_loss")
     with pytest.raises(DataError, match="sample 5"):
         metric.update(np.array([4, 5]), {"loss": np.array([0.0, np.inf])})
-    with pytest.raises(DataError, match="one finite number a sample"):
+    with pytest.raises(DataError, match="one finite number per sample"):
         metric.update(np.array([4]), {"loss": np.zeros((1, 2))})
     with pytest.raises(DataError, match="no predictions"):
         metric.result()
@@ -104,5 +104,5 @@ def test_losses_are_checked():
         metric.result(truth=[None, None])
     with pytest.raises(ConfigError, match="LossMetric averages named losses.*ndarray"):
         metric.update(np.array([0]), np.zeros((1, 3)))
-    with pytest.raises(ConfigError, match="ranks the clips of a gallery.*gives loss"):
+    with pytest.raises(ConfigError, match="ranks the clips of a gallery.*returns loss"):
         MSRVTTMetric().update(np.array([0]), {"loss": np.zeros(1)})

@@ -191,7 +191,7 @@ def test_sizes_that_do_not_fit_are_refused(changes, expected):
 
 def test_features_of_another_width_are_named(tiny_model, batch):
     batch["image_feat"] = batch["image_feat"][..., :8]
-    with pytest.raises(DataError, match="image_feat is 8 wide.*v_feature_size=8"):
+    with pytest.raises(DataError, match="image_feat has width 8.*v_feature_size=8"):
         tiny_model(batch)
 
 

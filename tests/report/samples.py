@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from paddlevideo.report import Found, Query
+from paddlevideo.report import Query, RankedAnswer
 
 METRICS = ("R@1", "R@5", "R@10", "MedianR", "MeanR")
 
@@ -12,10 +12,14 @@ METRICS = ("R@1", "R@5", "R@10", "MedianR", "MeanR")
 def query(rank: int, direction: str = "text_to_video", number: int = 0, **changes) -> Query:
     """Query ``number`` whose right answer has ``rank``; ten answers are kept."""
     best = [
-        Found(f"clip{number}" if place == rank else f"clip{number + place}", 9.0 - place, False)
+        RankedAnswer(
+            f"clip{number}" if place == rank else f"clip{number + place}", 9.0 - place, False
+        )
         for place in range(1, 11)
     ]
-    best = [Found(each.name, each.score, place == rank) for place, each in enumerate(best, 1)]
+    best = [
+        RankedAnswer(each.name, each.score, place == rank) for place, each in enumerate(best, 1)
+    ]
     fields = {"query": f"caption {number}", "right": [f"clip{number}"], "best": best}
     return Query(**{"direction": direction, "rank": rank, **fields, **changes})
 

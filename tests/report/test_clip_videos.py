@@ -190,7 +190,7 @@ def test_pictures_are_made_once_and_failures_counted(tmp_path):
     made = [pictures.read(name, frame_of) for name in ("bad", "good", "empty", "absent", "bad")]
     assert [picture is not None for picture in made] == [False, True, False, False, False]
     unreadable, absent = pictures.remarks()
-    assert unreadable.startswith("2 of 4 clips: no picture: ") and "bad.mp4" in unreadable
+    assert unreadable.startswith("2 of 4 clips have no picture: ") and "bad.mp4" in unreadable
     assert absent.startswith("1 of 4 clips: no file in ") and '"absent.mp4"' in absent
 
 
@@ -208,7 +208,7 @@ def test_a_crash_of_a_decoder_costs_one_picture(tmp_path):
     made = [pictures.read(name, crashing) for name in ("a", "crash", "b", "crash")]
     assert made == [b"a", None, b"b", None]
     (line,) = pictures.remarks()
-    assert "1 of 3 clips: no picture: " in line and "crash.mp4: crashes its decoder" in line
+    assert "1 of 3 clips have no picture: " in line and "crash.mp4: crashes its decoder" in line
 
 
 def test_a_search_page_says_which_files_browsers_do_not_play(tmp_path):
@@ -225,5 +225,5 @@ def test_a_search_page_says_which_files_browsers_do_not_play(tmp_path):
     text = (tmp_path / "x.html").read_text("utf-8")
     assert "do not play .avi files" in text and "-1.50" in text and "and 2 more" in text
     assert '<video class="picture" src="old.avi" poster="data:image/jpeg;base64,' in text
-    assert "1 of 2 clips: no picture: " in lines[0] and lines[0] in text.replace("&#x27;", "'")
+    assert "1 of 2 clips have no picture: " in lines[0] and lines[0] in text.replace("&#x27;", "'")
     assert "<b>" not in text and "a &lt;dog&gt;" in text

@@ -80,7 +80,7 @@ def test_several_runs_have_a_chart_for_each_number():
         "Gradient norm",
         "Speed",
     ]
-    assert panels["Word accuracy"].kind.unit == "% right"
+    assert panels["Word accuracy"].kind.unit == "% correct"
     assert [line.colour for line in panels["Total loss"].lines] == list(COLOURS[:3])
     assert [line.colour for line in panels["Text loss"].lines] == [COLOURS[0], COLOURS[2]]
 
@@ -99,7 +99,7 @@ def test_several_runs_have_a_chart_for_each_number():
         ("valid.text_loss", "Validation", "Validation: text loss"),
         ("lr", "Learning rate", "Learning rate"),
         ("lr_lowest", "Learning rate", None),
-        ("loss_scale", "Scale of the loss", None),
+        ("loss_scale", "Loss scale", None),
         ("memory_mb", None, None),
     ],
 )  # fmt: skip

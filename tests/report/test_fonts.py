@@ -38,7 +38,7 @@ def two_fonts(monkeypatch):
     monkeypatch.setattr(fonts, "fonts_of_the_system", lambda: known)
     monkeypatch.setattr(fonts, "characters_of", held.__getitem__)
     monkeypatch.setattr(fonts, "_open", lambda path, size: path)
-    monkeypatch.setattr(fonts, "_TOLD", set())
+    monkeypatch.setattr(fonts, "_WARNED", set())
 
 
 def test_the_font_is_one_that_has_the_characters(two_fonts, capsys):

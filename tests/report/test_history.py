@@ -72,5 +72,7 @@ def test_a_file_without_records_is_one_clear_message(tmp_path, text):
     path = tmp_path / "train.jsonl"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(DataError, match=r"train\.jsonl: .*training writes such a file"):
+    with pytest.raises(
+        DataError, match=r"train\.jsonl: .*expected the train\.jsonl that training writes"
+    ):
         read_history(path)

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from paddlevideo.report import Found, Section, write_report
+from paddlevideo.report import RankedAnswer, Section, write_report
 from paddlevideo.report.page import choose
 from paddlevideo.report.pages import TEMPLATES
 from paddlevideo.utils.errors import DataError
@@ -88,7 +88,7 @@ def test_everything_has_its_place(page):
         *("500 of 1,600 pairs scored (31.2 %); scoring 8.3 s", "a/b.pdparams"),
     ):
         assert words in text
-    order = ["Results", "Ranks", "Hardest queries", "A spread of queries", "Protocol"]
+    order = ["Results", "Ranks", "Hardest queries", "A sample of queries", "Protocol"]
     places = [reader.texts.index(title) for title in order]
     assert places == sorted(places)
     assert len(reader.with_class("whole")) == 2
@@ -133,7 +133,7 @@ def test_parts_may_be_absent(page, results, queries):
 
 
 def test_texts_are_escaped(page):
-    answers = [Found(NASTY, 1.0, True)]
+    answers = [RankedAnswer(NASTY, 1.0, True)]
     queries = [
         query(1, query=NASTY, best=answers, right=[NASTY]),
         query(1, "video_to_text", query=NASTY, best=answers, right=[NASTY]),
@@ -148,7 +148,7 @@ def test_texts_are_escaped(page):
 
 def test_very_long_texts_are_cut(page):
     long = "x" * 100_000
-    answers = [Found(long, 1.0, True)]
+    answers = [RankedAnswer(long, 1.0, True)]
     queries = [
         query(1, way, query=long, right=[long], best=answers)
         for way in ("text_to_video", "video_to_text")
@@ -192,7 +192,7 @@ def test_each_picture_is_held_once_and_an_absent_clip_has_a_tile(page, tmp_path)
 def test_a_name_that_no_clip_can_have_gets_a_tile(page, tmp_path, name):
     folder = write_clips(tmp_path / "clips", 1)
     (folder / "inner").mkdir()
-    queries = [query(1, best=[Found(name, 1.0, True)], right=[name])]
+    queries = [query(1, best=[RankedAnswer(name, 1.0, True)], right=[name])]
     assert Reader(make(page, queries, videos=folder / "inner")).with_class("absent")
 
 
@@ -211,7 +211,7 @@ def test_damaged_videos_cost_their_pictures_and_not_the_page(page, tmp_path, con
     (folder / "clip2.jpg").write_bytes(content)
     queries = [query(1, number=number) for number in range(3)]
     lines = write_report(page, results_of(queries), queries, folder)
-    assert lines[0].startswith("2 of 8 clips: no picture: ") and "clip1.mp4" in lines[0]
+    assert lines[0].startswith("2 of 8 clips have no picture: ") and "clip1.mp4" in lines[0]
     assert lines[1].startswith("5 of 8 clips: no file in ")
     reader = Reader(page.read_text("utf-8"))
     assert all(line in reader.text for line in lines)
@@ -232,18 +232,18 @@ def test_the_right_answer_is_marked_and_follows_where_it_is_not_among_the_best(p
         assert len(tiles) == count
         right = [number for number, row in enumerate(tiles, 1) if "right" in row[1]["class"]]
         assert right == [min(rank, 6)]
-        assert reader.texts.count("✓ right") == 1
+        assert reader.texts.count("✓ correct") == 1
         assert f"{rank}. " in reader.texts
 
 
 def test_of_several_right_answers_beyond_the_best_none_gets_the_place(page):
     reader = Reader(make(page, [query(80, "video_to_text", right=["one", "two"])]))
-    assert reader.texts.count("✓ right") == 1
+    assert reader.texts.count("✓ correct") == 1
     assert "80. " not in reader.texts and "(best of 2)" in reader.text
 
 
 def test_scores_have_two_decimals(page):
-    reader = Reader(make(page, [query(1, best=[Found("clip0", 1.23456, True)])]))
+    reader = Reader(make(page, [query(1, best=[RankedAnswer("clip0", 1.23456, True)])]))
     assert "1.23" in reader.texts
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from paddlevideo.report import Found, Query, read_queries, write_queries
+from paddlevideo.report import Query, RankedAnswer, read_queries, write_queries
 from paddlevideo.utils.errors import DataError
 from tests.report.samples import query, some_queries
 
@@ -32,7 +32,7 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 def test_a_line_is_one_object_with_the_documented_keys(tmp_path):
-    found = Found("clip1", 0.5, True)
+    found = RankedAnswer("clip1", 0.5, True)
     write_queries(tmp_path / "q", [Query("text_to_video", "a cat", ["clip1"], 1, [found])])
     assert json.loads((tmp_path / "q").read_text()) == WHOLE
 
@@ -46,7 +46,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "queries.jsonl"
     write_queries(path, [query(1)])
     with pytest.raises(ValueError):
-        write_queries(path, [query(1, best=[Found("clip", float("nan"), True)])])
+        write_queries(path, [query(1, best=[RankedAnswer("clip", float("nan"), True)])])
     assert read_queries(path) == [query(1)]
     assert [each.name for each in tmp_path.iterdir()] == ["queries.jsonl"]
 
@@ -58,7 +58,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         ({"direction": ["text_to_video"]}, "direction"),
         ({"rank": 0}, "rank is 0"),
         ({"rank": True}, "rank is True"),
-        ({"rank": 1.0}, "whole number"),
+        ({"rank": 1.0}, "positive integer"),
         ({"query": 7}, "query"),
         ({"right": "clip1"}, "right"),
         ({"right": [1]}, "right"),

@@ -53,7 +53,7 @@ def test_a_gallery_that_does_not_fit_is_encoded_again_and_gives_the_same(model, 
     with caplog.at_level(logging.INFO, "paddlevideo"):
         source = Source(clips)
         streamed = Gallery(model.encode_videos, source, 1e-9)
-    assert held.held is not None and streamed.held is None
+    assert held.kept is not None and streamed.kept is None
     assert "do not fit into MODEL.gallery_gigabytes=1e-09" in caplog.text
     assert held.size == streamed.size == VIDEOS
     if model.retrieval_head is None:
@@ -71,7 +71,7 @@ def test_a_gallery_that_does_not_fit_is_encoded_again_and_gives_the_same(model, 
 
 def test_a_source_that_can_only_be_iterated_is_held(model, clips):
     gallery = Gallery(model.encode_videos, iter(Source(clips)), 1e-9)
-    assert gallery.held is not None and gallery.size == VIDEOS
+    assert gallery.kept is not None and gallery.size == VIDEOS
 
 
 def predictor(model, clips, captions):
@@ -171,7 +171,7 @@ def test_top_k_needs_a_head():
     with pytest.raises(ConfigError, match="top_k=5 needs a MODEL.retrieval_head"):
         build_top_k(5)
     for wrong in (-1, [0, 3], [1, 2, 3]):
-        with pytest.raises(ConfigError, match="top_k=.*expected 0, or how many videos"):
+        with pytest.raises(ConfigError, match="top_k=.*expected 0, or the number of videos"):
             build_top_k(wrong)
 
 

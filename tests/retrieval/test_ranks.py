@@ -137,7 +137,7 @@ def test_a_score_that_is_not_finite_is_refused_by_place(value):
         (np.zeros((0, 2)), np.zeros(0, dtype=int), "at least one"),
         (np.zeros((1, 2)), np.array([2]), "caption 0 belongs to video 2"),
         (np.zeros((1, 2)), np.array([-1]), "caption 0 belongs to video -1"),
-        (np.zeros((1, 2)), np.array([0.0]), "whole numbers"),
+        (np.zeros((1, 2)), np.array([0.0]), "integers"),
     ],
 )
 def test_shapes_and_truth_are_checked(scores, truth, message):

@@ -93,7 +93,7 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, monkeypatch, capsys):
     scores = iter([0.5, 0.4, 0.45, 0.6, 0.1, 0.1, 0.1])
     monkeypatch.setattr(validation, "lookup", lambda results, key: next(scores))
     assert run(tmp_path, tmp_path / "out", "patience=2", "epochs=9") == 0
-    assert "no better for 2 validations" in capsys.readouterr().out
+    assert "no improvement for 2 validations" in capsys.readouterr().out
     saved = {path.stem for path in (tmp_path / "out").glob("Tiny_epoch_*.pdparams")}
     assert max(saved) == "Tiny_epoch_00003"
     assert run(tmp_path, tmp_path / "out", "patience=2", "epochs=9", "resume=auto") == 0

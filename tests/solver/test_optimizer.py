@@ -214,9 +214,9 @@ def test_a_word_that_exempts_nothing_is_logged(caplog):
     ("entry", "message"),
     [
         ({"name": "Adm"}, 'Did you mean "Adam"'),
-        ({"weight_decay": {"name": "L3", "value": 0.1}}, "Adam takes L1 or L2"),
+        ({"weight_decay": {"name": "L3", "value": 0.1}}, "Adam supports L1 or L2"),
         ({"weight_decay": {"name": "Decoupled", "value": 0.1}}, "AdamW"),
-        ({"name": "AdamW", "weight_decay": {"name": "L2", "value": 0.1}}, "takes Decoupled"),
+        ({"name": "AdamW", "weight_decay": {"name": "L2", "value": 0.1}}, "supports Decoupled"),
         ({"weight_decay": {"name": "L2"}}, "expected {name: ..., value: a number}"),
         ({"grad_clip": {"name": "ClipGradByGlobal", "value": 1}}, "Did you mean"),
         ({"grad_clip": {"name": "global", "value": 0}}, "more than 0"),

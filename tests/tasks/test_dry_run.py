@@ -48,7 +48,7 @@ def test_it_tells_sizes_and_leaves_nothing(project, capsys):
         "all 2 epoch(s) of 2 steps: 3 steps",
         "image_feat 4 x 9 x 12 float32",
         "text_ids 4 x 16 int64",
-        "their average",
+        "weight average",
         f"A run writes to {project.parent / 'output'}",
     ):
         assert part in text
@@ -70,7 +70,7 @@ def test_an_older_checkpoint_and_a_list_of_bad_clips_stay_as_they_are(project, c
 
 
 def told_megabytes(text):
-    return int(re.findall(r"all of them\s+([\d,]+) MB at most", text)[0].replace(",", ""))
+    return int(re.findall(r"all checkpoints\s+([\d,]+) MB at most", text)[0].replace(",", ""))
 
 
 def test_a_run_takes_no_more_disk_than_was_told(project, capsys, monkeypatch):

@@ -118,7 +118,7 @@ def test_a_run_with_the_batch_halved_goes_on_at_the_same_epochs(tmp_path, capsys
     halved = ["DATASET.batch_size=2", "resume=auto", "force=True", "save_steps=2", "keep=0"]
     resumed = run("halved", *halved, "max_iters=13")
     text = capsys.readouterr().out
-    assert "an epoch has 8 optimizer steps, and had 4 when the run was begun" in text
+    assert "an epoch has 8 optimizer steps instead of the 4 it had when the run was begun" in text
     assert "eta: -" not in text
     assert [record["step_total"] for record in resumed] == list(range(1, 21))
     for record in resumed[6:]:

@@ -36,7 +36,7 @@ def test_options_are_read_as_paddlevideo_writes_them(text, expected):
         ("batch_range", "has no value"),
         ("batch_range=[a,b]", "batch_range is"),
         ("batch_range=[3]", "batch_range is"),
-        ("batch_range=[5,3]", "the first is smaller"),
+        ("batch_range=[5,3]", "the first one smaller"),
         ("batch_range=[-1,3]", "batch_range is"),
         ("sorted_key=name", "sorted_key is"),
     ],
@@ -56,7 +56,7 @@ def test_a_run_that_was_too_short_leaves_what_there_was(tmp_path, caplog, steps,
     profile.close()
     profile.close()
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert warnings == [f"-p: steps 3 to 9 wanted, but the run had {steps}"]
+    assert warnings == [f"-p: steps 3 to 9 were requested, but the run had only {steps}"]
     assert len(list(tmp_path.rglob("*_trace.json"))) == written
     assert len(list(tmp_path.rglob("table_rank0.txt"))) == written
 

@@ -74,7 +74,7 @@ def test_the_last_checkpoint_must_be_there(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "save", fail)
     saver = Saver(checkpoints)
     save(saver, 1, paddle.ones([1]))
-    with pytest.raises(DataError, match="No space left on device.*Whole ones there: none"):
+    with pytest.raises(DataError, match="No space left on device.*Complete ones: none"):
         saver.close()
 
 

@@ -52,12 +52,12 @@ def clips_without_gallery(config, pipeline=True, **metric):
     ("changes", "code", "message"),
     [
         (["METRIC.best=R@1"], 2, 'METRIC.best is "R@1". Did you mean "text_to_video.R@1"'),
-        (["METRIC.name=LossMetric"], 2, "ActBert gives scores of pairs and no losses. Leave"),
+        (["METRIC.name=LossMetric"], 2, "scores of pairs instead of losses. Leave"),
         (["DATASET.valid.vision_feature_dim=10"], 1, "Set vision_feature_dim of the data set"),
-        (["DATASET.valid.max_seq_length=30"], 1, "DATASET.valid: texts of 30 ids, but the model"),
+        (["DATASET.valid.max_seq_length=30"], 1, "DATASET.valid: texts have 30 ids, but the model"),
         (["PIPELINE.train.transform.2.Tokenize.max_seq_length=30",
           "PIPELINE.train.transform.3.RandomMask.max_seq_length=30"], 1,
-         "texts of 30 ids, but the model has max_position_embeddings=24: lower max_seq_length"),
+         "texts have 30 ids, but the model has max_position_embeddings=24: lower max_seq_length"),
         (["METRIC.dual_softmax=True", "MODEL.top_k=2", "MODEL.retrieval_head.name=RetrievalHead"],
          2, "METRIC.dual_softmax needs the score of every pair: MODEL.top_k=0"),
     ],
@@ -88,7 +88,7 @@ def test_losses_on_clips_without_a_gallery(project, capsys, pipeline, metric, co
 def test_a_long_caption_that_comes_late_is_refused_at_once(project, capsys):
     """Padding is cut off before the first layer: only the length tells that it may come."""
     assert run(project, "MODEL.backbone.max_position_embeddings=15", validate=False) == 1
-    assert "texts of 16 ids" in capsys.readouterr().err
+    assert "texts have 16 ids" in capsys.readouterr().err
 
 
 def test_the_rehearsal_changes_no_weight(project, monkeypatch):

@@ -1,1 +1,1 @@
-"""ActBERT's networks."""
+"""Backbones."""

@@ -40,7 +40,7 @@ from paddlevideo.utils.ranges import Count, CountOrZero, Probability
 
 
 class ActBertOutput(NamedTuple):
-    """Predictions. With ``rows``, (N,) labelled positions replace (B, T), (B, R) and (B, A)."""
+    """Predictions; with ``rows``, N labelled positions replace (B, T), (B, R) and (B, A)."""
 
     text_logits: Tensor  # B, T, V
     region_logits: Tensor  # B, R, C; row 0 belongs to the global region
@@ -49,7 +49,7 @@ class ActBertOutput(NamedTuple):
 
 
 class LowerStates(NamedTuple):
-    """The streams below the first tangled layer, where each depends on its own input alone."""
+    """The streams below the first tangled layer, where each depends only on its own input."""
 
     states: Streams[Tensor]  # B, T | R | A, D of the stream
     bias: Streams[Tensor]  # B, 1, 1, T | R | A
@@ -58,7 +58,7 @@ class LowerStates(NamedTuple):
 class Rows(NamedTuple):
     """The positions to compute in the last layers, and those to predict."""
 
-    positions: Streams[Tensor]  # (B, K): position 0 and the predicted ones of each clip, then 0
+    positions: Streams[Tensor]  # (B, K): position 0 and the predicted ones, padded with 0
     predicted: Streams[Tensor]  # (N,) indices of the predicted ones into the flattened (B * K)
 
 
@@ -67,16 +67,16 @@ class BertForMultiModalPreTraining(nn.Layer):
     """ActBERT (Zhu and Yang 2020) with PaddleVideo's flat arguments and their defaults.
 
     ``v_`` stands for the region stream, ``a_`` for actions, ``bi_`` for the tangled layers.
-    ``*_ent_attention_id``: the i-th tangled layer runs when the stream has done that many layers.
-    ``fixed_*_layer``: that many first layers, and the embeddings below, are not trained.
-    ``tangle``: "released" as published weights need it, or "paper".
-    ``pretrained``: a file of weights to start from, ActBERT's or any BERT's.
+    ``*_ent_attention_id``: the number of the stream's layers before the i-th tangled layer.
+    ``fixed_*_layer``: the number of lowest layers that, with the embeddings, are not trained.
+    ``tangle``: "released", as the published weights need it, or "paper".
+    ``pretrained``: a weight file to start from, ActBERT's or any BERT's.
     ``fusion_dropout_prob``: dropout between the fused streams and the match head.
 
     Raises ConfigError for sizes that do not fit together.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the contract: users' YAML files name these arguments
+    def __init__(  # noqa: PLR0913, PLR0917 - users' YAML files name these arguments
         self,
         vocab_size: Count = 30522,
         max_position_embeddings: Count = 512,
@@ -171,7 +171,7 @@ class BertForMultiModalPreTraining(nn.Layer):
     def _freeze(self) -> None:
         """Freezes the layers of ``fixed_*_layer`` and the embeddings below them.
 
-        The word embedding stays trainable: it still has the decoder's gradient.
+        The word embedding stays trainable, because the decoder shares it.
         """
         embeddings = {"text": self.text_embeddings, "regions": self.region_embeddings}
         for name, embedding in embeddings.items():
@@ -196,7 +196,7 @@ class BertForMultiModalPreTraining(nn.Layer):
     ) -> tuple[Tensor, Tensor]:
         """Returns text states (B, T, D) below the first tangled layer and their bias.
 
-        ``packing``: the words to compute there; the others hold copies, which must be masked.
+        ``packing``: the words to compute; the others become copies, which must be masked.
         """
         x, bias = self.embed_text(batch)
         x = x if packing is None else packing.pack(x)
@@ -219,7 +219,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         return self.encoder.run("actions", x, bias, 0, self.encoder.first_tangled.actions), bias
 
     def lower(self, batch: Mapping[str, Tensor], packing: Packing | None = None) -> LowerStates:
-        """Runs embeddings, and each stream's layers below the first tangled one."""
+        """Runs the embeddings and each stream's layers below the first tangled one."""
         lower = (
             self.lower_text(batch, packing),
             self.lower_regions(batch),
@@ -230,7 +230,7 @@ class BertForMultiModalPreTraining(nn.Layer):
     def upper(
         self, lower: LowerStates, padded: PaddedLengths | None = None, rows: Rows | None = None
     ) -> Streams[Tensor]:
-        """Runs the other layers and returns the streams' last states; with ``rows`` (B, K, D).
+        """Runs the remaining layers and returns the streams' last states; with ``rows`` (B, K, D).
 
         ``padded``: the lengths of text and regions before padding was cut off, if it was.
         """
@@ -247,7 +247,7 @@ class BertForMultiModalPreTraining(nn.Layer):
     ) -> Streams[Tensor]:
         """Returns the last states (B, T | R | A, D of the stream), or (B, K, D) with ``rows``.
 
-        Raises DataError if the batch's sizes are not the model's.
+        Raises DataError if the batch's sizes are not those of the model.
         """
         batch = to_tensors(batch)
         self.check_batch(batch)
@@ -267,7 +267,7 @@ class BertForMultiModalPreTraining(nn.Layer):
     ) -> ActBertOutput:
         """Returns predictions for every position, or for ``rows`` only.
 
-        Raises DataError if the batch's sizes are not the model's.
+        Raises DataError if the batch's sizes are not those of the model.
         """
         return self.predict(self.encode(batch, padded, rows), rows)
 
@@ -287,23 +287,23 @@ class BertForMultiModalPreTraining(nn.Layer):
         )
 
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
-        """Raises DataError if feature sizes or the text's length are not this model's."""
+        """Raises DataError if feature sizes or the length of texts do not fit the model."""
         for key, size in self.feature_sizes.items():
             if key in batch and batch[key].shape[-1] != size:
                 argument = {"image_feat": "v_feature_size", "action_feat": "a_feature_size"}[key]
                 raise DataError(
-                    f"{key} is {batch[key].shape[-1]} wide in the data but {size} in the model: "
+                    f"{key} has width {batch[key].shape[-1]} in the data but {size} in the model: "
                     f"set MODEL.backbone.{argument}={batch[key].shape[-1]}, or use other features"
                 )
         if "text_ids" in batch and batch["text_ids"].shape[1] > self.max_text_length:
             raise DataError(
-                f"texts of {batch['text_ids'].shape[1]} ids, but the model has "
+                f"texts have {batch['text_ids'].shape[1]} ids, but the model has "
                 f"max_position_embeddings={self.max_text_length}: lower max_seq_length"
             )
 
 
 def data_limits(words: int, types: int, region_classes: int, action_classes: int) -> Limits:
-    """Returns the limits of the arrays in a sample, which name the YAML keys that set them."""
+    """Returns the limits of the arrays in a sample, with the YAML keys that set them."""
     word = Limit("MODEL.backbone.vocab_size", words, "words in its vocabulary")
     action = Limit("MODEL.backbone.a_target_size", action_classes, "action classes")
     region = Limit("MODEL.backbone.v_target_size", region_classes, "region classes")
@@ -324,17 +324,17 @@ def check_depths(
     prefixes = Streams("t", "v", "a")
     if len({len(depths) for depths in positions}) != 1:
         raise ConfigError(
-            "t_, v_ and a_ent_attention_id place the same tangled layers, so they need equal "
+            "t_, v_ and a_ent_attention_id position the same tangled layers, so they need equal "
             f"lengths, not {[len(depths) for depths in positions]}"
         )
     for prefix, stream, depths, frozen in zip(prefixes, streams, positions, fixed, strict=True):
         if list(depths) != sorted(depths) or any(not 0 <= d <= stream.layers for d in depths):
             raise ConfigError(
-                f"{prefix}_ent_attention_id {list(depths)} must rise and stay within the "
+                f"{prefix}_ent_attention_id {list(depths)} must be ascending and within the "
                 f"stream's {stream.layers} layers"
             )
         if not 0 <= frozen <= min([*depths, stream.layers]):
             raise ConfigError(
                 f"fixed_{prefix}_layer={frozen} reaches past the first tangled layer "
-                f"({prefix}_ent_attention_id {list(depths)}): frozen layers must lie below it"
+                f"({prefix}_ent_attention_id {list(depths)}): frozen layers must be below it"
             )

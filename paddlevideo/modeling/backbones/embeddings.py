@@ -1,4 +1,4 @@
-"""Embeddings of the three streams: words, regions and actions as normalised vectors.
+"""Embeddings of the three streams: words, regions and actions as normalized vectors.
 
 B clips, T words, R regions, A actions, D the width of a stream.
 """
@@ -21,7 +21,7 @@ BOX_SIZE = 5
 
 
 class TextEmbeddings(nn.Layer):
-    """Word + position + type, normalised."""
+    """Word + position + type, normalized."""
 
     def __init__(
         self, stream: StreamConfig, vocabulary_size: int, positions: int, types: int
@@ -40,8 +40,8 @@ class TextEmbeddings(nn.Layer):
     def forward(self, text_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """Ids (B, T) int64 -> (B, T, D).
 
-        The padding word is zero on input, whatever its row holds, and its row gets no gradient
-        here: the released weights were trained so.
+        The padding word is zero, whatever its row contains, and its row gets no gradient here: the
+        released weights were trained this way.
         """
         words = F.embedding(text_ids, self.word.weight, padding_idx=PADDING_WORD)
         positions = self.position.weight[: length_of(text_ids)].unsqueeze(0)
@@ -49,7 +49,7 @@ class TextEmbeddings(nn.Layer):
 
 
 class RegionEmbeddings(nn.Layer):
-    """Region features + boxes, normalised. Regions have no position."""
+    """Region features + boxes, normalized. Regions have no position."""
 
     def __init__(self, stream: StreamConfig, feature_size: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class RegionEmbeddings(nn.Layer):
 
 
 class ActionEmbeddings(nn.Layer):
-    """Action features, normalised. Actions have no position."""
+    """Action features, normalized. Actions have no position."""
 
     def __init__(self, stream: StreamConfig, feature_size: int) -> None:
         super().__init__()

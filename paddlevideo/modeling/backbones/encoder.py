@@ -42,7 +42,7 @@ class TangledEncoder(nn.Layer):
             {name: stack(stream) for name, stream in streams._asdict().items()}
         )
         self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
-        #: Where each stream first meets the others: below, it depends on its own input alone.
+        #: The depth of each stream's first tangled layer; below, it depends only on its own input.
         self.first_tangled: Streams[int] = Streams(
             *(
                 min(depths, default=stream.layers)
@@ -60,7 +60,7 @@ class TangledEncoder(nn.Layer):
         rows: int | Tensor | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
-        """Layers ``start`` to ``stop`` of one stream; the last of them for ``rows`` only.
+        """Runs layers ``start`` to ``stop`` of one stream, the last of them for ``rows`` only.
 
         ``rows``: see ``take_rows``; without a layer to run they are taken from ``x``. With
         ``packing``, ``x`` and the result are packed.
@@ -83,11 +83,11 @@ class TangledEncoder(nn.Layer):
 
         ``states`` (B, T | R | A, D of the stream) -> the same, or the first ``rows`` positions, or
         the positions (B, K) that ``rows`` names for each stream.
-        ``known``: for each tangled layer, what was computed before. Actions may be None where
-        all their queries are known.
+        ``known``: for each tangled layer, what was computed before. Actions may be None if all
+        their queries are known.
         """
         known = known or [NOTHING_KNOWN] * len(self.tangled)
-        first = rows if isinstance(rows, int) else None  # all that a tangled layer can take
+        first = rows if isinstance(rows, int) else None  # tangled layers support nothing else
         for index, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
             states = self._run_each(states, bias, start, stop)
             start = Streams(*stop)
@@ -122,7 +122,7 @@ class TangledEncoder(nn.Layer):
     def action_path(
         self, actions: Tensor, bias: Tensor, start: int = 0
     ) -> tuple[list[Tensor], Tensor]:
-        """Runs the action stream alone, from layer ``start``, with released tangling.
+        """Runs only the action stream, from layer ``start``, with released tangling.
 
         ``actions`` (B, A, D) -> its query (B, A, W) in every tangled layer, and its last state.
         """

@@ -1,4 +1,4 @@
-"""The tangled transformer (TNT): the layer in which ActBERT's three streams meet.
+"""The tangled transformer (TNT): the layer that lets ActBERT's three streams interact.
 
 B clips; T words, R regions (the global one first), A actions; W the tangled width.
 """
@@ -31,7 +31,7 @@ from paddlevideo.utils.errors import ConfigError
 Item = TypeVar("Item")
 
 
-# A NamedTuple cannot be generic before Python 3.11; what namedtuple makes can have a second base.
+# A NamedTuple cannot be generic before Python 3.11.
 class Streams(namedtuple("Streams", ("text", "regions", "actions")), Generic[Item]):
     """One item for each of the three streams."""
 
@@ -53,7 +53,8 @@ class TangleConfig:
 
     ``kind`` "released": the block of the published weights, where the stretched contexts are added
     to keys and values and the action stream receives nothing. "paper": the block as ActBERT's
-    paper draws it (Zhu and Yang 2020, section 3.3), contexts appended as further keys and values.
+    paper describes it (Zhu and Yang 2020, section 3.3), with contexts appended as further keys and
+    values.
     """
 
     width: int
@@ -63,7 +64,7 @@ class TangleConfig:
     kind: str = "released"
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for settings no layer could be built from."""
+        """Raises ConfigError if no layer can be built from these settings."""
         if self.kind not in ("released", "paper"):
             raise ConfigError(f'tangle is "released" or "paper", not "{self.kind}"')
         if self.width % self.heads:
@@ -75,12 +76,12 @@ class TangleConfig:
 def per_stream(
     make: Callable[[StreamConfig], nn.Layer], streams: Streams[StreamConfig]
 ) -> nn.LayerDict:
-    """A layer for each stream, under the stream's name."""
+    """Makes a layer for each stream, under the stream's name."""
     return nn.LayerDict({name: make(stream) for name, stream in streams._asdict().items()})
 
 
 class StreamOutput(nn.Layer):
-    """From the tangled width back to the stream's: add, norm, feed-forward, add, norm."""
+    """Maps the tangled width back to the stream's: add, norm, feed-forward, add, norm."""
 
     def __init__(self, tangled_width: int, stream: StreamConfig) -> None:
         super().__init__()
@@ -108,7 +109,7 @@ class Message(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Intermediate results of a tangled layer that were computed before, from one side alone."""
+    """Intermediate results of a tangled layer that depend on one side and are known already."""
 
     text: Projected | None = None
     regions: Projected | None = None
@@ -121,7 +122,7 @@ ALL_ROWS: Streams[int | None] = Streams(None, None, None)
 
 
 class TangledLayer(nn.Layer):
-    """Actions attend to words and regions; what they read changes how those attend."""
+    """Actions attend to words and regions; the result modifies how those attend."""
 
     def __init__(self, streams: Streams[StreamConfig], tangle: TangleConfig) -> None:
         super().__init__()
@@ -135,10 +136,10 @@ class TangledLayer(nn.Layer):
         self.text_context_value = linear(width, width)
         self.region_context_key = linear(width, width)
         self.region_context_value = linear(width, width)
-        if self.released:  # published, but never used by the block that was trained
+        if self.released:  # published, but unused in the block that was trained
             for parameter in self.region_context_value.parameters():
                 parameter.stop_gradient = True
-        # The released weights were trained with the two rates exchanged.
+        # The released weights were trained with the two rates swapped.
         self.region_context_dropout = nn.Dropout(tangle.action_text_dropout)
         self.text_context_dropout = nn.Dropout(tangle.action_region_dropout)
 
@@ -152,10 +153,10 @@ class TangledLayer(nn.Layer):
     ) -> Streams[Tensor]:
         """Returns the streams' new states.
 
-        ``states`` (B, T | R | A, D of the stream), ``bias`` (B, 1, 1, T | R | A). With ``rows``
-        only that many first positions of a stream are computed; they attend to all positions.
-        ``known``: what was computed before. Actions may be None if their query is known; the
-        result then has None too. B may be 1 for text where the regions have more.
+        ``states`` (B, T | R | A, D of the stream), ``bias`` (B, 1, 1, T | R | A). ``rows``:
+        the number of first positions to compute per stream; they attend to all positions.
+        ``known``: what was computed before. Actions may be None if their query is known; they
+        are then None in the result. B may be 1 for text if it is larger for regions.
         """
         text = known.text or self.project("text", states.text, rows.text)
         regions = known.regions or self.project("regions", states.regions, rows.regions)
@@ -175,17 +176,17 @@ class TangledLayer(nn.Layer):
         )
 
     def project(self, name: str, x: Tensor, rows: int | None = None) -> Projected:
-        """Returns keys and values of all positions, queries of the first ``rows``."""
+        """Returns keys and values of all positions and queries of the first ``rows``."""
         project = self.projections[name]
         return Projected(project.query(x[:, :rows]), project.key(x), project.value(x))
 
     def text_message(self, query: Tensor, text: Projected, bias: Tensor) -> Message:
-        """Returns what actions, with ``query`` (B, A, W), read in the words."""
+        """Returns what actions, with ``query`` (B, A, W), read from the words."""
         context = attend(query, text.key, text.value, self.heads, bias, self.text_context_dropout)
         return Message(self.text_context_key(context), self.text_context_value(context))
 
     def region_message(self, query: Tensor, regions: Projected, bias: Tensor) -> Message:
-        """Returns what actions read in the regions. Released: text's projection of values."""
+        """Returns what actions read from the regions; released: with text's value projection."""
         context = attend(
             query, regions.key, regions.value, self.heads, bias, self.region_context_dropout
         )
@@ -203,7 +204,7 @@ class TangledLayer(nn.Layer):
     ) -> Tensor:
         """Returns a stream's new state: it attends to itself and to the message it received.
 
-        It has as many rows as ``projected`` has queries.
+        The result has as many rows as ``projected`` has queries.
 
         Released: the message is stretched from A to ``padded`` positions and added to keys and
         values. Paper: it is appended to them, masked as the actions are.
@@ -244,17 +245,17 @@ def attend_stretched(
     bias: Tensor,
     dropout: nn.Dropout,
 ) -> Tensor:
-    """Attention to key + S m_k and value + S m_v, where S stretches A rows over the positions.
+    """Attends to key + S m_k and value + S m_v, where S stretches A rows over the positions.
 
     q (k + S m_k)' = q k' + (q m_k') S' and w (v + S m_v) = w v + (w S) m_v: the message stays A
-    rows long, which saves four passes over all positions. S (T, A) holds a single 1 in each row:
+    rows long, which saves four passes over all positions. S (T, A) has a single 1 in each row:
     position i takes row floor(i * A / padded), as nearest-neighbour interpolation does. Cutting a
     padded sequence short therefore does not change what its first positions receive.
     """
     spread = spread_matrix(message.key.shape[1], padded, padded).astype(key.dtype)
     spread = spread[:, : length_of(key)]
     if fuses_attention(query):
-        # Here one fused kernel is faster than fewer operations: add the message to all positions.
+        # One fused kernel is faster here, so the message is added to all positions.
         key, value = (
             x + paddle.matmul(spread, more, transpose_x=True)
             for x, more in ((key, message.key), (value, message.value))
@@ -271,7 +272,7 @@ def attend_stretched(
 
 
 def spread_matrix(actions: int, positions: int, padded: int) -> Tensor:
-    """(A, T) float32: entry (a, i) is 1 where position i takes row a = floor(i * A / padded)."""
+    """Returns (A, T) float32: (a, i) is 1 where position i takes row a = floor(i * A / padded)."""
     matrix = np.zeros([actions, positions], dtype=np.float32)
     columns = np.arange(positions)
     matrix[columns * actions // padded, columns] = 1.0

@@ -16,7 +16,7 @@ from paddle import Tensor, nn
 from paddlevideo.modeling import released_weights
 from paddlevideo.modeling.accuracy import Losses, pretraining_hits
 from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
-from paddlevideo.modeling.contrast import BatchContrast, has_own_caption, original_words
+from paddlevideo.modeling.contrast import BatchContrast, has_matching_caption, original_words
 from paddlevideo.modeling.framework.base import BaseFramework, Batch, Gather
 from paddlevideo.modeling.framework.batches import (
     CAPTION_KEYS,
@@ -51,19 +51,18 @@ class ActBert(BaseFramework):
 
     ``pair_batch``: number of (caption, video) pairs scored at once; bounds the memory of a test.
     ``match_negatives``: number of other captions of its batch that each clip is also matched with
-    in training; 0, as the published weights were trained, for none. It adds "contrast_loss": see
-    ``paddlevideo.modeling.contrast``. ``hard_negatives``: number of these that are the captions of
-    all ranks which the retrieval head finds most similar.
-    ``retrieval_head``: vectors for captions and clips, trained with the other losses by
-    "retrieval_loss", or fitted before them; in a test their similarity is added to the match
-    margin.
-    ``top_k``: match only the k videos of a caption and the k captions of a video that the
-    retrieval head finds most similar. Two numbers set each direction; a second one of 0 leaves
-    video-to-text to the head alone. 0 matches every pair.
-    ``without``: streams whose features are replaced by ones, which carry no information, to
-    measure their contribution; their boxes, masks and classes stay.
-    ``gallery_gigabytes``: a gallery whose caches need more is encoded again for each batch; what it
-    leaves is for captions between the two stages.
+    in training, which adds "contrast_loss" (see ``paddlevideo.modeling.contrast``); 0: none, as for
+    the published weights. ``hard_negatives``: number of hard negatives among them, the captions of
+    all ranks most similar to the clip according to the retrieval head.
+    ``retrieval_head``: computes vectors of captions and clips, trained by a further
+    "retrieval_loss" or fitted before training; a test adds their similarity to the match margin.
+    ``top_k``: match only the k videos most similar to a caption, and the k captions most similar to
+    a video, according to the retrieval head. Two numbers set each direction; with a second one of
+    0 only the head ranks captions. 0 matches every pair.
+    ``without``: streams whose features are replaced by ones, to measure their contribution; their
+    boxes, masks and classes stay.
+    ``gallery_gigabytes``: memory for encoded videos; a larger gallery is encoded again for each
+    batch. Memory that is left holds captions between the two stages.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - users' YAML files name these arguments
@@ -92,13 +91,13 @@ class ActBert(BaseFramework):
         if hard_negatives and (retrieval_head is None or hard_negatives > match_negatives):
             raise ConfigError(
                 f"MODEL.hard_negatives={hard_negatives} of MODEL.match_negatives={match_negatives} "
-                "captions are those that a MODEL.retrieval_head finds most similar: set one, and "
-                "match_negatives no smaller than hard_negatives"
+                "captions are the most similar ones according to a MODEL.retrieval_head: set one, "
+                "and hard_negatives no larger than match_negatives"
             )
         self.top_k, self.gallery_gigabytes = parse_top_k(top_k), gallery_gigabytes
         if self.top_k and retrieval_head is None:
             raise ConfigError(
-                f"MODEL.top_k={top_k} needs a MODEL.retrieval_head, which finds the k best; "
+                f"MODEL.top_k={top_k} needs a MODEL.retrieval_head, which selects the k best; "
                 "0 matches every pair"
             )
         if self.head_alone:
@@ -128,13 +127,15 @@ class ActBert(BaseFramework):
         They are scalars: "loss" (their sum), "text_loss", "region_loss", "action_loss",
         "match_loss", with ``match_negatives`` "contrast_loss", with a trained head
         "retrieval_loss"; each divided by its entry of ``counts``, by default of
-        :meth:`loss_counts`. Padding is left out and only labelled positions are predicted where
-        that changes no loss.
+        :meth:`loss_counts`. Padding and unlabelled positions are skipped where that does
+        not change a loss.
 
         In training they carry hits: "word_accuracy", "region_accuracy", "action_accuracy" and
         "match_accuracy" and, with those losses, "contrast_accuracy" and "retrieval_accuracy".
         """
-        self.backbone.check_batch(batch)  # before padding is cut: a later text may be longer
+        self.backbone.check_batch(
+            batch
+        )  # before padding is cut, so that the check does not depend on the batch
         counts = {name: n or 1.0 for name, n in (counts or self.loss_counts(batch)).items()}
         full = hide_features(batch, self.without)
         batch, padded = cut_padding(full)
@@ -156,15 +157,15 @@ class ActBert(BaseFramework):
             )
         if (head := self.learned_head) is not None:
             further["retrieval_loss"], hits["retrieval_accuracy"] = head.loss(
-                lower, original_words(full), has_own_caption(full), counts["retrieval_loss"]
+                lower, original_words(full), has_matching_caption(full), counts["retrieval_loss"]
             )
         total = sum(further.values(), losses.pop("loss", 0.0))
         return Losses({**losses, **further, "loss": total}, hits)
 
     def loss_counts(self, batch: Batch) -> dict[str, float]:
-        """Returns what each loss of ``batch`` is the mean over."""
+        """Returns the number of terms that each loss of ``batch`` is the mean of."""
         counts = {} if self.head_alone else self.loss.counts(batch)
-        pairs = float(has_own_caption(batch).sum())
+        pairs = float(has_matching_caption(batch).sum())
         if self.contrast is not None:
             counts["contrast_loss"] = pairs
         if self.learned_head is not None:
@@ -193,22 +194,22 @@ class ActBert(BaseFramework):
         return [*streams, *encoder.tangled]
 
     def set_gather(self, gather: Gather) -> None:
-        """Lets the retrieval head's negatives, and hard negatives, come from all ranks."""
+        """Takes the retrieval head's negatives and hard negatives from all ranks."""
         if self.contrast is not None:
             self.contrast.gather = gather
         if self.learned_head is not None:
             self.learned_head.gather = gather
 
     def num_fit_samples(self) -> int:
-        """Returns the most clips that a fitted retrieval head takes."""
+        """Returns the maximum number of clips to fit a retrieval head to."""
         return self.retrieval_head.clips if isinstance(self.retrieval_head, FittedHead) else 0
 
     @paddle.no_grad()
     def fit(self, batches: Iterable[Batch], total: Total) -> None:
-        """Fits the retrieval head to clips with their own captions."""
+        """Fits the retrieval head to clips with a matching caption."""
         assert isinstance(self.retrieval_head, FittedHead)
         positives = (
-            select_rows(hide_features(batch, self.without), has_own_caption(batch), INPUT_KEYS)
+            select_rows(hide_features(batch, self.without), has_matching_caption(batch), INPUT_KEYS)
             for batch in batches
         )
         pairs = read_pairs(self.retrieval_head, self.backbone.lower_text, positives)
@@ -223,7 +224,7 @@ class ActBert(BaseFramework):
 
     @paddle.no_grad()
     def encode_captions(self, captions: Batch) -> CaptionCache:
-        """Computes what depends on captions alone.
+        """Computes what depends only on captions.
 
         ``captions``: text_ids, token_type_ids, text_mask.
         """
@@ -231,14 +232,14 @@ class ActBert(BaseFramework):
 
     @paddle.no_grad()
     def encode_videos(self, videos: Batch) -> VideoCache:
-        """Computes what depends on videos alone. ``videos``: the arrays of ``VIDEO_KEYS``."""
+        """Computes what depends only on videos. ``videos``: the arrays of ``VIDEO_KEYS``."""
         return self.scorer.encode_videos(
             to_tensors(hide_features(select(videos, VIDEO_KEYS), self.without))
         )
 
     @paddle.no_grad()
     def margins(self, captions: CaptionCache, videos: VideoChunks) -> Tensor:
-        """Returns the logits of match minus no match, (captions, videos), which rank them."""
+        """Returns the match margins (captions, videos)."""
         return self.scorer.margins(captions, videos)
 
     @paddle.no_grad()
@@ -257,12 +258,12 @@ class ActBert(BaseFramework):
         return F.sigmoid(self.margins(captions, videos))
 
     def prepare(self, context: Iterable[Batch] | None) -> None:
-        """Prepares nothing for losses. Raises ConfigError for a gallery, which is not for them."""
+        """Raises ConfigError for a gallery: losses cannot be computed from one."""
         if context is not None:
             raise ConfigError(
-                "METRIC.name: the data set has captions and a gallery of clips, for which ActBert "
-                "gives scores of pairs and no losses. Leave METRIC out: the one that suits the "
-                "data set is then taken. A metric of your own for them derives from MSRVTTMetric"
+                "METRIC.name: this data set has captions and a gallery of clips, for which ActBert "
+                "computes scores of pairs instead of losses. Leave METRIC out, so that the data "
+                "set's default is used, or derive your metric from MSRVTTMetric"
             )
 
     def apply_validation_choice(self, results: Mapping[str, Any]) -> None:
@@ -285,26 +286,26 @@ class ActBert(BaseFramework):
         return released_weights.from_released(state)
 
     def check_loaded(self, missing: list[str]) -> None:
-        """Raises WeightsError if a parameter is missing that matching needs."""
+        """Raises WeightsError if a parameter that matching needs is missing."""
         unused = (
             *(".word_head.", ".region_head.", ".action_head.", ".region_context_value."),
-            ".chosen_weight",  # where it is needed, the metric's error says what to do
+            ".chosen_weight",  # the metric raises an error if it is needed
         )
         super().check_loaded([name for name in missing if not any(u in name for u in unused)])
 
 
 def parse_top_k(top_k: CountOrZero | Sequence[CountOrZero]) -> tuple[int, int] | None:
-    """Returns the videos of a caption and the captions of a video to match; None: all.
+    """Returns the number of videos per caption and of captions per video to match; None: all.
 
     Raises:
-        ConfigError: ``top_k`` is neither 0 nor one or two such numbers.
+        ConfigError: ``top_k`` is not 0, one or two such numbers.
     """
     numbers = (top_k, top_k) if isinstance(top_k, int) else tuple(top_k)
     if numbers == (0, 0):
         return None
     if len(numbers) != 2 or numbers[0] < 1 or numbers[1] < 0:
         raise ConfigError(
-            f"MODEL.top_k={top_k}: expected 0, or how many videos to match per caption, or that "
-            "and how many captions per video"
+            f"MODEL.top_k={top_k}: expected 0, or the number of videos to match per caption, "
+            "optionally with the number of captions per video"
         )
     return numbers[0], numbers[1]

@@ -1,4 +1,4 @@
-"""The interface of models to the training and test loops."""
+"""The interface between models and the training and test loops."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.limits import Limits
 
 Batch = Mapping[str, Any]
-#: Rows (n, ...) of this rank to a list of every rank's rows, and this rank's index in it.
+#: Maps rows (n, ...) of this rank to a list of all ranks' rows, and this rank's index in it.
 Gather = Callable[[Tensor], tuple[list[Tensor], int]]
 
-#: Hooks of earlier versions: those with other names now, and those that became a predictor's.
+#: Hooks of earlier versions: renamed ones, and those that moved to predictors.
 RENAMED_HOOKS = {
     "adopt": "apply_validation_choice",
     "adopts": "has_validation_choice",
@@ -27,13 +27,13 @@ REMOVED_HOOKS = ("has_first_stage", "first_stage", "shortlist")
 
 
 class BaseFramework(nn.Layer):
-    """A model that can be trained by ``main.py``: subclass it, register it in ``FRAMEWORKS``.
+    """A model that ``main.py`` can train: subclass it and register it in ``FRAMEWORKS``.
 
-    Only ``forward`` must be written. A batch is a dict of numpy arrays with one row per sample.
+    Only ``forward`` is required. A batch is a dict of numpy arrays with one row per sample.
     """
 
     def __init_subclass__(cls) -> None:
-        """Takes over hooks under their earlier names. Raises ConfigError for one that is gone."""
+        """Accepts hooks under their former names. Raises ConfigError for removed ones."""
         super().__init_subclass__()
         own: dict[str, Any] = {}
         for base in reversed(cls.__mro__):  # a mixin's hooks too
@@ -45,36 +45,35 @@ class BaseFramework(nn.Layer):
         if gone := [name for name in REMOVED_HOOKS if name in own]:
             raise ConfigError(
                 f"{cls.__name__} defines {', '.join(gone)}, which are no longer called: what a "
-                "test needs of all samples before the first prediction is for the predictor that "
-                "a metric returns, see paddlevideo.metrics.Metric.predictor"
+                "test computes from all samples before the first prediction belongs in the "
+                "predictor that a metric returns, see paddlevideo.metrics.Metric.predictor"
             )
         if "denominators" in own:
             raise ConfigError(
                 f"{cls.__name__}.denominators(batch) is now loss_counts(batch), and "
                 "forward(batch, counts=None) divides each loss by its entry of counts, or of "
-                "loss_counts(batch) where none are given. Without either, the losses of several "
+                "loss_counts(batch) if none are given. Without either, the losses of several "
                 "batches are averaged"
             )
 
     def forward(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
         """Returns named scalar losses; ``"loss"`` is the one to minimise.
 
-        In training they may be ``paddlevideo.modeling.Losses``, which carry the accuracies that
-        the log shows.
+        May be ``paddlevideo.modeling.Losses``, which also carry accuracies for the log.
 
         Args:
             batch: numpy arrays or tensors by name.
-            counts: what to divide each loss by, instead of this batch's ``loss_counts``. Only
-                given where :meth:`loss_counts` is defined.
+            counts: the divisor of each loss, instead of this batch's ``loss_counts``. Only
+                passed if :meth:`loss_counts` is defined.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward(batch)")
 
     def loss_counts(self, batch: Batch) -> dict[str, float]:
         """Returns the number of terms that each named loss of this batch is the mean of.
 
-        The training loop sums them over micro-batches and processes and hands the sums to
-        ``forward``, so that all of them train exactly as one large batch does. An empty dict: the
-        mean of the batches' means is right.
+        The training loop sums them over micro-batches and processes and passes the sums to
+        ``forward``, so that training is exactly that of one large batch. With an empty dict, the
+        losses of the batches are averaged.
         """
         return {}
 
@@ -83,11 +82,11 @@ class BaseFramework(nn.Layer):
         return getattr(getattr(self, "backbone", None), "limits", {})
 
     def prepare(self, context: Iterable[Batch] | None) -> Any:
-        """Turns what a data set shares between all its samples into what ``predict`` needs."""
+        """Converts what all samples of a data set share into what ``predict`` needs."""
         return None
 
     def apply_validation_choice(self, results: Mapping[str, Any]) -> None:
-        """Keeps what a validation chose. Called on every rank with the same results."""
+        """Applies settings that a validation chose. Called on every rank with the same results."""
 
     def has_validation_choice(self) -> bool:
         """Returns whether a validation may change what is saved with the weights."""
@@ -98,11 +97,11 @@ class BaseFramework(nn.Layer):
         """Sets how rows are gathered from all ranks, for losses that compare samples."""
 
     def num_fit_samples(self) -> int:
-        """Returns the most samples that :meth:`fit` takes; 0: there is nothing to fit."""
+        """Returns the maximum number of samples for :meth:`fit`; 0: there is nothing to fit."""
         return 0
 
     def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Fits what has a closed form, once, before the first step of a new run.
+        """Fits what has a closed-form solution, once, before the first step of a new run.
 
         Args:
             batches: this rank's share of the training samples, without masking.
@@ -113,16 +112,16 @@ class BaseFramework(nn.Layer):
     def parts(self) -> dict[str, list[nn.Layer]]:
         """Returns the layers by the names under which a dry run counts their parameters.
 
-        A shared parameter counts in the first of them.
+        A shared parameter counts only in the first part.
         """
         return {name: [layer] for name, layer in self.named_children()}
 
     def recomputable(self) -> list[nn.Layer]:
-        """Returns the layers that ``recompute: True`` computes again in the backward pass."""
+        """Returns the layers that ``recompute: True`` recomputes in the backward pass."""
         return []
 
     def predict(self, batch: Batch, prepared: Any) -> Any:
-        """Returns one row a sample for the metric: an array, a list, or several of them by name.
+        """Returns one row per sample for the metric: an array, a list, or a dict of these.
 
         By default every sample gets its batch's losses, for ``LossMetric``.
         """
@@ -131,11 +130,11 @@ class BaseFramework(nn.Layer):
         return {name: np.full(size, float(loss)) for name, loss in losses.items()}
 
     def progress_units(self, prepared: Any) -> tuple[int, str]:
-        """Returns how many units a sample counts on the progress bar, and what they are called."""
+        """Returns the number of progress units per sample, and their name."""
         return 1, "samples"
 
     def init_weights(self) -> None:
-        """Loads the weights that the configuration names as the start of training, if any."""
+        """Loads the weights to start training from, if the configuration names any."""
 
     def to_released(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Translates parameter names to those used in weight files."""
@@ -146,7 +145,7 @@ class BaseFramework(nn.Layer):
         return dict(state)
 
     def check_loaded(self, missing: list[str]) -> None:
-        """Raises WeightsError if ``missing`` holds parameters that testing needs."""
+        """Raises WeightsError if ``missing`` contains parameters that a test needs."""
         if missing:
             raise WeightsError(
                 f"the weights lack {len(missing)} parameters that the test needs: "

@@ -1,4 +1,4 @@
-"""Selecting parts of a batch: the keys of captions or videos, some rows, some features."""
+"""Selects parts of a batch: the keys of captions or videos, rows, features."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def select(batch: Batch, keys: Iterable[str]) -> dict[str, Any]:
 def hide_features(batch: Batch, streams: Sequence[str]) -> Batch:
     """Returns ``batch`` with the features of "regions" or "actions" replaced by ones.
 
-    Ones and not zeros: layer normalisation of zeros multiplies gradients by a million.
+    Ones instead of zeros: layer normalization of zeros multiplies gradients by a million.
     """
     hidden = [FEATURES[stream] for stream in streams]
     return {**batch, **{key: batch[key] * 0 + 1 for key in hidden if key in batch}}

@@ -1,4 +1,4 @@
-"""A first stage of retrieval that is fitted in closed form before the first step.
+"""A retrieval head that is fitted in closed form before the first step.
 
 N clips with a caption each, F features, D the width of the text stream, W words, T ids.
 """
@@ -23,7 +23,7 @@ from paddlevideo.utils.ranges import CountOrZero, NonNegative, Positive, Range
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 
-#: The sum of an array over all ranks.
+#: Sums an array over all ranks.
 Total = Callable[[np.ndarray], np.ndarray]
 
 ROWS_AT_ONCE = 1024
@@ -63,13 +63,13 @@ class FittedHead(VectorHead):
     out function words.
 
     A clip's vector is a linear map of its global region and the mean of its actions, both
-    standardised: with x of F features each divided by the root of its part's width, and y the
+    standardized: with x of F features each divided by the root of its part's width, and y the
     caption's vector, both centred, W = (X^T X + penalty I)^-1 X^T Y (Hoerl and Kennard 1970). On a
-    thousand clips it generalizes better to unseen videos than the same map trained by gradient
-    descent, and takes a second.
+    thousand clips it takes a second, and generalizes better to unseen videos than the same map
+    trained by gradient descent.
 
-    ``clips``: the most clips to fit to, evenly chosen. The text stream must be frozen up to the
-    first tangled layer. The other arguments are those of :class:`VectorHead`.
+    ``clips``: the maximum number of clips to fit to, chosen at equal intervals. The text stream
+    must be frozen up to the first tangled layer. For other arguments see :class:`VectorHead`.
     """
 
     #: Word pieces in more than this fraction of the captions are left out.
@@ -99,15 +99,15 @@ class FittedHead(VectorHead):
         self.log_scale.stop_gradient = True
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
-        """Makes the arrays to fit. Raises ConfigError unless the lower text is frozen."""
+        """Creates the arrays to fit. Raises ConfigError unless the lower text layers are frozen."""
         needed = backbone.encoder.first_tangled.text
         if backbone.fixed.text < needed:
             raise ConfigError(
                 "MODEL.retrieval_head: a FittedHead is fitted to the text stream before training, "
-                "which therefore must not be trained: set MODEL.backbone.fixed_t_layer="
+                "so the text stream must not be trained: set MODEL.backbone.fixed_t_layer="
                 f"{needed}, all text layers below the first tangled one"
             )
-        # The words too: they are tied to the word head, whose gradient would change them.
+        # The word embedding too: it is tied to the word head, whose gradient would change it.
         for parameter in backbone.text_embeddings.parameters():
             parameter.stop_gradient = True
         sizes = backbone.feature_sizes
@@ -122,7 +122,7 @@ class FittedHead(VectorHead):
             "map": [inputs, self.width],
         }.items():
             self.register_buffer(name, paddle.zeros(shape))
-        #: The column of each word piece; ``words`` for those that are left out.
+        #: The column of each word piece; those left out have ``words``.
         columns = paddle.full([backbone.vocabulary_size], self.words, "int64")
         self.register_buffer("piece_column", columns)
 
@@ -146,7 +146,7 @@ class FittedHead(VectorHead):
     def features(self, videos: Mapping[str, Tensor]) -> Tensor:
         """Returns the global region and the mean of the actions, (V, F).
 
-        An action of zeros is padding, whose mask is 1 in tests.
+        Actions of zeros are padding, even though their mask is 1 in tests.
         """
         actions = videos["action_feat"].astype("float32")
         real = paddle.any(actions != 0, axis=-1).astype("float32")
@@ -155,7 +155,7 @@ class FittedHead(VectorHead):
         return paddle.concat([videos["image_feat"][:, 0].astype("float32"), actions], axis=-1)
 
     def target(self, sentences: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """Means of states (C, D), ids and mask (C, T) -> (C, width), each part of length 1."""
+        """Means of states (C, D), ids and mask (C, T) -> (C, width), each part a unit vector."""
         mean, weights = self._floats("sentence_mean", "piece_weight")
         sentences = F.normalize(sentences.astype("float32") - mean)
         if not self.words:
@@ -170,7 +170,7 @@ class FittedHead(VectorHead):
     # -------------------------------------------------------------------------- the fit
 
     def no_pairs(self) -> Pairs:
-        """Returns pairs of no clips."""
+        """Returns empty pairs."""
         features, text = sum(self.parts), self.sentence_mean.shape[0]
         none = np.zeros((0, features), np.float32), np.zeros((0, text), np.float32)
         return Pairs(none[0], none[1], np.zeros((0, 1), np.int64))
@@ -184,9 +184,11 @@ class FittedHead(VectorHead):
         """
         count = int(total(np.array([len(pairs.features)], np.float64))[0])
         if count < 2:
-            raise DataError(f"FittedHead: {count} clips with their own caption; needs at least 2")
+            raise DataError(
+                f"FittedHead: {count} clips with a matching caption; at least 2 are needed"
+            )
         self._set("sentence_mean", total(pairs.sentences.sum(axis=0, dtype=np.float64)) / count)
-        self._standardise(pairs.features, count, total)
+        self._standardize(pairs.features, count, total)
         if self.words:
             self._choose_words(pairs.words, count, total)
         mean = total(sum(y.sum(axis=0) for _, y in self._rows(pairs))) / count
@@ -198,10 +200,12 @@ class FittedHead(VectorHead):
         squares[np.diag_indices_from(squares)] += self.penalty
         self._set("map", np.linalg.solve(squares, products))
 
-    def _standardise(self, features: np.ndarray, count: int, total: Total) -> None:
+    def _standardize(self, features: np.ndarray, count: int, total: Total) -> None:
         mean = total(features.sum(axis=0, dtype=np.float64)) / count
         if not np.isfinite(mean).all():
-            raise DataError("FittedHead: a clip's features are not finite. Check the data")
+            raise DataError(
+                "FittedHead: a clip's features are not finite (try paddlevideo validate)"
+            )
         variance = total(((features - mean) ** 2).sum(axis=0, dtype=np.float64)) / count
         deviation = np.sqrt(variance)
         width = np.repeat(np.array(self.parts, np.float64), self.parts)
@@ -226,7 +230,7 @@ class FittedHead(VectorHead):
         self._set("piece_weight", weights)
 
     def _rows(self, pairs: Pairs) -> Any:
-        """Yields standardised features and caption vectors in float64, some rows at a time."""
+        """Yields standardized features and caption vectors in float64, some rows at a time."""
         mean, scale = (x.numpy() for x in self._floats("feature_mean", "feature_scale"))
         for start in range(0, len(pairs.features), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
@@ -244,7 +248,7 @@ class FittedHead(VectorHead):
         buffer.set_value(paddle.to_tensor(value.astype(np.float32)).astype(buffer.dtype))
 
     def _floats(self, *names: str) -> list[Tensor]:
-        """Returns fitted arrays as float32; at level O2 of mixed precision they are not."""
+        """Returns fitted arrays as float32, which they are not at level O2 of mixed precision."""
         return [getattr(self, name).astype("float32") for name in names]
 
 
@@ -253,11 +257,11 @@ def read_pairs(
     lower_text: Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]],
     batches: Iterable[Mapping[str, np.ndarray]],
 ) -> Pairs:
-    """Returns what ``head`` is fitted to, from batches of clips with their own captions.
+    """Returns the pairs to fit ``head`` to, from batches of clips with matching captions.
 
-    ``lower_text``: captions to text states below the first tangled layer and attention bias.
+    ``lower_text``: maps captions to text states below the first tangled layer and attention bias.
     """
-    parts = [head.no_pairs()]  # so that a rank may have no clips
+    parts = [head.no_pairs()]  # a rank may have no clips
     for batch in batches:
         if not len(batch["text_ids"]):
             continue

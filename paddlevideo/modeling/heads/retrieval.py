@@ -1,7 +1,6 @@
-"""A first stage of retrieval that is trained: a vector for every caption and every clip.
+"""A retrieval head that is trained: a vector for every caption and every clip.
 
-Both are computed from the streams below the first tangled layer, once each; a pair costs one dot
-product.
+Both are computed once, from the streams below the first tangled layer; a pair costs a dot product.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class VectorProjection(nn.Layer):
-    """A unit vector: a linear map plus a small network on top of it, normalised."""
+    """Computes a unit vector: a linear map plus a small network on top of it, normalized."""
 
     def __init__(self, inputs: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -43,13 +42,13 @@ class VectorProjection(nn.Layer):
 
 @HEADS.register()
 class RetrievalHead(VectorHead):
-    """Vectors whose dot products tell which caption belongs to which clip.
+    """Computes vectors whose dot products indicate which caption belongs to which clip.
 
-    ``width`` of the vectors; ``dropout`` on their inputs; ``temperature``: the initial divisor of
-    the dot products, learned from there. ``loss_weight`` multiplies the head's loss.
+    ``width``: size of the vectors; ``dropout``: rate on their inputs; ``temperature``: initial
+    divisor of the dot products, which is learned. ``loss_weight``: factor on the head's loss.
     ``similarity_weight``: weight of the scaled similarity that a test adds to match margins;
-    "auto": each validation chooses it, and it is saved with the weights. ``alone``: train this
-    head and nothing else. ``faiss_from``: smallest number of videos that faiss searches.
+    "auto": each validation chooses it, and it is saved with the weights. ``alone``: train only
+    this head. ``faiss_from``: smallest number of videos for which faiss is used.
     """
 
     def __init__(
@@ -65,11 +64,11 @@ class RetrievalHead(VectorHead):
         super().__init__(temperature, similarity_weight, faiss_from)
         self.width, self.dropout = width, dropout
         self.loss_weight, self.alone = loss_weight, alone
-        #: Gathers rows from all ranks; by default a world of one.
+        #: Gathers rows from all ranks; by default there is one.
         self.gather: Gather = lambda rows: ([rows], 0)
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
-        """Makes the projections for the backbone's stream widths."""
+        """Creates the projections for the widths of the backbone's streams."""
         text, regions, actions = backbone.widths
         self.text = VectorProjection(text, self.width, self.dropout)
         self.video = VectorProjection(regions + actions, self.width, self.dropout)
@@ -95,28 +94,28 @@ class RetrievalHead(VectorHead):
     ) -> tuple[Tensor, Hits]:
         """Returns the scalar loss of this rank's pairs and their hits, in both directions.
 
-        The cross-entropies of the positive clip of a caption and of the positive caption of a
-        clip; their mean is summed over this rank's ``counted`` clips and divided by ``count``
-        (Radford et al. 2021, figure 3).
+        It is the mean of the cross-entropies of a caption's positive clip and of a clip's positive
+        caption, summed over this rank's ``counted`` clips and divided by ``count`` (Radford et al.
+        2021, figure 3).
 
         Negatives come from all ranks. Every rank computes the loss of all ranks' pairs with the
-        gradient of its own vectors alone; the sum over ranks is then the gradient of one rank
-        with all pairs. The value is the loss of this rank's pairs.
+        gradient of only its own vectors; the sum over ranks is then the gradient of one rank with
+        all pairs. The value is the loss of this rank's pairs.
 
         Args:
             lower: the streams below the first tangled layer.
             words: (B, T) ids of the captions; equal captions are not negatives of each other.
-            counted: (B,) bool, clips with their own caption.
-            count: what the sum is divided by.
+            counted: (B,) bool, clips with a matching caption.
+            count: the divisor of the sum.
         """
         (text, *visual), (text_bias, *visual_bias) = lower
-        texts, own_rows = self._gather(self.caption_vectors(text, text_bias))
+        texts, local_rows = self._gather(self.caption_vectors(text, text_bias))
         videos, _ = self._gather(self.video_vectors(tuple(visual), tuple(visual_bias)))
         labels, _ = self._gather(
             paddle.to_tensor(np.column_stack([words, counted]).astype("int64"))
         )
         labels = labels.numpy()
-        scale = self.scale  # every rank computes all of its gradient: count this rank's part of it
+        scale = self.scale  # every rank computes its whole gradient: keep this rank's share
         scale = scale.detach() + (scale - scale.detach()) * (len(counted) / len(labels))
         scores = paddle.matmul(texts, videos, transpose_y=True) * scale
         _, caption = np.unique(labels[:, :-1], axis=0, return_inverse=True)
@@ -125,14 +124,14 @@ class RetrievalHead(VectorHead):
         scores = scores + paddle.to_tensor(duplicates) * MASKED_SCORE
         losses = -paddle.diagonal(F.log_softmax(scores, axis=0) + F.log_softmax(scores, axis=1))
         losses = losses * paddle.to_tensor(labels[:, -1].astype("float32"))
-        loss = losses[own_rows].sum()
+        loss = losses[local_rows].sum()
         if len(losses) > len(counted):
             total = losses.sum()
             loss = loss.detach() + total - total.detach()
-        return loss * (0.5 * self.loss_weight / count), retrieval_hits(scores, own_rows, counted)
+        return loss * (0.5 * self.loss_weight / count), retrieval_hits(scores, local_rows, counted)
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, slice]:
-        """Returns all ranks' rows, this rank's with their gradient, and where those are."""
+        """Returns all ranks' rows, with gradient for this rank's, and the slice of the latter."""
         parts, rank = self.gather(rows)
         if len(parts) == 1:
             return rows, slice(0, len(rows))
@@ -142,12 +141,12 @@ class RetrievalHead(VectorHead):
 
 
 @paddle.no_grad()
-def retrieval_hits(scores: Tensor, own_rows: slice, counted: np.ndarray) -> Hits:
+def retrieval_hits(scores: Tensor, local_rows: slice, counted: np.ndarray) -> Hits:
     """Counts the hits of this rank's pairs among all ranks' scores (N, N), in both directions.
 
-    ``own_rows``: where this rank's pairs are; ``counted`` (n,) bool: which of them count.
+    ``local_rows``: the slice of this rank's pairs; ``counted`` (n,) bool: those to count.
     """
-    positive = paddle.diagonal(scores)[own_rows]
-    captions = rank_hits(scores[own_rows], positive.unsqueeze(1), counted, axis=1)
-    clips = rank_hits(scores[:, own_rows], positive.unsqueeze(0), counted, axis=0)
+    positive = paddle.diagonal(scores)[local_rows]
+    captions = rank_hits(scores[local_rows], positive.unsqueeze(1), counted, axis=1)
+    clips = rank_hits(scores[:, local_rows], positive.unsqueeze(0), counted, axis=0)
     return sum_hits(captions, clips)

@@ -1,4 +1,4 @@
-"""The base of retrieval heads: unit vectors, and the weight of their similarity.
+"""The base class of retrieval heads: unit vectors, and the weight of their similarity.
 
 C captions, V videos.
 """
@@ -21,15 +21,15 @@ LARGEST_SCALE = 100.0
 
 
 class VectorHead(nn.Layer):
-    """A vector per caption and per clip, each computed once: a pair costs a dot product.
+    """Computes one vector per caption and per clip; a pair costs a dot product.
 
-    ``temperature``: divisor of the dot products; only its initial value if it is learned.
+    ``temperature``: divisor of the dot products, or its initial value if it is learned.
     ``similarity_weight``: weight of the scaled similarity that a test adds to match margins;
     "auto": each validation chooses it, and it is saved with the weights. ``faiss_from``: smallest
-    number of videos that faiss searches.
+    number of videos for which faiss is used.
     """
 
-    #: Length of the vectors, known once the head is built.
+    #: Size of the vectors, known once the head is built.
     width: int
     #: Whether only this head is trained.
     alone = False
@@ -45,7 +45,7 @@ class VectorHead(nn.Layer):
         self.log_scale = self.create_parameter([], default_initializer=start)
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
-        """Makes the layers that depend on the backbone's sizes. Raises ConfigError."""
+        """Creates the layers that depend on the backbone's sizes. Raises ConfigError."""
         raise NotImplementedError(f"{type(self).__name__} must define build")
 
     def caption_vectors(self, text: Tensor, bias: Tensor, captions: Mapping[str, Tensor]) -> Tensor:
@@ -71,23 +71,23 @@ class VectorHead(nn.Layer):
 
     @property
     def scale(self) -> Tensor:
-        """The factor of similarities."""
+        """The factor on similarities."""
         return paddle.clip(paddle.exp(self.log_scale), max=LARGEST_SCALE)
 
     @property
     def weight(self) -> float:
-        """The weight of similarities beside match margins; NaN until a validation chose it."""
+        """The weight of similarities relative to margins; NaN until a validation has chosen it."""
         if self.similarity_weight == "auto":
             return self.chosen_weight.item()
         return float(self.similarity_weight)
 
     def choose(self, weight: float) -> None:
-        """Stores the weight that a validation chose, where ``similarity_weight`` is "auto"."""
+        """Stores the weight that a validation chose, if ``similarity_weight`` is "auto"."""
         if self.similarity_weight == "auto":
             self.chosen_weight.set_value(np.array([weight], np.float32))
 
 
 def masked_mean(x: Tensor, bias: Tensor) -> Tensor:
-    """Returns the mean (B, D) of (B, T, D) over what ``bias`` (B, 1, 1, T) does not mask."""
-    weights = F.softmax(bias[:, 0].astype(x.dtype), axis=-1)  # B, 1, T: equal where not masked
+    """Returns the mean (B, D) of (B, T, D) over positions that ``bias`` (B, 1, 1, T) keeps."""
+    weights = F.softmax(bias[:, 0].astype(x.dtype), axis=-1)  # B, 1, T: equal if not masked
     return paddle.matmul(weights, x)[:, 0]

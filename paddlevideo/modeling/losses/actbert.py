@@ -1,6 +1,6 @@
-"""ActBERT's four losses, a function each.
+"""ActBERT's four losses, one function each.
 
-Every loss is a sum divided by a count that the caller gives, so that several micro-batches and
+Every loss is a sum divided by a count that the caller passes, so that several micro-batches and
 processes can share one. N rows: all positions of a batch, or the labelled ones.
 """
 
@@ -22,7 +22,7 @@ IGNORED = -1
 
 
 def class_loss(logits: Tensor, labels: Tensor, count: float) -> Tensor:
-    """Cross-entropy summed over labels other than -1, divided by ``count``.
+    """Returns the cross-entropy, summed over labels other than -1 and divided by ``count``.
 
     ``logits`` (..., classes), ``labels`` (...) int64 -> scalar.
     """
@@ -33,7 +33,7 @@ def class_loss(logits: Tensor, labels: Tensor, count: float) -> Tensor:
 
 
 def region_loss(logits: Tensor, targets: Tensor, labels: Tensor, count: float) -> Tensor:
-    """KL divergence from the predicted to the target distribution, summed over labelled regions.
+    """Returns the KL divergence of predicted from target distributions over labelled regions.
 
     sum target * (log target - log_softmax(logits)), with 0 log 0 = 0, over regions whose label
     is 1. ``logits`` and ``targets`` (..., C), ``labels`` (...) -> scalar.
@@ -46,7 +46,7 @@ def region_loss(logits: Tensor, targets: Tensor, labels: Tensor, count: float) -
 
 
 def match_loss(logits: Tensor, labels: Tensor, count: float) -> Tensor:
-    """Cross-entropy of "the caption belongs to the clip" (label 0) against not (1).
+    """Returns the cross-entropy of "the caption belongs to the clip" (label 0) or not (1).
 
     ``logits`` (B, 2), ``labels`` (B,) -> scalar.
     """
@@ -59,10 +59,10 @@ class ActBertLoss(nn.Layer):
 
     ``normalize`` "positions": words and actions are divided by all B * T and B * A positions,
     padding included, as the released weights were trained; "labels": by the number of labels.
-    ``*_weight`` multiply the terms; 0 removes one. ``vocab_size`` and ``a_target_size`` are
+    ``*_weight``: factors on the terms; 0 removes a term. ``vocab_size`` and ``a_target_size`` are
     accepted for PaddleVideo's files: the sizes are those of the logits.
-    ``mismatched``: whether words and regions are also predicted where the caption is another
-    clip's, as in the training of the released weights; the other stream does not help there.
+    ``mismatched``: whether words and regions are also predicted for clips with another clip's
+    caption, as when the released weights were trained; the other stream is no help there.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - two arguments exist for PaddleVideo's files
@@ -94,7 +94,7 @@ class ActBertLoss(nn.Layer):
         return {**batch, **{key: np.where(mismatched, IGNORED, x) for key, x in labels.items()}}
 
     def counts(self, batch: Mapping[str, Any]) -> dict[str, float]:
-        """Returns what each loss of this batch is the mean over; 0 where nothing is labelled."""
+        """Returns the number of terms in each loss of this batch; 0 if nothing is labelled."""
         batch = self.drop_mismatched_labels(batch)
         words, actions = np.asarray(batch["text_labels"]), np.asarray(batch["action_label"])
         if self.normalize == "labels":
