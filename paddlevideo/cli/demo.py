@@ -1,9 +1,8 @@
-"""The main job in two minutes: render clips, extract features, train, test on unseen clips.
+"""Renders videos, extracts features, trains, and tests on other videos: a few minutes on a CPU.
 
     paddlevideo demo
 
-Runs the commands that one runs on videos of one's own. Writes the clips and features to
-data/demo, weights and results to output/ActBert_demo, and exits with 1 if the model did not learn
+Runs the commands that you run on your own videos. Exits with 1 if the model did not learn
 (text-to-video R@10 below five times chance).
 """
 
@@ -22,7 +21,7 @@ from paddlevideo.cli import extract_features, make_demo_data, report
 from paddlevideo.cli import run as command
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import UserError
-from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.options import Parser, add_override, as_path
 
 CONFIG = "actbert_demo.yaml"
 SENTENCE = "a red circle moves to the left"
@@ -34,7 +33,7 @@ Step = tuple[str, Callable[[Sequence[str]], int], list[str]]
 def run(data: Path, output: Path, extra: Sequence[str], sizes: Sequence[str] = ()) -> float:
     """Runs all steps; returns text-to-video R@10 over chance.
 
-    ``extra``: overrides of the configuration; ``sizes``: arguments of make_demo_data.py.
+    ``extra``: overrides of the configuration; ``sizes``: options of ``paddlevideo make_demo_data``.
     """
     overrides = ["-o", f"output_dir={output}", *paths_in(data), *extra]
     steps = _steps(data, output, overrides, sizes)
@@ -99,9 +98,16 @@ def search_command(data: Path, output: Path) -> str:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Returns the options of the command line."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--data", type=as_path, default=Path("data/demo"))
-    parser.add_argument("--output", type=as_path, default=Path("output/ActBert_demo"))
-    parser.add_argument("-o", "--override", nargs="+", action="extend", default=[])
+    data, output = Path("data/demo"), Path("output/ActBert_demo")
+    parser.add_argument(
+        "--data", type=as_path, default=data, metavar="FOLDER",
+        help=f"for videos and features, by default {data}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", type=as_path, default=output, metavar="FOLDER",
+        help=f"for weights and results, by default {output}",
+    )  # fmt: skip
+    add_override(parser)
     return parser.parse_args(arguments)
 
 
