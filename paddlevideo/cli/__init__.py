@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start here": {
         "doctor": ("doctor", "check this machine and what is installed"),
-        "demo": ("demo", "render clips, train on them, test retrieval: some minutes"),
+        "demo": ("demo", "render clips, train on them, test retrieval: a few minutes"),
     },
     "Train and test": {
         "train": ("run.train", "train a model as a YAML file says"),
@@ -33,8 +33,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Data": {
         "extract": ("extract_features", "extract features from videos into a store"),
         "pack": ("prepare_data pack", "pack feature files and captions into a store"),
-        "validate": ("prepare_data validate", "check feature files"),
-        "inspect": ("prepare_data inspect", "show what is in a feature file"),
+        "validate": ("prepare_data validate", "check every record of a store"),
+        "inspect": ("prepare_data inspect", "show what is in a store, in numbers and pictures"),
         "convert": ("prepare_data convert", "convert a store to PaddleVideo's files, or back"),
     },
     "Use a model": {

@@ -24,7 +24,7 @@ from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.options import Parser, add_override, as_path
 
 CONFIG = "actbert_demo.yaml"
-SENTENCE = "a red circle moves to the left"
+SENTENCE = "a green triangle shrinks"
 LEAST_RATIO = 5.0  # of R@10 over chance: below it the model did not learn
 
 Step = tuple[str, Callable[[Sequence[str]], int], list[str]]

@@ -65,14 +65,14 @@ def _unplayable(thumbnails: Thumbnails, clips: set[str]) -> list[str]:
     shots = [thumbnails.shot(clip) for clip in clips]
     endings = {shot.path.suffix.lower() for shot in shots if shot and not shot.is_picture}
     if unplayable := sorted(endings - {*PLAYED}):
-        return [f"Most browsers do not play {', '.join(unplayable)} files: they show a picture."]
+        return [f"Most browsers do not play {', '.join(unplayable)} files: a picture is shown."]
     return []
 
 
 def _shown(hit: Hit, thumbnails: Thumbnails, folder: Path) -> dict[str, Any]:
-    """What the template needs of a hit: a clip with a video has a player, others a picture."""
+    """What the template needs of a hit: a player for a video that browsers play, or a picture."""
     shot = thumbnails.shot(hit.clip)
-    plays = shot is not None and not shot.is_picture
+    plays = shot is not None and not shot.is_picture and shot.path.suffix.lower() in PLAYED
     return {
         "clip": hit.clip,
         "score": hit.score,
