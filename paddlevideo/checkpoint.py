@@ -3,7 +3,7 @@
 Tags are ``epoch_00003``, ``step_00001200`` (saved within an epoch), ``best`` and ``average``. A
 checkpoint is ``<name>_<tag>.pdparams`` and ``.pdopt`` beside ``<name>_<tag>.json``, the manifest.
 The manifest is written last and has the sizes and checksums of the others: without it, or if they
-differ, there is no checkpoint. ``<name>_latest.json`` points to the newest.
+differ, the checkpoint does not count. ``<name>_latest.json`` points to the newest.
 
 A manifest also records the run that wrote it, and the order in which the run's checkpoints were
 saved: "newest" means saved last, even after a run resumed an earlier epoch.
@@ -66,11 +66,11 @@ class Checkpoints:
     """The checkpoints of one run, in one folder."""
 
     def __init__(self, folder: str | Path, name: str, keep: int = 3, run: str = "") -> None:
-        """``keep``: number of epochs' checkpoints that stay; 0 keeps all. The best always stays.
+        """``keep``: the number of newest epoch checkpoints to keep; 0 keeps all, and the best.
 
-        As many of those within an epoch stay, until the epoch has its own. ``run``: the identity
-        of the run; checkpoints of other runs are not touched. Without it all are this run's, as
-        are those that do not name a run.
+        The same number of checkpoints within an epoch is kept until the epoch ends. ``run``: the
+        identity of the run; checkpoints of other runs are not touched. Those that name no run
+        count as this run's, and so do all if ``run`` is empty.
         """
         self.folder = Path(folder)
         self.name = name
@@ -78,17 +78,17 @@ class Checkpoints:
         self.run = run
 
     def path(self, tag: str, suffix: str) -> Path:
-        """``<folder>/<name>_<tag><suffix>``."""
+        """Returns ``<folder>/<name>_<tag><suffix>``."""
         return self.folder / f"{self.name}_{tag}{suffix}"
 
     @staticmethod
     def epoch_tag(epoch: int) -> str:
-        """``epoch_00001`` for epoch 1."""
+        """Returns ``epoch_00001`` for epoch 1."""
         return f"epoch_{epoch:05d}"
 
     @staticmethod
     def step_tag(step: int) -> str:
-        """``step_00001200`` after 1200 optimizer steps."""
+        """Returns ``step_00001200`` after 1200 optimizer steps."""
         return f"step_{step:08d}"
 
     def save(
@@ -109,14 +109,14 @@ class Checkpoints:
         try:
             files = self._write_states(tag, weights, optimizer)
         except OSError:
-            # Half a checkpoint only takes space; but the best weights can still be tested.
+            # An incomplete checkpoint only takes space; but the best weights can still be tested.
             for suffix in SUFFIXES if tag not in (BEST, AVERAGE) else ():
                 self.path(tag, suffix).unlink(missing_ok=True)
             raise
         record: dict[str, Any] = {"run": self.run} if self.run else {}
         record |= {"progress": asdict(progress), "extra": dict(extra), "files": files}
         if tag not in (BEST, AVERAGE):
-            orders = (_age(other, saved)[0] for other, saved in self._resumable().items())
+            orders = (_saving_order(other, saved)[0] for other, saved in self._resumable().items())
             record["order"] = 1 + int(max(orders, default=0))
         write_json_whole(self.path(tag, ".json"), record)
         if tag not in (BEST, AVERAGE):
@@ -180,7 +180,7 @@ class Checkpoints:
     def _resumable(self) -> dict[str, dict[str, Any]]:
         """Returns this run's readable manifests to resume from by tag, oldest first."""
         dated = [
-            (_age(tag, record), tag, record)
+            (_saving_order(tag, record), tag, record)
             for tag, record in self._manifests(_RESUMABLE).items()
             if record and (not self.run or record.get("run", self.run) == self.run)
         ]
@@ -193,7 +193,7 @@ class Checkpoints:
         return {match[1]: _read_manifest(self.folder / match[0]) for match in matches if match}
 
     def runs(self) -> dict[str, list[str]]:
-        """Returns the tags of checkpoints by the identity of their run, "" if they name none."""
+        """Returns tags of checkpoints by the identity of their run, "" if they name none."""
         tags: dict[str, list[str]] = {}
         for tag, record in self._manifests(rf"{_RESUMABLE}|{BEST}|{AVERAGE}").items():
             if record:
@@ -257,14 +257,14 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     record = read_json(path)
     try:
         assert isinstance(record, dict) and isinstance(record["files"], dict)
-        _age("", record)
+        _saving_order("", record)
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
         return None
     return record
 
 
-def _age(tag: str, record: Mapping[str, Any]) -> tuple[float, ...]:
-    """Returns a sort key by time of saving; older releases recorded only the progress."""
+def _saving_order(tag: str, record: Mapping[str, Any]) -> tuple[float, ...]:
+    """Returns a sort key, oldest first; older releases recorded only the progress."""
     progress = record["progress"]
     done = (progress.get(name, 0) for name in ("step", "epoch", "batches"))
     return (float(record.get("order", 0)), *map(float, done), float(tag.startswith("epoch")))

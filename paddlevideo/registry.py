@@ -1,4 +1,4 @@
-"""Registries: the names in YAML files, and the classes that they stand for."""
+"""Registries: classes by their names in YAML files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Part = TypeVar("Part", bound=Callable[..., Any])
 #: Annotates a constructor argument that names an existing file or folder, so that the
 #: configuration check can report a missing one before anything is read.
 InputPath = Annotated[str, "input path"]
-#: Annotates one that names a file or folder to write, and one that may be a path or a known name.
+#: Annotate a file or folder to write, and a path or known name.
 OutputPath = Annotated[str, "output path"]
 NameOrPath = Annotated[str, "name or path"]
 
@@ -31,7 +31,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class Registry:
-    """A dictionary of classes with a name.
+    """Named collection of classes or functions.
 
     >>> BACKBONES = Registry("backbone")
     >>> @BACKBONES.register()
@@ -46,7 +46,7 @@ class Registry:
         self._parts: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str | None = None) -> Callable[[Part], Part]:
-        """Decorator: makes a class or function available as ``name`` (its own name by default).
+        """Returns a decorator that registers a class or function as ``name`` or its own name.
 
         Raises ValueError if another part has that name.
         """
@@ -97,5 +97,5 @@ METRICS = Registry("metric")
 OPTIMIZERS = Registry("optimizer")
 SCHEDULES = Registry("learning-rate schedule")
 
-#: Arguments of a framework that are parts of their own.
+#: Arguments of a framework that are parts themselves.
 MODEL_PARTS = {"backbone": BACKBONES, "loss": LOSSES, "retrieval_head": HEADS}

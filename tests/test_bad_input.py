@@ -122,14 +122,14 @@ def test_captions_that_the_vocabulary_lacks_are_told(project, capsys, weights):
     change_row(project, 5, 7, lambda _: "\U0001f600!a man")
     assert main.main(["-c", str(project / "tiny.yaml"), "--max_iters", "1"]) == 0
     out = capsys.readouterr().out
-    assert "DATASET.train: vocabulary " in out and "nothing is known (clips clip005)" in out
+    assert "DATASET.train: vocabulary " in out and "only unknown words (clips clip005)" in out
     lines = (project / "test.csv").read_text().splitlines()
     lines = [line.partition(",")[0] + ",\U0001f600 \u732b man" for line in lines]
     (project / "test.csv").write_text("\n".join(lines), "utf-8")
     test = ["-c", str(project / "tiny.yaml"), "--test", "-w", str(weights)]
     assert main.main(test) == 0
     out = capsys.readouterr().out
-    assert "DATASET.test: vocabulary " in out and "Choose a vocabulary of the language" in out
+    assert "DATASET.test: vocabulary " in out and "Choose a vocabulary for the captions" in out
 
 
 def test_a_truncated_store(project, capsys, weights):
@@ -200,7 +200,7 @@ def test_every_fault_is_reported_at_once(project, capsys):
         ("v_target_size", 3, "DATASET.train has 9 region classes: set MODEL.backbone.v_target_si"),
         ("v_target_size", 20, "DATASET.train has 9 region classes"),
         ("vocab_size", 30000, "DATASET.train has 30522 words in its vocabulary"),
-        ("a_target_size", 3, "lets 0 to 2 be action classes"),
+        ("a_target_size", 3, "allows action classes 0 to 2"),
     ],
 )
 def test_sizes_that_the_data_do_not_fit_are_named_by_their_key(

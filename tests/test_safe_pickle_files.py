@@ -43,15 +43,15 @@ def npy_header(dtype: str, shape: str) -> bytes:
     ("contents", "message"),
     [
         (b"", "empty"),
-        (b"PK\x03\x04", "not a whole"),
+        (b"PK\x03\x04", "not a valid"),
         (npy_header("<f4", "(3,)") + bytes(11), "cut short: 12 bytes"),
         (npy_header("<f8", "(134217728, 8)"), "cut short"),
-        (npy_header("<f8", "(-1, 8)") + bytes(64), "not a whole"),
+        (npy_header("<f8", "(-1, 8)") + bytes(64), "not a valid"),
         (npy_header("<c8", "(1,)") + bytes(8), "complex"),
         (npy_header("|O", "(2,)") + pickle.dumps(OBJECTS, 4), "header declares"),
         (npy_header("|O", "(2,)") + pickle.dumps([1, 2], 4), "header declares"),
         (npy_header("|O", "(2, 2)") + pickle.dumps(OBJECTS, 4)[:-40], "is cut short"),
-        (npy_header("|O", "("), "not a whole"),
+        (npy_header("|O", "("), "not a valid"),
     ],
 )
 def test_load_npy_faults_name_the_file(tmp_path, contents, message):

@@ -211,7 +211,7 @@ class Soak:
             assert (folder / name).is_file(), f"{seed}: {name} is lost"
         if not (self.case.is_done(folder) and killed):
             done = run(words)
-            refused = self.case.is_done(folder) and "exists already" in done.stderr
+            refused = self.case.is_done(folder) and "already exists" in done.stderr
             assert done.returncode == 0 or refused, f"{seed} ({kind}): {done.stderr}"
         assert content(folder) == self.reference, f"{seed} ({kind})"
         shutil.rmtree(folder)

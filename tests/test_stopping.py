@@ -73,7 +73,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     with monkeypatch.context() as patch:
         signal_at(patch, *method, [call], number)
         assert main.main(arguments) == 75
-    assert f"{signal.Signals(number).name}: ends after this step" in capfd.readouterr().err
+    assert f"{signal.Signals(number).name}: stops after this step" in capfd.readouterr().err
     assert Checkpoints(tmp_path, "Tiny").newest().tag == newest
     assert (tmp_path / "curves.png").is_file()
     assert main.main(["--resume", "auto", *arguments]) == 0

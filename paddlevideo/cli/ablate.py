@@ -34,7 +34,7 @@ from paddlevideo.cli.report import aligned
 from paddlevideo.files.whole import read_json, write_json_whole, write_text_whole
 from paddlevideo.metrics.bootstrap import paired_difference
 from paddlevideo.utils.children import Children, terminable, this_python
-from paddlevideo.utils.command import DONE_IS_KEPT, exit_code_of
+from paddlevideo.utils.command import RESUMES, exit_code_of
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero, positive
@@ -56,19 +56,19 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        """Its name as that of a folder."""
+        """The name of its folder."""
         return "".join(c if c.isalnum() else "_" for c in self.name)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Returns the options of the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("config", type=as_path_text, help="the recipe, as main.py -c takes it")
     parser.add_argument("--variants", type=as_path, required=True, metavar="FILE")
     add_override(parser, text="for all of them")
     parser.add_argument(
         "--schedule", type=positive, default=0.25, metavar="PART",
-        help="how much of the recipe's epochs each run gets (default 0.25)",
+        help="share of the recipe's epochs that each run gets (default 0.25)",
     )  # fmt: skip
     parser.add_argument("--seeds", type=count, default=1, help="runs of each variant (default 1)")
     parser.add_argument(
@@ -82,7 +82,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def read_variants(path: Path) -> list[Variant]:
-    """The list in a YAML file. Raises ConfigError, naming file and entry."""
+    """Returns the list in a YAML file. Raises ConfigError, naming file and entry."""
     from paddlevideo.config.yaml_text import parse_yaml
 
     try:
@@ -92,16 +92,16 @@ def read_variants(path: Path) -> list[Variant]:
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path}: expected a list of variants, each with a name")
     variants: list[Variant] = []
-    for number, entry in enumerate(entries, 1):
-        where = f"{path}: variant {number}"
+    for index, entry in enumerate(entries, 1):
+        where = f"{path}: variant {index}"
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise ConfigError(f"{where}: {entry!r:.60} is not a map with a name")
         variants.append(_variant(entry, f'{where} ("{entry["name"]}")', variants))
     return variants
 
 
-def _variant(entry: dict[str, Any], where: str, before: Sequence[Variant]) -> Variant:
-    """One entry; ``before``: those above it. Raises ConfigError."""
+def _variant(entry: dict[str, Any], where: str, above: Sequence[Variant]) -> Variant:
+    """Returns a variant; ``above``: the entries before it. Raises ConfigError."""
     unknown = set(entry) - {"name", "train", "test", "weights_of"}
     lists = [entry.get(key) or [] for key in ("train", "test")]
     if unknown or not all(isinstance(each, list) for each in lists):
@@ -111,13 +111,13 @@ def _variant(entry: dict[str, Any], where: str, before: Sequence[Variant]) -> Va
         )
     train, test = (tuple(map(str, each)) for each in lists)
     variant = Variant(entry["name"], train, test, str(entry.get("weights_of") or ""))
-    trained = {other.name for other in before if not other.weights_of}
+    trained = {other.name for other in above if not other.weights_of}
     if variant.weights_of and (train or variant.weights_of not in trained):
         raise ConfigError(
             f"{where}: weights_of must name a variant above that is trained, and then nothing is "
             "left to train"
         )
-    if variant.folder in {other.folder for other in before}:
+    if variant.folder in {other.folder for other in above}:
         raise ConfigError(
             f"{where}: another variant has this name, or one that differs in punctuation only"
         )
@@ -142,7 +142,7 @@ class Ablation:
         self.threads = max(1, (os.cpu_count() or 1) // options.jobs)
 
     def run_all(self, variants: Sequence[Variant], seeds: Sequence[int]) -> None:
-        """Does all runs that are not done yet. Raises UserError naming those that failed."""
+        """Does all runs that are missing. Raises UserError naming those that failed."""
         runs = [(variant, seed) for seed in seeds for variant in variants]
         # What is only tested needs the weights of others.
         stages = ([r for r in runs if not r[0].weights_of], [r for r in runs if r[0].weights_of])
@@ -180,7 +180,7 @@ class Ablation:
         return ""
 
     def commands(self, variant: Variant, seed: int) -> list[list[str]]:
-        """Arguments of main.py to train, unless weights exist, and to test."""
+        """Returns arguments of main.py to train, unless weights exist, and to test."""
         source = next((v for v in self.variants if v.name == variant.weights_of), variant)
         trained = self.folder(source, seed)
         common = [*self.options.override, *source.train, f"num_threads={self.threads}"]
@@ -197,18 +197,18 @@ class Ablation:
         return [test] if variant.weights_of else [train, test]
 
     def folder(self, variant: Variant, seed: int) -> Path:
-        """Where a run writes."""
+        """Returns the folder of a run."""
         return self.options.output.resolve() / variant.folder / f"seed{seed}"
 
     def done(self, variant: Variant) -> list[int]:
-        """Seeds of the runs that are done."""
+        """Returns the seeds of the runs that are done."""
         folders = self.folder(variant, 0).parent.glob("seed*")
         done = [folder for folder in folders if self.commands_done(folder) is not None]
         return sorted(int(folder.name[4:]) for folder in done if folder.name[4:].isdecimal())
 
     @staticmethod
     def commands_done(folder: Path) -> Any:
-        """The commands of a run that is done; None where it is not, or its files are damaged."""
+        """Returns the commands of a run; None where it is not done or its files are damaged."""
         results, done = (read_json(folder / name) for name in ("test/results.json", "done.json"))
         try:
             return done["commands"] if TEXT in results else None
@@ -216,11 +216,11 @@ class Ablation:
             return None
 
     def tests(self, variant: Variant, name: str) -> list[Path]:
-        """The files of a name that the tests of a variant wrote, one a seed."""
+        """Returns the files of that name that a variant's tests wrote, one for each seed."""
         return [self.folder(variant, seed) / "test" / name for seed in self.done(variant)]
 
     def row(self, variant: Variant) -> dict[str, Any]:
-        """The numbers of a variant: means over its seeds, and the difference to the first one."""
+        """Returns means over a variant's seeds, and the difference from the first variant."""
         results = [read_json(path) for path in self.tests(variant, "results.json")]
         row: dict[str, Any] = {"name": variant.name, "seeds": self.done(variant)}
         for direction in (TEXT, VIDEO):
@@ -236,7 +236,7 @@ class Ablation:
         return row
 
     def closest(self, count: int) -> list[Variant]:
-        """The first variant, ``count`` with the nearest R@10, and those whose weights they take."""
+        """Returns the first variant, the ``count`` nearest in R@10, and the sources of weights."""
         recall = {each: self.row(each)[f"{TEXT}.R@10"] for each in self.variants}
         first, *others = self.variants
         near = sorted(others, key=lambda each: abs(recall[each] - recall[first]))[:count]
@@ -248,19 +248,19 @@ class Ablation:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as Markdown."""
+    """Returns the rows as Markdown."""
     lines = [
         "| variant | R@1 | R@5 | R@10 | median rank | R@10 video to text | R@10 match margin alone "
         "| R@10 against the first (95 %) | seeds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for number, row in enumerate(rows):
+    for index, row in enumerate(rows):
         cells = [f"{row[f'{TEXT}.{name}']:.1f}" for name in METRICS[:3]]
         if row[f"{TEXT}.R@10.spread"] is not None:
             cells[-1] += f" +- {row[f'{TEXT}.R@10.spread']:.1f}"
         gap = row["difference"]
         value = gap["first"] - gap["second"]
-        against = f"{value:+.1f} ({gap['low']:+.1f} to {gap['high']:+.1f})" if number else ""
+        against = f"{value:+.1f} ({gap['low']:+.1f} to {gap['high']:+.1f})" if index else ""
         alone = "" if row["match_alone"] is None else f"{row['match_alone']:.1f}"
         cells += [f"{row[f'{TEXT}.MedianR']:.0f}", f"{row[f'{VIDEO}.R@10']:.1f}"]
         cells += [alone, against, str(len(row["seeds"]))]
@@ -269,7 +269,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write_tables(ablation: Ablation) -> None:
-    """Prints the table and writes it, its numbers and its picture."""
+    """Prints the table, and writes it as Markdown, JSON and a plot."""
     from paddlevideo.report.bars import Bar, write_bars
 
     rows, output = [ablation.row(each) for each in ablation.variants], ablation.options.output
@@ -290,7 +290,7 @@ def write_tables(ablation: Ablation) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Does all runs and writes what came out."""
+    """Does all runs and writes the results."""
     variants = read_variants(options.variants)
     ablation = Ablation(options, variants)
     print(
@@ -308,4 +308,4 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: run(options), again=DONE_IS_KEPT)
+    return exit_code_of(lambda: run(options), again=RESUMES)

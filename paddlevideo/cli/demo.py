@@ -50,23 +50,16 @@ def run(data: Path, output: Path, extra: Sequence[str], sizes: Sequence[str] = (
 
 def _steps(data: Path, output: Path, overrides: list[str], sizes: Sequence[str]) -> list[Step]:
     """Returns title, command and arguments of each step."""
-    videos, captions = str(data / "videos"), str(data / "captions.csv")
-    store, weights = str(data / "clips.store"), str(best_weights(output))
+    videos, store = str(data / "videos"), str(data / "clips.store")
+    inputs = ["--captions", str(data / "captions.csv")]
+    test = ["--test", "-c", CONFIG, "-w", str(best_weights(output))]
     drawn = ["--scores", str(output / "scores.npz"), "--output", str(output / "retrieval.png")]
     return [
         ("render clips", make_demo_data.main, ["--output", str(data), *sizes]),
-        (
-            "extract features",
-            extract_features.main,
-            [videos, "--captions", captions, "--output", store],
-        ),
-        # Each demo starts from the beginning, also where another one has been before.
+        ("extract features", extract_features.main, [videos, *inputs, "--output", store]),
+        # A second demo starts from the beginning too.
         ("train", command.main, ["-c", CONFIG, "--validate", "--overwrite", *overrides]),
-        (
-            "test on clips that it did not train on",
-            command.main,
-            ["--test", "-c", CONFIG, "-w", weights, *overrides],
-        ),
+        ("test on clips that it did not train on", command.main, [*test, *overrides]),
         ("draw the results", report.picture, [*drawn, "--videos", videos]),
     ]
 
@@ -116,15 +109,9 @@ def demonstrate(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     ratio = run(options.data, options.output, options.override)
     print(f"\nR@10 is {ratio:.1f} times chance; {time.perf_counter() - start:.0f} seconds in all.")
-    print("Written:")
-    for path in (
-        options.data / "videos",
-        options.data / "clips.store",
-        best_weights(options.output),
-        options.output / "results.json",
-        options.output / "retrieval.png",
-    ):
-        print(f"  {path}")
+    results = [options.output / name for name in ("results.json", "retrieval.png")]
+    data = [options.data / name for name in ("videos", "clips.store")]
+    print("Written:", *data, best_weights(options.output), *results, sep="\n  ")
     if ratio < LEAST_RATIO:
         raise UserError(f"the model did not learn: {LEAST_RATIO:.0f} times chance was expected")
     print(f"Find clips by a sentence:\n  {search_command(options.data, options.output)}")

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paddlevideo.utils.command import ending_at_once, exit_code_of
+from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_import, add_override, as_path, as_path_text
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def sizes_for(model: BaseFramework, settings: Mapping[str, Any]) -> Sizes:
 
 def export(options: argparse.Namespace) -> Manifest:
     """Checks the options, builds the model, loads its weights and exports it. Raises UserError."""
-    with ending_at_once():
+    with exit_on_interrupt():
         from paddlevideo.config import check_config, import_parts, load_config, modules_of
         from paddlevideo.export import export_model
         from paddlevideo.export.manifest import Vocabulary, check_output

@@ -4,8 +4,8 @@ paddlevideo extract videos/ --output clips.store
 paddlevideo extract list.csv -c picodet.yaml \
     -o regions.detector.model=picodet_xs_416.onnx --output clips.store --draw pictures/
 
-Without -c the features are classical: no weights, so that it works at once. Running it again does
-what is missing and checks what is there. docs/videos.md says what the YAML files mean.
+Without -c the features are classical: no weights are needed. Running it again extracts what is
+missing and checks the rest. docs/videos.md describes the YAML files.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from paddlevideo.utils.command import DONE_IS_KEPT, ending_at_once, exit_code_of
+from paddlevideo.utils.command import RESUMES, exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count_or_zero
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Returns the options of the command line."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add(
@@ -32,10 +32,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--output", type=as_path, required=True, metavar="STORE")
     add("-c", "--config", type=as_path_text, default="extract/classical.yaml", metavar="YAML")
     add_override(parser, "KEY=VALUE", "changes the YAML")
-    add(
-        "--captions", nargs="+", type=as_path, default=[], metavar="FILE", help="as prepare_data.py"
-    )
-    add("--work", type=as_path, metavar="DIR", help="what is extracted so far; default STORE.work")
+    add("--captions", nargs="+", type=as_path, default=[], metavar="FILE", help="as for prepare")
+    add("--work", type=as_path, metavar="DIR", help="finished videos; default STORE.work")
     add("--draw", type=as_path, metavar="DIR", help="a JPEG of each clip with its regions")
     add("--dtype", choices=("float16", "float32"), default="float16")
     add(
@@ -62,11 +60,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     options = parse_arguments(arguments)
-    return exit_code_of(lambda: _extract(options), again=DONE_IS_KEPT)
+    return exit_code_of(lambda: _extract(options), again=RESUMES)
 
 
 def _extract(options: argparse.Namespace) -> int:
-    with ending_at_once():
+    with exit_on_interrupt():
         from paddlevideo.extract.run import extract
         from paddlevideo.extract.work import ExtractOptions
     values = dict(vars(options))

@@ -19,7 +19,7 @@ import numpy as np
 
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.report.queries import write_queries
-from paddlevideo.utils.command import ending_at_once, exit_code_of
+from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, non_negative
 
@@ -50,7 +50,7 @@ class Settings:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Returns the options of the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("-c", "--config", type=as_path_text, required=True, metavar="FILE")
     add_override(parser)
@@ -77,13 +77,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def read(config: Any, bert: str, features: Sequence[str]) -> tuple[Pairs, Pairs]:
-    """Pairs to train on and pairs to test on. Raises ConfigError, DataError, WeightsError."""
+    """Returns pairs to train on and to test on. Raises ConfigError, DataError, WeightsError."""
     from paddlevideo.loader.build import build_dataset
     from paddlevideo.modeling import build_model
     from paddlevideo.utils.limits import check_extents
 
-    options = {**config.MODEL, "backbone": {**config.MODEL["backbone"], "pretrained": bert}}
-    model = build_model(options)
+    backbone_options = {**config.MODEL["backbone"], "pretrained": bert}
+    model = build_model({**config.MODEL, "backbone": backbone_options})
     backbone = model.backbone
     backbone.eval()
     train = build_dataset({**config.DATASET["train"], "exclude": None}).for_training()
@@ -210,7 +210,7 @@ def run(options: argparse.Namespace) -> None:
     from paddlevideo.retrieval.ranks import AllPairs, chance_metrics, retrieval_metrics
 
     check_file(options.json, "--json")
-    with ending_at_once():
+    with exit_on_interrupt():
         from paddlevideo.runtime import use_threads
 
         import_parts()

@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """The command line, as the names and values of its options."""
-    from paddlevideo.demo.build import LEAST, Settings
+    """Returns the options of the command line by name."""
+    from paddlevideo.demo.build import MINIMUM, Settings
 
     parser = Parser(description=__doc__)
     parser.add_argument(
@@ -48,14 +48,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "--workers", type=count_or_zero, default=0, help="processes; default: one a core"
     )
     for field in fields(Settings):
-        kind = number(int, Range(at_least=LEAST[field.name]))
+        kind = number(int, Range(at_least=MINIMUM[field.name]))
         text = f"{HELP[field.name]}; default: {field.default}"
         parser.add_argument(f"--{field.name}", type=kind, default=field.default, help=text)
     return vars(parser.parse_args(arguments))
 
 
 def make(options: dict[str, Any]) -> None:
-    """Makes the data and prints what they are. Raises UserError."""
+    """Makes the data and prints a summary. Raises UserError."""
     from paddlevideo.demo.build import Settings, build
 
     output, workers = options.pop("output"), options.pop("workers")

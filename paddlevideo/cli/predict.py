@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddlevideo.utils.command import ending_at_once, exit_code_of
+from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, as_path, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero
 
@@ -166,7 +166,7 @@ def print_answers(
 
 def predict(options: argparse.Namespace) -> list[list[tuple[str, float]]]:
     """Returns the best clips of each caption with their scores, best first. Raises UserError."""
-    with ending_at_once():
+    with exit_on_interrupt():
         from paddlevideo.export.run import ExportedModel
         from paddlevideo.retrieval.answers import best_clips
         from paddlevideo.runtime import select_device, use_threads

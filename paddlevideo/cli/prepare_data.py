@@ -18,7 +18,7 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from paddlevideo.utils.command import AGAIN, ending_at_once, exit_code_of
+from paddlevideo.utils.command import STARTS_OVER, exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import Range, count, count_or_zero, number, positive
 
@@ -177,21 +177,21 @@ def validate_command(options: argparse.Namespace) -> int:
     """``validate``; 1 where there are faults, those that ``--fix`` mends too."""
     from paddlevideo.files.whole import write_whole
     from paddlevideo.files.writable import check_folder
-    from paddlevideo.loader.captions.expressed import Expressed
+    from paddlevideo.loader.captions.coverage import Coverage
     from paddlevideo.loader.store import FeatureStore
-    from paddlevideo.prepare import faults_of, fix, wordless
+    from paddlevideo.prepare import faults_of, fix, unknown_captions
     from paddlevideo.utils.printable import printable
 
     check_folder(options.fix and options.fix.parent, "--fix")
     store = FeatureStore(options.store)
     kinds: Counter[str] = Counter()
     silent: Counter[str] = Counter()
-    expressed = Expressed(options.bert_model)
+    coverage = Coverage(options.bert_model)
 
     def check(path: Path = Path(os.devnull)) -> None:
         # A file's name need not be valid UTF-8.
         with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-            for fault in chain(faults_of(store), wordless(store, expressed)):
+            for fault in chain(faults_of(store), unknown_captions(store, coverage)):
                 if fault.kind in UNHEARD and not options.captions_needed:
                     silent[UNHEARD[fault.kind]] += 1
                     continue
@@ -212,8 +212,8 @@ def validate_command(options: argparse.Namespace) -> int:
     print(f"{options.store}: {len(store)} clips, faults: {counted}")
     for what, clips in silent.items():
         print(f"  {clips} clips have {what}")
-    if expressed.captions:
-        print(f"  {printable(expressed.line())}")
+    if coverage.captions:
+        print(f"  {printable(coverage.line())}")
     if options.fix:
         print("\n".join(fix(store, options.fix).lines()))
     return 1 if kinds else 0
@@ -274,8 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
 
     def work() -> int:
-        with ending_at_once():
+        with exit_on_interrupt():
             options = parse_arguments(arguments)
         return options.action(options)
 
-    return exit_code_of(work, again=f"{AGAIN}: pack keeps what is done")
+    return exit_code_of(work, again=f"{STARTS_OVER}: pack keeps what is done")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from paddlevideo.utils.command import AGAIN, ending_at_once, exit_code_of
+from paddlevideo.utils.command import STARTS_OVER, exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_import, add_override, as_path_text
 from paddlevideo.utils.ranges import count, count_or_zero
 
@@ -212,7 +212,7 @@ def run(options: argparse.Namespace) -> None:
         if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
             print(f"configuration: {options.config}, {where}; -c FILE chooses another")
     config = load_config(options.config, options.override_list)
-    with ending_at_once():
+    with exit_on_interrupt():
         import_modules(config, options)
         from paddlevideo import tasks
 
@@ -238,4 +238,4 @@ def main(arguments: Sequence[str] | None = None, job: Job | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 data or weights, 2 configuration."""
     options = parse_arguments(arguments, job)
     options.override_list = overrides_of(options)
-    return exit_code_of(lambda: run(options), again=AGAIN if options.dry_run else CONTINUES)
+    return exit_code_of(lambda: run(options), again=STARTS_OVER if options.dry_run else CONTINUES)

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddlevideo.utils.command import ending_at_once, exit_code_of
+from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count
 
@@ -77,7 +77,7 @@ def candidates_of(options: argparse.Namespace) -> int:
 
 def open_searcher(options: argparse.Namespace) -> Searcher:
     """Returns the searcher of the command line."""
-    with ending_at_once():
+    with exit_on_interrupt():
         from paddlevideo.config import import_parts, load_config, modules_of
         from paddlevideo.modeling import locate_weights
         from paddlevideo.retrieval.search import Searcher

@@ -1,8 +1,8 @@
 """Checks values against a constructor's signature: its names, type hints and defaults.
 
-Type hints that are understood: int, float (integers fit), bool, str, None, ``Literal``, unions,
+Supported type hints: int, float (integers fit), bool, str, None, ``Literal``, unions,
 lists and other sequences, maps, dataclasses (given as maps), paths, and ``Annotated`` with
-``InputPath`` or a ``Range``. Any other hint, or none, takes every value. A float has to be finite.
+``InputPath`` or a ``Range``. Any other hint, or none, accepts every value. A float must be finite.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _TYPES: dict[Any, Any] = {
 }
 _MAX_LISTED = 12  # known names in a message
 _MAX_SHOWN = 60  # characters of a value in a message
-_MAX_COMPARED = 1000  # files of a folder that are compared with a missing one's name
+_MAX_COMPARED = 1000  # files of a folder that are compared with the name of a missing file
 
 
 class Fault(NamedTuple):
-    """What is wrong in a configuration, and at which path below the value that was checked."""
+    """An error in a configuration, and its path below the value that was checked."""
 
     path: KeyPath
     message: str
@@ -48,7 +48,7 @@ class Fault(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """The arguments of a constructor. ``anything``: names that are not in ``hints`` too."""
+    """The arguments of a constructor. ``anything``: accepts other names too."""
 
     hints: dict[str, Any]
     required: frozenset[str]
@@ -65,10 +65,10 @@ def argument_faults(
     files: bool = True,
     checked: Collection[str] = (),
 ) -> Iterator[Fault]:
-    """Yields what is wrong with ``arguments`` for ``part``, a class or a function.
+    """Yields the errors in ``arguments`` for ``part``, a class or a function.
 
-    Whether input files exist is checked only if ``files``. The values of the arguments named in
-    ``checked`` are left out.
+    Checks that input files exist only if ``files``. Skips the values of the arguments named in
+    ``checked``.
     """
     schema = schema_of(part)
     for name in sorted(schema.required - set(arguments)):
@@ -82,7 +82,7 @@ def argument_faults(
 
 
 def prefix_path(path: KeyPath, faults: Iterable[Fault]) -> Iterator[Fault]:
-    """Yields ``faults`` with ``path`` before their own."""
+    """Yields ``faults`` with ``path`` before their own paths."""
     for fault in faults:
         yield fault._replace(path=(*path, *fault.path))
 
@@ -96,7 +96,7 @@ def unknown(kind: str, name: str, known: Collection[str]) -> str:
 
 
 def schema_of(part: Callable[..., Any]) -> Schema:
-    """Returns the signature of a class or function, its type hints resolved."""
+    """Returns the signature of a class or function with resolved type hints."""
     try:
         parameters = inspect.signature(part).parameters.values()
     except (TypeError, ValueError):  # written in C, without a signature
@@ -118,13 +118,13 @@ def _namespace(part: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _resolve(annotation: Any, namespace: dict[str, Any]) -> Any:
-    """Returns a hint as a type, also if it is text; Any if absent or impossible to resolve."""
+    """Returns a hint as a type, also if it is text; Any if absent or unresolvable."""
     if annotation is inspect.Parameter.empty:
         return Any
     holder = types.SimpleNamespace(__annotations__={"hint": annotation})
     try:
         return typing.get_type_hints(holder, namespace, include_extras=True)["hint"]
-    except Exception:  # a name that only type checkers import, or a bug of the part
+    except Exception:  # a name imported for type checkers only, or a bug in the part
         return Any
 
 
@@ -132,7 +132,7 @@ def _resolve(annotation: Any, namespace: dict[str, Any]) -> Any:
 
 
 def value_faults(value: Any, hint: Any, files: bool = True) -> Iterator[Fault]:
-    """Yields what is wrong with ``value`` as a ``hint``: nothing, a fault, or one for each item."""
+    """Yields the errors in ``value`` as a ``hint``, at most one for each item."""
     inner = typing.get_args(hint)
     kind = typing.get_origin(hint) or hint
     if kind is Annotated:
@@ -153,7 +153,7 @@ def value_faults(value: Any, hint: Any, files: bool = True) -> Iterator[Fault]:
 
 
 def _is_of(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
-    """Whether a value is of a kind, its items aside; True for a kind that is not understood."""
+    """Whether a value is of a kind, without its items; True for an unsupported kind."""
     if kind is Literal:
         return any(value == choice and type(value) is type(choice) for choice in inner)
     if kind in _SEQUENCES:
@@ -168,25 +168,25 @@ def _is_of(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
 
 
 def _annotated_faults(
-    value: Any, hint: Any, remarks: tuple[Any, ...], files: bool
+    value: Any, hint: Any, metadata: tuple[Any, ...], files: bool
 ) -> Iterator[Fault]:
     faults = list(value_faults(value, hint, files))
     yield from faults
     if faults or value is None:
         return
-    for remark in remarks:
-        if isinstance(remark, Range) and value not in remark:
-            yield Fault((), f"expected {remark}, got {_shown(value)}")
-        if remark == _INPUT_PATH and not value:
+    for entry in metadata:
+        if isinstance(entry, Range) and value not in entry:
+            yield Fault((), f"expected {entry}, got {_shown(value)}")
+        if entry == _INPUT_PATH and not value:
             yield Fault((), "the path is empty")
-        elif remark in _PATHS and files and (complaint := path_complaint(value)):
+        elif entry in _PATHS and files and (complaint := path_complaint(value)):
             yield Fault((), complaint)
-        elif remark == _INPUT_PATH and files and not Path(value).exists():
+        elif entry == _INPUT_PATH and files and not Path(value).exists():
             yield Fault((), _missing_file(value))
 
 
 def _union_faults(value: Any, hint: Any, choices: tuple[Any, ...], files: bool) -> Iterator[Fault]:
-    """Yields the faults of the one choice that ``value`` was meant for, if that is clear."""
+    """Yields the errors for the first choice of the right type, else one for all choices."""
     if value == "" and type(None) in choices and InputPath in choices:
         return  # PaddleVideo's files write "" for no file
     faults = [list(value_faults(value, choice, files)) for choice in choices]
@@ -221,7 +221,7 @@ _WORDS: dict[Any, tuple[str, str]] = {
 
 
 def describe(hint: Any) -> str:
-    """Returns a type hint in words."""
+    """Describes a type hint in words."""
     inner = typing.get_args(hint)
     kind = typing.get_origin(hint) or hint
     if kind is Annotated:
@@ -245,7 +245,7 @@ def _mismatch(value: Any, hint: Any) -> Fault:
 
 
 def _advice(value: Any, wanted: str) -> str:
-    """Returns what the user may have meant."""
+    """Suggests what the user may have meant."""
     if isinstance(value, str):
         return _advice_on_text(value, wanted)
     if "text" in wanted and not isinstance(value, (Mapping, list)) and value is not None:
@@ -277,7 +277,7 @@ def _is_number(text: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Returns a value in few words."""
+    """Returns a short text for a value."""
     if value is None:
         return "null"
     if isinstance(value, Mapping):

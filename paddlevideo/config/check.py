@@ -1,4 +1,4 @@
-"""Checks a whole configuration before anything is built, and reports all that is wrong at once."""
+"""Checks a whole configuration before anything is built, and reports all errors at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Mode = Literal["train", "test", "export"]
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
 SPLITS = ("train", "valid", "test")
 
-#: Names of a registry that a message lists at most.
+#: A message lists the names of a registry if there are at most this many.
 MOST_CHOICES = 12
 _PART_PACKAGES = ("modeling", "loader", "metrics", "retrieval", "solver")
 
@@ -80,9 +80,9 @@ def check_config(
 ) -> list[str]:
     """Checks names, types, ranges, what ``mode`` needs and whether its input files exist.
 
-    The constructors of the parts, which must have been registered (``import_parts``), say what is
-    allowed. Returns warnings about PaddleVideo's settings that are ignored. Raises one ConfigError
-    with a line ``file:line: KEY.PATH: what is wrong`` for each fault.
+    Allowed values come from the constructors of the parts, which must have been registered
+    (``import_parts``). Returns warnings about PaddleVideo's settings that are ignored. Raises one
+    ConfigError with a line ``file:line: KEY.PATH: what is wrong`` for each error.
     """
     check = _Check(as_config(config), mode, validate)
     raise_faults(check.config, check.faults())
@@ -97,7 +97,7 @@ def raise_faults(config: Config, faults: Iterable[Fault]) -> None:
     """Raises one ConfigError with a line for each of ``faults``, if there are any."""
     lines = list(dict.fromkeys(fault_line(config, fault) for fault in faults))
     if len(lines) > 1:
-        lines = ["\n  ".join([f"the configuration has {len(lines)} faults:", *lines])]
+        lines = ["\n  ".join([f"the configuration has {len(lines)} errors:", *lines])]
     if lines:
         raise ConfigError(lines[0])
 
@@ -224,7 +224,7 @@ class _Check(PartCheck):
         yield from self.names()
 
     def names(self) -> Iterator[Fault]:
-        """Checks settings that are text of a certain form."""
+        """Checks the form of settings that are text."""
         name = self.config.get("model_name", "model")
         if isinstance(name, str) and PurePath(name).name != name:
             yield Fault(("model_name",), f'"{name}" must be usable as the name of a file')
@@ -233,7 +233,7 @@ class _Check(PartCheck):
             yield Fault(("device",), f'expected auto, cpu, gpu or gpu:1, got "{device}"')
 
     def missing_sections(self) -> Iterator[Fault]:
-        """Yields what the mode needs and does not have."""
+        """Yields sections and keys that the mode needs and that are missing."""
         needed: list[tuple[str, ...]] = [("MODEL",)]
         needed += [("DATASET", split) for split in self.read_splits]
         if self.training:
@@ -244,7 +244,7 @@ class _Check(PartCheck):
                 yield Fault(path, f"missing; {purpose} needs it")
 
     def without_effect(self) -> Iterator[Fault]:
-        """Yields settings that ask for what this run does not do."""
+        """Yields settings that have no effect in this run."""
         patience = self.config.get("patience")
         if self.training and "valid" not in self.read_splits and _is_positive(patience):
             yield Fault(
@@ -259,7 +259,7 @@ class _Check(PartCheck):
             yield from self.part(("MODEL",), FRAMEWORKS, self.training, MODEL_PARTS)
 
     def dataset(self) -> Iterator[Fault]:
-        """Checks each split's data set, and how batches are made."""
+        """Checks the data set of each split and the settings of batches."""
         section = self.config.get("DATASET")
         if not isinstance(section, Config):
             if section is not None:
@@ -329,7 +329,7 @@ class _Check(PartCheck):
     # --------------------------------------------------------------------- optimizer
 
     def optimizer(self) -> Iterator[Fault]:
-        """Checks the optimizer and its schedule; what no signature tells they raise when made."""
+        """Checks the optimizer and its schedule, and builds them for checks beyond signatures."""
         section = self.config.get("OPTIMIZER")
         if section is None:
             return
@@ -344,7 +344,7 @@ class _Check(PartCheck):
                 yield self.fault_of_optimizer(str(error))
 
     def fault_of_optimizer(self, message: str) -> Fault:
-        """Returns the message of an optimizer as a fault; it may begin with the key."""
+        """Returns the error message of an optimizer, which may begin with a key, as a Fault."""
         key, _, rest = message.partition(" ")
         if not re.fullmatch(r"OPTIMIZER(\.\w+)+", key):
             return Fault(("OPTIMIZER",), message)

@@ -8,7 +8,7 @@ from typing import Any
 
 from paddlevideo.utils.nested import changes
 
-#: Keys that decide what a training run computes, and those below them that do not.
+#: Keys that change what a training run computes, and exceptions below them.
 DECISIVE = (
     *("MODEL", "OPTIMIZER", "GRADIENT_ACCUMULATION", "PIPELINE.train", "DATASET.train"),
     *("DATASET.batch_size", "DATASET.shuffle", "DATASET.drop_last", "DATASET.shuffle_window"),
@@ -19,7 +19,7 @@ HARMLESS = ("MODEL.pair_batch", "MODEL.gallery_gigabytes", "MODEL.backbone.pretr
 
 @dataclass(frozen=True)
 class Difference:
-    """A key whose value has changed. ``decisive``: resuming would make another run of it."""
+    """A key whose value has changed. ``decisive``: training would compute something else."""
 
     key: str
     before: Any

@@ -34,8 +34,8 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     ``_replace_: True`` replaces the base's map.
     ``overrides`` are ``KEY.PATH=VALUE`` texts, see ``apply_override``.
 
-    Raises ConfigError, with file and line, for a file that is missing or cannot be read as that.
-    Whether keys and values make sense is for ``check_config``.
+    Raises ConfigError, with file and line, for a file that is missing or not valid YAML.
+    ``check_config`` checks the keys and values.
     """
     config = _load_file(find_config(path), ())
     for override in overrides:
@@ -55,7 +55,7 @@ def dump_config(config: Config) -> str:
 def find_config(name: str | os.PathLike[str], folder: Path = Path()) -> Path:
     """Returns the file ``name`` in ``folder``, else the one below ``configs/`` that ends with it.
 
-    Raises ConfigError, with the nearest name, if there is none, and if there are several.
+    Raises ConfigError if there is no such file, with the nearest name, or if there are several.
     """
     if not os.fspath(name):
         raise ConfigError("the name of a configuration file is empty")
@@ -87,7 +87,7 @@ def config_folders() -> list[Path]:
 
 
 def _below_configs(parts: tuple[str, ...]) -> Iterator[Path]:
-    """Yields the files that end with ``parts`` in the first folder of configurations with any."""
+    """Yields the files whose paths end with ``parts``, from the first folder that has any."""
     for folder in config_folders():
         paths = [path for path in _yaml_files(folder) if path.parts[-len(parts) :] == parts]
         if paths:
@@ -151,7 +151,7 @@ def _load_file(path: Path, heirs: tuple[Path, ...]) -> Config:
 
 
 def _read_file(path: Path) -> Config:
-    """Reads one file without its bases. Raises ConfigError unless it holds a map."""
+    """Reads one file without its bases. Raises ConfigError unless it is a map."""
     source = _shown(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -173,7 +173,7 @@ def _read_file(path: Path) -> Config:
 
 
 def _not_a_map(value: Any, text: str) -> str:
-    """Returns line and message for a file that holds something else than a map."""
+    """Returns line and message for a file that is not a map."""
     what = "nothing" if value is None else f"a {type(value).__name__}"
     expected = f"expected a map of sections (MODEL: ...), got {what}"
     if isinstance(value, str):
@@ -203,7 +203,7 @@ def _find_base(name: str, heir: Path, config: Config) -> Path:
 
 
 def _shown(path: Path) -> str:
-    """Returns a path for messages: relative to the working directory if it is below that."""
+    """Returns a path for messages, relative to the working directory if it is below it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -21,9 +21,9 @@ def apply_override(config: Config, override: str) -> None:
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
-        raise ConfigError(f'-o wants KEY.PATH=VALUE, not "{override}"{_advice(override)}')
+        raise ConfigError(f'-o expects KEY.PATH=VALUE, got "{override}"{_advice(override)}')
     if path[0].startswith("_"):
-        raise ConfigError(f'-o cannot set "{path[0]}": it has a meaning in files only')
+        raise ConfigError(f'-o cannot set "{path[0]}": it works in files only')
     try:
         value = parse_yaml(text, f"-o {key}", numbered=False)
     except ConfigError as error:
@@ -34,30 +34,30 @@ def apply_override(config: Config, override: str) -> None:
 
 
 def _advice(override: str) -> str:
-    """Returns what may be wrong with an override that has no key or no equals sign."""
+    """Returns the likely mistake in an override that has no key or no equals sign."""
     if "＝" in override:
-        return ': its "＝" is a full-width one, write "="'
+        return ': its "＝" is full-width, write "="'
     if ":" in override and "=" not in override:
-        return ': write "=" for the colon'
+        return ': write "=" instead of the colon'
     return ", without spaces around the =" if override.strip("=") else ""
 
 
 def set_value(config: Config, path: tuple[str, ...], value: Any, position: Position) -> None:
     """Sets the value at ``path``, whose numbers are still text. Raises ConfigError."""
     node: Any = config
-    holder, held = config, path[0]  # the innermost map of the path, and its key
+    parent, parent_key = config, path[0]  # the innermost map of the path, and its key
     for depth, key in enumerate(path[:-1]):
         step = _step(node, key, path[:depth])
         if isinstance(node, Config):
-            holder, held = node, key
+            parent, parent_key = node, key
         child = child_of(node, step)
         if child is None:
             child = Config()
             _put(node, step, child, position)
         node = child
     _put(node, _step(node, path[-1], path[:-1]), value, position)
-    if isinstance(node, list):  # items have no positions of their own
-        holder.set_at(held, holder[held], position)
+    if isinstance(node, list):  # items have no positions
+        parent.set_at(parent_key, parent[parent_key], position)
 
 
 def _put(node: Config | list[Any], step: str | int, value: Any, position: Position) -> None:
@@ -73,9 +73,9 @@ def _step(node: Any, key: str, path: KeyPath) -> str | int:
     if isinstance(node, Config):
         return key
     if not isinstance(node, list):
-        raise ConfigError(f"{where} is {node!r}: nothing can be set below it")
+        raise ConfigError(f"{where} is {node!r}: it has no keys")
     if not node:
-        raise ConfigError(f"{where} is an empty list: set all of it")
+        raise ConfigError(f"{where} is an empty list: set the whole list")
     if not (key.isascii() and key.isdigit()):
         named = [str(i) for i, item in enumerate(node) if isinstance(item, Config) and key in item]
         advice = f" ({key} is at index {' and '.join(named)})" if named else ""

@@ -31,7 +31,7 @@ class RunSettings:
     save_minutes: NonNegative = 30.0
     #: Epochs between two validations, with --validate.
     val_interval: Count = 1
-    #: Stop after this many validations in a row without a new best; 0: never.
+    #: Stop after this number of validations in a row without a new best; 0: never.
     patience: CountOrZero = 0
     #: Decay of a running average of the weights, as 0.999, which validations use; 0: none.
     ema_decay: Fraction = 0.0
@@ -45,7 +45,7 @@ class RunSettings:
     force: bool = False
     #: Replace the run whose checkpoints are in output_dir.
     overwrite: bool = False
-    #: Weights to start training from; "": those that the model is built with.
+    #: Weights to start training from; "": the initial ones of the model.
     weights: str = ""
     #: Test on DATASET.valid while training.
     validate: bool = False
@@ -60,18 +60,18 @@ class RunSettings:
     sharding: Literal[0, 1, 2, 3] = 0
     #: Recompute each layer in the backward pass instead of keeping its activations.
     recompute: bool = False
-    #: The least important messages that are logged.
+    #: Lowest level of the messages that are logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    #: Start of all randomness; equal seeds give equal runs.
+    #: Seed of all randomness; equal seeds give equal runs.
     seed: Annotated[int, Range(at_least=0, below=2**63)] = 0
     #: "auto" (a GPU where Paddle has one), "cpu", "gpu" or "gpu:1".
     device: str = "auto"
     #: CPU threads of a process; 0 divides all cores by the processes on this machine.
     num_threads: CountOrZero = 0
-    #: Stop after this many optimizer steps.
+    #: Maximum number of optimizer steps.
     max_iters: Count | None = None
-    #: Steps in a row that may be skipped because a loss or gradient is not finite; null: 50 with
-    #: float16, whose loss scale is found in this way, else 0.
+    #: Maximum number of steps in a row to skip because a loss or gradient is not finite; null: 50
+    #: with float16, which finds its loss scale in this way, else 0.
     max_skipped_steps: CountOrZero | None = None
     #: Number of the newest epochs' checkpoints to keep; 0 keeps all. The best one is kept.
     keep: CountOrZero = 3
@@ -98,11 +98,11 @@ class DatasetSettings:
     #: Of the training data: a new order every epoch; whether to drop an incomplete batch.
     shuffle: bool = True
     drop_last: bool = True
-    #: Shuffle within this many samples, of blocks from anywhere: fewer seeks on the disk. 0
+    #: Shuffle within windows of this size, of blocks from anywhere: fewer disk seeks. 0
     #: shuffles all samples at once, as null does up to 262,144 of them.
     shuffle_window: CountOrZero | None = None
-    #: Fill batches of the training data with samples of similar length, sorting this many batches
-    #: at a time; 0 does not.
+    #: Fill batches of the training data with samples of similar length, by sorting windows of
+    #: this number of batches; 0 does not.
     group_by_length: CountOrZero = 0
     #: Share of the training clips that may be left out because they cannot be read.
     skip_bad: Fraction = 0.0

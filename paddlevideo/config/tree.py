@@ -28,7 +28,7 @@ class Position(NamedTuple):
 class Config(dict[str, Any]):
     """A dict whose keys are also attributes, at every depth: ``config.MODEL.backbone.name``.
 
-    Maps that are put into it become Configs too, also inside lists. A key that is the name of a
+    Maps assigned to it become Configs too, also inside lists. A key that is the name of a
     method of dict needs brackets: ``config.OPTIMIZER.learning_rate["values"]``.
     """
 
@@ -145,7 +145,7 @@ def merge(base: Config, changes: Config) -> Config:
 
 
 def position_of(config: Config, path: KeyPath) -> Position | None:
-    """Returns where the value at ``path`` was written, or what encloses it if it was not.
+    """Returns where the value at ``path``, or else the nearest map around it, was written.
 
     None for a configuration that was made in Python.
     """
@@ -158,7 +158,7 @@ def position_of(config: Config, path: KeyPath) -> Position | None:
 
 
 def child_of(node: Any, key: str | int) -> Any:
-    """Returns the entry of a map or the item of a list; None if there is none."""
+    """Returns the entry of a map or the item of a list, or None."""
     if isinstance(node, Mapping):
         return node.get(key)
     if isinstance(node, list) and isinstance(key, int) and key < len(node):
@@ -167,7 +167,7 @@ def child_of(node: Any, key: str | int) -> Any:
 
 
 def value_at(config: Config, path: KeyPath) -> Any:
-    """Returns the value at ``path``; None if there is none."""
+    """Returns the value at ``path``, or None."""
     node: Any = config
     for key in path:
         node = child_of(node, key)
@@ -175,5 +175,5 @@ def value_at(config: Config, path: KeyPath) -> Any:
 
 
 def dotted(path: KeyPath) -> str:
-    """Returns ``("PIPELINE", "train", 0)`` as ``PIPELINE.train.0``, as ``-o`` takes it."""
+    """Returns ``("PIPELINE", "train", 0)`` as ``PIPELINE.train.0``, the form that ``-o`` takes."""
     return ".".join(map(str, path))

@@ -32,8 +32,8 @@ class Mistake(NamedTuple):
 
 
 def find_mistake(error: yaml.YAMLError, text: str) -> Mistake:
-    """Returns the line to look at and the most likely cause, or else PyYAML's message."""
-    if not isinstance(error, yaml.MarkedYAMLError):  # a character that YAML does not admit at all
+    """Returns the most likely cause and its line, or else PyYAML's message."""
+    if not isinstance(error, yaml.MarkedYAMLError):  # a character that YAML does not allow
         position = getattr(error, "position", 0)
         return Mistake(text.count("\n", 0, position) + 1, _special_character(text, position))
     mark = error.problem_mark or error.context_mark
@@ -48,10 +48,9 @@ def find_mistake(error: yaml.YAMLError, text: str) -> Mistake:
 
 
 def suspicious_line(lines: Sequence[str], first: int, last: int) -> Mistake | None:
-    """Returns the first line with a common mistake, of ``first`` to ``last`` and those before.
+    """Returns the first common mistake in lines ``first`` to ``last``, and incomplete ones before.
 
-    YAML reads an incomplete line as the beginning of a longer text, and complains about a later
-    one.
+    YAML reads an incomplete line as the beginning of a longer text, and reports a later line.
     """
     while first > 1 and not _is_complete(_without_comment(lines[first - 2])):
         first -= 1
@@ -70,7 +69,7 @@ def _without_comment(line: str) -> str:
 
 
 def _mistakes(line: str) -> Iterator[str]:
-    """Yields mistakes in one line that are easily overlooked."""
+    """Yields easily overlooked mistakes in one line."""
     if _CONFLICT.match(line):
         yield "git left this line where two versions are in conflict: keep one of the two"
     if _WIDE_COLON.match(line):
@@ -107,7 +106,7 @@ def entry_advice(text: str) -> str:
 def _known_problems(
     error: yaml.MarkedYAMLError, lines: Sequence[str], first: int, last: int
 ) -> Iterator[Mistake]:
-    """Yields what PyYAML's common messages mean."""
+    """Translates PyYAML's common messages."""
     problem, context = error.problem or "", error.context or ""
     line = lines[last - 1] if last <= len(lines) else ""
     if "quoted scalar" in context and "end of stream" in problem:
@@ -116,9 +115,9 @@ def _known_problems(
         closing = _CLOSING[match[1]]
         yield Mistake(first, f'{closing} or "," is missing in what opens in this line')
     if "unknown escape character" in problem:
-        yield Mistake(last, r"in double quotes \ has a meaning: use single quotes")
+        yield Mistake(last, r"\ is an escape character in double quotes: use single quotes")
     if "another document" in problem:
-        yield Mistake(last, '"---" begins a second document: a configuration is only one')
+        yield Mistake(last, '"---" begins a second document: a configuration has only one')
     if match := re.search("undefined alias '(.*)'", problem):
         advice = f'a text that begins with "*" needs quotes, an alias its anchor: "&{match[1]}"'
         yield Mistake(last, advice)
@@ -129,7 +128,7 @@ def _known_problems(
     if "simple key" in context:
         yield Mistake(first, f'"{lines[first - 1].strip()}" is neither "key: value" nor "- item"')
     if "<block end>" in problem or "<document start>" in problem:
-        yield Mistake(last, 'this line is not indented as those it belongs to, or its "-" is wrong')
+        yield Mistake(last, 'this line is not indented like its neighbours, or its "-" is wrong')
 
 
 def _unexpected_colon(line: str, above: str) -> str:

@@ -16,11 +16,11 @@ from paddlevideo.config.yaml_mistakes import (
 )
 from paddlevideo.utils.errors import ConfigError
 
-#: Limit of the values that a text expands to, far above any configuration: seven lines of aliases
-#: of aliases took 430 MB and two minutes.
+#: Maximum number of values after expanding aliases, far above any configuration: seven lines of
+#: aliases of aliases took 430 MB and two minutes.
 MAX_VALUES = 100_000
 
-# YAML 1.1 asks for a point in the mantissa, and reads 1e-4 as text.
+# YAML 1.1 requires a point in the mantissa, and reads 1e-4 as text.
 _FLOAT_TAG = "tag:yaml.org,2002:float"
 _NUMBER_TAGS = (_FLOAT_TAG, "tag:yaml.org,2002:int")
 _POINTLESS_FLOAT = re.compile(r"[-+]?(\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+$")
@@ -37,7 +37,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever ``_Loader`` would not read as the same text."""
+    """Quotes text that ``_Loader`` would read as something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -96,10 +96,10 @@ class _NodeReader:
         self.enclosing: set[int] = set()
 
     def read(self, node: yaml.Node) -> Any:
-        """Returns the value of a node. Raises ConfigError with the line of what is wrong."""
+        """Returns the value of a node. Raises ConfigError with the line of the error."""
         self.values += 1
         if self.values > MAX_VALUES:
-            self.fail(node, f"aliases make more than {MAX_VALUES} values of this text")
+            self.fail(node, f"aliases expand this text to more than {MAX_VALUES} values")
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if id(node) in self.enclosing:
@@ -125,7 +125,7 @@ class _NodeReader:
             )
 
     def check_plain(self, node: yaml.ScalarNode) -> None:
-        """Refuses a value that YAML reads otherwise than it looks."""
+        """Rejects a value that YAML does not read as it looks."""
         value = node.value
         space = UNUSUAL_SPACE.match(value) or UNUSUAL_SPACE.search(value, len(value) - 1)
         if space:
@@ -145,7 +145,7 @@ class _NodeReader:
     def map(self, node: yaml.MappingNode) -> Config:
         self.expect_tag(node, "map")
         self.refuse_duplicates(node)
-        self.loader.flatten_mapping(node)  # puts what "<<" merges in before the map's own keys
+        self.loader.flatten_mapping(node)  # inserts the entries of "<<" before the map's own
         config = Config()
         for key_node, value_node in node.value:
             key = self.key(key_node)

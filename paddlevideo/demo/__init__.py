@@ -1,1 +1,1 @@
-"""The demo's videos and captions, from a small grammar: what a user brings to extraction."""
+"""The demo's videos and captions, generated from a small grammar."""

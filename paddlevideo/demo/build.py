@@ -1,4 +1,4 @@
-"""Renders the demo's videos, with their captions and splits, once for each choice of settings."""
+"""Renders the demo's videos, captions and splits, unless they exist already."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from paddlevideo.utils.progress import track
 
 SUMMARY = "demo.json"  # written last: a folder that has it is complete
 SPLITS = ("train", "valid", "test")
-#: The smallest values of which clips can be made.
-LEAST = {"train": 2, "valid": 1, "test": 1, "frames": 8, "side": 48, "seed": 0}
+#: Smallest allowed value of each setting.
+MINIMUM = {"train": 2, "valid": 1, "test": 1, "frames": 8, "side": 48, "seed": 0}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the data depend on: clips in each split, and each clip's length and side in pixels."""
+    """Settings of the data: clips in each split, frames in a clip, its side in pixels, the seed."""
 
     train: int = 720
     valid: int = 64
@@ -43,7 +43,7 @@ class Settings:
     seed: int = 0
 
     def check(self) -> None:
-        """Raises DataError where no clips could be made."""
+        """Raises DataError unless ``side`` is a multiple of 4."""
         if self.side % 4:
             raise DataError(f"--side {self.side}: expected a multiple of 4")
 
@@ -68,16 +68,16 @@ class Rendered:
 
 
 def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, object]:
-    """Makes ``output`` unless it holds the same data already, and returns its summary.
+    """Writes ``output`` unless it has the same data already, and returns its summary.
 
-    ``workers`` processes share the work (0: one a core); the data do not depend on it. ``output``
+    ``workers`` processes share the work (0: one per core); the data do not depend on it. ``output``
     appears complete or not at all. Data of another version of this program are replaced, with the
-    features that were extracted into the folder. Raises DataError where ``output`` is a folder of
-    other things, which stay as they are.
+    features that were extracted into the folder. Raises DataError, and changes nothing, if
+    ``output`` is a folder of anything else.
     """
     settings.check()
     if summary := read_complete(output, settings):
-        sweep(output.parent)  # of a process that was killed in its last moment
+        sweep(output.parent)  # leftovers of a killed process
         return summary
     _check_replaceable(output)
     scenes = grammar.sample_scenes({s: getattr(settings, s) for s in SPLITS}, settings.seed)
@@ -134,7 +134,7 @@ def make_clip(job: Job) -> Rendered:
 
 
 def _run(jobs: list[Job], workers: int) -> Iterator[Rendered]:
-    """Yields the clips in the jobs' order, with a bar on a terminal."""
+    """Yields the clips in the order of ``jobs``, with a progress bar on a terminal."""
     count = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     if count == 1:
         yield from track(map(make_clip, jobs), "render", len(jobs), "clips")
@@ -146,7 +146,7 @@ def _run(jobs: list[Job], workers: int) -> Iterator[Rendered]:
 
 
 def _pool(count: int) -> Pool:
-    """Returns processes that Ctrl-C does not reach, from the first moment on: it ends this one."""
+    """Returns a pool whose processes ignore Ctrl-C from the start, and leave it to this one."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return multiprocessing.get_context("spawn").Pool(count, quiet_worker, (os.getpid(),))
@@ -155,7 +155,7 @@ def _pool(count: int) -> Pool:
 
 
 def _write_lists(folder: Path, splits: dict[str, list[Rendered]]) -> None:
-    """Writes the captions of all clips, who is held out, and what is tested with."""
+    """Writes the captions of all clips, the ids that training leaves out, and the test captions."""
     _write_captions(folder / "captions.csv", [clip for each in splits.values() for clip in each])
     held_out = [clip.name for split in ("valid", "test") for clip in splits[split]]
     (folder / "held_out.txt").write_text("".join(f"{name}\n" for name in held_out), "utf-8")
@@ -164,7 +164,7 @@ def _write_lists(folder: Path, splits: dict[str, list[Rendered]]) -> None:
 
 
 def _write_captions(path: Path, clips: Sequence[Rendered]) -> None:
-    """Writes lines ``clip id,caption`` without a header; the captions hold no comma."""
+    """Writes lines ``clip id,caption`` without a header; captions have no commas."""
     lines = (f"{clip.name},{text}\n" for clip in clips for text in clip.captions)
     path.write_text("".join(lines), "utf-8")
 

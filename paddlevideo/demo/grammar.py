@@ -1,4 +1,4 @@
-"""What the demo's clips show, and the words for it.
+"""Scenes of the demo's clips, and captions for them.
 
 A scene is one or two things that each do something over a background. Its captions come from a
 small grammar with synonyms, so that many sentences describe one scene.
@@ -67,7 +67,7 @@ BACKGROUNDS = {
 JOINS = ("and", "while", "as")
 
 ROUND = ("circle", "ring")  # their spin cannot be seen
-GROWTH = ("grow", "shrink")  # a size would be true at one end of the clip only
+GROWTH = ("grow", "shrink")  # a size would be right at one end of the clip only
 SHARE_OF_TEST, SHARE_OF_VALID = 0.30, 0.15  # of all triples
 SHARE_OF_PAIRS = 0.35  # of scenes: two things
 SHARE_OF_BACKGROUNDS = 0.4  # of captions: the background is named
@@ -87,7 +87,7 @@ class Thing:
 
     @property
     def triple(self) -> Triple:
-        """What no two clips of a test share, and no clip of training has."""
+        """The combination that is unique in a test and does not occur in training."""
         return self.colour, self.shape, self.action
 
 
@@ -108,7 +108,7 @@ def all_triples() -> list[Triple]:
 def split_triples(rng: np.random.Generator) -> dict[str, list[Triple]]:
     """Divides all triples into "train", "valid" and "test".
 
-    Of the 64 pairs of colour and shape eight, one for each colour and each shape, go to the
+    Eight of the 64 pairs of colour and shape, one for each colour and each shape, go to the
     test with all their actions: training never sees those two words together.
     """
     shapes = rng.permutation(list(SHAPES)).tolist()
@@ -123,11 +123,11 @@ def split_triples(rng: np.random.Generator) -> dict[str, list[Triple]]:
 
 
 def sample_scenes(counts: Mapping[str, int], seed: int) -> dict[str, list[Scene]]:
-    """``counts[split]`` scenes of each split, equal for equal seeds.
+    """Returns ``counts[split]`` scenes of each split, equal for equal seeds.
 
     Triples occur once in "valid" and "test": a caption names all things of its clip with colour,
-    shape and action, so it is true of one clip alone. Raises DataError where the triples of a
-    split do not last for its clips.
+    shape and action, so it describes one clip alone. Raises DataError if a split has too few
+    triples for its clips.
     """
     rng = np.random.default_rng((seed, 0))
     pools = split_triples(rng)
@@ -143,8 +143,8 @@ def _draw(split: str, pool: Sequence[Triple], count: int, rng: np.random.Generat
             refills += 1
             if refills > 1 and split != "train":
                 raise DataError(
-                    f"the {split} split has different combinations for {len(scenes)} clips, "
-                    f"{count} were asked for: choose a smaller number"
+                    f"the {split} split has different combinations for only {len(scenes)} clips, "
+                    f"not for {count}: choose a smaller number"
                 )
             left.extend(pool[i] for i in rng.permutation(len(pool)))
         things = _draw_triples(left, rng)
@@ -155,7 +155,7 @@ def _draw(split: str, pool: Sequence[Triple], count: int, rng: np.random.Generat
 
 
 def _draw_triples(left: deque[Triple], rng: np.random.Generator) -> list[Triple]:
-    """Takes one or two triples that fit together; none where a collision lacks its partner."""
+    """Takes one or two triples that fit together; none if a collision has no partner."""
     first = left.popleft()
     collides = first[2] == "collide"
     if not collides and rng.random() >= SHARE_OF_PAIRS:
@@ -168,7 +168,7 @@ def _draw_triples(left: deque[Triple], rng: np.random.Generator) -> list[Triple]
 
 
 def _colours_differ(first: str, second: str) -> bool:
-    """Neighbours on the colour circle are hard to tell apart where things overlap."""
+    """Whether colours are not neighbours on the colour circle, hard to distinguish in overlaps."""
     colours = list(COLOURS)
     step = (colours.index(first) - colours.index(second)) % len(colours)
     return 2 <= step <= len(colours) - 2
@@ -218,7 +218,7 @@ def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Returns every word that a caption can hold, sorted."""
+    """Returns every word that a caption can contain, sorted."""
     tables: Iterable[Mapping[str, Sequence[str]]] = (
         COLOURS,
         SHAPES,

@@ -15,7 +15,7 @@ from paddlevideo.utils.opencv import cv2
 
 FRAMES_PER_SECOND = 10
 SPRITE = 64  # pixels: shapes are drawn once at this size, then turned and scaled
-RADIUS = {"small": 0.12, "medium": 0.165, "large": 0.22}  # parts of the frame's side
+RADIUS = {"small": 0.12, "medium": 0.165, "large": 0.22}  # fractions of the frame's side
 # (hue in OpenCV's degrees / 2, saturation, value)
 COLOUR_HSV = {
     "red": (0, 235, 215),
@@ -27,13 +27,13 @@ COLOUR_HSV = {
     "purple": (138, 205, 200),
     "pink": (165, 135, 250),
 }
-# Weight: how often this kind of file is made.
+# (ending, codec, share of the clips)
 CONTAINERS = ((".mp4", "mp4v", 0.5), (".avi", "XVID", 0.3), (".avi", "MJPG", 0.2))
 
 
 @dataclass
 class Path2D:
-    """How a thing moves: one value a frame; positions and offsets in parts of the frame's side."""
+    """The motion of a thing: one value per frame; positions in fractions of the frame's side."""
 
     x: np.ndarray
     y: np.ndarray
@@ -107,7 +107,7 @@ def render(scene: Scene, frames: int, side: int, rng: np.random.Generator) -> np
 
 
 def _paths(things: Sequence[Thing], frames: int, rng: np.random.Generator) -> list[Path2D]:
-    """Returns paths that stay inside of the frame, and as far from each other as possible."""
+    """Returns paths that stay inside the frame, as far from each other as possible."""
     time = np.linspace(0, 1, frames)
     if things[0].action == "collide":
         return _collision(things, time, rng)
@@ -132,7 +132,7 @@ def _within(offset: np.ndarray, radius: float, rng: np.random.Generator) -> floa
 
 
 def _clearance(paths: Sequence[Path2D], centres: Sequence[tuple[float, float]]) -> float:
-    """Returns the smallest distance of two things over time; 0 for one thing."""
+    """Returns the smallest distance between two things over time; 0 for one thing."""
     if len(paths) == 1:
         return 0.0
     (a, b), ((ax, ay), (bx, by)) = paths, centres
@@ -257,20 +257,20 @@ def _background(kind: str, side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def choose_container(rng: np.random.Generator) -> tuple[str, str]:
-    """Returns file ending and codec of a clip."""
+    """Returns a file ending and a codec for a clip."""
     index = rng.choice(len(CONTAINERS), p=[weight for _, _, weight in CONTAINERS])
     return CONTAINERS[index][0], CONTAINERS[index][1]
 
 
 def write_video(path: Path, codec: str, frames: np.ndarray) -> None:
-    """Encodes ``frames`` (T, H, W, 3) uint8. Raises DataError where OpenCV cannot."""
+    """Encodes ``frames`` (T, H, W, 3) uint8. Raises DataError if OpenCV cannot."""
     height, width = frames.shape[1:3]
     fourcc = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, FRAMES_PER_SECOND, (width, height))
     if not writer.isOpened():
         raise DataError(
-            f'{path}: OpenCV cannot write "{codec}" video here; '
-            "pip install opencv-python-headless has what it takes"
+            f'{path}: this OpenCV cannot write "{codec}" video: '
+            "pip install --force-reinstall opencv-python-headless"
         )
     for frame in frames:
         writer.write(frame)

@@ -10,7 +10,7 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. ``advice``: what to type or to do where something is wrong."""
+    """One line of the report. ``advice``: how to fix a problem."""
 
     status: str
     subject: str
@@ -22,11 +22,11 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def examine(checks: Iterable[Check]) -> Iterator[Finding]:
-    """Yields the findings of all ``checks``. One that raises is a problem, and stops no other."""
+    """Yields the findings of all ``checks``. A check that raises is reported as a problem."""
     for check in checks:
         try:
             yield from check()
-        except Exception as error:  # whatever is broken on this machine is to be reported
+        except Exception as error:  # report whatever is broken on this machine
             subject = check.__name__.replace("_", " ")
             text = str(error).strip().splitlines() or [""]
             yield Finding(PROBLEM, subject, f"{type(error).__name__}: {text[-1]:.200}")

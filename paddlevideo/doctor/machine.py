@@ -13,7 +13,7 @@ from pathlib import Path
 from paddlevideo.doctor.finding import NOTE, OK, PROBLEM, Finding
 
 GIGABYTE = 1 << 30
-#: A full-size step of 8 clips on a CPU (docs/performance.md), and as much again for the rest.
+#: A full-size step of 8 clips on a CPU (docs/performance.md), and the same amount for the rest.
 ENOUGH_MEMORY = 8 * GIGABYTE
 #: Three checkpoints of the full-size model: weights and two moments of 206 million numbers each.
 ENOUGH_DISK = 3 * 3 * 206_000_000 * 4
@@ -29,12 +29,12 @@ def processors() -> Iterator[Finding]:
     """Checks how many cores this process may use."""
     cores = len(os.sched_getaffinity(0))
     limit = cgroup_processors()
-    says = f"{cores} of {os.cpu_count()}; num_threads: 0 divides them by the processes"
+    message = f"{cores} of {os.cpu_count()}; num_threads: 0 divides them by the processes"
     if limit is not None and limit < cores:
         advice = f"-o num_threads={max(1, int(limit))}"
         yield Finding(NOTE, "CPU cores", f"{cores}, but the container may use {limit:g}", advice)
     else:
-        yield Finding(OK, "CPU cores", says)
+        yield Finding(OK, "CPU cores", message)
 
 
 def cgroup_processors(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
@@ -51,15 +51,15 @@ def memory() -> Iterator[Finding]:
     pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     free = available_memory() or pages * size
     limit = cgroup_memory()
-    says = f"{free / GIGABYTE:.1f} GB available"
+    message = f"{free / GIGABYTE:.1f} GB available"
     if limit is not None and limit < free:
-        free, says = limit, f"the container's limit is {limit / GIGABYTE:.1f} GB"
+        free, message = limit, f"the container's limit is {limit / GIGABYTE:.1f} GB"
     if free < ENOUGH_MEMORY:
         advice = "-o DATASET.batch_size=2, or a smaller model, on a CPU"
-        says += f"; the full-size model needs {ENOUGH_MEMORY / GIGABYTE:.0f}"
-        yield Finding(NOTE, "memory", says, advice)
+        message += f"; the full-size model needs {ENOUGH_MEMORY / GIGABYTE:.0f}"
+        yield Finding(NOTE, "memory", message, advice)
     else:
-        yield Finding(OK, "memory", says)
+        yield Finding(OK, "memory", message)
 
 
 def available_memory(file: Path = Path("/proc/meminfo")) -> int | None:
@@ -80,38 +80,38 @@ def cgroup_memory(file: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
 
 
 def shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:
-    """Checks the memory that processes of one machine share."""
-    multiprocessing.get_context("fork").Lock()  # data workers need it; raises where it fails
+    """Checks the size of the memory that processes share."""
+    multiprocessing.get_context("fork").Lock()  # data workers need it; raises if it fails
     total = shutil.disk_usage(folder).total
-    says = f"{total / GIGABYTE:.2f} GB in {folder}"
+    message = f"{total / GIGABYTE:.2f} GB in {folder}"
     if total < ENOUGH_SHARED:
         advice = "docker run --shm-size=8g, if you train on several GPUs"
-        yield Finding(NOTE, "shared memory", f"{says}: little for NCCL", advice)
+        yield Finding(NOTE, "shared memory", f"{message}: little for NCCL", advice)
     else:
-        yield Finding(OK, "shared memory", says)
+        yield Finding(OK, "shared memory", message)
 
 
 def disk() -> Iterator[Finding]:
-    """Checks that the folders of outputs can be written, and how much is free there."""
-    yield room("disk, this folder", Path())
-    yield room("disk, temporary", Path(tempfile.gettempdir()))
+    """Checks that the output folders can be written, and their free space."""
+    yield disk_space("disk, this folder", Path())
+    yield disk_space("disk, temporary", Path(tempfile.gettempdir()))
 
 
-def room(subject: str, folder: Path) -> Finding:
-    """Returns how much is free in a folder, or that it cannot be written."""
+def disk_space(subject: str, folder: Path) -> Finding:
+    """Returns the free space of a folder, or that it cannot be written."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(bytes(4096))
             file.flush()
     except OSError as error:
-        says = f"{folder.resolve()} cannot be written: {error.strerror}"
-        return Finding(PROBLEM, subject, says, "-o output_dir=FOLDER, and TMPDIR=FOLDER")
+        message = f"{folder.resolve()} cannot be written: {error.strerror}"
+        return Finding(PROBLEM, subject, message, "-o output_dir=FOLDER, and TMPDIR=FOLDER")
     free = shutil.disk_usage(folder).free
-    says = f"{free / GIGABYTE:.1f} GB free in {folder.resolve()}"
+    message = f"{free / GIGABYTE:.1f} GB free in {folder.resolve()}"
     if free < ENOUGH_DISK:
         wanted = f"; three checkpoints of the full-size model take {ENOUGH_DISK / GIGABYTE:.0f}"
-        return Finding(NOTE, subject, says + wanted, "-o keep=1, or -o output_dir=FOLDER")
-    return Finding(OK, subject, says)
+        return Finding(NOTE, subject, message + wanted, "-o keep=1, or -o output_dir=FOLDER")
+    return Finding(OK, subject, message)
 
 
 def open_files() -> Iterator[Finding]:
@@ -133,7 +133,7 @@ def feature_files() -> Iterator[Finding]:
         with file.begin() as transaction:
             is_equal = transaction.get(b"key") == b"value"
     if not is_equal:
-        yield Finding(PROBLEM, "LMDB", "does not give back what was written")
+        yield Finding(PROBLEM, "LMDB", "does not read back what was written")
     kind = file_system(Path())
     if kind in NETWORK:
         advice = "copy feature stores to a local disk"
@@ -162,15 +162,15 @@ def video() -> Iterator[Finding]:
         return  # reported among the packages
     unread = [name for name in CODECS if not can_read(name)]
     if unread:
-        says = f"OpenCV {cv2.__version__} cannot write and read back {' and '.join(unread)}"
+        message = f"OpenCV {cv2.__version__} cannot write and read back {' and '.join(unread)}"
         advice = "pip install --force-reinstall opencv-python-headless"
-        yield Finding(NOTE, "video", says, advice)
+        yield Finding(NOTE, "video", message, advice)
     else:
         yield Finding(OK, "video", f"OpenCV {cv2.__version__} writes and reads {', '.join(CODECS)}")
 
 
 def can_read(codec: str) -> bool:
-    """Whether four frames that were written are read back."""
+    """Whether OpenCV reads back four frames that it wrote."""
     import cv2
     import numpy as np
 

@@ -12,41 +12,41 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from paddlevideo.doctor.finding import NOTE, OK, PROBLEM, Finding
-from paddlevideo.utils.command import ending_at_once
+from paddlevideo.utils.command import exit_on_interrupt
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Distributions that serve instead of another.
+#: Distributions that can replace another.
 SUBSTITUTES = {
     "paddlepaddle": ("paddlepaddle-gpu",),
     "opencv-python-headless": (
         *("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
     ),
 }
-#: Distributions without which training works.
+#: Distributions that training does not need.
 OPTIONAL = ("opencv-python-headless",)
 MODULES = {
     **{"paddlepaddle": "paddle", "PyYAML": "yaml", "Pillow": "PIL", "Jinja2": "jinja2"},
     "opencv-python-headless": "cv2",
 }
-#: The extras of what requirements.txt has and setup.py cannot require.
+#: Extras for packages that requirements.txt lists but setup.py cannot require.
 EXTRAS = "['\"](?:cpu|video)['\"]"
 GPU_PACKAGE = "pip uninstall -y paddlepaddle && pip install paddlepaddle-gpu"
 
 
-def numbers(text: str) -> tuple[int, ...]:
+def release_numbers(text: str) -> tuple[int, ...]:
     """Returns ``2.6.2.post120`` as (2, 6, 2, 120): enough to compare releases."""
     return tuple(int(part) for part in re.findall(r"\d+", text)[:4])
 
 
 def is_clone() -> bool:
-    """Whether this package is that of a clone, and not one that pip copied."""
+    """Whether the package runs from a clone rather than from an installation by pip."""
     return (ROOT / "tools" / "door.py").is_file()
 
 
 def lower_bounds() -> dict[str, str]:
     """Returns the oldest releases of the distributions that training needs.
 
-    They are in ``requirements.txt`` of a clone, and else in what pip installed.
+    They come from ``requirements.txt`` of a clone, else from the installed metadata.
     """
     if is_clone():
         lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -64,47 +64,49 @@ def python() -> Iterator[Finding]:
         text = metadata("paddlevideo")["Requires-Python"]
     low, high = (re.findall(rf"{bound}([\d.]+)", text)[0] for bound in (">=", "<"))
     release = platform.python_version()
-    if numbers(low) <= numbers(release) < numbers(high):
+    if release_numbers(low) <= release_numbers(release) < release_numbers(high):
         yield Finding(OK, "Python", release)
     else:
         wanted = f"{low} or newer, older than {high}"
-        yield Finding(PROBLEM, "Python", f"{release}; needed is {wanted}", "make a new environment")
+        yield Finding(
+            PROBLEM, "Python", f"{release}; required is {wanted}", "make a new environment"
+        )
 
 
 def packages() -> Iterator[Finding]:
     """Checks that each package is installed, new enough, and can be imported."""
-    good = []
+    usable = []
     for name, oldest in lower_bounds().items():
         finding = package(name, oldest)
         if finding is None:
-            good.append(f"{name} {installed(name)}")
+            usable.append(f"{name} {installed(name)}")
         else:
             yield finding
-    if good:
-        yield Finding(OK, "packages", ", ".join(good))
+    if usable:
+        yield Finding(OK, "packages", ", ".join(usable))
 
 
 def package(name: str, oldest: str) -> Finding | None:
-    """Returns what is wrong with a package, if anything is."""
+    """Returns the problem with a package, or None."""
     release = installed(name)
     install = f'pip install "{name}>={oldest}"'
     if release is None:
         status = NOTE if name in OPTIONAL else PROBLEM
         use = "; only tools that read or render video need it" if name in OPTIONAL else ""
         return Finding(status, name, f"is not installed{use}", install)
-    if numbers(release) < numbers(oldest):
+    if release_numbers(release) < release_numbers(oldest):
         return Finding(PROBLEM, name, f"{release}; the oldest that works is {oldest}", install)
     try:
-        with ending_at_once():
+        with exit_on_interrupt():
             importlib.import_module(MODULES.get(name, name))
     except Exception as error:
-        says = f"{release} cannot be imported ({type(error).__name__}: {error!s:.150})"
-        return Finding(PROBLEM, name, says, f'pip install --force-reinstall "{name}>={oldest}"')
+        message = f"{release} cannot be imported ({type(error).__name__}: {error!s:.150})"
+        return Finding(PROBLEM, name, message, f'pip install --force-reinstall "{name}>={oldest}"')
     return None
 
 
 def installed(name: str) -> str | None:
-    """Returns the release of a distribution, or of one that serves instead of it."""
+    """Returns the release of a distribution, or of one that replaces it."""
     for candidate in (name, *SUBSTITUTES.get(name, ())):
         try:
             return version(candidate)
@@ -120,8 +122,8 @@ def device() -> Iterator[Finding]:
     cards = graphics_cards()
     if not paddle.is_compiled_with_cuda():
         if cards:
-            says = f"{len(cards)} GPU(s), {cards[0]} first, but this Paddle is built for CPUs"
-            yield Finding(PROBLEM, "device", says, GPU_PACKAGE)
+            message = f"{len(cards)} GPU(s), {cards[0]} first, but this Paddle is built for CPUs"
+            yield Finding(PROBLEM, "device", message, GPU_PACKAGE)
         else:
             yield Finding(OK, "device", "cpu (no GPU here, and a Paddle built for CPUs)")
         return
@@ -129,14 +131,14 @@ def device() -> Iterator[Finding]:
 
 
 def gpu_devices(cards: list[str]) -> Iterator[Finding]:
-    """Lists the GPUs of a Paddle that is built for them."""
+    """Lists the GPUs that Paddle sees."""
     import paddle
 
     count = paddle.device.cuda.device_count()
     if not count:
-        says = f"this Paddle is built for GPUs and sees none; the driver lists {len(cards)}"
+        message = f"this Paddle is built for GPUs and sees none; the driver lists {len(cards)}"
         advice = "see nvidia-smi and CUDA_VISIBLE_DEVICES; until then training runs on the CPU"
-        yield Finding(PROBLEM if cards else NOTE, "device", says, advice)
+        yield Finding(PROBLEM if cards else NOTE, "device", message, advice)
         return
     names = [paddle.device.cuda.get_device_name(index) for index in range(count)]
     yield Finding(OK, "device", f"{count} GPU(s): {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Training of a small model for about two seconds, as a user would train one."""
+"""Trains a small model for about two seconds, with the command that users run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REGIONS, ACTIONS, WORDS = 6, 2, 12
 
 
 def training() -> Iterator[Finding]:
-    """Trains in a process of its own: a crash of Paddle would end this one."""
+    """Trains in a separate process: a crash of Paddle would end this one."""
     yield train("training", COMMAND)
 
 
@@ -35,7 +35,7 @@ def two_processes() -> Iterator[Finding]:
 
 
 def train(subject: str, command: list[str], *overrides: str) -> Finding:
-    """Runs a training. Returns how fast it was, or the last thing that it printed."""
+    """Returns the speed of a training, or its last message if it failed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_store(folder / "clips.store")

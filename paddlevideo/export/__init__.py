@@ -1,10 +1,10 @@
-"""Exported models: programs for inference, which run without the model's code and weights file.
+"""Exported models: programs for inference that need neither the model's code nor its weights.
 
 >>> from paddlevideo.export import ExportedModel
 >>> model = ExportedModel("exported")
 
-``export_model`` writes an export, ``ExportedModel`` runs one, and ``read_manifest`` reads what it
-consists of, without Paddle.
+``export_model`` writes an export, ``ExportedModel`` runs one, and ``read_manifest`` reads its
+description, without Paddle.
 """
 
 from __future__ import annotations

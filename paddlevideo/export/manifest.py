@@ -23,7 +23,7 @@ ADVICE = "Export the model again with paddlevideo export"
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An input or output of a program. A size of -1 is variable: rows and, in captions, words."""
+    """An input or output of a program. A size of -1 is variable: rows, and words of captions."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ class ProgramInfo:
 class Sizes:
     """Sizes of captions and clips."""
 
-    text_length: int  # ids that captions were padded to in training, the most that they may have
+    text_length: int  # maximum length of captions, to which training padded them
     regions: int  # the global one included
     region_width: int
     actions: int
@@ -70,7 +70,7 @@ class Vocabulary:
 class Manifest:
     """The contents of ``export.json``."""
 
-    paddlevideo: str  # version that exported
+    paddlevideo: str  # version that wrote the export
     paddle: str
     weights: str  # the file's name
     weights_sha256: str
@@ -94,8 +94,8 @@ def read_manifest(folder: str | Path) -> Manifest:
         record = json.loads(path.read_text(encoding="utf-8"))
     except NotADirectoryError:
         raise WeightsError(
-            f"{folder} is {describe_file(folder)}, where the folder of an exported model is "
-            f"expected. {ADVICE}"
+            f"{folder} is {describe_file(folder)}; expected the folder of an exported model. "
+            f"{ADVICE}"
         ) from None
     except FileNotFoundError:
         raise WeightsError(
@@ -106,7 +106,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     version = record.pop("format", None) if isinstance(record, dict) else None
     if version != FORMAT:
         raise WeightsError(
-            f"{path} has format {version}, this version reads format {FORMAT}. {ADVICE}"
+            f"{path} has format {version}, but this version reads format {FORMAT}. {ADVICE}"
         )
     try:
         return _from_record(record)

@@ -1,8 +1,8 @@
-"""Runs an exported model, without its code and its weights file.
+"""Runs an exported model without its code and weights file.
 
-Loading an export runs its programs: only load exports from sources that you would run code from.
-The checksums detect damage, not malice. The programs are Paddle's and cannot call Python code; the
-pickle that Paddle would read beside them is refused.
+Loading an export runs its programs: only load exports from sources whose code you would run.
+The checksums detect damage, not malice. The programs are Paddle's and cannot call Python; a pickle
+that Paddle would read beside them is rejected.
 
 T words, V videos, P pairs.
 """
@@ -66,20 +66,20 @@ class ExportedModel:
         return program
 
     def encode_captions(self, captions: Mapping[str, np.ndarray]) -> Tensors:
-        """Returns what depends on captions alone, for ``margins``.
+        """Returns the captions' tensors for ``margins``.
 
         ``text_ids``, ``token_type_ids`` and ``text_mask`` are (C, T) int64, T at most
         ``sizes.text_length``. Raises DataError.
         """
         if captions["text_ids"].shape[1] > self.sizes.text_length:
             raise DataError(
-                f"captions of {captions['text_ids'].shape[1]} ids, where the exported model takes "
-                f"{self.sizes.text_length}: cut them"
+                f"captions of {captions['text_ids'].shape[1]} ids, but the exported model takes at "
+                f"most {self.sizes.text_length}: truncate them"
             )
         return self._run("captions", captions)
 
     def encode_videos(self, videos: Mapping[str, np.ndarray]) -> Tensors:
-        """Returns what depends on videos alone, from the arrays that ``ClipReader`` reads.
+        """Returns the videos' tensors for ``margins``, from the arrays that ``ClipReader`` reads.
 
         Raises DataError if their sizes are not the model's.
         """
@@ -94,7 +94,7 @@ class ExportedModel:
     def scores(self, caption: Tensors, videos: Tensors) -> np.ndarray:
         """Returns the scores (P,) of one caption with P videos, by which a test ranks them.
 
-        They are the margins and, with a retrieval head, the weighted similarity of the vectors.
+        A score is the margin plus, with a retrieval head, the weighted similarity of the vectors.
         """
         first = paddle.zeros([len(videos["state"])], dtype="int64")
         repeated = {name: paddle.index_select(x, first) for name, x in caption.items()}
@@ -121,19 +121,19 @@ class ExportedModel:
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         if len(outputs) != len(program.outputs):
             raise WeightsError(
-                f"{self.folder}: the program of {name} gives {len(outputs)} tensors, where "
+                f"{self.folder}: the program of {name} returns {len(outputs)} tensors, but "
                 f"{MANIFEST} names {len(program.outputs)}. {ADVICE}"
             )
         return {info.name: x for info, x in zip(program.outputs, outputs, strict=True)}
 
 
 def _check_shape(info: TensorInfo, shape: Any, program: str) -> None:
-    is_right = len(shape) == len(info.shape) and all(
+    matches = len(shape) == len(info.shape) and all(
         expected in (-1, size) for size, expected in zip(shape, info.shape, strict=True)
     )
-    if not is_right:
+    if not matches:
         expected = ", ".join("any" if size == -1 else str(size) for size in info.shape)
         raise DataError(
-            f"{info.name} has shape {tuple(shape)}, where the exported program of {program} takes "
+            f"{info.name} has shape {tuple(shape)}, but the exported program of {program} takes "
             f"({expected})"
         )

@@ -1,8 +1,8 @@
 """Writes a model as three programs that run without this package's model code.
 
-"captions" and "videos" give what depends on one side alone (``CaptionCache``, ``VideoCache``),
-"pairs" the match margins of pairs of both. The number of rows is variable in all of them, and that
-of words in captions: a caption of 12 words costs what it costs in the live model, not what 36 cost.
+"captions" and "videos" compute what depends on one side alone (``CaptionCache``, ``VideoCache``),
+"pairs" the match margins of pairs. The number of rows is variable in all of them, and so is the
+number of words of captions: short captions are as cheap as in the live model.
 
 The programs are traced, not translated: Python runs once, and only the numbers of rows and words
 may differ later. Code that reads those sizes uses ``layers.length_of``.
@@ -41,7 +41,7 @@ from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.modeling.framework.batches import CAPTION_KEYS, VIDEO_KEYS, hide_features
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
 from paddlevideo.utils.errors import ConfigError, WeightsError
-from paddlevideo.utils.finite import first_fault
+from paddlevideo.utils.finite import first_non_finite
 
 Arrays = dict[str, np.ndarray]
 Compute = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -56,12 +56,12 @@ def export_model(
     weights: str | Path,
     weights_sha256: str = "",
 ) -> Manifest:
-    """Writes ``model`` into the folder ``output``, whole or not at all, and returns what it wrote.
+    """Writes ``model`` into the folder ``output``, whole or not at all, and returns the manifest.
 
     ``weights`` is the file that the model was loaded from, for the manifest, with its checksum at
     that time. An earlier export is replaced. Raises ConfigError if the model is not an ActBert, if
     ``vocabulary`` does not fit it, or if ``output`` contains anything but an export; WeightsError
-    if a weight is NaN or infinite, or if no validation has chosen the weight of similarities.
+    if a weight is not finite, or if no validation has chosen the weight of similarities.
     """
     if not isinstance(model, ActBert):
         raise ConfigError(f"an ActBert can be exported, not a {type(model).__name__}")
@@ -71,7 +71,7 @@ def export_model(
             f"{model.backbone.vocabulary_size} (MODEL.backbone.vocab_size): set bert_model to the "
             "model's vocabulary"
         )
-    if bad := first_fault({name: x.numpy() for name, x in model.named_parameters()}):
+    if bad := first_non_finite({name: x.numpy() for name, x in model.named_parameters()}):
         raise WeightsError(f"the model is not exported: {bad}")
     similarity = similarity_of(model)
     output = Path(output)
@@ -102,7 +102,7 @@ def export_model(
 
 
 def similarity_of(model: ActBert) -> Similarity | None:
-    """Returns how scores use the vectors' dot products; None without a retrieval head."""
+    """Returns the scale and weight of similarities in scores; None without a retrieval head."""
     head = model.retrieval_head
     if head is None:
         return None
@@ -153,7 +153,7 @@ def examples(
 ) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Returns inputs of zeros and the live model's outputs for each program.
 
-    ``cut``: the number of words by which captions are shorter than the longest.
+    ``cut``: the number of words by which captions are shorter than the maximum.
     """
     captions, videos = example_batch(sizes, rows)
     captions = {key: array[:, : sizes.text_length - cut] for key, array in captions.items()}
@@ -199,7 +199,7 @@ def _variable(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Tens
 
 
 def flatten(cache: CaptionCache | VideoCache) -> dict[str, Tensor]:
-    """Returns the tensors of a cache, by field and, in a tuple, member: "first_key"."""
+    """Returns the tensors of a cache by name: a field, or "first_key" for the member of a tuple."""
     tensors = {}
 
     def visit(name: str, item: Any) -> None:
@@ -250,7 +250,7 @@ def pair_inputs(captions: Mapping[str, Any], videos: Mapping[str, Any]) -> dict[
     unread = {"vector"}
     if "actions" not in videos:
         unread.add("action_bias")
-    if "first_key" not in videos:  # no tangled layer: the streams are at their ends
+    if "first_key" not in videos:  # no tangled layers: no stream has layers left
         unread.add("bias")
     return {
         f"{side}_{name}": x
@@ -266,7 +266,7 @@ def pair_inputs(captions: Mapping[str, Any], videos: Mapping[str, Any]) -> dict[
 class _Program(nn.Layer):
     """``compute``, a list of tensors to a list of tensors, with the parameters of ``model``.
 
-    Paddle rewrites ``forward``, which takes one argument, and runs ``compute`` once, as it is.
+    Paddle rewrites ``forward``, which takes one argument, and runs ``compute`` once, unchanged.
     """
 
     def __init__(self, model: ActBert, compute: Compute) -> None:
@@ -282,19 +282,19 @@ def program_functions(model: ActBert, sizes: Sizes, names: Sequence[str]) -> dic
     """Returns what the programs compute; ``names`` are those of the inputs of "pairs"."""
 
     def captions(tensors: Sequence[Tensor]) -> list[Tensor]:
-        """``CAPTION_KEYS``, (C, T) each, to a ``CaptionCache``; padding is not cut off."""
+        """Maps ``CAPTION_KEYS``, (C, T) each, to a ``CaptionCache``, padding included."""
         batch = dict(zip(CAPTION_KEYS, tensors, strict=True))
         return list(flatten(model.scorer.encode_words(batch, sizes.text_length)).values())
 
     def videos(tensors: Sequence[Tensor]) -> list[Tensor]:
-        """``VIDEO_KEYS`` to a ``VideoCache``: all regions and actions, padded ones included."""
+        """Maps ``VIDEO_KEYS`` to a ``VideoCache``: all regions and actions, padding included."""
         batch = dict(zip(VIDEO_KEYS, tensors, strict=True))
         return list(
             flatten(model.scorer.encode_videos(hide_features(batch, model.without))).values()
         )
 
     def pairs(tensors: Sequence[Tensor]) -> list[Tensor]:
-        """``names``, P rows each, to margins (P,)."""
+        """Maps ``names``, P rows each, to margins (P,)."""
         inputs = dict(zip(names, tensors, strict=True))
         caption, video = (
             {name.removeprefix(side): x for name, x in inputs.items() if name.startswith(side)}

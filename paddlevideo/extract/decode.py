@@ -20,7 +20,7 @@ from paddlevideo.utils.opencv import cv2
 #: Minimum share of a file's frames, or of the duration of one that is cut short, that must be
 #: present. Some frames are never shown: a video that was cut without encoding it still holds those
 #: before its first key frame.
-LEAST = 0.5
+MINIMUM = 0.5
 #: Below this share of the announced frames the user is told.
 SHORT = 0.95
 #: Frames a second where a file does not say, or says what cannot be.
@@ -168,7 +168,7 @@ class VideoFile:
             pass
         if not times:
             return self._nothing_decodes()
-        if len(times) < LEAST * self.packets:
+        if len(times) < MINIMUM * self.packets:
             return VideoFault(
                 "damaged",
                 f"{self.name}: only {len(times)} of its {self.packets} frames can be decoded: copy "
@@ -220,7 +220,7 @@ class VideoFile:
     def _refuse_cut(self) -> None:
         promised = self._promised()
         length = self.timeline.seconds * self.head_rate if _is_plausible(self.head_rate) else 0.0
-        if promised > self.packets and max(length, self.packets) < LEAST * promised:
+        if promised > self.packets and max(length, self.packets) < MINIMUM * promised:
             raise VideoFault(
                 "cut short",
                 f"{self.name}: ends after {self.packets} of {int(promised)} frames: copy it again",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from paddlevideo.extract.actions import averaged
@@ -33,12 +35,9 @@ class OnnxRegions:
         self.classes = len(names) if names else 0
 
     def _outputs(self) -> list[str]:
-        outputs = self.settings.outputs
         if isinstance(self.settings, PicodetDetector):
             return [*self.settings.outputs.scores, *self.settings.outputs.boxes]
-        assert not isinstance(outputs, list)
-        named = vars(outputs)
-        return [named[key] for key in ("boxes", "scores", "classes", "vectors") if named[key]]
+        return [name for name in vars(self.settings.outputs).values() if name]
 
     def find(self, frame: np.ndarray, after: np.ndarray) -> Detections:
         """Returns the regions of a frame (h, w, 3) uint8 BGR. Raises DataError."""
@@ -80,8 +79,7 @@ class OnnxRegions:
         self, settings: BoxesDetector, outputs: list[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Returns boxes (n, 4) in the input's pixels, scores (n, C) and vectors of all outputs."""
-        named = vars(settings.outputs)
-        keys = [key for key in ("boxes", "scores", "classes", "vectors") if named[key]]
+        keys = [key for key, name in vars(settings.outputs).items() if name]
         rows = dict(zip(keys, outputs, strict=True))
         for key, array in rows.items():
             dimensions = 1 if key == "classes" else 2
@@ -130,13 +128,17 @@ def _as_corners(boxes: np.ndarray, kind: str) -> np.ndarray:
     return boxes
 
 
-class CropRegions:
-    """Vectors of boxes, each seen as an image of its own."""
+class NetworkVectors:
+    """Vectors of boxes by a network with one output."""
 
-    def __init__(self, settings: CropVectors, threads: int = 0) -> None:
-        self.settings = settings
+    def __init__(self, settings: CropVectors | MapVectors, threads: int = 0) -> None:
+        self.settings: Any = settings
         name = settings.input.name
         self.network = Network(settings.model, [settings.output], VECTORS, name, threads)
+
+
+class CropRegions(NetworkVectors):
+    """Vectors of boxes, each seen as an image of its own."""
 
     def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Returns (n, F) for boxes (n, 4) in pixels of a frame. Raises DataError."""
@@ -150,13 +152,8 @@ class CropRegions:
         return np.concatenate(rows)
 
 
-class MapRegions:
+class MapRegions(NetworkVectors):
     """Vectors of boxes: the map of the whole frame, averaged in each."""
-
-    def __init__(self, settings: MapVectors, threads: int = 0) -> None:
-        self.settings = settings
-        name = settings.input.name
-        self.network = Network(settings.model, [settings.output], VECTORS, name, threads)
 
     def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Returns (n, F) for boxes (n, 4) in pixels of a frame. Raises DataError."""

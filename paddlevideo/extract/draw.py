@@ -20,7 +20,7 @@ from paddlevideo.report.thumbnails import Canvas
 from paddlevideo.utils.opencv import cv2
 
 Vocabularies = Mapping[str, list[str]]
-SMALLEST = 480  # pixels on the long side of a picture: labels need room
+SMALLEST = 480  # pixels on the long side of a drawing: labels need space
 TEXT = 14  # pixels
 LONGEST = 180  # bytes of a name: file systems allow 255, and a file being written needs more
 COLOURS = ((60, 60, 230), (60, 190, 60), (220, 130, 40), (30, 180, 230), (190, 60, 190))
@@ -46,7 +46,7 @@ def draw_video(video: Video, work: WorkFolder, folder: Path, names: Vocabularies
     clips = [decode(record, video.id) for record in work.records(video.id)]
     shown: dict[int, list[Clip]] = {}
     for clip in clips:
-        frames = [int(number) for number in clip.extra["frames"].split()]
+        frames = [int(text) for text in clip.extra["frames"].split()]
         shown.setdefault(max(frames, key=frames.count), []).append(clip)
     folder.mkdir(parents=True, exist_ok=True)
     for index, frame in VideoFile(video.path).read(sorted(shown), check_times=False):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from paddlevideo.extract import schema as kinds
 from paddlevideo.extract.actions import OnnxMotion
-from paddlevideo.extract.boxes import Detections
 from paddlevideo.extract.classical.appearance import ClassicalAppearance
 from paddlevideo.extract.classical.motion import ClassicalMotion
 from paddlevideo.extract.classical.planes import PlaneCache
@@ -30,38 +29,20 @@ VERSION = 3
 TRIAL = (48, 64)  # pixels of the blank frame that every network must take
 
 
-class Detector(Protocol):
-    """Finds regions. ``follows``: it needs a later frame too, else it is given the same one."""
-
-    follows: bool
-    names: list[str] | None
-
-    def find(self, frame: np.ndarray, after: np.ndarray) -> Detections:
-        """Returns the regions of a frame (h, w, 3) uint8 BGR."""
-
-    def whole(self, frame: np.ndarray) -> np.ndarray:
-        """Returns the class distribution (1, C + 1) of the whole frame."""
-
-
-class RegionVectors(Protocol):
-    """Describes boxes."""
-
-    def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Returns (n, F) for boxes (n, 4) in pixels of the frame."""
-
-
-class Motion(Protocol):
-    """Describes windows of frames."""
-
-    names: list[str] | None
-
-    def reduce(self, frame: np.ndarray) -> np.ndarray:
-        """Returns what is kept of a frame until its window is complete."""
-
-    def describe(
-        self, windows: Sequence[np.ndarray], interval: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns vectors (m, G) and classes (m,), -1 where they are unknown."""
+#: The classes of networks, by those of their settings.
+NETWORKS: dict[type, Any] = {
+    kinds.PicodetDetector: OnnxRegions,
+    kinds.BoxesDetector: OnnxRegions,
+    kinds.CropVectors: CropRegions,
+    kinds.MapVectors: MapRegions,
+    kinds.OnnxActions: OnnxMotion,
+}
+#: Finds regions in a frame, with the help of a later one where ``follows``.
+Detector = ClassicalRegions | OnnxRegions
+#: Describes boxes of a frame.
+RegionVectors = ClassicalAppearance | CropRegions | MapRegions
+#: Describes windows of frames.
+Motion = ClassicalMotion | OnnxMotion
 
 
 @dataclass
@@ -81,9 +62,9 @@ class Extractor:
     def __init__(self, settings: Settings, threads: int = 0) -> None:
         self.settings = settings
         planes = PlaneCache()
-        self.detector = _detector(settings.regions.detector, planes, threads)
-        self.vectors = _vectors(settings.regions.vectors, planes, threads)
-        self.motion = _motion(settings.actions.vectors, threads)
+        self.detector: Detector = _part(settings.regions.detector, planes, threads)
+        self.vectors: RegionVectors | None = _part(settings.regions.vectors, planes, threads)
+        self.motion: Motion = _part(settings.actions.vectors, planes, threads)
         try:
             self._run_once()
         except ConfigError:
@@ -109,9 +90,7 @@ class Extractor:
     @property
     def has_networks(self) -> bool:
         """Whether anything but classical features is computed."""
-        parts = (self.detector, self.vectors, self.motion)
-        classical = (ClassicalRegions, ClassicalAppearance, ClassicalMotion)
-        return not all(part is None or isinstance(part, classical) for part in parts)
+        return any(hasattr(part, "network") for part in (self.detector, self.vectors, self.motion))
 
     def frames_of(self, plan: ClipPlan) -> tuple[set[int], set[int]]:
         """Returns indices of the frames that a clip needs for regions, and those for actions."""
@@ -222,25 +201,19 @@ def _finite(rows: np.ndarray, name: str, clip: str) -> np.ndarray:
     return rows
 
 
-def _detector(settings: Any, planes: PlaneCache, threads: int) -> Detector:
-    if isinstance(settings, kinds.ClassicalDetector):
-        return ClassicalRegions(settings, planes)
-    return OnnxRegions(settings, threads)
-
-
-def _vectors(settings: Any, planes: PlaneCache, threads: int) -> RegionVectors | None:
-    """Returns None for the detector's vectors."""
-    if isinstance(settings, kinds.ClassicalVectors):
-        return ClassicalAppearance(settings, planes)
-    if isinstance(settings, kinds.CropVectors):
-        return CropRegions(settings, threads)
-    return MapRegions(settings, threads) if isinstance(settings, kinds.MapVectors) else None
-
-
-def _motion(settings: Any, threads: int) -> Motion:
-    if isinstance(settings, kinds.ClassicalActions):
-        return ClassicalMotion(settings)
-    return OnnxMotion(settings, threads)
+def _part(settings: Any, planes: PlaneCache, threads: int) -> Any:
+    """Returns the part with these settings; None for vectors that the detector gives."""
+    match settings:
+        case kinds.ClassicalDetector():
+            return ClassicalRegions(settings, planes)
+        case kinds.ClassicalVectors():
+            return ClassicalAppearance(settings, planes)
+        case kinds.ClassicalActions():
+            return ClassicalMotion(settings)
+        case kinds.DetectorVectors():
+            return None
+    network = NETWORKS[type(settings)]
+    return network(settings, threads)
 
 
 def _with_checksums(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writes extracted clips to a store, with captions, and the status of each video to a list."""
+"""Writes extracted clips to a store, with captions."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import paddlevideo
 from paddlevideo.extract.videos import Video
-from paddlevideo.extract.work import DONE, ExtractOptions, Status, WorkFolder
+from paddlevideo.extract.work import DONE, Status, WorkFolder
+from paddlevideo.extract.worker import Workers
 from paddlevideo.files.fingerprint import digest_of
-from paddlevideo.files.whole import checksum, write_text_whole
-from paddlevideo.loader.captions.expressed import MOST, Expressed
+from paddlevideo.files.whole import checksum
 from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.clips.source import Item
 from paddlevideo.loader.store import Clip, Manifest, Sizes
-from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED
 from paddlevideo.loader.store.records import decode
-from paddlevideo.loader.store.writer import BusyStore, tidy
+from paddlevideo.loader.store.writer import BusyStore
 from paddlevideo.prepare.caption_book import CaptionBook
 from paddlevideo.prepare.caption_names import match_names
-from paddlevideo.prepare.pack import with_captions
-from paddlevideo.prepare.writing import Target, write_clips
+from paddlevideo.prepare.pack import AttachedCaptions
+from paddlevideo.prepare.writing import Target, complete_manifest, write_clips
 from paddlevideo.utils.errors import DataError
-from paddlevideo.utils.printable import Tally
 
 #: The entry of ``made_by`` that is known only once all videos have a status.
 CLIPS = "clips"
@@ -75,154 +73,112 @@ class ExtractedSource:
         where = f"{self.work.path_of(status.video, '.clips')}: clip {index}"
         if index >= len(records):
             raise DataError(f"{where}: is missing. Run the same command again")
-        return _with_origin(decode(records[index], where), status, index)
+        _, _, start, end = status.clips[index]
+        span = None if start is None or end is None else (start, end)
+        clip = decode(records[index], where)
+        return replace(clip, source=os.path.abspath(status.path), span=span)
 
 
-def _with_origin(clip: Clip, status: Status, index: int) -> Clip:
-    """Returns the clip with its video file and its seconds in that."""
-    _, _, start, end = status.clips[index]
-    span = None if start is None or end is None else (start, end)
-    return replace(clip, source=os.path.abspath(status.path), span=span)
+class ExtractedStore:
+    """The requested store: written once all videos have a status, unless it is complete already."""
 
-
-@dataclass(frozen=True)
-class StoreRequest:
-    """The requested store."""
-
-    options: ExtractOptions
-    extraction: Mapping[str, Any]
-    vocabularies: dict[str, list[str]]
-
-    @property
-    def path(self) -> Path:
-        """Its folder."""
-        return self.options.output
-
-    def request(self, videos: Sequence[Video]) -> dict[str, Any]:
-        """Returns what decides the store's contents, as far as the command says it."""
+    def __init__(self, workers: Workers, videos: Sequence[Video]) -> None:
+        self.options, self.videos, self.work = workers.options, videos, workers.work
+        self.path, self.vocabularies = self.options.output, workers.ready.vocabularies
         listed = [
             (video.id, [(row.clip, row.start, row.end, row.captions) for row in video.rows])
             for video in videos
         ]
-        files = [
+        captions = [
             [str(path), checksum(path) if path.is_file() else ""] for path in self.options.captions
         ]
-        return {
+        request = {
             "command": "tools/extract_features.py",
             "videos": str(self.options.videos),
             "list": digest_of(listed),
-            "captions": files,
-            "extraction": dict(self.extraction),
+            "captions": captions,
+            "extraction": workers.ready.description,
             "paddlevideo": paddlevideo.__version__,
         }
+        #: What decides the contents, as far as the command says it; tuples as a manifest has them.
+        self.request = json.loads(json.dumps(request))
 
+    def existing(self) -> Manifest | None:
+        """Returns the manifest of the store if this command has finished it, with any clips.
 
-def find_existing(wanted: StoreRequest, request: Mapping[str, Any], work: Path) -> Manifest | None:
-    """Returns the manifest of the store if this command has finished it, with any clips.
+        Raises DataError where the folder holds another store than the requested one.
+        """
+        return complete_manifest(self.path, self._complaint)
 
-    Raises DataError where the folder holds another store than the requested one.
-    """
-    for name in (COMPLETE, UNFINISHED):
-        if not (wanted.path / name).is_file():
-            continue
-        manifest = Manifest.read(wanted.path / name)
-        made = {key: value for key, value in manifest.made_by.items() if key != CLIPS}
-        asked = json.loads(json.dumps(request))  # tuples as the manifest has them
-        if made != asked or manifest.dtype != wanted.options.dtype:
-            names = sorted(
-                key for key in asked.keys() | made.keys() if made.get(key) != asked.get(key)
-            )
-            raise DataError(
-                f"{wanted.path}: holds {manifest.clips} clips that were made of something else "
-                f"({', '.join(names) or 'dtype'} differ). {_other_name(work)}"
-            )
-        if name == UNFINISHED:
-            return None
-        tidy(wanted.path)
-        return manifest
-    return None
+    def _complaint(self, manifest: Manifest) -> str:
+        made, asked = manifest.made_by, self.request
+        keys = (asked.keys() | made.keys()) - {CLIPS}
+        differing = sorted(key for key in keys if made.get(key) != asked.get(key))
+        if not differing and manifest.dtype != self.options.dtype:
+            differing = ["dtype"]
+        names = ", ".join(differing)
+        return names and f"were made of something else ({names} differ). {self._other_name()}"
 
+    def _other_name(self) -> str:
+        return (
+            f"Name another --output, and --work {self.work.path}: nothing that fits is extracted "
+            "twice; or remove the store"
+        )
 
-def _other_name(work: Path) -> str:
-    return (
-        f"Name another --output, and --work {work}: nothing that fits is extracted twice; or "
-        "remove the store"
-    )
+    def write(self, statuses: Sequence[Status]) -> list[str]:
+        """Writes the clips of all videos that are done; returns lines to print about it.
 
+        Raises DataError as ``prepare.writing.write_clips`` does.
+        """
+        done = [[status.video, status.fingerprint] for status in statuses if status.status == DONE]
+        if not done:
+            return [f"{self.path}: not written: no video could be used"]
+        clips = digest_of(done)
+        before = self.existing()
+        if before is not None:
+            if before.made_by.get(CLIPS) != clips:
+                raise DataError(
+                    f"{self.path}: was written when other videos could be read, or before they "
+                    f"were changed. {self._other_name()}"
+                )
+            return [f"{self.path}: nothing to do: {before.clips} clips are in it"]
+        source = ExtractedSource(self.work, statuses, len(self.vocabularies.get("action", [])))
+        target = Target(
+            self.path,
+            source.sizes(),
+            self.options.dtype,
+            vocabularies=self.vocabularies,
+            made_by={**self.request, CLIPS: clips},
+        )
+        try:
+            captions = AttachedCaptions(self._captions(statuses))
+            summary = write_clips(target, [source], captions.change, captions.mark_used)
+        except BusyStore:
+            return [f"{self.path}: another process is writing it"]
+        except DataError:
+            now = self.existing()
+            if now is None or now.made_by.get(CLIPS) != clips:
+                raise
+            return [f"{self.path}: another process has written it"]  # since we looked
+        captions.report(summary)
+        return summary.lines()
 
-def write_store(
-    wanted: StoreRequest,
-    request: Mapping[str, Any],
-    videos: Sequence[Video],
-    statuses: Sequence[Status],
-    work: WorkFolder,
-) -> list[str]:
-    """Writes the store of all videos that are done; returns lines to print about it.
-
-    Raises DataError as ``prepare.writing.write_clips`` does, BusyStore where another process is
-    writing it.
-    """
-    done = [[status.video, status.fingerprint] for status in statuses if status.status == DONE]
-    made_by = {**request, CLIPS: digest_of(done)}
-    before = find_existing(wanted, request, work.path)
-    if before is not None:
-        if before.made_by.get(CLIPS) != made_by[CLIPS]:
-            raise DataError(
-                f"{wanted.path}: was written when other videos could be read, or before they were "
-                f"changed. {_other_name(work.path)}"
-            )
-        return [f"{wanted.path}: nothing to do: {before.clips} clips are in it"]
-    source = ExtractedSource(work, statuses, len(wanted.vocabularies.get("action", [])))
-    target = Target(
-        wanted.path,
-        source.sizes(),
-        wanted.options.dtype,
-        vocabularies=wanted.vocabularies,
-        made_by=made_by,
-    )
-    try:
-        return _write(target, source, wanted, videos, statuses)
-    except BusyStore:
-        return [f"{wanted.path}: another process is writing it"]
-    except DataError:
-        now = find_existing(wanted, request, work.path)
-        if now is None or now.made_by.get(CLIPS) != made_by[CLIPS]:
-            raise
-        return [f"{wanted.path}: another process has written it"]  # since we looked
-
-
-def _write(
-    target: Target,
-    source: ExtractedSource,
-    wanted: StoreRequest,
-    videos: Sequence[Video],
-    statuses: Sequence[Status],
-) -> list[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder) / "captions.jsonl"
-        listed.write_text("".join(_caption_lines(videos, statuses)), encoding="utf-8")
-        files = [listed] if listed.stat().st_size else []
-        # Wrong entries are counted: all features are there, and another run would only repeat it.
-        book = CaptionBook(wanted.options.captions, BadEntries(math.inf), exact=files)
-    clips = (
-        (clip, video.name, None)
-        for video, status in zip(videos, statuses, strict=True)
-        for clip, *_ in status.clips
-    )
-    match_names(book, clips, must_fit=False)  # was checked; since then videos may have failed
-    silent, expressed = Tally(), Expressed(most=MOST)
-
-    def change(clip: Clip) -> Clip:
-        clip = with_captions(clip, book.captions(clip.id), book.location(clip.id))
-        if not clip.captions:
-            silent.add(clip.id)
-        expressed.add(clip.id, clip.captions)
-        return clip
-
-    summary = write_clips(target, [source], change, book.captions)
-    summary.add({"clips without a caption": silent, **book.report()})
-    summary.remarks += expressed.remarks()
-    return summary.lines()
+    def _captions(self, statuses: Sequence[Status]) -> CaptionBook:
+        """Returns the captions of the files and of the list, matched to the clips."""
+        with tempfile.TemporaryDirectory() as folder:
+            listed = Path(folder) / "captions.jsonl"
+            listed.write_text("".join(_caption_lines(self.videos, statuses)), encoding="utf-8")
+            files = [listed] if listed.stat().st_size else []
+            # Wrong entries are counted: all features are there, and another run would only
+            # repeat it.
+            book = CaptionBook(self.options.captions, BadEntries(math.inf), exact=files)
+        clips = (
+            (clip, video.name, None)
+            for video, status in zip(self.videos, statuses, strict=True)
+            for clip, *_ in status.clips
+        )
+        match_names(book, clips, must_fit=False)  # was checked; since then videos may have failed
+        return book
 
 
 def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Iterator[str]:
@@ -241,10 +197,3 @@ def _caption_lines(videos: Sequence[Video], statuses: Sequence[Status]) -> Itera
             captions: list[Any] = [*row.captions, *shared.get(clip, [])]
             for caption in captions or [None]:
                 yield json.dumps({**entry, "caption": caption}, ensure_ascii=False) + "\n"
-
-
-def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
-    """Writes a line for each video, in the order of the list."""
-    text = "".join(status.line() + "\n" for status in statuses)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_whole(path, text)

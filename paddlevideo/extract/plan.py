@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at: times to frame indices."""
+"""Chooses the frames of a video from which features are extracted."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Piece:
     #: Seconds; None for a whole video.
     start: float | None = None
     end: float | None = None
-    #: Further rows that ask for the same piece.
+    #: Further rows that request the same clip.
     shared: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """The frames of a clip that are looked at."""
+    """The frames of a clip from which features are extracted."""
 
     piece: Piece
     #: For regions, and the frame that follows each.
@@ -55,9 +55,9 @@ class ClipPlan:
 def pieces_of(rows: Sequence[Row], timeline: Timeline, seconds: float | None) -> list[Piece]:
     """Returns the clips of a video.
 
-    With ``seconds``, rows are cut into pieces of that length; a remainder shorter than
-    half of it stays with the piece before. What several rows ask for is one piece. A row that
-    begins after the video's end has none.
+    With ``seconds``, rows are cut into pieces of that length; a remainder shorter than half of it
+    stays with the piece before. A clip that several rows request is made once. A row that begins
+    after the video's end has none.
     """
     pieces: dict[str, Piece] = {}
     for index, row in enumerate(rows):
@@ -129,7 +129,7 @@ def _cut(
 
 
 def plan(piece: Piece, timeline: Timeline, settings: Settings) -> ClipPlan:
-    """Returns the frames to look at: for regions spread evenly in time, for actions in windows."""
+    """Returns the frames of a clip: for regions spread evenly in time, for actions in windows."""
     count = min(settings.regions.frames, piece.stop - piece.first)
     middles = (np.arange(count) + 0.5) * piece.length / count
     # A frame that is shown for long may be the one for several of them.

@@ -25,7 +25,7 @@ ACTIONS = Registry("kind of action vectors")
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How a picture becomes a network's input: (pixel * scale - mean) / std for each channel."""
+    """How an image becomes a network's input: (pixel * scale - mean) / std for each channel."""
 
     #: Height and width in pixels.
     size: tuple[Count, Count]
@@ -44,7 +44,7 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class ClipInput(ImageInput):
-    """The same for T frames at once."""
+    """How T frames become a network's input."""
 
     layout: Literal["NCTHW", "NTCHW", "NTHWC"] = "NCTHW"  # type: ignore[assignment]
 
@@ -84,39 +84,46 @@ class ActionOutputs:
 class ClassicalDetector:
     """Regions by colour, saliency and motion, without weights."""
 
-    #: Pixels on the long side of the frame that is looked at.
+    #: Pixels on the long side of the frame, resized.
     side: Count = 160
 
 
-@DETECTORS.register("picodet")
 @dataclass(frozen=True)
-class PicodetDetector:
-    """An ONNX network with the raw heads of PicoDet."""
+class NetworkPart:
+    """An ONNX network that sees images."""
 
     model: InputPath
     input: ImageInput
-    outputs: PicodetOutputs
-    strides: list[Count] = field(default_factory=lambda: [8, 16, 32, 64])
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkDetector(NetworkPart):
+    """An ONNX network that finds regions."""
+
     score_threshold: Probability = 0.4
     #: Of two boxes of a class that overlap by more, the better one stays.
     nms: Probability = 0.6
     classes: Names = None
 
 
+@DETECTORS.register("picodet")
+@dataclass(frozen=True, kw_only=True)
+class PicodetDetector(NetworkDetector):
+    """An ONNX network with the raw heads of PicoDet."""
+
+    outputs: PicodetOutputs
+    strides: list[Count] = field(default_factory=lambda: [8, 16, 32, 64])
+
+
 @DETECTORS.register("boxes")
-@dataclass(frozen=True)
-class BoxesDetector:
+@dataclass(frozen=True, kw_only=True)
+class BoxesDetector(NetworkDetector):
     """An ONNX network that gives boxes itself."""
 
-    model: InputPath
-    input: ImageInput
     outputs: BoxesOutputs
     box_format: Literal["xyxy", "yxyx", "cxcywh"] = "xyxy"
     #: input: pixels of the network's input; relative: 0 to 1 of it.
     box_units: Literal["input", "relative"] = "input"
-    score_threshold: Probability = 0.4
-    nms: Probability = 0.6
-    classes: Names = None
 
 
 @VECTORS.register("classical")
@@ -124,17 +131,15 @@ class BoxesDetector:
 class ClassicalVectors:
     """Colour, shape, texture and position of a box, without weights."""
 
-    #: Pixels on the long side of the frame that is looked at.
+    #: Pixels on the long side of the frame, resized.
     side: Count = 160
 
 
 @VECTORS.register("crops")
 @dataclass(frozen=True)
-class CropVectors:
-    """An ONNX network that sees each box as a picture of its own."""
+class CropVectors(NetworkPart):
+    """An ONNX network that sees each box as an image of its own."""
 
-    model: InputPath
-    input: ImageInput
     #: Name of the output: (n, F); further dimensions are averaged.
     output: str
     #: Boxes that go through the network at once.
@@ -145,11 +150,9 @@ class CropVectors:
 
 @VECTORS.register("feature_map")
 @dataclass(frozen=True)
-class MapVectors:
+class MapVectors(NetworkPart):
     """An ONNX network that sees the whole frame once; its map is averaged in each box."""
 
-    model: InputPath
-    input: ImageInput
     #: Name of the output: (1, F, h, w).
     output: str
     #: Points of a box in each direction at which the map is sampled.
@@ -165,16 +168,16 @@ class DetectorVectors:
 @ACTIONS.register("classical")
 @dataclass(frozen=True)
 class ClassicalActions:
-    """How things and the whole picture move, without weights."""
+    """Motion of things and of the whole frame, without weights."""
 
-    #: Pixels on the long side of the frames that are looked at.
+    #: Pixels on the long side of the frames, resized.
     side: Count = 96
 
 
 @ACTIONS.register("onnx")
 @dataclass(frozen=True)
 class OnnxActions:
-    """An ONNX network that sees the frames of a piece at once."""
+    """An ONNX network that sees the frames of a window at once."""
 
     model: InputPath
     input: ClipInput
@@ -186,13 +189,13 @@ class OnnxActions:
 class ClipSettings:
     """How videos become clips."""
 
-    #: Length of a piece; null: the whole video is one clip.
+    #: Length of a clip; null: the whole video is one.
     seconds: Positive | None = None
 
 
 @dataclass(frozen=True)
 class RegionSettings:
-    """Which frames of a clip are looked at for regions, and how."""
+    """The frames of a clip in which regions are detected, and how."""
 
     detector: Any
     vectors: Any
@@ -204,13 +207,13 @@ class RegionSettings:
 
 @dataclass(frozen=True)
 class ActionSettings:
-    """Which frames of a clip are looked at for actions, and how."""
+    """The frames of a clip that action vectors describe, and how."""
 
     vectors: Any
-    #: Frames a second, and the number of them that make one piece: one action vector.
+    #: Frames a second, and the number of them in a window, which gets one action vector.
     frame_rate: Positive = 8.0
     frames: Annotated[int, Range(at_least=2)] = 16
-    #: At most this many, spread evenly over the clip.
+    #: At most this many windows, spread evenly over the clip.
     pieces: Count = 5
 
 

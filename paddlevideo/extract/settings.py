@@ -1,4 +1,4 @@
-"""What is extracted, and how: a YAML file of ``configs/extract/``, checked as all others are."""
+"""Reads and checks the YAML files of ``configs/extract/``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def load_settings(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -
     config = load_config(path, overrides)
     check = _ExtractionCheck(config)
     raise_faults(config, list(check.faults()) or list(check.disagreements()))
-    return Settings(**{name: _section(name, config.get(name) or {}) for name in SECTIONS})
+    sections = {
+        name: _build(schema, config.get(name) or {}, parts)
+        for name, (schema, parts) in SECTIONS.items()
+    }
+    return Settings(**sections)
 
 
 def describe(settings: Any) -> dict[str, Any]:
@@ -68,7 +72,7 @@ def class_names(names: Names) -> list[str] | None:
 
 class _ExtractionCheck(PartCheck):
     def faults(self) -> Iterator[Fault]:
-        """Faults of single keys."""
+        """Yields faults of single keys."""
         for name in self.config:
             if name not in SECTIONS:
                 yield Fault((name,), unknown("section", name, list(SECTIONS)))
@@ -76,7 +80,7 @@ class _ExtractionCheck(PartCheck):
             yield from self.settings((name,), schema, parts)
 
     def disagreements(self) -> Iterator[Fault]:
-        """Faults of keys together; to be asked for when each of them is right."""
+        """Yields faults of several keys together; each of them must be valid."""
         for section, (_, parts) in SECTIONS.items():
             for key in parts:
                 std = (section, key, "input", "std")
@@ -99,22 +103,18 @@ class _ExtractionCheck(PartCheck):
             )
 
 
-def _section(name: str, values: Mapping[str, Any]) -> Any:
-    schema, parts = SECTIONS[name]
-    return _built(schema, {**values, **{key: _part(values[key], parts[key]) for key in parts}})
+def _build(schema: Any, values: Mapping[str, Any], parts: Mapping[str, Registry]) -> Any:
+    """Returns a dataclass of a checked map, with the dataclasses in it.
 
-
-def _part(values: Mapping[str, Any], registry: Registry) -> Any:
-    given = {key: value for key, value in values.items() if key != registry.key}
-    return _built(registry.get(values[registry.key]), given)
-
-
-def _built(schema: Any, values: Mapping[str, Any]) -> Any:
-    """Returns a dataclass of a checked map, with the dataclasses in it."""
+    ``parts``: the registries of the keys that name a part.
+    """
     hints = typing.get_type_hints(schema)
-    inner = {
-        name: _built(hints[name], value)
-        for name, value in values.items()
-        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping)
-    }
-    return schema(**{**values, **inner})
+    built: dict[str, Any] = dict(values)
+    for name, value in values.items():
+        if name in parts:
+            registry = parts[name]
+            given = {key: inner for key, inner in value.items() if key != registry.key}
+            built[name] = _build(registry.get(value[registry.key]), given, {})
+        elif dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
+            built[name] = _build(hints[name], value, {})
+    return schema(**built)

@@ -1,4 +1,4 @@
-"""The work folder: what is extracted of each video, and its status, in two files a video.
+"""The work folder: the records of each video and its status, in two files.
 
 ``<2 hex>/<name>.clips`` holds the records of its clips, each behind its length; ``<name>.json``,
 written after it, its status. The name is a checksum of the video's id, which may be of any length.
@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from paddlevideo.files.whole import read_json, write_bytes_whole, write_text_whole
 from paddlevideo.loader.store.records import PREFIX
@@ -26,7 +25,7 @@ DONE, FAILED = "done", "failed"
 
 @dataclass(frozen=True)
 class ExtractOptions:
-    """What is extracted, and where to."""
+    """The options of ``paddlevideo extract``."""
 
     videos: Path
     output: Path
@@ -46,7 +45,7 @@ class ExtractOptions:
 
     @property
     def work_folder(self) -> Path:
-        """The work folder, given or derived from ``output``."""
+        """The given work folder, or the one beside the output."""
         return self.work or self.output.with_name(self.output.name + ".work")
 
 
@@ -57,24 +56,24 @@ class Status:
     video: str
     path: str
     status: str = DONE
-    #: Of a failure: a few words to count it under, and what happened.
+    #: Of a failure: its kind in a few words, for the summary, and the message.
     cause: str = ""
     reason: str = ""
     #: For each clip: id, the index of its row in the list, start and end in seconds or null.
     clips: list[tuple[str, int, float | None, float | None]] = field(default_factory=list)
-    #: Further rows that ask for a clip: its id, the index of the row.
+    #: Further rows that request a clip: its id, the index of the row.
     shared: list[tuple[str, int]] = field(default_factory=list)
-    #: Remarks for the summary, by which videos are counted.
+    #: Remarks for the summary, which counts the videos of each.
     notes: list[str] = field(default_factory=list)
     #: Clips without a region, and those that begin after the video's end.
     without_regions: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-    #: Frames that the file has, and those that its head announces: often an estimate.
+    #: Frames that the file has, and those that its header announces: often an estimate.
     length: int = 0
     announced: int = 0
     #: Widths of regions, actions and region classes.
     sizes: tuple[int, int, int] = (0, 0, 0)
-    #: Frames that were gone through; seconds in all, and of these decoding.
+    #: Decoded frames; seconds in all, and of these decoding.
     frames: int = 0
     seconds: float = 0.0
     decode_seconds: float = 0.0
@@ -82,7 +81,7 @@ class Status:
     fingerprint: str = ""
 
     def line(self) -> str:
-        """Serialized as JSON."""
+        """Returns the status as JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
@@ -138,7 +137,8 @@ class WorkFolder:
         except DataError:
             return None
         is_intact = all(
-            zlib.crc32(memoryview(each)[PREFIX.size :]) == _expected(each) for each in records
+            zlib.crc32(memoryview(record)[PREFIX.size :]) == PREFIX.unpack_from(record)[0]
+            for record in records
         )
         return status if is_intact and len(records) == len(status.clips) else None
 
@@ -149,10 +149,12 @@ class WorkFolder:
             with open(path, "rb") as file:
                 size, position = path.stat().st_size, 0
                 while position < size:
-                    length = _unpacked(file.read(LENGTH.size), path)
+                    length = int.from_bytes(file.read(LENGTH.size), "little")
                     position += LENGTH.size + length
                     if length < PREFIX.size or position > size:
-                        raise _damaged(path)
+                        raise DataError(
+                            f"{path}: is damaged. Run the same command again: it repeats the video"
+                        )
                     yield file.read(length)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from None
@@ -174,17 +176,3 @@ class WorkFolder:
                 f"{path}: cannot be written ({error.strerror}). Make room and run the same command "
                 "again: it continues"
             ) from None
-
-
-def _expected(record: bytes) -> Any:
-    return PREFIX.unpack_from(record)[0]
-
-
-def _unpacked(data: bytes, path: Path) -> int:
-    if len(data) != LENGTH.size:
-        raise _damaged(path)
-    return int(LENGTH.unpack(data)[0])
-
-
-def _damaged(path: Path) -> DataError:
-    return DataError(f"{path}: is damaged. Run the same command again: it repeats the video")

@@ -28,7 +28,7 @@ from paddlevideo.files.paths import as_text
 from paddlevideo.utils.errors import ConfigError, UserError
 from paddlevideo.utils.opencv import cv2
 
-#: Seconds that a worker has to end by itself.
+#: Seconds for a worker to end by itself.
 GRACE = 2.0
 CRASHED = "crashed"
 
@@ -73,7 +73,7 @@ class Workers:
         return fingerprint_of(video, self.ready.fingerprint)
 
     def extract(self, videos: Sequence[Video]) -> Iterator[tuple[Video, Status]]:
-        """Yields each video with its status, when its clips are in the work folder.
+        """Yields each video with its status once its clips are in the work folder.
 
         Raises DataError where the disk is full.
         """
@@ -87,7 +87,7 @@ class Workers:
             yield video, answer
 
     def draw(self, videos: Sequence[Video]) -> Iterator[tuple[Video, str]]:
-        """Draws videos that are done; yields each with what went wrong, empty if nothing did."""
+        """Draws videos that are done; yields each with an error message, empty if there is none."""
         for video, answer in self._ask("draw", videos):
             yield video, f"its decoder {answer}" if isinstance(answer, Crash) else answer
 
@@ -103,8 +103,9 @@ class Workers:
         return given or _cores()
 
     def _ask(self, request: str, videos: Sequence[Video]) -> Iterator[tuple[Video, Any]]:
-        """Yields each video with the answer to a request, or a Crash, in the order they end."""
-        self._grow(min(self.count(), len(videos)))
+        """Yields each video with the answer to a request, or a Crash, as they are done."""
+        missing = min(self.count(), len(videos)) - len(self._workers)
+        self._workers += [_Worker(self.options) for _ in range(missing)]
         idle, waiting = list(self._workers), iter(videos)
         busy: dict[_Worker, Video] = {}
         with self._stopping_on_error():
@@ -126,12 +127,6 @@ class Workers:
                         answer = crash
                     idle.append(worker)
                     yield video, answer
-
-    def _grow(self, count: int) -> None:
-        with self._stopping_on_error():
-            while len(self._workers) < count:
-                self._workers.append(_Worker(self.options))
-                self._workers[-1].start(self._workers)
 
     @contextmanager
     def _stopping_on_error(self) -> Iterator[None]:

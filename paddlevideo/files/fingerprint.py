@@ -24,7 +24,7 @@ from paddlevideo.utils.nested import texts_in
 WHOLE = 64 << 20
 #: For a larger one dates count too, and evenly spaced blocks of this many bytes: 256 in all, and at
 #: least 3 of each file. LMDB's first and zip's last block change with every change.
-BLOCK, BLOCKS, LEAST = 4096, 256, 3
+BLOCK, BLOCKS, MINIMUM = 4096, 256, 3
 #: A folder with one of these counts as this file: a store's manifest has its records' checksums.
 _HEADS = ("store.json", "data.mdb")
 
@@ -64,13 +64,13 @@ def digest_of(value: Any) -> str:
 def content_of(path: str | os.PathLike[str]) -> str:
     """Returns a cheap checksum of a file: of its size and a few evenly spaced blocks."""
     digest = hashlib.blake2b(digest_size=16)
-    _add_blocks(digest, Path(path), LEAST * 5)
+    _add_blocks(digest, Path(path), MINIMUM * 5)
     return digest.hexdigest()
 
 
 @contextmanager
 def unchanged(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Gives the SHA-256 of a file that is read within the context.
+    """Context that gives the SHA-256 of a file that is read in it.
 
     Raises DataError at its end if the file was replaced or written to meanwhile. For anything but
     a file the checksum is "": its reader reports that.
@@ -100,7 +100,7 @@ def _files_of(real: Path, wanted: Callable[[Path], bool]) -> list[Path]:
 
 def _digest(real: Path, files: list[Path], is_whole: bool) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    blocks = max(BLOCKS // max(len(files), 1), LEAST)
+    blocks = max(BLOCKS // max(len(files), 1), MINIMUM)
     for file in files:
         digest.update(os.fsencode(os.path.relpath(file, real)) + b"\0")
         if not os.path.isfile(file) or not os.access(file, os.R_OK):

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from paddlevideo.files.partials import held
+from paddlevideo.files.partials import held, is_at
 from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
@@ -45,7 +45,7 @@ class FolderLock:
             except BaseException:
                 os.close(descriptor)
                 raise
-            if self._is_current(descriptor):
+            if is_at(descriptor, self.path):
                 self._descriptor = descriptor
                 held.add(descriptor)
             else:  # its last holder removed it in between
@@ -85,13 +85,6 @@ class FolderLock:
                 self.folder,
                 error.strerror,
             )
-
-    def _is_current(self, descriptor: int) -> bool:
-        """Whether the locked file still has its name, under which others look for it."""
-        try:
-            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
-        except FileNotFoundError:
-            return False
 
     def release(self) -> None:
         """Frees the lock, if it is held."""

@@ -16,7 +16,7 @@ _RATIO, _SMALL, _MOST = 1000, 64 << 20, 4 << 30
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of the arrays called ``names`` that the file holds; no other is unpacked.
+    """Returns the arrays called ``names`` that the file holds; no other is unpacked.
 
     Raises DataError where the file is damaged, or an array would be far larger than it.
     """

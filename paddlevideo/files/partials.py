@@ -76,7 +76,7 @@ def partial_of(path: Path, folder: bool = False) -> Iterator[Path]:
     try:
         yield partial
     finally:
-        if _is_at(lock, partial):
+        if is_at(lock.descriptor, partial):
             _remove(partial)
         else:
             lock.release()  # first: the writer that holds the other lock may wait for this one
@@ -161,15 +161,16 @@ def _lock(path: Path, wait: bool = False) -> Lock | None:
     except OSError:
         pass  # this file system has no such locks
     lock = Lock(descriptor, is_sure)
-    if _is_at(lock, path):
+    if is_at(lock.descriptor, path):
         return lock
     lock.release()
     return None
 
 
-def _is_at(lock: Lock, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
+    """Returns whether an open file or folder is still the one with this name."""
     try:
-        return os.path.samestat(os.fstat(lock.descriptor), os.lstat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except OSError:
         return False
 
@@ -201,7 +202,7 @@ def _changed(path: Path) -> float:
 
 
 def _is_local(path: Path) -> bool:
-    """Whether all writers to a file system share this host's locks."""
+    """Returns whether all writers to a file system share this host's locks."""
     if sys.platform != "linux":
         return False
     status = (ctypes.c_long * 64)()

@@ -28,7 +28,7 @@ def expand_path(text: str) -> str:
 
 
 def path_complaint(text: str) -> str:
-    """Returns why ``expand_path`` left something in a path that does not exist, or ""."""
+    """Returns why ``expand_path`` could not expand a path that does not exist, or ""."""
     if os.path.lexists(text):
         return ""
     unset = [match for match in _VARIABLE.finditer(text) if not _value(match)]

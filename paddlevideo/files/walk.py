@@ -99,7 +99,7 @@ def refuse_inside(flag: str, output: Path, source: Path) -> None:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name shows that the file or folder is not meant as an input."""
+    """Returns whether a file or folder with this name is never an input."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 

@@ -138,18 +138,19 @@ def write_together(
         sync_folder(head.parent)
 
 
-def check_together(path: Path, head: str = "results.json") -> None:
-    """Raises DataError if the ``head`` beside ``path`` was written with another file of its name.
+def check_together(path: Path) -> None:
+    """Raises DataError if ``results.json`` beside ``path`` was written with another such file.
 
-    A head that is absent or has no checksums, as those of earlier versions, is no error.
+    A results.json that is absent or has no checksums, as in earlier versions, is not an error.
     """
+    head = path.with_name("results.json")
     try:
-        expected = read_json(path.with_name(head))[FILES][path.name]
+        expected = read_json(head)[FILES][path.name]
     except (KeyError, TypeError):
         return
     if path.is_file() and checksum(path) != expected:
         raise DataError(
-            f"{path}: is not the file that {path.with_name(head)} was written with: they are of "
+            f"{path}: is not the file that {head} was written with: they are of "
             "two tests, or one was changed. Run the test again, or copy both from one folder"
         )
 

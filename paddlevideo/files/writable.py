@@ -14,15 +14,7 @@ def check_file(path: str | Path | None, flag: str) -> None:
 
     Leaves nothing behind. ``path`` may be None.
     """
-    if path is None:
-        return
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise ConfigError(f"{flag} {path}: is a folder: name a file in it")
-        try_folder(path.parent)
-    except OSError as error:
-        raise _refusal(flag, path, error) from None
+    _check(path, flag, is_file=True)
 
 
 def check_folder(path: str | Path | None, flag: str) -> None:
@@ -30,12 +22,22 @@ def check_folder(path: str | Path | None, flag: str) -> None:
 
     It need not exist. Leaves nothing behind. ``path`` may be None.
     """
+    _check(path, flag, is_file=False)
+
+
+def _check(path: str | Path | None, flag: str, is_file: bool) -> None:
     if path is None:
         return
+    path = Path(path)
     try:
-        try_folder(Path(path))
+        if is_file and path.is_dir():
+            raise ConfigError(f"{flag} {path}: is a folder: name a file in it")
+        try_folder(path.parent if is_file else path)
     except OSError as error:
-        raise _refusal(flag, Path(path), error) from None
+        raise ConfigError(
+            f"{flag} {path}: cannot be written ({error.strerror}). Name a path that can be written "
+            "to"
+        ) from None
 
 
 def try_folder(folder: Path) -> None:
@@ -52,9 +54,3 @@ def nearest_folder(path: Path) -> Path:
     """Returns ``path``, or its nearest parent that exists."""
     path = Path(os.path.abspath(path))
     return next(each for each in (path, *path.parents) if os.path.lexists(each))
-
-
-def _refusal(flag: str, path: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"{flag} {path}: cannot be written ({error.strerror}). Name a path that can be written to"
-    )

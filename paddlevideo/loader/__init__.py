@@ -1,8 +1,8 @@
 """Data: files to batches of named numpy arrays. Nothing here needs Paddle.
 
-``clips`` reads clips from any kind of file (``store`` is this project's own), ``captions`` reads
-caption files, ``dataset`` makes samples of both and ``pipelines`` arrays of samples; ``order`` and
-``sampler`` choose a batch's samples, and ``build`` and ``workers`` read it.
+``clips`` reads clips from any kind of file (``store`` is this project's format), ``captions`` reads
+caption files, ``dataset`` turns both into samples and ``pipelines`` samples into arrays; ``order``
+and ``sampler`` choose the samples of a batch, and ``build`` and ``workers`` read it.
 """
 
 from __future__ import annotations

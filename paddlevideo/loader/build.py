@@ -1,4 +1,4 @@
-"""From a configuration to batches: data set, pipeline, batches made here or in workers."""
+"""Builds data sets, pipelines and loaders of batches from a configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from paddlevideo.loader.captions.expressed import Expressed
+from paddlevideo.loader.captions.coverage import Coverage
 from paddlevideo.loader.collate import Batch, Collator
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.skipping import TRIES, BadClips
@@ -27,21 +27,21 @@ class Sampler(Protocol):
     batch_size: int
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Returns the number of batches in an epoch."""
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[list[int]]:
-        """Lists of sample indices, from batch ``start`` on."""
+        """Yields lists of sample indices, from batch ``start`` on."""
 
 
 def build_dataset(config: Mapping[str, Any]) -> Dataset:
-    """The data set that ``config["format"]`` names. Raises ConfigError or DataError."""
+    """Returns the data set that ``config["format"]`` names. Raises ConfigError or DataError."""
     return DATASETS.build(config)
 
 
 def build_pipeline(config: Iterable[Mapping[str, Any] | str] | None) -> list[Step]:
-    """Steps of a list of one-key maps ``{name: options or None}``; none for None.
+    """Returns the steps of a list of one-key maps ``{name: options or None}``; [] for None.
 
-    Raises ConfigError on an entry that is not such a map and on an unknown name.
+    Raises ConfigError for an entry that is not such a map and for an unknown name.
     """
     steps = []
     for entry in config or []:
@@ -54,10 +54,10 @@ def build_pipeline(config: Iterable[Mapping[str, Any] | str] | None) -> list[Ste
 
 
 def start_warnings(dataset: Dataset, steps: Iterable[Step], count: int = 1000) -> list[str]:
-    """Warnings about the data as a whole, from ``count`` samples spread over it.
+    """Returns warnings about the data as a whole, from ``count`` samples spread over it.
 
-    That the vocabulary, the step ``Tokenize``'s or else the data set's, lacks many words of the
-    captions; and what steps with a method ``misfit`` return for the names of clips.
+    Warns if the vocabulary, that of the step ``Tokenize`` or else of the data set, lacks many words
+    of the captions, and if a step's ``misfit`` returns a warning for the names of the clips.
     """
     steps = list(steps)
     clips = list(dataset.some_captions(count))
@@ -66,17 +66,17 @@ def start_warnings(dataset: Dataset, steps: Iterable[Step], count: int = 1000) -
     vocabularies = [getattr(step, "bert_model", None) for step in steps]
     bert_model = next(filter(None, (*vocabularies, dataset.bert_model)), None)
     if bert_model is not None:
-        expressed = Expressed(bert_model, most=10 * count)
+        coverage = Coverage(bert_model, limit=10 * count)
         for clip, captions in clips:
-            expressed.add(clip, captions)
-        warnings.append(expressed.line() if expressed.is_bad else "")
+            coverage.add(clip, captions)
+        warnings.append(coverage.line() if coverage.is_bad else "")
     return [warning for warning in warnings if warning]
 
 
 class SampleReader:
     """Reads samples through the pipeline; randomness depends on (seed, epoch, index) alone.
 
-    With ``bad`` a clip that cannot be read is listed there, and replaced by the next one.
+    With ``bad``, a clip that cannot be read is listed there and replaced by the next one.
     """
 
     def __init__(
@@ -89,30 +89,30 @@ class SampleReader:
         self.dataset, self.steps, self.seed, self.bad = dataset, list(steps), seed, bad
         self.limits: Limits = {}
 
-    def keep_within(self, limits: Limits, split: str) -> None:
-        """Compares what is known of the data with ``limits``, and each sample from now on.
+    def set_limits(self, limits: Limits, split: str) -> None:
+        """Checks the known sizes of the data against ``limits`` now, and each sample when read.
 
         ``split``: for messages. Raises ConfigError.
         """
         extents = self.dataset.extents()
         for step in self.steps:
             extents = step.extents(extents) if hasattr(step, "extents") else extents
-        check = {n: x for n, x in limits.items() if n in extents or not x.if_asked}
+        check = {n: x for n, x in limits.items() if n in extents or not x.only_if_used}
         check_extents(check, extents, f"DATASET.{split}")
         self.limits = check
 
     def without_augmentation(self) -> SampleReader:
-        """The same samples with nothing hidden, exchanged or made noisy.
+        """Returns a reader of the same samples without masking, noise or other captions.
 
-        A step's method of this name (or its older one, ``undisturbed``) returns the step to use
-        instead, or None for none; a step without one stays.
+        A step's method of this name (or its older one, ``undisturbed``) returns its replacement, or
+        None for no step; a step without the method stays.
         """
         replaced = [_without_augmentation(step) for step in self.steps]
         steps = [step for step in replaced if step is not None]
         return SampleReader(self.dataset, steps, self.seed, self.bad)
 
     def read(self, epoch: int, index: int) -> dict[str, Any]:
-        """Sample ``index`` as it is in ``epoch``. Raises DataError with the clip's name."""
+        """Returns sample ``index`` of ``epoch``. Raises DataError with the clip's name."""
         try:
             rng = np.random.default_rng((self.seed, epoch, index))
             sample = self.dataset[index]
@@ -126,15 +126,15 @@ class SampleReader:
             raise self._named(error, index) from error
 
     def batch(self, epoch: int, indices: list[int]) -> Batch:
-        """The samples as one batch, see :class:`Collator`."""
+        """Returns the samples as one batch, see :class:`Collator`."""
         collator = Collator(len(indices))
         for index in indices:
-            # One by one: a sample's memory is used again for the next one.
+            # One by one: each sample reuses the memory of the one before.
             collator.add(self._read_or_next(epoch, index), partial(self._name, index))
         return collator.batch
 
     def _read_or_next(self, epoch: int, index: int) -> dict[str, Any]:
-        """Sample ``index`` or, where bad clips may be left out, the first good one after it."""
+        """Returns sample ``index`` or, if bad clips may be skipped, the first good one after it."""
         if self.bad is None:
             return self.read(epoch, index)
         for _ in range(TRIES):
@@ -152,13 +152,13 @@ class SampleReader:
             return str(index)
 
     def _named(self, error: Exception, index: int) -> UserError:
-        """The error with the clip's name."""
+        """Returns the error with the clip's name."""
         name = self._name(index)
         if isinstance(error, ConfigError) or (isinstance(error, DataError) and name in str(error)):
             return error
         if isinstance(error, UserError):
             return DataError(f'clip "{name}": {error}')
-        # From a step or data set of a user: its author needs the line.
+        # An error in a user's step or data set: its author needs the line.
         line = traceback.extract_tb(error.__traceback__)[-1]
         return DataError(
             f'clip "{name}" (sample {index}): {type(error).__name__}: {error} '
@@ -174,10 +174,10 @@ def _without_augmentation(step: Step) -> Step | None:
 
 
 class BatchLoader:
-    """Batches of a sampler's indices, made here (no workers) or ahead of time in processes.
+    """Loads the batches of a sampler, in this process (no workers) or ahead of time in workers.
 
-    Workers change nothing but the speed. An error in a sample raises DataError with the clip's
-    name at once; so does a worker that was killed. Workers end with their parent.
+    Workers change only the speed. An error in a sample raises DataError with the clip's name at
+    once; so does a killed worker. Workers end with their parent.
     """
 
     def __init__(self, reader: SampleReader, sampler: Sampler, num_workers: int = 0):
@@ -186,17 +186,17 @@ class BatchLoader:
         self.reader, self.sampler, self.num_workers = reader, sampler, num_workers
 
     def __len__(self) -> int:
-        """Batches in an epoch on this rank."""
+        """Returns the number of batches in an epoch on this rank."""
         return len(self.sampler)
 
-    def over(self, sampler: Sampler) -> BatchLoader:
-        """Returns a loader of other batches of the same samples."""
+    def with_sampler(self, sampler: Sampler) -> BatchLoader:
+        """Returns a loader of the same samples in the batches of another sampler."""
         return BatchLoader(self.reader, sampler, self.num_workers)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in order, from batch ``start`` on.
+        """Returns the batches of an epoch in order, from batch ``start`` on.
 
-        Closing the iterator early, or an exception in its user, ends the workers.
+        Closing the iterator ends the workers.
         """
         batches = self.sampler.batches(epoch, start)
         if self.num_workers == 0:

@@ -13,7 +13,7 @@ Batch = dict[str, Any]
 
 
 class Collator:
-    """Stacks samples into ``batch``: whole numbers int64, others float32; text makes a list.
+    """Stacks samples into ``batch``: integers as int64, floats as float32, text as a list.
 
     >>> collator = Collator(len(samples))
     >>> for sample in samples:
@@ -26,9 +26,9 @@ class Collator:
         self.first: Callable[[], str] = str
 
     def add(self, sample: dict[str, Any], name: Callable[[], str]) -> None:
-        """Copies a sample into the next row. ``name`` is asked for in messages only.
+        """Copies a sample into the next row. ``name`` is only called for messages.
 
-        Raises DataError naming key and clips when samples differ in keys or shapes.
+        Raises DataError naming key and clips if samples differ in keys or shapes.
         """
         if self.filled == 0:
             self.first = name

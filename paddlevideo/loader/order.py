@@ -1,4 +1,4 @@
-"""Random-access shuffling: any part of an epoch's order of samples at any time."""
+"""Random-access shuffling: computes any part of an epoch's order of samples."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from typing import Protocol
 
 import numpy as np
 
-#: Neighbouring samples that are read in one go, some 50 MB of published features.
+#: Number of neighbouring samples that are read at once, some 50 MB of published features.
 BLOCK = 256
-#: Data sets of more samples are shuffled in blocks unless the configuration says otherwise.
+#: Larger data sets are shuffled in blocks unless the configuration says otherwise.
 WINDOW = 1 << 18
 
-#: Lengths of the samples with these numbers: (n,) int64 to (n,).
+#: Maps sample indices (n,) int64 to the lengths (n,) of the samples.
 Lengths = Callable[[np.ndarray], np.ndarray]
 
 
 class Order(Protocol):
-    """An order for every epoch; it depends on nothing else that happens in a run."""
+    """An order for every epoch, which depends on nothing else in a run."""
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """The samples at positions [start, stop) of the epoch's order, (stop - start,) int64."""
+        """Returns the samples at positions [start, stop) of the epoch, (stop - start,) int64."""
 
 
 class InOrder:
-    """One after another."""
+    """The order of the data set."""
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """start, start + 1, ..."""
+        """Returns start, start + 1, ..."""
         return np.arange(start, stop)
 
 
 class Shuffled:
-    """Every order is equally likely. Holds 4 bytes a sample."""
+    """Uniformly random orders. Keeps 4 bytes per sample."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
-        self._held: tuple[int, np.ndarray] | None = None
+        self._cached: tuple[int, np.ndarray] | None = None
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """Shuffles all samples when the epoch is another one than before."""
-        if self._held is None or self._held[0] != epoch:
+        """Returns part of the order; shuffles all samples when the epoch changes."""
+        if self._cached is None or self._cached[0] != epoch:
             order = np.arange(self.size, dtype=np.uint32 if self.size < 1 << 32 else np.int64)
             np.random.default_rng((self.seed, epoch)).shuffle(order)
-            self._held = epoch, order
-        return self._held[1][start:stop].astype(np.int64)
+            self._cached = epoch, order
+        return self._cached[1][start:stop].astype(np.int64)
 
 
 class ShuffledBlocks:
-    """Blocks of neighbours in a random order, and samples in a random order among many blocks.
+    """Random order of blocks of neighbours, and of the samples within windows of blocks.
 
-    For more samples than a memory holds, or than a disk reads in any order: each ``window`` takes
-    the samples of window / block blocks from anywhere, each of which is read in one go. Holds 4
-    bytes a block. Any position is computable without its predecessors: a run resumes at once.
+    For more samples than fit into memory, or than a disk can read in random order: each ``window``
+    has the samples of window / block blocks from anywhere, each of which is read at once. Keeps 4
+    bytes per block. Any position is computable without its predecessors: a run resumes at once.
     """
 
     def __init__(self, size: int, seed: int, window: int, block: int = BLOCK) -> None:
@@ -63,7 +63,7 @@ class ShuffledBlocks:
         self._part = lru_cache(maxsize=2)(self._shuffled_window)
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """Shuffles the windows that the part overlaps."""
+        """Returns part of the order; shuffles the windows that it overlaps."""
         parts, stop = [np.empty(0, np.int64)], min(stop, self.size)
         while start < stop:
             number = self._window_of(epoch, start)
@@ -74,13 +74,13 @@ class ShuffledBlocks:
         return np.concatenate(parts)
 
     def _shuffled_blocks(self, epoch: int) -> tuple[np.ndarray, int]:
-        """The shuffled blocks, and the position of the last one, which may be short."""
+        """Returns the shuffled blocks, and the position of the last one, which may be short."""
         blocks = np.arange(-(-self.size // self.block), dtype=np.uint32)
         np.random.default_rng((self.seed, epoch)).shuffle(blocks)
         return blocks, int(np.argmax(blocks))
 
     def _begin(self, epoch: int, number: int) -> int:
-        """The position at which window ``number`` begins."""
+        """Returns the position at which window ``number`` begins."""
         blocks, short_at = self._blocks(epoch)
         before = number * (self.window // self.block)
         short_by = len(blocks) * self.block - self.size
@@ -92,8 +92,10 @@ class ShuffledBlocks:
 
     def _shuffled_window(self, epoch: int, number: int) -> np.ndarray:
         blocks, _ = self._blocks(epoch)
-        many = self.window // self.block
-        first = blocks[number * many : (number + 1) * many].astype(np.int64) * self.block
+        per_window = self.window // self.block
+        first = (
+            blocks[number * per_window : (number + 1) * per_window].astype(np.int64) * self.block
+        )
         samples = (first[:, None] + np.arange(self.block)).ravel()
         samples = samples[samples < self.size]
         np.random.default_rng((self.seed, epoch, number)).shuffle(samples)
@@ -101,10 +103,10 @@ class ShuffledBlocks:
 
 
 class SimilarLengths:
-    """Another order, in which batches are filled with samples of similar length.
+    """Another order, changed so that batches have samples of similar length.
 
     The samples of ``pool`` batches are sorted by length and cut into batches, which then come in
-    a random order: padding is what a batch's longest sample needs. Samples stay in their pool.
+    a random order: the longest sample of a batch sets its padding. Samples stay in their pool.
     """
 
     def __init__(self, order: Order, size: int, batch: int, lengths: Lengths, pool: int, seed: int):
@@ -113,18 +115,18 @@ class SimilarLengths:
         self._pool = lru_cache(maxsize=2)(self._grouped)
 
     def part(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """Groups the pools that the part overlaps."""
-        together = self.pool * self.batch
+        """Returns part of the order; groups the pools that it overlaps."""
+        pool_size = self.pool * self.batch
         parts = [np.empty(0, np.int64)]
-        for number in range(start // together, -(-stop // together)):
-            begin = number * together
+        for number in range(start // pool_size, -(-stop // pool_size)):
+            begin = number * pool_size
             parts.append(self._pool(epoch, number)[max(start - begin, 0) : stop - begin])
         return np.concatenate(parts)
 
     def _grouped(self, epoch: int, number: int) -> np.ndarray:
-        together = self.pool * self.batch
-        stop = min((number + 1) * together, self.size)
-        samples = self.order.part(epoch, number * together, stop)
+        pool_size = self.pool * self.batch
+        stop = min((number + 1) * pool_size, self.size)
+        samples = self.order.part(epoch, number * pool_size, stop)
         # Stable: samples of equal length stay in their random order.
         samples = samples[np.argsort(self.lengths(samples), kind="stable")]
         whole = len(samples) // self.batch

@@ -1,4 +1,4 @@
-"""The samples that a rank reads, step by step. Pure arithmetic: no data, no communication."""
+"""The samples of each rank and step: pure arithmetic, no data, no communication."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _check(size: int, batch_size: int, rank: int, world_size: int) -> None:
 class TrainSampler:
     """Batches for training, in an :class:`Order` that differs from epoch to epoch.
 
-    Step s takes the next ``batch_size * world_size`` samples of the epoch's order and rank r its
-    slice of them, so that W ranks with batches of B see what one rank with batches of W*B sees.
+    Step s takes the next ``batch_size * world_size`` samples of the epoch's order, and rank r its
+    slice of them, so that W ranks with batches of B read the same as one rank with batches of W*B.
 
-    With ``drop_last=False`` the samples that fill no whole step make a last, smaller one, shared
-    out evenly. (Fewer of them than ranks are left out: no rank may go without a batch.)
-    Raises ConfigError if there is not a single step.
+    With ``drop_last=False`` the remaining samples make a last, smaller step, divided evenly over
+    the ranks. (If there are fewer than ranks, they are dropped: every rank needs a batch.)
+    Raises ConfigError if an epoch has no step.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class TrainSampler:
         order: Order | None = None,
         drop_last: bool = True,
     ):
-        """``order``: by default one after another."""
+        """``order``: by default that of the data set."""
         _check(size, batch_size, rank, world_size)
         self.size, self.batch_size = size, batch_size
         self.rank, self.world_size = rank, world_size
@@ -53,23 +53,23 @@ class TrainSampler:
             )
 
     def __len__(self) -> int:
-        """Steps in an epoch, the same on every rank."""
+        """Returns the number of steps in an epoch, the same on every rank."""
         return self.whole_steps + self.has_rest
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[list[int]]:
-        """This rank's lists of sample indices in an epoch, from step ``start`` on."""
-        together = self.batch_size * self.world_size
+        """Yields this rank's lists of sample indices in an epoch, from step ``start`` on."""
+        per_step = self.batch_size * self.world_size
         for step in range(start, len(self)):
-            stop = min((step + 1) * together, self.size)
-            share = self.order.part(epoch, step * together, stop)
+            stop = min((step + 1) * per_step, self.size)
+            share = self.order.part(epoch, step * per_step, stop)
             yield np.array_split(share, self.world_size)[self.rank].tolist()
 
 
 class GridSampler:
-    """Batches for evaluation: batch k is the samples [k*B, (k+1)*B), read by rank k mod W.
+    """Batches for evaluation: batch k has the samples [k*B, (k+1)*B), and is read by rank k mod W.
 
-    The grid does not depend on the number of ranks, so that several give one rank's numbers.
-    Every sample is read once by one rank; nothing is padded.
+    The batches do not depend on the number of ranks, so neither do the results. Every sample is
+    read once by one rank; nothing is padded.
     """
 
     def __init__(self, size: int, batch_size: int, rank: int = 0, world_size: int = 1):
@@ -79,7 +79,7 @@ class GridSampler:
         self.cells: Sequence[int] = range(rank, -(-size // batch_size), world_size)
 
     def without(self, done: Container[int]) -> GridSampler:
-        """The grid without the batches whose samples are all ``done``, redistributed over ranks."""
+        """Returns the batches with samples that are not ``done``, redistributed over ranks."""
         left = [
             cell
             for cell in range(-(-self.size // self.batch_size))
@@ -88,11 +88,11 @@ class GridSampler:
         return self._of(left[self.rank :: self.world_size])
 
     def only(self, firsts: Container[int]) -> GridSampler:
-        """This rank's batches whose first sample is one of ``firsts``."""
+        """Returns this rank's batches whose first sample is one of ``firsts``."""
         return self._of([cell for cell in self.cells if cell * self.batch_size in firsts])
 
     def subsampled(self, samples: int) -> GridSampler:
-        """The grid without batches left out evenly, so that about ``samples`` samples stay."""
+        """Returns every n-th batch of the grid, so that about ``samples`` samples remain."""
         cells = -(-self.size // self.batch_size)
         step = max(1, round(cells * self.batch_size / max(samples, 1)))
         return self._of(range(0, cells, step)[self.rank :: self.world_size])
@@ -103,11 +103,11 @@ class GridSampler:
         return other
 
     def __len__(self) -> int:
-        """Batches of this rank; ranks may differ by one."""
+        """Returns the number of batches of this rank; ranks may differ by one."""
         return len(self.cells)
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[list[int]]:
-        """This rank's lists of sample indices, the same in every epoch, from batch ``start`` on."""
+        """Yields this rank's lists of sample indices, the same in every epoch."""
         for cell in self.cells[start:]:
             yield list(self._samples(cell))
 

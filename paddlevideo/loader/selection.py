@@ -1,4 +1,4 @@
-"""Lists of the videos or clips of a file to use, or to leave out."""
+"""Lists of the videos or clips to use or to leave out."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from paddlevideo.utils.printable import is_utf8, some
 
 MissingIds = Literal["error", "warn"]
 _VIDEO = CLIP + 1
-#: Unmatched lines that a message names, and those of them that the nearest id is looked up for.
+#: Number of unmatched lines in a message, and of those for which the nearest id is looked up.
 _NAMED, _COMPARED = 100, 5
 log = logging.getLogger("paddlevideo")
 
 
 def read_list(path: str | Path) -> set[str]:
-    """The names in a text file, one a line, or in the column of a table that names clips.
+    """Returns the names in a text file, one per line, or in the clip column of a table.
 
     Empty lines and lines that begin with # are skipped. Raises DataError if the file cannot be
     read or names nothing.
@@ -47,20 +47,20 @@ def read_list(path: str | Path) -> set[str]:
 
 @dataclass
 class _List:
-    """A list, and which of its names matched a clip."""
+    """A list of names, and those of them that matched a clip."""
 
     path: str | Path
     is_wanted: bool
     names: set[str]
     matched: set[str] = field(default_factory=set)
     #: Ids of clips and videos that other names were matched to by a rule.
-    meant: set[str] = field(default_factory=set)
+    matched_ids: set[str] = field(default_factory=set)
 
-    def holds(self, clip: str) -> bool:
+    def contains(self, clip: str) -> bool:
         """Whether the list names the clip, or its video."""
         named = {clip, clip.rpartition("_")[0]} & self.names
         self.matched |= named
-        return bool(named) or not self.meant.isdisjoint((clip, *videos_of(clip)))
+        return bool(named) or not self.matched_ids.isdisjoint((clip, *videos_of(clip)))
 
 
 def select_clips(
@@ -70,14 +70,14 @@ def select_clips(
     source: str = "",
     missing_ids: MissingIds = "error",
 ) -> np.ndarray:
-    """Indices (n,) int64 of the clips that the file ``only`` names and ``exclude`` does not.
+    """Returns indices (n,) int64 of the clips that ``only`` names and ``exclude`` does not.
 
-    A list names clips, or videos: the clip ``abc_07`` is a part of the video ``abc``. A name that
-    is neither is matched as names of captions are, see :mod:`paddlevideo.loader.captions.matching`.
+    A list names clips, or videos: the clip ``abc_07`` is a part of the video ``abc``. Other
+    names are matched like those of captions, see :mod:`paddlevideo.loader.captions.matching`.
     Without lists all clips are kept. ``source`` is the clips' file, for messages. Iterates over
-    ``clips`` once, and twice more where names are not ids. Raises DataError where lists leave no
-    clip, where one names no clip at all, and, unless ``missing_ids`` is "warn", where a line names
-    none: a typing error in ``exclude`` would train on a clip that was held out.
+    ``clips`` once, and twice more if names are not ids. Raises DataError if the lists leave no
+    clip, if one matches no clip at all, and, unless ``missing_ids`` is "warn", if a line matches
+    none: after a typing error in ``exclude`` a held-out clip would be trained on.
     """
     lists = [
         _List(path, is_wanted, read_list(path))
@@ -90,7 +90,7 @@ def select_clips(
         names = _known(clips)
         for each in lists:
             _match(each, names, source, missing_ids)
-        if any(each.meant for each in lists):
+        if any(each.matched_ids for each in lists):
             kept = _kept(clips, lists)
     if not kept:
         raise DataError(f"{source}: only={only} and exclude={exclude} leave no clip")
@@ -100,8 +100,8 @@ def select_clips(
 def _kept(clips: Iterable[str], lists: list[_List]) -> array[int]:
     kept = array("q")
     for index, clip in enumerate(clips):
-        # No short cut: each list notes which of its names match.
-        if all([each.holds(clip) == each.is_wanted for each in lists]):
+        # A list, not a generator: every list records which of its names match.
+        if all([each.contains(clip) == each.is_wanted for each in lists]):
             kept.append(index)
     return kept
 
@@ -113,7 +113,7 @@ def _known(clips: Iterable[str]) -> ClipNames:
 
 
 def _match(each: _List, known: ClipNames, source: str, missing_ids: MissingIds) -> None:
-    """Matches names that are not ids by rules. Raises DataError for those that match nothing."""
+    """Matches names that are not ids by rules. Raises DataError if one matches nothing."""
     rules: Counter[int] = Counter()
     missing = []
     for name in sorted(each.names - each.matched):
@@ -121,15 +121,15 @@ def _match(each: _List, known: ClipNames, source: str, missing_ids: MissingIds) 
         if match is None:
             missing.append(name)
         else:
-            each.meant.add(match.target)
+            each.matched_ids.add(match.target)
             rules[match.rule] += 1
     if rules:
         log.info("%s: %s matched %s", each.path, source, describe_rules(rules))
     if missing:
-        _tell_missing(each, missing, known, source, missing_ids)
+        _report_missing(each, missing, known, source, missing_ids)
 
 
-def _tell_missing(
+def _report_missing(
     each: _List, missing: list[str], known: ClipNames, source: str, missing_ids: MissingIds
 ) -> None:
     nearest = {name: known.nearest(name) for name in missing[:_COMPARED]}
@@ -141,7 +141,7 @@ def _tell_missing(
         _NAMED,
     )
     if len(missing) == len(each.names):
-        first = next(known.some(), "")
+        first = next(known.names(), "")
         raise DataError(
             f"{each.path}: names none of the clips of {source}, such as "
             f'"{first}": {shown}. Write the ids of clips, or of videos without "_NUMBER"'
@@ -154,6 +154,6 @@ def _tell_missing(
         log.warning("%s", text)
         return
     raise DataError(
-        f"{text}. Correct or remove them; where clips may be missing, set missing_ids: warn in the "
+        f"{text}. Correct or remove them; if clips may be missing, set missing_ids: warn in the "
         "data set's section"
     )

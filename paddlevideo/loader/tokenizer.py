@@ -1,4 +1,4 @@
-"""Captions to WordPiece ids, as BERT does it."""
+"""Converts captions to WordPiece ids, as BERT does."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import is_utf8, printable, without_surrogates
 from paddlevideo.utils.ranges import Range
 
-#: The ids of this many captions, each of at most this many characters, are cached, in 10 MB at
-#: most: where captions repeat it saves a tenth of a sample's time.
+#: LRU cache of ids: number of captions, and maximum characters of one; at most 10 MB. Saves a tenth
+#: of a sample's time if captions repeat.
 CACHED, LONGEST_CACHED = 8192, 300
-#: Length of a tokenized caption: [CLS], a word and [SEP] at least.
+#: Length of a tokenized caption: at least [CLS], a word and [SEP].
 TextLength = Annotated[int, Range(at_least=3)]
 _SHIPPED = {"bert-base-uncased": Path(__file__).parent / "vocab" / "bert-base-uncased-vocab.txt"}
 
 
 class BertTokenizer:
-    """A vocabulary and the rules that go with it.
+    """A vocabulary and its tokenization rules.
 
     Attributes: ``pad_id``, ``unknown_id``, ``start_id`` ([CLS]), ``end_id`` ([SEP]), ``mask_id``
     and ``vocabulary_size``. ``source`` is named in messages.
@@ -54,29 +54,29 @@ class BertTokenizer:
         return number
 
     def encode(self, caption: str, max_length: int) -> list[int]:
-        """Ids of [CLS] caption [SEP], the caption cut so that there are at most ``max_length``."""
+        """Returns the ids of [CLS] caption [SEP], truncated to ``max_length``."""
         is_short = len(caption) <= LONGEST_CACHED
         pieces = (self._cached if is_short else self._pieces)(caption)
         return [self.start_id, *pieces[: max_length - 2], self.end_id]
 
     def count(self, caption: str) -> tuple[int, int]:
-        """The number of word pieces of a caption, and the number of [UNK] among them."""
+        """Returns the number of word pieces of a caption, and of [UNK] among them."""
         pieces = self._pieces(caption)
         return len(pieces), pieces.count(self.unknown_id)
 
     def _pieces(self, caption: str) -> list[int]:
         if not caption.isascii():
             caption = without_surrogates(caption)
-        # One text at a time: only batches use threads, which forked workers must not.
+        # One text at a time: batches use threads, which are not safe in forked workers.
         return self._tokenizer.encode(caption, add_special_tokens=False).ids
 
 
 @cache
 def load_tokenizer(name: str) -> BertTokenizer:
-    """The tokenizer that ``bert_model`` names, made once in a process.
+    """Returns the tokenizer that ``bert_model`` names, made once per process.
 
-    ``name`` is the shipped ``bert-base-uncased``, a vocabulary file (one piece a line) or a
-    ``tokenizer.json``, a folder with one of them, or else a model that paddlenlp fetches.
+    ``name`` is the shipped ``bert-base-uncased``, a vocabulary file (one piece per line) or a
+    ``tokenizer.json``, a folder with one of them, or else a model for paddlenlp to download.
     Raises ConfigError if there is no such vocabulary, DataError if it is not a BERT vocabulary.
     """
     path = _SHIPPED.get(name) or Path(name)
@@ -117,7 +117,7 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
 
 
 def _lower_case(path: Path) -> bool:
-    """False only where the settings of the model, beside its vocabulary, say so."""
+    """Whether text is lowercased: True unless the settings beside the vocabulary say otherwise."""
     settings = path.parent / "tokenizer_config.json"
     if not settings.is_file():
         return True
@@ -141,7 +141,7 @@ def _from_paddlenlp(name: str) -> BertTokenizer:
     except ImportError as error:
         raise ConfigError(
             f'bert_model "{name}" is neither the shipped "bert-base-uncased" nor a file or folder. '
-            f'paddlenlp could fetch it: pip install -e ".[paddlenlp]" ({error})'
+            f'paddlenlp could download it: pip install -e ".[paddlenlp]" ({error})'
         ) from None
     named: Any = NamedTokenizer.from_pretrained(name)
     vocabulary = dict(named.vocab.token_to_idx)
@@ -150,10 +150,9 @@ def _from_paddlenlp(name: str) -> BertTokenizer:
 
 
 def check_query(tokenizer: BertTokenizer, sentence: str, max_length: int) -> str:
-    """A warning about what the model does not read of ``sentence``, empty where it reads all.
+    """Returns a warning if ``sentence`` is truncated or has unknown words, else "".
 
-    It reads ``max_length`` pieces, and words that the vocabulary has. Raises ConfigError where
-    they say nothing: every clip would have a score, and the order of the scores would mean nothing.
+    Raises ConfigError if it is empty or has only unknown words, which would rank clips at random.
     """
     shown = f'"{printable(sentence):.60}"'
     if not is_utf8(sentence):
@@ -163,7 +162,7 @@ def check_query(tokenizer: BertTokenizer, sentence: str, max_length: int) -> str
     if not pieces:
         raise ConfigError(f"the sentence {shown} is empty: write what to look for")
     advice = (
-        f"the vocabulary {tokenizer.source} cannot express it. Use words that it has, or a model "
+        f"the vocabulary {tokenizer.source} does not cover it. Use known words, or a model "
         "that was trained with another bert_model, such as bert-base-chinese or "
         "bert-base-multilingual-uncased"
     )
@@ -171,7 +170,7 @@ def check_query(tokenizer: BertTokenizer, sentence: str, max_length: int) -> str
         raise ConfigError(f"{shown}: all {unknown} pieces are unknown words ([UNK]): {advice}")
     warnings = []
     if tokenizer.count(sentence)[0] > len(pieces):
-        warnings.append(f"it is cut after {len(pieces)} pieces (max_seq_length)")
+        warnings.append(f"it is truncated to {len(pieces)} pieces (max_seq_length)")
     if unknown:
         warnings.append(
             f"{unknown} of its {len(pieces)} pieces are unknown words ([UNK]): {advice}"

@@ -21,14 +21,14 @@ from paddlevideo.utils.errors import DataError
 ReadBatch = Callable[[int, list[int]], Batch]
 #: A pickled batch without its arrays, and their sizes in bytes.
 _Parcel = tuple[bytes, list[int]]
-_LOOK = 1.0  # seconds between two looks whether the parent still lives
+_POLL = 1.0  # seconds between two checks whether the parent is alive
 
 
 class SharedSlots:
-    """Memory that parent and workers share, a slot for each batch on its way.
+    """Memory that parent and workers share, a slot for each batch in transfer.
 
-    A pipe passes a half to a third as many batches on. The memory has no name: it vanishes with its
-    last process, however that ends.
+    Two to three times as fast as a pipe. The memory has no name: it is freed with its last process,
+    however that ends.
     """
 
     def __init__(self, count: int, size: int) -> None:
@@ -37,7 +37,7 @@ class SharedSlots:
         self.free = list(range(count))
 
     def write(self, slot: int, batch: Batch) -> _Parcel:
-        """Puts a batch's arrays into a slot; one that does not fit is pickled whole."""
+        """Puts a batch's arrays into a slot; a batch that does not fit is pickled instead."""
         buffers: list[pickle.PickleBuffer] = []
         head = pickle.dumps(batch, protocol=5, buffer_callback=buffers.append)
         arrays = [buffer.raw() for buffer in buffers]
@@ -49,7 +49,7 @@ class SharedSlots:
         return head, sizes
 
     def take(self, slot: int, parcel: _Parcel) -> Batch:
-        """A batch that :meth:`write` put into a slot, copied out of it."""
+        """Returns a copy of the batch that :meth:`write` put into a slot."""
         head, sizes = parcel
         return pickle.loads(head, buffers=map(bytearray, self._parts(slot, sizes)))
 
@@ -63,15 +63,15 @@ class SharedSlots:
 def batches_ahead(
     read: ReadBatch, epoch: int, batches: Iterator[list[int]], workers: int
 ) -> Iterator[Batch]:
-    """``read(epoch, indices)`` of every list of indices, in order, made by ``workers`` processes.
+    """Yields ``read(epoch, indices)`` of every list of indices, computed by ``workers`` processes.
 
-    At most 2 * workers batches are under way. Raises what ``read`` raises, and DataError if a
+    At most 2 * workers batches are in progress. Raises what ``read`` raises, and DataError if a
     worker was killed. Closing the iterator ends the workers.
     """
     first = next(batches, None)
     if first is None:
         return
-    # Read here: its size tells how much memory to share, which must be there before the fork.
+    # Read here: its size decides how much memory to share, which must exist before the fork.
     batch = read(epoch, first)
     size = sum(value.nbytes for value in batch.values() if hasattr(value, "nbytes"))
     yield batch
@@ -118,7 +118,7 @@ def _submit(
     pool: ProcessPoolExecutor, slot: int, epoch: int, indices: list[int]
 ) -> Future[_Parcel]:
     with warnings.catch_warnings():
-        # Python 3.12 warns of forking beside threads; the children touch none of theirs.
+        # Python 3.12 warns of forking beside threads; the workers do not use them.
         warnings.simplefilter("ignore", DeprecationWarning)
         return pool.submit(_work, slot, epoch, indices)
 
@@ -129,16 +129,16 @@ _in_worker: tuple[ReadBatch, SharedSlots] | None = None
 def _start_worker(read: ReadBatch, slots: SharedSlots, parent: int) -> None:
     global _in_worker
     _in_worker = read, slots
-    # Ctrl-C reaches the whole group: the parent decides, and its handlers are not ours.
+    # Ctrl-C reaches the whole process group: the parent handles it, and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
 def _end_with_parent(parent: int) -> None:
-    """Ends a worker whose parent was killed: it would wait for work for ever."""
+    """Ends a worker whose parent was killed, and which would wait for work forever."""
     while os.getppid() == parent:
-        time.sleep(_LOOK)
+        time.sleep(_POLL)
     os._exit(1)
 
 

@@ -16,7 +16,7 @@ from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.modeling.weight_files import read_weight_file
 from paddlevideo.modeling.weight_layout import in_paddle_layout
 from paddlevideo.utils.errors import WeightsError
-from paddlevideo.utils.finite import fault_of
+from paddlevideo.utils.finite import describe_non_finite
 from paddlevideo.utils.printable import some
 
 log = logging.getLogger("paddlevideo")
@@ -154,8 +154,8 @@ def _check_finite(
 ) -> None:
     buffers = dict(model.named_buffers())
     for name, array in arrays.items():
-        fault = fault_of(array)
-        if fault and not (name in buffers and fault_of(buffers[name].numpy())):
+        fault = describe_non_finite(array)
+        if fault and not (name in buffers and describe_non_finite(buffers[name].numpy())):
             raise WeightsError(
                 f"{path}: {called.get(name, name)} {fault}. Weights must be finite: a diverged "
                 "training or a faulty conversion wrote these. Take those of an earlier checkpoint "

@@ -1,4 +1,4 @@
-"""Filling, checking and converting feature stores: the work of ``tools/prepare_data.py``."""
+"""Fills, checks and converts feature stores, for ``tools/prepare_data.py``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from paddlevideo.prepare.export import to_lmdb, to_npy
 from paddlevideo.prepare.inspect import describe
 from paddlevideo.prepare.pack import PackOptions, pack
 from paddlevideo.prepare.sheet import contact_sheet
-from paddlevideo.prepare.validate import Fault, faults_of, fix, wordless
+from paddlevideo.prepare.validate import Fault, faults_of, fix, unknown_captions
 
 __all__ = [
     "Fault",
@@ -18,5 +18,5 @@ __all__ = [
     "pack",
     "to_lmdb",
     "to_npy",
-    "wordless",
+    "unknown_captions",
 ]

@@ -1,4 +1,4 @@
-"""All captions of some files, by clip; on the disk, so that memory does not grow."""
+"""The captions of files, by clip; in a database on the disk, so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CREATE TABLE used (name TEXT, is_video INT, PRIMARY KEY (name, is_video)) WITHOU
 _BY_ID = f"captions matched {RULES[0]}"
 
 Captions = list[tuple[str, Span | None]]
-#: The id of a clip of the sources, its video or "", and its span there where that is known.
+#: The id of a clip of the sources, its video or "", and its span there or None.
 KnownClip = tuple[str, str, Span | None]
 Counted = dict[str, Tally]
 
@@ -30,18 +30,17 @@ Counted = dict[str, Tally]
 class CaptionBook:
     """Captions by clip; those of a video belong to its clips that overlap them in time.
 
-    A clip's span in its video comes from the files (a clip's start and end), else from where the
-    clip is, or from an id ``<video>_<start>_<end>``; else the clip is the whole video that has its
-    id. A caption of a video without times belongs to all of its clips. A text that occurs twice for
-    a clip counts once.
+    A clip's span in its video comes from its source, else from the files (a clip's start and end),
+    or from an id ``<video>_<start>_<end>``; else the clip is the whole video of that id. A caption
+    of a video without times belongs to all of its clips. Repeated texts of a clip count once.
     """
 
     def __init__(
         self, paths: Iterable[Path] = (), bad: BadEntries | None = None, exact: Iterable[Path] = ()
     ) -> None:
-        """Reads all files; ``bad`` collects wrong entries. ``exact`` are files of exact ids.
+        """Reads all files; ``bad`` collects invalid entries. ``exact`` are files of exact ids.
 
-        Raises DataError as :func:`read_lines` does, and where a clip belongs to two videos.
+        Raises DataError as :func:`read_lines` does, and if a clip belongs to two videos.
         """
         self.paths, self.bad = list(paths), bad or BadEntries()
         #: How names that are not ids were matched: see ``caption_names.match_names``.
@@ -70,8 +69,8 @@ class CaptionBook:
         (before,) = self.base.execute(query, (line.name,)).fetchone() or ("",)
         if before and line.video and before != line.video:
             raise DataError(
-                f'{path}: clip "{line.name}": is of video "{line.video}", but of "{before}" in a '
-                "line before. A clip is a piece of one video: correct one of them"
+                f'{path}: clip "{line.name}": belongs to video "{line.video}", but to "{before}" '
+                "in an earlier line. A clip is a part of one video: correct one of them"
             )
 
     def _widen(self, line: Line) -> None:
@@ -86,9 +85,9 @@ class CaptionBook:
         )
 
     def location(self, clip: str) -> tuple[str, Span | None]:
-        """The video of a clip, and the clip's start and end in it, if they are known."""
+        """Returns the video of a clip, and the clip's start and end in it, if known."""
         named = TIMED_ID.fullmatch(clip)
-        if named and self._is_spoken(clip) and not self._is_spoken(named["video"]):
+        if named and self._is_narrated(clip) and not self._is_narrated(named["video"]):
             named = None  # a whole video: YouTube's ids may end in two numbers too
         video, span = clip, None
         if named and float(named["start"]) <= float(named["end"]):
@@ -103,12 +102,12 @@ class CaptionBook:
         return video, span
 
     def videos_around(self, clip: str) -> set[str]:
-        """The videos that a clip may be a piece of, as its source or its id says."""
+        """Returns the videos that a clip may belong to, by its source or its id."""
         row = self.base.execute("SELECT video FROM known WHERE clip = ?", (clip,)).fetchone()
         return {*videos_of(clip), *filter(None, row or ())}
 
     def captions(self, clip: str) -> Captions:
-        """The captions of a clip with their times, in the files' order; notes them as used."""
+        """Returns the captions of a clip with their times, and marks them as used."""
         with database_errors():
             video, span = self.location(clip)
             direct = self.base.execute(
@@ -118,15 +117,15 @@ class CaptionBook:
             ).fetchall()
             if direct:
                 self._use(clip, False)
-            spoken = self._spoken(video, span)
-            if spoken:
+            narration = self._narration(video, span)
+            if narration:
                 self._use(video, True)
             for other in sorted(self.videos_around(clip) - {video}) if self.has_whole else ():
                 if whole := self._untimed(other):
                     self._use(other, True)
-                    spoken += whole
+                    narration += whole
         times: dict[str, Span | None] = {}
-        for text, start, end in (*direct, *spoken):
+        for text, start, end in (*direct, *narration):
             times.setdefault(text, span if start is None else (start, end))
         return list(times.items())
 
@@ -137,23 +136,23 @@ class CaptionBook:
         )
         return self.base.execute(query, (video,)).fetchall()
 
-    def _is_spoken(self, video: str) -> bool:
+    def _is_narrated(self, video: str) -> bool:
         query = "SELECT 1 FROM lines WHERE name = ? AND is_video = 1 LIMIT 1"
         return self.base.execute(query, (video,)).fetchone() is not None
 
-    def _spoken(self, video: str, span: Span | None) -> list[tuple[str, Any, Any]]:
+    def _narration(self, video: str, span: Span | None) -> list[tuple[str, Any, Any]]:
         start, end = span or (float("-inf"), float("inf"))
-        # Neighbours that only touch do not overlap.
+        # Spans that only touch do not overlap.
         where = "name = ? AND is_video = 1 AND (start IS NULL OR start < ? AND stop > ?)"
         query = f"SELECT text, start, stop FROM lines WHERE {where} ORDER BY start, rowid"
-        spoken = self.base.execute(query, (video, end, start)).fetchall()
-        if spoken:
+        lines = self.base.execute(query, (video, end, start)).fetchall()
+        if lines:
             query = f"UPDATE lines SET taken = TRUE WHERE {where} AND NOT taken"
             self.base.execute(query, (video, end, start))
-        return spoken
+        return lines
 
     def outside(self) -> int:
-        """The number of captions at times where no clip of their video is."""
+        """Returns the number of captions at times that no clip of their video covers."""
         query = (
             "SELECT count(*) FROM lines JOIN used USING (name, is_video) "
             "WHERE is_video = 1 AND start IS NOT NULL AND NOT taken"
@@ -165,7 +164,7 @@ class CaptionBook:
         self.base.execute("INSERT OR IGNORE INTO used VALUES (?, ?)", (name, is_video))
 
     def unused(self, limit: int = 5) -> Tally:
-        """The number of clips and videos with captions that no clip took, and the first of them."""
+        """Returns number and first names of clips and videos whose captions were not used."""
         query = (
             "FROM (SELECT DISTINCT name, is_video FROM lines) AS named LEFT JOIN used "
             "USING (name, is_video) WHERE used.name IS NULL"
@@ -175,21 +174,21 @@ class CaptionBook:
         return Tally(count, [name for (name,) in rows])
 
     def report(self) -> Counted:
-        """How captions were matched, what was left out, and what no clip took."""
-        wrong = "entries of captions left out because they are wrong"
-        # That all names are ids need not be reported.
+        """Returns how captions were matched, and which were left out or not used."""
+        invalid = "invalid entries of captions, left out"
+        # Not reported if all names are ids.
         matched = self.counted if len(self.counted) > 1 or _BY_ID not in self.counted else {}
         return {
             **matched,
-            "entries without a text, which are silences": Tally(self.bad.silences),
-            wrong: Tally(self.bad.count, self.bad.errors[:5]),
-            "clips or videos with captions that no clip took": self.unused(),
-            "captions of videos at times where no clip is": Tally(self.outside()),
+            "entries without text (silences)": Tally(self.bad.silences),
+            invalid: Tally(self.bad.count, self.bad.errors[:5]),
+            "clips or videos whose captions were not used": self.unused(),
+            "captions of videos at times that no clip covers": Tally(self.outside()),
         }
 
 
 class SeenIds:
-    """Ids of clips on the disk: those of an earlier run, and those of this one."""
+    """Ids of clips of an earlier run and of this one, in a database on the disk."""
 
     def __init__(self) -> None:
         self._base = temporary_database(
@@ -197,13 +196,13 @@ class SeenIds:
         )
 
     def add_old(self, keys: Iterable[bytes]) -> None:
-        """Adds the ids, as 16 bytes each, that an earlier run has written."""
+        """Adds the hashes of ids that an earlier run has written."""
         with database_errors():
             rows = ((key, True) for key in keys)
             self._base.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
 
     def add(self, key: bytes) -> str:
-        """Adds an id: ``new``, ``old`` (written by an earlier run) or ``again`` (added before)."""
+        """Adds an id: ``new``, ``old`` (written by an earlier run) or ``again`` (repeated)."""
         with database_errors():
             row = self._base.execute("SELECT is_old FROM seen WHERE key = ?", (key,)).fetchone()
             if row is not None and not row[0]:

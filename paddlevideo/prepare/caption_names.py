@@ -1,4 +1,4 @@
-"""Matching the names in caption files to the clips of the sources."""
+"""Matches the names in caption files to the clips of the sources."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from paddlevideo.prepare.caption_book import CaptionBook, Counted, KnownClip
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import Tally, is_utf8
 
-#: The kinds of names beside CLIP: a video in which the spans of its clips are known, and a video
-#: whose clips may lie anywhere in it.
+#: The kinds of names besides CLIP: a video whose clips have known spans, and one whose clips have
+#: unknown spans.
 VIDEO, PIECES = CLIP + 1, CLIP + 2
 WHOLE = "captions of whole videos, given to all clips of them"
 
 
 def match_names(book: CaptionBook, clips: Iterable[KnownClip], must_fit: bool = True) -> None:
-    """Replaces the names in a book by what they mean among all clips.
+    """Replaces the names in a book by the matching ones of all clips.
 
-    Raises DataError where a name may mean several clips, and where no caption fits any clip,
-    though one ``must_fit``.
+    Raises DataError if a name matches several clips and, with ``must_fit``, if no caption matches
+    any clip.
     """
     with database_errors():
         base = book.base
@@ -48,10 +48,10 @@ def _match(book: CaptionBook, base: sqlite3.Connection, must_fit: bool) -> None:
 
 
 def check_captions(paths: Sequence[Path], clips: Sequence[tuple[str, str]]) -> None:
-    """Reads caption files as far as to a line that fits one of the clips or their videos.
+    """Checks that a line of the caption files matches one of the clips or their videos.
 
-    ``clips`` may be cut into pieces later. Raises DataError where nothing can be read, and where
-    no line fits.
+    ``clips`` may be cut into shorter ones later. Raises DataError if no line can be read or
+    matches.
     """
     names = ClipNames(name for clip in clips for name in clip if name)
     bad = BadEntries(math.inf)
@@ -63,7 +63,7 @@ def check_captions(paths: Sequence[Path], clips: Sequence[tuple[str, str]]) -> N
 
 
 def _names(book: CaptionBook, base: sqlite3.Connection) -> ClipNames:
-    """All names by which the clips are known."""
+    """Returns all names of the clips."""
     if _count(base, "spans"):
         _rename_spans(ClipNames(_clips(base)), base)
     names = ClipNames(_clips(base))
@@ -88,7 +88,7 @@ def _rename_spans(clips: ClipNames, base: sqlite3.Connection) -> None:
 
 
 def _rename(names: ClipNames, book: CaptionBook, base: sqlite3.Connection) -> Counted:
-    """Renames the lines by what their names mean; how many captions by which rule."""
+    """Replaces the names of the lines by their matches. Returns numbers of captions by rule."""
     counted: Counted = {}
     base.execute(
         "CREATE TEMP TABLE named AS SELECT name, is_video, start IS NULL AS is_whole, "
@@ -116,7 +116,7 @@ def _rename(names: ClipNames, book: CaptionBook, base: sqlite3.Connection) -> Co
 
 
 def _kinds(is_video: bool, is_whole: bool) -> tuple[int, ...]:
-    """The kinds that a name may have, the likeliest first."""
+    """Returns the kinds that a name may have, the likeliest first."""
     if not is_video:
         return (CLIP, VIDEO, PIECES) if is_whole else (CLIP,)
     return (VIDEO, CLIP, PIECES) if is_whole else (VIDEO, CLIP)
@@ -135,7 +135,7 @@ def _count(base: sqlite3.Connection, table: str) -> int:
     return int(base.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-# ------------------------------------------------------------- why no caption fits any clip
+# ----------------------------------------------------------- why no caption matches any clip
 
 
 def _paths(book: CaptionBook) -> str:
@@ -143,20 +143,20 @@ def _paths(book: CaptionBook) -> str:
 
 
 def _reason(book: CaptionBook, base: sqlite3.Connection, names: ClipNames) -> str:
-    """Why no caption of the files fits any clip, for a message."""
+    """Returns why no caption of the files matches any clip."""
     lines = base.execute("SELECT name, text, start IS NULL FROM lines LIMIT 100").fetchall()
     shown = list(dict.fromkeys(name for name, *_ in lines))[:3]
-    clips = list(islice(names.some(), 3))
+    clips = list(islice(names.names(), 3))
     text = (
-        f"{_paths(book)}: not one of {_count(base, 'lines'):,} captions fits any of the "
-        f"{_count(base, 'known'):,} clips. Captions are of {_quoted(shown)}; clips are called "
+        f"{_paths(book)}: none of {_count(base, 'lines'):,} captions matches any of the "
+        f"{_count(base, 'known'):,} clips. Captions name {_quoted(shown)}; clips are called "
         f"{_quoted(clips)}"
     )
     if any(names.find(name, (PIECES,)) for name, _, is_whole in lines if not is_whole):
         return (
-            f"{text}. The captions are of whole videos, by time, and where in its video a clip "
-            'lies is not known: give lines {"clip": ..., "video": ..., "start": ..., "end": ...} '
-            "in a further file, or call the clips VIDEO_START_END, in seconds"
+            f"{text}. The captions are of whole videos, by time, and the spans of the clips in "
+            'them are not known: add lines {"clip": ..., "video": ..., "start": ..., "end": ...} '
+            "in another file, or call the clips VIDEO_START_END, in seconds"
         )
     return text + (names.hint(shown[0], [line[:2] for line in lines]) if shown else "")
 

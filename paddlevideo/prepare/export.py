@@ -1,4 +1,4 @@
-"""A store back to PaddleVideo's files."""
+"""Converts a store to PaddleVideo's files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from paddlevideo.loader.store import FeatureStore
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
 
-KEY_BYTES = 511  # of LMDB's keys, at most
+KEY_BYTES = 511  # maximum length of LMDB's keys
 
 
 def to_npy(store: FeatureStore, output: Path) -> int:
-    """HowTo100M rows in one ``.npy``; returns their number. The format holds all rows in memory.
+    """Writes HowTo100M rows in one ``.npy``, which requires all in memory. Returns their number.
 
-    Class distributions become dense, several captions are joined by ``!``. Raises DataError where
+    Class distributions become dense, several captions are joined by ``!``. Raises DataError if
     ``output`` exists, and for a clip without classes or captions.
     """
     _refuse_existing(output)
@@ -38,12 +38,12 @@ def _indices(store: FeatureStore, work: str) -> Iterator[int]:
 
 
 def to_lmdb(store: FeatureStore, output: Path) -> tuple[int, int]:
-    """MSR-VTT records in ``output`` and captions in a .csv beside it; their counts.
+    """Writes MSR-VTT records in ``output`` and captions in a .csv beside it; returns their numbers.
 
-    Both are there when all is written, or neither. A folder that still has the .csv in it, where
-    it is written first, was interrupted at the very end, and is replaced. Blank captions are
-    left out. Raises DataError where one of them exists, for an id that these files cannot hold, and
-    where LMDB cannot write.
+    Both appear when all is written, or neither. The .csv is first written inside the folder: one
+    that still has it was interrupted at the very end, and is replaced. Blank captions are left out.
+    Raises DataError if one of them exists, for an id that these files cannot represent, and if LMDB
+    cannot write.
     """
     if not _is_interrupted(output):
         _refuse_existing(output)
@@ -52,8 +52,8 @@ def to_lmdb(store: FeatureStore, output: Path) -> tuple[int, int]:
     _check_ids(store)
     captions = 0
 
-    def passed(lines: Any) -> Iterator[Clip]:
-        """All clips, whose captions are written on their way."""
+    def with_captions_written(lines: Any) -> Iterator[Clip]:
+        """Yields all clips, and writes their captions."""
         nonlocal captions
         for index in _indices(store, "records"):
             clip = store[index]
@@ -65,9 +65,9 @@ def to_lmdb(store: FeatureStore, output: Path) -> tuple[int, int]:
     def write(folder: Path) -> None:
         with open(folder / table.name, "w", encoding="utf-8", newline="") as file:
             try:
-                write_records(folder, passed(csv.writer(file)))
+                write_records(folder, with_captions_written(csv.writer(file)))
             except lmdb.Error as error:
-                text = f"{output}: cannot be written ({error}). Make room for it"
+                text = f"{output}: cannot be written ({error}). Free some space"
                 raise DataError(text) from None
 
     write_folder_whole(output, write)
@@ -76,32 +76,30 @@ def to_lmdb(store: FeatureStore, output: Path) -> tuple[int, int]:
 
 
 def caption_table(output: Path) -> Path:
-    """The CSV of captions that belongs to an LMDB folder: x.csv for x.lmdb, x.v1.csv for x.v1."""
+    """Returns the CSV of captions of an LMDB folder: x.csv for x.lmdb, x.v1.csv for x.v1."""
     return output.with_name(output.name.removesuffix(".lmdb") + ".csv")
 
 
 def _is_interrupted(output: Path) -> bool:
-    """Whether ``to_lmdb`` wrote the folder, and had no time to take the captions out of it."""
+    """Whether ``to_lmdb`` wrote the folder, but did not move the captions out of it."""
     return bool(output.name) and (output / caption_table(output).name).is_file()
 
 
 def _refuse_existing(path: Path) -> None:
     if path.exists():
-        raise DataError(f"{path}: exists already; name another one, or remove it")
+        raise DataError(f"{path}: already exists; name another one, or remove it")
 
 
 def _check_ids(store: FeatureStore) -> None:
-    """Before anything is written: a key of LMDB, and a field of a line of CSV, from every id."""
+    """Checks that every id can be a key of LMDB and a field of CSV, before anything is written."""
     for index in _indices(store, "ids"):
         name = store.about(index).id
         where = f'{store.path}: clip {index} ("{name:.60}")'
         length = len(writable(name, where).encode())
         if not 0 < length <= KEY_BYTES:
-            raise DataError(
-                f"{where}: an id of {length} bytes, where 1 to {KEY_BYTES} fit into LMDB"
-            )
+            raise DataError(f"{where}: an id of {length} bytes; LMDB allows 1 to {KEY_BYTES}")
         if name != name.strip() or "\n" in name or "\r" in name:
             raise DataError(
                 f"{where}: its id {name!r:.60} begins or ends with a space, or has a line break, "
-                "which the CSV of captions cannot hold"
+                "which the CSV of captions cannot represent"
             )

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from paddlevideo.loader.captions.expressed import MOST, Expressed
+from paddlevideo.loader.captions.coverage import MAX_CAPTIONS, Coverage
 from paddlevideo.loader.store import Clip, FeatureStore
 from paddlevideo.utils.printable import some
 from paddlevideo.utils.progress import track
 
 BAR, LINES = 40, 12
-LISTED = 10  # items of a list in a line
+LISTED = 10  # maximum number of items of a list in a line
 
 
 def describe(
@@ -22,10 +22,10 @@ def describe(
     sample: int = 10_000,
     bert_model: str = "bert-base-uncased",
 ) -> Iterator[str]:
-    """Lines about a store: counts, sizes, lengths of clips, and its first ``records``.
+    """Yields lines about a store: counts, sizes, lengths of clips, and its first ``records``.
 
-    Lengths are those of at most ``sample`` clips, spread evenly. Raises DataError for a damaged
-    clip among them.
+    Lengths are those of about ``sample`` clips, spread evenly. Raises DataError for a damaged clip
+    among them.
     """
     manifest = store.manifest
     size = sum(shard.bytes for shard in manifest.shards)
@@ -50,22 +50,22 @@ def describe(
     lengths: dict[str, Counter[int]] = {
         name: Counter() for name in ("regions", "actions", "captions", "words of a caption")
     }
-    expressed = Expressed(bert_model, MOST)
+    coverage = Coverage(bert_model, MAX_CAPTIONS)
     for number in track(numbers, "inspect", len(numbers), "clips"):
         clip = store[number]
         _count(clip, lengths)
-        expressed.add(clip.id, clip.captions)
+        coverage.add(clip.id, clip.captions)
     for name, counts in lengths.items():
         yield f"{name}{'' if step == 1 else f' (of every {step}th clip)'}:"
         yield from histogram(counts)
-    if expressed.captions:
-        yield expressed.line()
+    if coverage.captions:
+        yield coverage.line()
     for number in range(min(records, len(store))):
         yield from _record(number, store[number])
 
 
 def setting_lines(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """A line for each setting, named as in the YAML files and by ``-o``: ``regions.frames: 3``."""
+    """Yields a line for each setting, with its dotted key: ``regions.frames: 3``."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from setting_lines(value, f"{before}{key}.")
@@ -74,7 +74,7 @@ def setting_lines(settings: Mapping[str, Any], before: str = "") -> Iterator[str
 
 
 def _plain(value: Any) -> str:
-    """A value of a manifest as text; of long lists the first items."""
+    """Returns a value of a manifest as text, with the first items of long lists."""
     if isinstance(value, Mapping):
         size = f" ({value['bytes']:,} bytes)" if isinstance(value.get("bytes"), int) else ""
         return str(value["path"]) + size if "path" in value else "; ".join(setting_lines(value))
@@ -93,7 +93,7 @@ def _count(clip: Clip, lengths: dict[str, Counter[int]]) -> None:
 
 
 def histogram(counts: Counter[int]) -> Iterator[str]:
-    """Bars of at most ``LINES`` ranges of equal width."""
+    """Yields bars of at most ``LINES`` ranges of equal width."""
     if not counts:
         return
     low, high = min(counts), max(counts)

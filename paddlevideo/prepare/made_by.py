@@ -1,4 +1,4 @@
-"""The inputs of a store, in its manifest: whether a command would write the same store again."""
+"""The inputs of a store, in its manifest, to know if a command would write the same store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import paddlevideo
 from paddlevideo.files.fingerprint import fingerprint
 
-#: How the files of a folder end that clips and captions come from.
+#: Endings of files with clips or captions.
 _ENDINGS = (".npz", ".npy", ".csv", "data.mdb")
-_SHOWN = 100  # characters of a value in a message
+_SHOWN = 100  # maximum characters of a value in a message
 
 
 def made_by(command: str, inputs: Mapping[str, Iterable[Path]], **settings: Any) -> dict[str, Any]:
-    """All that decides what is in a store: the command, the state of its inputs, its settings."""
+    """Returns all that determines a store: the command, the state of its inputs, its settings."""
     return {
         "command": f"tools/prepare_data.py {command}",
         **{
@@ -29,12 +29,12 @@ def made_by(command: str, inputs: Mapping[str, Iterable[Path]], **settings: Any)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The entries in which two commands differ, for a message; empty where they are the same."""
+    """Returns the differences between two commands, for a message; "" if there are none."""
     if before.get("command") != now.get("command"):
         return f"by {before.get('command')}, not by {now.get('command')}"
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return "; ".join(
-        f"{name} was {_short(before.get(name))}, and is {_short(now.get(name))}"
+        f"{name} was {_short(before.get(name))}, now {_short(now.get(name))}"
         if not isinstance(now.get(name), list)
         else _changed_files(name, before.get(name), now[name])
         for name in names
@@ -42,14 +42,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _changed_files(name: str, before: Any, now: list[Any]) -> str:
-    """Of inputs, the first that differs."""
+    """Describes the first of the inputs that differs."""
     before = before if isinstance(before, list) else []
     for old, new in zip(before, now, strict=False):
         if old != new and isinstance(old, dict) and old.get("path") == new["path"]:
             return f"{name} differ: {new['path']} was changed"
         if old != new:
             return f"{name} differ: {_short(old)} is now {_short(new)}"
-    return f"{name} differ: {len(before)} were given, and {len(now)} are"
+    return f"{name} differ: there were {len(before)}, now {len(now)}"
 
 
 def _short(value: Any) -> str:

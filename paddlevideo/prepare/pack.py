@@ -1,4 +1,4 @@
-"""Packing clips and captions of many kinds of files into one store."""
+"""Packs clips and captions from files of many kinds into one store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from paddlevideo.files.paths import refuse_not_utf8
 from paddlevideo.files.walk import refuse_inside
 from paddlevideo.files.whole import append_json
-from paddlevideo.loader.captions.expressed import MOST, Expressed
+from paddlevideo.loader.captions.coverage import MAX_CAPTIONS, Coverage
 from paddlevideo.loader.captions.line import BadEntries, Span
 from paddlevideo.loader.clips.clip import KEPT_MASS, Clip
 from paddlevideo.loader.clips.opening import open_clips
@@ -25,7 +25,7 @@ from paddlevideo.utils.printable import Tally
 
 @dataclass(frozen=True)
 class PackOptions:
-    """Inputs and settings. ``captions`` replace those that the clips bring."""
+    """Inputs and settings. ``captions`` replace those of the sources."""
 
     sources: Sequence[Path]
     output: Path
@@ -38,11 +38,11 @@ class PackOptions:
     require_captions: bool = False
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     shard_clips: int | None = None
-    #: The vocabulary that captions are compared with.
+    #: The vocabulary for a check of the captions.
     bert_model: str = "bert-base-uncased"
 
     def made_by(self) -> dict[str, object]:
-        """The settings that decide the store's contents, for its manifest."""
+        """Returns the settings that determine the store, for its manifest."""
         return made_by(
             "pack",
             {"sources": self.sources, "captions": self.captions},
@@ -58,12 +58,12 @@ def pack(options: PackOptions) -> Summary:
     """Writes the store, or continues one that the same command began; returns a summary.
 
     Raises ConfigError for an output inside a source; DataError for sources or captions that
-    cannot be read, for widths that differ, for a bad clip beyond ``skip_bad``, and where the
-    folder holds another command's store.
+    cannot be read, for different widths, for more than ``skip_bad`` bad clips, and if the folder
+    has another command's store.
     """
     refuse_not_utf8("--output", options.output)
     for path in options.sources:
-        if not is_store(options.output):  # an earlier run may have put it there
+        if not is_store(options.output):  # an earlier run may have written it there
             refuse_inside("--output", options.output, path)
     sources = [open_clips(path) for path in options.sources]
     left_out = [line for source in sources for line in source.left_out]
@@ -80,60 +80,75 @@ def pack(options: PackOptions) -> Summary:
     done = finished(target)
     if done is not None:
         summary = Summary(options.output, done)
-        summary.count("nothing to do: this very command has finished it", str(options.output))
+        summary.count(
+            "nothing to do: the same command has already finished it", str(options.output)
+        )
         summary.left_out = left_out
         return summary
-    captions = _Captions(options, sources)
-    summary = write_clips(target, sources, captions.change, captions.passed)
-    captions.report(summary, target.skipped)
+    captions = _captions(options, sources)
+
+    def change(clip: Clip) -> Clip | str:
+        changed = captions.change(clip)
+        return changed if isinstance(changed, str) else changed.with_targets(options.kept_mass)
+
+    summary = write_clips(target, sources, change, captions.mark_used)
+    captions.report(summary)
+    for error in captions.book.bad.errors if captions.book else ():
+        append_json(target.skipped, {"caption": error})
     summary.left_out = left_out
     return summary
 
 
-class _Captions:
-    """Attaches captions to clips on their way into the store."""
+def _captions(options: PackOptions, sources: Sequence[ClipSource]) -> AttachedCaptions:
+    """Reads the caption files, and matches them before anything is written."""
+    book = None
+    if options.captions:
+        advice = "\n--skip_bad N leaves out up to N wrong entries, and lists them"
+        book = CaptionBook(options.captions, BadEntries(options.skip_bad or 0, advice))
+        match_names(book, (name for source in sources for name in names_of(source)))
+    return AttachedCaptions(book, options.bert_model, options.require_captions)
 
-    def __init__(self, options: PackOptions, sources: Sequence[ClipSource]) -> None:
-        """Reads caption files, and matches them before anything is written."""
-        self.required, self.kept_mass = options.require_captions, options.kept_mass
-        self.silent = Tally()
-        self.expressed = Expressed(options.bert_model, MOST)
-        self.book: CaptionBook | None = None
-        if options.captions:
-            advice = "\n--skip_bad N leaves out up to N wrong entries, and lists them"
-            self.book = CaptionBook(options.captions, BadEntries(options.skip_bad or 0, advice))
-            match_names(self.book, (name for source in sources for name in names_of(source)))
+
+class AttachedCaptions:
+    """Attaches captions to clips on their way into a store; without a book they keep their own."""
+
+    def __init__(
+        self,
+        book: CaptionBook | None,
+        bert_model: str = "bert-base-uncased",
+        required: bool = False,
+    ) -> None:
+        self.book, self.required = book, required
+        self.silent, self.coverage = Tally(), Coverage(bert_model, MAX_CAPTIONS)
 
     def change(self, clip: Clip) -> Clip | str:
-        """The clip with its captions, or the reason to leave it out."""
+        """Returns the clip with its captions, or the reason to leave it out."""
         if self.book is not None:
             clip = with_captions(clip, self.book.captions(clip.id), self.book.location(clip.id))
         if not clip.captions:
             if self.required:
-                return "left out because they have no caption, as --require_captions says"
+                return "left out because they have no caption (--require_captions)"
             self.silent.add(clip.id)
-        self.expressed.add(clip.id, clip.captions)
-        return clip.with_targets(self.kept_mass)
+        self.coverage.add(clip.id, clip.captions)
+        return clip
 
-    def passed(self, name: str) -> None:
-        """Notes that the captions of a clip that an earlier run wrote are used."""
+    def mark_used(self, name: str) -> None:
+        """Marks the captions of a clip that an earlier run wrote as used."""
         if self.book is not None:
             self.book.captions(name)
 
-    def report(self, summary: Summary, skipped: Path) -> None:
-        """Adds to the summary, and to the list of skipped entries."""
+    def report(self, summary: Summary) -> None:
+        """Adds what was counted to the summary."""
         summary.add({"clips without a caption": self.silent})
         if self.book is not None:
             summary.add(self.book.report())
-            for error in self.book.bad.errors:
-                append_json(skipped, {"caption": error})
-        summary.remarks += self.expressed.remarks()
+        summary.remarks += self.coverage.remarks()
 
 
 def with_captions(clip: Clip, captions: Captions, location: tuple[str, Span | None]) -> Clip:
-    """The clip with these captions; times only where every caption has one.
+    """Returns the clip with these captions, and with times if every caption has one.
 
-    ``location``: its video and its span there, for a clip that does not bring them.
+    ``location``: its video and its span there, for a clip that does not have them.
     """
     video, known_span = location
     spans = [span for _, span in captions]

@@ -1,6 +1,6 @@
-"""A picture of some clips of a store: a frame of each with the boxes of its regions, and a caption.
+"""A picture of some clips of a store: a frame of each with its regions' boxes, and a caption.
 
-The quickest way to see whether boxes are where things are.
+The quickest way to check boxes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ COLUMNS = 4
 WIDTH, HEIGHT, MARGIN, LINE = 320, 180, 10, 18
 TEXT, SMALL = 13, 11  # pixels
 BACKGROUND, INK, PALE = (255, 255, 255), (30, 30, 30), (110, 110, 110)
-#: BGR, for one region after another.
+#: BGR, for the regions in turn.
 COLOURS = ((60, 60, 230), (60, 180, 60), (230, 120, 40), (30, 170, 230), (200, 60, 200))
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A clip, a frame of its video (h, w, 3) uint8 BGR, and which of its regions are in that."""
+    """A clip, a frame of its video (h, w, 3) uint8 BGR, and the regions in that frame."""
 
     clip: Clip
     regions: Sequence[int]
@@ -44,10 +44,10 @@ def contact_sheet(
 ) -> tuple[int, list[str]]:
     """Writes a PNG of at most ``clips`` clips, spread evenly over the store.
 
-    Frames come from the videos that the store names, and from those of the folder ``videos``
-    that are called as the clips or as their videos. Clips without a video, or with a damaged one,
-    are left out. Returns the number of clips and lines about others. Raises DataError if no clip
-    has a frame.
+    Frames come from the videos that the store names, and from those in the folder ``videos`` named
+    after the clips or their videos. Clips without a video, or with a damaged one, are left out.
+    Returns the number of clips, and lines about unreadable videos. Raises DataError if no clip has
+    a frame.
     """
     from paddlevideo.report.thumbnails import Canvas, write_png
 
@@ -55,7 +55,7 @@ def contact_sheet(
     pictures = ClipPictures(videos, origins.__getitem__)
     shown = list(_with_frames(store, pictures, origins, clips))
     if not shown:
-        raise DataError(_why_none(store, pictures))
+        raise DataError(_no_frame_message(store, pictures))
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     cell = HEIGHT + 2 * LINE + MARGIN
@@ -69,14 +69,14 @@ def contact_sheet(
     return len(shown), pictures.unreadable()
 
 
-def _why_none(store: FeatureStore, pictures: ClipPictures) -> str:
+def _no_frame_message(store: FeatureStore, pictures: ClipPictures) -> str:
     if unreadable := pictures.unreadable():
         return unreadable[0]
     folder = pictures.videos.folder
     if folder is None:
         return (
             f"{store.path}: does not name the videos of its clips, or they have moved: give "
-            "--videos, the folder that holds them"
+            "their folder with --videos"
         )
     return (
         f"{folder}: holds no file named after a clip or a video of {store.path}, such as "
@@ -87,11 +87,11 @@ def _why_none(store: FeatureStore, pictures: ClipPictures) -> str:
 def _with_frames(
     store: FeatureStore, pictures: ClipPictures, origins: dict[str, Origin], clips: int
 ) -> Iterator[_Shown]:
-    """Clips whose videos are found: first evenly spread ones, then any."""
+    """Yields clips with videos: first evenly spread ones, then any."""
     from paddlevideo.report.thumbnails import small_frame
 
     spread = np.linspace(0, len(store) - 1, min(clips, len(store))).astype(int).tolist()
-    # A store may hold many more clips than the folder has files: the search has an end.
+    # A store may have many more clips than the folder has files: the search is limited.
     further = [number for number in range(min(len(store), 100 * clips)) if number not in spread]
     for number in [*spread, *further]:
         if pictures.count == clips:
@@ -110,7 +110,7 @@ def _with_frames(
 
 
 def _fullest_frame(clip: Clip) -> tuple[int | None, Sequence[int]]:
-    """The number of the frame with the most regions, and these; all where frames are not known."""
+    """Returns the index of the frame with the most regions, and these; None and all if unknown."""
     frames = clip.extra.get("frames", "").split()
     if len(frames) != len(clip.regions) or not all(map(str.isdecimal, frames)):
         return None, range(len(clip.regions))
@@ -119,12 +119,12 @@ def _fullest_frame(clip: Clip) -> tuple[int | None, Sequence[int]]:
 
 
 def _draw(canvas: Canvas, shown: _Shown, corner: tuple[int, int], names: list[str]) -> None:
-    """One clip: its frame, on it the regions and their labels, and below it two lines."""
+    """Draws a clip: a frame with labelled regions, and two lines below it."""
     x, y = corner
     clip, frame = shown.clip, shown.frame
     height, width = frame.shape[:2]
     canvas.picture(frame, corner)
-    # Boxes are in pixels of the image that the detector saw, which may have had another shape.
+    # Boxes are in pixels of the image that the detector saw, which may have another size.
     scale = np.array([width / clip.image_w, height / clip.image_h] * 2)
     boxes = (clip.boxes * scale + np.array([*corner, *corner])).clip(
         [x, y, x, y], [x + width - 1, y + height - 1] * 2
@@ -133,7 +133,7 @@ def _draw(canvas: Canvas, shown: _Shown, corner: tuple[int, int], names: list[st
         canvas.box(boxes[number].tolist(), COLOURS[number % len(COLOURS)])
     space = LabelSpace((x, y, x + width, y + height))
     for number in shown.regions:
-        if label := _likeliest(clip, number, names):
+        if label := _likeliest_class(clip, number, names):
             start = (boxes[number, 0] + 1, boxes[number, 1] + 1)
             canvas.label(label, start, COLOURS[number % len(COLOURS)], SMALL, space)
     caption = clip.captions[0] if clip.captions else "(no caption)"
@@ -141,8 +141,8 @@ def _draw(canvas: Canvas, shown: _Shown, corner: tuple[int, int], names: list[st
     canvas.text(clip.id, (x, y + HEIGHT + 2 * LINE - 6), PALE, SMALL, WIDTH)
 
 
-def _likeliest(clip: Clip, number: int, names: list[str]) -> str:
-    """The name of a region's likeliest class, or nothing."""
+def _likeliest_class(clip: Clip, number: int, names: list[str]) -> str:
+    """Returns the name of a region's likeliest class, or ""."""
     if clip.region_classes is None or not clip.region_classes.counts[number]:
         return ""
     first = int(clip.region_classes.counts[:number].sum())

@@ -1,4 +1,4 @@
-"""Several sources of clips together."""
+"""Several sources of clips combined."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 def joined_sizes(sources: Sequence[ClipSource]) -> Sizes:
-    """The sizes of a store that holds all sources.
+    """Returns the sizes of a store of all sources.
 
-    Raises DataError where their widths differ, or are more than a store can have.
+    Raises DataError if their widths differ, or are larger than a store allows.
     """
-    joined = _named(sources[0], sources[0].sizes)
+    joined = _naming(sources[0], sources[0].sizes)
     classes = 0
     for source in sources:
-        sizes = _named(source, source.sizes)
+        sizes = _naming(source, source.sizes)
         for name in ("region", "action", "region_classes"):
             first, other = getattr(joined, name), getattr(sizes, name)
             if first != other and (name != "region_classes" or first and other):
@@ -36,10 +36,10 @@ def joined_sizes(sources: Sequence[ClipSource]) -> Sizes:
     return replace(joined, action_classes=classes)
 
 
-def _named(source: ClipSource, ask: Callable[[], T]) -> T:
-    """Calls ``ask``; its errors name the source."""
+def _naming(source: ClipSource, read: Callable[[], T]) -> T:
+    """Calls ``read``; its errors name the source."""
     try:
-        return ask()
+        return read()
     except DataError as error:
         if str(source.path) in str(error):
             raise
@@ -47,7 +47,7 @@ def _named(source: ClipSource, ask: Callable[[], T]) -> T:
 
 
 def names_of(source: ClipSource) -> Iterator[KnownClip]:
-    """Id, video and span of all clips that are not damaged, as far as the source knows them."""
+    """Yields id, video and span, if known, of all clips that are not damaged."""
     for index in range(len(source)):
         with suppress(DataError):
             about = source.about(index)

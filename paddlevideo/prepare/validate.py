@@ -1,4 +1,4 @@
-"""Checking every record of a store, and writing a repaired copy."""
+"""Checks every record of a store, and writes a repaired copy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from paddlevideo.files.walk import refuse_inside
-from paddlevideo.loader.captions.expressed import Expressed
+from paddlevideo.loader.captions.coverage import Coverage
 from paddlevideo.loader.clips.check import clip_faults
 from paddlevideo.loader.clips.clip import Clip, Sizes
 from paddlevideo.loader.store import FeatureStore
@@ -25,8 +25,8 @@ from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
 
-#: A box that leaves the image by no more pixels is cut by ``fix``; one further out is a mistake.
-CUT = 2.0
+#: Boxes outside the image by at most this number of pixels are cut by ``fix``; others are invalid.
+MAX_CUT = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Fault:
 
 
 def faults_of(store: FeatureStore) -> Iterator[Fault]:
-    """All faults, shard after shard. Holds no more than a clip, and ids on the disk.
+    """Yields all faults, shard by shard. Keeps one clip in memory, and ids on the disk.
 
     Kinds: "shard", "damaged", "checksum", "count", "size", "not finite", "box", "class",
     "duplicate", "id table", "caption", "no caption".
@@ -58,7 +58,7 @@ def faults_of(store: FeatureStore) -> Iterator[Fault]:
 
 
 def _lost_mass_faults(noted: Mapping[str, float], counted: Mapping[str, float]) -> Iterator[Fault]:
-    """Differences of the manifest's lost mass from that of the records."""
+    """Yields differences between the lost mass in the manifest and in the records."""
     for name in LOST:
         one, other = noted.get(name, 0), counted.get(name, 0)
         if not math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-9):
@@ -69,22 +69,22 @@ def _lost_mass_faults(noted: Mapping[str, float], counted: Mapping[str, float]) 
 def _shard_faults(
     store: FeatureStore, number: int, seen: SeenIds, counted: Manifest
 ) -> Iterator[Fault]:
-    """Faults of a shard, whose valid records are counted as another shard of ``counted``."""
-    there = Shard(store.manifest.shards[number].file)
-    counted.shards.append(there)
+    """Yields the faults of a shard, and counts its valid records in a new shard of ``counted``."""
+    counts = Shard(store.manifest.shards[number].file)
+    counted.shards.append(counts)
     shard = store.manifest.shards[number]
     path = store.path / shard.file
     with reading(path, RECORDS) as transaction:
         entries = transaction.stat()["entries"]
     if entries != shard.clips:
-        yield Fault("shard", shard.file, "", f"{entries} records, where {shard.clips} belong")
+        yield Fault("shard", shard.file, "", f"{entries} records; expected {shard.clips}")
     for index in range(min(entries, shard.clips)):
         with reading(path, RECORDS) as transaction:
             record = transaction.get(KEY.pack(index)) or b""
         try:
             clip = decode(record, f"{path}: clip {index}")
         except DataError as error:
-            there.checksum = zlib.crc32(record[: PREFIX.size], there.checksum)
+            counts.checksum = zlib.crc32(record[: PREFIX.size], counts.checksum)
             yield Fault("damaged", shard.file, f"number {index}", str(error))
             continue
         counted.count(Entry.of(clip, record, counted.dtype))
@@ -94,34 +94,34 @@ def _shard_faults(
             yield Fault("duplicate", shard.file, clip.id, "an earlier clip has the same id")
         with reading(path, IDS) as transaction:
             if transaction.get(id_key(clip.id)) != KEY.pack(index):
-                yield Fault("id table", shard.file, clip.id, "the table of ids leads elsewhere")
-    yield from _count_faults(shard, there)
+                yield Fault("id table", shard.file, clip.id, "the id table maps it to another clip")
+    yield from _count_faults(shard, counts)
 
 
-def _count_faults(noted: Shard, there: Shard) -> Iterator[Fault]:
-    """Differences of the manifest's counts of a shard from those of its records."""
-    if there.checksum != noted.checksum:
-        yield Fault("checksum", noted.file, "", "its records are not those that were written")
-    elif there.clips == noted.clips:  # else it is reported already
+def _count_faults(noted: Shard, counts: Shard) -> Iterator[Fault]:
+    """Yields differences between the counts of a shard in the manifest and in its records."""
+    if counts.checksum != noted.checksum:
+        yield Fault("checksum", noted.file, "", "its records have changed since they were written")
+    elif counts.clips == noted.clips:  # else already reported
         for name in ("captions", "payload"):
-            one, other = getattr(noted, name), getattr(there, name)
+            one, other = getattr(noted, name), getattr(counts, name)
             if one != other:
                 text = f"{COMPLETE} says {name} {one}, the records have {other}"
                 yield Fault("count", noted.file, "", text)
 
 
-def wordless(store: FeatureStore, expressed: Expressed) -> Iterator[Fault]:
-    """Clips with a caption that has no known word, of kind "no known word"; counts all captions."""
+def unknown_captions(store: FeatureStore, coverage: Coverage) -> Iterator[Fault]:
+    """Yields clips with a caption without known words; counts all captions in ``coverage``."""
     for number in range(len(store)):
         with suppress(DataError):  # a damaged record is reported as such
             about = store.about(number)
-            if not expressed.add(about.id, about.captions):
-                text = f"a caption has no word that the vocabulary {expressed.bert_model} knows"
+            if not coverage.add(about.id, about.captions):
+                text = f"a caption has no word of the vocabulary {coverage.bert_model}"
                 yield Fault("no known word", "", about.id, text)
 
 
 def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
-    """Faults of a clip, and of captions that are useless though legal."""
+    """Yields the faults of a clip, and captions that are valid but useless."""
     yield from clip_faults(clip, sizes)
     if any(not text.strip() for text in clip.captions):
         yield "caption", "a caption is blank"
@@ -130,10 +130,10 @@ def _faults_of_clip(clip: Clip, sizes: Sizes) -> Iterator[tuple[str, str]]:
 
 
 def fix(store: FeatureStore, output: Path) -> Summary:
-    """A copy without what is wrong; the summary and ``<output>.skipped.jsonl`` say what was done.
+    """Writes a copy without faults. Returns a summary; ``<output>.skipped.jsonl`` has the details.
 
-    Boxes up to 2 pixels outside the image are cut to it, blank captions dropped; clips that are
-    damaged, not finite, of other sizes or classes, or whose id an earlier clip has are left out.
+    Cuts boxes up to 2 pixels outside the image, and drops blank captions; leaves out clips that are
+    damaged, not finite, of other sizes or classes, or with the id of an earlier clip.
     """
     sizes, dtype = store.manifest.sizes, store.manifest.dtype
     refuse_inside("--fix", output, store.path)
@@ -156,7 +156,7 @@ def _repaired(clip: Clip, sizes: Sizes) -> Clip | str:
     clip = replace(clip, captions=[clip.captions[number] for number in kept], times=times)
     limits = np.array([clip.image_w, clip.image_h] * 2, np.float32)
     if np.isfinite(clip.boxes).all() and len(clip.boxes):
-        near = (clip.boxes >= -CUT).all() and (clip.boxes <= limits + CUT).all()
+        near = (clip.boxes >= -MAX_CUT).all() and (clip.boxes <= limits + MAX_CUT).all()
         if near:
             clip = replace(clip, boxes=np.clip(clip.boxes, 0, limits))
     for kind, text in _faults_of_clip(clip, sizes):

@@ -1,4 +1,4 @@
-"""Writing clips of sources to a new store: in one pass, resumable, naming bad clips."""
+"""Writes clips to a new store in one pass, resumably, and names bad clips."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Summary:
         self.tallies.setdefault(what, Tally()).add(name)
 
     def add(self, tallies: Mapping[str, Tally]) -> None:
-        """Adds those that counted anything."""
+        """Adds tallies that are not zero."""
         self.tallies |= {what: tally for what, tally in tallies.items() if tally.count}
 
     def lines(self) -> list[str]:
-        """The summary as text."""
+        """Returns the summary as lines of text."""
         manifest = self.manifest
         size = sum(shard.bytes for shard in manifest.shards)
         each = f", {size / manifest.clips:,.0f} bytes a clip" if manifest.clips else ""
@@ -88,13 +88,13 @@ class Target:
 
     @property
     def skipped(self) -> Path:
-        """The list of the clips that were skipped."""
+        """The file that lists skipped clips."""
         path = Path(os.path.abspath(self.path))  # "." has no name
         return path.with_name(path.name + ".skipped.jsonl")
 
 
-#: A box in pixels may be that small, but not all boxes of a data set.
-IN_A_PIXEL = "clips whose boxes lie within one pixel (shares of the image, where pixels belong?)"
+#: Valid for some boxes, but not for all boxes of a data set.
+IN_A_PIXEL = "clips whose boxes are within one pixel (fractions of the image instead of pixels?)"
 
 
 class Source(Protocol):
@@ -102,39 +102,52 @@ class Source(Protocol):
 
     @property
     def path(self) -> str | Path:
-        """For messages."""
+        """The path for messages."""
 
     def __len__(self) -> int: ...
 
     def items(self) -> Iterator[Item]:
-        """All clips in order."""
+        """Yields all clips in order."""
 
 
-#: Changes a clip on its way, or returns the reason to leave it out.
+#: Returns the changed clip, or the reason to leave it out.
 Change = Callable[[Clip], "Clip | str"]
 
 
 def finished(target: Target) -> Manifest | None:
-    """The manifest if this very command has finished the store already, else None.
+    """Returns the manifest if the same command has already finished the store, else None.
 
-    Raises DataError, naming what differs, where the folder holds a store that another command
-    wrote or began, or this one from other inputs; and where it is not a folder.
+    Raises DataError, with the differences, if the store was written or begun by another command, or
+    from other inputs, and if the path is not a folder.
     """
     if target.path.exists() and not target.path.is_dir():
-        raise DataError(f"{target.path}: is a file, where the store's folder belongs")
+        raise DataError(f"{target.path}: is a file; expected the folder of a store")
+
+    def complaint(manifest: Manifest) -> str:
+        other = differences(manifest.made_by, target.made_by)
+        return other and (
+            f"another command wrote, or this one from other files: {other}. Name another folder, "
+            "or remove it"
+        )
+
+    return complete_manifest(target.path, complaint)
+
+
+def complete_manifest(path: Path, complaint: Callable[[Manifest], str]) -> Manifest | None:
+    """Returns the manifest of a complete store, tidied; None where it is unfinished or absent.
+
+    ``complaint`` returns why a store, complete or not, is not the requested one: a clause about
+    its clips. Raises DataError with it, unless it is empty.
+    """
     for name in (COMPLETE, UNFINISHED):
-        if not (target.path / name).is_file():
-            continue
-        manifest = Manifest.read(target.path / name)
-        if other := differences(manifest.made_by, target.made_by):
-            raise DataError(
-                f"{target.path}: holds {manifest.clips} clips that another command wrote, or this "
-                f"one from other files: {other}. Name another folder, or remove it"
-            )
-        if name == UNFINISHED:
-            return None
-        tidy(target.path)
-        return manifest
+        if (path / name).is_file():
+            manifest = Manifest.read(path / name)
+            if reason := complaint(manifest):
+                raise DataError(f"{path}: holds {manifest.clips} clips that {reason}")
+            if name == UNFINISHED:
+                return None
+            tidy(path)
+            return manifest
     return None
 
 
@@ -142,13 +155,13 @@ def write_clips(
     target: Target,
     sources: Sequence[Source],
     change: Change = lambda clip: clip,
-    passed: Callable[[str], object] = lambda name: None,
+    on_written: Callable[[str], object] = lambda name: None,
 ) -> Summary:
-    """Writes all clips of ``sources`` that ``change`` leaves in; returns a summary.
+    """Writes all clips of ``sources`` that ``change`` does not leave out; returns a summary.
 
-    Clips that an interrupted run has written are skipped; ``passed`` is called with their ids. A
-    clip that is bad, or has the id of an earlier one, is an error that names it; up to ``skip_bad``
-    of them are listed in ``<store>.skipped.jsonl`` instead. Raises DataError.
+    Skips clips that an interrupted run has written, and calls ``on_written`` with their ids. Raises
+    DataError for a clip that is bad or has the id of an earlier one; up to ``skip_bad`` of them are
+    listed in ``<store>.skipped.jsonl`` instead.
     """
     started = time.monotonic()
     with StoreWriter(
@@ -160,7 +173,7 @@ def write_clips(
         target.made_by,
         target.shard_clips,
     ) as writer:
-        run = _Run(target, writer, change, passed)
+        run = _Run(target, writer, change, on_written)
         total = sum(len(source) for source in sources)
         items = ((source, item) for source in sources for item in source.items())
         for source, item in track(items, "clips", total, unit="clips"):
@@ -174,9 +187,14 @@ class _Run:
     """One run of a command."""
 
     def __init__(
-        self, target: Target, writer: StoreWriter, change: Change, passed: Callable[[str], object]
+        self,
+        target: Target,
+        writer: StoreWriter,
+        change: Change,
+        on_written: Callable[[str], object],
     ) -> None:
-        self.target, self.writer, self.change, self.passed = target, writer, change, passed
+        self.target, self.writer, self.change = target, writer, change
+        self.on_written = on_written
         self.summary = Summary(target.path, writer.manifest, before=writer.written)
         self.seen = SeenIds()
         self.seen.add_old(writer.id_keys())
@@ -210,7 +228,7 @@ class _Run:
         if status == "again":
             raise _BadClip(name, f'clip "{name}": an earlier clip has its id. Ids must differ')
         if status == "old":
-            self.passed(name)
+            self.on_written(name)
         return status == "old"
 
     def _add(self, clip: Clip) -> None:
@@ -230,14 +248,13 @@ class _Run:
             raise DataError(_advice(source, bad, self.target.skip_bad)) from None
         self.skipped += 1
         self.summary.count("skipped because they are bad", bad.name or "(id unknown)")
-        # Appended, not written whole: the list is also valid for a stopped run. The same command
-        # starts it again.
+        # Appended, so that the list is also valid for a stopped run; a new run starts a new list.
         entry = {"clip": bad.name, "source": str(source.path), "fault": bad.reason}
         append_json(self.target.skipped, entry)
 
 
 class _BadClip(Exception):
-    """A clip that cannot be written; ``name`` None where its id could not be read."""
+    """A clip that cannot be written; ``name`` is None if its id cannot be read."""
 
     def __init__(self, name: str | None, reason: str) -> None:
         super().__init__(reason)
@@ -249,9 +266,7 @@ def _advice(source: Source, bad: _BadClip, allowed: int | None) -> str:
     if allowed is None:
         return f"{where}{bad.reason}"
     if allowed:
-        return (
-            f"{where}{bad.reason}\n{allowed} bad clips were skipped before it, as --skip_bad says"
-        )
+        return f"{where}{bad.reason}\n{allowed} bad clips were skipped before it (--skip_bad)"
     return f"{where}{bad.reason}\n--skip_bad N leaves out up to N bad clips, and lists them"
 
 

@@ -106,7 +106,7 @@ class MarginPredictor(Predictor):
         assert isinstance(loader.sampler, GridSampler)
         firsts = [samples[0] for samples in loader.sampler.batches()]
         kept = [first for first in firsts if first in self._encoded]
-        rest = loader.over(loader.sampler.only(set(firsts).difference(kept)))
+        rest = loader.with_sampler(loader.sampler.only(set(firsts).difference(kept)))
         for first in kept:
             yield self._encoded.pop(first)  # needed no more once it is matched
         yield from rest.epoch()

@@ -1,11 +1,11 @@
-"""The only reader of pickles: it returns numpy arrays and plain containers, and runs nothing.
+"""The only reader of pickles: it returns numpy arrays and plain containers, and runs no code.
 
 A pickle is a program. ``pickle.Unpickler`` with an allow-list is not enough: a memo index of
-2**31 or a declared length of 4 GB makes it reserve that memory before it looks at the file, and
-a key made of nested shared tuples keeps it hashing for years. So the program is interpreted by
-:mod:`paddlevideo.safe_pickle.machine`, which leaves records where arrays belong, and this module
-makes the arrays: every size is compared with that of the file, and all arrays together have at
-most twice the file's bytes.
+2**31 or a declared length of 4 GB makes it reserve that memory before it reads the file, and
+a key made of nested shared tuples keeps it hashing for years. So
+:mod:`paddlevideo.safe_pickle.machine` interprets the program and leaves records in place of
+arrays, and this module makes the arrays: every size is compared with that of the file, and all
+arrays together have at most twice the file's bytes.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Resolver:
             return self.done[identity][1]
         require(identity not in self.open, "a container that contains itself")
         require(depth < _MAX_DEPTH, f"containers nested more than {_MAX_DEPTH} deep")
-        require(kind in self.makers, "a name on its own, which is not data")
+        require(kind in self.makers, "a bare name, which is not data")
         self.open.add(identity)
         result = self.makers[kind](value, depth + 1)
         self.open.discard(identity)
@@ -91,7 +91,7 @@ class _Resolver:
         return result
 
     def charge(self, size: int) -> None:
-        """Counts bytes of arrays, which cannot be larger than the file they come from."""
+        """Counts bytes of arrays. Raises Refused if they exceed the budget from the file's size."""
         self.budget -= size
         require(self.budget >= 0, "arrays that are larger than the file")
 
@@ -136,7 +136,7 @@ class _Resolver:
         require(sizes_known, "an array without a shape")
         dtype, count = self.resolve(dtype, depth), math.prod(shape)
         if dtype.hasobject:
-            require(not record.is_scalar, "an object where a number belongs")
+            require(not record.is_scalar, "an object as a number")
             flat = self._objects(data, count, depth)
         else:
             flat = self._numbers(data, dtype, count, depth)
@@ -176,7 +176,7 @@ def _read(buffer: memoryview, source: str, copy: bool) -> Any:
     except Refused as error:
         raise DataError(f"{source}: not read, because it holds {error}. {_ADVICE}") from None
     except _DAMAGE as error:
-        message = f"{source}: not a whole pickle ({type(error).__name__}: {error!s:.100})"
+        message = f"{source}: not a valid pickle ({type(error).__name__}: {error!s:.100})"
         raise DataError(f"{message}. Copy or write the file again") from None
 
 
@@ -195,7 +195,7 @@ def loads(data: bytes, source: str = "a pickle") -> Any:
     """Returns the arrays and containers in a pickle of protocol 2 to 5.
 
     Arrays are read-only views of ``data``. Raises DataError, whose message begins with ``source``,
-    for anything else; nothing is called or imported in any case.
+    for anything else; never calls or imports anything.
     """
     return _read(memoryview(data), source, copy=False)
 
@@ -248,7 +248,7 @@ def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, n
             raise ValueError(f"shape {shape}")
     except (*_DAMAGE, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         kind = describe_bytes(bytes(buffer[:HEAD_BYTES]))
-        raise DataError(f"{path}: not a whole .npy file, but {kind} ({error!s:.150})") from None
+        raise DataError(f"{path}: not a valid .npy file ({kind}; {error!s:.150})") from None
     return shape, is_fortran, dtype, reader.tell()
 
 
@@ -261,7 +261,7 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     state = load(path)
     if not isinstance(state, dict):
-        raise DataError(f"{path}: holds a {type(state).__name__}, where a state dict belongs")
+        raise DataError(f"{path}: holds a {type(state).__name__}; expected a state dict")
     state.pop("StructuredToParameterName@@", None)
     split = state.pop("UnpackBigParamInfor@@", {})
     try:

@@ -1,8 +1,8 @@
-"""The stack machine of pickles, reduced to the instructions of data.
+"""The stack machine of pickles, reduced to instructions for data.
 
 It interprets the program itself, without :mod:`pickle`. A name in the file never becomes a Python
-object, only one of the records below, which :mod:`paddlevideo.safe_pickle` turns into arrays when
-all their sizes have been checked. Nothing is called, imported or reserved.
+object, only one of the records below, which :mod:`paddlevideo.safe_pickle` turns into arrays after
+checking all sizes. It calls, imports and preallocates nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Refused(Exception):
-    """A pickle contains something that is not read; the caller adds the file's name."""
+    """A pickle contains something unsupported; the caller adds the file's name."""
 
 
 class CutShort(Refused):
@@ -74,7 +74,7 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises :class:`Refused` with the message unless the condition holds."""
+    """Raises :class:`Refused` with the message unless the condition is true."""
     if not condition:
         raise Refused(message)
 
@@ -89,12 +89,12 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> ArrayRecord:
 
 
 def _encode(text: Any, encoding: Any) -> Latin1Record:
-    require(type(text) is str and encoding == "latin1", "text encoded other than by latin1")
+    require(type(text) is str and encoding == "latin1", "text that is not encoded as latin1")
     return Latin1Record(text)
 
 
 def _tuple(items: Any) -> tuple:
-    # Only a tuple, which is returned as it is: a list would be copied at every reference.
+    # Only a tuple, which is returned itself: a list would be copied at every reference.
     require(type(items) is tuple, "a tuple made of something else")
     return items
 
@@ -137,7 +137,7 @@ class Machine:
             step(self)
 
     def take(self, size: int) -> memoryview:
-        """Returns the next ``size`` bytes, which it does not copy. Raises CutShort."""
+        """Returns the next ``size`` bytes without copying. Raises CutShort."""
         end = self.position + size
         if end > len(self.buffer):
             left = len(self.buffer) - self.position
@@ -184,13 +184,15 @@ class Machine:
     def append(self, items: list[Any]) -> None:
         """Appends to the list on top of the stack."""
         target = self.stack[-1]
-        require(type(target) is list, "items appended to what is not a list")
+        require(type(target) is list, "items appended to something other than a list")
         target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         """Sets keys and values, given in turn, in the dictionary on top of the stack."""
         target = self.stack[-1]
-        require(type(target) in (dict, OrderedDict), "items set on what is not a dictionary")
+        require(
+            type(target) in (dict, OrderedDict), "items set on something other than a dictionary"
+        )
         keys, values = items[::2], items[1::2]
         require(len(keys) == len(values), "a key without a value")
         for key, value in zip(keys, values, strict=True):
@@ -294,7 +296,7 @@ _STEPS: dict[int, Callable[[Machine], Any]] = {
     ord("C"): _bytes(_U1),
     ord("B"): _bytes(_U4),
     0x8E: _bytes(_U8),
-    0x96: _bytes(_U8),  # BYTEARRAY8: protocol 5 writes writable arrays so
+    0x96: _bytes(_U8),  # BYTEARRAY8: writable arrays in protocol 5
     ord("]"): lambda machine: machine.push([]),
     ord("}"): lambda machine: machine.push({}),
     ord(")"): _constant(()),

@@ -11,7 +11,7 @@ import paddle
 
 from paddlevideo.solver.optimizer import named_parameters
 from paddlevideo.utils.errors import ConfigError, WeightsError
-from paddlevideo.utils.finite import first_fault
+from paddlevideo.utils.finite import first_non_finite
 
 
 class WeightAverage:
@@ -87,7 +87,7 @@ class WeightAverage:
                 "the checkpoint holds no averages of these parameters: resume without ema_decay, "
                 "or start from its weights (-w)"
             )
-        if bad := first_fault(arrays):
+        if bad := first_non_finite(arrays):
             raise WeightsError(f"the average of {bad}: start from other weights (-w)")
         for name, array in arrays.items():
             self._average[name] = paddle.to_tensor(np.asarray(array))

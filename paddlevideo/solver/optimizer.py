@@ -186,14 +186,20 @@ class RMSProp(OptimizerSettings):
     has_master_weights = False
 
 
-@OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class Adam(OptimizerSettings):
-    """Adam; weight decay is L2 regularization, added to the gradient."""
+class MomentSettings(OptimizerSettings):
+    """Settings of the optimizers with running means of gradients and of their squares."""
 
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     epsilon: Positive = 1e-8
+
+
+@OPTIMIZERS.register()
+@dataclass(frozen=True, kw_only=True)
+class Adam(MomentSettings):
+    """Adam; weight decay is L2 regularization, added to the gradient."""
+
     lazy_mode: bool = False
 
     paddle_class = paddle.optimizer.Adam
@@ -201,12 +207,8 @@ class Adam(OptimizerSettings):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class Adamax(OptimizerSettings):
+class Adamax(MomentSettings):
     """Adam with the infinity norm."""
-
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    epsilon: Positive = 1e-8
 
     paddle_class = paddle.optimizer.Adamax
     has_master_weights = False
@@ -214,13 +216,10 @@ class Adamax(OptimizerSettings):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class AdamW(OptimizerSettings):
+class AdamW(MomentSettings):
     """Adam with decoupled weight decay."""
 
     weight_decay: NonNegative | dict | None = 0.01
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    epsilon: Positive = 1e-8
     lazy_mode: bool = False
 
     paddle_class = paddle.optimizer.AdamW
@@ -236,12 +235,10 @@ class AdamW(OptimizerSettings):
 
 @OPTIMIZERS.register()
 @dataclass(frozen=True, kw_only=True)
-class Lamb(OptimizerSettings):
+class Lamb(MomentSettings):
     """Adam with a trust ratio per layer, for large batches."""
 
     weight_decay: NonNegative | dict | None = 0.01
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
     epsilon: Positive = 1e-6
 
     paddle_class = paddle.optimizer.Lamb

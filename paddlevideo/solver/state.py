@@ -18,7 +18,7 @@ from paddle.optimizer.lr import LRScheduler
 
 from paddlevideo.solver.optimizer import named_parameters
 from paddlevideo.utils.errors import WeightsError
-from paddlevideo.utils.finite import fault_of
+from paddlevideo.utils.finite import describe_non_finite
 from paddlevideo.utils.printable import some
 
 SCHEDULE_KEY = "LR_Scheduler"
@@ -128,7 +128,7 @@ def _check_fit(arrays: Mapping[str, paddle.Tensor], saved: Mapping[str, np.ndarr
                 f"{key}: {actual.dtype}{actual.shape} saved, {expected.dtype}{expected.shape} "
                 "expected"
             )
-        elif bad := fault_of(actual):
+        elif bad := describe_non_finite(actual):
             errors.append(f"{key} {bad}")
     if errors:
         raise WeightsError(

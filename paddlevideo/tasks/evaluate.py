@@ -48,7 +48,7 @@ def evaluate(
     start = time.perf_counter()
     if saved is not None and (done := saved.restore(metric)):
         assert isinstance(loader.sampler, GridSampler)
-        loader = loader.over(loader.sampler.without(done))
+        loader = loader.with_sampler(loader.sampler.without(done))
     batches = predictor.batches(loader)
     if world.is_main:
         units, unit = predictor.progress_units()

@@ -37,7 +37,7 @@ def rehearse(
     training = model.training
     model.eval()
     try:
-        few = loader.over(GridSampler(count, count))
+        few = loader.with_sampler(GridSampler(count, count))
         data = EvaluationData(
             first_entries(dataset), few, lambda state: [state], metric.start, split == "valid"
         )

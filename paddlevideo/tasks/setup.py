@@ -191,7 +191,7 @@ def check_sizes(model: BaseFramework, **loaders: BatchLoader | None) -> None:
     """
     for split, loader in loaders.items():
         if loader is not None:
-            loader.reader.keep_within(model.limits(), split)
+            loader.reader.set_limits(model.limits(), split)
 
 
 def build_metric(run: Run, dataset: Dataset) -> Metric:

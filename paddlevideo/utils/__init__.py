@@ -1,1 +1,1 @@
-"""Helpers that know nothing of models and data: commands, child processes, text, numbers."""
+"""Helpers independent of models and data: commands, child processes, text, numbers."""

@@ -19,5 +19,5 @@ class AmpSettings:
     #: Operators that always, or never, run in ``dtype``.
     white_list: Sequence[str] = ()
     black_list: Sequence[str] = ()
-    #: Where the scale of the loss starts; it adapts from there.
+    #: Initial scale of the loss, which then adapts.
     init_loss_scaling: Positive = 2.0**15

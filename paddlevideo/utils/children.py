@@ -1,4 +1,4 @@
-"""Processes that a command starts, which end when it ends, however that happens; SIGTERM."""
+"""Child processes that end with their parent, even if it is killed; SIGTERM as an exception."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-#: Seconds that a child has to save and end before it is killed.
+#: Seconds in which a child must save and end before it is killed.
 GRACE = 30.0
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -25,10 +25,10 @@ class Terminated(KeyboardInterrupt):
 
 
 def this_python(statement: str) -> list[str]:
-    """Returns a command that runs ``statement`` where the modules of this process are found.
+    """Returns a command that runs ``statement`` with the module path of this process.
 
-    So a clone's commands start those of the same clone, installed or not, from any folder. The
-    statement may use ``sys``; further arguments are appended to the command.
+    Commands of a clone thus start those of the same clone, installed or not, from any folder. The
+    statement may use ``sys``; arguments can be appended to the command.
     """
     path = [os.path.abspath(entry) for entry in sys.path]
     return [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; {statement}"]
@@ -36,7 +36,7 @@ def this_python(statement: str) -> list[str]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within the context SIGTERM raises :class:`Terminated`, so that cleanup code runs."""
+    """Makes SIGTERM raise :class:`Terminated` within the context, so that cleanup code runs."""
     if threading.current_thread() is not threading.main_thread():  # Python allows it only there
         yield
         return
@@ -53,7 +53,7 @@ def terminable() -> Iterator[None]:
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
-    """Asks Linux to send this process a signal when its parent, process ``parent``, dies."""
+    """Makes Linux send this process a signal when its parent, process ``parent``, dies."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(number))
         if os.getppid() != parent:  # it has died already
@@ -96,7 +96,7 @@ class Children:
         return code
 
     def end(self) -> None:
-        """Asks all to end, waits, and kills those that have not ended after :data:`GRACE`."""
+        """Terminates all children, and kills those that are still running after :data:`GRACE`."""
         with self._lock:
             self._is_ending = True
             children = list(self._running)

@@ -1,7 +1,7 @@
-"""How every command begins and ends: a user's mistake is one line and an exit code, no traceback.
+"""Start and end of every command: a user's mistake is one line and an exit code, no traceback.
 
 A command imports this before anything else, so that Ctrl-C and a missing package are one line
-during the slow imports too. Hence nothing but ``os`` and ``sys`` is imported here at the top.
+during slow imports too. Hence only ``os`` and ``sys`` are imported at the top.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-#: As in typing, whose import takes longer than everything that is done here.
+#: As in typing, whose import would take longer than this module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +29,9 @@ INSTALL = {
     **{name: name for name in ("onnxruntime", "paddlenlp", "tensorboardX", "tokenizers")},
     "visualdl": "visualdl",
 }
-#: What follows "interrupted; ": for a command that starts from the beginning, and for one that
-#: continues where it was.
-AGAIN = "run the same command again"
-DONE_IS_KEPT = "what is done is kept, and the same command does the rest"
+#: What follows "interrupted; ": for a command that starts over, and for one that resumes.
+STARTS_OVER = "run the same command again"
+RESUMES = "run the same command again to continue; finished work is kept"
 
 
 # ------------------------------------------------------------------------------ beginning
@@ -41,7 +40,7 @@ DONE_IS_KEPT = "what is done is kept, and the same command does the rest"
 def begin_command() -> None:
     """Prepares this process for a command, before the imports that take time.
 
-    Until ``exit_code_of`` runs its action Ctrl-C ends the process at once with one line, and a
+    Until ``exit_code_of`` runs its action, Ctrl-C ends the process at once with one line, and a
     missing package is reported without a traceback.
     """
     _open_closed_streams()
@@ -65,10 +64,10 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
-class _AnsweringInterrupts:
-    """Context in which Ctrl-C is answered in one way or the other.
+class _InterruptMode:
+    """Context in which Ctrl-C ends the process or raises KeyboardInterrupt.
 
-    Changes nothing in a notebook, which an exit would end, nor where another handler is set.
+    Changes nothing in a notebook, which an exit would end, nor if another handler is set.
     """
 
     with_exit: bool
@@ -82,24 +81,23 @@ class _AnsweringInterrupts:
             _answer_interrupts(not self.with_exit)
 
 
-class ending_at_once(_AnsweringInterrupts):
-    """Around slow imports, where nothing is half-written yet: Ctrl-C ends the process.
+class exit_on_interrupt(_InterruptMode):
+    """Makes Ctrl-C end the process, for slow imports, when nothing is half-written yet.
 
-    A KeyboardInterrupt inside an import may be swallowed, or printed with a traceback by code
-    that Python calls in passing.
+    A KeyboardInterrupt inside an import may be swallowed, or printed with a traceback.
     """
 
     with_exit = True
 
 
-class interruptible(_AnsweringInterrupts):
-    """Around work that cleans up: Ctrl-C raises KeyboardInterrupt, as in any Python program."""
+class interruptible(_InterruptMode):
+    """Makes Ctrl-C raise KeyboardInterrupt, for work that cleans up after itself."""
 
     with_exit = False
 
 
 def _answer_interrupts(with_exit: bool) -> bool:
-    """Lets Ctrl-C end the process at once, or raise; False where something else answers it."""
+    """Makes Ctrl-C end the process, or raise. Returns False if something else handles it."""
     import signal
     import threading
 
@@ -114,12 +112,12 @@ def _answer_interrupts(with_exit: bool) -> bool:
 
 def _end_at_once(*_: object) -> None:
     # Printing is not safe in a signal handler; writing is.
-    os.write(2, f"interrupted; {AGAIN}\n".encode())
+    os.write(2, f"interrupted; {STARTS_OVER}\n".encode())
     os._exit(130)
 
 
 def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Python calls this with an exception that nothing has caught."""
+    """Prints an uncaught exception (``sys.excepthook``)."""
     if isinstance(error, KeyboardInterrupt):
         _end_at_once()
     if message := missing_package(error):
@@ -129,7 +127,7 @@ def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any)
 
 
 def missing_package(error: BaseException) -> str:
-    """Returns how to install what is missing: a package, or a library that it needs; else ""."""
+    """Returns how to install a package or library that is missing; "" for other errors."""
     if not isinstance(error, ImportError):
         return ""
     name = error.name or ""
@@ -145,14 +143,14 @@ def missing_package(error: BaseException) -> str:
 # --------------------------------------------------------------------------------- ending
 
 
-def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
-    """Runs ``action`` and returns the exit code: its own (None: 0), a UserError's, 130 for Ctrl-C.
+def exit_code_of(action: Callable[[], object], *, again: str = STARTS_OVER) -> int:
+    """Runs ``action`` and returns its exit code (None: 0), that of a UserError, or 130 for Ctrl-C.
 
-    A run that was asked to end and has saved returns 75, or 130 after Ctrl-C. The message of a
-    UserError, what the system says of a file or a full disk (1) and which package is missing (1)
+    A run that saved and stopped on request returns 75, or 130 after Ctrl-C. The message of a
+    UserError, a system error about a file or a full disk (1) and the name of a missing package (1)
     are printed to standard error after ``error: ``; after Ctrl-C ``again`` says how to continue.
-    If the reader of the output is gone it returns 141 and prints nothing. Any other exception is
-    a bug in the program, and propagates.
+    If the reader of the output is gone, returns 141 and prints nothing. Any other exception is a
+    bug in the program, and propagates.
     """
     import io
     import warnings
@@ -185,7 +183,7 @@ def exit_code_of(action: Callable[[], object], *, again: str = AGAIN) -> int:
 
 
 def _code_of_user_error(error: UserError | ImportError) -> int:
-    """Prints what the user gave or has not installed; raises any other ImportError again."""
+    """Prints a UserError or how to install a package; re-raises any other ImportError."""
     message = missing_package(error) if isinstance(error, ImportError) else str(error)
     if not message:
         raise error
@@ -203,26 +201,26 @@ def _code_of_interrupt(interrupt: KeyboardInterrupt, again: str) -> int:
 
 
 def _code_of_locale(error: UnicodeEncodeError) -> int:
-    """Prints which file name the locale cannot express; raises the error again where it can."""
+    """Prints which file name the locale cannot express; re-raises the error under UTF-8."""
     import codecs
 
     encoding = sys.getfilesystemencoding()
     if codecs.lookup(encoding).name == "utf-8":
         raise error
     print(
-        f"error: {ascii(error.object[error.start : error.end])} cannot be in a file name here, "
-        f"where names are {encoding}: set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
+        f"error: {ascii(error.object[error.start : error.end])} cannot be in a file name in this "
+        f"locale ({encoding}): set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
         file=sys.stderr,
     )
     return 1
 
 
 def _code_of_system(error: OSError) -> int:
-    """Prints an error of the operating system; raises it again if it is not about a file."""
+    """Prints an error of the operating system; re-raises one that is not about a file."""
     import errno
     import signal
 
-    is_cut_off = isinstance(error, BrokenPipeError) and _lost_its_reader(sys.stdout)
+    is_cut_off = isinstance(error, BrokenPipeError) and _is_broken_pipe(sys.stdout)
     # For a connection between processes the traceback matters.
     if not is_cut_off and (error.errno is None or isinstance(error, ConnectionError)):
         raise error
@@ -239,7 +237,7 @@ def _code_of_system(error: OSError) -> int:
     return 1
 
 
-def _lost_its_reader(stream: Any) -> bool:
+def _is_broken_pipe(stream: Any) -> bool:
     import select
 
     try:

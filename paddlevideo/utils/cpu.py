@@ -7,7 +7,7 @@ import functools
 import os
 from pathlib import Path
 
-MMAP_THRESHOLD_BYTES = 32 << 20  # the largest that glibc accepts
+MMAP_THRESHOLD_BYTES = 32 << 20  # the maximum of glibc
 TRIM_THRESHOLD_BYTES = 1 << 30
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
@@ -37,7 +37,7 @@ def _keep_memory() -> None:
 
     Every operator allocates its result. By default glibc maps and unmaps such blocks each time,
     and the kernel clears their pages again: an addition of 5 MB arrays runs at 5 GB/s instead of
-    80. The cost: up to 1 GB of freed memory stays with the process.
+    80. The cost: up to 1 GB of freed memory stays in the process.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

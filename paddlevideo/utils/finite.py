@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 
-def fault_of(array: Any) -> str | None:
-    """Describes what is not finite: "holds NaN (3 of 256 values, the first at [0, 5])".
+def describe_non_finite(array: Any) -> str | None:
+    """Describes values that are not finite: "holds NaN (3 of 256 values, the first at [0, 5])".
 
-    Returns None for a finite array, and for one that does not hold floating-point numbers.
+    Returns None for a finite array, and for one of other than floating-point numbers.
     """
     array = np.asarray(array)
     if array.dtype.kind != "f":
@@ -24,7 +24,7 @@ def fault_of(array: Any) -> str | None:
     return f"holds {kind} ({bad.sum()} of {array.size} values, the first at {first})"
 
 
-def first_fault(arrays: Mapping[str, Any]) -> str | None:
-    """Returns the name of the first array that is not finite and its fault; None if all are."""
-    faults = ((name, fault_of(array)) for name, array in arrays.items())
-    return next((f"{name} {fault}" for name, fault in faults if fault), None)
+def first_non_finite(arrays: Mapping[str, Any]) -> str | None:
+    """Returns name and description of the first array that is not finite; None if all are."""
+    described = ((name, describe_non_finite(array)) for name, array in arrays.items())
+    return next((f"{name} {text}" for name, text in described if text), None)

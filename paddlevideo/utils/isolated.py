@@ -1,4 +1,4 @@
-"""Function calls in a process of their own, so that a crash of native code costs one call."""
+"""Function calls in a separate process, so that a crash of native code costs one call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paddlevideo.utils.children import this_python
 
 P = ParamSpec("P")
 T = TypeVar("T")
-GRACE = 2.0  # seconds for an idle process to end
+GRACE = 2.0  # seconds in which an idle process must end
 
 
 class Crash(Exception):
@@ -23,8 +23,8 @@ class Crash(Exception):
 class Isolated:
     """A process that calls one function after another, and is replaced after a crash.
 
-    It is a fresh Python rather than a fork, as OpenCV's threads do not survive a fork. It starts at
-    the first call, and ends with this object or with this process.
+    A fresh Python rather than a fork, since OpenCV's threads do not survive a fork. It starts at
+    the first call, and ends with this object or this process.
     """
 
     def __init__(self) -> None:
@@ -32,9 +32,9 @@ class Isolated:
         self._pipe: Connection | None = None
 
     def call(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Calls ``function``, one of the top level of a module, and returns what it returns.
+        """Calls ``function``, which must be at the top level of a module, and returns its result.
 
-        Raises what it raises, and Crash if it ends its process.
+        Raises its exceptions, and Crash if the process ends.
         """
         pipe = self._pipe or self._start()
         try:
@@ -55,7 +55,7 @@ class Isolated:
                 this_python(serving),
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # what a library says while it crashes
+                stderr=subprocess.DEVNULL,  # messages of a crashing library
                 start_new_session=True,  # Ctrl-C is for the caller
             )
         return self._pipe

@@ -1,7 +1,7 @@
-"""Limits that a model's sizes set for its data: word ids, classes, widths.
+"""Limits of a model for its data: word ids, classes, widths.
 
-A data set's metadata are compared before any sample is read, and then each sample: beyond a limit
-Paddle would read or write other memory, or stop with a traceback of its own.
+Metadata of a data set are compared before any sample is read, and then each sample: beyond a limit
+Paddle would access invalid memory, or stop with a traceback.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ class Limit(NamedTuple):
     #: The key of the configuration that sets it.
     key: str
     size: int
-    #: The limited things, for messages: "action classes".
+    #: What is limited, for messages: "action classes".
     things: str
-    #: Whether rows hold exactly ``size`` numbers; otherwise numbers are below ``size``.
+    #: Whether rows have exactly ``size`` numbers; otherwise numbers are below ``size``.
     is_width: bool = False
     #: Whether it applies only if the pipeline has steps that use the array.
-    if_asked: bool = False
+    only_if_used: bool = False
 
 
 Limits = Mapping[str, Limit]
 
 
 def check_extents(limits: Limits, extents: Mapping[str, int], source: str) -> None:
-    """Compares sizes in the metadata of ``source`` with the limits; 0: not known.
+    """Compares sizes in the metadata of ``source`` with the limits; 0: unknown.
 
     Raises ConfigError with every limit that is too small.
     """
@@ -50,7 +50,7 @@ def check_extents(limits: Limits, extents: Mapping[str, int], source: str) -> No
 
 
 def check_sample(limits: Limits, sample: Mapping[str, Any], name: Callable[[], str]) -> None:
-    """Compares a sample's arrays with the limits. Raises ConfigError, which calls ``name``."""
+    """Compares a sample's arrays with the limits. Raises ConfigError with ``name()``."""
     for key, limit in limits.items():
         array = sample.get(key)
         if not isinstance(array, np.ndarray) or not array.size:
@@ -65,6 +65,6 @@ def check_sample(limits: Limits, sample: Mapping[str, Any], name: Callable[[], s
             wrong = largest if largest >= limit.size else array.min()
             advice = f"Set it to {wrong + 1} or more, or leave" if wrong > 0 else "Leave"
             raise ConfigError(
-                f"{name()}: {key} holds {wrong}, where {limit.key}={limit.size} lets 0 to "
-                f"{limit.size - 1} be {limit.things}. {advice} the clip out"
+                f"{name()}: {key} holds {wrong}, but {limit.key}={limit.size} allows "
+                f"{limit.things} 0 to {limit.size - 1}. {advice} the clip out"
             )

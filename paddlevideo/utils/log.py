@@ -1,4 +1,4 @@
-"""Log lines: to the terminal and to a file, from the main rank only."""
+"""Logging to the terminal and to a file, on the main rank only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", "%m/%d %H
 def set_up_logging(level: str = "INFO", silent: bool = False) -> None:
     """Sends the package's log to standard output, and keeps it for :func:`log_to`.
 
-    ``silent``: warnings and errors only, not kept: what ranks other than the first do.
+    ``silent``: warnings and errors only, not kept; for ranks other than the first.
     """
     logger = logging.getLogger(NAME)
     logger.propagate = False
@@ -31,7 +31,7 @@ def set_up_logging(level: str = "INFO", silent: bool = False) -> None:
 
 
 def log_to(path: Path) -> None:
-    """Appends the log to a file, beginning with what has been logged so far."""
+    """Appends the log to a file, including what has been logged so far."""
     logger = logging.getLogger(NAME)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(FORMAT)
@@ -43,7 +43,7 @@ def log_to(path: Path) -> None:
 
 
 class _Keeper(logging.Handler):
-    """Keeps the last records until there is a file to write them to."""
+    """Keeps the last records until there is a log file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Keeper(logging.Handler):
 
 
 class _Printer(logging.Handler):
-    """Prints to what standard output is at that moment: above a progress bar, if one is drawn."""
+    """Prints to the current standard output: above a progress bar, if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one record. A closed pipe must not end a training run: log.txt remains."""

@@ -1,11 +1,11 @@
-"""Nested maps and lists: the texts in them, and where two of them differ."""
+"""Nested maps and lists: the texts in them, and differences between two of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-#: Stands for the value of a key that one of two maps lacks.
+#: The value of a key that one of two maps lacks.
 ABSENT = "(absent)"
 
 
@@ -18,7 +18,7 @@ def texts_in(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def changes(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yields dotted key, old and new value of all that differs, sorted by key at each level."""
+    """Yields dotted key, old and new value of each difference, sorted by key at each level."""
     old, new = _children(before), _children(now)
     if old is None or new is None or isinstance(before, Mapping) != isinstance(now, Mapping):
         if before != now:

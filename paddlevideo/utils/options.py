@@ -17,12 +17,12 @@ program: str | None = None
 
 
 def _script() -> str | None:
-    """Returns how a script was started, as it was typed; argparse would show its name alone."""
+    """Returns the command that started a script; argparse would show the file name alone."""
     return f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else None
 
 
 def as_path_text(text: str) -> str:
-    """Converts an option that is a path, as text: ``~`` and ``$NAME`` are replaced."""
+    """Converts an option that is a path to text, with ``~`` and ``$NAME`` replaced."""
     path = expand_path(text)
     if complaint := path_complaint(path):
         raise argparse.ArgumentTypeError(complaint)
@@ -56,9 +56,9 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes options in full only; a mistake is one line, ``error: ...``, and exit code 2.
+    """Accepts full option names only; a mistake is one line, ``error: ...``, and exit code 2.
 
-    ``hints``: by name, the advice for options that belong to another program.
+    ``hints``: advice for options of another program, by name.
     """
 
     def __init__(self, *, hints: Mapping[str, str] | None = None, **settings: Any) -> None:
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         self.hints = dict(hints or {})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse, which calls it for subcommands too; unknown options are an error at once.
+        """As argparse, which calls it for subcommands too; reports unknown options first.
 
         Otherwise a misspelt required option would be reported as missing.
         """
@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(given, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse; for words that belong to no option the message suggests one."""
+        """As argparse; the message for words that belong to no option suggests one."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             self.error(f"{' '.join(rest)} belongs to no option{self._owner_of(rest[0])}")
@@ -98,7 +98,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
 
     def _options_in(self, given: Sequence[str]) -> Iterable[str]:
-        """Yields the names of the options given to this parser, not to a subcommand of it."""
+        """Yields the names of the options given to this parser, not to a subcommand."""
         has_commands = self._subparsers is not None
         for text in given:
             if text == "--" or (has_commands and not text.startswith("-")):
@@ -125,7 +125,7 @@ class Parser(argparse.ArgumentParser):
         return f"unknown option {text}.{_nearest(text, known)}".removesuffix(".")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """As argparse; for a value that is not one of the choices it suggests the nearest."""
+        """As argparse; for an invalid choice the message suggests the nearest."""
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
             near = did_you_mean(str(value), known)

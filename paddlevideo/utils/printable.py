@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-SHOWN = 5  # names that a message lists
+SHOWN = 5  # number of names that a message lists
 
 
 def some(names: Iterable[object], shown: int = SHOWN, separator: str = ", ") -> str:
@@ -27,9 +27,9 @@ def printable(text: str) -> str:
 
 
 def without_surrogates(text: str) -> str:
-    """Returns ``text`` with undecoded bytes, as a plain locale leaves them, decoded as UTF-8.
+    """Returns ``text`` with bytes that the locale left undecoded decoded as UTF-8.
 
-    Bytes that are not UTF-8 are replaced, and so are halves of surrogate pairs, as in some JSON.
+    Replaces bytes that are not UTF-8, and lone surrogates, which some JSON files have.
     """
     try:
         text.encode()
@@ -41,7 +41,7 @@ def without_surrogates(text: str) -> str:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether ``text`` can be encoded: not a file name of other bytes, nor half a character."""
+    """Whether ``text`` can be encoded as UTF-8: it has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -57,13 +57,13 @@ class Tally:
     names: list[str] = field(default_factory=list)
 
     def add(self, name: str, count: int = 1) -> None:
-        """Adds ``count`` for a name; "" is not shown."""
+        """Adds ``count`` for a name, which is listed unless empty."""
         self.count += count
         if name and len(self.names) < SHOWN:
             self.names.append(name)
 
     def shown(self) -> str:
-        """Returns the first names, for a terminal."""
+        """Returns the first names, safe for a terminal."""
         names = [printable(name) for name in self.names]
         texts = [name if len(name) <= 60 else name[:57] + "..." for name in names]
         return ", ".join([*texts, "..."] if self.count > len(names) and names else texts)

@@ -16,7 +16,7 @@ def track(
     unit: str = "batches",
     units_per_item: int = 1,
 ) -> Iterator[Item]:
-    """Yields ``items`` and draws a bar with ``unit`` per second and the time left.
+    """Yields ``items`` and draws a bar with ``unit`` per second and the remaining time.
 
     Nothing is drawn if standard error is not a terminal: in a pipe, a log file or CI.
     """

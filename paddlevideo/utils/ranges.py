@@ -53,7 +53,7 @@ CountOrZero = Annotated[int, Range(at_least=0)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Probability = Annotated[float, Range(at_least=0, at_most=1)]
-#: A share below all, or the decay of a running mean: 0 to below 1.
+#: A fraction below 1, such as the decay of a running mean.
 Fraction = Annotated[float, Range(at_least=0, below=1)]
 
 

@@ -1,4 +1,4 @@
-"""Signals that stop a run: it finishes its step and saves, so that nothing is lost."""
+"""Signals that stop a run after it has finished its step and saved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 #: Exit code of a stopped run, except after Ctrl-C: "try again later" in sysexits.h.
 STOPPED = 75
-#: The launcher sends SIGTERM; Slurm can send SIGUSR1 some time before its limit.
+#: The launcher sends SIGTERM; Slurm can send SIGUSR1 before its time limit.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -38,14 +38,14 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # Python allows it only there
             for signum in SIGNALS:
-                self._before[signum] = signal.signal(signum, self._note)
+                self._before[signum] = signal.signal(signum, self._record)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def _record(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT:
             # The system's handler: Python's would wait until Paddle returns from a long call.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -53,6 +53,6 @@ class StopRequest:
             return  # the launcher sends it repeatedly
         self.received = signum
         name = signal.Signals(signum).name
-        more = "; Ctrl-C again ends it at once, unsaved" if signum == signal.SIGINT else ""
+        more = "; Ctrl-C again stops at once without saving" if signum == signal.SIGINT else ""
         # Printing is not safe in a handler; writing is.
-        os.write(2, f"\n{name}: ends after this step, and saves{more}\n".encode())
+        os.write(2, f"\n{name}: stops after this step and saves{more}\n".encode())

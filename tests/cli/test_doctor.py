@@ -190,12 +190,12 @@ def test_little_shared_memory(monkeypatch):
 
 
 def test_folders_that_are_full_or_closed(tmp_path, monkeypatch):
-    closed = machine.room("disk", tmp_path / "absent")
+    closed = machine.disk_space("disk", tmp_path / "absent")
     assert closed.status == PROBLEM and "cannot be written" in closed.says
     assert "output_dir" in closed.advice
     small = SimpleNamespace(total=1 << 30, free=1 << 20)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: small)
-    full = machine.room("disk", tmp_path)
+    full = machine.disk_space("disk", tmp_path)
     assert full.status == NOTE and "keep=1" in full.advice
 
 

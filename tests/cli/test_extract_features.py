@@ -105,7 +105,7 @@ def test_a_caption_of_a_whole_video_goes_to_all_its_pieces(clips, tmp_path, run)
 def test_captions_that_fit_no_video_are_refused_before_the_work(clips, tmp_path, run):
     (tmp_path / "c.csv").write_text("it moves,z.mkv\n")
     code, out, err = run(clips / "z.mkv", "--captions", tmp_path / "c.csv")
-    assert code == 1 and "seem to stand in another column" in err and "videos:" not in out
+    assert code == 1 and "seem to be in another column" in err and "videos:" not in out
     (tmp_path / "c.csv").write_text("z_0_1,it moves\n")  # a piece that is still to be cut
     words = ("-o", "clips.seconds=1", "--captions", tmp_path / "c.csv")
     assert run(clips / "z.mkv", *words)[0] == 0

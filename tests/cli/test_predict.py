@@ -142,7 +142,7 @@ def test_neither_the_models_code_nor_its_weights_are_used(project):
 
 def test_a_long_caption_is_cut_aloud(project, capsys):
     assert run(project, "dog " * 20) == 0
-    assert "is cut after 14 pieces" in capsys.readouterr().err
+    assert "is truncated to 14 pieces" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("caption", ["\U0001f600", "\u200b", "\u6d0b\u8471"])

@@ -46,7 +46,7 @@ def test_what_the_vocabulary_lacks_is_told(tmp_path, capsys):
         "video0,\u732b\U0001f600\nvideo1,a dog runs\nvideo2,\u200b\n", "utf-8"
     )
     source = [tmp_path / "test.lmdb", "--captions", tmp_path / "c.csv", "--output", tmp_path / "s"]
-    told = "nothing is known (clips video0, video2). Choose a vocabulary"
+    told = "only unknown words (clips video0, video2). Choose a vocabulary"
     code, out, _ = run(capsys, "pack", *source)
     assert code == 0 and "vocabulary bert-base-uncased: " in out and told in out
     assert told in run(capsys, "inspect", tmp_path / "s")[1]
@@ -92,12 +92,12 @@ def test_validate_exits_with_1_and_lists_what_is_wrong(tmp_path, capsys):
         (["pack", "s", "--output", "s"], "holds 1 clips that another command wrote"),
         (["validate", "nowhere"], "there is no such feature store"),
         (["inspect", "nowhere"], "there is no such feature store"),
-        (["pack", "s", "--output", "file"], "file: is a file, where the store's folder belongs"),
-        (["validate", "s", "--fix", "file"], "file: is a file, where the store's folder belongs"),
+        (["pack", "s", "--output", "file"], "file: is a file; expected the folder of a store"),
+        (["validate", "s", "--fix", "file"], "file: is a file; expected the folder of a store"),
         (["validate", "s", "--json", "."], "error: .: Is a directory"),
         (["pack", "s", "--output", "file/x"], "error: file/x: Not a directory"),
-        (["convert", "s", "--to", "npy", "--output", "."], ".: exists already"),
-        (["convert", "s", "--to", "lmdb", "--output", "."], ".: exists already"),
+        (["convert", "s", "--to", "npy", "--output", "."], ".: already exists"),
+        (["convert", "s", "--to", "lmdb", "--output", "."], ".: already exists"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, words, message):
@@ -205,7 +205,7 @@ def test_a_sheet_shows_frames_with_their_boxes(tmp_path, capsys):
     code, _, err = run(capsys, "inspect", tmp_path / "s", *words)
     assert code == 1 and "named after a clip or a video of" in err and '"seen.mp4"' in err
     code, _, err = run(capsys, "inspect", tmp_path / "s", "--sheet", tmp_path / "x.png")
-    assert code == 1 and "give --videos" in err
+    assert code == 1 and "folder with --videos" in err
 
 
 def test_a_sheet_shows_the_regions_of_one_frame_and_that_frame(tmp_path, capsys):

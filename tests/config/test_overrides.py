@@ -93,11 +93,11 @@ def test_examples(config, override, path, value):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("epochs", "wants KEY.PATH=VALUE"),
-        ("=3", "wants KEY.PATH=VALUE"),
-        ("a..b=3", "wants KEY.PATH=VALUE"),
+        ("epochs", "expects KEY.PATH=VALUE"),
+        ("=3", "expects KEY.PATH=VALUE"),
+        ("a..b=3", "expects KEY.PATH=VALUE"),
         ("_base_=x.yaml", "in files only"),
-        ("epochs.x=1", "epochs is 3: nothing can be set below it"),
+        ("epochs.x=1", "epochs is 3: it has no keys"),
         ("DATASET.batch_size.x.y=1", "DATASET.batch_size is 2"),
         ("PIPELINE.train.transform.2=1", "has 2 items: 0 to 1"),
         ("PIPELINE.train.transform.-1=1", "expected an index"),

@@ -51,9 +51,9 @@ from paddlevideo.utils.errors import ConfigError
         ("a: |x\n", 1, 'begins with "|" needs quotes'),
         ("a: *x\n", 1, 'needs quotes, an alias its anchor: "&x"'),
         ("a:\n  - x\n  y\n", 3, '"y" is neither "key: value" nor "- item"'),
-        ("a:\n  - x: 1\n  y: 2\n", 3, "not indented as those"),
+        ("a:\n  - x: 1\n  y: 2\n", 3, "not indented like its neighbours"),
         ("a: 1\n- b\n", 2, '"-" is wrong'),
-        ("a:\n    b: 1\n  c: 2\n", 3, "not indented as those"),
+        ("a:\n    b: 1\n  c: 2\n", 3, "not indented like its neighbours"),
         ("a:\n  b: 1\n   c: 2\n", 3, "indented further than the one above"),
         ("a: x: y\n", 1, 'a text with ": " in it needs quotes'),
         ('a: "C:\\data"\n', 1, "use single quotes"),
@@ -152,8 +152,8 @@ def test_a_text_where_a_map_or_number_belongs_says_what_it_may_be(
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("epochs＝1", 'full-width one, write "="'),
-        ("epochs:1", 'write "=" for the colon'),
+        ("epochs＝1", 'full-width, write "="'),
+        ("epochs:1", 'write "=" instead of the colon'),
         ("epochs", "without spaces around the ="),
         ("x=!!python/tuple [1]", r"write a list, \[1, 2\]$"),
         ("x=@y", "needs quotes. Put quotes around text: -o 'x=\"..."),

@@ -323,7 +323,7 @@ def test_weights_that_are_not_finite_are_neither_exported_nor_run(tmp_path, monk
     weight.set_value(paddle.full_like(weight, float("nan")))
     with pytest.raises(WeightsError, match="query.weight holds NaN"):
         write(model, tmp_path)
-    monkeypatch.setattr(export, "first_fault", lambda arrays: None)  # as exports used to be
+    monkeypatch.setattr(export, "first_non_finite", lambda arrays: None)  # as exports used to be
     write(model, tmp_path)
     with pytest.raises(WeightsError, match="captions: the exported weight .* holds NaN"):
         ExportedModel(tmp_path / "exported")

@@ -135,7 +135,7 @@ def detector(tmp_path, boxes=BOXES, scores=SCORES, vectors=None, classes=None, *
         if rows is not None
     }
     outputs = BoxesOutputs("boxes", "scores", **names)
-    return OnnxRegions(BoxesDetector(model, INPUT, outputs, **more))
+    return OnnxRegions(BoxesDetector(model=model, input=INPUT, outputs=outputs, **more))
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,17 @@ def test_scores_of_the_best_class_alone(tmp_path):
         tmp_path / "d.onnx", BOXES, given["scores"], None, given["classes"]
     )
     outputs = BoxesOutputs("boxes", "scores", "classes")
-    named = OnnxRegions(BoxesDetector(model, INPUT, outputs, classes=["cat", "dog"]))
+    named = OnnxRegions(
+        BoxesDetector(model=model, input=INPUT, outputs=outputs, classes=["cat", "dog"])
+    )
     found = named.find(FRAME, FRAME)
     assert [named.names[row.argmax()] for row in found.classes] == ["cat", "dog"]
     assert named.whole(FRAME).tolist() == [[0, 0, 1]]
     with pytest.raises(DataError, match="give the class names"):
-        OnnxRegions(BoxesDetector(model, INPUT, outputs)).find(FRAME, FRAME)
-    one = OnnxRegions(BoxesDetector(model, INPUT, BoxesOutputs("boxes", "scores")))
+        OnnxRegions(BoxesDetector(model=model, input=INPUT, outputs=outputs)).find(FRAME, FRAME)
+    one = OnnxRegions(
+        BoxesDetector(model=model, input=INPUT, outputs=BoxesOutputs("boxes", "scores"))
+    )
     assert one.find(FRAME, FRAME).classes.shape[1] == 2, "one class, and none"
 
 
@@ -197,7 +201,8 @@ def test_a_detector_that_does_not_fit_is_named(tmp_path, given, message):
         tmp_path / "d.onnx", BOXES, rows["scores"], rows["vectors"], rows["classes"]
     )
     extra = {key: key for key in ("vectors", "classes") if rows[key] is not None}
-    settings = BoxesDetector(model, INPUT, BoxesOutputs("boxes", "scores", **extra), classes=names)
+    outputs = BoxesOutputs("boxes", "scores", **extra)
+    settings = BoxesDetector(model=model, input=INPUT, outputs=outputs, classes=names)
     with pytest.raises(DataError, match=message):
         OnnxRegions(settings).find(FRAME, FRAME)
 
@@ -214,7 +219,11 @@ def test_raw_heads_of_an_exported_network(tmp_path):
     )
     found = OnnxRegions(
         PicodetDetector(
-            model, INPUT, PicodetOutputs(["s"], ["d"]), strides=[16], classes=["a", "b"]
+            model=model,
+            input=INPUT,
+            outputs=PicodetOutputs(["s"], ["d"]),
+            strides=[16],
+            classes=["a", "b"],
         )
     ).find(FRAME, FRAME)
     # Centre (40, 24) of the input, 16 to each side; the frame is twice as large.

@@ -176,18 +176,18 @@ def test_a_store_that_another_process_writes_is_left_to_it(clips, tmp_path, run)
 def test_a_store_that_another_process_has_just_written_is_left_alone(
     clips, tmp_path, run, monkeypatch
 ):
-    from paddlevideo.extract import output
+    from paddlevideo.extract.output import ExtractedStore
 
     assert run(clips)[0] == 0
-    real, calls = output.find_existing, []
+    real, calls = ExtractedStore.existing, []
 
-    def late(*arguments):
-        calls.append(arguments)
-        return None if len(calls) == 1 else real(*arguments)
+    def late(store):
+        calls.append(store)
+        return None if len(calls) < 3 else real(store)
 
-    monkeypatch.setattr(output, "find_existing", late)
+    monkeypatch.setattr(ExtractedStore, "existing", late)
     code, out, _ = run(clips)
-    assert code == 0 and "another process has written it" in out and len(calls) == 2
+    assert code == 0 and "another process has written it" in out and len(calls) == 3
 
 
 def test_pictures_that_cannot_be_written_stop_nothing(clips, tmp_path, run, monkeypatch):

@@ -86,7 +86,7 @@ MODEL = "regions.detector.model=models/detector.onnx"
         (["regions.vectors.sides=3"], 'unknown argument "sides". Did you mean "side"'),
         (["regions.vectors.name=detector", "regions.vectors.side=1"], "unknown argument"),
         (["regions.vectors={name: detector}"], "the detector has no outputs.vectors"),
-        (["regions.frames=0", "actions.frames=1"], "has 2 faults"),
+        (["regions.frames=0", "actions.frames=1"], "has 2 errors"),
     ],
 )
 def test_a_mistake_is_named(home, overrides, message):

@@ -76,7 +76,7 @@ def test_a_csv_names_clips_and_captions(tmp_path):
         ("video,start\nx.mp4,-1\n", "start is '-1'"),
         ("video,end\nx.mp4,nan\n", "end is 'nan'"),
         ("video,start,end\nx.mp4,5,4\n", "ends at 4 s, but begins at 5 s"),
-        ("video,clip\nx.mp4,a\ny.mp4,a\n", 'line 3: the clip "a" stands in .* line 2 already'),
+        ("video,clip\nx.mp4,a\ny.mp4,a\n", 'line 3: the clip "a" is in .* line 2 already'),
         ("video,caption\nx.mp4,a,b\n", "more columns than the header"),
         ('video,caption\nx.mp4,"a\n', "line 2: is not CSV .* has no end"),
     ],

@@ -13,7 +13,7 @@ import pytest
 
 from paddlevideo.extract import decode, draw, extractor, work, worker
 from paddlevideo.loader.store import FeatureStore
-from paddlevideo.utils.command import DONE_IS_KEPT
+from paddlevideo.utils.command import RESUMES
 from paddlevideo.utils.errors import DataError
 from tests.extract import samples
 
@@ -186,6 +186,6 @@ def test_the_worker_ends_with_the_run(clips, tmp_path, number, to_group, expecte
     _, err = process.communicate(timeout=30)
     assert process.returncode == expected and "Traceback" not in err
     said = [line for line in err.splitlines() if "interrupted" in line or "error" in line]
-    assert said == ([f"interrupted; {DONE_IS_KEPT}"] if number == signal.SIGINT else [])
+    assert said == ([f"interrupted; {RESUMES}"] if number == signal.SIGINT else [])
     until(lambda: not is_running(worker))
     assert not (tmp_path / "c.store").exists()

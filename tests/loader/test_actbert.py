@@ -72,7 +72,7 @@ def poke(index, value):
 FAULTS = {
     "fewer rows": (
         with_change(0, lambda a: a[:2]),
-        r"region features has shape \(2, 6\), where \(3",
+        r"region features has shape \(2, 6\); expected \(3",
     ),
     "other width": (with_change(0, lambda a: a[:, :4]), r"region features has shape \(3, 4\)"),
     "classes": (with_change(1, lambda a: a[:, :2]), r"class distribution has shape \(3, 2\)"),
@@ -134,7 +134,7 @@ def test_no_actions_are_legal(tmp_path):
     ("rows", "message"),
     [
         ([make_row("a"), make_row("b"), make_row("a")], "1 clip ids occur in several rows: a"),
-        ([make_row("a"), make_row("b")[:10]], "row 1 has 10 entries, where 11 belong"),
+        ([make_row("a"), make_row("b")[:10]], "row 1 has 10 entries; expected 11"),
         ([], "holds no rows"),
         ([[np.zeros(3)] + make_row("a")[1:]], "entry 0 is not a two-dim"),
     ],

@@ -91,7 +91,7 @@ def test_narrations_of_other_videos_are_told(tmp_path):
     rows = save_rows(tmp_path / "rows.npy", [make_row("x_1"), make_row("y_1")])
     dataset = build_dataset({"format": "ActBertDataset", "file_path": rows})
     (warning,) = start_warnings(dataset, [step])
-    assert 'has videos such as "abc", and nothing of the videos of 2 clips' in warning
+    assert 'has videos such as "abc", but none of the videos of 2 sampled clips' in warning
 
 
 def test_narrations_come_from_any_file_of_them(tmp_path):
@@ -111,7 +111,7 @@ def test_narrations_come_from_any_file_of_them(tmp_path):
     [
         ('{"abc": ["one", 2]}', 'video "abc".*is not a sentence'),
         ('{"abc": "one"}', "known kind"),
-        ("abc_01,stir the pot\n", "not about what is said"),
+        ("abc_01,stir the pot\n", "not a narration of a video"),
         ('{"abc": []}', "holds no sentence"),
     ],
 )

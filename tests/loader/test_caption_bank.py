@@ -44,7 +44,7 @@ def test_a_store_gives_its_clips_captions(tmp_path):
 
 def test_a_store_without_captions_is_named(tmp_path):
     write(tmp_path / "s", [make_clip(captions=[], times=())])
-    with pytest.raises(DataError, match="/s: 1000 clips drawn, and none has a caption"):
+    with pytest.raises(DataError, match="/s: 1000 clips were tried, none has a caption"):
         drawn(tmp_path / "s")
 
 

@@ -97,7 +97,7 @@ def test_pre_training_needs_captions(paths, name):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("absent", "No such file"), ("a.txt", "is a text file, which holds no clips. Known are:")],
+    [("absent", "No such file"), ("a.txt", "is a text file, which holds no clips. Known kinds:")],
 )
 def test_what_holds_no_clips_is_refused(tmp_path, name, message):
     (tmp_path / "a.txt").write_text("clips")

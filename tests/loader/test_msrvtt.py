@@ -168,8 +168,8 @@ def test_captions_name_clips_by_the_rules_that_packing_has(make, caplog):
 @pytest.mark.parametrize(
     "lines, message",
     [
-        ("one,a\ntwo, three,b\n", "The ids seem to stand in another column"),
-        ("0,a,one\n1,b,two\n", "The ids seem to stand in another column"),
+        ("one,a\ntwo, three,b\n", "The ids seem to be in another column"),
+        ("0,a,one\n1,b,two\n", "The ids seem to be in another column"),
         ("a.mp4,one\na.avi,two\n", '"a.mp4" and "a.avi" may both mean "a"'),
         ("A,one\nd/b,two\nx/b,three\n", '"d/b" and "x/b" may both mean "b"'),
         ("ab,one\n", 'The nearest to "ab" is "b"'),
@@ -196,14 +196,14 @@ def set_in(name, key, value):
 
 RECORD_FAULTS = {
     "code": (set_in("a", "extra", Attack()), r'the name "\w+\.system"'),
-    "other id": (set_in("a", "video_id", "b"), 'record is that of clip "b"'),
+    "other id": (set_in("a", "video_id", "b"), 'record is of clip "b"'),
     "no boxes": (set_in("a", "boxes", None), "lacks boxes"),
     "nan": (set_in("a", "features", np.full((2, F), np.nan)), r"features\[0, 0\] is nan"),
-    "width": (set_in("a", "features", np.zeros((2, 5))), "5 wide, where 6 .*vision_feature_dim"),
+    "width": (set_in("a", "features", np.zeros((2, 5))), "5 wide, but vision_feature_dim is 6"),
     "actions": (set_in("a", "action_features", np.zeros((2, 5))), "action_feature_dim"),
     "counts": (set_in("a", "boxes", np.zeros((3, 4))), r"boxes has shape \(3, 4\)"),
     "empty": (set_in("a", "features", np.zeros((0, F))), "no regions"),
-    "flat": (set_in("a", "features", np.zeros(F)), "two dimensions"),
+    "flat": (set_in("a", "features", np.zeros(F)), "two-dimensional"),
     "box": (set_in("a", "boxes", np.full((2, 4), 500.0)), "box 0 is"),
     "truncated": (
         lambda records: records.update(a=pickle.dumps(records["a"])[:-9]),
@@ -247,13 +247,13 @@ def test_truncated_lmdb(tmp_path, keep):
         used = (store.info()["last_pgno"] + 1) * store.stat()["psize"]
     size = int(used * keep) if isinstance(keep, float) else keep if keep >= 0 else used + keep
     os.truncate(file, size)
-    with pytest.raises(DataError, match="store.*(cut short|whole)"):
+    with pytest.raises(DataError, match="store.*(cut short|damaged)"):
         RecordFile(path).missing(["clip0"])
 
 
 def test_absent_lmdb_and_noise(tmp_path):
     (tmp_path / "noise").write_bytes(bytes(range(256)) * 64)
-    for name, message in [("absent", "No such file"), ("noise", "not a whole LMDB")]:
+    for name, message in [("absent", "No such file"), ("noise", "is damaged, or not an LMDB")]:
         with pytest.raises(DataError, match=message):
             RecordFile(tmp_path / name).missing(["a"])
 

@@ -227,7 +227,7 @@ def test_everything_masked():
 
 def test_lengths_are_compared_with_what_arrives():
     RandomMask(12, 4, 5)(ready(), rng())
-    for lengths, option in [((13, 4, 5), "max_seq_length is 13.*make 12"),
+    for lengths, option in [((13, 4, 5), "max_seq_length is 13.*produce 12"),
                             ((12, 5, 5), "max_action_length"),
                             ((12, 4, 36), "max_region_length")]:  # fmt: skip
         with pytest.raises(ConfigError, match=option):

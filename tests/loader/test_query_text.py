@@ -11,9 +11,9 @@ TOKENIZER = load_tokenizer("bert-base-uncased")
 
 def test_what_is_not_read_of_a_sentence_is_told():
     assert check_query(TOKENIZER, "a red circle", 5) == ""
-    assert "cut after 3 pieces" in check_query(TOKENIZER, "a red circle moves", 5)
+    assert "truncated to 3 pieces" in check_query(TOKENIZER, "a red circle moves", 5)
     both = check_query(TOKENIZER, "a red \U0001f600 moves", 5)
-    assert "cut after 3 pieces" in both and "1 of its 3 pieces are unknown words" in both
+    assert "truncated to 3 pieces" in both and "1 of its 3 pieces are unknown words" in both
 
 
 def test_a_sentence_in_another_encoding_is_refused():

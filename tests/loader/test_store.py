@@ -51,7 +51,7 @@ def test_a_map_grows_when_it_is_full(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"regions": np.zeros((3, 5), "float32")}, r"regions of shape \(3, 5\)"),
+        ({"regions": np.zeros((3, 5), "float32")}, r"regions has shape \(3, 5\)"),
         ({"boxes": np.zeros((2, 4), "float32")}, "2 boxes for 3 regions"),
         ({"region_classes": ClassTargets.of(np.ones((3, 4)))}, "4 region classes"),
         ({"id": "clip1"}, "is in the store already"),
@@ -110,7 +110,7 @@ def test_a_shard_that_is_cut_short_or_gone_is_named(tmp_path):
     with pytest.raises(DataError, match="shard-00000.lmdb: is cut short"):
         store[0]
     shard.write_bytes(b"no LMDB" * 1000)
-    with pytest.raises(DataError, match="shard-00000.lmdb: not a whole LMDB, but a text"):
+    with pytest.raises(DataError, match="shard-00000.lmdb: is damaged, or not an LMDB .a text"):
         store[0]
     shard.unlink()
     with pytest.raises(DataError, match="shard-00000.lmdb"):
@@ -134,7 +134,9 @@ def test_a_store_of_other_sizes_is_noticed(tmp_path):
     write(tmp_path / "s", [make_clip()])
     manifest = tmp_path / "s" / COMPLETE
     manifest.write_text(manifest.read_text().replace('"region": 12', '"region": 13'))
-    with pytest.raises(DataError, match=r'"clip0"\): regions of shape \(3, 12\), where \(any, 13'):
+    with pytest.raises(
+        DataError, match=r'"clip0"\): regions has shape \(3, 12\); expected \(any, 13'
+    ):
         FeatureStore(tmp_path / "s").read(0)
 
 

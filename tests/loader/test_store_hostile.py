@@ -88,7 +88,7 @@ def test_an_unchanged_record_is_read():
     ("changes", "message"),
     [
         ({"action_classes": np.array([0])}, "1 classes of 2 actions"),
-        ({"action_classes": np.array([0, 700])}, "action class 700, where there are 7"),
+        ({"action_classes": np.array([0, 700])}, "action class 700, but there are 7"),
         ({"action_classes": np.array([-7, 0])}, "action class -7"),
         ({"boxes": np.full((3, 4), np.nan)}, r"boxes\[0, 0\] is nan"),
         ({"boxes": np.full((3, 4), 900.0)}, "box 0 is"),
@@ -165,7 +165,7 @@ def test_an_id_table_that_leads_elsewhere_is_noticed(tmp_path):
         for name, entry in entries.items():
             transaction.put(id_key(name), entry, db=table)
     for name in entries:
-        with pytest.raises(DataError, match=f'leads from "{name}" to another clip'):
+        with pytest.raises(DataError, match=f'maps "{name}" to another clip'):
             FeatureStore(tmp_path / "s").read_named(name)
 
 

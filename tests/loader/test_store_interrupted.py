@@ -101,7 +101,7 @@ except DataError as fault:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 3, done.stderr
-    assert "clips are whole. Make room and run the same command again" in done.stdout
+    assert "clips are complete. Free some space and run the same command again" in done.stdout
     with StoreWriter(path, SIZES) as writer:
         assert writer.written > 0
         for number in range(writer.written, 50):
@@ -234,7 +234,7 @@ def test_a_store_that_is_replaced_under_its_reader_gives_no_other_clips(tmp_path
     shutil.rmtree(tmp_path / "s")
     shutil.copytree(tmp_path / "t", tmp_path / "s")
     for read in (lambda: store[1], lambda: store.find("new2"), lambda: fresh.about(0)):
-        with pytest.raises(DataError, match="was replaced by another store"):
+        with pytest.raises(DataError, match="was replaced or removed"):
             read()
     assert FeatureStore(tmp_path / "s")[1].id == "new1"
 

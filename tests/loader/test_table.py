@@ -99,7 +99,7 @@ def test_a_list_of_videos_is_read_by_the_same_rules(tmp_path, name):
     "text, message",
     [
         ("video,clip,video\na.mp4,b,c.mp4\n", 'line 1: 2 columns are called "video"'),
-        ('video,caption\na.mp4,x\nb.mp4,"y\nc.mp4,z\n', "line 3: .* in this line has no end"),
+        ('video,caption\na.mp4,x\nb.mp4,"y\nc.mp4,z\n', "line 3: .* in this line is not closed"),
         ('video,caption\na.mp4,"x\ny"\nb.mp4,"y"z\n', "line 4: is not CSV"),
         ("video,caption\na.mp4,one, two\n", "line 2: has more columns than the header"),
     ],
@@ -131,11 +131,11 @@ def test_a_column_without_a_name_is_not_the_clip(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("videoid,url,name\na,http,one\n", "line 1: looks like a header, .* of the caption"),
-        ("\nmovie,start,sentence\na,0,one\n", "line 2: looks like a header, .* of the clip"),
-        ("video_id,caption_1,caption_2\na,one,two\n", "line 1: looks like a header, .* caption"),
+        ("videoid,url,name\na,http,one\n", "line 1: looks like a header .* the caption"),
+        ("\nmovie,start,sentence\na,0,one\n", "line 2: looks like a header .* the clip"),
+        ("video_id,caption_1,caption_2\na,one,two\n", "line 1: looks like a header .* caption"),
         ("a\t0:00:01\t0:00:02\tone\n", "line 1: has 4 columns and no header"),
-        ("video,start,caption\na,3,one\n", "line 2: has a start and no end"),
+        ("video,start,caption\na,3,one\n", "line 2: has a start but no end"),
     ],
 )
 def test_no_column_becomes_part_of_the_caption_or_is_lost(tmp_path, text, message):

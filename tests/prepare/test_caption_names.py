@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from paddlevideo.loader.captions.matching import ClipNames, meanings
+from paddlevideo.loader.captions.matching import ClipNames, match_all
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.prepare import PackOptions, pack
 from paddlevideo.prepare.caption_book import CaptionBook
@@ -53,10 +53,10 @@ def test_what_may_mean_two_clips_is_refused():
         ClipNames(["a/z", "b/z"]).find("z")
     assert ClipNames(["a/z", "b/z"]).find("videos/a/z.mp4").target == "a/z"
     with pytest.raises(DataError, match='"x.mp4" and "x.webm" may both mean "x"'):
-        meanings(["x.mp4", "x.webm"], ["x"])
+        match_all(["x.mp4", "x.webm"], ["x"])
     with pytest.raises(DataError, match='"a/x" and "b/x" may both mean "x"'):
-        meanings(["a/x", "b/x"], ["x"])
-    assert list(meanings(["x", "old/x"], ["x"])) == ["x"]
+        match_all(["a/x", "b/x"], ["x"])
+    assert list(match_all(["x", "old/x"], ["x"])) == ["x"]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_captions_are_counted_by_the_rule_that_matched_them(packed):
         "captions matched after dropping the file's ending": (1, ["b.mp4"]),
         "captions matched by the end of its path": (1, ["clips/c.mp4"]),
         "captions matched ignoring upper and lower case": (1, ["E"]),
-        "clips or videos with captions that no clip took": (1, ["f"]),
+        "clips or videos whose captions were not used": (1, ["f"]),
     }
 
 
@@ -119,14 +119,14 @@ def test_narrations_find_their_videos_by_the_same_rules(packed):
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("q1,one\nq2,two\n", 'Captions are of "q1", "q2", ...; clips are called "clip1"'),
+        ("q1,one\nq2,two\n", 'Captions name "q1", "q2", ...; clips are called "clip1"'),
         ("clip9,one\n", 'The nearest to "clip9" is "clip'),
-        ("one,clip1\ntwo,clip2\n", "seem to stand in another column: write a header line"),
-        ("a man, cooking,clip1\n", "seem to stand in another column"),
-        ("0,clip1,a man\n1,clip2,a dog\n", "seem to stand in another column"),
+        ("one,clip1\ntwo,clip2\n", "seem to be in another column: write a header line"),
+        ("a man, cooking,clip1\n", "seem to be in another column"),
+        ("0,clip1,a man\n1,clip2,a dog\n", "seem to be in another column"),
         (
             '{"w": {"start": [0], "end": [1], "text": ["one"]}}',
-            "where in its video a clip lies is not known",
+            "the spans of the clips in them are not known",
         ),
         (
             '{"database": {"w": {"annotation": [{"segment": [0, 1], "label": "cut"}]}}}',
@@ -156,7 +156,7 @@ def test_a_store_knows_the_videos_of_its_clips(tmp_path):
     store = FeatureStore(tmp_path / "b")
     assert [store[number].captions for number in (0, 1)] == [["one"], ["one"]]
     (tmp_path / "n.csv").write_text("video,start,end,caption\nfilm,0,1,one\n")
-    with pytest.raises(DataError, match="where in its video a clip lies is not known"):
+    with pytest.raises(DataError, match="the spans of the clips in them are not known"):
         pack(PackOptions([source], tmp_path / "c", [tmp_path / "n.csv"]))
     source = store_of_pieces(tmp_path / "d", span=(0.5, 2.0))
     pack(PackOptions([source], tmp_path / "e", [tmp_path / "n.csv"]))
@@ -173,7 +173,7 @@ def test_names_of_two_files_are_not_taken_for_one_clip(packed):
         packed(["x", "y"], "d/x.mp4,one\ne/x.mp4,two\n")
     captions, summary = packed(["x", "y"], "x,one\ne/x.mp4,another\ny.mp4,two\nf/y.mp4,three\n")
     assert captions == {"x": ["one"], "y": ["two", "three"]}
-    unused = summary.tallies["clips or videos with captions that no clip took"]
+    unused = summary.tallies["clips or videos whose captions were not used"]
     assert unused.names == ["e/x.mp4"]
 
 
@@ -189,8 +189,8 @@ def test_wrong_entries_are_named_and_skipped_like_clips(packed, tmp_path):
         packed(["v", "w"], text, "h.json")
     captions, summary = packed(["v", "w"], text, "h.json", skip_bad=2)
     assert captions == {"v": ["one", "two"], "w": []}
-    assert summary.tallies["entries of captions left out because they are wrong"].count == 2
-    assert summary.tallies["entries without a text, which are silences"].count == 1
+    assert summary.tallies["invalid entries of captions, left out"].count == 2
+    assert summary.tallies["entries without text (silences)"].count == 1
     listed = (tmp_path / "s.skipped.jsonl").read_text().splitlines()
     assert len(listed) == 2 and 'video \\"w\\": start, end and text have 1, 0, 0' in listed[1]
 

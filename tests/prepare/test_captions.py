@@ -106,21 +106,21 @@ def test_what_a_folder_of_narrations_holds_besides_is_counted(tmp_path, caplog):
         (b'{"v": {"start": [1], "end": [], "text": []}}', "have 1, 0, 0 entries"),
         (b'{"v": {"start": [3], "end": [1], "text": ["x"]}}', "begins at 3 s, but ends at 1 s"),
         ("v1,Käse\n".encode("latin-1"), "cannot be read as UTF-8"),
-        (b'{"v": {"start": [1], "end": [2], "text": ["x"]}', "is not whole JSON"),
-        (b'{"v": {"start": [1], "end": [2], "text": ["x"]}} {"w"', "more comes after its end"),
-        (b"[] x", "more comes after its end"),
+        (b'{"v": {"start": [1], "end": [2], "text": ["x"]}', "is not valid JSON"),
+        (b'{"v": {"start": [1], "end": [2], "text": ["x"]}} {"w"', "content after its end"),
+        (b"[] x", "content after its end"),
         (b'[{"clip": "a", "caption": "\\ud800"}]', "entry 0: .* holds half of a character"),
         (b'{"clip": "a\\udc00", "caption": "b"}', "line 1: .* holds half of a character"),
         (b'{"\\ud800": {"start": [1], "end": [2], "text": ["x"]}}', "holds half of a character"),
-        (b'{"database": {"v": "x"}}', "video \"v\": 'x' where an object belongs"),
+        (b'{"database": {"v": "x"}}', "video \"v\": expected an object, got 'x'"),
         (b'{"clip": "a", "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", "line 1: is not JSON"),
-        (b"[" * 30_000 + b"]" * 30_000, "is not whole JSON"),
-        (b'{"clip": "a", "end": 1, "start": 1' + b"0" * 400 + b"}", "where seconds belong"),
+        (b"[" * 30_000 + b"]" * 30_000, "is not valid JSON"),
+        (b'{"clip": "a", "end": 1, "start": 1' + b"0" * 400 + b"}", "expected seconds, got 10"),
         (b'{"clip": "a", "start": 1' + b"0" * 5000 + b"}", "line 1: is not JSON"),
-        (b'[{"clip": "a", "start": 1' + b"0" * 5000 + b"}]", "is not whole JSON"),
+        (b'[{"clip": "a", "start": 1' + b"0" * 5000 + b"}]", "is not valid JSON"),
         (b"a,one\nb," + b"x" * 140_000, "line 2: is not CSV"),
-        (b"start,end,text\n1,2,a\n,3,b\n", "line 3: '' where seconds belong"),
-        (b"start,end,text\n1,2,a\nStart,End,b\n", "line 3: 'Start' where seconds belong"),
+        (b"start,end,text\n1,2,a\n,3,b\n", "line 3: expected seconds, got ''"),
+        (b"start,end,text\n1,2,a\nStart,End,b\n", "line 3: expected seconds, got 'Start'"),
         (b"start,end,text\n1,2,a\nb\n", "line 3: .* is not a start, an end and a text"),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_list_of_captions_is_checked_for_half_characters(tmp_path):
 def test_a_clip_of_two_videos_is_refused(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"clip": "c", "video": "v"}\n{"clip": "c"}\n{"clip": "c", "video": "w"}\n')
-    with pytest.raises(DataError, match='clip "c": is of video "w", but of "v"'):
+    with pytest.raises(DataError, match='clip "c": belongs to video "w", but to "v"'):
         CaptionBook([path])
 
 
@@ -199,7 +199,7 @@ def test_captions_beside_all_clips_of_their_video_are_counted(tmp_path):
     book = CaptionBook([path])
     for clip in ("v_0_5", "v_5_10"):
         book.captions(clip)
-    assert book.report()["captions of videos at times where no clip is"] == Tally(1)
+    assert book.report()["captions of videos at times that no clip covers"] == Tally(1)
 
 
 def test_a_clips_own_place_comes_before_its_id(tmp_path):

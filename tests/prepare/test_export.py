@@ -17,9 +17,9 @@ def test_nothing_is_written_over(tmp_path):
     store = write(tmp_path / "s", [make_clip()])
     assert to_lmdb(store, tmp_path / "back.v1") == (1, 2) and (tmp_path / "back.v1.csv").is_file()
     (tmp_path / "a.csv").write_text("mine")
-    with pytest.raises(DataError, match=r"a\.csv: exists already"):
+    with pytest.raises(DataError, match=r"a\.csv: already exists"):
         to_lmdb(store, tmp_path / "a.lmdb")
-    with pytest.raises(DataError, match=r"a\.csv: exists already"):
+    with pytest.raises(DataError, match=r"a\.csv: already exists"):
         to_npy(store, tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "mine" and not (tmp_path / "a.lmdb").exists()
 

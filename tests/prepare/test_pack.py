@@ -74,7 +74,7 @@ def test_records_and_captions_to_a_store_and_back(folder, tmp_path):
         )
     lines = (tmp_path / "back.csv").read_text().splitlines()
     assert len(lines) == 7 and lines[0].startswith("video0,")
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="already exists"):
         to_lmdb(store, tmp_path / "back.lmdb")
 
 
@@ -118,7 +118,7 @@ def test_clips_and_captions_without_each_other_are_counted(folder, tmp_path):
     summary = pack(options(folder, tmp_path / "a", "test.lmdb", captions=[captions]))
     text = "\n".join(summary.lines())
     assert "clips without a caption: 6" in text
-    assert "captions that no clip took: 1: video99" in text
+    assert "captions were not used: 1: video99" in text
     store = FeatureStore(tmp_path / "a")
     assert len(store) == 7 and list(store[0].captions) == ["one", "two"]
     wanted = {"captions": [captions], "require_captions": True}
@@ -134,12 +134,12 @@ def test_a_finished_store_is_left_alone(folder, tmp_path):
     assert "nothing to do" in "\n".join(pack(packed).lines())
     assert (tmp_path / "s" / "store.json").stat().st_mtime_ns == before
     for change, message in (
-        ({"kept_mass": 0.5}, "kept_mass was 0.999, and is 0.5"),
-        ({"dtype": "float32"}, 'dtype was "float16", and is "float32"'),
-        ({"shard_clips": 3}, "shard_clips was null, and is 3"),
-        ({"shard_gigabytes": 1.0}, "shard_gigabytes was 4.0, and is 1.0"),
+        ({"kept_mass": 0.5}, "kept_mass was 0.999, now 0.5"),
+        ({"dtype": "float32"}, 'dtype was "float16", now "float32"'),
+        ({"shard_clips": 3}, "shard_clips was null, now 3"),
+        ({"shard_gigabytes": 1.0}, "shard_gigabytes was 4.0, now 1.0"),
         ({"sources": [folder / "train.npy"]}, r"sources differ: .*test\.lmdb.* is now .*train"),
-        ({"captions": [folder / "test.csv"]}, "captions differ: 0 were given, and 1 are"),
+        ({"captions": [folder / "test.csv"]}, "captions differ: there were 0, now 1"),
     ):
         with pytest.raises(DataError, match=f"another command wrote.*{message}"):
             pack(replace(packed, **change))
@@ -174,7 +174,7 @@ def test_a_manifest_that_lies_about_its_clips_is_checked_as_far_as_they_go(tmp_p
     manifest["clips"] = manifest["shards"][0]["clips"] = 10**15
     (tmp_path / "s" / "store.json").write_text(json.dumps(manifest))
     [fault] = faults_of(FeatureStore(tmp_path / "s"))
-    assert fault.fault == f"1 records, where {10**15} belong"
+    assert fault.fault == f"1 records; expected {10**15}"
     with pytest.raises(DataError, match="its manifest says that shard-00000.lmdb, of .* bytes"):
         fix(FeatureStore(tmp_path / "s"), tmp_path / "t")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paddlevideo.utils.command import begin_command, ending_at_once, interruptible
+from paddlevideo.utils.command import begin_command, exit_on_interrupt, interruptible
 
 ROOT = Path(__file__).parents[2]
 DOORS = {path for path in (ROOT / "tools").glob("*.py") if path.stem != "door"}
@@ -83,7 +83,7 @@ def test_other_mistakes_keep_their_traceback(tmp_path):
 
 def test_a_call_from_python_keeps_the_handlers():
     before = signal.getsignal(signal.SIGINT), sys.excepthook
-    for block in (ending_at_once(), interruptible()):
+    for block in (exit_on_interrupt(), interruptible()):
         with block:
             assert (signal.getsignal(signal.SIGINT), sys.excepthook) == before
 
@@ -97,7 +97,7 @@ def test_a_script_switches_between_an_exit_and_an_exception(monkeypatch):
         assert ends not in (before, signal.default_int_handler)
         with interruptible():
             assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-            with ending_at_once():
+            with exit_on_interrupt():
                 assert signal.getsignal(signal.SIGINT) is ends
             assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a background job of a shell

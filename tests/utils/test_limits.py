@@ -26,7 +26,7 @@ def test_a_sample_is_compared_by_value_or_by_width() -> None:
     check_sample(LIMITS, good, lambda: "clip a")
     check_sample(LIMITS, {"ids": np.array([], np.int64)}, lambda: "clip a")
     for bad in (10, -2):
-        with pytest.raises(ConfigError, match=f"clip a: ids holds {bad}, where MODEL.words=10"):
+        with pytest.raises(ConfigError, match=f"clip a: ids holds {bad}, but MODEL.words=10"):
             check_sample(LIMITS, {"ids": np.array([3, bad])}, lambda: "clip a")
     with pytest.raises(ConfigError, match="clip a has 5 classes: set MODEL.width=5"):
         check_sample(LIMITS, {"rows": np.zeros((2, 5))}, lambda: "clip a")

@@ -13,7 +13,7 @@ import argparse
 from benchmarks import loader, precision, retrieval, store, train
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.utils.command import exit_code_of
-from paddlevideo.utils.options import Parser
+from paddlevideo.utils.options import Parser, as_path
 
 BENCHMARKS = {
     "retrieval": retrieval,
@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="benchmark", required=True)
     for name, benchmark in BENCHMARKS.items():
-        benchmark.add_arguments(commands.add_parser(name, help=benchmark.__doc__))
+        command = commands.add_parser(name, help=benchmark.__doc__)
+        benchmark.add_arguments(command)
+        command.add_argument("--json", type=as_path, help="write the numbers here")
     options = parser.parse_args(arguments)
     return exit_code_of(lambda: run(options))
 

@@ -15,6 +15,11 @@ from typing import Any
 
 REQUIREMENT = "ppvideo==2.3.1"
 
+#: What its backbone takes, in this order.
+BACKBONE_KEYS = (
+    *("text_ids", "action_feat", "image_feat", "image_loc"),
+    *("token_type_ids", "text_mask", "image_mask", "action_mask"),
+)
 #: With these the peer gets the process settings that this project makes for itself.
 TUNED = {
     "MKL_DEBUG_CPU_TYPE": "5",
@@ -27,7 +32,7 @@ class AnyName(types.ModuleType):
     """A module in which every name exists and does nothing when called."""
 
     def __getattr__(self, name: str) -> Any:
-        """A function for every public name; no dunder names, which the import system asks for."""
+        """Returns a function for every public name; the import system asks for dunder names."""
         if name.startswith("__"):
             raise AttributeError(name)
         return lambda *arguments, **options: None
@@ -42,9 +47,9 @@ def install(folder: Path) -> Path:
     return root
 
 
-def load(folder: Path, names: tuple[str, ...]) -> list[types.ModuleType]:
+def load(folder: str | Path, names: tuple[str, ...]) -> list[types.ModuleType]:
     """Imports modules of the peer's ``paddlevideo`` package by their dotted names."""
-    root = install(folder)
+    root = install(Path(folder))
     for name in ("paddle.fluid", "paddlevideo.utils.save_load", "decord"):
         sys.modules.setdefault(name, AnyName(name))
     packages = {"paddlevideo": root}
@@ -61,3 +66,19 @@ def load(folder: Path, names: tuple[str, ...]) -> list[types.ModuleType]:
     utils.get_logger = importlib.import_module("logging").getLogger
     sys.modules["paddlevideo.modeling.weight_init"] = AnyName("paddlevideo.modeling.weight_init")
     return [importlib.import_module(f"paddlevideo.{name}") for name in names]
+
+
+def with_weights(model: Any, path: str) -> Any:
+    """Returns one of its models with the weights that :func:`save_weights` wrote."""
+    import paddle
+
+    state = paddle.load(path)
+    model.set_state_dict({name.removeprefix("backbone."): x for name, x in state.items()})
+    return model
+
+
+def save_weights(model: Any, path: str) -> None:
+    """Saves the weights of a model of this project under the names that both sides load."""
+    import paddle
+
+    paddle.save(model.to_released(model.state_dict()), path)

@@ -23,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=as_path, required=True, help="the same clips, packed")
     parser.add_argument("--epochs", type=count, default=3, help="with other masks in each")
     add_override(parser)
-    parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

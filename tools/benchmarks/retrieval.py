@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import peer
-from benchmarks.sides import Side, matrix_peak, ratios, serve
+from benchmarks.sides import (
+    Side,
+    add_speeds,
+    add_threads,
+    add_turns,
+    matrix_peak,
+    run_side,
+    serve,
+    show_sides,
+    take_turns,
+)
 
-MODULE = "benchmarks.retrieval"
 WORDS, PADDED, REGIONS, ACTIONS, FEATURES = 12, 36, 36, 5, 2048
 VIDEO_KEYS = ("image_feat", "image_loc", "image_mask", "action_feat", "action_mask")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py retrieval``."""
-    from paddlevideo.utils.options import as_path
     from paddlevideo.utils.ranges import count, count_or_zero
 
-    parser.add_argument("--threads", type=count, default=2, help="on both sides (default 2)")
-    parser.add_argument("--videos", type=count, default=100, help="size of the gallery")
-    parser.add_argument("--captions", type=count, default=1, help="captions scored in a turn")
-    parser.add_argument(
-        "--top_k",
-        type=count_or_zero,
-        default=0,
-        help="two stages: match so many videos of each caption",
-    )
-    parser.add_argument(
-        "--peer_videos", type=count, default=100, help="the peer's gallery is cut to so many"
-    )
-    parser.add_argument("--rounds", type=count, default=5, help="alternations (default 5)")
-    parser.add_argument("--pair_batch", type=count, default=None, help="this project's chunk size")
-    parser.add_argument("--no_peer", action="store_true", help="measure this project alone")
-    parser.add_argument(
-        "--tune_peer", action="store_true", help="give the peer this project's process settings"
-    )
-    parser.add_argument(
-        "--peer", type=as_path, default=Path("build/peer"), help="where ppvideo goes"
-    )
-    parser.add_argument("--json", type=as_path, help="write the numbers here")
+    add = parser.add_argument
+    add("--videos", type=count, default=100, help="size of the gallery")
+    add("--captions", type=count, default=1, help="captions scored in a turn")
+    add("--top_k", type=count_or_zero, default=0, help="two stages: videos matched per caption")
+    add("--peer_videos", type=count, default=100, help="the peer's gallery has at most N videos")
+    add("--pair_batch", type=count, help="this project's chunk size")
+    add_threads(parser)
+    add_turns(parser)
 
 
 def make_inputs(path: Path, captions: int, videos: int) -> None:
@@ -71,7 +64,7 @@ def make_inputs(path: Path, captions: int, videos: int) -> None:
 
 
 def needed_gflop() -> float:
-    """Multiplications and additions that one pair of the default model cannot do without.
+    """Returns the GFLOP that one pair of the default model cannot do without.
 
     Regions: two feed-forwards and outputs in tangled layers, one full transformer layer, the
     second tangled layer's projections, keys and values of the last layer. Text the same, twelve
@@ -90,7 +83,7 @@ def needed_gflop() -> float:
 # ---------------------------------------------------------------------------- the sides
 
 
-def serve_ours(arguments: argparse.Namespace) -> None:
+def serve_ours(options: argparse.Namespace) -> None:
     """This project's side."""
     import paddle
 
@@ -98,28 +91,25 @@ def serve_ours(arguments: argparse.Namespace) -> None:
     from paddlevideo.retrieval.test import MarginPredictor
     from paddlevideo.runtime import use_threads
 
-    use_threads(arguments.threads)
+    use_threads(options.threads)
     config: dict[str, Any] = {
         "framework": "ActBert",
         "backbone": {"name": "BertForMultiModalPreTraining"},
     }
-    if arguments.pair_batch:
-        config["pair_batch"] = arguments.pair_batch
-    if arguments.top_k:
-        config |= {"top_k": [arguments.top_k, 0], "retrieval_head": {"name": "RetrievalHead"}}
+    if options.pair_batch:
+        config["pair_batch"] = options.pair_batch
+    if options.top_k:
+        config |= {"top_k": [options.top_k, 0], "retrieval_head": {"name": "RetrievalHead"}}
     paddle.seed(0)
     model = pv.build_model(config)
     spread_weights(model)
-    if arguments.weights:
-        paddle.save(model.to_released(model.state_dict()), str(arguments.weights))
+    if not options.no_peer:
+        peer.save_weights(model, options.weights)
     model.eval()
-    arrays = dict(np.load(arguments.inputs))
+    arrays = dict(np.load(options.inputs))
     videos = {key: arrays.pop(key) for key in VIDEO_KEYS}
     arrays["index"] = np.arange(len(arrays["text_ids"]))
-    encode_all(model, videos)  # a warm-up
-    start = time.perf_counter()
-    gallery = encode_all(model, videos)
-    seconds = time.perf_counter() - start
+    gallery, seconds = timed_twice(lambda: encode_all(model, videos))
     if len(arrays["text_ids"]) > gallery.size:
         serve_video_to_text(model, arrays, videos)
         return
@@ -129,20 +119,24 @@ def serve_ours(arguments: argparse.Namespace) -> None:
     def work() -> dict[str, Any]:
         predictor = MarginPredictor(model, data, gallery)
         (batch,) = predictor.batches(data.loader)
-        found = predictor.predict(batch)
-        if arguments.top_k:
-            return {"pairs_matched": sum(len(row) for row in found)}
-        return {"margins": found[:, : arguments.peer_videos].ravel().tolist()}
+        predictions = predictor.predict(batch)
+        if options.top_k:
+            return {"pairs_matched": sum(len(row) for row in predictions)}
+        return {"margins": predictions[:, : options.peer_videos].ravel().tolist()}
 
     serve(work, {"peak": matrix_peak(), "gallery_seconds": seconds})
 
 
+def timed_twice(action: Callable[[], Any]) -> tuple[Any, float]:
+    """Returns a result and the seconds it took, after a first time for warming up."""
+    action()
+    start = time.perf_counter()
+    return action(), time.perf_counter() - start
+
+
 def serve_video_to_text(model: Any, captions: Any, videos: Any) -> None:
     """More captions than videos: the captions are the gallery, encoded apart."""
-    model.encode_captions(captions)  # a warm-up
-    start = time.perf_counter()
-    gallery = model.encode_captions(captions)
-    seconds = time.perf_counter() - start
+    gallery, seconds = timed_twice(lambda: model.encode_captions(captions))
 
     def work() -> dict[str, Any]:
         margins = model.margins(gallery, model.encode_videos(videos))
@@ -191,46 +185,34 @@ def spread_weights(model: Any) -> None:
             parameter.set_value(parameter * 5.0)
 
 
-def serve_peer(arguments: argparse.Namespace) -> None:
+def serve_peer(options: argparse.Namespace) -> None:
     """PaddleVideo's side: its forward as its test step calls it, one caption x all videos.
 
     From video to text, one video x all captions.
     """
     import paddle
 
-    (module,) = peer.load(arguments.peer, ("modeling.backbones.actbert",))
-    paddle.base.core.set_num_threads(arguments.threads)
-    model = module.BertForMultiModalPreTraining()
-    state = paddle.load(str(arguments.weights))
-    model.set_state_dict({name.removeprefix("backbone."): x for name, x in state.items()})
+    (module,) = peer.load(options.peer, ("modeling.backbones.actbert",))
+    paddle.base.core.set_num_threads(options.threads)
+    model = peer.with_weights(module.BertForMultiModalPreTraining(), options.weights)
     model.eval()
-    arrays = {key: paddle.to_tensor(value) for key, value in np.load(arguments.inputs).items()}
+    arrays = {key: paddle.to_tensor(value) for key, value in np.load(options.inputs).items()}
     for key in VIDEO_KEYS:
-        arrays[key] = arrays[key][: arguments.peer_videos]
-    videos = arrays["image_feat"].shape[0]
+        arrays[key] = arrays[key][: options.peer_videos]
+    captions, videos = arrays["text_ids"].shape[0], arrays["image_feat"].shape[0]
 
     @paddle.no_grad()
     def work() -> dict[str, Any]:
-        captions = arrays["text_ids"].shape[0]
         rows = []
         # One caption with all videos, or one video with all captions: whichever are more.
-        for number in range(min(captions, videos)):
+        for index in range(min(captions, videos)):
             pairs = {
                 key: x
                 if (key in VIDEO_KEYS) == (captions <= videos)
-                else x[number : number + 1].expand([max(captions, videos), *x.shape[1:]])
+                else x[index : index + 1].expand([max(captions, videos), *x.shape[1:]])
                 for key, x in arrays.items()
             }
-            logits = model(
-                pairs["text_ids"],
-                pairs["action_feat"],
-                pairs["image_feat"],
-                pairs["image_loc"],
-                pairs["token_type_ids"],
-                pairs["text_mask"],
-                pairs["image_mask"],
-                pairs["action_mask"],
-            )[3]
+            logits = model(*(pairs[key] for key in peer.BACKBONE_KEYS))[3]
             rows.append((logits[:, 0] - logits[:, 1]).numpy())
         margins = np.stack(rows) if captions <= videos else np.stack(rows, axis=1)
         return {"margins": margins.ravel().tolist()}
@@ -238,38 +220,25 @@ def serve_peer(arguments: argparse.Namespace) -> None:
     serve(work, {"peak": matrix_peak()})
 
 
-# --------------------------------------------------------------------------- the judge
+# ------------------------------------------------------------------------ comparison
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Alternates both sides and prints what was measured."""
+    """Alternates both sides and returns the measurements."""
     options.peer_videos = min(options.peer_videos, options.videos)
     with tempfile.TemporaryDirectory() as folder:
-        inputs, weights = Path(folder, "inputs.npz"), Path(folder, "weights.pdparams")
-        make_inputs(inputs, options.captions, options.videos)
-        common = ["--threads", str(options.threads), "--inputs", str(inputs)]
-        common += ["--peer_videos", str(options.peer_videos)]
-        chunk = ["--pair_batch", str(options.pair_batch)] if options.pair_batch else []
-        chunk += ["--top_k", str(options.top_k)]
-        saved = [] if options.no_peer else ["--weights", str(weights)]
-        sides = {"ours": Side(MODULE, ["ours", *common, *saved, *chunk])}
-        if not options.no_peer:
-            theirs = ["peer", *common, *saved, "--peer", str(options.peer)]
-            sides["peer"] = Side(MODULE, theirs, peer.TUNED if options.tune_peer else None)
-        turns: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-        for _ in range(options.rounds):
-            for name, side in sides.items():
-                turns[name].append(side.work())
-        report = summarise(sides, turns, options)
-        for side in sides.values():
-            side.close()
-    return report
+        files = {"inputs": f"{folder}/inputs.npz", "weights": f"{folder}/weights.pdparams"}
+        make_inputs(Path(files["inputs"]), options.captions, options.videos)
+        names = ["ours"] if options.no_peer else ["ours", "peer"]
+        sides = {name: Side("benchmarks.retrieval", name, options, **files) for name in names}
+        turns = take_turns(sides, options.rounds)
+    return summarise(sides, turns, options)
 
 
 def summarise(
     sides: dict[str, Side], turns: dict[str, list[dict[str, Any]]], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """The report: speeds, ratio, share of the matrix peak, memory, difference of the scores.
+    """Returns speeds, ratio, share of the matrix peak, memory, and the difference of the scores.
 
     Pairs a second count the whole gallery, also where only its ``top_k`` are matched.
     """
@@ -282,18 +251,14 @@ def summarise(
         "top_k": options.top_k,
         "peer_settings": "tuned" if options.tune_peer else "as it comes",
     }
-    speeds = {n: [pairs[n] / turn["seconds"] for turn in done] for n, done in turns.items()}
     for name, done in turns.items():
-        peak = sides[name].about["peak"]
+        memory = done[-1]["peak_memory_gb"]
         report[name] = {
-            "pairs_per_second": {
-                "median": float(np.median(speeds[name])),
-                "min": min(speeds[name]),
-                "max": max(speeds[name]),
-            },
-            "matrix_peak_gflops": peak,
-            "peak_memory_gb": done[-1]["peak_memory_gb"],
+            "matrix_peak_gflops": sides[name].about["peak"],
+            "peak_memory_gb": memory,
         }
+    speeds = {n: [pairs[n] / turn["seconds"] for turn in done] for n, done in turns.items()}
+    add_speeds(report, "pairs", speeds)
     ours = report["ours"]
     ours["gallery_seconds"] = sides["ours"].about["gallery_seconds"]
     ours["pairs_matched"] = turns["ours"][-1].get("pairs_matched", pairs["ours"])
@@ -301,12 +266,10 @@ def summarise(
     matched = ours["pairs_matched"] / pairs["ours"]
     ours["gflops"] = ours["pairs_per_second"]["median"] * matched * needed_gflop()
     ours["share_of_peak"] = ours["gflops"] / ours["matrix_peak_gflops"]
-    if "peer" in turns:
-        report["ratio"] = ratios(speeds["ours"], speeds["peer"])
-        if not options.top_k:
-            first, second = (np.asarray(turns[name][-1]["margins"]) for name in ("ours", "peer"))
-            difference = abs(first - second).max() / second.std()
-            report["score_difference_over_spread"] = float(difference)
+    if "peer" in turns and not options.top_k:
+        first, second = (np.asarray(turns[name][-1]["margins"]) for name in ("ours", "peer"))
+        difference = abs(first - second).max() / second.std()
+        report["score_difference_over_spread"] = float(difference)
     return report
 
 
@@ -317,45 +280,23 @@ def show(report: dict[str, Any]) -> None:
         f"{report['captions']} caption(s) x {report['videos']} video(s){stages}, "
         f"{report['threads']} thread(s), peer {report['peer_settings']}"
     )
-    for name in ("peer", "ours"):
-        if name in report:
-            side, speed = report[name], report[name]["pairs_per_second"]
-            print(
-                f"  {name}: {speed['median']:7.1f} pairs/s ({speed['min']:.1f} to "
-                f"{speed['max']:.1f}), matrix peak {side['matrix_peak_gflops']:.0f} GFLOP/s, "
-                f"peak memory {side['peak_memory_gb']:.2f} GB"
-            )
+    notes = {
+        name: f", matrix peak {report[name]['matrix_peak_gflops']:.0f} GFLOP/s, "
+        f"peak memory {report[name]['peak_memory_gb']:.2f} GB"
+        for name in ("peer", "ours")
+        if name in report
+    }
+    show_sides(report, "pairs", notes)
     ours = report["ours"]
     print(
         f"  ours: {ours['gflop_per_pair']:.2f} GFLOP a pair, {ours['gflops']:.0f} GFLOP/s, "
         f"{100 * ours['share_of_peak']:.0f} % of the peak; "
         f"gallery encoded in {ours['gallery_seconds']:.1f} s, {ours['pairs_matched']} pairs matched"
     )
-    if "ratio" in report:
-        ratio = report["ratio"]
-        print(f"  ratio {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
     if "score_difference_over_spread" in report:
         difference = report["score_difference_over_spread"]
         print(f"  scores differ by {difference:.1e} of their spread")
 
 
-def serve_side(arguments: list[str]) -> None:
-    """What a side's process runs."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("side", choices=("ours", "peer"))
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--inputs", type=Path)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--pair_batch", type=int)
-    parser.add_argument("--top_k", type=int, default=0)
-    parser.add_argument("--peer_videos", type=int)
-    parser.add_argument("--peer", type=Path)
-    options = parser.parse_args(arguments)
-    if options.side == "ours":
-        serve_ours(options)
-    else:
-        serve_peer(options)
-
-
 if __name__ == "__main__":
-    serve_side(sys.argv[1:])
+    run_side(ours=serve_ours, peer=serve_peer)

@@ -6,15 +6,14 @@ import argparse
 import json
 import resource
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks.sides import Side, run_side
+
 WIDTH, SAMPLES = 8, 20_000
 
 
@@ -28,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shards", type=count, default=100, help="approximate number (default 100)"
     )
     parser.add_argument("--folder", type=as_path, default=Path("build/store"), help="removed after")
-    parser.add_argument("--json", type=as_path, help="write the numbers here")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -43,14 +41,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "writer_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "bytes": sum(path.stat().st_size for path in options.folder.iterdir()),
     }
-    command = [sys.executable, "-m", "tools.benchmarks.store", str(options.folder.resolve())]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    options.folder = options.folder.resolve()
+    reader = Side("benchmarks.store", "read", options)
+    reader.close()
     shutil.rmtree(options.folder)
-    return {**report, **json.loads(done)}
+    return {**report, **reader.about}
 
 
 def write(folder: Path, clips: int, shards: int) -> None:
-    """Clips with an id, a caption and tiny features."""
+    """Writes clips with an id, a caption and tiny features."""
     from paddlevideo.loader.store import ClassTargets, Clip, Sizes, StoreWriter, writer
 
     features = np.ones((1, WIDTH), np.float32)
@@ -59,11 +58,11 @@ def write(folder: Path, clips: int, shards: int) -> None:
     writer.BATCH_BYTES = min(writer.BATCH_BYTES, max(1, 700 * clips // shards))
     # A shard is closed after the batch that takes it past this size.
     with StoreWriter(folder, Sizes(WIDTH, WIDTH, 1, 1), shard_bytes=700 * clips // shards) as store:
-        for number in range(clips):
-            caption = f"the caption of clip number {number}"
+        for index in range(clips):
+            caption = f"the caption of clip number {index}"
             store.add(
                 Clip(
-                    *(f"video{number // 50}_{number % 50}", features, box, 10, 10),
+                    *(f"video{index // 50}_{index % 50}", features, box, 10, 10),
                     *(features, action, classes, [caption]),
                 )
             )
@@ -71,7 +70,7 @@ def write(folder: Path, clips: int, shards: int) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Opens the store and reads it in the order of a training epoch, and at random."""
+    """Measures opening the store, and reading it in the order of an epoch and at random."""
     from paddlevideo.loader.order import WINDOW, ShuffledBlocks
     from paddlevideo.loader.store import FeatureStore
 
@@ -83,14 +82,14 @@ def read(folder: Path) -> dict[str, Any]:
     store[0]
     rng = np.random.default_rng(0)
     samples = min(SAMPLES, len(store))
-    random_numbers = rng.integers(len(store), size=samples).tolist()
+    random = rng.integers(len(store), size=samples).tolist()
     # The order that training takes by itself where a data set is larger than the window.
     shuffled = ShuffledBlocks(len(store), seed=0, window=WINDOW).part(0, 0, samples).tolist()
     speeds = {}
-    for name, numbers in (("shuffled", shuffled), ("random", random_numbers)):
+    for name, indices in (("shuffled", shuffled), ("random", random)):
         start = time.perf_counter()
-        for number in numbers:
-            store[number]
+        for index in indices:
+            store[index]
         speeds[f"{name}_clips_per_second"] = samples / (time.perf_counter() - start)
     return {
         "shards": len(store.manifest.shards),
@@ -102,7 +101,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def resident() -> int:
-    """Bytes of private memory; LMDB's maps are the system's cache."""
+    """Returns the bytes of private memory; LMDB's maps are the system's cache."""
     fields = Path("/proc/self/status").read_text().splitlines()
     (line,) = (field for field in fields if field.startswith("RssAnon"))
     return int(line.split()[1]) * 1024
@@ -123,4 +122,4 @@ def show(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(read(Path(sys.argv[1]))))
+    run_side(read=lambda options: print(json.dumps(read(Path(options.folder)))))

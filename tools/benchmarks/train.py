@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -15,27 +13,28 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peer
-from benchmarks.sides import Side, matrix_peak, ratios, serve
-from benchmarks.train_batches import (
-    CLIPS,
-    read_batches,
-    read_captions,
-    write_batches,
+from benchmarks.sides import (
+    Side,
+    add_speeds,
+    add_threads,
+    add_turns,
+    matrix_peak,
+    run_side,
+    serve,
+    show_sides,
+    shown,
+    spread,
+    take_turns,
 )
+from benchmarks.train_batches import CLIPS, read_batches, read_captions, write_batches
 
-MODULE = "benchmarks.train"
 PHASES = ("forward", "backward", "optimizer")
 COMPARED_STEPS, LARGEST_DIFFERENCE = 5, 1e-4
 DECAY = 1e-4  # L2, as in configs/multimodal/actbert/actbert.yaml
-#: What PaddleVideo's backbone takes, in its order.
-BACKBONE_KEYS = (
-    *("text_ids", "action_feat", "image_feat", "image_loc"),
-    *("token_type_ids", "text_mask", "image_mask", "action_mask"),
-)
 LOSS_KEYS = ("text_labels", "image_label", "image_target", "action_label", "next_sentence_label")
 
 #: Forward, backward and optimizer on one batch: seconds of each, and the loss.
-Step = Callable[[dict[str, Any]], tuple[list[float], float]]
+Step = Callable[[Any], tuple[list[float], float]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,32 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from paddlevideo.utils.options import as_path
     from paddlevideo.utils.ranges import count, positive
 
-    parser.add_argument("--threads", type=count, default=2, help="on both sides (default 2)")
     parser.add_argument("--captions", type=as_path, help="CSV with a header, captions in the last")
-    parser.add_argument("--rounds", type=count, default=5, help="alternations (default 5)")
     parser.add_argument("--steps", type=count, default=2, help="optimizer steps in a turn")
     parser.add_argument("--learning_rate", type=positive, default=1e-5, help="on both sides")
-    parser.add_argument("--no_peer", action="store_true", help="measure this project alone")
-    parser.add_argument(
-        "--tune_peer", action="store_true", help="give the peer this project's process settings"
-    )
-    parser.add_argument(
-        "--peer", type=as_path, default=Path("build/peer"), help="where ppvideo goes"
-    )
-    parser.add_argument("--json", type=as_path, help="write the numbers here")
+    add_threads(parser)
+    add_turns(parser)
 
 
 # ---------------------------------------------------------------------------- the sides
 
 
-def our_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any]]]:
-    """Returns this project's step, which is ``Trainer.train_step``, and its batches.
+def serve_ours(options: argparse.Namespace) -> None:
+    """This project's side; its step is ``Trainer.train_step``.
 
     The time before the backward pass counts as forward (it includes the exchange between ranks),
     the time after it as optimizer (it includes the gradient norm and the meters).
     """
-    trainer = trainer_of(arguments)
-    prepare(trainer.model, arguments.no_dropout)
+    trainer = trainer_of(options)
+    prepare(trainer.model, options.no_dropout)
     backward = trainer.updater.backward
     times: list[float] = []
     losses: list[Any] = []
@@ -87,65 +78,60 @@ def our_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any
         times.append(time.perf_counter())
         return np.diff(times).tolist(), float(losses.pop())
 
-    return step, lambda: read_batches(arguments.inputs)
+    serve_steps(step, read_batches(Path(options.inputs)), options)
 
 
-def trainer_of(arguments: argparse.Namespace) -> Any:
+def trainer_of(options: argparse.Namespace) -> Any:
     """Returns a trainer of the shipped recipe, with the weights that both sides start from."""
-    import paddle
-
     import paddlevideo as pv
     from paddlevideo.config import import_parts
     from paddlevideo.tasks.setup import start_run
     from paddlevideo.tasks.train import Trainer
 
     import_parts()
-    known = arguments.weights.exists()
-    captions = arguments.inputs / "captions.json"
-    optimizer = f"{{name: Adam, learning_rate: {arguments.learning_rate}, weight_decay: {DECAY}}}"
+    inputs, weights = Path(options.inputs), Path(options.weights)
+    are_saved = weights.exists()
+    optimizer = f"{{name: Adam, learning_rate: {options.learning_rate}, weight_decay: {DECAY}}}"
     overrides = [
-        f"DATASET.train.file_path={arguments.inputs / 'rows.npy'}",
-        f"PIPELINE.train.transform.1.RandomCap.caption_path={captions}",
+        f"DATASET.train.file_path={inputs / 'rows.npy'}",
+        f"PIPELINE.train.transform.1.RandomCap.caption_path={inputs / 'captions.json'}",
         f"DATASET.batch_size={CLIPS}",
         f"OPTIMIZER={optimizer}",
-        f"num_threads={arguments.threads}",
+        f"num_threads={options.threads}",
         f"log_interval={1 << 30}",
         "log_level=ERROR",
         "save_minutes=0",
-        *([f"weights={arguments.weights}"] if known else []),
+        *([f"weights={weights}"] if are_saved else []),
     ]
-    config = pv.load_config("actbert.yaml", overrides)
-    run = start_run(config, "train", folder=arguments.inputs / "run")
+    run = start_run(pv.load_config("actbert.yaml", overrides), "train", folder=inputs / "run")
     trainer = Trainer(run, None)
-    if not known:
-        state = trainer.model.to_released(trainer.model.state_dict())
-        paddle.save(state, str(arguments.weights))
+    if not are_saved:
+        peer.save_weights(trainer.model, options.weights)
     return trainer
 
 
-def peer_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[Any]]]:
-    """Returns PaddleVideo's step, with the lines of its training loop, and its batches.
+def serve_peer(options: argparse.Namespace) -> None:
+    """PaddleVideo's side, with the lines of its training loop.
 
     Its batches are tensors before the time is taken, as its loader returns them.
     """
     import paddle
 
     names = ("modeling.backbones.actbert", "modeling.losses.actbert_loss")
-    backbones, losses = peer.load(arguments.peer, names)
-    paddle.base.core.set_num_threads(arguments.threads)
-    model, criterion = backbones.BertForMultiModalPreTraining(), losses.ActBertLoss()
-    state = paddle.load(str(arguments.weights))
-    model.set_state_dict({name.removeprefix("backbone."): x for name, x in state.items()})
-    prepare(model, arguments.no_dropout)
+    backbones, losses = peer.load(options.peer, names)
+    paddle.base.core.set_num_threads(options.threads)
+    model = peer.with_weights(backbones.BertForMultiModalPreTraining(), options.weights)
+    criterion = losses.ActBertLoss()
+    prepare(model, options.no_dropout)
     optimizer = paddle.optimizer.Adam(
-        learning_rate=arguments.learning_rate,
+        learning_rate=options.learning_rate,
         parameters=model.parameters(),
         weight_decay=paddle.regularizer.L2Decay(DECAY),
     )
 
     def step(batch: dict[str, Any]) -> tuple[list[float], float]:
         times = [time.perf_counter()]
-        predictions = model(*(batch[key] for key in BACKBONE_KEYS))
+        predictions = model(*(batch[key] for key in peer.BACKBONE_KEYS))
         loss = paddle.mean(criterion(*predictions, *(batch[key] for key in LOSS_KEYS)))
         times.append(time.perf_counter())
         loss.backward()
@@ -155,11 +141,9 @@ def peer_step(arguments: argparse.Namespace) -> tuple[Step, Callable[[], list[An
         times.append(time.perf_counter())
         return np.diff(times).tolist(), float(loss)
 
-    def batches() -> list[Any]:
-        read = read_batches(arguments.inputs)
-        return [{k: paddle.to_tensor(x) for k, x in batch.items()} for batch in read]
-
-    return step, batches
+    read = read_batches(Path(options.inputs))
+    batches = [{key: paddle.to_tensor(x) for key, x in batch.items()} for batch in read]
+    serve_steps(step, batches, options)
 
 
 def prepare(model: Any, no_dropout: bool) -> None:
@@ -173,17 +157,21 @@ def prepare(model: Any, no_dropout: bool) -> None:
                 layer.p = 0.0
 
 
-def serve_steps(step: Step, batches: Sequence[Any], count: int) -> None:
-    """Trains on the batches in turn, ``count`` of them whenever the other process asks."""
+def serve_steps(step: Step, batches: Sequence[Any], options: argparse.Namespace) -> None:
+    """Trains on the batches in turn; without dropout, reports the losses of the first ones."""
+    if options.no_dropout:
+        losses = [step(batch)[1] for batch in batches[:COMPARED_STEPS]]
+        serve(dict, {"losses": losses})
+        return
     following = cycle(batches)
 
     def work() -> dict[str, Any]:
-        times = [step(next(following))[0] for _ in range(count)]
+        times = [step(next(following))[0] for _ in range(options.steps)]
         phases = dict(zip(PHASES, np.sum(times, axis=0).tolist(), strict=True))
         # Not timed. On a busy machine the best of many turns is closest to the peak.
         return {"seconds": float(np.sum(times)), "phases": phases, "peak": matrix_peak()}
 
-    serve(work, {"peak": matrix_peak()})
+    serve(work)
 
 
 # ------------------------------------------------------------------------ comparison
@@ -191,56 +179,32 @@ def serve_steps(step: Step, batches: Sequence[Any], count: int) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Compares the losses without dropout, then alternates both sides with it."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    names = ["ours"] if options.no_peer else ["ours", "peer"]
+    with tempfile.TemporaryDirectory() as folder:
         # The first ones warm both sides up.
         count = max((options.rounds + 1) * options.steps, COMPARED_STEPS)
-        needed = write_batches(folder, read_captions(options.captions), count)
-        names = ["ours"] if options.no_peer else ["ours", "peer"]
+        needed = write_batches(Path(folder), read_captions(options.captions), count)
 
-        def side(which: str, *more: str) -> Side:
-            tuned = which == "peer" and options.tune_peer
-            return Side(
-                MODULE,
-                [which, "--inputs", name, *arguments_of(options), *more],
-                peer.TUNED if tuned else None,
-            )
+        def side(name: str, no_dropout: bool) -> Side:
+            files = {"inputs": folder, "weights": f"{folder}/weights.pdparams"}
+            return Side("benchmarks.train", name, options, **files, no_dropout=no_dropout)
 
         losses = {}
-        for which in names:
-            alone = side(which, "--no_dropout")
-            losses[which] = alone.about["losses"]
+        for name in names:
+            alone = side(name, no_dropout=True)
+            losses[name] = alone.about["losses"]
             alone.close()
-        sides = {which: side(which) for which in names}
-        turns: dict[str, list[dict[str, Any]]] = {which: [] for which in names}
-        for _ in range(options.rounds):
-            for which, one in sides.items():
-                turns[which].append(one.work())
-        peaks = {which: max(turn["peak"] for turn in done) for which, done in turns.items()}
-        for one in sides.values():
-            one.close()
-    report = summarise(options, turns, peaks)
+        sides = {name: side(name, no_dropout=False) for name in names}
+        turns = take_turns(sides, options.rounds)
+    report = summarise(options, turns)
     compare(report, losses)
     timed = needed[options.steps : options.steps * (options.rounds + 1)]
-    report["ours"] |= shares(timed, turns["ours"], peaks["ours"])
+    report["ours"] |= shares(timed, turns["ours"], report["ours"]["matrix_peak_gflops"])
     return report
 
 
-def arguments_of(options: argparse.Namespace) -> list[str]:
-    """Returns the command line of both sides."""
-    return [
-        *("--threads", str(options.threads), "--steps", str(options.steps)),
-        *("--learning_rate", str(options.learning_rate), "--peer", str(options.peer)),
-    ]
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Returns median, minimum and maximum."""
-    return {"median": float(np.median(values)), "min": min(values), "max": max(values)}
-
-
 def summarise(
-    options: argparse.Namespace, turns: dict[str, list[dict[str, Any]]], peaks: dict[str, float]
+    options: argparse.Namespace, turns: Mapping[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     """Returns samples per second, milliseconds of each phase, memory, and the ratio."""
     report: dict[str, Any] = {
@@ -249,20 +213,18 @@ def summarise(
         "captions": str(options.captions.name) if options.captions else "drawn",
         "peer_settings": "tuned" if options.tune_peer else "as it comes",
     }
-    speeds = {}
     for name, done in turns.items():
-        speeds[name] = [CLIPS * options.steps / turn["seconds"] for turn in done]
         report[name] = {
-            "samples_per_second": spread(speeds[name]),
             "milliseconds": {
                 phase: spread([1e3 * turn["phases"][phase] / options.steps for turn in done])
                 for phase in PHASES
             },
-            "matrix_peak_gflops": peaks[name],
+            "matrix_peak_gflops": max(turn["peak"] for turn in done),
             "peak_memory_gb": done[-1]["peak_memory_gb"],
         }
-    if "peer" in turns:
-        report["ratio"] = ratios(speeds["ours"], speeds["peer"])
+    samples = CLIPS * options.steps
+    speeds = {n: [samples / turn["seconds"] for turn in done] for n, done in turns.items()}
+    add_speeds(report, "samples", speeds)
     return report
 
 
@@ -298,51 +260,27 @@ def show(report: dict[str, Any]) -> None:
         f"steps of {report['clips']} clips, captions {report['captions']}, "
         f"{report['threads']} thread(s), peer {report['peer_settings']}"
     )
-    for name in ("peer", "ours"):
-        if name in report:
-            side, speed = report[name], report[name]["samples_per_second"]
-            parts = ", ".join(
-                f"{phase} {x['median']:.0f} ({x['min']:.0f} to {x['max']:.0f})"
-                for phase, x in side["milliseconds"].items()
-            )
-            print(
-                f"  {name}: {speed['median']:6.2f} samples/s ({speed['min']:.2f} to "
-                f"{speed['max']:.2f}); ms a step: {parts}; matrix peak "
-                f"{side['matrix_peak_gflops']:.0f} GFLOP/s, memory {side['peak_memory_gb']:.2f} GB"
-            )
+    show_sides(report, "samples", {n: note(report[n]) for n in ("peer", "ours") if n in report})
     ours = report["ours"]
     print(
         f"  ours: {ours['gflop_per_step']:.0f} GFLOP needed a step, "
         f"{100 * ours['share_of_peak']:.0f} % of the peak, "
         f"{100 * ours['share_of_peak_in_passes']:.0f} % in forward and backward"
     )
-    if "ratio" in report:
-        ratio = report["ratio"]
-        print(f"  ratio {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
+    if "losses_agree" in report:
         differences = " ".join(f"{x:.1e}" for x in report["loss_differences"])
         verdict = "agree" if report["losses_agree"] else "DIFFER"
         print(f"  losses without dropout {verdict}: relative differences {differences}")
 
 
-def serve_side(arguments: list[str]) -> None:
-    """Runs the process of a side."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("side", choices=("ours", "peer"))
-    parser.add_argument("--inputs", type=Path)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--learning_rate", type=float)
-    parser.add_argument("--no_dropout", action="store_true")
-    parser.add_argument("--peer", type=Path)
-    options = parser.parse_args(arguments)
-    options.weights = options.inputs / "weights.pdparams"
-    step, batches = (our_step if options.side == "ours" else peer_step)(options)
-    if options.no_dropout:
-        losses = [step(batch)[1] for batch in batches()[:COMPARED_STEPS]]
-        print(json.dumps({"losses": losses}), flush=True)
-    else:
-        serve_steps(step, batches(), options.steps)
+def note(side: Mapping[str, Any]) -> str:
+    """Returns the milliseconds of each phase, the matrix peak and the memory of a side as text."""
+    phases = ", ".join(f"{name} {shown(x, 0).strip()}" for name, x in side["milliseconds"].items())
+    return (
+        f"; ms a step: {phases}; matrix peak {side['matrix_peak_gflops']:.0f} GFLOP/s, "
+        f"memory {side['peak_memory_gb']:.2f} GB"
+    )
 
 
 if __name__ == "__main__":
-    serve_side(sys.argv[1:])
+    run_side(ours=serve_ours, peer=serve_peer)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.sides import ROOT
+
 CLIPS, PADDED, REGIONS, ACTIONS, FEATURES = 8, 36, 36, 5, 2048
 CLASSES, ACTION_CLASSES, VOCABULARY = 1601, 700, 30522
 LABELS = ("text_labels", "image_label", "action_label")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_captions(path: Path | None) -> list[str]:
@@ -30,11 +31,20 @@ def drawn_captions(rng: np.random.Generator, count: int) -> list[str]:
     The logarithm of the number of words is normal(2.19, 0.42): with [CLS] and [SEP] 11.8 ids on
     average, and 19 in the longest of eight captions. From 1 word to 34.
     """
-    path = ROOT / "paddlevideo" / "loader" / "vocab" / "bert-base-uncased-vocab.txt"
-    pieces = path.read_text(encoding="utf-8").splitlines()
-    words = [piece for piece in pieces if piece.isascii() and piece.isalpha()]
+    words = words_of(vocabulary())
     lengths = np.rint(rng.lognormal(2.19, 0.42, count)).astype(int).clip(1, PADDED - 2)
     return [" ".join(rng.choice(words, length)) for length in lengths]
+
+
+def vocabulary() -> list[str]:
+    """Returns the word pieces of bert-base-uncased."""
+    path = ROOT / "paddlevideo" / "loader" / "vocab" / "bert-base-uncased-vocab.txt"
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def words_of(pieces: list[str]) -> list[str]:
+    """Returns the word pieces that are whole words."""
+    return [piece for piece in pieces if piece.isascii() and piece.isalpha()]
 
 
 class Clips:
@@ -58,15 +68,29 @@ class Clips:
         }
 
 
-def write_rows(path: Path, captions: list[str]) -> None:
-    """Writes a batch of clips as HowTo100M rows, which a trainer needs to start."""
-    clips, rows = Clips(captions), np.empty(CLIPS, dtype=object)
-    for number in range(CLIPS):
-        clip = clips[number]
+def write_rows(path: Path, captions: list[str], count: int = CLIPS) -> None:
+    """Writes clips as HowTo100M rows; a trainer needs a batch of them to start."""
+    clips, rows = Clips(captions), np.empty(count, dtype=object)
+    for index in range(count):
+        clip = clips[index]
         arrays = (clip["region_feat"], clip["region_target"], clip["boxes"], REGIONS)
-        size = (clip["image_h"], clip["image_w"], f"clip{number}", clip["caption"])
-        rows[number] = (*arrays, *size, clip["action_feat"], clip["action_target"], ACTIONS)
+        size = (clip["image_h"], clip["image_w"], f"clip{index}", clip["caption"])
+        rows[index] = (*arrays, *size, clip["action_feat"], clip["action_target"], ACTIONS)
     np.save(path, rows, allow_pickle=True)
+
+
+def training_steps(captions: Path) -> Any:
+    """Returns the steps of the training pipeline, with captions for negatives from a file."""
+    from paddlevideo.loader import build_pipeline
+
+    return build_pipeline(
+        [
+            {"FeaturePadding": {"max_region_num": REGIONS, "max_action_num": ACTIONS}},
+            {"RandomCap": {"caption_path": str(captions)}},
+            {"Tokenize": {"max_seq_length": PADDED}},
+            {"RandomMask": {}},
+        ]
+    )
 
 
 def write_batches(folder: Path, captions: list[str], count: int) -> list[float]:
@@ -74,25 +98,17 @@ def write_batches(folder: Path, captions: list[str], count: int) -> list[float]:
 
     Returns the GFLOP that each of them needs.
     """
-    from paddlevideo.loader import SampleReader, build_pipeline
+    from paddlevideo.loader import SampleReader
 
     caption_path = folder / "captions.json"
     caption_path.write_text(json.dumps([text for text in captions if text.strip(" !")]))
     write_rows(folder / "rows.npy", captions)
-    steps = build_pipeline(
-        [
-            {"FeaturePadding": {"max_region_num": REGIONS, "max_action_num": ACTIONS}},
-            {"RandomCap": {"caption_path": str(caption_path)}},
-            {"Tokenize": {"max_seq_length": PADDED}},
-            {"RandomMask": {}},
-        ]
-    )
-    reader = SampleReader(Clips(captions), steps)
+    reader = SampleReader(Clips(captions), training_steps(caption_path))
     order = np.random.default_rng(0).permutation(max(len(captions), count * CLIPS))
     needed = []
-    for number in range(count):
-        batch = reader.batch(0, order[number * CLIPS : (number + 1) * CLIPS].tolist())
-        np.savez(folder / f"batch{number}.npz", **batch)
+    for index in range(count):
+        batch = reader.batch(0, order[index * CLIPS : (index + 1) * CLIPS].tolist())
+        np.savez(folder / f"batch{index}.npz", **batch)
         needed.append(needed_gflop(batch))
     return needed
 
@@ -100,7 +116,7 @@ def write_batches(folder: Path, captions: list[str], count: int) -> list[float]:
 def read_batches(folder: Path) -> list[dict[str, np.ndarray]]:
     """Returns the batches in the order in which they were written."""
     count = len(list(folder.glob("batch*.npz")))
-    return [dict(np.load(folder / f"batch{number}.npz")) for number in range(count)]
+    return [dict(np.load(folder / f"batch{index}.npz")) for index in range(count)]
 
 
 def needed_gflop(batch: Mapping[str, np.ndarray]) -> float:

@@ -1,4 +1,4 @@
-"""Action vectors without weights: how things and the whole picture move in a window of frames."""
+"""Action vectors without weights: how things and the whole frame move in a window."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _turns(track: Track, flow: np.ndarray, start: int, stop: int) -> list[float]
 
 
 def _slope(values: np.ndarray, axis: int) -> np.ndarray:
-    """Returns the gradient along an axis; 0 where a very flat picture has one pixel along it."""
+    """Returns the gradient along an axis; 0 where the frame has one pixel along it."""
     return np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)
 
 
@@ -254,7 +254,7 @@ def _summary(speed: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 
 def _kind(things: np.ndarray, speed: np.ndarray) -> int:
-    """Returns the index in ``KINDS`` of the strongest motion of things, else of the picture."""
+    """Returns the index in ``KINDS`` of the strongest motion of things, else of the frame."""
     right, left, down, up = things[TRAVEL] * 3
     clockwise, anticlockwise = things[TURNS] * 6
     across, along = things[REVERSALS] * 1.2 * (things[EXTENT] > LEAST_EXTENT)

@@ -1,4 +1,4 @@
-"""Captions: the files that they are published in, and where the captions of negatives come from."""
+"""Captions: the published file formats, and the bank from which negatives are drawn."""
 
 from __future__ import annotations
 

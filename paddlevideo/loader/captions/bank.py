@@ -1,6 +1,6 @@
-"""Captions to draw from: those of a file, held as bytes, or of a feature store, read when drawn.
+"""Random captions: of a file, kept as bytes, or of a feature store, read when drawn.
 
-A caption as a Python object costs some 110 bytes beside its characters, and a data set may have a
+A caption as a Python object costs some 110 bytes besides its characters, and a data set may have a
 hundred million of them.
 """
 
@@ -17,12 +17,12 @@ import numpy as np
 from paddlevideo.loader.captions.files import usable_lines
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.captions.text import open_text, writable
-from paddlevideo.loader.clips.clip import split_alternatives, spoken
+from paddlevideo.loader.clips.clip import non_blank, split_alternatives
 from paddlevideo.loader.store import FeatureStore, is_store
 from paddlevideo.utils.errors import DataError
 
 log = logging.getLogger("paddlevideo")
-#: A clip of a store may have no captions; at most this many clips are tried for one draw.
+#: Maximum number of clips tried for one draw, as clips of a store may have no captions.
 _CLIPS_TRIED = 1000
 
 
@@ -30,12 +30,12 @@ class CaptionBank(Protocol):
     """A source of random captions."""
 
     def draw(self, rng: np.random.Generator) -> str:
-        """A caption. Raises DataError where there is none."""
+        """Returns a random caption. Raises DataError if there is none."""
 
 
 @lru_cache(maxsize=8)
 def open_bank(path: str) -> CaptionBank:
-    """The captions of a feature store or of any caption file, opened once in a process.
+    """Opens the captions of a feature store or of any caption file, once in a process.
 
     Raises DataError naming the file and the entry that is wrong.
     """
@@ -46,9 +46,9 @@ def open_bank(path: str) -> CaptionBank:
 
 
 def alternatives(caption: str, where: str) -> tuple[str, ...]:
-    """The alternatives of a caption, which ``!`` separates, blank ones left out.
+    """Returns the alternatives of a caption, which ``!`` separates, without blank ones.
 
-    Raises DataError, beginning with ``where``, if none is left.
+    Raises DataError, beginning with ``where``, if all are blank.
     """
     kept = tuple(split_alternatives(caption))
     if not kept:
@@ -86,11 +86,11 @@ class PackedCaptions:
         return len(self._starts) - 1
 
     def __getitem__(self, index: int) -> str:
-        """Caption ``index``, its alternatives not separated."""
+        """Returns caption ``index`` without separating its alternatives."""
         return self._characters[self._starts[index] : self._starts[index + 1]].decode()
 
     def draw(self, rng: np.random.Generator) -> str:
-        """A caption, or one of its alternatives."""
+        """Returns a random caption, or one of its alternatives."""
         index = int(rng.integers(len(self)))
         if not self._separated:
             return self[index]
@@ -99,41 +99,41 @@ class PackedCaptions:
 
 
 class StoreCaptions:
-    """The captions of a store's clips. Holds nothing: a draw reads the head of one record."""
+    """The captions of a store's clips. A draw reads the header of one record."""
 
     def __init__(self, store: FeatureStore) -> None:
         self.store = store
 
     def draw(self, rng: np.random.Generator) -> str:
-        """A caption of a clip: every clip is as likely, however many captions it has."""
+        """Returns a caption of a random clip: all clips are equally likely."""
         for _ in range(_CLIPS_TRIED):
             about = self.store.about(int(rng.integers(len(self.store))))
-            captions = spoken(about.captions)
+            captions = non_blank(about.captions)
             if captions:
                 return captions[rng.integers(len(captions))]
-        raise DataError(f"{self.store.path}: {_CLIPS_TRIED} clips drawn, and none has a caption")
+        raise DataError(f"{self.store.path}: {_CLIPS_TRIED} clips were tried, none has a caption")
 
 
 def _texts(path: Path) -> tuple[Iterator[str], bool]:
-    """The captions of a file, and whether ``!`` separates alternatives in them."""
+    """Returns the captions of a file, and whether ``!`` separates alternatives in them."""
     if path.is_file() and _is_list(path):
         return _listed(path), True
     return (line.text for line in usable_lines(path) if line.text is not None), False
 
 
 def _listed(path: Path) -> Iterator[str]:
-    """PaddleVideo's JSON list of texts, without the nulls in it, which are counted."""
+    """Yields the texts of PaddleVideo's JSON list without nulls, which are logged."""
     nulls = 0
     for number, text in json_entries(path):
         if text is None:
             nulls += 1
             continue
         if not isinstance(text, str):
-            raise DataError(f"{path}: caption {number} is {text!r:.60}, which is not text")
+            raise DataError(f"{path}: caption {number} is {text!r:.60}, not text")
         alternatives(text, f"{path}: caption {number}")
         yield writable(text, f"{path}: caption {number}")
     if nulls:
-        log.warning("%s: %d captions are null and left out", path, nulls)
+        log.warning("%s: %d captions are null and were left out", path, nulls)
 
 
 def _is_list(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""CSV files of captions: a clip and a caption on each line."""
+"""CSV files with a clip and a caption on each line."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from paddlevideo.loader.captions.table import Row, Table, column
 from paddlevideo.loader.clips.check import as_caption
 from paddlevideo.utils.errors import DataError
 
-#: Names of columns, and of keys in JSON lines: those of a clip,
+#: Names of columns, and of keys in JSON lines, for a clip,
 CLIP_COLUMNS = ("clip", "clip_id", "clip_name")
-#: of a video, which may be the whole clip,
+#: for a video, which may be the whole clip,
 _VIDEOS = (
     *("video_id", "image_id", "video", "video_name", "videoid", "vid"),
     *("youtube_id", "image", "image_name", "filename", "file_name", "file", "filepath", "path"),
     *("name", "id", "key"),
 )
 CLIP_NAMES = (*CLIP_COLUMNS, *_VIDEOS)
-#: and of a caption.
+#: and for a caption.
 TEXT_NAMES = ("caption", "sentence", "text", "description", "query", "captions", "sentences")
 #: Seconds in the video.
 START_NAMES = ("start", "start_time", "start_sec", "start_seconds", "begin")
 END_NAMES = ("end", "end_time", "end_sec", "end_seconds", "stop")
-#: What a header may hold; ids and captions of a first line may look like names with digits.
+#: Names in a header; ids and captions in a first line may look like names with digits.
 _NAME, _ANY_NAME = re.compile(r"[a-z][a-z_]{0,30}"), re.compile(r"[a-z][a-z_0-9]{0,30}")
 
 
 def first_of(known: Sequence[str], names: Sequence[str]) -> str:
-    """The first of the ``known`` names that is among ``names``; "" for none."""
+    """Returns the first of the ``known`` names that is in ``names``, or ""."""
     return next((name for name in known if name in names), "")
 
 
@@ -41,10 +41,10 @@ def is_caption_header(names: Sequence[str]) -> bool:
 
 
 def read_captions(path: str) -> list[tuple[str, str]]:
-    """(clip id, caption) of every line of a CSV file, in order.
+    """Returns (clip id, caption) of every line of a CSV file, in order.
 
-    Two forms: without a header, ``clip id,caption``, where everything after the first separator
-    belongs to the caption; and with a header that names a clip (``video_id``, ``clip``,
+    Two forms: without a header, ``clip id,caption``, with everything after the first separator
+    in the caption; and with a header that names a clip (``video_id``, ``clip``,
     ``filename``, ...) and a caption (``sentence``, ``caption``, ``text``, ...). Raises DataError
     naming file and line.
     """
@@ -57,10 +57,10 @@ def read_captions(path: str) -> list[tuple[str, str]]:
 
 
 def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line | DataError]:
-    """The lines of such a file, with ``start`` and ``end`` where the header names them.
+    """Yields the lines of such a file, with ``start`` and ``end`` if the header names them.
 
-    An error in a line comes instead of it, naming file and line. Raises DataError where the
-    file cannot be read or has no line.
+    An invalid line is yielded as an error that names file and line. Raises DataError if the file
+    cannot be read or has no lines.
     """
     table = Table(path, is_caption_header, TEXT_NAMES)
     if not table.names:
@@ -79,10 +79,7 @@ def caption_lines(path: str | os.PathLike[str]) -> Iterator[Line | DataError]:
 
 
 def _check_first(table: Table) -> None:
-    """Raises DataError where not all after the first column can be the caption.
-
-    That is a header that lacks a name, and a table of several columns without a header.
-    """
+    """Raises DataError for a header that lacks a name, and for a table without a header."""
     fields = [column(field) for field in table.first.split(table.separator)]
     if len(fields) < 3:
         return
@@ -92,7 +89,7 @@ def _check_first(table: Table) -> None:
     if (has_clip or has_text) and all(map(name.fullmatch, fields)):
         what, known = ("caption", TEXT_NAMES) if has_clip else ("clip", CLIP_NAMES)
         raise DataError(
-            f"{where}: looks like a header, and no column is known as that of the {what}. Rename "
+            f"{where}: looks like a header without a known column for the {what}. Rename "
             f"one to one of {', '.join(known)}; if it is not a header, write one above it: "
             "clip,caption"
         )
@@ -106,7 +103,7 @@ def _check_first(table: Table) -> None:
 def _plain(row: Row, separator: str) -> Line:
     if len(row.fields) < 2:
         raise _no_caption(row)
-    # Separators that nothing quotes belong to the caption.
+    # Unquoted separators belong to the caption.
     return _line(row, row.fields[0].strip(), separator.join(row.fields[1:]))
 
 
@@ -116,7 +113,7 @@ def _named(row: Row, table: Table) -> Line:
         raise _no_caption(row)
     start, end = (row.get(first_of(names, table.names)) for names in (START_NAMES, END_NAMES))
     if start and not (end or row.get(clip)):
-        raise DataError(f"{row.where}: has a start and no end, in seconds")
+        raise DataError(f"{row.where}: has a start but no end, in seconds")
     span = as_span((start or 0.0, end), row.where) if end else None
     if row.get(clip) or not span:
         return _line(row, row.get(clip) or row.get(video), row.get(table.text), span)

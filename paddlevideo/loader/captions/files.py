@@ -55,10 +55,10 @@ Reader = Callable[[Path], Iterator[Item]]
 
 
 def read_lines(path: Path, bad: BadEntries | None = None) -> Iterator[Line]:
-    """All lines of a file or folder of captions, in order; ``bad`` takes wrong entries, if any.
+    """Yields all lines of a file or folder of captions; ``bad`` collects invalid entries.
 
-    Raises DataError, with the list of kinds, where the content is none of them, with file and line
-    or entry where it is damaged, and where there are no captions.
+    Raises DataError, with the list of kinds, if the content is of an unknown kind, with file and
+    line or entry if it is damaged, and if there are no captions.
     """
     bad = bad or BadEntries()
     is_empty = True
@@ -76,7 +76,7 @@ def read_lines(path: Path, bad: BadEntries | None = None) -> Iterator[Line]:
 
 
 def usable_lines(path: Path) -> Iterator[Line]:
-    """All lines but those that are wrong, which are counted in a warning."""
+    """Yields the valid lines; a warning counts the others."""
     bad = BadEntries(math.inf)
     yield from read_lines(path, bad)
     if bad.count:
@@ -84,9 +84,9 @@ def usable_lines(path: Path) -> Iterator[Line]:
 
 
 def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
-    """Videos and what is said in them, sentence by sentence.
+    """Yields videos and sentences that are spoken in them.
 
-    Reads ``{video: [sentence, ...]}`` as JSON and the narrations among :func:`read_lines`' kinds.
+    Reads JSON ``{video: [sentence, ...]}`` and the narrations among :func:`read_lines`' kinds.
     Raises DataError, naming file and entry, for anything else.
     """
     if not path.is_dir() and _first_line(path)[0] == "{":
@@ -104,17 +104,17 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
     for line in usable_lines(path):
         if not line.is_video:
             raise DataError(
-                f'{path}: is about the clip "{line.name}", not about what is said in a video'
+                f'{path}: is a caption of the clip "{line.name}", not a narration of a video'
             )
         if line.text:
             yield line.name, line.text
 
 
 def kind_of(path: Path) -> tuple[str, Reader]:
-    """The name of the kind of a caption file, and its reader. Raises DataError for none."""
+    """Returns the kind of a caption file and its reader. Raises DataError for an unknown kind."""
     if path.is_dir():
         if not narration_files(path).files:
-            raise _none_fits(path, "a folder without .csv files")
+            raise _unknown_kind(path, "a folder without .csv files")
         return "folder of narrations", narration_folder
     first = _first_line(path)
     if first[:1] in ("{", "["):
@@ -122,29 +122,31 @@ def kind_of(path: Path) -> tuple[str, Reader]:
     if narration_table(path).names:
         return "narration", narration
     if not any(separator in first for separator in SEPARATORS):
-        raise _none_fits(path, f"begins with {first[:40]!r}")
+        raise _unknown_kind(path, f"begins with {first[:40]!r}")
     return "clip,caption", caption_lines
 
 
-def _none_fits(path: Path, content: str) -> DataError:
-    return DataError(f"{path}: holds no captions of a known kind ({content}). Known are:\n{KINDS}")
+def _unknown_kind(path: Path, content: str) -> DataError:
+    return DataError(
+        f"{path}: holds no captions of a known kind ({content}). Known kinds:\n{KINDS}"
+    )
 
 
 def _first_line(path: Path) -> str:
-    """The first line that is not blank, or its beginning. Raises DataError if not UTF-8."""
+    """Returns the beginning of the first line that is not blank. Raises DataError if not UTF-8."""
     with open_text(path) as file:
         while line := file.readline(1 << 16):
             if line.strip():
                 return line.strip()
-    raise _none_fits(path, "is empty")
+    raise _unknown_kind(path, "is empty")
 
 
 def _json_kind(path: Path, first: str) -> tuple[str, Reader]:
-    if first[0] == "{" and (keys := _whole_object(first)):
+    if first[0] == "{" and (keys := _keys_of_object(first)):
         return _json_lines_kind(path, keys)
     entry = next(json_entries(path), None)
     if entry is None:
-        raise _none_fits(path, "no entries")
+        raise _unknown_kind(path, "no entries")
     key, value = entry
     if first[0] == "[":
         if isinstance(value, dict) and first_of(CLIP_NAMES, list(value)):
@@ -152,19 +154,19 @@ def _json_kind(path: Path, first: str) -> tuple[str, Reader]:
     elif isinstance(value, dict) and {"start", "end", "text"} <= value.keys():
         return "HowTo100M", howto100m
     else:
-        # The others have a fixed name somewhere at the top: info and videos may come before it.
-        for name, held in json_entries(path):
-            if name in CLIP_NAMES and isinstance(held, str):
+        # The others have a fixed name at the top level: info and videos may come before it.
+        for name, entry_value in json_entries(path):
+            if name in CLIP_NAMES and isinstance(entry_value, str):
                 return "JSON lines", _json_lines
             if name == "sentences":
                 return "MSR-VTT", _msrvtt
             if name == "database":
                 return "YouCook2", youcook2
-    raise _none_fits(path, f"the first entry is {key!r}: {value!r:.60}")
+    raise _unknown_kind(path, f"the first entry is {key!r}: {value!r:.60}")
 
 
-def _whole_object(first: str) -> list[str]:
-    """The keys of a first line that is a JSON object of plain values; none for other lines."""
+def _keys_of_object(first: str) -> list[str]:
+    """Returns the keys of a first line that is a JSON object of plain values, else []."""
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
@@ -176,10 +178,10 @@ def _whole_object(first: str) -> list[str]:
 def _json_lines_kind(path: Path, keys: list[str]) -> tuple[str, Reader]:
     if first_of(CLIP_NAMES, keys):
         return "JSON lines", _json_lines
-    raise _none_fits(
+    raise _unknown_kind(
         path,
         f"the first entry is {keys[0]!r}: if these are JSON lines, none of the keys "
-        f"{', '.join(keys[:8])} names the clip, as {', '.join(CLIP_NAMES)} do",
+        f"{', '.join(keys[:8])} names the clip; known keys: {', '.join(CLIP_NAMES)}",
     )
 
 
@@ -191,7 +193,7 @@ def _msrvtt(path: Path) -> Iterator[Item]:
         if key == "sentences":
             for number, entry in enumerate(list_of(entries, f"{path}: sentences")):
                 where = f"{path}: sentence {number}"
-                yield _tried(_sentence, entry, where)
+                yield _parsed_or_error(_sentence, entry, where)
 
 
 def _sentence(entry: Any, where: str) -> Line:
@@ -200,17 +202,17 @@ def _sentence(entry: Any, where: str) -> Line:
 
 def _clip_list(path: Path) -> Iterator[Item]:
     for number, entry in json_entries(path):
-        yield _tried(_clip_line, entry, f"{path}: entry {number}")
+        yield _parsed_or_error(_clip_line, entry, f"{path}: entry {number}")
 
 
 def _json_lines(path: Path) -> Iterator[Item]:
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield _tried(_parsed_line, line, f"{path}: line {number}")
+                yield _parsed_or_error(_parsed_line, line, f"{path}: line {number}")
 
 
-def _tried(read: Callable[[Any, str], Line], entry: Any, where: str) -> Item:
+def _parsed_or_error(read: Callable[[Any, str], Line], entry: Any, where: str) -> Item:
     try:
         return read(entry, where)
     except DataError as error:
@@ -231,7 +233,7 @@ def _clip_line(entry: Any, where: str) -> Line:
     clip = name_of(entry, name, where)
     if not text and (further := sorted(set(keys) - {*CLIP_NAMES, *START_NAMES, *END_NAMES})):
         raise DataError(
-            f'{where}: has no "caption", but {", ".join(further)}. Known for the text are '
+            f'{where}: has no "caption", but {", ".join(further)}. Known keys for the text: '
             + ", ".join(TEXT_NAMES)
         )
     caption = text_of(entry, text, where) if entry.get(text) is not None else None

@@ -1,4 +1,4 @@
-"""The entries of a large JSON file one after another: HowTo100M's captions are gigabytes."""
+"""Streaming of the entries of large JSON files: HowTo100M's captions are gigabytes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DECODER = json.JSONDecoder()
 
 
 def json_entries(path: str | os.PathLike[str]) -> Iterator[tuple[str | int, Any]]:
-    """Key and value of each entry of the object, or position and value of each item of the list.
+    """Yields the key and value of each entry of an object, or index and item of a list.
 
-    Holds one entry and up to two chunks in memory. Raises DataError where the file is not JSON in
-    UTF-8, neither an object nor a list, or where more comes after it.
+    Keeps one entry and up to two chunks in memory. Raises DataError if the file is not JSON in
+    UTF-8, is neither an object nor a list, or has further content.
     """
     with open_text(path) as file:
         yield from _Stream(file, str(path)).entries()
@@ -53,31 +53,31 @@ class _Stream:
                 self._end()
                 return
             if char != ",":
-                raise self._error(f"{char!r} where , or {closing} belongs")
+                raise self._error(f"expected , or {closing}, got {char!r}")
 
     def _end(self) -> None:
         self._skip_space()
         if self.position < len(self.text):
-            raise self._error("more comes after its end")
+            raise self._error("content after its end")
 
     def _error(self, message: str) -> DataError:
         near = self.text[max(self.position - 20, 0) : self.position + 20]
-        return DataError(f"{self.path}: is not whole JSON ({message}, near {near!r})")
+        return DataError(f"{self.path}: is not valid JSON ({message}, near {near!r})")
 
-    def _more(self) -> bool:
-        """Reads as much again as is held, so that the cost of a long value is linear."""
+    def _read_more(self) -> bool:
+        """Doubles the text in memory, so that the cost of a long value is linear."""
         if self.ended:
             return False
-        held = self.text[self.position :]
-        new = self.file.read(max(CHUNK, len(held)))
-        self.text, self.position, self.ended = held + new, 0, not new
+        rest = self.text[self.position :]
+        new = self.file.read(max(CHUNK, len(rest)))
+        self.text, self.position, self.ended = rest + new, 0, not new
         return not self.ended
 
     def _skip_space(self) -> None:
         while True:
             while self.position < len(self.text) and self.text[self.position].isspace():
                 self.position += 1
-            if self.position < len(self.text) or not self._more():
+            if self.position < len(self.text) or not self._read_more():
                 return
 
     def _at(self, char: str) -> bool:
@@ -102,18 +102,18 @@ class _Stream:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.position)
-            except (ValueError, RecursionError) as error:  # ValueError: a number too long
+            except (ValueError, RecursionError) as error:  # ValueError: too long a number
                 if self.ended or self._is_final(error):
                     raise self._error(str(error)) from None
-                self._more()
+                self._read_more()
                 continue
             if end < len(self.text) or self.ended:
                 self.position = end
                 return value
-            self._more()  # a number at the very end of the chunk may continue
+            self._read_more()  # a number at the very end of the chunk may continue
 
     def _is_final(self, error: Exception) -> bool:
-        """Whether the text is wrong, and not only cut short so far."""
+        """Whether the text is invalid, rather than incomplete so far."""
         if not isinstance(error, json.JSONDecodeError):
             return True
         return "Unterminated" not in error.msg and error.pos < len(self.text) - 16

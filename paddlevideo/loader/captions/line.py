@@ -17,7 +17,7 @@ Span = tuple[float, float]  # start and end in seconds
 class Line:
     """A caption of a clip, or (``is_video``) of all clips of a video that overlap its span.
 
-    ``text`` None: only the clip's span in its video. ``where``: file and line or entry.
+    ``text`` is None if only the clip's span is given. ``where``: file and line or entry.
     """
 
     name: str
@@ -28,25 +28,25 @@ class Line:
     where: str = ""
 
 
-#: What a reader gives for an entry: what is wrong with it, or None where it has no text.
+#: The result of reading an entry: a line, the error in it, or None if it has no text.
 Item = Line | DataError | None
 
 
 @dataclass
 class BadEntries:
-    """Wrong entries of caption files that are left out, at most ``allowed`` of them."""
+    """Invalid entries of caption files that are left out, at most ``allowed`` of them."""
 
     allowed: float = 0
-    #: What to do about an entry too many, for the message.
+    #: Advice for the message if there are more.
     advice: str = ""
     count: int = 0
-    #: What was wrong with the first 10,000 of them.
+    #: The first 10,000 errors.
     errors: list[str] = field(default_factory=list)
-    #: Entries without a text, which are not wrong.
+    #: The number of entries without text, which are valid.
     silences: int = 0
 
     def note(self, error: DataError) -> None:
-        """Counts an entry. Raises the error where no more may be left out."""
+        """Counts an entry. Raises the error if no more may be left out."""
         if self.count >= self.allowed:
             raise DataError(f"{error}{self.advice}") from None
         self.count += 1
@@ -55,15 +55,15 @@ class BadEntries:
 
 
 def seconds(text: Any, where: str) -> float:
-    """A number of seconds. Raises DataError, beginning with ``where``, for anything else."""
+    """Returns a number of seconds. Raises DataError, beginning with ``where``, if invalid."""
     try:
         return float(text)
     except (TypeError, ValueError, OverflowError):
-        raise DataError(f"{where}: {text!r:.40} where seconds belong") from None
+        raise DataError(f"{where}: expected seconds, got {text!r:.40}") from None
 
 
 def as_span(values: Iterable[Any], where: str) -> Span:
-    """Start and end in seconds. Raises DataError, beginning with ``where``, for anything else."""
+    """Returns start and end in seconds. Raises DataError, beginning with ``where``, if invalid."""
     numbers = [seconds(value, where) for value in values]
     if len(numbers) != 2 or not all(map(math.isfinite, numbers)):
         raise DataError(f"{where}: {numbers} is not a start and an end in seconds")
@@ -73,29 +73,29 @@ def as_span(values: Iterable[Any], where: str) -> Span:
 
 
 def field_of(entry: Any, name: str, where: str) -> Any:
-    """The value under a key. Raises DataError where the entry has no such key."""
+    """Returns the value under a key. Raises DataError if there is none."""
     if not isinstance(entry, dict) or name not in entry:
         raise DataError(f'{where}: has no "{name}"')
     return entry[name]
 
 
 def name_of(entry: Any, name: str, where: str) -> str:
-    """The id under a key, which may be a number."""
+    """Returns the id under a key as text; it may be a number."""
     if type(field_of(entry, name, where)) is int:
         return str(entry[name])
     return text_of(entry, name, where)
 
 
 def text_of(entry: Any, name: str, where: str) -> str:
-    """The text under a key, without blanks around it. Raises DataError for anything else."""
+    """Returns the stripped text under a key. Raises DataError for anything else."""
     value = field_of(entry, name, where)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: {name} is {value!r:.40}, where text belongs")
+        raise DataError(f"{where}: {name} is {value!r:.40}; expected text")
     return writable(value.strip(), where)
 
 
 def list_of(value: Any, where: str) -> list[Any]:
-    """A list. Raises DataError for anything else."""
+    """Returns ``value``, a list. Raises DataError for anything else."""
     if not isinstance(value, list):
-        raise DataError(f"{where}: {value!r:.40} where a list belongs")
+        raise DataError(f"{where}: expected a list, got {value!r:.40}")
     return value

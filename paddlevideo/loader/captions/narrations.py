@@ -1,4 +1,4 @@
-"""Narrations: what is said in videos, by time."""
+"""Narrations: timed transcripts of videos."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("paddlevideo")
 
 
 def howto100m(path: Path) -> Iterator[Item]:
-    """HowTo100M's caption.json."""
+    """Yields the lines of HowTo100M's caption.json."""
     for video, entry in json_entries(path):
         where = f'{path}: video "{video}"'
         try:
@@ -43,7 +43,7 @@ def _narration_columns(entry: Any, where: str) -> list[list[Any]]:
 
 
 def youcook2(path: Path) -> Iterator[Item]:
-    """YouCook2's sentences."""
+    """Yields YouCook2's sentences."""
     for video, _, parts, where in annotated_videos(path):
         for number, part in enumerate(parts):
             location = f"{where}: annotation {number}"
@@ -59,9 +59,9 @@ def youcook2(path: Path) -> Iterator[Item]:
 def annotated_videos(
     path: str | os.PathLike[str],
 ) -> Iterator[tuple[str, str, list[Any], str]]:
-    """Video, subset, annotations and "FILE: video ..." for messages, of YouCook2's file.
+    """Yields video, subset, annotations and "FILE: video ..." for messages, of YouCook2's file.
 
-    Raises DataError where it is the file of another data set.
+    Raises DataError for the file of another data set.
     """
     for key, videos in json_entries(path):
         if key != "database":
@@ -71,14 +71,14 @@ def annotated_videos(
         for video, entry in videos.items():
             where = f'{path}: video "{video}"'
             if not isinstance(entry, dict):
-                raise DataError(f"{where}: {entry!r:.40} where an object belongs")
+                raise DataError(f"{where}: expected an object, got {entry!r:.40}")
             # The test videos have no annotations; in COIN the key is "annotation".
             parts = list_of(entry.get("annotations", entry.get("annotation", [])), where)
             if any(isinstance(part, dict) and _is_labelled(part) for part in parts):
                 raise DataError(
-                    f"{where}: has segments with a label and no sentence: this looks like the "
+                    f"{where}: has segments with labels but no sentences: this looks like the "
                     "annotation of COIN or ActivityNet, which have classes and no captions, not "
-                    "like YouCook2's. To take labels as captions, write JSON lines "
+                    "like YouCook2's. To use labels as captions, write JSON lines "
                     '{"video": ..., "start": ..., "end": ..., "caption": ...}'
                 )
             yield video, str(entry.get("subset", "")), parts, where
@@ -93,17 +93,17 @@ def _is_narration(names: Sequence[str]) -> bool:
 
 
 def narration_table(path: Path) -> Table:
-    """A CSV file, whose ``names`` are empty if it is not one of start, end and text."""
+    """Opens a CSV file; its ``names`` are empty unless it has start, end and text."""
     return Table(path, _is_narration, ["text"])
 
 
 def narration_files(path: Path) -> Walk:
-    """The CSV files in a folder, not in its subfolders."""
+    """Returns the CSV files in a folder, not in its subfolders."""
     return walk(path, lambda file: file.parent == path and file.suffix.lower() == ".csv")
 
 
 def narration_folder(path: Path) -> Iterator[Item]:
-    """The CSV files of a folder, each named after its video; logs what else it holds."""
+    """Yields the lines of a folder of CSV files named after videos; logs its other files."""
     walked = narration_files(path)
     for line in walked.left_out():
         log.warning("%s: %s", path, line)
@@ -114,7 +114,7 @@ def narration_folder(path: Path) -> Iterator[Item]:
 
 
 def narration(path: Path) -> Iterator[Item]:
-    """A CSV file that is named after its video."""
+    """Yields the lines of a CSV file that is named after its video."""
     for row in narration_table(path):
         if len(row.fields) < 3:
             line = ",".join(row.fields)[:60]
@@ -125,12 +125,12 @@ def narration(path: Path) -> Iterator[Item]:
 
 
 def _narrated(video: str, text: Any, span: Any, where: str) -> Item:
-    """A line; None for a blank text: narrations hold silences, which pandas writes as NaN."""
+    """Returns a line; None for a blank text: a silence, which pandas writes as NaN."""
     if text is None or (isinstance(text, float) and math.isnan(text)):
         return None
     try:
         if not isinstance(text, str):
-            raise DataError(f"{where}: {text!r:.40} where a text belongs")
+            raise DataError(f"{where}: expected text, got {text!r:.40}")
         if not text.strip():
             return None
         text, video = writable(text.strip(), where), writable(video, where)

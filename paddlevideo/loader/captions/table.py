@@ -1,4 +1,4 @@
-"""Tables of text. The only reader of CSV files: what is checked is what is read."""
+"""Tables of text: the only reader of CSV files, for checks and for training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
 
 SEPARATORS = (",", "\t", ";")
-#: Lines that are looked at for the separator, and that a quoted field may span.
+#: Number of lines that decide the separator, and that a quoted field may span.
 _HEAD, _SPAN = 50, 100
 _LIMIT = csv.field_size_limit()  # characters of a field
 
@@ -30,9 +30,9 @@ class Row(NamedTuple):
     names: Sequence[str] = ()
 
     def get(self, name: str) -> str:
-        """The field in the column ``name`` without blanks around it; "" where there is none.
+        """Returns the stripped field in the column ``name``, or "" if there is none.
 
-        The name "" is that of no column, though a header may have empty fields.
+        "" names no column, although a header may have empty fields.
         """
         if not name or name not in self.names:
             return ""
@@ -43,8 +43,8 @@ class Row(NamedTuple):
 class Table:
     """A file of rows: commas, semicolons or tabs between its fields, with or without a header.
 
-    ``names``: the columns that the header names, in lower case without blanks around them; empty
-    without a header. Rows whose fields are all blank are passed over.
+    ``names``: the stripped, lower-case names of columns in the header, empty without one. Skips
+    rows whose fields are all blank.
     """
 
     def __init__(
@@ -54,19 +54,19 @@ class Table:
         text: Sequence[str] = (),
         strict: bool = False,
     ) -> None:
-        """``is_header`` is asked whether these names of columns are a header.
+        """``is_header``: whether names of columns are a header.
 
-        ``text``: columns of free text; separators that are not quoted belong to the first of them
-        that the header names, or to the last field without a header. A quote that is never closed
-        is text, unless ``strict``. Raises DataError on a file that cannot be read and on a header
-        that names a column twice.
+        ``text``: columns of free text; unquoted separators belong to the first of them that the
+        header names, or to the last field without a header. A quote that is never closed is text,
+        unless ``strict``. Raises DataError for a file that cannot be read and for a header that
+        names a column twice.
         """
         self.path, self.strict = path, strict
         self.names: list[str] = []
         self.first = ""  # the first line that is not blank, for messages, and its number
         self.first_line = 1
         self.separator, self.spaced = ",", False
-        self._skipped = 0  # the number of the last line that holds no row
+        self._skipped = 0  # number of the last line before the rows
         self._find_header(is_header)
         self.text = next((name for name in text if name in self.names), "")
 
@@ -74,7 +74,7 @@ class Table:
         with open_text(self.path) as file:
             numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
             head = list(islice(numbered, _HEAD))
-        if head and (named := re.fullmatch(r"sep=(.)", head[0][1].strip())):  # Excel's mark
+        if head and (named := re.fullmatch(r"sep=(.)", head[0][1].strip())):  # written by Excel
             self.separator, self._skipped = named[1], head.pop(0)[0]
         else:
             self.separator = _separator([line for _, line in head])
@@ -91,10 +91,10 @@ class Table:
             if is_header(names):
                 self.names, self.separator, self._skipped = names, separator, number
                 self.spaced = any(field[:1] == " " for field in fields)
-                self._refuse_doubles(number)
+                self._check_unique(number)
                 return
 
-    def _refuse_doubles(self, number: int) -> None:
+    def _check_unique(self, number: int) -> None:
         for name, count in Counter(filter(None, self.names)).items():
             if count > 1:
                 raise DataError(
@@ -103,7 +103,7 @@ class Table:
                 )
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows in order. Raises DataError, naming file and line, on one that is damaged."""
+        """Yields the rows. Raises DataError, naming file and line, for a damaged one."""
         with open_text(self.path) as file:
             lines = _Lines(file)
             while line := lines.next():
@@ -112,7 +112,7 @@ class Table:
                 where = f"{self.path}: line {lines.number}"
                 fields = self._fields(line, lines, where)
                 if not "".join(fields).isspace() and any(fields):
-                    yield Row(where, self._fitted(fields, where), self.names)
+                    yield Row(where, self._join_extra(fields, where), self.names)
 
     def _parse(self, text: str, strict: bool) -> list[str]:
         reader = csv.reader(
@@ -121,7 +121,7 @@ class Table:
         return next(reader)
 
     def _fields(self, line: str, lines: _Lines, where: str) -> list[str]:
-        """The fields of the row that begins with ``line``; a quoted one may span several lines."""
+        """Returns the fields of the row that begins with ``line``; a quoted one may span lines."""
         if '"' not in line and not self.spaced and len(line) < _LIMIT:
             return line.rstrip("\n").split(self.separator)  # as the csv module does, but faster
         try:
@@ -129,7 +129,7 @@ class Table:
         except csv.Error as error:
             reason = str(error)
         if self.names and '"' in line:
-            for count, text in lines.longer(line):
+            for count, text in lines.joined(line):
                 try:
                     fields = self._parse(text.rstrip("\n"), strict=True)
                 except csv.Error:
@@ -139,7 +139,7 @@ class Table:
                     return fields
                 break
         if self.strict and "unexpected end" in reason:
-            reason = "the quoted field that begins in this line has no end"
+            reason = "the quoted field that begins in this line is not closed"
         try:
             if not self.strict:
                 return self._parse(line.rstrip("\n"), strict=False)
@@ -147,8 +147,8 @@ class Table:
             reason = str(error)
         raise DataError(f"{where}: is not CSV ({reason})")
 
-    def _fitted(self, fields: list[str], where: str) -> list[str]:
-        """As many fields as the header has; separators that nothing quotes belong to the text."""
+    def _join_extra(self, fields: list[str], where: str) -> list[str]:
+        """Joins fields beyond those of the header: unquoted separators belong to the text."""
         extra = len(fields) - len(self.names)
         if not self.names or extra <= 0:
             return fields
@@ -156,7 +156,7 @@ class Table:
             return fields[: len(self.names)]
         if not self.text:
             raise DataError(
-                f"{where}: has more columns than the header. Put quotes around text that holds "
+                f"{where}: has more columns than the header. Put quotes around text with "
                 f"{self.separator!r}"
             )
         first = self.names.index(self.text)
@@ -165,19 +165,19 @@ class Table:
 
 
 class _Lines:
-    """The numbered lines of a file, with a look at those to come."""
+    """The numbered lines of a file, with look-ahead."""
 
     def __init__(self, file: Iterator[str]) -> None:
         self.number = 0
         self._file, self._ahead = file, list[str]()
 
     def next(self) -> str:
-        """The next line; "" at the end."""
+        """Returns the next line, or "" at the end."""
         self.number += 1
         return self._ahead.pop(0) if self._ahead else next(self._file, "")
 
-    def longer(self, line: str) -> Iterator[tuple[int, str]]:
-        """``line`` with 1, 2, ... lines that follow it, where the last of them holds a quote."""
+    def joined(self, line: str) -> Iterator[tuple[int, str]]:
+        """Yields ``line`` with 1, 2, ... lines after it, the last of them with a quote."""
         for count in range(1, _SPAN + 1):
             if len(self._ahead) < count:
                 self._ahead += islice(self._file, 1)
@@ -188,18 +188,18 @@ class _Lines:
                 yield count, line
 
     def skip(self, count: int) -> None:
-        """Passes over the next lines."""
+        """Skips the next lines."""
         del self._ahead[:count]
         self.number += count
 
 
 def column(field: str) -> str:
-    """The name of a column: "Video ID" and "video_id" are one."""
+    """Returns the name of a column: "Video ID" and "video_id" are the same."""
     return re.sub(r"[\s-]+", "_", field.strip().strip('"').strip().lower())
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """The comma, unless another separator comes before it in every line, and some line has none."""
+    """Returns the comma unless another separator precedes it in every line, or it is missing."""
     if all("," in line for line in lines) and not all("\t" in line for line in lines):
         return ","
     for separator in SEPARATORS[1:]:

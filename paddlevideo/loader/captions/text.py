@@ -1,4 +1,4 @@
-"""Opening text files, and checking that a text can be written as UTF-8."""
+"""Opens text files, and checks that text can be written as UTF-8."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from paddlevideo.utils.errors import DataError
 
 @contextmanager
 def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """A text file in UTF-8, or in UTF-16 with a byte order mark; only newlines end its lines.
+    """Opens a text file in UTF-8, or in UTF-16 with a byte order mark; only newlines end lines.
 
     Any error while it is open becomes a DataError that names it: a file that cannot be read,
-    that is in another encoding (with the line), or that is not a regular file (a pipe gives its
-    text once, but a file is read twice).
+    that is in another encoding (with the line), or that is not a regular file (which cannot be
+    read twice).
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -34,7 +34,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
 
 def _encoding(path: str | os.PathLike[str]) -> str:
-    """The encoding by the first bytes. Raises DataError for UTF-16 without a byte order mark."""
+    """Returns the encoding. Raises DataError for UTF-16 without a byte order mark."""
     with open(path, "rb") as file:
         head = file.read(256)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -43,14 +43,14 @@ def _encoding(path: str | os.PathLike[str]) -> str:
         raise DataError(f"{path}: is a gzip archive. Unpack it first: gunzip -k {path}")
     if b"\0" in head:
         raise DataError(
-            f"{path}: line {head[: head.index(0)].count(10) + 1}: holds NUL bytes, which no UTF-8 "
-            "text does. If it is UTF-16 or a table of another program, save it as UTF-8 text"
+            f"{path}: line {head[: head.index(0)].count(10) + 1}: holds NUL bytes, which UTF-8 "
+            "text never does. If it is UTF-16 or a spreadsheet, save it as UTF-8 text"
         )
     return "utf-8-sig"
 
 
 def _undecodable_line(path: str | os.PathLike[str]) -> str:
-    """`` line N:`` of the first line that is not valid UTF-8, for a message."""
+    """Returns `` line N:`` for the first line that is not valid UTF-8."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -61,7 +61,7 @@ def _undecodable_line(path: str | os.PathLike[str]) -> str:
 
 
 def writable(text: str, where: str) -> str:
-    r"""``text`` itself. Raises DataError, beginning with ``where``, if UTF-8 cannot hold it.
+    r"""Returns ``text``. Raises DataError, beginning with ``where``, if it is not valid Unicode.
 
     JSON can spell half a character: ``"\ud800"``.
     """
@@ -69,6 +69,6 @@ def writable(text: str, where: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise DataError(
-            f"{where}: {text!r:.60} holds half of a character, which no UTF-8 text can. Remove it"
+            f"{where}: {text!r:.60} holds half of a character, which UTF-8 cannot encode. Remove it"
         ) from None
     return text

@@ -1,6 +1,6 @@
-"""Validity of clips: the types of a file's values, and the one rule about the values.
+"""Validity of clips: the types of a file's values, and the values themselves.
 
-The rule is applied when a clip is read for use, when a store is written, and when it is validated.
+Values are checked when a clip is read for use, when a store is written, and when it is validated.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from paddlevideo.loader.clips.clip import LARGEST, ClassTargets, Clip, Sizes
 from paddlevideo.utils.errors import DataError
 
-#: A box may leave the image by this many pixels: detectors round outwards.
+#: Number of pixels by which a box may leave the image: detectors round outwards.
 BOX_TOLERANCE = 1.0
-#: What a file calls the fields of a clip, for messages, where it has other names.
+#: A file's own names for the fields of a clip, for messages.
 Names = Mapping[str, str]
 Faults = Iterator[tuple[str, str]]  # kind and description
 
@@ -30,17 +30,17 @@ def as_clip(
     sizes: Sizes | None = None,
     counts: tuple[Any, Any] | None = None,
 ) -> Clip:
-    """The clip of a file's values under our names, checked.
+    """Returns the checked clip of a file's values, given by the names of ``Clip``.
 
-    ``region_classes`` and ``action_classes`` may be absent. ``sizes``: those that all clips of the
-    file have; ``counts``: of regions and actions, where the file states them. float16 becomes
-    float32, float32 is not copied. Raises DataError, beginning with ``where``.
+    ``region_classes`` and ``action_classes`` may be absent. ``sizes``: those of all clips of the
+    file; ``counts``: of regions and actions, if the file has them. float16 becomes float32,
+    float32 is not copied. Raises DataError, beginning with ``where``.
     """
     name = {key: names.get(key, key) for key in (*fields, "n", "m")}
     regions, actions = (
         [_as_count(count, each, where) for count, each in zip(counts, "nm", strict=True)]
         if counts
-        else [_rows(fields[key], name[key], where) for key in ("regions", "actions")]
+        else [_row_count(fields[key], name[key], where) for key in ("regions", "actions")]
     )
     if not regions:
         raise DataError(f"{where}: has no regions. Leave the clip out")
@@ -63,9 +63,9 @@ def as_clip(
     return clip
 
 
-def _rows(array: Any, name: str, where: str) -> int:
+def _row_count(array: Any, name: str, where: str) -> int:
     if not isinstance(array, np.ndarray) or array.ndim != 2:
-        raise DataError(f"{where}: {name} is not an array of two dimensions")
+        raise DataError(f"{where}: {name} is not a two-dimensional array")
     return len(array)
 
 
@@ -73,35 +73,35 @@ def _as_count(value: Any, name: str, where: str) -> int:
     try:
         count = operator.index(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError):
-        raise DataError(f"{where}: {name} is {value!r:.60}, where a whole number belongs") from None
+        raise DataError(f"{where}: {name} is {value!r:.60}; expected a whole number") from None
     if count < 0:
-        raise DataError(f"{where}: {name} is {count}, where a number >= 0 belongs")
+        raise DataError(f"{where}: {name} is {count}; expected a number >= 0")
     return count
 
 
 def _as_matrix(
     fields: Mapping[str, Any], key: str, name: Names, where: str, shape: tuple[int, int]
 ) -> np.ndarray:
-    """The array under ``key`` as float32; any width for 0."""
+    """Returns the array under ``key`` as float32; a width of 0 allows any."""
     array, (rows, width) = fields[key], shape
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise DataError(f"{where}: {name[key]} is not an array of numbers")
     if array.ndim != 2 or len(array) != rows or width not in (0, array.shape[1]):
         wanted = f"({rows}, {width or 'any'})"
-        raise DataError(f"{where}: {name[key]} has shape {array.shape}, where {wanted} belongs")
+        raise DataError(f"{where}: {name[key]} has shape {array.shape}; expected {wanted}")
     return as_float32(array)
 
 
 @cache
 def _half_values() -> np.ndarray:
-    """The float32 value of every float16 bit pattern."""
+    """Returns the float32 value of every float16 bit pattern."""
     return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    """``array`` as float32; float32 itself is not copied."""
+    """Returns ``array`` as float32, without a copy if it is float32."""
     if array.dtype == np.float16 and array.flags.c_contiguous:
-        # Three times as fast as astype, and exact. Patterns are 16 bits: none is clipped.
+        # Three times as fast as astype, and exact. 16-bit patterns are never clipped.
         return _half_values().take(array.view(np.uint16), mode="clip")
     return np.asarray(array, np.float32)
 
@@ -111,30 +111,30 @@ def _as_classes(array: Any, count: int, name: str, where: str) -> np.ndarray:
         raise DataError(f"{where}: {name} are not an array of whole numbers")
     if array.shape != (count,):
         raise DataError(f"{where}: {name} have shape {array.shape}, not ({count},)")
-    # A number beyond 63 bits stays one, for the message of the rule about values.
+    # A number beyond 63 bits is not converted: the check of values reports it.
     return array if max(_range(array)) >= LARGEST else array.astype(np.int64)
 
 
 def as_caption(value: Any, where: str) -> str:
-    """``value`` as text that is not blank. Raises DataError otherwise."""
+    """Returns ``value`` if it is text and not blank. Raises DataError otherwise."""
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: the caption is {value!r:.60}, where text belongs")
+        raise DataError(f"{where}: the caption is {value!r:.60}; expected text")
     return str(value)
 
 
 def count_classes(columns: Iterable[Any]) -> int:
-    """One more than the largest class number; a wrong column is reported when its clip is read."""
+    """Returns the largest class number plus one; ignores wrong columns, which reading reports."""
     usable = (each for each in columns if isinstance(each, np.ndarray) and each.dtype.kind in "iu")
     ranges = (low_high for low_high in map(_range, usable) if low_high[0] >= -1)
     return 1 + max((high for _, high in ranges if high < LARGEST), default=-1)
 
 
 def _range(classes: np.ndarray) -> tuple[int, int]:
-    """The smallest and the largest number; (0, -1) of none."""
+    """Returns the smallest and the largest number; (0, -1) if there are none."""
     return (int(classes.min()), int(classes.max())) if classes.size else (0, -1)
 
 
-# ------------------------------------------------------------------------ the rule about values
+# --------------------------------------------------------------------------------------- values
 
 
 def check_clip(clip: Clip, sizes: Sizes | None, where: str, names: Names | None = None) -> None:
@@ -145,7 +145,7 @@ def check_clip(clip: Clip, sizes: Sizes | None, where: str, names: Names | None 
 
 
 def clip_faults(clip: Clip, sizes: Sizes | None, names: Names | None = None) -> Faults:
-    """Kind and description of everything that is wrong with a clip.
+    """Yields kind and description of each fault of a clip.
 
     Kinds: "size", "not finite", "box", "class", "caption" and "span". ``sizes``: those of its
     store; None allows any.
@@ -173,7 +173,7 @@ def _matrix_faults(name: str, array: np.ndarray, width: int | None) -> Faults:
     if np.ndim(array) != 2 or width not in (None, array.shape[1]):
         yield (
             "size",
-            f"{name} of shape {np.shape(array)}, where (any, {width}) belongs in this store",
+            f"{name} has shape {np.shape(array)}; expected (any, {width}) in this store",
         )
     elif not _is_finite(array):
         row, column = np.argwhere(~np.isfinite(array))[0]
@@ -181,12 +181,12 @@ def _matrix_faults(name: str, array: np.ndarray, width: int | None) -> Faults:
 
 
 def _is_finite(array: np.ndarray) -> bool:
-    """Two passes of some microseconds each; NaN is the largest and the smallest number."""
+    """Whether all values are finite: two passes of a few microseconds (NaN is min and max)."""
     return not array.size or bool(array.min() > -np.inf and array.max() < np.inf)
 
 
 def _box_faults(clip: Clip) -> Faults:
-    """Unless all boxes are x1 y1 x2 y2 in pixels of the image."""
+    """Yields a fault unless all boxes are x1 y1 x2 y2 in pixels of the image."""
     boxes, height, width = clip.boxes, clip.image_h, clip.image_w
     if height < 1 or width < 1:
         yield "box", f"an image of {height} x {width} pixels"
@@ -219,14 +219,13 @@ def _action_faults(classes: np.ndarray, actions: int, known: int) -> Faults:
     for number in _range(classes):
         if not -1 <= number < known:
             advice = "Number the classes from 0 on, -1 for none, or leave the clip out"
-            yield "class", f"action class {number}, where there are {known}. {advice}"
+            yield "class", f"action class {number}, but there are {known}. {advice}"
             return
 
 
 def _target_faults(targets: ClassTargets, regions: int, sizes: Sizes | None) -> Faults:
     if sizes and targets.width != sizes.region_classes:
-        wanted = f"{sizes.region_classes} belong in this store"
-        yield "class", f"{targets.width} region classes, where {wanted}"
+        yield "class", f"{targets.width} region classes; the store has {sizes.region_classes}"
     elif len(targets.counts) != regions:
         yield "class", f"class probabilities of {len(targets.counts)} regions for {regions}"
     elif not all(
@@ -239,7 +238,7 @@ def _target_faults(targets: ClassTargets, regions: int, sizes: Sizes | None) -> 
 
 
 def _has_mass(targets: ClassTargets) -> bool:
-    """Whether every row holds something; its likeliest class, which stands first, tells."""
+    """Whether every row has a positive probability, checking first the likeliest class."""
     if len(targets.counts) and targets.counts.min() > 0:
         firsts = np.cumsum(targets.counts) - targets.counts
         if targets.mass[firsts].min() > 0:
@@ -255,12 +254,12 @@ def _distribution_faults(rows: np.ndarray, names: Names) -> Faults:
     if not _is_finite(rows):
         yield from _matrix_faults(name, rows, None)
     else:
-        yield "class", f"a {name} has negative entries or is all zero. It should hold probabilities"
+        yield "class", f"a {name} has negative entries or is all zero. It should be probabilities"
 
 
 def _caption_faults(clip: Clip) -> Faults:
     if isinstance(clip.captions, str):
-        yield "caption", "captions are one text, where a list of texts belongs"
+        yield "caption", "captions are one text; expected a list"
     elif len(clip.times) not in (0, len(clip.captions)):
         yield "caption", f"{len(clip.times)} times of {len(clip.captions)} captions"
     elif not all(0 <= end - start < math.inf for start, end in clip.times):

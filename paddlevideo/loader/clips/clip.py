@@ -1,4 +1,4 @@
-"""The clip: one dataclass, whatever file it was read from.
+"""The clip: one dataclass for all file formats.
 
 n regions of width F in C classes, m actions of width G.
 """
@@ -14,13 +14,13 @@ from paddlevideo.utils.errors import DataError
 
 #: Upper bound of any width and number of classes; guards memory.
 LARGEST = 1 << 20
-#: Share of a row's probability that its kept classes hold at least.
+#: Minimum share of a row's probability that the kept classes have.
 KEPT_MASS = 0.999
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Widths of what each clip has; 0 classes where there are none, or their number is unknown."""
+    """Widths of a clip's arrays; 0 classes if there are none or their number is unknown."""
 
     region: int
     action: int
@@ -31,16 +31,15 @@ class Sizes:
         """Raises DataError unless all are whole numbers from 0 to ``LARGEST``."""
         for name, size in asdict(self).items():
             if type(size) is not int or not 0 <= size <= LARGEST:
-                raise DataError(f"{name} is {size!r:.40}, where 0 to {LARGEST} belongs")
+                raise DataError(f"{name} is {size!r:.40}; expected 0 to {LARGEST}")
 
 
 @dataclass(frozen=True)
 class ClassTargets:
     """Class distributions (n, C) of which only the likeliest classes of each row are kept.
 
-    The other classes of a row share its ``rest`` evenly: with zeros there the region loss would
-    change more than twice as much (docs/performance.md). Raises ValueError unless the arrays fit
-    each other.
+    The other classes of a row share its ``rest`` evenly: with zeros the region loss would change
+    more than twice as much (docs/performance.md). Raises ValueError if the arrays do not match.
     """
 
     counts: np.ndarray  # n, int: kept classes of each row
@@ -50,20 +49,20 @@ class ClassTargets:
     rest: np.ndarray | None = None  # n, float: the probability of the other classes; None: 0
 
     def __post_init__(self) -> None:
-        """Checks lengths and classes: ``dense`` writes where they point."""
+        """Checks lengths and classes, which ``dense`` uses as indices."""
         rest = self.counts if self.rest is None else self.rest
         if {each.ndim for each in (self.counts, self.classes, self.mass, rest)} != {1}:
-            raise ValueError("arrays of the kept classes with more or fewer than one dimension")
+            raise ValueError("the arrays of the kept classes are not one-dimensional")
         length = len(self.classes)
-        fits = self.counts.min(initial=0) >= 0 and self.counts.sum() == length == len(self.mass)
-        if not fits or len(rest) != len(self.counts):
-            raise ValueError("the kept classes do not fit the regions")
+        matches = self.counts.min(initial=0) >= 0 and self.counts.sum() == length == len(self.mass)
+        if not matches or len(rest) != len(self.counts):
+            raise ValueError("the kept classes do not match the regions")
         if length and not 0 <= self.classes.min() <= self.classes.max() < self.width:
-            raise ValueError(f"a kept class beyond the {self.width} that there are")
+            raise ValueError(f"a kept class is not below {self.width}")
 
     @classmethod
     def of(cls, rows: np.ndarray, kept_mass: float = KEPT_MASS) -> ClassTargets:
-        """Keeps the fewest classes of each row (n, C) that hold ``kept_mass`` of its sum."""
+        """Keeps the fewest classes of each row (n, C) that have ``kept_mass`` of its sum."""
         order = np.argsort(-rows, axis=1, kind="stable")
         ranked = np.take_along_axis(rows, order, axis=1).astype(np.float64)
         total = ranked.sum(axis=1, keepdims=True)
@@ -79,7 +78,7 @@ class ClassTargets:
         )
 
     def dense(self) -> np.ndarray:
-        """(n, C) float32; the classes that were not kept share evenly what is left for them."""
+        """Returns (n, C) float32; classes that were not kept share the rest evenly."""
         rows = np.empty((len(self.counts), self.width), np.float32)
         others = 0.0 if self.rest is None else self.rest / np.maximum(self.width - self.counts, 1)
         rows.T[:] = others  # one number for each row
@@ -89,19 +88,19 @@ class ClassTargets:
         return rows
 
     def totals(self) -> np.ndarray:
-        """The sum (n,) of each row."""
+        """Returns the sum (n,) of each row."""
         row = np.repeat(np.arange(len(self.counts)), self.counts)
         kept = np.bincount(row, self.mass, minlength=len(self.counts))
         return kept if self.rest is None else kept + self.rest
 
     def lost(self) -> np.ndarray:
-        """The share (n,) of each row's probability whose classes were not kept."""
+        """Returns the share (n,) of each row's probability of classes that were not kept."""
         if self.rest is None or not len(self.counts):
             return np.zeros(len(self.counts))
         return self.rest / self.totals()
 
     def rounded(self, dtype: np.dtype) -> ClassTargets:
-        """The same in the precision of a record of ``dtype``."""
+        """Returns the targets in the precision of a record of ``dtype``."""
         rest = None if self.rest is None else self.rest.astype(dtype)
         return replace(self, mass=self.mass.astype(dtype), rest=rest)
 
@@ -110,8 +109,8 @@ class ClassTargets:
 class Clip:
     """A video segment with its features. Training needs the classes too; retrieval does not.
 
-    ``captions``: texts that describe it, or are said in it; ``times``: start and end of each in
-    seconds from the start of the ``video``, where they are known. ``source``: the path of the video
+    ``captions``: texts that describe it, or are spoken in it; ``times``: start and end of each in
+    seconds from the start of the ``video``, if they are known. ``source``: the path of the video
     file that its features come from; ``span``: its start and end there in seconds, None for all of
     the video.
     """
@@ -134,13 +133,13 @@ class Clip:
     distributions: np.ndarray | None = None
 
     def dense_classes(self) -> np.ndarray | None:
-        """Class distributions (n, C) float32, or None where the clip has none."""
+        """Returns class distributions (n, C) float32, or None if the clip has none."""
         if self.region_classes is not None:
             return self.region_classes.dense()
         return self.distributions
 
     def with_targets(self, kept_mass: float = KEPT_MASS) -> Clip:
-        """The clip with only the likeliest region classes, as a store keeps them."""
+        """Returns the clip with only the likeliest region classes, as a store keeps them."""
         if self.distributions is None:
             return self
         targets = ClassTargets.of(self.distributions, kept_mass)
@@ -159,11 +158,11 @@ class About:
     span: tuple[float, float] | None = None
 
 
-def spoken(captions: Sequence[str]) -> list[str]:
-    """The captions that are not blank."""
+def non_blank(captions: Sequence[str]) -> list[str]:
+    """Returns the captions that are not blank."""
     return [text for text in captions if text.strip()]
 
 
 def split_alternatives(caption: str) -> list[str]:
-    """The alternatives of a caption of PaddleVideo's, which ``!`` separates, without blank ones."""
-    return spoken([part.strip() for part in caption.split("!")])
+    """Returns the alternatives of PaddleVideo's caption, which ``!`` separates, if not blank."""
+    return non_blank([part.strip() for part in caption.split("!")])

@@ -1,4 +1,4 @@
-"""A folder with a file for each clip: .npz, or .npy that holds a dictionary."""
+"""A folder with a file for each clip: .npz, or a dictionary in an .npy file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ClipFolder(ListedClips):
         self.files = walked.files
         paths = (file.relative_to(self.path).with_suffix("") for file in self.files)
         self._ids = [path.as_posix() for path in paths]
-        #: What else the folder holds.
+        #: Lines about the folder's other files.
         self.others = walked.left_out()
         self.left_out = [f"{self.path}: {line}" for line in self.others]
 
@@ -42,19 +42,19 @@ class ClipFolder(ListedClips):
         return len(self.files)
 
     def ids(self) -> list[str]:
-        """The ids of all files."""
+        """Returns the ids of all files."""
         return self._ids
 
     def sizes(self) -> Sizes:
-        """Widths of the first file that can be read."""
+        """Returns the widths of the first file that can be read."""
         return first_sizes(self)
 
     def action_classes(self) -> int:
-        """One more than the largest class of all files, of which only this array is read."""
+        """Returns the largest class of all files plus one; reads no other arrays."""
         return max(map(_count_classes, self.files), default=0)
 
     def read(self, index: int) -> Clip:
-        """The clip of file ``index``."""
+        """Returns the clip of file ``index``."""
         file = self.files[index]
         arrays, where = _read_arrays(file, (*_NEEDED, *_CLASSES)), str(file)
         absent = [key for key in _NEEDED if key not in arrays]
@@ -76,11 +76,11 @@ def _read_arrays(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise DataError(f"{file}: is not a regular file")
     array = safe_pickle.load_npy(file)
-    held = array[()] if array.dtype == object and array.ndim == 0 else None
-    if not isinstance(held, dict):
+    content = array[()] if array.dtype == object and array.ndim == 0 else None
+    if not isinstance(content, dict):
         raise DataError(
-            f"{file}: holds one array. A clip's .npy is a dictionary of arrays that np.save wrote"
+            f"{file}: holds one array. A clip's .npy is a dictionary of arrays, written by np.save"
         )
     # Under these names, or those of PaddleVideo's records.
-    named = {_OUR_NAMES.get(key, key): value for key, value in held.items()}
+    named = {_OUR_NAMES.get(key, key): value for key, value in content.items()}
     return {name: np.asarray(named[name]) for name in names if name in named}

@@ -1,4 +1,4 @@
-"""Clips as the arrays that the model takes: the videos of a test, or those that are searched.
+"""Clips as input arrays of the model: the gallery of a test or a search.
 
 b clips, R regions (the global one first) of width F, A actions of width G.
 """
@@ -17,12 +17,12 @@ from paddlevideo.loader.clips.sample import box_vectors
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Range
 
-#: The global region and one more at least.
+#: At least the global region and one more.
 RegionCount = Annotated[int, Range(at_least=2)]
 
 
 class ClipReader:
-    """Reads clips by their ids, cut or padded to equal sizes."""
+    """Reads clips by id, truncated or padded to equal sizes."""
 
     def __init__(
         self,
@@ -32,18 +32,18 @@ class ClipReader:
         region_width: int,
         action_width: int,
     ) -> None:
-        """``max_region_num`` counts the global region. Raises ConfigError for too small numbers."""
+        """``max_region_num`` includes the global region. Raises ConfigError for small numbers."""
         if max_region_num < 2 or max_action_num < 1:
             raise ConfigError(
-                f"max_region_num is {max_region_num} and max_action_num {max_action_num}; at least "
-                "2 (the global region is one) and 1 are needed"
+                f"max_region_num is {max_region_num} and max_action_num {max_action_num}; they "
+                "must be at least 2 (the global region is one) and 1"
             )
         self.source = open_clips(features_path)
         self.regions, self.actions = max_region_num, max_action_num
         self.region_width, self.action_width = region_width, action_width
 
     def read(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """The clips called ``names``, as one batch.
+        """Returns the clips called ``names`` as one batch.
 
         ``image_feat`` (b, R, F) and ``image_loc`` (b, R, 5) float32, ``image_mask`` (b, R) int64,
         ``action_feat`` (b, A, G) float32, ``action_mask`` (b, A) int64. Raises DataError naming
@@ -55,7 +55,7 @@ class ClipReader:
             "image_loc": np.zeros((count, self.regions, 5), np.float32),
             "image_mask": np.zeros((count, self.regions), np.int64),
             "action_feat": np.zeros((count, self.actions, self.action_width), np.float32),
-            # All ones, also where a clip has fewer actions: published weights were tested so.
+            # All ones, also for clips with fewer actions, as published weights were tested.
             "action_mask": np.ones((count, self.actions), np.int64),
         }
         for row, name in enumerate(names):
@@ -63,7 +63,7 @@ class ClipReader:
         return arrays
 
     def clip(self, name: str) -> Clip:
-        """The clip called ``name``. Raises DataError also where it is of another width."""
+        """Returns the clip called ``name``. Raises DataError also if its widths differ."""
         clip = self.source.read_named(name)
         for key, array, width, option in (
             ("features", clip.regions, self.region_width, "vision_feature_dim"),
@@ -72,14 +72,14 @@ class ClipReader:
             if array.shape[1] != width:
                 raise DataError(
                     f'{self.source.path}: clip "{name}": {key} are {array.shape[1]} wide, '
-                    f"where {width} belong. Set {option} of the data set and the backbone's to "
-                    "their width"
+                    f"but {option} is {width}. Set it, and the backbone's size, to the width of "
+                    "the features"
                 )
         return clip
 
     def _fill(self, arrays: dict[str, np.ndarray], clip: Clip) -> None:
         kept = min(len(clip.regions), self.regions - 1)
-        arrays["image_feat"][0] = clip.regions.mean(axis=0)  # of all, those cut off included
+        arrays["image_feat"][0] = clip.regions.mean(axis=0)  # of all regions, before truncation
         arrays["image_feat"][1 : kept + 1] = clip.regions[:kept]
         arrays["image_loc"][0] = (0, 0, 1, 1, 1)
         vectors = box_vectors(clip.boxes[:kept], clip.image_h, clip.image_w)
@@ -91,14 +91,14 @@ class ClipReader:
 
 @dataclass(frozen=True)
 class ClipBatches:
-    """Clips in batches, all in order or some by their positions."""
+    """Clips in batches, all in order or some by position."""
 
     reader: ClipReader
     names: Sequence[str]
     batch_size: int
 
     def __len__(self) -> int:
-        """The number of clips."""
+        """Returns the number of clips."""
         return len(self.names)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
@@ -106,5 +106,5 @@ class ClipBatches:
             yield self.reader.read(self.names[first : first + self.batch_size])
 
     def take(self, positions: Iterable[int]) -> dict[str, np.ndarray]:
-        """The clips at ``positions``, as one batch."""
+        """Returns the clips at ``positions`` as one batch."""
         return self.reader.read([self.names[position] for position in positions])

@@ -1,4 +1,4 @@
-"""LMDB files for reading: opened once in a process, checked, and opened again after a fork."""
+"""LMDB files for reading: opened once per process, checked, and reopened after a fork."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paddlevideo.utils.errors import DataError
 
 #: Maximum number of open environments: a process may open only a limited number of files.
 LIMIT = 256
-#: Device and inode of a file: LMDB opens a file once in a process, whatever its path.
+#: Device and inode of a file, which LMDB may open only once in a process.
 _Key = tuple[int, int]
 
 
@@ -33,7 +33,7 @@ class _Open:
 _files: dict[_Key, _Open] = {}
 #: The file that was behind each path when it was last used.
 _keys: dict[str, _Key] = {}
-#: Several threads may ask at once. A fork takes the lock as it is, so the child gets a new one.
+#: For several threads. A fork copies the state of the lock, so the child gets a new one.
 _lock = threading.Lock()
 
 
@@ -46,17 +46,17 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 def environment(path: str | os.PathLike[str]) -> lmdb.Environment:
-    """The environment of a folder with ``data.mdb``, or of a file; on read-only disks too.
+    """Returns the environment of a folder with ``data.mdb``, or of a file, also if read-only.
 
-    Use it at once: it may be closed when others are asked for. Raises DataError if it is absent,
-    not an LMDB or cut short.
+    Use it at once: it may be closed when others are opened. Raises DataError if it is absent, not
+    an LMDB or cut short.
     """
     with _lock:
         return _opened(path, databases=0).environment
 
 
 def table(path: str | os.PathLike[str], name: bytes) -> tuple[Any, Any]:
-    """The environment of a file that has tables, and the handle of one of them."""
+    """Returns the environment of a file with tables, and the handle of one of them."""
     with _lock:
         opened = _opened(path, databases=2)
         if name not in opened.tables:
@@ -72,7 +72,7 @@ def _opened(path: str | os.PathLike[str], databases: int) -> _Open:
         _close(_keys[file])  # the file was replaced
         _keys[file] = key
     if key in _files and _files[key].state != state:
-        _close(key)  # inherited by a fork, or of a file that was written again
+        _close(key)  # inherited by a fork, or of a file that has changed
     opened = _files.pop(key, None)
     if opened is None:
         while len(_files) >= LIMIT:
@@ -83,7 +83,7 @@ def _opened(path: str | os.PathLike[str], databases: int) -> _Open:
 
 
 def _status(path: str | os.PathLike[str]) -> tuple[str, os.stat_result]:
-    """The file, or the one in the folder; in one call if possible, as every read needs it."""
+    """Returns the LMDB file of ``path`` and its status, in one system call if possible."""
     file = os.fspath(path)
     try:
         status = os.stat(file)
@@ -102,14 +102,16 @@ def _close(key: _Key) -> None:
 
 def _open(file: str, size: int, databases: int) -> lmdb.Environment:
     if not os.access(file, os.R_OK):
-        raise DataError(f"{file}: may not be read: its permissions forbid it")
+        raise DataError(f"{file}: cannot be read: its permissions forbid it")
     # Read-ahead makes cold reads about twenty times faster; there is no writer to lock out.
     options: dict[str, Any] = {"readonly": True, "lock": False, "readahead": True}
     try:
         opened = lmdb.open(file, subdir=False, max_dbs=databases, **options)
     except lmdb.InvalidError:
         kind = describe_file(file)
-        raise DataError(f"{file}: not a whole LMDB, but {kind}. Copy or write it again") from None
+        raise DataError(
+            f"{file}: is damaged, or not an LMDB ({kind}). Copy or write it again"
+        ) from None
     needed = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]
     if size < needed:
         opened.close()  # reading beyond the end of the file would kill the process

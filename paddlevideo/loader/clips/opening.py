@@ -1,4 +1,4 @@
-"""The source of clips behind a path, its kind told by its content."""
+"""Opens clips of any kind, recognized by their content."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from paddlevideo.utils.errors import DataError
 KINDS = """\
   PaddleVideo's HowTo100M rows, a .npy file
   PaddleVideo's MSR-VTT records, an LMDB folder or file
-  a folder with one .npz a clip, or one .npy that holds a dictionary
+  a folder with an .npz file for each clip, or an .npy file with a dictionary
   a feature store"""
 
 
 def open_clips(path: str | os.PathLike[str]) -> ClipSource:
-    """The clips of a file or folder. Raises DataError where it holds none of a known kind."""
+    """Opens the clips of a file or folder. Raises DataError if there are none of a known kind."""
     path = Path(path)
     if is_store(path):
         return FeatureStore(path)
@@ -31,7 +31,7 @@ def open_clips(path: str | os.PathLike[str]) -> ClipSource:
         folder = ClipFolder(path)
         if not len(folder):
             lines = "\n".join([f"{path}: a folder without clips of a known kind", *folder.others])
-            raise DataError(f"{lines}\nKnown are:\n{KINDS}")
+            raise DataError(f"{lines}\nKnown kinds:\n{KINDS}")
         return folder
     if not path.exists():
         raise DataError(f"{path}: No such file or directory. Check the path of the features")
@@ -42,4 +42,4 @@ def open_clips(path: str | os.PathLike[str]) -> ClipSource:
         return RowFile(path)
     if kind == LMDB:
         return RecordFile(path)
-    raise DataError(f"{path}: is {kind}, which holds no clips. Known are:\n{KINDS}")
+    raise DataError(f"{path}: is {kind}, which holds no clips. Known kinds:\n{KINDS}")

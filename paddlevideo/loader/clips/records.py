@@ -21,7 +21,7 @@ from paddlevideo.loader.store.manifest import is_store
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import some
 
-#: The fields of a clip in a record, and what it calls them.
+#: The fields of a clip and their names in a record.
 NAMES = {
     "id": "video_id",
     "image_h": "image_h",
@@ -30,14 +30,14 @@ NAMES = {
     "boxes": "boxes",
     "actions": "action_features",
 }
-BATCH = 64  # records that are written in a transaction
+BATCH = 64  # records written in a transaction
 
 
 class RecordFile(ListedClips):
     """The records of an LMDB folder or file, in the order of their keys, which are clip ids.
 
-    The environment is opened when it is first used in a process, and again after a fork: LMDB
-    forbids carrying it over. All readers of one file in a process share it.
+    The environment is opened at its first use in a process, and again after a fork, as LMDB
+    requires. All readers of one file in a process share it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -48,13 +48,13 @@ class RecordFile(ListedClips):
 
     @contextmanager
     def _reading(self) -> Iterator[lmdb.Transaction]:
-        """A transaction for use at once; what LMDB itself reports becomes a DataError."""
+        """Opens a short transaction; errors of LMDB become a DataError."""
         try:
             with environment(self.path).begin() as transaction:
                 yield transaction
         except lmdb.Error as error:
             raise DataError(
-                f"{self.path}: not a whole LMDB ({error}). Copy or write it again"
+                f"{self.path}: is damaged, or not an LMDB ({error}). Copy or write it again"
             ) from None
 
     def __len__(self) -> int:
@@ -64,26 +64,26 @@ class RecordFile(ListedClips):
     @cached_property
     def _ids(self) -> list[str]:
         with self._reading() as transaction, transaction.cursor() as cursor:
-            # A key that is not text stays one that can be looked up: reading its record fails.
+            # A key that is not text can still be looked up: reading its record fails.
             return [
                 bytes(key).decode(errors="surrogateescape")
                 for key in cursor.iternext(keys=True, values=False)
             ]
 
     def ids(self) -> list[str]:
-        """The ids of all clips."""
+        """Returns the ids of all clips."""
         return self._ids
 
     def sizes(self) -> Sizes:
-        """Widths of the first record that can be read; there are no classes."""
+        """Returns the widths of the first record that can be read; there are no classes."""
         return first_sizes(self)
 
     def read(self, index: int) -> Clip:
-        """The clip of record ``index``."""
+        """Returns the clip of record ``index``."""
         name = self._ids[index]
         where = f'{self.path}: clip "{name}"'
         with self._reading() as transaction:
-            # Without buffers=True these are bytes: nothing refers to the map afterwards.
+            # Without buffers=True these are bytes, which do not refer to the memory map.
             value = transaction.get(name.encode(errors="surrogateescape"))
         if value is None:
             raise DataError(f"{where}: has no record")
@@ -94,14 +94,14 @@ class RecordFile(ListedClips):
         if absent:
             raise DataError(f"{where}: the record lacks {some(absent)}")
         if record["video_id"] != name:
-            raise DataError(f'{where}: the record is that of clip "{record["video_id"]!s:.60}"')
+            raise DataError(f'{where}: the record is of clip "{record["video_id"]!s:.60}"')
         return as_clip({ours: record[theirs] for ours, theirs in NAMES.items()}, where, NAMES)
 
 
 def write_records(folder: Path, clips: Iterable[Clip]) -> None:
     """Writes an LMDB of records into ``folder``; their ids are at most ``KEY_BYTES`` long.
 
-    Raises DataError for an id that occurs twice, and lmdb.Error where LMDB cannot write.
+    Raises DataError for an id that occurs twice, and lmdb.Error if LMDB cannot write.
     """
     numbered = enumerate(clips)
     # Without a lock file, which LMDB maps: on a full disk that would end the process.

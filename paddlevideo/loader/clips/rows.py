@@ -1,4 +1,4 @@
-"""PaddleVideo's HowTo100M rows: a ``.npy`` file of tuples of 11, read without running its code."""
+"""PaddleVideo's HowTo100M rows: a ``.npy`` file of 11-tuples, read without running code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paddlevideo.loader.clips.source import ListedClips
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import some
 
-#: The entries of a row in their order, and what messages call them.
+#: The entries of a row in order, and their names in messages.
 _FIELDS = (
     *("regions", "region_classes", "boxes", "n", "image_h", "image_w", "id", "caption"),
     *("actions", "action_classes", "m"),
@@ -36,8 +36,8 @@ _NAMES = {
 class RowFile(ListedClips):
     """The rows of a HowTo100M ``.npy`` file.
 
-    The file is mapped: arrays are read when they are used. Length, row sizes and clip ids are
-    checked when it is opened, the contents of a row whenever it is read.
+    The file is memory-mapped: arrays are read when they are used. Lengths of rows and clip ids are
+    checked when the file is opened, the contents of a row when it is read.
     """
 
     has_captions = True
@@ -64,9 +64,7 @@ class RowFile(ListedClips):
         for index, row in enumerate(rows):
             length = len(row) if isinstance(row, (tuple, list, np.ndarray)) else 0
             if length != wanted:
-                raise DataError(
-                    f"{self.path}: row {index} has {length} entries, where {wanted} belong"
-                )
+                raise DataError(f"{self.path}: row {index} has {length} entries; expected {wanted}")
         if not rows:
             raise DataError(f"{self.path}: holds no rows")
         return rows
@@ -82,25 +80,25 @@ class RowFile(ListedClips):
         return len(self._rows)
 
     def ids(self) -> list[str]:
-        """The ids of all rows."""
+        """Returns the ids of all rows."""
         return self._ids
 
     def sizes(self) -> Sizes:
-        """Widths of the first row; the number of action classes is not noted in the file."""
+        """Returns the widths of the first row; the number of action classes is not in the file."""
         return self._sizes
 
     def action_classes(self) -> int:
-        """One more than the largest class of all rows; wrong ones are reported when read."""
+        """Returns the largest class of all rows plus one; reading a row reports wrong ones."""
         return count_classes(row["action_classes"] for row in map(_fields, self._rows))
 
     def about(self, index: int) -> About:
-        """Id, and the alternatives of the caption that are not blank."""
+        """Returns the id and the alternatives of the caption that are not blank."""
         caption = _fields(self._rows[index])["caption"]
         captions = split_alternatives(caption) if isinstance(caption, str) else ()
         return About(self._ids[index], captions)
 
     def read(self, index: int) -> Clip:
-        """The clip of row ``index``; its captions are the alternatives of the row's."""
+        """Returns the clip of row ``index``; its captions are the alternatives of the row's."""
         row = {**_fields(self._rows[index]), "id": self._ids[index]}
         where = f'{self.path}: row {index} (clip "{row["id"]}")'
         clip = as_clip(row, where, _NAMES, self._sizes, (row["n"], row["m"]))
@@ -115,7 +113,7 @@ def _fields(row: Any) -> dict[str, Any]:
 def write_rows(path: Path, clips: Iterable[Clip], count: int) -> None:
     """Writes ``count`` clips as a HowTo100M ``.npy``, whole or not at all.
 
-    The format holds all rows in memory. Class distributions become dense; captions are joined by
+    The format requires all rows in memory. Class distributions become dense; captions are joined by
     ``!``. Raises DataError for a clip without classes or captions.
     """
     rows = np.empty(count, dtype=object)

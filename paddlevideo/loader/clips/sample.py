@@ -11,9 +11,11 @@ from paddlevideo.loader.clips.clip import Clip
 
 
 def sample_of(clip: Clip, captions: Sequence[str]) -> dict[str, Any]:
-    """``clip``, its id, ``region_feat`` (n, F), ``boxes`` (n, 4) in pixels, ``image_h``,
-    ``image_w``, ``action_feat`` (m, G), ``captions`` and ``caption``, the first of them. Where the
-    clip has classes also ``region_target`` (n, C) and ``action_target`` (m,).
+    """Returns a sample of ``clip`` with these captions.
+
+    Keys: ``clip``, its id, ``region_feat`` (n, F), ``boxes`` (n, 4) in pixels, ``image_h``,
+    ``image_w``, ``action_feat`` (m, G), ``captions``, ``caption``, the first of them, and, if the
+    clip has classes, ``region_target`` (n, C) and ``action_target`` (m,).
     """
     sample = {
         "clip": clip.id,
@@ -33,7 +35,7 @@ def sample_of(clip: Clip, captions: Sequence[str]) -> dict[str, Any]:
 
 
 def box_vectors(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes (n, 4) in pixels to (n, 5) float32: x1/W, y1/H, x2/W, y2/H, area/(W*H)."""
+    """Converts boxes (n, 4) in pixels to (n, 5) float32: x1/W, y1/H, x2/W, y2/H, area/(W*H)."""
     vectors = np.empty((len(boxes), 5), np.float32)
     vectors[:, 0:4:2] = boxes[:, 0::2] / width
     vectors[:, 1:4:2] = boxes[:, 1::2] / height

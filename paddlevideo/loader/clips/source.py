@@ -1,4 +1,4 @@
-"""The interface of all that clips are read from."""
+"""The interface of all sources of clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paddlevideo.utils.errors import DataError
 
 
 class Item(NamedTuple):
-    """A clip that can be read; its ``name`` is None where only reading it tells its id.
+    """A clip that can be read; its ``name`` is None if the id is unknown before reading.
 
     ``read`` returns the clip, or raises DataError for a bad one.
     """
@@ -30,9 +30,9 @@ class ClipSource(ABC):
     """
 
     path: str | Path
-    #: Whether its clips may have captions.
+    #: Whether the clips may have captions.
     has_captions = False
-    #: What a folder holds beside its clips, a line each.
+    #: Lines about other files of a folder.
     left_out: list[str] = []
 
     @abstractmethod
@@ -40,39 +40,39 @@ class ClipSource(ABC):
 
     @abstractmethod
     def read(self, index: int) -> Clip:
-        """Clip ``index``, checked: see :func:`paddlevideo.loader.clips.check.clip_faults`."""
+        """Returns clip ``index``, checked by :func:`paddlevideo.loader.clips.check.clip_faults`."""
 
     @abstractmethod
     def about(self, index: int) -> About:
-        """Id, captions and origin of clip ``index``; reads no arrays."""
+        """Returns id, captions and origin of clip ``index``, without reading arrays."""
 
     @abstractmethod
     def find(self, name: str) -> int | None:
-        """The index of the clip called ``name``, or None."""
+        """Returns the index of the clip called ``name``, or None."""
 
     @abstractmethod
     def sizes(self) -> Sizes:
-        """The widths of its clips, and the number of classes where that is noted."""
+        """Returns the widths of the clips, and the number of classes if the source states it."""
 
     def action_classes(self) -> int:
-        """The number of action classes; looks through all clips where it is not noted."""
+        """Returns the number of action classes; reads all clips if the source does not state it."""
         return self.sizes().action_classes
 
     def items(self) -> Iterator[Item]:
-        """All clips in order; arrays are read when ``Item.read`` is called."""
+        """Yields all clips in order; arrays are read when ``Item.read`` is called."""
         for index in range(len(self)):
             yield Item(self.about(index).id, partial(self.read, index))
 
     def ids(self) -> Iterable[str]:
-        """The ids of all clips in order, read again whenever they are iterated over."""
+        """Returns the ids of all clips in order, read again at every iteration."""
         return _Ids(self)
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """The names that no clip has."""
+        """Returns the names that no clip has."""
         return [name for name in names if self.find(name) is None]
 
     def read_named(self, name: str) -> Clip:
-        """The clip called ``name``, checked."""
+        """Returns the clip called ``name``, checked."""
         index = self.find(name)
         if index is None:
             raise DataError(f'{self.path}: clip "{name}": has no record')
@@ -88,27 +88,27 @@ class _Ids:
 
 
 class ListedClips(ClipSource):
-    """A source that holds the ids of all its clips."""
+    """A source that keeps the ids of all its clips in memory."""
 
     @abstractmethod
     def ids(self) -> list[str]:
-        """The ids of all clips in order."""
+        """Returns the ids of all clips in order."""
 
     @cached_property
     def _index(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.ids())}
 
     def find(self, name: str) -> int | None:
-        """The index of the clip called ``name``, or None."""
+        """Returns the index of the clip called ``name``, or None."""
         return self._index.get(name)
 
     def about(self, index: int) -> About:
-        """The id; nothing else is known without reading the clip."""
+        """Returns the id; nothing else is known without reading the clip."""
         return About(self.ids()[index])
 
 
 def first_sizes(source: ClipSource) -> Sizes:
-    """The widths of the first clip that can be read. Raises the error of the first if none can."""
+    """Returns the widths of the first readable clip. Raises the first clip's error if none is."""
     first: DataError | None = None
     for item in source.items():
         try:

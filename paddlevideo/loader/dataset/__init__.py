@@ -1,4 +1,4 @@
-"""Data sets; importing this package makes them known to the registry."""
+"""Data sets; importing this package registers them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.clips.clip import spoken
+from paddlevideo.loader.clips.clip import non_blank
 from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.clips.rows import RowFile
 from paddlevideo.loader.clips.sample import sample_of
@@ -26,18 +26,18 @@ from paddlevideo.utils.ranges import Count, CountOrZero
 class ActBertDataset(Dataset):
     """Clips with regions, actions and captions: a feature store, or PaddleVideo's ``.npy`` rows.
 
-    A sample: what :func:`paddlevideo.loader.clips.sample.sample_of` makes of a clip, with
-    ``bert_model`` and ``index``; arrays are float32, classes int64.
+    A sample has the keys of :func:`paddlevideo.loader.clips.sample.sample_of`, ``bert_model`` and
+    ``index``; arrays are float32, classes int64.
 
-    ``neighbours``: of a store with narrations by time, join a clip's captions with those of at most
-    N clips before and after it in its video, as long as ``max_words`` words come together.
+    ``neighbours``: for a store with timed narrations, joins a clip's captions with those of at most
+    N clips before and after it in its video, up to ``max_words`` words.
 
     ``bert_model`` names the vocabulary, see :func:`paddlevideo.loader.tokenizer.load_tokenizer`.
-    ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
+    ``only`` and ``exclude``: text files of the clips or videos to use or to leave out, see
     :func:`paddlevideo.loader.selection.select_clips`; ``missing_ids``: whether a line of them that
-    names nothing is an error.
-    ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them; the
-    paths here are complete, and rows are the same in a test. Raises DataError.
+    matches nothing is an error.
+    ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them, and
+    ignored. Raises DataError.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - flat, as the other data sets are
@@ -55,14 +55,14 @@ class ActBertDataset(Dataset):
         self.clips = open_clips(file_path)
         if not self.clips.has_captions:
             raise DataError(
-                f"{file_path}: holds no captions, which pre-training needs. Take MSRVTTDataset "
+                f"{file_path}: holds no captions, which pre-training needs. Use MSRVTTDataset "
                 "with a caption file, or pack both into a store with tools/prepare_data.py"
             )
         if not len(self.clips):
             raise DataError(f"{file_path}: holds no clips")
         if neighbours and not isinstance(self.clips, FeatureStore):
             raise ConfigError(
-                f"ActBertDataset: neighbours={neighbours} needs a feature store, which knows the "
+                f"ActBertDataset: neighbours={neighbours} needs a feature store, which records the "
                 f"videos of clips; {file_path} is not one. Pack it with tools/prepare_data.py"
             )
         self.kept: Sequence[int] | np.ndarray = range(len(self.clips))
@@ -73,44 +73,44 @@ class ActBertDataset(Dataset):
         self.bert_model, self.neighbours, self.max_words = bert_model, neighbours, max_words
 
     def __len__(self) -> int:
-        """The number of clips."""
+        """Returns the number of clips."""
         return len(self.kept)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Clip ``index``, checked. Raises DataError naming file, row and clip."""
-        number = int(self.kept[index])
-        clip = self.clips.read(number)
-        captions = spoken(clip.captions)
+        """Returns clip ``index``, checked. Raises DataError naming file, row and clip."""
+        position = int(self.kept[index])
+        clip = self.clips.read(position)
+        captions = non_blank(clip.captions)
         if not captions:
             raise DataError(
-                f'{self.clips.path}: clip {number} ("{clip.id}"): has no caption, or blank '
-                "ones. Leave the clip out, or give it one"
+                f'{self.clips.path}: clip {position} ("{clip.id}"): has no caption, or only '
+                "blank ones. Leave the clip out, or give it one"
             )
         if self.neighbours:
-            captions = [narration(self.clips, number, self.neighbours, self.max_words)]
+            captions = [narration(self.clips, position, self.neighbours, self.max_words)]
         sample = sample_of(clip, captions)
         if isinstance(self.clips, RowFile):
             sample["caption"] = "!".join(captions)  # as in the file, for steps before RandomCap
         return {**sample, "bert_model": self.bert_model, "index": index}
 
     def name_of(self, index: int) -> str:
-        """The id of clip ``index``."""
+        """Returns the id of clip ``index``."""
         return self.clips.about(int(self.kept[index])).id
 
     def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
-        """The captions of some clips; a damaged clip is reported when it is read."""
+        """Yields the captions of some clips; a damaged clip is reported when it is read."""
         for index in range(0, len(self), max(1, len(self) // count)):
             with suppress(DataError):
                 about = self.clips.about(int(self.kept[index]))
-                yield about.id, spoken(about.captions)
+                yield about.id, non_blank(about.captions)
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
-        """Words of a caption, on average over the clip's (without its neighbours')."""
+        """Returns the mean number of words of each clip's captions, without its neighbours'."""
         clips = (self.clips.about(int(self.kept[index])) for index in indices)
-        return np.array([mean_words(spoken(about.captions)) for about in clips])
+        return np.array([mean_words(non_blank(about.captions)) for about in clips])
 
     def extents(self) -> dict[str, Any]:
-        """The vocabulary, and the number of classes as far as it is known."""
+        """Returns the vocabulary, and the number of classes if known."""
         sizes = self.clips.sizes()
         return {
             "bert_model": self.bert_model,
@@ -119,7 +119,7 @@ class ActBertDataset(Dataset):
         }
 
     def describe(self) -> dict[str, Any]:
-        """File, rows and feature widths."""
+        """Returns file, rows and feature widths."""
         sizes = self.clips.sizes()
         widths = {
             "region": sizes.region,

@@ -1,4 +1,4 @@
-"""MSR-VTT, and every other data set of captions by clip."""
+"""MSR-VTT, and other data sets of captions by clip."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from paddlevideo.utils.ranges import Count, CountOrZero
 
 @DATASETS.register()
 class MSRVTTDataset(RetrievalDataset):
-    """Captions of a file (the samples of a test) and clips of an LMDB or a store (the gallery).
+    """Captions in a file (the samples of a test) and clips in an LMDB or a store (the gallery).
 
     ``file_path``: lines ``clip id,caption``, ``MSRVTT_JSFUSION_test.csv``, ``MSRVTT_data.json``, or
     another file of captions by clip. ``features_path``: PaddleVideo's LMDB, or a feature store.
-    ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, as
+    ``only`` and ``exclude``: text files of the clips or videos to use or to leave out, such as
     ``MSRVTT_train.9k.csv``; see :func:`paddlevideo.loader.selection.select_clips`.
-    ``missing_ids``: "warn" if lines of them may name nothing.
-    ``captions_per_clip``: number of captions of each clip to take, the first ones; 0 takes all.
-    ``max_region_num`` counts the global region.
+    ``missing_ids``: "warn" if lines of them may match nothing.
+    ``captions_per_clip``: use only the first captions of each clip; 0 uses all.
+    ``max_region_num`` includes the global region.
 
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them. Raises
-    DataError on a faulty file and on captions whose clip has no features.
+    DataError for an invalid file and for captions whose clip has no features.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the names of PaddleVideo's files
@@ -73,15 +73,15 @@ class MSRVTTDataset(RetrievalDataset):
 
 
 def read_pairs(path: str) -> list[Pair]:
-    """Clip and caption of every line or entry of a file. Raises DataError."""
+    """Returns clip and caption of every line or entry of a file. Raises DataError."""
     if describe_file(path) != JSON:
         return read_captions(path)
     pairs = []
     for line in read_lines(Path(path)):
         if line.is_video:
             raise DataError(
-                f"{path}: has captions of videos by time, where captions of clips belong. Pack "
-                "them into a store with tools/prepare_data.py, and take ActBertDataset"
+                f"{path}: has timed captions of videos; expected captions of clips. Pack them "
+                "into a store with tools/prepare_data.py, and use ActBertDataset"
             )
         if line.text is not None:
             pairs.append((line.name, line.text))

@@ -9,11 +9,11 @@ from paddlevideo.loader.clips.source import ClipSource
 
 
 def narration(clips: ClipSource, index: int, neighbours: int, words: int) -> str:
-    """The captions of clip ``index`` and of its neighbours in its video, in order, each text once.
+    """Returns the captions of clip ``index`` and its neighbours in its video, in order, each once.
 
-    Goes outward from the clip, to one clip before and one after in turn, up to ``neighbours`` of
-    each, and on either side until more than ``words`` words would come together. Clips of a video
-    are neighbours in a store that was packed video by video.
+    Extends alternately before and after the clip, by up to ``neighbours`` clips on each side, until
+    the next clip would exceed ``words`` words. Clips of a video are neighbours in a store that was
+    packed video by video.
     """
     middle = clips.about(index)
     texts = {index: _in_order(middle)}
@@ -38,7 +38,7 @@ def narration(clips: ClipSource, index: int, neighbours: int, words: int) -> str
 
 
 def _in_order(about: About) -> list[str]:
-    """The captions of a clip that are not blank, in order of time where that is known."""
+    """Returns the captions of a clip that are not blank, in order of time if known."""
     times = about.times or [(0.0, 0.0)] * len(about.captions)
     texts = [(time[0], text) for time, text in zip(times, about.captions, strict=True)]
     return [text for _, text in sorted(texts, key=lambda timed: timed[0]) if text.strip()]

@@ -1,4 +1,4 @@
-"""Captions and the gallery of clips that they are searched in; the same pairs for training."""
+"""Captions and their gallery of clips, for retrieval tests and for training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.captions.matching import ClipNames, describe_rules, meanings
+from paddlevideo.loader.captions.matching import ClipNames, describe_rules, match_all
 from paddlevideo.loader.clips.gallery import ClipBatches, ClipReader
 from paddlevideo.loader.clips.sample import sample_of
 from paddlevideo.loader.dataset.base import Dataset
@@ -28,8 +28,8 @@ class RetrievalDataset(Dataset):
     """Captions (the samples) and clips (the gallery).
 
     A sample: ``text_ids``, ``token_type_ids``, ``text_mask`` (T,) int64 and ``index``. The gallery,
-    ``video_ids``, holds the distinct clips in the order of their first captions. In training a
-    sample is a clip with all its captions: see :class:`ClipsWithCaptions`.
+    ``video_ids``, is the distinct clips in the order of their first captions. In training a sample
+    is a clip with all its captions: see :class:`ClipsWithCaptions`.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - flat, as its subclasses are
@@ -44,17 +44,18 @@ class RetrievalDataset(Dataset):
         captions_per_clip: int = 0,
         missing_ids: MissingIds = "error",
     ):
-        """``file_path``: where the pairs come from, for messages.
+        """``file_path``: the source of the pairs, for messages.
 
-        ``captions_per_clip``: number of captions of each clip to take, the first ones; 0 takes all.
+        ``captions_per_clip``: use only the first captions of each clip; 0 uses all.
 
-        ``only`` and ``exclude``: text files of the clips or videos to take or to leave out, see
-        :func:`paddlevideo.loader.selection.select_clips`. Raises DataError on captions whose clip
+        ``only`` and ``exclude``: text files of the clips or videos to use or to leave out, see
+        :func:`paddlevideo.loader.selection.select_clips`. Raises DataError for captions whose clip
         has no features.
         """
         if gallery_batch < 1 or captions_per_clip < 0:
             raise ConfigError(
-                f"{type(self).__name__}: gallery_batch is at least 1, captions_per_clip at least 0"
+                f"{type(self).__name__}: gallery_batch must be at least 1, "
+                "captions_per_clip at least 0"
             )
         self.file_path, self.reader, self.tokens = file_path, reader, tokens
         self.gallery_batch, self.bert_model = gallery_batch, tokens.bert_model
@@ -66,14 +67,14 @@ class RetrievalDataset(Dataset):
         self.video_ids = list(dict.fromkeys(clip for clip, _ in self.pairs))
 
     def _with_ids(self, pairs: list[Pair]) -> list[Pair]:
-        """The pairs with the ids that clips have among the features, where their names differ."""
+        """Returns the pairs with the clips' ids in the features in place of other names."""
         source = self.reader.source
         clips = list(dict.fromkeys(clip for clip, _ in pairs))
         missing = source.missing(clips)
         if not missing:
             return pairs
         try:
-            matches = meanings(clips, source.ids())
+            matches = match_all(clips, source.ids())
         except DataError as error:
             raise DataError(f"{self.file_path}: {error}") from None
         missing = [clip for clip in missing if clip not in matches]
@@ -88,33 +89,33 @@ class RetrievalDataset(Dataset):
         return [(matches[clip].target, caption) for clip, caption in pairs]
 
     def __len__(self) -> int:
-        """The number of captions."""
+        """Returns the number of captions."""
         return len(self.captions)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Caption ``index`` as ids."""
+        """Returns caption ``index`` as ids."""
         return {"index": index, **self.tokens.encode(self.captions[index])}
 
     def name_of(self, index: int) -> str:
-        """The clip that caption ``index`` belongs to."""
+        """Returns the clip that caption ``index`` belongs to."""
         return self.pairs[index][0]
 
     def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:
-        """Up to ``count`` captions, spread evenly."""
+        """Yields about ``count`` captions, spread evenly."""
         for clip, caption in self.pairs[:: max(1, len(self.pairs) // count)]:
             yield clip, [caption]
 
     def for_training(self) -> ClipsWithCaptions:
-        """The clips, each with its captions."""
+        """Returns the clips, each with its captions."""
         return ClipsWithCaptions(self)
 
     def extents(self) -> dict[str, Any]:
-        """The vocabulary, and how many words it has."""
+        """Returns the vocabulary and its number of words."""
         name = self.tokens.bert_model
         return {"bert_model": name, "text_ids": load_tokenizer(name).vocabulary_size}
 
     def truth(self) -> np.ndarray:
-        """The position of each caption's clip in the gallery: (captions,) int64."""
+        """Returns the position of each caption's clip in the gallery: (captions,) int64."""
         position = {clip: index for index, clip in enumerate(self.video_ids)}
         return np.array([position[clip] for clip, _ in self.pairs], np.int64)
 
@@ -123,11 +124,11 @@ class RetrievalDataset(Dataset):
         return {"name": "MSRVTTMetric"}
 
     def context(self) -> ClipBatches:
-        """The gallery in batches of ``gallery_batch`` clips, each clip once."""
+        """Returns the gallery in batches of ``gallery_batch`` clips, each clip once."""
         return ClipBatches(self.reader, self.video_ids, self.gallery_batch)
 
     def describe(self) -> dict[str, Any]:
-        """Files and counts; ``repeated_lines`` counts exact repeats in the file."""
+        """Returns files and counts; ``repeated_lines`` counts exact repeats in the file."""
         return {
             **super().describe(),
             "file": self.file_path,
@@ -139,7 +140,7 @@ class RetrievalDataset(Dataset):
 
 
 def first_captions(pairs: list[Pair], count: int) -> list[Pair]:
-    """The first ``count`` captions of each clip, in order; all for 0."""
+    """Returns the first ``count`` captions of each clip, in order; all for 0."""
     if not count:
         return pairs
     taken: Counter[str] = Counter()
@@ -152,24 +153,24 @@ def first_captions(pairs: list[Pair], count: int) -> list[Pair]:
 
 
 class TokenSettings:
-    """Captions to ids: the vocabulary, and the length to cut and pad to."""
+    """Converts captions to ids: the vocabulary, and the length to truncate and pad to."""
 
     def __init__(self, bert_model: str, length: int, padding_index: int) -> None:
         if length < 3:
-            raise ConfigError("max_seq_length is at least 3: [CLS], a word, [SEP]")
+            raise ConfigError("max_seq_length must be at least 3: [CLS], a word, [SEP]")
         self.bert_model, self.length, self.padding_index = bert_model, length, padding_index
 
     def encode(self, caption: str) -> dict[str, np.ndarray]:
-        """``text_ids``, ``token_type_ids`` and ``text_mask`` (T,) int64."""
+        """Returns ``text_ids``, ``token_type_ids`` and ``text_mask`` (T,) int64."""
         ids = load_tokenizer(self.bert_model).encode(caption, self.length)
         return pad_ids(ids, self.length, self.padding_index)
 
 
 class ClipsWithCaptions(Dataset):
-    """Clips of a retrieval data set as samples for training, as :class:`ActBertDataset` has them.
+    """Clips of a retrieval data set as training samples, like those of :class:`ActBertDataset`.
 
     A sample: ``region_feat`` (n, F), ``boxes`` (n, 4), ``image_h``, ``image_w``, ``action_feat``
-    (m, G), ``captions``, of which ``RandomCap`` takes one, ``caption``, the first, ``bert_model``
+    (m, G), ``captions``, of which ``RandomCap`` chooses one, ``caption``, the first, ``bert_model``
     and ``index``. There are no classes, so only words can be masked.
     """
 
@@ -180,35 +181,35 @@ class ClipsWithCaptions(Dataset):
             self.captions[clip].append(caption)
 
     def __len__(self) -> int:
-        """The number of clips."""
+        """Returns the number of clips."""
         return len(self.clips)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Clip ``index`` with its captions. Raises DataError, naming file and clip."""
+        """Returns clip ``index`` with its captions. Raises DataError, naming file and clip."""
         name = self.clips[index]
         clip = self.source.reader.clip(name)
-        # Of all its clips, some may have classes: a batch needs equal keys.
+        # Only some clips may have classes, but a batch needs equal keys.
         plain = replace(clip, action_classes=None, region_classes=None, distributions=None)
         more = {"bert_model": self.source.tokens.bert_model, "index": index}
         return {**sample_of(plain, self.captions[name]), **more}
 
     def name_of(self, index: int) -> str:
-        """The id of clip ``index``."""
+        """Returns the id of clip ``index``."""
         return self.clips[index]
 
     def extents(self) -> dict[str, Any]:
-        """The vocabulary; the step that uses it knows its number of words."""
+        """Returns the vocabulary; the step that uses it adds its number of words."""
         return {"bert_model": self.source.tokens.bert_model}
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
-        """Words of a caption, on average over the clip's."""
+        """Returns the mean number of words of each clip's captions."""
         return np.array([mean_words(self.captions[self.clips[index]]) for index in indices])
 
     def describe(self) -> dict[str, Any]:
-        """The counts of the retrieval data set; samples are clips."""
+        """Returns the description of the retrieval data set, with clips as samples."""
         return {**self.source.describe(), "samples": len(self)}
 
 
 def mean_words(captions: Sequence[str]) -> float:
-    """Words of a caption, on average; 0 without captions."""
+    """Returns the mean number of words of the captions; 0 if there are none."""
     return sum(text.count(" ") + 1 for text in captions) / max(len(captions), 1)

@@ -19,10 +19,10 @@ from paddlevideo.utils.ranges import Count, CountOrZero
 class YouCook2Dataset(RetrievalDataset):
     """Segments of the official annotation file, and their clips in a feature store or an LMDB.
 
-    ``file_path``: ``youcookii_annotations_trainval.json``, of which ``subset`` is taken ("" for
-    all). ``clip_id`` makes a segment's clip id of its ``video``, ``id``, ``start`` and ``end``
-    (whole seconds): the default gives ``xHr8X2Wpmno_03``, and "{video}_{start}_{end}" what
-    tools/extract_features.py makes of a list of segments. The other arguments are those of
+    ``file_path``: ``youcookii_annotations_trainval.json``, of which ``subset`` is used ("" for
+    all). ``clip_id`` formats a segment's clip id from its ``video``, ``id``, ``start`` and ``end``
+    (whole seconds): the default gives ``xHr8X2Wpmno_03``, and "{video}_{start}_{end}" the ids
+    that tools/extract_features.py makes from a list of segments. The other arguments are those of
     :class:`MSRVTTDataset`. Raises DataError.
     """
 
@@ -64,7 +64,7 @@ class YouCook2Dataset(RetrievalDataset):
 
 
 def _segments(path: str, subset: str, clip_id: str) -> Iterator[Pair]:
-    """Clip and caption of every annotated segment of a subset."""
+    """Yields clip and caption of every annotated segment of a subset."""
     subsets: set[str] = set()
     is_empty = True
     for video, its_subset, parts, where in annotated_videos(path):
@@ -102,6 +102,6 @@ def _pair(clip_id: str, video: str, part: Any, where: str) -> Pair:
         return clip_id.format(**names), caption
     except (KeyError, ValueError, IndexError, AttributeError) as error:
         raise ConfigError(
-            f'YouCook2Dataset.clip_id is "{clip_id}", of which no id can be made '
+            f'YouCook2Dataset.clip_id is "{clip_id}", which cannot be formatted '
             f"({type(error).__name__}: {error}); it may name video, id, start and end"
         ) from None

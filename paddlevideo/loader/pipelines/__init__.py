@@ -1,4 +1,4 @@
-"""Pipeline steps, ``(sample, rng) -> sample``; importing this package makes them known."""
+"""Pipeline steps, ``(sample, rng) -> sample``; importing this package registers them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentation of training samples; validation and tests leave it out."""
+"""Augmentation of training samples; not used in validation and tests."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _FEATURES = ("image_feat", "region_feat", "action_feat")
 
 def _check_share(step: str, name: str, share: float) -> None:
     if not 0 <= share <= 1:
-        raise ConfigError(f"{step}: {name} is {share}; a probability is from 0 to 1")
+        raise ConfigError(f"{step}: {name} is {share}; expected a probability, 0 to 1")
 
 
 @PIPELINES.register()
 class FeatureNoise:
-    """Adds noise to region and action features, anywhere before RandomMask.
+    """Adds noise to region and action features; use anywhere before RandomMask.
 
-    To each number a normal deviate times ``deviation`` and the root mean square of its vector;
-    then each number becomes 0 with the probability ``dropout`` and the others are divided by
-    1 - ``dropout``, as in Srivastava et al. 2014. Padding stays 0. A clip of 36 regions and 5
+    Adds to each number a normal deviate times ``deviation`` and the root mean square of its vector;
+    then sets each number to 0 with probability ``dropout`` and divides the others by 1 -
+    ``dropout``, as in Srivastava et al. 2014. Padding stays 0. A clip of 36 regions and 5
     actions of 2048 numbers takes 1 to 2 milliseconds.
     """
 
     def __init__(self, deviation: NonNegative = 0.1, dropout: Fraction = 0.0):
         if deviation < 0 or not 0 <= dropout < 1:
             raise ConfigError(
-                f"FeatureNoise: deviation={deviation} is 0 or more, dropout={dropout} from 0 to "
-                "below 1"
+                f"FeatureNoise: deviation={deviation} must be 0 or more, dropout={dropout} from 0 "
+                "to below 1"
             )
         self.deviation, self.dropout = deviation, dropout
 
     def without_augmentation(self) -> None:
-        """No step instead."""
+        """Returns None: the step is left out."""
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """The sample with other features; those that were given stay as they are."""
+        """Returns the sample with noisy copies of its features."""
         noisy = {key: self._noisy(sample[key], rng) for key in _FEATURES if key in sample}
         return {**sample, **noisy}
 
@@ -62,9 +62,9 @@ class FeatureNoise:
 
 @PIPELINES.register()
 class WordDropout:
-    """Leaves each word of the caption out with the probability ``rate``; one at least stays.
+    """Drops each word of the caption with probability ``rate``, but not all of them.
 
-    Between RandomCap and Tokenize.
+    Use between RandomCap and Tokenize.
     """
 
     def __init__(self, rate: Probability = 0.1):
@@ -72,10 +72,10 @@ class WordDropout:
         self.rate = rate
 
     def without_augmentation(self) -> None:
-        """No step instead."""
+        """Returns None: the step is left out."""
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """The sample with a shorter caption."""
+        """Returns the sample with a shorter caption."""
         words = sample["caption"].split()
         draws = rng.random(len(words))
         kept = [w for w, draw in zip(words, draws, strict=True) if draw >= self.rate]
@@ -86,53 +86,52 @@ class WordDropout:
 
 @PIPELINES.register()
 class RandomNarration:
-    """Gives a clip something that is said in its video, for masked words or for pre-training.
+    """Replaces a caption by a sentence from its video's narration, or appends the sentence.
 
-    With the probability ``rate`` a sentence that is spoken in the clip's video replaces its caption
-    or, with ``join``, follows it. Between RandomCap and Tokenize; only clips that have kept
-    one of their captions take part. With ``rate: 1`` it is what HowTo100M pre-training is.
+    Applies with probability ``rate``; ``join`` appends. Use between RandomCap and Tokenize; clips
+    with a caption of another clip do not change. ``rate: 1`` is pre-training as on HowTo100M.
 
     ``file_path``: ``{video: [sentence, ...]}`` as JSON, or any narration file that
-    :func:`paddlevideo.loader.captions.read_lines` knows. The clip ``abc_07`` is a part of the video
-    ``abc``. All of it is held in memory; for millions of videos pack a store and use the data set's
+    :func:`paddlevideo.loader.captions.read_lines` reads. The clip ``abc_07`` is a part of the video
+    ``abc``. The file is kept in memory; for millions of videos pack a store and use the data set's
     ``neighbours``.
     """
 
     def __init__(self, file_path: InputPath, rate: Probability = 0.5, join: bool = False):
-        """Raises ConfigError for a rate that is none, DataError for a file without sentences."""
+        """Raises ConfigError for an invalid rate, DataError for a file without sentences."""
         _check_share("RandomNarration", "rate", rate)
         self.rate, self.join, self.path = rate, join, file_path
-        self.spoken: dict[str, list[str]] = defaultdict(list)
+        self.sentences: dict[str, list[str]] = defaultdict(list)
         for video, text in read_sentences(Path(file_path)):
-            self.spoken[plain_name(video)].append(text)
-        if not self.spoken:
+            self.sentences[plain_name(video)].append(text)
+        if not self.sentences:
             raise DataError(f"{file_path}: holds no sentence of any video")
 
-    def _spoken_in(self, clip: str) -> list[str]:
+    def _sentences_of(self, clip: str) -> list[str]:
         clip = plain_name(clip)
         videos = (clip.rpartition("_")[0], *videos_of(clip), clip)
-        return next((self.spoken[video] for video in videos if video in self.spoken), [])
+        return next((self.sentences[video] for video in videos if video in self.sentences), [])
 
     def misfit(self, clips: Sequence[str]) -> str:
-        """A warning where none of these clips has a narration, else an empty string."""
-        if not clips or any(map(self._spoken_in, clips)):
+        """Returns a warning if none of these clips has a narration, else an empty string."""
+        if not clips or any(map(self._sentences_of, clips)):
             return ""
         return (
-            f'RandomNarration: {self.path} has videos such as "{next(iter(self.spoken))}", and '
-            f"nothing of the videos of {len(clips)} clips that were looked at, such as "
-            f'"{clips[0]}": their captions stay as they are'
+            f'RandomNarration: {self.path} has videos such as "{next(iter(self.sentences))}", but '
+            f"none of the videos of {len(clips)} sampled clips, such as "
+            f'"{clips[0]}": their captions do not change'
         )
 
     def without_augmentation(self) -> None:
-        """No step instead."""
+        """Returns None: the step is left out."""
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """The sample with another caption, if it is its turn and its video has a narration."""
-        spoken = self._spoken_in(sample["clip"])
+        """Returns the sample, with a narration if it was chosen and its video has one."""
+        sentences = self._sentences_of(sample["clip"])
         chosen = rng.random() < self.rate
-        if not chosen or not spoken or sample.get("next_sentence_label", 0):
+        if not chosen or not sentences or sample.get("next_sentence_label", 0):
             return sample
-        sentence = spoken[rng.integers(len(spoken))]
+        sentence = sentences[rng.integers(len(sentences))]
         if self.join:
             sentence = f"{sample['caption']} {sentence}"
         return {**sample, "caption": sentence}

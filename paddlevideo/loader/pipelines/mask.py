@@ -18,21 +18,21 @@ _KEPT = ("token_type_ids", "text_mask", "next_sentence_label", "index", "image_t
 class RandomMask:
     """Masks word pieces, regions and actions, and puts the global region first.
 
-    Takes what FeaturePadding, RandomCap and Tokenize leave and returns exactly the keys of a
+    Takes the output of FeaturePadding, RandomCap and Tokenize and returns exactly the keys of a
     pre-training sample (T words, R regions, A actions): ``text_ids``, ``token_type_ids``,
     ``text_mask``, ``text_labels`` (T,); ``image_feat`` (R+1, F), ``image_loc`` (R+1, 5),
     ``image_mask`` (R+1,), ``image_label`` (R,), ``image_target`` (R, C); ``action_feat`` (A, G),
     ``action_mask``, ``action_label`` (A,); ``next_sentence_label``, ``index``.
 
-    Only the caption's pieces, real regions and real actions are chosen, each with its ``rate``.
+    Only word pieces, real regions and real actions are chosen, each with its ``rate``.
     A chosen piece becomes [MASK] (``mask_share``), a random piece of the vocabulary
-    (``random_share``) or stays; its label is the piece. A chosen region or action is zeroed with
-    probability ``zero_share``; its label is 1 or the action's class. Other labels are -1. One
-    action of a clip always stays as it is.
+    (``random_share``) or does not change; its label is the piece. A chosen region or action
+    is zeroed with probability ``zero_share``; its label is 1 or the action's class. Other labels
+    are -1. At least one action of a clip is not zeroed.
     Clips without classes, as for fine-tuning, need ``region_rate`` and ``action_rate`` of 0
-    (DataError), and give no ``image_target``.
+    (DataError), and get no ``image_target``.
 
-    The three lengths are those that arrive; a number given is compared with them (ConfigError).
+    The three lengths are optional; if given, the sample's must be the same (ConfigError).
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - three contractual names, six rates
@@ -54,27 +54,27 @@ class RandomMask:
         }
         shares = (word_rate, region_rate, action_rate, mask_share + random_share, zero_share)
         if min(*shares, mask_share, random_share) < 0 or max(shares) > 1 + 1e-9:
-            raise ConfigError("RandomMask: rates and shares are probabilities, from 0 to 1")
+            raise ConfigError("RandomMask: rates and shares must be probabilities, 0 to 1")
         self.word_rate, self.region_rate, self.action_rate = word_rate, region_rate, action_rate
         self.mask_share, self.random_share, self.zero_share = mask_share, random_share, zero_share
 
     def without_augmentation(self) -> RandomMask:
-        """The same step, which hides nothing."""
+        """Returns the step with all rates 0."""
         text, actions, regions = (length for _, length in self.lengths.values())
         return RandomMask(text, actions, regions, 0.0, 0.0, 0.0)
 
     def extents(self, before: dict[str, Any]) -> dict[str, Any]:
-        """The known sizes, without those of classes that are not predicted."""
-        asked = {"region_target": self.region_rate, "action_target": self.action_rate}
-        return {key: count for key, count in before.items() if asked.get(key, 1)}
+        """Returns the known sizes, without those of classes that are not predicted."""
+        rates = {"region_target": self.region_rate, "action_target": self.action_rate}
+        return {key: count for key, count in before.items() if rates.get(key, 1)}
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """The masked sample; the arrays of ``sample`` are not changed."""
+        """Returns the masked sample; the arrays of ``sample`` are not changed."""
         for key, (option, length) in self.lengths.items():
             if length is not None and len(sample[key]) != length:
                 raise ConfigError(
-                    f"RandomMask: {option} is {length}, but the steps before it make "
-                    f"{len(sample[key])}. Give both the same number"
+                    f"RandomMask: {option} is {length}, but the steps before it produce "
+                    f"{len(sample[key])}. Set both to the same number"
                 )
         self._check_classes(sample)
         return {
@@ -85,16 +85,16 @@ class RandomMask:
         }
 
     def _check_classes(self, sample: dict[str, Any]) -> None:
-        """Raises DataError when classes are to be predicted but not known."""
-        asked = {
+        """Raises DataError if classes are predicted but unknown."""
+        needed = {
             "region_rate": (self.region_rate, "image_target"),
             "action_rate": (self.action_rate, "action_target"),
         }
-        for option, (rate, key) in asked.items():
+        for option, (rate, key) in needed.items():
             if rate and key not in sample:
                 raise DataError(
                     f"the clip has no {option.removesuffix('_rate')} classes, which RandomMask "
-                    f"asks for: set its {option} to 0, or pack the classes too"
+                    f"needs: set its {option} to 0, or pack the classes too"
                 )
 
     def _words(

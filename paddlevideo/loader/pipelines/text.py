@@ -1,4 +1,4 @@
-"""Choosing a caption and making it ids."""
+"""Chooses a caption and converts it to ids."""
 
 from __future__ import annotations
 
@@ -13,39 +13,38 @@ from paddlevideo.registry import PIPELINES, InputPath, NameOrPath
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Probability
 
-#: Maximum number of draws; a drawn caption that the clip has itself is drawn again.
+#: Maximum number of draws for a caption that the clip does not have.
 _DRAWS = 10
 
 
 @PIPELINES.register()
 class RandomCap:
-    """Chooses one alternative of the caption, or, at ``rate``, another clip's.
+    """Chooses one of the clip's captions or, with probability ``rate``, another clip's.
 
-    The alternatives are ``captions``, where there are several, or those that ``!`` separates in
-    ``caption``. Changes ``caption``, adds ``next_sentence_label`` (0 = it belongs to the clip, 1 =
-    it does not).
-    ``caption_path`` is what other clips' captions are drawn from: a JSON list of captions, a
-    feature store, or any other file that :func:`paddlevideo.loader.captions.read_lines` reads. A
-    drawn caption that is also one of the clip's is drawn again: its label would be wrong.
+    The clip's are ``captions``, or else the alternatives that ``!`` separates in ``caption``. Sets
+    ``caption`` and ``next_sentence_label`` (0 = it belongs to the clip, 1 = it does not).
+    ``caption_path`` is the source of other clips' captions: a JSON list of captions, a feature
+    store, or any other file that :func:`paddlevideo.loader.captions.read_lines` reads. A drawn
+    caption that is also one of the clip's is drawn again, as its label would be wrong.
     """
 
     def __init__(self, caption_path: InputPath | None = None, rate: Probability = 0.5):
         if not 0 <= rate <= 1:
-            raise ConfigError(f"RandomCap: rate is {rate}; a probability is from 0 to 1")
+            raise ConfigError(f"RandomCap: rate is {rate}; expected a probability, 0 to 1")
         if rate and not caption_path:
             raise ConfigError(
                 f"RandomCap: rate is {rate}, so it needs a caption_path to draw captions from. "
-                "rate: 0 keeps the captions of the clip itself"
+                "rate: 0 uses only the clip's own captions"
             )
         self.rate = rate
         self.bank = open_bank(os.path.abspath(caption_path)) if caption_path else None
 
     def without_augmentation(self) -> RandomCap:
-        """The same step, which always chooses a caption of the clip itself."""
+        """Returns the step with ``rate`` 0."""
         return RandomCap(rate=0.0)
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """The sample with its caption chosen."""
+        """Returns the sample with the chosen caption."""
         positive = sample.get("captions") or alternatives(sample["caption"], "RandomCap")
         caption, label = positive[rng.integers(len(positive))], 0
         if self.bank is not None and rng.random() < self.rate:
@@ -61,17 +60,17 @@ class RandomCap:
 class Tokenize:
     """Turns ``caption`` into ``text_ids``, ``token_type_ids`` and ``text_mask``, each (T,) int64.
 
-    [CLS] caption [SEP], a long caption cut, zero padded. The vocabulary is ``bert_model``, or the
-    data set's where that is None; the sample's ``bert_model`` becomes the one used.
+    [CLS] caption [SEP], truncated and padded. The vocabulary is ``bert_model``, or that of the data
+    set if None; the sample's ``bert_model`` is set to the one used.
     """
 
     def __init__(self, bert_model: NameOrPath | None = None, max_seq_length: TextLength = 36):
         if max_seq_length < 3:
-            raise ConfigError("Tokenize: max_seq_length is at least 3: [CLS], a word, [SEP]")
+            raise ConfigError("Tokenize: max_seq_length must be at least 3: [CLS], a word, [SEP]")
         self.bert_model, self.length = bert_model, max_seq_length
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """The sample with ids instead of its caption."""
+        """Returns the sample with ids instead of its caption."""
         sample = dict(sample)
         sample["bert_model"] = self.bert_model or sample.get("bert_model", "bert-base-uncased")
         tokenizer = load_tokenizer(sample["bert_model"])
@@ -79,13 +78,13 @@ class Tokenize:
         return {**sample, **pad_ids(ids, self.length, tokenizer.pad_id)}
 
     def extents(self, before: dict[str, Any]) -> dict[str, Any]:
-        """The known sizes, with the number of words of the vocabulary."""
+        """Returns the known sizes and the number of words of the vocabulary."""
         name = self.bert_model or before.get("bert_model", "bert-base-uncased")
         return {**before, "text_ids": load_tokenizer(name).vocabulary_size}
 
 
 def pad_ids(ids: list[int], length: int, padding: int) -> dict[str, np.ndarray]:
-    """The three text arrays, each (length,) int64, of a list of at most ``length`` ids."""
+    """Returns the three text arrays, each (length,) int64, of at most ``length`` ids."""
     padded = np.full(length, padding, np.int64)
     padded[: len(ids)] = ids
     return {

@@ -1,4 +1,4 @@
-"""The feature store: clips of any number in a folder of LMDB shards, without pickles."""
+"""The feature store: any number of clips in a folder of LMDB shards, without pickles."""
 
 from __future__ import annotations
 

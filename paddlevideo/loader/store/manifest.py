@@ -35,18 +35,18 @@ def is_store(path: str | os.PathLike[str]) -> bool:
 
 
 class Entry(NamedTuple):
-    """A record with all that a manifest counts of it."""
+    """A record and the numbers that a manifest counts."""
 
     record: bytes
     captions: int
-    #: The shares of class distributions that the record does not keep.
+    #: The shares of class distributions that the record omits.
     lost: np.ndarray | None
 
     @classmethod
     def of(cls, clip: Clip, record: bytes, dtype: str) -> Entry:
-        """The entry of a clip and its record."""
+        """Returns the entry of a clip and its record."""
         targets = clip.region_classes
-        # As the record holds them, so that a resumed writer comes to the same numbers.
+        # Rounded as in the record, so that a resumed writer gets the same numbers.
         lost = None if targets is None else targets.rounded(np.dtype(dtype)).lost()
         return cls(record, len(clip.captions), lost)
 
@@ -67,21 +67,21 @@ class Shard:
 
 @dataclass
 class Manifest:
-    """All that is known of a store but its clips."""
+    """The description of a store."""
 
     sizes: Sizes
     dtype: str = "float16"
     shards: list[Shard] = field(default_factory=list)
-    #: Names of the classes, by number, where they are known: "region" and "action".
+    #: Names of the classes in order, if known, under "region" and "action".
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
-    #: What made it: command, versions, sources.
+    #: The command, versions and sources that it was made with.
     made_by: dict[str, Any] = field(default_factory=dict)
     #: Mean and largest share of a class distribution that was not kept.
     lost_mass: dict[str, float] = field(default_factory=dict)
 
     @property
     def clips(self) -> int:
-        """The number of clips of all shards."""
+        """The number of clips in all shards."""
         return sum(shard.clips for shard in self.shards)
 
     @property
@@ -97,20 +97,20 @@ class Manifest:
         shard.payload += len(entry.record)
         shard.checksum = zlib.crc32(entry.record[: PREFIX.size], shard.checksum)
         if entry.lost is not None:
-            noted = self.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
-            rows = noted["rows"] + len(entry.lost)
-            mean = (noted["rows"] * noted["mean"] + float(np.sum(entry.lost))) / max(rows, 1)
-            largest = max(noted["largest"], float(np.max(entry.lost, initial=0.0)))
+            before = self.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
+            rows = before["rows"] + len(entry.lost)
+            mean = (before["rows"] * before["mean"] + float(np.sum(entry.lost))) / max(rows, 1)
+            largest = max(before["largest"], float(np.max(entry.lost, initial=0.0)))
             self.lost_mass = {"rows": rows, "mean": mean, "largest": largest}
 
     def write(self, path: Path) -> None:
-        """Writes it whole or not at all."""
+        """Writes the manifest, whole or not at all."""
         record = {"format": FORMAT, "version": VERSION, "clips": self.clips, **asdict(self)}
         write_json_whole(path, record)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Raises DataError where the file is damaged or from a newer version."""
+        """Reads a manifest. Raises DataError if it is damaged or from a newer version."""
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -119,7 +119,7 @@ class Manifest:
             raise DataError(f"{path}: is not the manifest of a feature store")
         if record.get("version") != VERSION:
             raise DataError(
-                f"{path}: version {record.get('version')}, but this release knows version "
+                f"{path}: version {record.get('version')}, but this release reads version "
                 f"{VERSION}: update paddlevideo"
             )
         try:

@@ -1,4 +1,4 @@
-"""Reading a store: clips by index or by id."""
+"""Reads clips of a store by index or by id."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from paddlevideo.utils.errors import DataError
 class FeatureStore(ClipSource):
     """The clips of a store, a sequence of :class:`Clip`.
 
-    Memory does not grow with the number of clips: a process keeps one number for each shard. Each
-    process opens shards when it first reads them. Raises DataError for a folder that is not a
-    store, or a store whose writing was never finished.
+    Memory does not grow with the number of clips: a process keeps one number for each shard, and
+    opens shards when it first reads them. Raises DataError for a folder that is not a store, or for
+    an unfinished store.
     """
 
     path: Path
@@ -35,19 +35,19 @@ class FeatureStore(ClipSource):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not (self.path / COMPLETE).is_file():
-            raise DataError(self._why_not())
+            raise DataError(self._not_a_store())
         self._state = state(self.path / COMPLETE)
         self.manifest = Manifest.read(self.path / COMPLETE)
         counts = [shard.clips for shard in self.manifest.shards]
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         self._files = [self.path / shard.file for shard in self.manifest.shards]
 
-    def _why_not(self) -> str:
+    def _not_a_store(self) -> str:
         if (self.path / UNFINISHED).is_file():
             written = Manifest.read(self.path / UNFINISHED).clips
             return (
-                f"{self.path}: this store is not finished ({written} clips are in its whole "
-                "shards). Run the command that writes it again: it continues from there"
+                f"{self.path}: this store is not finished ({written} clips are written). "
+                "Run the command that writes it again to continue"
             )
         if not self.path.exists():
             return f"{self.path}: there is no such feature store"
@@ -60,18 +60,18 @@ class FeatureStore(ClipSource):
         return int(self.starts[-1])
 
     def __getitem__(self, index: int) -> Clip:
-        """Clip ``index``, whole but not checked. Raises DataError, naming it, if it is damaged."""
+        """Returns clip ``index``, unchecked. Raises DataError, naming it, if it is damaged."""
         with self._record(index) as (record, where):
-            return decode(record, where)  # copies: the buffer ends with the transaction
+            return decode(record, where)  # copies: the buffer is only valid in the transaction
 
     def about(self, index: int) -> About:
-        """Id, captions and origin of clip ``index``; reads no arrays."""
+        """Returns id, captions and origin of clip ``index``, without reading arrays."""
         with self._record(index) as (record, where):
             return decode_about(record, where)
 
     @contextmanager
     def _record(self, index: int) -> Iterator[tuple[Any, str]]:
-        """The record of clip ``index``, valid within the context, and its location for messages."""
+        """Opens the record of clip ``index``; also returns its name for messages."""
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         shard = int(np.searchsorted(self.starts, index, side="right")) - 1
@@ -85,9 +85,9 @@ class FeatureStore(ClipSource):
             yield record, f"{path}: clip {within}"
 
     def _check_unchanged(self) -> None:
-        """Raises DataError if the folder holds another store than when it was opened.
+        """Raises DataError if the store was replaced since it was opened.
 
-        Called after the shard was opened: a new store's shards only exist without the old manifest.
+        Called after opening a shard: a new store's shards only exist without the old manifest.
         """
         path = self.path / COMPLETE
         try:
@@ -100,23 +100,23 @@ class FeatureStore(ClipSource):
         except OSError:
             pass
         raise DataError(
-            f"{self.path}: was replaced by another store, or removed, since it was opened: the "
-            "numbers of its clips have changed. Start again"
+            f"{self.path}: was replaced or removed since it was opened, so clips have other "
+            "indices. Start again"
         )
 
     def read(self, index: int) -> Clip:
-        """Clip ``index``, checked in all that training and testing rely on."""
+        """Returns clip ``index``, checked."""
         clip = self[index]
         check_clip(clip, self.manifest.sizes, f'{self.path}: clip {index} ("{clip.id}")')
         return clip
 
     def sizes(self) -> Sizes:
-        """The sizes in the manifest."""
+        """Returns the sizes in the manifest."""
         self._check_counts()
         return self.manifest.sizes
 
     def _check_counts(self) -> None:
-        """Raises DataError for more clips than bytes: they would never be gone through."""
+        """Raises DataError for more clips than bytes, over which loops would never end."""
         for file, shard in zip(self._files, self.manifest.shards, strict=True):
             if file.is_file() and shard.clips > (size := file.stat().st_size):
                 raise DataError(
@@ -125,13 +125,13 @@ class FeatureStore(ClipSource):
                 )
 
     def items(self) -> Iterator[Item]:
-        """All clips, not checked: a store may be repaired while it is copied."""
+        """Yields all clips, unchecked: a store may be repaired while it is copied."""
         self._check_counts()
         for index in range(len(self)):
             yield Item(None, partial(self.__getitem__, index))
 
     def find(self, name: str) -> int | None:
-        """The index of the clip called ``name``, or None. Looks into one shard after another."""
+        """Returns the index of the clip called ``name``, or None. Searches the shards in turn."""
         key = id_key(name)
         for shard, path in enumerate(self._files):
             with reading(path, IDS) as transaction:
@@ -142,7 +142,7 @@ class FeatureStore(ClipSource):
         return None
 
     def _index(self, shard: int, entry: bytes, name: str) -> int:
-        """The index of the clip that an id's entry leads to, if it is that clip."""
+        """Returns the index in an entry of the id table. Raises DataError if it is wrong."""
         if len(entry) == KEY.size:
             (within,) = KEY.unpack(entry)
             if within < self.manifest.shards[shard].clips:
@@ -150,6 +150,6 @@ class FeatureStore(ClipSource):
                 if self.about(index).id == name:
                     return index
         raise DataError(
-            f'{self._files[shard]}: the table of ids leads from "{name}" to another clip. '
+            f'{self._files[shard]}: the id table maps "{name}" to another clip. '
             "tools/prepare_data.py validate --fix writes a new one"
         )

@@ -1,4 +1,4 @@
-"""A clip as bytes and back: safetensors with a checksum before it, so that reading runs no code."""
+"""Encodes clips as bytes: a checksum and safetensors, which are read without running code."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from paddlevideo.loader.clips.check import as_float32
 from paddlevideo.loader.clips.clip import About, ClassTargets, Clip
 from paddlevideo.utils.errors import DataError
 
-#: The types of tensors that are read, by their names in safetensors files.
+#: Supported types of tensors by their names in safetensors files.
 TYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "I32": np.dtype("<i4"),
     "U16": np.dtype("<u2"),
 }
-#: Before the safetensors bytes: their CRC32, and the record's version; 8 bytes keep arrays aligned.
+#: CRC32 of the safetensors bytes, and version; 8 bytes keep the arrays aligned.
 PREFIX = struct.Struct("<II")
 VERSION = 1
 HEADER = struct.Struct("<Q")
@@ -33,7 +33,7 @@ LARGEST_SIDE = 1 << 20
 
 
 def encode(clip: Clip, dtype: str = "float16") -> bytes:
-    """The record of a clip, features as ``dtype``; DataError where that cannot hold them."""
+    """Returns the record of a clip. Raises DataError if ``dtype`` cannot represent a feature."""
     from safetensors.numpy import save
 
     targets = clip.with_targets().region_classes
@@ -70,12 +70,12 @@ def encode(clip: Clip, dtype: str = "float16") -> bytes:
     try:
         body = save(tensors, {"clip": text})
     except UnicodeEncodeError as error:
-        raise DataError(f"clip {clip.id!r}: a text that UTF-8 cannot hold ({error})") from None
+        raise DataError(f"clip {clip.id!r}: a text cannot be encoded as UTF-8 ({error})") from None
     return PREFIX.pack(zlib.crc32(body), VERSION) + body
 
 
 def as_features(array: np.ndarray, dtype: np.dtype, name: str, clip: str) -> np.ndarray:
-    """``array`` (rows, width) as ``dtype``. Raises DataError naming the clip if a value is lost."""
+    """Returns ``array`` (rows, width) as ``dtype``. Raises DataError if a value overflows."""
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(array, dtype)
     if not np.isfinite(stored).all():
@@ -87,7 +87,7 @@ def as_features(array: np.ndarray, dtype: np.dtype, name: str, clip: str) -> np.
 
 
 def decode(record: Any, where: str) -> Clip:
-    """The clip of a record (bytes or a buffer). Its arrays are copies, features float32.
+    """Returns the clip of a record (bytes or a buffer). Its arrays are copies, features float32.
 
     Raises DataError, beginning with ``where``, if the record is damaged.
     """
@@ -98,7 +98,7 @@ def decode(record: Any, where: str) -> Clip:
 
 
 def decode_about(record: Any, where: str) -> About:
-    """Id, captions and origin of a clip. Reads no arrays and does not verify the checksum.
+    """Returns id, captions and origin of a clip. Does not read arrays or verify the checksum.
 
     Raises DataError, beginning with ``where``, if the record is damaged.
     """
@@ -115,7 +115,7 @@ _DAMAGE = (
 
 @contextmanager
 def _damage(where: str) -> Iterator[None]:
-    """Turns what reading a damaged record raises into a DataError."""
+    """Turns the exceptions of damaged records into a DataError."""
     try:
         yield
     except _DAMAGE as error:
@@ -126,10 +126,10 @@ def _damage(where: str) -> Iterator[None]:
 
 
 def _head(view: memoryview) -> tuple[dict[str, Any], dict[str, Any], memoryview]:
-    """A record's tensors by name, the entries beside them, and the tensors' bytes."""
+    """Returns a record's tensor headers by name, its other entries, and the tensors' bytes."""
     _, version = PREFIX.unpack_from(view)
     if version != VERSION:
-        raise ValueError(f"version {version}, where {VERSION} is known")
+        raise ValueError(f"version {version}; expected {VERSION}")
     body = view[PREFIX.size :]
     (length,) = HEADER.unpack_from(body)
     start = HEADER.size + length
@@ -141,7 +141,7 @@ def _head(view: memoryview) -> tuple[dict[str, Any], dict[str, Any], memoryview]
 
 
 def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays that refer to ``view``, and the entries beside them. Raises ValueError or the like."""
+    """Returns arrays that refer to ``view``, and the other entries. Raises one of ``_DAMAGE``."""
     expected, _ = PREFIX.unpack_from(view)
     if zlib.crc32(view[PREFIX.size :]) != expected:
         raise ValueError("its checksum differs")
@@ -158,21 +158,21 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _about(entries: Mapping[str, Any]) -> About:
-    """Id, captions and origin, of the right types. Raises ValueError."""
+    """Returns id, captions and origin. Raises ValueError for wrong types."""
     name, captions, times, video = (entries[key] for key in ("id", "captions", "times", "video"))
     source, span = entries.get("source", ""), entries.get("span")  # older records have none
     if not isinstance(captions, list) or not isinstance(times, list):
         raise ValueError("captions or times are not a list")
     for text in (name, video, source, *captions):
         if not isinstance(text, str):
-            raise ValueError(f"{text!r:.40} where a text belongs")
+            raise ValueError(f"expected text, got {text!r:.40}")
         text.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
     if len(times) not in (0, len(captions)):
         raise ValueError(f"{len(times)} times of {len(captions)} captions")
     timed = times if span is None else [*times, span]
     spans = [(float(start), float(end)) for start, end in timed]
     if not all(math.isfinite(start) and math.isfinite(end) for start, end in spans):
-        raise ValueError("times that are not finite")
+        raise ValueError("times are not finite")
     return About(
         name,
         captions,
@@ -209,7 +209,7 @@ def _clip(tensors: Mapping[str, np.ndarray], entries: Mapping[str, Any]) -> Clip
 
 
 def _matrix(tensors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """A float32 copy: nothing that is returned may refer to the store's memory."""
+    """Returns a float32 copy, which does not refer to the store's memory."""
     array = tensors[name]
     if array.ndim != 2:
         raise ValueError(f"{name} has {array.ndim} dimensions")

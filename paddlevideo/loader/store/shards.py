@@ -1,4 +1,4 @@
-"""LMDB files of a store: the tables and keys in them."""
+"""The LMDB files of a store: tables and keys."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ KEY = struct.Struct(">Q")  # big-endian numbers sort as LMDB sorts keys
 
 
 def id_key(name: str) -> bytes:
-    """16 bytes for an id of any length: LMDB's keys end at 511."""
+    """Returns a hash of 16 bytes of an id: LMDB's keys have at most 511 bytes."""
     return hashlib.blake2b(name.encode("utf-8"), digest_size=16).digest()
 
 
 @contextmanager
 def reading(path: Path, name: bytes, buffers: bool = False) -> Iterator[Any]:
-    """A transaction on a table of a shard. What LMDB itself reports becomes a DataError."""
+    """Opens a transaction on a table of a shard. Errors of LMDB become a DataError."""
     try:
         shard, handle = table(path, name)
         with shard.begin(db=handle, buffers=buffers) as transaction:

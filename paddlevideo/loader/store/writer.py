@@ -1,4 +1,4 @@
-"""Writing a store: in one pass, in bounded memory, resuming where it was interrupted."""
+"""Writes a store in one pass and bounded memory, and resumes an interrupted one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from paddlevideo.loader.store.records import decode, encode
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
-BATCH_BYTES = 32 << 20  # written at once, and held in memory until then
+BATCH_BYTES = 32 << 20  # written at once, and kept in memory until then
 FIRST_MAP = 64 << 20  # a shard's map grows from here, doubling
 SHARD_BYTES = 4 << 30
 
@@ -34,7 +34,7 @@ SHARD_BYTES = 4 << 30
 def tidy(path: Path) -> None:
     """Removes the leftovers of a killed writer from the folder of a finished store."""
     named = {shard.file for shard in Manifest.read(path / COMPLETE).shards}
-    with suppress(OSError):  # a read-only disk; nothing of it is ever read
+    with suppress(OSError):  # a read-only disk; leftovers are never read
         (path / UNFINISHED).unlink(missing_ok=True)
         for file in path.glob("shard-*.lmdb"):
             if file.name not in named and SHARD_NAME.fullmatch(file.name):
@@ -50,9 +50,9 @@ class StoreWriter:
     """Appends clips to a new store, or to one whose writing was interrupted.
 
     A store under construction has ``unfinished.json`` and no ``store.json``; ``finish`` turns it
-    into a complete one. ``written`` says how many clips are there already: a caller that resumes
-    leaves out that many. What an interrupted or killed process had not yet written, at most
-    ``BATCH_BYTES``, has to be added again.
+    into a complete one. ``written`` is the number of clips already in the store, which a caller
+    skips to resume. Clips that an interrupted process had not yet written, at most ``BATCH_BYTES``,
+    must be added again.
 
     >>> with StoreWriter(path, sizes) as writer:
     ...     for clip in clips[writer.written:]:
@@ -76,15 +76,15 @@ class StoreWriter:
     ) -> None:
         """A shard ends with ``shard_bytes`` or ``shard_clips``, whichever comes first.
 
-        Raises DataError where ``path`` holds a finished store, or the beginning of another one, and
-        BusyStore where another process writes it.
+        Raises DataError if ``path`` is a finished store, or the beginning of another one, and
+        BusyStore if another process is writing it.
         """
         self.path, self.shard_bytes, self.shard_clips = Path(path), shard_bytes, shard_clips
         self._refuse_finished()
         self.manifest = Manifest(
             sizes, dtype, [], dict(vocabularies or {}), dict(made_by or {}), {}
         )
-        self._waiting: dict[bytes, Entry] = {}  # by the keys of their ids
+        self._waiting: dict[bytes, Entry] = {}  # by the hashes of their ids
         self._waiting_bytes = 0
         #: True after an error or Ctrl-C within ``flush``: the next writer checks what was written.
         self._is_flushing = False
@@ -106,14 +106,14 @@ class StoreWriter:
             raise DataError(f"{self.path}: is a finished store; name another folder, or remove it")
 
     def _release(self) -> None:
-        """Lets other writers in."""
+        """Releases the lock."""
         lock, self._lock = self._lock, None
         if lock is not None:
             self._close_shard()
             os.close(lock)
 
     def __del__(self) -> None:
-        """Releases the lock after Ctrl-C at the moment when it was taken."""
+        """Releases the lock if Ctrl-C came while it was taken."""
         if not self._is_open:
             self._release()
 
@@ -123,7 +123,7 @@ class StoreWriter:
         return self.manifest.clips + len(self._waiting)
 
     def id_keys(self) -> Iterator[bytes]:
-        """The keys of the ids that are written, 16 bytes each (``shards.id_key`` makes them)."""
+        """Yields the keys of all written ids, see ``shards.id_key``."""
         for shard in self.manifest.shards[: -1 if self._environment else None]:
             with reading(self.path / shard.file, IDS) as transaction:
                 yield from transaction.cursor().iternext(keys=True, values=False)
@@ -132,7 +132,7 @@ class StoreWriter:
                 yield from transaction.cursor().iternext(keys=True, values=False)
 
     def add(self, clip: Clip) -> None:
-        """Appends a clip. Raises DataError if it does not fit, or its id is in this shard."""
+        """Appends a clip. Raises DataError if it is invalid, or if its id is in this shard."""
         clip = clip.with_targets()
         check_clip(clip, self.manifest.sizes, f'clip "{clip.id}"')
         key = id_key(clip.id)
@@ -172,11 +172,11 @@ class StoreWriter:
             name = self.manifest.shards[-1].file if self.manifest.shards else ""
             raise DataError(
                 f"{self.path / name}: cannot be written ({error}); {self.manifest.clips} clips are "
-                "whole. Make room and run the same command again: it continues"
+                "complete. Free some space and run the same command again to continue"
             ) from None
 
     def finish(self) -> Manifest:
-        """Writes the rest and makes the store a complete one."""
+        """Writes waiting records and completes the store."""
         self.flush()
         self._close_shard()
         self.manifest.write(self.path / COMPLETE)
@@ -184,7 +184,7 @@ class StoreWriter:
         return self.manifest
 
     def close(self) -> None:
-        """Ends without finishing; what was added is written, unless writing it was interrupted."""
+        """Closes the store without completing it; writes waiting records unless interrupted."""
         try:
             if not self._is_flushing:
                 self.flush()
@@ -198,7 +198,7 @@ class StoreWriter:
         self.close()
 
     def _lock_folder(self) -> int:
-        """Keeps other writers out as long as this process lives."""
+        """Locks out other writers while this process runs."""
         self._lock = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,7 +207,7 @@ class StoreWriter:
         return self._lock
 
     def _fills_shard(self) -> bool:
-        """Whether waiting records fill the shard; depends on records alone."""
+        """Whether waiting records fill the shard; depends only on the records."""
         shard = self.manifest.shards[-1] if self._environment is not None else Shard("")
         if shard.payload + self._waiting_bytes >= self.shard_bytes:
             return True
@@ -215,10 +215,10 @@ class StoreWriter:
         return self.shard_clips is not None and clips >= self.shard_clips
 
     def _shard(self) -> Shard:
-        """The shard that is being written; a new one after the last was closed."""
+        """Returns the shard being written; a new one if the last is closed."""
         if self._environment is None:
             shard = Shard(self._next_file())
-            # Left by a run that was killed before the manifest named it: its contents are unknown.
+            # Left by a run that was killed before the manifest listed it: its contents are unknown.
             (self.path / shard.file).unlink(missing_ok=True)
             self.manifest.shards.append(shard)
             self._open_shard()
@@ -237,7 +237,7 @@ class StoreWriter:
         self._databases = [self._environment.open_db(name) for name in (RECORDS, IDS)]
 
     def _commit(self, shard: Shard) -> bool:
-        """Writes waiting records into the shard; False where its map is too small."""
+        """Writes waiting records into the shard. Returns False if its map is too small."""
         assert self._environment is not None
         records, ids = self._databases
         try:
@@ -268,13 +268,13 @@ class StoreWriter:
         self.manifest.write(self.path / UNFINISHED)
 
     def _resume(self) -> None:
-        """Continues from what an interrupted run has written."""
+        """Continues after the records of an interrupted run."""
         before = Manifest.read(self.path / UNFINISHED)
         for name in ("sizes", "dtype"):
             if getattr(before, name) != getattr(self.manifest, name):
                 raise DataError(
-                    f"{self.path}: an unfinished store with {name} {getattr(before, name)}, where "
-                    f"{getattr(self.manifest, name)} is wanted now. Remove it, or name another"
+                    f"{self.path}: an unfinished store with {name} {getattr(before, name)}, not "
+                    f"{getattr(self.manifest, name)}. Remove it, or name another folder"
                 )
         # Earlier versions could name a shard that an interrupt had left empty.
         self.manifest.shards = [shard for shard in before.shards if shard.clips]

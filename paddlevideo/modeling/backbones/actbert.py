@@ -311,8 +311,8 @@ def data_limits(words: int, types: int, region_classes: int, action_classes: int
         "text_ids": word,
         "text_labels": word,
         "token_type_ids": Limit("MODEL.backbone.type_vocab_size", types, "types of tokens"),
-        "region_target": region._replace(is_width=True, if_asked=True),
-        "action_target": action._replace(if_asked=True),
+        "region_target": region._replace(is_width=True, only_if_used=True),
+        "action_target": action._replace(only_if_used=True),
         "action_label": action,
     }
 

@@ -1,4 +1,4 @@
-"""The share of captions that a vocabulary lacks: it becomes [UNK], and is lost."""
+"""How well a vocabulary covers captions: words that it lacks become [UNK], and are lost."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Iterable
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.utils.printable import Tally
 
-#: A larger share of [UNK] means a wrong vocabulary rather than rare characters.
-MUCH = 0.01
-#: Maximum number of captions that are looked at where time matters.
-MOST = 100_000
+#: A larger share of [UNK] suggests a wrong vocabulary rather than rare characters.
+MAX_UNKNOWN = 0.01
+#: Maximum number of captions to check if time matters.
+MAX_CAPTIONS = 100_000
 ADVICE = (
-    "Choose a vocabulary of the language of the captions by bert_model, for the data sets and "
+    "Choose a vocabulary for the captions' language with bert_model, in the data sets and as "
     "--bert_model of tools/prepare_data.py, and weights that were trained with it"
 )
 
 
-class Expressed:
-    """Counts word pieces, and names the clips with captions of which the model sees nothing."""
+class Coverage:
+    """Counts known and unknown word pieces, and lists clips with captions of unknown words only."""
 
-    def __init__(self, bert_model: str = "bert-base-uncased", most: int | None = None) -> None:
-        """Looks at ``most`` captions at most. Raises ConfigError without such a vocabulary."""
-        self.bert_model, self.most = bert_model, most
+    def __init__(self, bert_model: str = "bert-base-uncased", limit: int | None = None) -> None:
+        """Counts at most ``limit`` captions. Raises ConfigError if there is no such vocabulary."""
+        self.bert_model, self.limit = bert_model, limit
         self.captions = self.pieces = self.unknown = 0
-        #: Clips with a caption of which nothing is known.
+        #: Clips with a caption of unknown words only.
         self.lost = Tally()
         self._tokenizer = load_tokenizer(bert_model)
 
     def add(self, name: str, captions: Iterable[str]) -> bool:
-        """Counts a clip's captions; whether each of them has a word that is known."""
+        """Counts a clip's captions. Returns whether each of them has a known word."""
         before = self.lost.count
         for text in captions:
-            if self.most is not None and self.captions >= self.most:
+            if self.limit is not None and self.captions >= self.limit:
                 break
             pieces, unknown = self._tokenizer.count(text)
             self.captions += 1
@@ -49,19 +49,19 @@ class Expressed:
 
     @property
     def is_bad(self) -> bool:
-        """Whether another vocabulary is likely to be meant."""
-        return self.lost.count > 0 or self.share >= MUCH
+        """Whether the vocabulary is probably the wrong one."""
+        return self.lost.count > 0 or self.share >= MAX_UNKNOWN
 
     def remarks(self) -> list[str]:
-        """The line where anything is unknown."""
+        """Returns the line if any words are unknown, else nothing."""
         return [self.line()] if self.unknown or self.lost.count else []
 
     def line(self) -> str:
-        """The share in words; with advice where it is large."""
+        """Returns the share as text, with advice if it is large."""
         text = (
             f"vocabulary {self.bert_model}: {self.share:.2%} of {self.pieces:,} word pieces of "
             f"{self.captions:,} captions are unknown (UNK)"
         )
         if count := self.lost.count:
-            text += f"; of {count:,} captions nothing is known (clips {self.lost.shown()})"
+            text += f"; {count:,} captions have only unknown words (clips {self.lost.shown()})"
         return f"{text}. {ADVICE}" if self.is_bad else text
