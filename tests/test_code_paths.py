@@ -106,3 +106,12 @@ def test_a_retrieval_test_passes_the_functions_of_the_tour(tmp_path):
 def test_every_package_is_in_the_table():
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert packages == set(re.findall(r"^\| `(\w+)/` \|", TOUR.read_text("utf-8"), re.M))
+
+
+def test_every_place_of_the_table_of_changes_exists():
+    section = TOUR.read_text("utf-8").partition("## Where to change what\n")[2]
+    places = re.findall(r"`([\w/]+\.py)(?::(\w+))?`", section)
+    assert len(places) >= 12
+    for file, name in places:
+        text = (PACKAGE / file).read_text("utf-8")
+        assert re.search(rf"^ *(?:def|class) {name}\b", text, re.M), f"{file}:{name}"

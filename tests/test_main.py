@@ -88,6 +88,13 @@ def test_training_writes_what_the_contract_names(trained):
     assert len(losses_of(output)) == 8
 
 
+def test_the_configuration_is_in_the_log_file_and_not_on_the_terminal(project, capsys):
+    assert run(project, "--max_iters", "1") == 0
+    shown, log = capsys.readouterr().out, (project / "output" / "log.txt").read_text()
+    assert "INFO: configuration:\n" in log and "model_name: Tiny" in log
+    assert "model_name: Tiny" not in shown and "epoch:[  1/2 ] train step:0 " in shown
+
+
 def test_the_records_hold_accuracies_rates_times_and_validations(trained):
     records = records_of(trained / "output")
     steps = [record for record in records if "loss" in record]

@@ -33,8 +33,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Data": {
         "extract": ("extract_features", "extract features from videos into a store"),
         "pack": ("prepare_data pack", "pack feature files and captions into a store"),
-        "validate": ("prepare_data validate", "check feature files"),
-        "inspect": ("prepare_data inspect", "show what is in a feature file"),
+        "validate": ("prepare_data validate", "check every record of a store"),
+        "inspect": ("prepare_data inspect", "show what is in a store, in numbers and pictures"),
         "convert": ("prepare_data convert", "convert a store to PaddleVideo's files, or back"),
     },
     "Use a model": {

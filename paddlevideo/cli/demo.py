@@ -22,10 +22,10 @@ from paddlevideo.cli import extract_features, make_demo_data, report
 from paddlevideo.cli import run as command
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import UserError
-from paddlevideo.utils.options import Parser, as_path
+from paddlevideo.utils.options import Parser, add_override, as_path
 
 CONFIG = "actbert_demo.yaml"
-SENTENCE = "a red circle moves to the left"
+SENTENCE = "a green triangle shrinks"
 LEAST_RATIO = 5.0  # minimum of R@10 / chance
 
 Step = tuple[str, Callable[[Sequence[str]], int], list[str]]
@@ -34,7 +34,7 @@ Step = tuple[str, Callable[[Sequence[str]], int], list[str]]
 def run(data: Path, output: Path, extra: Sequence[str], sizes: Sequence[str] = ()) -> float:
     """Runs all steps; returns text-to-video R@10 divided by chance.
 
-    ``extra``: overrides of the configuration; ``sizes``: arguments of make_demo_data.
+    ``extra``: overrides of the configuration; ``sizes``: options of ``paddlevideo make_demo_data``.
     """
     overrides = ["-o", f"output_dir={output}", *paths_in(data), *extra]
     steps = _steps(data, output, overrides, sizes)
@@ -92,15 +92,16 @@ def search_command(data: Path, output: Path) -> str:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Returns the options of the command line."""
     parser = Parser(description=__doc__)
-    add = parser.add_argument
-    add("--data", type=as_path, default=Path("data/demo"), help="default: data/demo")
-    add(
-        "--output",
-        type=as_path,
-        default=Path("output/ActBert_demo"),
-        help="default: output/ActBert_demo",
-    )
-    add("-o", "--override", nargs="+", action="extend", default=[], help="change the YAML")
+    data, output = Path("data/demo"), Path("output/ActBert_demo")
+    parser.add_argument(
+        "--data", type=as_path, default=data, metavar="FOLDER",
+        help=f"for videos and features, by default {data}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", type=as_path, default=output, metavar="FOLDER",
+        help=f"for weights and results, by default {output}",
+    )  # fmt: skip
+    add_override(parser)
     return parser.parse_args(arguments)
 
 

@@ -31,8 +31,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parses the command line, without loading Paddle."""
     parser = Parser(description=__doc__)
     parser.add_argument(
-        *("-c", "--config"), type=as_path_text, metavar="FILE", required=True,
-        help="YAML file, or its name in configs/",
+        *("-c", "--config"), type=as_path_text, metavar="FILE",
+        help="YAML file, or its name in configs/; default: the config.yaml beside the weights",
     )  # fmt: skip
     parser.add_argument(
         *("-w", "--weights"), type=as_path_text, metavar="FILE", required=True,
@@ -93,11 +93,17 @@ def export(options: argparse.Namespace) -> Manifest:
         from paddlevideo.files.writable import check_folder
         from paddlevideo.loader import load_tokenizer
         from paddlevideo.modeling import build_model, load_weights, locate_weights
+        from paddlevideo.utils.errors import ConfigError
     check_output(options.output)
     weights = locate_weights(options.weights)
     check_folder(options.output.parent, "--output")
-    config = load_config(options.config, options.override)
-    import_parts([*modules_of(config), *options.modules])
+    beside = weights.parent / "config.yaml"
+    if not options.config and not beside.is_file():
+        raise ConfigError(f"there is no {beside}: -c FILE names the configuration of the model")
+    config = load_config(options.config or beside, options.override)
+    # Modules run code: only a file that the user has named may ask for them.
+    named = modules_of(config) if options.config else []
+    import_parts([*named, *options.modules])
     check_config(config, "export")
     settings = retrieval_settings(config)
     words = load_tokenizer(settings["bert_model"]).vocabulary_size

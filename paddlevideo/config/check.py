@@ -118,6 +118,9 @@ class PartCheck:
     Methods yield faults with paths from the root.
     """
 
+    #: Added to the message for an unknown part: how to load one's own.
+    own_parts = ""
+
     def __init__(self, config: Config) -> None:
         self.config = config
 
@@ -165,14 +168,22 @@ class PartCheck:
             wanted = f"missing; it names a {registry.name}.{near}"
             yield Fault((*path, registry.key), wanted if name is None else "expected text")
         elif name not in registry:
-            yield Fault((*path, registry.key), unknown(registry.name, name, list(registry)))
+            yield Fault((*path, registry.key), self.unknown_part(registry, name))
         else:
             given = {key: value for key, value in config.items() if key != registry.key}
             yield from prefix_path(path, argument_faults(registry.get(name), given, files, inner))
 
+    def unknown_part(self, registry: Registry, name: str) -> str:
+        """Returns the message for a part that is not registered."""
+        known = list(registry)
+        advice = "" if did_you_mean(name, known) else self.own_parts
+        return f"{unknown(registry.name, name, known)}{advice}"
+
 
 class _Check(PartCheck):
     """One check of one configuration."""
+
+    own_parts = ". --import my.module loads parts of your own"
 
     def __init__(self, config: Config, mode: Mode, validate: bool) -> None:
         super().__init__(config)
@@ -308,7 +319,7 @@ class _Check(PartCheck):
         else:
             (name, arguments), *_ = step.items()
             if name not in PIPELINES:
-                yield Fault((*path, name), unknown(PIPELINES.name, name, list(PIPELINES)))
+                yield Fault((*path, name), self.unknown_part(PIPELINES, name))
             elif arguments is not None and not isinstance(arguments, Config):
                 yield Fault((*path, name), "expected a map of arguments, or nothing")
             else:

@@ -72,9 +72,9 @@ def _unplayable(thumbnails: Thumbnails, clips: set[str]) -> list[str]:
 
 
 def _shown(hit: Hit, thumbnails: Thumbnails, folder: Path) -> dict[str, Any]:
-    """Returns the template's data of a hit: a player for a clip with a video, else a picture."""
+    """Returns the template's data of a hit: a player if browsers play its video, else a picture."""
     shot = thumbnails.shot(hit.clip)
-    plays = shot is not None and not shot.is_picture
+    plays = shot is not None and not shot.is_picture and shot.path.suffix.lower() in PLAYED
     return {
         "clip": hit.clip,
         "score": hit.score,

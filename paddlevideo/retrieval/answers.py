@@ -180,10 +180,11 @@ def print_clips(
         sys.stdout.flush()
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("rank", "clip", *numbers, title=Text(sentence))
+    clip_column = Column("clip", overflow="fold")  # an id that is cut short names no clip
+    table = Table("rank", clip_column, *numbers, title=Text(sentence))
     for rank, (clip, *row) in enumerate(zip(clips, *numbers.values(), strict=True), 1):
         table.add_row(str(rank), Text(clip), *(f"{number:.{digits}f}" for number in row))
     Console().print(table)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.config import Config, RunSettings
+from paddlevideo.config import Config, RunSettings, dump_config
 from paddlevideo.files.writable import nearest_folder, try_folder
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import memory_used, synchronize_clock
@@ -73,6 +73,7 @@ def dry_run(
     if run.world.is_main:
         seconds = steps.step_seconds + steps.waiting_seconds
         for title, lines in {
+            "configuration": dump_config(run.config).splitlines(),
             "data": data_lines(trainer, steps),
             "parameters": parameter_lines(trainer.model),
             "memory of a process": memory_lines(trainer, held, peak),

@@ -41,7 +41,7 @@ from paddlevideo.runtime import World, seed_everything, select_device, use_threa
 from paddlevideo.tasks.run_folder import CONFIG, LOG, SKIPPED, begin_in, take_folder
 from paddlevideo.tasks.writers import visualdl_log_writer
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.log import log_to, set_up_logging
+from paddlevideo.utils.log import FILE_ONLY, log_to, set_up_logging
 
 log = logging.getLogger("paddlevideo")
 
@@ -90,7 +90,7 @@ def start_run(
     identity = world.decide(lambda: take_folder(lock, settings, config if trains else None))
     for warning in warnings:
         log.warning("%s", warning)
-    log.info("configuration:\n%s", dump_config(config).rstrip())
+    logging.getLogger(FILE_ONLY).info("configuration:\n%s", dump_config(config).rstrip())
     log.info("%s, %d rank(s), %d thread(s) each, output in %s", device, world.size, threads, folder)
     seed_everything(settings.seed)
     data = dataset_settings(config)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 NAME = "paddlevideo"
+#: What this one logs is for log.txt only: long, and no news on a terminal.
+FILE_ONLY = f"{NAME}.file_only"
 FORMAT = logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
 
 
@@ -57,5 +59,7 @@ class _Printer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one record. A closed pipe must not end a training run: log.txt remains."""
+        if record.name == FILE_ONLY:
+            return
         with suppress(OSError):
             print(self.format(record), flush=True)

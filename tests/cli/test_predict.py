@@ -114,6 +114,14 @@ def test_a_terminal_gets_a_table(project, capsys, monkeypatch):
     assert "a [red] dog" in out and "video1" in out and "2.5000" in out and "rank" in out
 
 
+def test_a_narrow_terminal_folds_a_clips_id(capsys, monkeypatch):
+    monkeypatch.setattr(predict.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    predict.print_answers(["a dog"], [[("a_clip_with_a_very_long_id_001", 2.5)]], as_json=False)
+    out = capsys.readouterr().out
+    assert "…" not in out and "001" in out
+
+
 def test_neither_the_models_code_nor_its_weights_are_used(project):
     arguments = ["--model", str(project / "exported"), "--features", str(project / "test.lmdb")]
     code = (
@@ -143,6 +151,17 @@ def test_a_caption_that_says_nothing_is_refused(project, capsys, caption):
     assert predict.main([CAPTIONS[0], caption, *found]) == 2
     out, err = capsys.readouterr()
     assert out == "" and ("is empty" in err or "[UNK]" in err)
+
+
+def test_the_configuration_beside_the_weights_is_the_default(project, tmp_path, capsys):
+    weights = tmp_path / "weights.pdparams"
+    weights.symlink_to(project / "weights.pdparams")
+    arguments = ["-w", str(weights), "--output", str(tmp_path / "exported")]
+    assert export_model.main(arguments) == 2
+    assert "config.yaml: -c FILE names the configuration" in capsys.readouterr().err
+    beside = pv.load_config(str(project / "tiny.yaml"))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(beside.to_dict()))
+    assert export_model.main(arguments) == 0
 
 
 def test_a_second_export_is_allowed_and_other_folders_are_not(project, capsys):

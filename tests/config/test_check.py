@@ -195,6 +195,7 @@ def test_a_good_configuration_has_no_faults(load, mode):
         ("batch_size: 2", "batchsize: 2", 'Did you mean "batch_size"'),
         # Pipelines.
         ("- Pad:\n", "- Pda:\n", '18: PIPELINE.train.transform.0.Pda: unknown pipeline step "Pda"'),
+        ("- Pad:\n", "- Mine:\n", "--import my.module loads parts of your own"),
         ("- Pad:\n", "- Pad\n", 'PIPELINE.train.transform.0: expected a map: write "Pad:"'),
         ("- Pad:\n", "- Pad:\n      length: 3\n", "this one has Pad, length: indent"),
         ("- Pad:\n", "- Pad: 3\n", "Pad: expected a map of arguments"),

@@ -51,7 +51,7 @@ class FeatureStore(ClipSource):
             )
         if not self.path.exists():
             return f"{self.path}: there is no such feature store"
-        hint = ""
+        hint = ". paddlevideo pack makes a store of other feature files"
         if (self.path.parent / COMPLETE).is_file():
             hint = f". It is a part of one: name the folder, {self.path.parent}"
         return f"{self.path}: is not a feature store: it holds no {COMPLETE}{hint}"
