@@ -214,7 +214,7 @@ def test_sizes_that_the_data_do_not_fit_are_named_by_their_key(
 def test_an_action_class_beyond_the_models_is_named_with_its_clip(project, capsys, workers):
     change_row(project, 5, 9, lambda array: np.full_like(array, 7))
     error = fails(capsys, project, "-o", f"DATASET.num_workers={workers}", "DATASET.skip_bad=0.5")
-    assert "clip005: action_target holds 7, where MODEL.backbone.a_target_size=7 lets" in error
+    assert "clip005: action_target holds 7, but MODEL.backbone.a_target_size=7 allows" in error
 
 
 def test_classes_that_are_not_asked_for_may_be_any(project):

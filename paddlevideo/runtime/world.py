@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -80,8 +81,15 @@ class World:
             dist.fleet.init(is_collective=True)
         else:
             dist.init_parallel_env()
-        self._store = paddle.base.core.create_or_get_global_tcp_store()
-        self._watch = Watch(self.rank, self.size, self._store, PATIENCE)
+
+    @cached_property
+    def _store(self) -> Any:
+        """The launcher's store, to which every rank connects at its first barrier."""
+        return paddle.base.core.create_or_get_global_tcp_store()
+
+    @cached_property
+    def _watch(self) -> Watch:
+        return Watch(self.rank, self.size, self._store, PATIENCE)
 
     @property
     def is_main(self) -> bool:

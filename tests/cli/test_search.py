@@ -274,7 +274,7 @@ def test_the_configuration_is_the_one_beside_the_weights(tmp_path):
         (["--features", "nowhere.lmdb"], "nowhere.lmdb: No such file or directory"),
         (["-o", "MODEL.backbone.hiden_size=3"], 'Did you mean "hidden_size"'),
         (["-o", "MODEL.retrieval_head.similarity_weight=auto"], "similarity_weight=1"),
-        (["-o", "DATASET.test.vision_feature_dim=9"], "Set vision_feature_dim"),
+        (["-o", "DATASET.test.vision_feature_dim=9"], "vision_feature_dim is 9. Set it"),
     ],
 )
 def test_a_mistake_is_one_clear_line(trained, tmp_path, capsys, change, message):

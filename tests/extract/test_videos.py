@@ -78,7 +78,7 @@ def test_a_csv_names_clips_and_captions(tmp_path):
         ("video,start,end\nx.mp4,5,4\n", "ends at 4 s, but begins at 5 s"),
         ("video,clip\nx.mp4,a\ny.mp4,a\n", 'line 3: the clip "a" is in .* line 2 already'),
         ("video,caption\nx.mp4,a,b\n", "more columns than the header"),
-        ('video,caption\nx.mp4,"a\n', "line 2: is not CSV .* has no end"),
+        ('video,caption\nx.mp4,"a\n', "line 2: is not CSV .* not closed"),
     ],
 )
 def test_what_is_wrong_with_a_csv_is_named(tmp_path, text, message):

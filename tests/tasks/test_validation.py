@@ -53,7 +53,7 @@ def clips_without_gallery(config, pipeline=True, **metric):
     [
         (["METRIC.best=R@1"], 2, 'METRIC.best is "R@1". Did you mean "text_to_video.R@1"'),
         (["METRIC.name=LossMetric"], 2, "scores of pairs instead of losses. Leave"),
-        (["DATASET.valid.vision_feature_dim=10"], 1, "Set vision_feature_dim of the data set"),
+        (["DATASET.valid.vision_feature_dim=10"], 1, "vision_feature_dim is 10. Set it"),
         (["DATASET.valid.max_seq_length=30"], 1, "DATASET.valid: texts have 30 ids, but the model"),
         (["PIPELINE.train.transform.2.Tokenize.max_seq_length=30",
           "PIPELINE.train.transform.3.RandomMask.max_seq_length=30"], 1,

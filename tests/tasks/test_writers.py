@@ -27,7 +27,7 @@ def test_an_event_file_on_a_full_disk_ends_and_the_run_goes_on(writers, monkeypa
     for step in range(2, 20):
         writers.write({"step_total": step, "loss": 1.0})
     writers.close()
-    assert "tensorboard: cannot be written to, is the disk full?" in caplog.text
+    assert "tensorboard cannot be written to; is the disk full?" in caplog.text
     assert len(writers._path.read_text().splitlines()) == 19
 
 
