@@ -166,3 +166,22 @@ def test_ctrl_c_saves_and_a_second_one_ends_it_at_once(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode in (-signal.SIGINT, 130) and time.monotonic() - begin < 20
+
+
+def test_a_rank_that_stops_keeps_its_exit_code_when_the_launcher_ends_it():
+    """It sends SIGTERM to the others as soon as it sees that one of them has ended."""
+    code = (
+        "import os, signal, sys\n"
+        "from paddlevideo.utils.command import as_script, exit_code_of\n"
+        "from paddlevideo.utils.stopping import Stopped, StopRequest\n"
+        "as_script('__main__')\n"
+        "def stopped():\n"
+        "    try:\n"
+        "        with StopRequest():\n"
+        "            raise Stopped(signal.SIGTERM)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.exit(exit_code_of(stopped))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 75

@@ -73,8 +73,7 @@ class _InterruptMode:
     with_exit: bool
 
     def __enter__(self) -> None:
-        is_command = sys.excepthook is _print_uncaught
-        self.switched = is_command and _answer_interrupts(self.with_exit)
+        self.switched = is_command() and _answer_interrupts(self.with_exit)
 
     def __exit__(self, *exception: object) -> None:
         if self.switched:
@@ -124,6 +123,11 @@ def _print_uncaught(kind: type[BaseException], error: BaseException, trace: Any)
         print(f"error: {message}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def is_command() -> bool:
+    """Returns whether Python was started as a command, and not as a notebook or a test."""
+    return sys.excepthook is _print_uncaught
 
 
 def missing_package(error: BaseException) -> str:

@@ -8,6 +8,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from paddlevideo.utils.command import is_command
+
 #: Exit code of a stopped run, except after Ctrl-C: "try again later" in sysexits.h.
 STOPPED = 75
 #: The launcher sends SIGTERM; Slurm can send SIGUSR1 before its time limit.
@@ -44,6 +46,10 @@ class StopRequest:
     def __exit__(self, *exception: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+        if self._before and isinstance(exception[1], Stopped) and is_command():
+            # The launcher sends SIGTERM to the ranks that end after the first, and would then
+            # report its signal instead of their exit code.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _record(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT:
