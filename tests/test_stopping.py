@@ -172,9 +172,9 @@ def test_a_rank_that_stops_keeps_its_exit_code_when_the_launcher_ends_it():
     """It sends SIGTERM to the others as soon as it sees that one of them has ended."""
     code = (
         "import os, signal, sys\n"
-        "from paddlevideo.utils.command import as_script, exit_code_of\n"
+        "from paddlevideo.utils.command import begin_command, exit_code_of\n"
         "from paddlevideo.utils.stopping import Stopped, StopRequest\n"
-        "as_script('__main__')\n"
+        "begin_command()\n"
         "def stopped():\n"
         "    try:\n"
         "        with StopRequest():\n"
