@@ -173,7 +173,8 @@ def test_a_rank_that_stops_keeps_its_exit_code_when_the_launcher_ends_it():
     code = (
         "import os, signal, sys\n"
         "from paddlevideo.utils.command import begin_command, exit_code_of\n"
-        "from paddlevideo.utils.stopping import Stopped, StopRequest\n"
+        "from paddlevideo.utils.errors import Stopped\n"
+        "from paddlevideo.utils.stopping import StopRequest\n"
         "begin_command()\n"
         "def stopped():\n"
         "    try:\n"

@@ -14,8 +14,9 @@ from paddlevideo.metrics.base import EvaluationData, Metric, elapsed
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import Amp, World
 from paddlevideo.tasks.saved_rows import SavedRows
+from paddlevideo.utils.errors import Stopped
 from paddlevideo.utils.progress import track
-from paddlevideo.utils.stopping import Stopped, StopRequest
+from paddlevideo.utils.stopping import StopRequest
 
 
 @paddle.no_grad()

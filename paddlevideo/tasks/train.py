@@ -43,9 +43,9 @@ from paddlevideo.tasks.setup import (
     train_loader,
 )
 from paddlevideo.tasks.validation import Validation
-from paddlevideo.utils.errors import ConfigError, DataError, UserError
+from paddlevideo.utils.errors import ConfigError, DataError, Stopped, UserError
 from paddlevideo.utils.progress import track
-from paddlevideo.utils.stopping import Stopped, StopRequest
+from paddlevideo.utils.stopping import StopRequest
 
 log = logging.getLogger("paddlevideo")
 

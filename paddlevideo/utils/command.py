@@ -160,8 +160,7 @@ def exit_code_of(action: Callable[[], object], *, again: str = STARTS_OVER) -> i
     import warnings
 
     from paddlevideo.files.whole import naming
-    from paddlevideo.utils.errors import UserError
-    from paddlevideo.utils.stopping import Stopped
+    from paddlevideo.utils.errors import Stopped, UserError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid

@@ -1,6 +1,11 @@
-"""Errors that the user can fix. Commands print them in one line, without a traceback."""
+"""Errors that the user can fix, which commands print in one line, and the end of a stopped run."""
 
 from __future__ import annotations
+
+import signal
+
+#: Exit code of a stopped run, except after Ctrl-C: "try again later" in sysexits.h.
+STOPPED = 75
 
 
 class UserError(Exception):
@@ -21,3 +26,12 @@ class DataError(UserError, ValueError):
 
 class WeightsError(UserError, ValueError):
     """Weights or a checkpoint that cannot be read or do not fit the model."""
+
+
+class Stopped(Exception):
+    """The run was stopped by a signal, and everything is saved."""
+
+    def __init__(self, signum: int | None) -> None:
+        """``signum``: the signal, or None if another rank received it."""
+        super().__init__("stopped on request; --resume auto continues from here")
+        self.exit_code = 128 + signal.SIGINT if signum == signal.SIGINT else STOPPED

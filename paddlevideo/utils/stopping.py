@@ -9,20 +9,10 @@ from types import FrameType
 from typing import Any
 
 from paddlevideo.utils.command import is_command
+from paddlevideo.utils.errors import Stopped
 
-#: Exit code of a stopped run, except after Ctrl-C: "try again later" in sysexits.h.
-STOPPED = 75
 #: The launcher sends SIGTERM; Slurm can send SIGUSR1 before its time limit.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
-
-class Stopped(Exception):
-    """The run was stopped by a signal, and everything is saved."""
-
-    def __init__(self, signum: int | None) -> None:
-        """``signum``: the signal, or None if another rank received it."""
-        super().__init__("stopped on request; --resume auto continues from here")
-        self.exit_code = 128 + signal.SIGINT if signum == signal.SIGINT else STOPPED
 
 
 class StopRequest:
