@@ -79,10 +79,10 @@ class MSRVTTMetric(Metric):
     def predictor(self, model: Any, data: EvaluationData) -> Predictor:
         """Returns a predictor of match margins for a ``Matcher``, else one of ``predict``."""
         from paddlevideo.modeling import BaseFramework  # imports Paddle
-        from paddlevideo.retrieval.test import MarginPredictor, Matcher
+        from paddlevideo.retrieval.test import MarginPredictor, is_matcher
 
         predicts_itself = type(model).predict is not BaseFramework.predict
-        if data.context is None or predicts_itself or not isinstance(model, Matcher):
+        if data.context is None or predicts_itself or not is_matcher(model):
             return super().predictor(model, data)
         return MarginPredictor(model, data)
 

@@ -21,7 +21,7 @@ from paddlevideo.retrieval.answers import Answer, best_clips
 from paddlevideo.retrieval.gallery import Gallery
 from paddlevideo.retrieval.search_index import SearchIndex
 from paddlevideo.retrieval.shortlist import nearest
-from paddlevideo.retrieval.test import Matcher
+from paddlevideo.retrieval.test import is_matcher
 from paddlevideo.runtime import select_device, use_threads
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from paddlevideo.utils.limits import check_extents
@@ -66,7 +66,7 @@ class Searcher:
         for sentence in sentences:
             self.check(sentence)
         model = build_model(config.MODEL, blank=True)
-        if not isinstance(model, Matcher):
+        if not is_matcher(model):
             raise ConfigError("MODEL.framework: only an ActBert can search")
         words = load_tokenizer(self.options["bert_model"]).vocabulary_size
         check_extents(model.limits(), {"text_ids": words}, self.options["bert_model"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from paddle import Tensor
@@ -25,7 +25,6 @@ from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, first_stage
 ENCODED = "encoded_captions"
 
 
-@runtime_checkable
 class Matcher(Protocol):
     """A framework that encodes captions and videos separately, such as ``ActBert``.
 
@@ -51,6 +50,16 @@ class Matcher(Protocol):
         self, caption: CaptionCache, videos: Gallery, positions: np.ndarray
     ) -> np.ndarray:
         """Returns the match margins (N,) of one caption with the videos at ``positions``."""
+
+
+def is_matcher(model: Any) -> bool:
+    """Returns whether ``model`` has what a ``Matcher`` has.
+
+    ``isinstance`` with a protocol would miss the layers among its attributes from Python 3.12 on,
+    which looks for them without ``__getattr__``.
+    """
+    methods = ("encode_captions", "encode_videos", "margins", "listed_margins")
+    return all(hasattr(model, name) for name in (*Matcher.__annotations__, *methods))
 
 
 class MarginPredictor(Predictor):
