@@ -7,7 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,14 +204,7 @@ def read_scores(path: Path) -> tuple[list[Query], int]:
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     captions = [query for query in queries if query.direction == "text_to_video"]
-    return [behind_equals(query) for query in captions], len(sides[1])
-
-
-def behind_equals(query: Query) -> Query:
-    """Returns the query with its correct answer at its rank, after answers with equal scores."""
-    best = [answer for answer in query.best if not answer.right]
-    best[query.rank - 1 : query.rank - 1] = [answer for answer in query.best if answer.right]
-    return replace(query, best=best)
+    return captions, len(sides[1])
 
 
 def spread(queries: Sequence[Query], count: int) -> list[Query]:

@@ -94,13 +94,12 @@ def highest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the columns (Q, count) of each row's highest entries, best first, and the entries.
 
-    Equal entries keep their order, except that column ``last`` (Q,) comes after them.
+    Equal entries keep their order, except that those in ``last`` (bool, like ``scores``) follow.
     """
     if last is None:
         order = np.argsort(-scores, axis=1, kind="stable")
     else:
-        is_last = np.arange(scores.shape[1]) == last[:, None]
-        order = np.lexsort((is_last, -scores), axis=1)
+        order = np.lexsort((last, -scores), axis=1)
     columns = order[:, :count]
     return columns, np.take_along_axis(scores, columns, axis=1)
 
@@ -184,8 +183,13 @@ class AllPairs(Ranking):
     def best(self, count: int, weight: float = 0.0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """See :class:`Ranking`."""
         scores = self.scores(weight)
-        sides = scores, scores.T[np.unique(self.truth)]
-        return {name: highest(side, count) for name, side in zip(DIRECTIONS, sides, strict=True)}
+        positive = self.truth[:, None] == np.arange(self.videos)
+        queries = np.unique(self.truth)
+        sides = (scores, positive), (scores.T[queries], positive.T[queries])
+        return {
+            name: highest(side, count, last)
+            for name, (side, last) in zip(DIRECTIONS, sides, strict=True)
+        }
 
 
 class ListedPairs(Ranking):
@@ -244,7 +248,7 @@ class ListedPairs(Ranking):
         """See :class:`Ranking`."""
         answers = {}
         for direction, scores in self._scores(weight).items():
-            at, values = highest(scores, count)
+            at, values = highest(scores, count, self._positive[direction])
             answers[direction] = np.take_along_axis(self._lists[direction], at, axis=1), values
         return answers
 
