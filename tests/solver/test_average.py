@@ -36,7 +36,8 @@ def test_the_average_is_the_formula_and_the_weights_come_back():
 def test_a_scalar_parameter_keeps_its_shape():
     """The temperature of a retrieval head is a scalar, which Paddle's lerp_ gives a dimension."""
     layer = paddle.nn.Layer()
-    layer.scale = layer.create_parameter([], default_initializer=paddle.nn.initializer.Constant(1.0))
+    one = paddle.nn.initializer.Constant(1.0)
+    layer.scale = layer.create_parameter([], default_initializer=one)
     average = WeightAverage(layer, 0.5)
     layer.scale.set_value(paddle.to_tensor(3.0))
     average.update()
