@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
+from paddle.autograd import PyLayer
 
 from paddlevideo.utils.errors import ConfigError
 
@@ -81,19 +82,43 @@ def initial_weights() -> paddle.ParamAttr:
     return paddle.ParamAttr(initializer=nn.initializer.Constant(0.0) if blank else normal)
 
 
-class Linear(nn.Linear):
-    """Paddle's dense layer; in training on CPUs the bias is part of the matrix product.
+class AffineOnCpu(PyLayer):
+    """rows @ weight + bias, whose bias gradient is a matrix product too.
 
-    If the bias is added separately, a slow loop sums its gradient: forward and backward together
-    take 8 % longer.
+    Paddle sums the gradient of a bias over the rows in a slow loop: the backward pass of
+    (4608, 128) to 256 takes 12.7 ms, and 3.5 ms this way.
     """
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(N, inputs), (inputs, outputs), (outputs,) -> (N, outputs)."""
+        context.save_for_backward(rows, weight)
+        context.trained = [not x.stop_gradient for x in (rows, weight, bias)]
+        return paddle.addmm(bias, rows, weight)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """(N, outputs) -> the gradients of the three inputs; None for those not trained."""
+        rows, weight = context.saved_tensor()
+        of_rows, of_weight, of_bias = context.trained
+        ones = paddle.ones([1, len(rows)], gradient.dtype)
+        return (
+            paddle.matmul(gradient, weight, transpose_y=True) if of_rows else None,
+            paddle.matmul(rows, gradient, transpose_x=True) if of_weight else None,
+            paddle.matmul(ones, gradient).flatten() if of_bias else None,
+        )
+
+
+class Linear(nn.Linear):
+    """Paddle's dense layer, with a faster backward pass on CPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        if not (self.training and paddle.in_dynamic_mode() and x.place.is_cpu_place()):
+        on_cpu = paddle.in_dynamic_mode() and x.place.is_cpu_place()
+        if not (self.training and on_cpu and x.dtype == self.weight.dtype == paddle.float32):
             return super().forward(x)
         rows = x.flatten(0, -2) if x.ndim > 2 else x
-        return paddle.addmm(self.bias, rows, self.weight).reshape([*x.shape[:-1], -1])
+        return AffineOnCpu.apply(rows, self.weight, self.bias).reshape([*x.shape[:-1], -1])
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

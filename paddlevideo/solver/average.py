@@ -47,7 +47,8 @@ class WeightAverage:
             return
         rate = 1.0 - min(self.decay, (1 + self.updates) / (10 + self.updates)) ** steps
         for name, parameter in self._parameters.items():
-            self._average[name].lerp_(parameter.astype("float32"), rate)
+            average = self._average[name]  # lerp_ would turn a scalar into a vector
+            average.add_((parameter.astype("float32") - average) * rate)
         self.updates += steps
 
     @contextmanager

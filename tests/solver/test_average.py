@@ -33,6 +33,21 @@ def test_the_average_is_the_formula_and_the_weights_come_back():
         again.load(None)
 
 
+def test_a_scalar_parameter_keeps_its_shape():
+    """The temperature of a retrieval head is a scalar, which Paddle's lerp_ gives a dimension."""
+    layer = paddle.nn.Layer()
+    one = paddle.nn.initializer.Constant(1.0)
+    layer.scale = layer.create_parameter([], default_initializer=one)
+    average = WeightAverage(layer, 0.5)
+    layer.scale.set_value(paddle.to_tensor(3.0))
+    average.update()
+    with average.applied():
+        assert layer.scale.shape == []
+        assert 1.0 < float(layer.scale) < 3.0
+    assert float(layer.scale) == 3.0
+    assert average.state()["weights"]["scale"].shape == ()
+
+
 def test_without_a_decay_nothing_is_kept():
     layer = paddle.nn.Linear(2, 2)
     before = layer.weight.numpy()

@@ -1,6 +1,7 @@
 """The process settings that make CPUs fast."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,22 @@ untuned = page_faults()
 tune_cpu()
 page_faults()
 print(untuned, page_faults())
+"""
+
+
+DENORMALS = """
+import warnings
+warnings.simplefilter("error")
+import numpy as np
+from paddlevideo.utils.cpu import tune_cpu
+tune_cpu()
+warnings.simplefilter("default")
+import paddle
+paddle.base.core.set_num_threads(2)
+tiny = paddle.to_tensor(np.full([1 << 20], 1e-40, "float32"))
+print(*(np.count_nonzero(x.numpy()) for x in (tiny * 1e10, tiny + 1e-39)))
+warnings.simplefilter("error")
+print(str(np.finfo(np.float32))[:18])
 """
 
 
@@ -62,3 +79,16 @@ def test_freed_memory_stays_so_that_its_pages_are_not_cleared_again():
     )
     untuned, tuned = map(int, done.stdout.split())
     assert tuned < untuned / 10
+
+
+@pytest.mark.skipif(platform.machine() not in cpu.FLUSH_BITS, reason="not an x86-64 or ARM")
+@pytest.mark.parametrize("keep", ["", "1"])
+def test_denormal_numbers_are_zero_in_all_threads(keep):
+    """In both threads of an addition: half of a million elements each."""
+    done = subprocess.run(
+        [sys.executable, "-c", DENORMALS],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PADDLEVIDEO_KEEP_DENORMALS": keep},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    left = 1 << 20 if keep else 0
+    assert done.stdout.splitlines() == [f"{left} {left}", "Machine parameters"], done.stderr
