@@ -8,6 +8,7 @@ import paddlevideo as pv
 from tests.modeling.tiny import SIZES, make_batch
 
 MATCH = ("encoder.tangled", "pooler", "match_head")
+WIDER = {f"{s}_size": 128 for s in ("hidden", "v_hidden", "a_hidden", "bi_hidden")}
 HEADS = ("word_head", "region_head", "action_head")
 
 
@@ -54,8 +55,9 @@ def test_each_part_has_its_own_option(option, parts):
             np.testing.assert_array_equal(p.numpy(), before[name].numpy(), err_msg=name)
 
 
+@pytest.mark.parametrize("start", [0.02, "fan_in"])
 @pytest.mark.parametrize("tangle", ["released", "paper"])
-def test_padded_actions_do_not_inflate_the_first_gradient(tangle):
+def test_padded_actions_do_not_inflate_the_first_gradient(tangle, start):
     """An embedding without variance would multiply its gradient by a million."""
     batch = make_batch(clips=16, actions=5)
     norms = []
@@ -65,7 +67,7 @@ def test_padded_actions_do_not_inflate_the_first_gradient(tangle):
             batch["action_mask"] = used.astype("int64")
             batch["action_feat"] = batch["action_feat"] * used[..., None]
             batch["action_label"] = np.where(used, batch["action_label"], -1)
-        model, _ = fresh(tangle=tangle, match_initializer_range=0.02)
+        model, _ = fresh(tangle=tangle, match_initializer_range=start, **WIDER)
         model(batch)["loss"].backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norms.append(float(sum((g**2).sum() for g in gradients)) ** 0.5)
