@@ -229,6 +229,7 @@ class Ablation:
         """Returns means over a variant's seeds, and the difference from the first variant."""
         results = [read_json(path) for path in self.tests(variant, "results.json")]
         row: dict[str, Any] = {"name": variant.name, "seeds": self.done(variant)}
+        row["recall"] = self.recall
         for direction in (TEXT, VIDEO):
             for name in METRICS:
                 values = [each[direction][name] for each in results]
@@ -255,8 +256,9 @@ class Ablation:
 # ----------------------------------------------------------------------------------- table
 
 
-def table(rows: Sequence[Mapping[str, Any]], recall: str) -> str:
-    """Returns the rows as Markdown; ``recall``: the number that variants are compared by."""
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the rows of ``results.json`` as Markdown."""
+    recall = rows[0]["recall"]  # what variants are compared by
     lines = [
         f"| variant | {' | '.join(METRICS[:3])} | median rank | {recall} video to text "
         f"| {recall} first stage | {recall} match margin | {recall} against the first (95 %) "
@@ -286,7 +288,7 @@ def write_tables(ablation: Ablation) -> None:
 
     rows, output = [ablation.row(each) for each in ablation.variants], ablation.options.output
     recall = ablation.recall
-    text = table(rows, recall)
+    text = table(rows)
     write_text_whole(output / "table.md", text)
     write_json_whole(output / "results.json", rows)
     bars = [Bar(rows[0]["name"], rows[0][f"{TEXT}.{recall}"])]
