@@ -154,7 +154,7 @@ def in_place(kernel):
         result = kernel(*changed(lambda x: copies.get(id(x), x), arguments))
         for x in halves:
             paddle.assign(as_type(copies[id(x)], x.dtype), output=x)
-        return arguments[0] if halves else result
+        return arguments[0] if halves and isinstance(result, Tensor) else result
 
     return run
 

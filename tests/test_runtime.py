@@ -53,16 +53,15 @@ def test_a_world_of_one_costs_nothing():
 
 
 class FakeScaler:
-    """Records what a GradScaler is asked to do."""
+    """Records what a LossScaler is asked to do."""
 
-    def __init__(self, **options):
-        self.options, self.calls = options, []
+    value = 1024.0
+
+    def __init__(self, enable=True, scale=1024.0):
+        self.enabled, self.calls = enable, []
 
     def is_enable(self):
-        return self.options.get("enable", True)
-
-    def state_dict(self):
-        return {"scale": np.float32(1024.0)} if self.is_enable() else {}
+        return self.enabled
 
     def scale(self, loss):
         self.calls.append("scale")
@@ -90,7 +89,7 @@ def recorded(monkeypatch):
         calls["decorate"] = options
         return options["models"], options["optimizers"]
 
-    monkeypatch.setattr(paddle.amp, "GradScaler", FakeScaler)
+    monkeypatch.setattr(precision, "LossScaler", FakeScaler)
     monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
     monkeypatch.setattr(paddle.amp, "decorate", decorate)
     return calls
@@ -112,7 +111,7 @@ def test_on_a_gpu_settings_reach_paddle(recorded, level, dtype):
         "custom_white_list": ["matmul"],
         "custom_black_list": ["softmax"],
     }
-    assert amp.scaler.options["enable"] == (dtype == "float16")
+    assert amp.scaler.enabled == (dtype == "float16")
     assert amp.multi_precision == (level == "O2")
     assert amp.decorate("model", "optimizer") == ("model", "optimizer")
     assert ("decorate" in recorded) == (level == "O2")
@@ -126,7 +125,7 @@ def test_on_a_cpu_it_warns_once_and_stays_off(recorded, monkeypatch):
         with amp.autocast():
             pass
     assert len(warnings) == 1 and "float32 on %s" in warnings[0][0]
-    assert not amp.multi_precision and not amp.scaler.options["enable"]
+    assert not amp.multi_precision and not amp.scaler.enabled
     assert "auto_cast" not in recorded
     assert amp.decorate("model", "optimizer") == ("model", "optimizer")
 
@@ -163,7 +162,7 @@ def test_an_updater_scales_every_backward_and_steps_once():
 )
 def test_what_a_step_is_taken_with(enabled, factors, expected):
     optimizer = paddle.optimizer.SGD(0.5, parameters=paddle.nn.Linear(1, 1).parameters())
-    updater = Updater(optimizer, None, FakeScaler(enable=enabled), factors)
+    updater = Updater(optimizer, None, FakeScaler(enabled), factors)
     assert updater.scalars() == expected
 
 

@@ -3,16 +3,65 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from paddlevideo.utils.amp_settings import AmpSettings
 
 log = logging.getLogger("paddlevideo")
+
+
+#: Finite steps after which the loss scale doubles.
+DOUBLED_AFTER = 2000
+
+
+class LossScaler(paddle.amp.GradScaler):
+    """Paddle's scaler, which keeps small float16 gradients above zero, with its scale on the host.
+
+    A step that is not finite halves the scale and 2,000 finite ones double it, as in Paddle
+    (Micikevicius et al. 2018, section 3.2). Paddle reads the scale back from the device to do so,
+    and with numpy 2.4 cannot convert it to a number: the first skipped step ends the training.
+    """
+
+    def __init__(self, enable: bool, scale: float) -> None:
+        super().__init__(enable, init_loss_scaling=scale, use_dynamic_loss_scaling=False)
+        self._finite_steps = 0
+
+    @property
+    def value(self) -> float:
+        """The factor on the loss and its gradients; 1 if disabled."""
+        return float(self.get_init_loss_scaling()) if self.is_enable() else 1.0
+
+    def update(self) -> None:
+        """Counts a step that was taken, after ``step``."""
+        super().update()
+        self._finite_steps += 1
+        if self._finite_steps == DOUBLED_AFTER:
+            self._set(2.0 * self.value)
+
+    def lower(self) -> None:
+        """Halves the scale after a step that was skipped."""
+        self._set(0.5 * self.value)
+
+    def _set(self, scale: float, finite_steps: int = 0) -> None:
+        if self.is_enable():
+            self.set_init_loss_scaling(scale)
+        self._finite_steps = finite_steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the entries of Paddle's state that change; an empty dict if disabled."""
+        if not self.is_enable():
+            return {}
+        return {"scale": np.array([self.value], np.float32), "incr_count": self._finite_steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what :meth:`state_dict`, or Paddle's, returned."""
+        self._set(float(np.ravel(state["scale"])[0]), int(state["incr_count"]))
 
 
 class Amp:
@@ -25,9 +74,9 @@ class Amp:
         if settings.enable and not device.startswith("gpu"):
             log.warning("mixed precision needs a GPU; computing in float32 on %s", device)
             self.enabled = False
-        self.scaler = paddle.amp.GradScaler(
-            enable=self.enabled and settings.dtype == "float16",  # bfloat16 has float32's range
-            init_loss_scaling=settings.init_loss_scaling,
+        # bfloat16 has float32's range.
+        self.scaler = LossScaler(
+            self.enabled and settings.dtype == "float16", settings.init_loss_scaling
         )
 
     @property

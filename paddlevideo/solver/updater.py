@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import paddle
 from paddle import Tensor
 
@@ -25,7 +24,7 @@ class Updater:
         Args:
             optimizer: what ``build_optimizer`` returned.
             schedule: counts optimizer steps.
-            scaler: a GradScaler, possibly disabled.
+            scaler: a LossScaler, possibly disabled.
             factors: the parameters' lowest and highest factor on the learning rate.
         """
         self.optimizer = optimizer
@@ -50,7 +49,7 @@ class Updater:
         if lowest != highest:
             values |= {"lr_lowest": rate * lowest, "lr_highest": rate * highest}
         if self.scaler.is_enable():
-            values["loss_scale"] = self.loss_scale
+            values["loss_scale"] = self.scaler.value
         return values
 
     def backward(self, loss: Tensor) -> None:
@@ -71,23 +70,16 @@ class Updater:
         ]
         if not squares:
             return 0.0
-        return float(paddle.stack(squares).sum().sqrt()) / self.loss_scale
-
-    @property
-    def loss_scale(self) -> float:
-        """The factor on the loss and its gradients; 1 without a scaler."""
-        return float(np.ravel(self.scaler.state_dict().get("scale", 1.0))[0])
+        return float(paddle.stack(squares).sum().sqrt()) / self.scaler.value
 
     def skip(self) -> None:
-        """Skips the step but advances the schedule. An active scaler lowers its scale."""
-        if self.scaler.is_enable():
-            self.scaler.step(self.optimizer)  # finds that gradients are not finite
-            self.scaler.update()
+        """Skips the step but advances the schedule and lowers the loss scale."""
+        self.scaler.lower()
         self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()
 
     def step(self) -> None:
-        """Clips and applies the gradients (skipped by the scaler if they are not finite)."""
+        """Clips and applies the gradients, which must be finite."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         # Frees gradients: zeros would cost an addition in the next backward pass.

@@ -1,0 +1,69 @@
+"""Whole runs in mixed precision, on an emulated GPU."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from paddlevideo.cli import run
+from paddlevideo.safe_pickle import load_state
+from tests.half_precision import emulate_gpu
+from tests.test_sharding import flat
+from tests.tiny_data import make_project
+
+O2 = ["--amp_level", "O2", "-o", "save_interval=1"]
+RECIPE = ["OPTIMIZER.name=Adam", "OPTIMIZER.no_weight_decay_name=bias", "DATASET.batch_size=2"]
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """A function that trains on an emulated GPU and returns the output folder."""
+    tracer = emulate_gpu(monkeypatch)
+    config = make_project(tmp_path)
+
+    def start(name, *options):
+        folder = tmp_path / name
+        arguments = ["-c", str(config), *options, *RECIPE, f"output_dir={folder}"]
+        assert run.main(arguments) == 0
+        return folder
+
+    start.tracer = tracer
+    return start
+
+
+def arrays(folder, tag, suffix):
+    return flat(load_state(folder / f"Tiny_{tag}.{suffix}"))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_resumed_run_at_o2_equals_an_uninterrupted_one(train, tmp_path, dtype):
+    options = [*O2, f"amp.dtype={dtype}"]
+    whole = train("whole", *options)
+    shutil.copytree(whole, tmp_path / "resumed")
+    resumed = train("resumed", *options, "resume_epoch=1")
+    for suffix in ("pdparams", "pdopt"):
+        expected, actual = (arrays(f, "epoch_00002", suffix) for f in (whole, resumed))
+        assert expected.keys() == actual.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(actual[name], array, name)
+    masters = [name for name in expected if name.endswith("/master_weight")]
+    assert len(masters) > 50 and all(expected[name].dtype == np.float32 for name in masters)
+
+
+def logged(folder):
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+def test_a_scale_that_is_too_large_is_lowered_and_kept_on_resuming(train, tmp_path):
+    options = ["--amp", "-o", "amp.dtype=float16", "amp.init_loss_scaling=1e7", "save_interval=1"]
+    whole = train("whole", *options)
+    scales = [step["loss_scale"] for step in logged(whole)]  # of the steps that were taken
+    assert 1 < len(scales) < 16 and scales[-1] == 1e7 / 2 ** (16 - len(scales))
+    shutil.copytree(whole, tmp_path / "resumed")
+    resumed = train("resumed", *options, "resume_epoch=1")
+    expected, actual = (arrays(f, "epoch_00002", "pdopt") for f in (whole, resumed))
+    for key in ("/scaler/scale", "/scaler/incr_count"):
+        assert actual[key] == expected[key] > 0
