@@ -10,11 +10,12 @@ import pytest
 
 from paddlevideo.cli import run
 from paddlevideo.safe_pickle import load_state
+from paddlevideo.solver.average import WeightAverage
 from tests.half_precision import emulate_gpu
 from tests.test_sharding import flat
 from tests.tiny_data import make_project
 
-O2 = ["--amp_level", "O2", "-o", "save_interval=1"]
+O2 = ["--amp_level", "O2", "-o", "save_interval=1", "ema_decay=0.9"]
 RECIPE = ["OPTIMIZER.name=Adam", "OPTIMIZER.no_weight_decay_name=bias", "DATASET.batch_size=2"]
 
 
@@ -49,8 +50,27 @@ def test_a_resumed_run_at_o2_equals_an_uninterrupted_one(train, tmp_path, dtype)
         assert expected.keys() == actual.keys()
         for name, array in expected.items():
             np.testing.assert_array_equal(actual[name], array, name)
-    masters = [name for name in expected if name.endswith("/master_weight")]
-    assert len(masters) > 50 and all(expected[name].dtype == np.float32 for name in masters)
+
+
+def test_masters_are_what_is_saved_and_averaged(train, monkeypatch):
+    averages = []
+    put = WeightAverage._put
+    monkeypatch.setattr(WeightAverage, "_put", lambda *x: averages.append(x[0].state()) or put(*x))
+    folder = train("run", *O2, "amp.dtype=bfloat16")
+    state = arrays(folder, "epoch_00002", "pdopt")
+    weights = arrays(folder, "epoch_00002", "pdparams")
+    masters = {name: x for name, x in state.items() if name.endswith("/master_weight")}
+    name = "backbone.encoder.tangled.0.text_context_key.weight"
+    master = masters[f"/optimizer/{name}/master_weight"]
+    assert any(np.array_equal(master, x) for x in weights.values())
+    assert {x.dtype for x in weights.values()} == {np.dtype(np.float32)}
+    # More digits than bfloat16 has, and the same before and after it is saved.
+    average = state[f"/average/weights/{name}"]
+    assert (average.view(np.uint32) & 0xFFFF).any() and (master.view(np.uint32) & 0xFFFF).any()
+    for before, after in zip(averages[::2], averages[1::2], strict=True):
+        np.testing.assert_array_equal(before["weights"][name], after["weights"][name])
+    saved = arrays(folder, "average", "pdparams")
+    assert any(np.array_equal(averages[-1]["weights"][name], x) for x in saved.values())
 
 
 def logged(folder):

@@ -18,7 +18,7 @@ from paddlevideo.runtime import Amp, recompute_layers, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.groups import rate_factors
-from paddlevideo.solver.state import state_by_structured_name
+from paddlevideo.solver.state import master_weights, masters_in, state_by_structured_name
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.accumulation import in_windows, sizes_of
 from paddlevideo.tasks.guard import Guard, NotFinite, allowed_skips, check_weights, log_not_finite
@@ -96,7 +96,8 @@ class Trainer:
         self.model.set_gather(self.world.gather_rows)
         self._build_updater()
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
-        self.average = WeightAverage(self.model, self.settings.ema_decay)
+        masters = master_weights(self.updater.optimizer)
+        self.average = WeightAverage(self.model, self.settings.ema_decay, masters)
         self.guard = Guard(
             allowed_skips(self.settings, self.amp), self.loader.reader.dataset.name_of
         )
@@ -383,7 +384,7 @@ class Trainer:
             arrays = state_by_structured_name(self.updater.optimizer, self.model)
             arrays = self.world.collect(arrays)
         if self.world.is_main:
-            weights = self.model.to_released(self.model.state_dict())
+            weights = self.model.to_released({**self.model.state_dict(), **masters_in(arrays)})
             optimizer = {
                 "optimizer": arrays,
                 "scaler": self.amp.scaler.state_dict(),
