@@ -15,6 +15,7 @@ import pytest
 from paddle.base import core
 from paddle.base.framework import _dygraph_tracer
 
+from paddlevideo.modeling.losses.actbert import class_loss
 from paddlevideo.runtime import Amp
 from paddlevideo.utils.amp_settings import AmpSettings
 from tests.half_precision import IS_PADDLE_2, emulate_gpu
@@ -150,5 +151,14 @@ def test_losses_and_gradients_are_those_of_float32(monkeypatch, level, dtype):
     for name, loss in losses.items():
         tolerance = {"float16": 0.01, "bfloat16": 0.05}[dtype] * (2 if IS_PADDLE_2 else 1)
         np.testing.assert_allclose(float(loss), float(expected[name]), rtol=tolerance)
+        assert loss.dtype == paddle.float32, name
     cosine = gradient @ half_gradient / np.linalg.norm(gradient) / np.linalg.norm(half_gradient)
     assert cosine > (0.99 if rough else 0.999)
+
+
+def test_the_sum_over_many_words_is_beyond_float16(monkeypatch):
+    emulate_gpu(monkeypatch)
+    logits, labels = paddle.zeros([8000, 3000]).astype("float16"), paddle.zeros([8000], "int64")
+    with paddle.amp.auto_cast(level="O2", dtype="float16"):
+        loss = class_loss(logits, labels, 8000.0)
+    assert float(loss) == pytest.approx(np.log(3000), rel=1e-4)

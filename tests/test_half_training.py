@@ -6,9 +6,11 @@ import json
 import shutil
 
 import numpy as np
+import paddle
 import pytest
 
 from paddlevideo.cli import run
+from paddlevideo.runtime.precision import LossScaler
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.solver.average import WeightAverage
 from tests.half_precision import emulate_gpu
@@ -17,6 +19,7 @@ from tests.tiny_data import make_project
 
 O2 = ["--amp_level", "O2", "-o", "save_interval=1", "ema_decay=0.9"]
 RECIPE = ["OPTIMIZER.name=Adam", "OPTIMIZER.no_weight_decay_name=bias", "DATASET.batch_size=2"]
+WINDOW = "GRADIENT_ACCUMULATION={global_batch_size: 4}"
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def train(tmp_path, monkeypatch):
 
     def start(name, *options):
         folder = tmp_path / name
-        arguments = ["-c", str(config), *options, *RECIPE, f"output_dir={folder}"]
+        arguments = ["-c", str(config), "-o", *RECIPE, *options, f"output_dir={folder}"]
         assert run.main(arguments) == 0
         return folder
 
@@ -87,3 +90,18 @@ def test_a_scale_that_is_too_large_is_lowered_and_kept_on_resuming(train, tmp_pa
     expected, actual = (arrays(f, "epoch_00002", "pdopt") for f in (whole, resumed))
     for key in ("/scaler/scale", "/scaler/incr_count"):
         assert actual[key] == expected[key] > 0
+
+
+@pytest.mark.parametrize(("name", "decay"), [("Adam", "L1"), ("AdamW", ""), ("Momentum", "L2")])
+def test_an_optimizer_that_takes_them_is_given_float32_gradients(train, monkeypatch, name, decay):
+    types = set()
+    step = LossScaler.step
+
+    def record(scaler, optimizer):
+        types.update(p.grad.dtype for p in optimizer._parameter_list if p.grad is not None)
+        return step(scaler, optimizer)
+
+    monkeypatch.setattr(LossScaler, "step", record)
+    changes = [f"OPTIMIZER.weight_decay={{name: {decay}, value: 0.01}}"] if decay else []
+    train("run", *O2, "amp.dtype=float16", WINDOW, f"OPTIMIZER.name={name}", *changes)
+    assert (types == {paddle.float32}) == (name != "Momentum")

@@ -37,7 +37,7 @@ def state_by_structured_name(
         optimizer: the result of ``build_optimizer``, possibly wrapped by Fleet.
         parameters: the model, or pairs of structured name and parameter.
     """
-    optimizer = _unwrapped(optimizer)
+    optimizer = unwrapped(optimizer)
     state: dict[str, Any] = {
         key: array.numpy().copy() for key, array in _arrays(optimizer, parameters)
     }
@@ -49,7 +49,7 @@ def state_by_structured_name(
 
 def master_weights(optimizer: Any) -> Mapping[str, Tensor]:
     """Returns the float32 copies of half parameters by Paddle's names; made at the first step."""
-    masters: Mapping[str, Tensor] = _unwrapped(optimizer)._master_weights
+    masters: Mapping[str, Tensor] = unwrapped(optimizer)._master_weights
     return masters
 
 
@@ -77,7 +77,7 @@ def load_state_by_structured_name(
         WeightsError: an array is unknown to this optimizer, missing, of another shape or type, or
             not finite.
     """
-    optimizer = _unwrapped(optimizer)
+    optimizer = unwrapped(optimizer)
     names = {parameter.name for parameter in optimizer._parameter_list}
     everything = named_parameters(parameters)
     named = [(name, parameter) for name, parameter in everything if parameter.name in names]
@@ -98,7 +98,7 @@ def load_state_by_structured_name(
         schedule.set_state_dict(state[SCHEDULE_KEY])
 
 
-def _unwrapped(optimizer: Any) -> Any:
+def unwrapped(optimizer: Any) -> Any:
     """Returns the optimizer inside Fleet's wrappers."""
     while hasattr(optimizer, "_inner_opt"):
         optimizer = optimizer._inner_opt

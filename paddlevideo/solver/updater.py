@@ -7,6 +7,12 @@ from typing import Any
 
 import paddle
 from paddle import Tensor
+from paddle.base import core
+
+from paddlevideo.solver.state import unwrapped
+
+#: Paddle's optimizers whose GPU kernels accept float32 gradients of half parameters.
+TAKES_FLOAT32_GRADIENTS = (paddle.optimizer.Adam, paddle.optimizer.AdamW)
 
 
 class Updater:
@@ -55,6 +61,17 @@ class Updater:
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a micro-batch."""
         self.scaler.scale(loss).backward()
+
+    def make_gradients_float32(self, parameters: Iterable[Tensor]) -> None:
+        """Converts half gradients to float32, once a window, if the optimizer can take them.
+
+        Dividing float16 by the loss scale loses what the scale has kept above zero: at full size a
+        quarter of the gradients become subnormal. ``paddle.amp.decorate(master_grad=True)``
+        converts after every backward pass, and the next one cannot add to float32.
+        """
+        if isinstance(unwrapped(self.optimizer), TAKES_FLOAT32_GRADIENTS):
+            half = [p for p in parameters if p.dtype != paddle.float32 and p.grad is not None]
+            core.eager.set_master_grads(half)
 
     @paddle.no_grad()
     def gradient_norm(self, parameters: Iterable[Tensor]) -> float:

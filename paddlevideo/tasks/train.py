@@ -268,6 +268,7 @@ class Trainer:
                     self.updater.backward(losses["loss"] / parts)
                 shown.append({name: losses[name].detach() / parts for name in ("loss", *counts)})
                 hits.append(accuracies_of(losses))
+            self.updater.make_gradients_float32(self.model.parameters())
             norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
             if math.isfinite(norm):
                 self.updater.step()
