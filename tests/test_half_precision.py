@@ -135,7 +135,7 @@ def decorated(amp):
     paddle.seed(0)
     model = hard_model(3, 2)
     optimizer = paddle.optimizer.Adam(parameters=model.parameters())
-    return amp.decorate(model, optimizer)[0]
+    return amp.decorate(model, optimizer, model.float32_layers())[0]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -158,7 +158,32 @@ def test_losses_and_gradients_are_those_of_float32(monkeypatch, level, dtype):
 
 def test_the_sum_over_many_words_is_beyond_float16(monkeypatch):
     emulate_gpu(monkeypatch)
-    logits, labels = paddle.zeros([8000, 3000]).astype("float16"), paddle.zeros([8000], "int64")
+    logits, labels = paddle.zeros([9000, 3000]).astype("float16"), paddle.zeros([9000], "int64")
     with paddle.amp.auto_cast(level="O2", dtype="float16"):
-        loss = class_loss(logits, labels, 8000.0)
+        loss = class_loss(logits, labels, 9000.0)
     assert float(loss) == pytest.approx(np.log(3000), rel=1e-4)
+
+
+# ----------------------------------------------------------------------------- retrieval
+
+
+def tied(scores):
+    """The number of pairs of equal scores in a row, over all rows."""
+    return sum(len(row) - len(np.unique(row)) for row in scores)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_half_precision_ties_no_videos(monkeypatch, level, dtype):
+    model, batch = decorated(Amp(AmpSettings(), "cpu")), make_batch(clips=60)
+
+    def scores(amp):
+        with amp.autocast(), paddle.no_grad():
+            captions, videos = model.encode_captions(batch), model.encode_videos(batch)
+            return model.margins(captions, videos).numpy(), captions.vector, videos.vector
+
+    assert not tied(scores(Amp(AmpSettings(), "cpu"))[0])
+    emulate_gpu(monkeypatch)
+    margins, *vectors = scores(Amp(AmpSettings(enable=True, level=level, dtype=dtype), "gpu"))
+    assert margins.dtype == np.float32 and not tied(margins)
+    assert {vector.dtype for vector in vectors} == {paddle.float32}

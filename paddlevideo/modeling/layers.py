@@ -141,6 +141,15 @@ class Linear(nn.Linear):
         return AffineOnCpu.apply(rows, self.weight, self.bias).reshape([*x.shape[:-1], -1])
 
 
+class Float32Linear(Linear):
+    """A dense layer for logits, which is computed in float32 in mixed precision too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) -> (N, outputs) float32; the weights too, see ``float32_layers``."""
+        # addmm is on neither of autocast's lists, so that it keeps float32; products do not.
+        return paddle.addmm(self.bias, x.astype("float32"), self.weight)
+
+
 def linear(inputs: int, outputs: int, bias_range: float = 0.0) -> nn.Linear:
     """Returns a dense layer with weights normal(0, range) and biases normal(0, ``bias_range``)."""
     bias = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, bias_range))

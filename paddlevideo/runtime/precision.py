@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -95,12 +95,18 @@ class Amp:
             custom_black_list=list(settings.black_list) or None,
         )
 
-    def decorate(self, model: nn.Layer, optimizer: Any) -> tuple[nn.Layer, Any]:
-        """Returns model and optimizer, at level O2 converted to ``dtype``."""
+    def decorate(
+        self, model: nn.Layer, optimizer: Any, float32_layers: Sequence[nn.Layer] = ()
+    ) -> tuple[nn.Layer, Any]:
+        """Returns model and optimizer, at level O2 converted to ``dtype`` except some layers."""
         if not self.multi_precision:
             return model, optimizer
         return paddle.amp.decorate(
-            models=model, optimizers=optimizer, level="O2", dtype=self.settings.dtype
+            models=model,
+            optimizers=optimizer,
+            level="O2",
+            dtype=self.settings.dtype,
+            excluded_layers=list(float32_layers),
         )
 
 

@@ -124,7 +124,8 @@ class Trainer:
             config["learning_rate"], steps, steps * self.settings.epochs, self.plan.pace.begun
         )
         optimizer = build_optimizer(config, schedule, self.model, self.amp.multi_precision)
-        self.model, optimizer = self.amp.decorate(self.model, optimizer)
+        layers = self.model.float32_layers()
+        self.model, optimizer = self.amp.decorate(self.model, optimizer, layers)
         optimizer = self.world.wrap_optimizer(optimizer)
         factors = rate_factors(self.model.parameters())
         self.updater = Updater(optimizer, schedule, self.amp.scaler, factors)
