@@ -83,7 +83,7 @@ def start_run(
     device = select_device(settings.device)
     threads = use_threads(settings.num_threads)
     trains = mode == "train"
-    world = World(trains and settings.fleet, settings.sharding if trains else 0)
+    world = World(trains and settings.fleet, trains and settings.sharding == 1)
     set_up_logging(settings.log_level, silent=not world.is_main)
     folder = folder or Path(settings.output_dir)
     lock = FolderLock(folder, mode, "output_dir (-o output_dir=FOLDER)")

@@ -110,7 +110,7 @@ class Trainer:
             self._restore(checkpoint)
         if self.settings.recompute:
             recompute_layers(self.model.recomputable())
-        self.parallel_model = self.world.wrap(self.model, self.updater)
+        self.parallel_model = self.world.wrap(self.model)
         settings = self.settings
         self.meters = Meters(
             self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
@@ -270,7 +270,7 @@ class Trainer:
                 shown.append({name: losses[name].detach() / parts for name in ("loss", *counts)})
                 hits.append(accuracies_of(losses))
             self.updater.make_gradients_float32(self.model.parameters())
-            norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
+            norm = self.updater.gradient_norm(self.model.parameters())
             if math.isfinite(norm):
                 self.updater.step()
                 self.average.update(self.plan.pace.ratio)
