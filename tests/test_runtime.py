@@ -1,9 +1,13 @@
 """Device, threads, seeds and the wiring of mixed precision (which needs a GPU to run)."""
 
 import contextlib
+import os
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
+import paddle.distributed as dist
 import pytest
 
 from paddlevideo import runtime
@@ -193,6 +197,46 @@ def test_the_share_of_the_cores_of_a_leftover_is_named_too(monkeypatch):
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", "-1")
     with pytest.raises(ConfigError, match="PADDLE_LOCAL_SIZE=-1"):
         runtime.use_threads()
+
+
+class PlaceSet(Exception):
+    """Paddle has set the device that it will use."""
+
+
+def test_several_processes_on_a_cpu_leave_gpus_alone(monkeypatch):
+    """Paddle's own code, told that it was built with CUDA."""
+    launched = {
+        "PADDLE_TRAINERS_NUM": "2",
+        "PADDLE_TRAINER_ID": "0",
+        "PADDLE_CURRENT_ENDPOINT": "127.0.0.1:6170",
+        "PADDLE_TRAINER_ENDPOINTS": "127.0.0.1:6170,127.0.0.1:6171",
+        "FLAGS_selected_gpus": "0",
+        "PADDLE_DISTRI_BACKEND": "auto",
+    }
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    module = sys.modules["paddle.distributed.parallel"]
+    names = {name: getattr(module.core, name) for name in dir(module.core) if name[:2] != "__"}
+    cuda = {"is_compiled_with_cuda": lambda: True, "CUDAPlace": lambda number: f"gpu:{number}"}
+    monkeypatch.setattr(module, "core", SimpleNamespace(**names | cuda))
+
+    def set_place(place):
+        raise PlaceSet(place)
+
+    monkeypatch.setattr(module, "_set_expected_place", set_place)
+    runtime.select_device("cpu")
+    with pytest.raises(PlaceSet, match=r"Place\(cpu\)"):
+        World()
+
+
+def test_the_device_is_set_again_after_joining(monkeypatch):
+    monkeypatch.setattr(dist, "init_parallel_env", lambda: None)
+    monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:1")
+    devices = []
+    monkeypatch.setattr(paddle, "set_device", devices.append)
+    monkeypatch.delenv("PADDLE_DISTRI_BACKEND", raising=False)
+    World._join(SimpleNamespace(rank=0, size=2, fleet=False))
+    assert devices == ["gpu:1"] and "PADDLE_DISTRI_BACKEND" not in os.environ
 
 
 def test_fleet_has_nothing_to_do_for_one_process():

@@ -66,10 +66,14 @@ class World:
             file=sys.stderr,
             flush=True,
         )
+        device = paddle.device.get_device()
+        if device == "cpu":  # a Paddle with CUDA would connect GPUs, and compute on one
+            os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
         if self.fleet:
             dist.fleet.init(is_collective=True)
         else:
             dist.init_parallel_env()
+        paddle.set_device(device)  # Paddle has chosen again
 
     @cached_property
     def _store(self) -> Any:
