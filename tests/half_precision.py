@@ -92,6 +92,8 @@ def emulate_gpu(monkeypatch):
         monkeypatch.setattr(sys.modules[name], "_dygraph_tracer", lambda: tracer)
     for name in ("_is_gpu_float16_supported", "_is_gpu_bfloat16_supported"):
         monkeypatch.setattr(sys.modules["paddle.amp.auto_cast"], name, lambda: True)
+    for name in ("is_float16_supported", "is_bfloat16_supported"):
+        monkeypatch.setattr(paddle.amp, name, lambda: True)
     framework = SimpleNamespace(_dygraph_tracer=lambda: tracer)
     monkeypatch.setitem(recompute.__globals__, "framework", framework)
 

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import paddle
 import pytest
+import yaml
 
 from paddlevideo.cli import run
 from paddlevideo.runtime.precision import LossScaler
@@ -105,3 +106,23 @@ def test_an_optimizer_that_takes_them_is_given_float32_gradients(train, monkeypa
     changes = [f"OPTIMIZER.weight_decay={{name: {decay}, value: 0.01}}"] if decay else []
     train("run", *O2, "amp.dtype=float16", WINDOW, f"OPTIMIZER.name={name}", *changes)
     assert (types == {paddle.float32}) == (name != "Momentum")
+
+
+def test_the_type_that_was_chosen_is_kept_in_the_configuration(train, monkeypatch, tmp_path):
+    folder = train("run", "--amp", "-o", "max_iters=1")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["amp"] == {"enable": True, "dtype": "bfloat16"}
+    assert "loss_scale" not in logged(folder)[0]
+    # Another machine's GPU has no bfloat16.
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
+    arguments = ["-c", str(tmp_path / "tiny.yaml"), "--amp", "-o", *RECIPE, f"output_dir={folder}"]
+    assert run.main([*arguments, "resume=auto"]) == 2
+
+
+def test_a_run_without_a_recorded_type_used_float16(train):
+    folder = train("run", "--amp", "-o", "max_iters=1", "amp.dtype=float16")
+    (manifest,) = folder.glob("Tiny_*_0*.json")
+    record = json.loads(manifest.read_text())
+    del record["extra"]["config"]["amp"]["dtype"]
+    manifest.write_text(json.dumps(record))
+    train("run", "--amp", "-o", "max_iters=2", "amp.dtype=float16", "resume=auto")

@@ -96,7 +96,38 @@ def recorded(monkeypatch):
     monkeypatch.setattr(precision, "LossScaler", FakeScaler)
     monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
     monkeypatch.setattr(paddle.amp, "decorate", decorate)
+    for name in ("is_float16_supported", "is_bfloat16_supported"):
+        monkeypatch.setattr(paddle.amp, name, lambda: True)
     return calls
+
+
+@pytest.mark.parametrize(
+    ("dtype", "supported", "expected"),
+    [
+        (None, (True, True), "bfloat16"),
+        (None, (True, False), "float16"),
+        ("float16", (True, True), "float16"),
+        ("bfloat16", (True, True), "bfloat16"),
+    ],
+)
+def test_the_half_type_is_one_that_the_gpu_has(recorded, monkeypatch, dtype, supported, expected):
+    for name, value in zip(("float16", "bfloat16"), supported, strict=True):
+        monkeypatch.setattr(paddle.amp, f"is_{name}_supported", lambda value=value: value)
+    assert runtime.half_type(dtype) == expected
+    amp = Amp(AmpSettings(enable=True, dtype=dtype), "gpu")
+    assert amp.dtype == expected and amp.scaler.enabled == (expected == "float16")
+
+
+def test_a_type_that_the_gpu_lacks_is_refused(recorded, monkeypatch):
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda: "Tesla T4")
+    with pytest.raises(ConfigError, match=r"bfloat16 is not.*Tesla T4.*7\.5.*amp\.dtype=float16"):
+        Amp(AmpSettings(enable=True, dtype="bfloat16"), "gpu")
+    Amp(AmpSettings(enable=True, dtype="bfloat16"), "cpu")  # it is not used there
+    monkeypatch.setattr(paddle.amp, "is_float16_supported", lambda: False)
+    with pytest.raises(ConfigError, match=r"float16 is not supported.*Use float32: without --amp"):
+        Amp(AmpSettings(enable=True), "gpu")
 
 
 @pytest.mark.parametrize("level", ["O1", "O2"])

@@ -11,7 +11,7 @@ from paddlevideo.runtime.device import (
     use_threads,
     world_size,
 )
-from paddlevideo.runtime.precision import Amp
+from paddlevideo.runtime.precision import Amp, half_type
 from paddlevideo.runtime.recompute import recompute_layers
 from paddlevideo.runtime.world import RankLost, World
 
@@ -19,6 +19,7 @@ __all__ = [
     "Amp",
     "RankLost",
     "World",
+    "half_type",
     "memory_used",
     "recompute_layers",
     "seed_everything",

@@ -12,6 +12,7 @@ import paddle
 from paddle import nn
 
 from paddlevideo.utils.amp_settings import AmpSettings
+from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
 
@@ -64,20 +65,42 @@ class LossScaler(paddle.amp.GradScaler):
         self._set(float(np.ravel(state["scale"])[0]), int(state["incr_count"]))
 
 
+def half_type(dtype: str | None) -> str:
+    """Returns ``dtype``, or by default bfloat16 if the GPU has it, else float16.
+
+    Raises ConfigError if the GPU lacks ``dtype``: Paddle would warn and compute in float32, with
+    parameters that are half.
+    """
+    has = {
+        "bfloat16": paddle.amp.is_bfloat16_supported(),
+        "float16": paddle.amp.is_float16_supported(),
+    }
+    chosen = dtype or ("bfloat16" if has["bfloat16"] else "float16")
+    if not has[chosen]:
+        gpu = paddle.device.cuda
+        major, minor = gpu.get_device_capability()
+        others = "amp.dtype=float16, or train" if has["float16"] else "float32:"
+        raise ConfigError(
+            f"amp.dtype: {chosen} is not supported by {gpu.get_device_name()} (compute capability "
+            f"{major}.{minor}) with Paddle for CUDA {paddle.version.cuda()}; bfloat16 needs 8.0 "
+            f"(Ampere) and CUDA 11. Use {others} without --amp"
+        )
+    return chosen
+
+
 class Amp:
     """Autocast and loss scaling, or their disabled counterparts."""
 
     def __init__(self, settings: AmpSettings, device: str) -> None:
-        """Warns and stays disabled if the device does not support mixed precision."""
+        """Warns and stays disabled on a CPU. Raises ConfigError if a GPU lacks the type."""
         self.settings = settings
         self.enabled = settings.enable
         if settings.enable and not device.startswith("gpu"):
             log.warning("mixed precision needs a GPU; computing in float32 on %s", device)
             self.enabled = False
+        self.dtype = half_type(settings.dtype) if self.enabled else "float32"
         # bfloat16 has float32's range.
-        self.scaler = LossScaler(
-            self.enabled and settings.dtype == "float16", settings.init_loss_scaling
-        )
+        self.scaler = LossScaler(self.dtype == "float16", settings.init_loss_scaling)
 
     @property
     def multi_precision(self) -> bool:
@@ -90,7 +113,7 @@ class Amp:
         return autocast(
             enable=self.enabled,
             level=settings.level,
-            dtype=settings.dtype,
+            dtype=self.dtype,
             custom_white_list=list(settings.white_list) or None,
             custom_black_list=list(settings.black_list) or None,
         )
@@ -105,7 +128,7 @@ class Amp:
             models=model,
             optimizers=optimizer,
             level="O2",
-            dtype=self.settings.dtype,
+            dtype=self.dtype,
             excluded_layers=list(float32_layers),
         )
 
