@@ -126,3 +126,13 @@ def test_a_run_without_a_recorded_type_used_float16(train):
     del record["extra"]["config"]["amp"]["dtype"]
     manifest.write_text(json.dumps(record))
     train("run", "--amp", "-o", "max_iters=2", "amp.dtype=float16", "resume=auto")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_deterministic_run_sets_paddles_flags(train, monkeypatch, asked):
+    flags = {}
+    monkeypatch.setattr(paddle, "set_flags", flags.update)
+    train("run", "--max_iters", "1", "-o", f"deterministic={asked}")
+    assert flags == (
+        {"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1} if asked else {}
+    )

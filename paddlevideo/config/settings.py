@@ -63,6 +63,8 @@ class RunSettings:
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: Seed of all randomness; equal seeds give equal runs.
     seed: Annotated[int, Range(at_least=0, below=2**63)] = 0
+    #: On GPUs, add in a fixed order, so that runs repeat bit for bit; slower.
+    deterministic: bool = False
     #: "auto" (a GPU where Paddle has one), "cpu", "gpu" or "gpu:1".
     device: str = "auto"
     #: CPU threads of a process; 0 divides all cores by the processes on this machine.

@@ -4,6 +4,7 @@ The rest of the package sees a ``World`` of one or many ranks and an ``Amp`` tha
 """
 
 from paddlevideo.runtime.device import (
+    make_deterministic,
     memory_used,
     seed_everything,
     select_device,
@@ -20,6 +21,7 @@ __all__ = [
     "RankLost",
     "World",
     "half_type",
+    "make_deterministic",
     "memory_used",
     "recompute_layers",
     "seed_everything",
