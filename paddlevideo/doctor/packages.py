@@ -30,7 +30,14 @@ MODULES = {
 }
 #: Extras for packages that requirements.txt lists but setup.py cannot require.
 EXTRAS = "['\"](?:cpu|video)['\"]"
-GPU_PACKAGE = "pip uninstall -y paddlepaddle && pip install paddlepaddle-gpu"
+GPU_PACKAGE = "pip uninstall -y paddlepaddle, then install paddlepaddle-gpu (docs/install.md)"
+#: Paddle's own package index, with a folder for each release of CUDA, and the lowest compute
+#: capability for which a folder is the right one (docs/install.md).
+INDEX = "https://www.paddlepaddle.org.cn/packages/stable"
+FOLDERS = {(10, 0): "cu129", (7, 5): "cu126", (0, 0): "cu118"}
+#: Architectures in PyPI's wheel of 2.6.2: none above 8.6, and no PTX to translate. Paddle 3 says
+#: which it has.
+ARCHITECTURES_OF_26 = (60, 61, 70, 75, 80, 86)
 
 
 def release_numbers(text: str) -> tuple[int, ...]:
@@ -142,10 +149,39 @@ def gpu_devices(cards: list[str]) -> Iterator[Finding]:
         return
     names = [paddle.device.cuda.get_device_name(index) for index in range(count)]
     yield Finding(OK, "device", f"{count} GPU(s): {', '.join(names)}")
+    for index, name in enumerate(names):
+        yield from architecture(name, paddle.device.cuda.get_device_capability(index))
     # Paddle has float16 on all GPUs that it runs on; bfloat16 came with compute capability 8.
     major, minor = paddle.device.cuda.get_device_capability(0)
     halves = "float16 and bfloat16" if major >= 8 else "float16, not bfloat16"
     yield Finding(OK, "half precision", f"{halves} (compute capability {major}.{minor})")
+
+
+def architecture(name: str, capability: tuple[int, int]) -> Iterator[Finding]:
+    """Finds a GPU for which the installed Paddle has no code, which fails at the first operator.
+
+    Code for a compute capability runs on those with the same major and a higher minor number.
+    """
+    import paddle
+
+    listed = getattr(paddle.version, "cuda_archs", lambda: ARCHITECTURES_OF_26)()
+    codes = [divmod(int(code), 10) for code in listed]
+    major, minor = capability
+    if codes and not any(code[0] == major and code[1] <= minor for code in codes):
+        has = ", ".join(map(str, listed))
+        yield Finding(
+            PROBLEM,
+            "architecture",
+            f"{name} has compute capability {major}.{minor} (sm_{major}{minor}): this Paddle has "
+            f"code for {has}",
+            f"pip install --force-reinstall paddlepaddle-gpu -i {wheels_for(capability)}",
+        )
+
+
+def wheels_for(capability: tuple[int, int]) -> str:
+    """Returns the index of Paddle's wheels for GPUs of a compute capability."""
+    folder = next(folder for lowest, folder in FOLDERS.items() if capability >= lowest)
+    return f"{INDEX}/{folder}/"
 
 
 def graphics_cards() -> list[str]:

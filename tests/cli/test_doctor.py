@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,6 +150,51 @@ def test_a_gpu_that_this_paddle_cannot_use(tmp_path, monkeypatch):
     assert "paddlepaddle-gpu" in finding.advice
     driver.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
     assert one(packages.device()).status == OK
+
+
+@pytest.mark.parametrize(
+    ("archs", "card", "lacks"),
+    [
+        ([61, 70, 75, 80, 86], (9, 0), "9.0 (sm_90): this Paddle has code for 61, 70, 75, 80, 86"),
+        ([61, 70, 75, 80, 86, 90], (9, 0), ""),
+        (["80", "86"], (8, 9), ""),  # code for 8.6 runs on 8.9
+        ([86], (8, 0), "sm_80"),
+        ([80, 90], (12, 0), "sm_120"),
+        (None, (8, 6), ""),  # Paddle 2.6 does not say what it has
+        (None, (8, 9), ""),
+        (None, (9, 0), "sm_90"),
+    ],
+)
+def test_a_gpu_for_which_the_wheel_has_no_code(monkeypatch, archs, card, lacks):
+    import paddle
+
+    gpu = paddle.device.cuda
+    monkeypatch.setattr(gpu, "device_count", lambda: 1)
+    monkeypatch.setattr(gpu, "get_device_name", lambda index: "A card")
+    monkeypatch.setattr(gpu, "get_device_capability", lambda index: card)
+    if archs is None:
+        monkeypatch.delattr(paddle.version, "cuda_archs", raising=False)
+    else:
+        monkeypatch.setattr(paddle.version, "cuda_archs", lambda: archs, raising=False)
+    findings = list(packages.gpu_devices(["A card"]))
+    problems = [finding for finding in findings if finding.status == PROBLEM]
+    if lacks:
+        (problem,) = problems
+        assert lacks in problem.says and "A card" in problem.says
+        wheel = "cu129" if card >= (10, 0) else "cu126"
+        assert f"packages/stable/{wheel}/" in problem.advice
+    else:
+        assert not problems
+
+
+def test_the_table_of_cards_names_the_same_wheels():
+    page = (Path(__file__).parents[2] / "docs" / "install.md").read_text("utf-8")
+    rows = re.findall(r"^\| .+ \| ([\d., ]+) \| `(cu\d+)` \|", page, re.MULTILINE)
+    assert len(rows) > 3
+    for capabilities, folder in rows:
+        for capability in capabilities.split(", "):
+            major, minor = map(int, capability.split("."))
+            assert packages.wheels_for((major, minor)).endswith(f"/{folder}/")
 
 
 # ------------------------------------------------------------------------- the machine
