@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import loader, precision, retrieval, store, train
+from benchmarks import denormals, loader, negatives, precision, retrieval, store, train
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
@@ -21,6 +21,8 @@ BENCHMARKS = {
     "loader": loader,
     "store": store,
     "precision": precision,
+    "negatives": negatives,
+    "denormals": denormals,
 }
 
 
