@@ -20,6 +20,7 @@ from pathlib import Path
 
 from paddlevideo.cli import extract_features, make_demo_data, report
 from paddlevideo.cli import run as command
+from paddlevideo.demo.confusions import print_confusions
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.options import Parser, add_override, as_path
@@ -110,6 +111,7 @@ def demonstrate(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     ratio = run(options.data, options.output, options.override)
     print(f"\nR@10 is {ratio:.1f} times chance; {time.perf_counter() - start:.0f} seconds in all.")
+    print_confusions(options.output / "scores.npz")
     results = [options.output / name for name in ("results.json", "retrieval.png")]
     data = [options.data / name for name in ("videos", "clips.store")]
     print("Written:", *data, best_weights(options.output), *results, sep="\n  ")

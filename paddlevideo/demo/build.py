@@ -35,7 +35,7 @@ MINIMUM = {"train": 2, "valid": 1, "test": 1, "frames": 8, "side": 48, "seed": 0
 class Settings:
     """Settings of the data: clips in each split, frames in a clip, its side in pixels, the seed."""
 
-    train: int = 720
+    train: int = 1440
     valid: int = 64
     test: int = 128
     frames: int = 16

@@ -268,6 +268,11 @@ class MSRVTTMetric(Metric):
         if score_matrix and isinstance(ranking, AllPairs):
             names = ("captions", "video_ids") if answers is not None else ()
             arrays: dict[str, np.ndarray] = {"scores": ranking.scores(self.weight(ranking))}
+            if self.first is not None:
+                arrays |= {
+                    "margins": ranking.margins,
+                    "similarities": self.first.rows(slice(None)),
+                }
             arrays |= {name: np.asarray(getattr(dataset, name)) for name in names}
             files["scores.npz"] = partial(write_arrays, {**arrays, "truth": ranking.truth})
         return files

@@ -131,6 +131,29 @@ def test_a_faulty_clip_has_faults(changes):
     assert list(clip_faults(replace(make_clip(), **changes), SIZES))
 
 
+TWO_KEPT_ONE_ZERO = ClassTargets(np.full(3, 2), np.arange(6), np.tile([1.0, 0.0], 3), 9)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_single_value_that_is_not_finite_is_named(value):
+    regions = np.zeros((3, 12), np.float32)
+    regions[2, 7] = value
+    ((kind, text),) = clip_faults(replace(make_clip(), regions=regions), SIZES)
+    assert (kind, text) == ("not finite", f"regions[2, 7] is {value}")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"regions": np.full((3, 12), np.finfo(np.float32).max)},  # the squares overflow
+        {"actions": np.full((2, 10), np.finfo(np.float16).min)},
+        {"region_classes": TWO_KEPT_ONE_ZERO},
+    ],
+)
+def test_unusual_values_are_no_faults(changes):
+    assert not list(clip_faults(replace(make_clip(), **changes), SIZES))
+
+
 @given(st.integers(0, 10_000), st.integers(1, 9), st.integers(0, 4))
 @settings(max_examples=60, deadline=None)
 def test_a_sound_clip_has_no_faults(number, regions, actions):

@@ -80,8 +80,10 @@ class ClassTargets:
     def dense(self) -> np.ndarray:
         """Returns (n, C) float32; classes that were not kept share the rest evenly."""
         rows = np.empty((len(self.counts), self.width), np.float32)
-        others = 0.0 if self.rest is None else self.rest / np.maximum(self.width - self.counts, 1)
-        rows.T[:] = others  # one number for each row
+        rest = 0.0 if self.rest is None else self.rest
+        others = rest / np.maximum(self.width - self.counts, 1)
+        # One number for each row, converted here: the assignment would convert it for each class.
+        rows.T[:] = others.astype(np.float32)
         starts = np.arange(len(self.counts)) * self.width
         # Positions in the flat array: half the time of an index for each dimension.
         rows.reshape(-1)[np.repeat(starts, self.counts) + self.classes] = self.mass

@@ -25,10 +25,12 @@ from paddlevideo.modeling.backbones.tangled import (
 )
 from paddlevideo.modeling.layers import (
     ClassHead,
+    InitializerRange,
     Packing,
     Pooler,
     StreamConfig,
     WordHead,
+    initial_range,
     linear,
     mask_to_bias,
     to_tensors,
@@ -37,6 +39,9 @@ from paddlevideo.registry import BACKBONES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.limits import Limit, Limits
 from paddlevideo.utils.ranges import Count, CountOrZero, Probability
+
+#: The smallest width for which BERT's initialization of 0.02 suits the match path.
+SMALLEST_BERT = 768
 
 
 class ActBertOutput(NamedTuple):
@@ -72,6 +77,11 @@ class BertForMultiModalPreTraining(nn.Layer):
     ``tangle``: "released", as the published weights need it, or "paper".
     ``pretrained``: a weight file to start from, ActBERT's or any BERT's.
     ``fusion_dropout_prob``: dropout between the fused streams and the match head.
+    ``*initializer_range``: standard deviation of initial weights, or "fan_in" for 1 / sqrt(inputs)
+    of each layer. ``initializer_range`` is that of the streams' layers; ``match_`` stands for
+    tangled layers, poolers and match head, ``head_`` for the other heads. ``match_`` "auto": BERT's
+    0.02 if ``bi_hidden_size`` is at least 768, else "fan_in", which small models
+    need (docs/results.md).
 
     Raises ConfigError for sizes that do not fit together.
     """
@@ -119,8 +129,14 @@ class BertForMultiModalPreTraining(nn.Layer):
         pretrained: InputPath | None = None,
         tangle: Literal["released", "paper"] = "released",
         fusion_dropout_prob: Probability = 0.1,
+        initializer_range: InitializerRange = 0.02,
+        embedding_initializer_range: InitializerRange = 0.02,
+        match_initializer_range: InitializerRange | Literal["auto"] = "auto",
+        head_initializer_range: InitializerRange = 0.02,
     ) -> None:
         super().__init__()
+        if match_initializer_range == "auto":
+            match_initializer_range = 0.02 if bi_hidden_size >= SMALLEST_BERT else "fan_in"
         streams = Streams(
             text=StreamConfig(
                 num_hidden_layers, hidden_size, intermediate_size, num_attention_heads,
@@ -138,6 +154,7 @@ class BertForMultiModalPreTraining(nn.Layer):
         tangle_config = TangleConfig(
             bi_hidden_size, bi_num_attention_heads,
             av_attention_probs_dropout_prob, at_attention_probs_dropout_prob, tangle,
+            match_initializer_range,
         )  # fmt: skip
         positions = Streams(t_ent_attention_id, v_ent_attention_id, a_ent_attention_id)
         self.fixed = Streams(text=fixed_t_layer, regions=fixed_v_layer, actions=0)
@@ -152,20 +169,24 @@ class BertForMultiModalPreTraining(nn.Layer):
         self.limits = data_limits(vocab_size, type_vocab_size, v_target_size, a_target_size)
         self.fusion_method = fusion_method
 
-        self.text_embeddings = TextEmbeddings(
-            streams.text, vocab_size, max_position_embeddings, type_vocab_size
-        )
-        self.region_embeddings = RegionEmbeddings(streams.regions, v_feature_size)
-        self.action_embeddings = ActionEmbeddings(streams.actions, a_feature_size)
-        self.encoder = TangledEncoder(streams, tangle_config, positions)
-        self.text_pooler = Pooler(hidden_size, bi_hidden_size)
-        self.region_pooler = Pooler(v_hidden_size, bi_hidden_size)
-        self.action_pooler = Pooler(a_hidden_size, bi_hidden_size)
+        with initial_range(embedding_initializer_range):
+            self.text_embeddings = TextEmbeddings(
+                streams.text, vocab_size, max_position_embeddings, type_vocab_size
+            )
+            self.region_embeddings = RegionEmbeddings(streams.regions, v_feature_size)
+            self.action_embeddings = ActionEmbeddings(streams.actions, a_feature_size)
+        with initial_range(initializer_range):
+            self.encoder = TangledEncoder(streams, tangle_config, positions)
+        with initial_range(match_initializer_range):
+            self.text_pooler = Pooler(hidden_size, bi_hidden_size)
+            self.region_pooler = Pooler(v_hidden_size, bi_hidden_size)
+            self.action_pooler = Pooler(a_hidden_size, bi_hidden_size)
+            self.match_head = linear(bi_hidden_size, 2)
         self.fusion_dropout = nn.Dropout(fusion_dropout_prob)
-        self.match_head = linear(bi_hidden_size, 2)
-        self.word_head = WordHead(streams.text, vocab_size)
-        self.region_head = ClassHead(streams.regions, v_target_size)
-        self.action_head = ClassHead(streams.actions, a_target_size)
+        with initial_range(head_initializer_range):
+            self.word_head = WordHead(streams.text, vocab_size)
+            self.region_head = ClassHead(streams.regions, v_target_size)
+            self.action_head = ClassHead(streams.actions, a_target_size)
         self._freeze()
 
     def _freeze(self) -> None:

@@ -18,6 +18,10 @@ from paddlevideo.modeling.layers import (
 
 PADDING_WORD = 0
 BOX_SIZE = 5
+#: Standard deviation of the initial biases of feature layers. A padded feature is zero; with biases
+#: of zero its embedding has no variance, and layer normalization, with BERT's epsilon, multiplies
+#: its gradient by a million.
+PADDED_FEATURE_RANGE = 0.02
 
 
 class TextEmbeddings(nn.Layer):
@@ -29,7 +33,8 @@ class TextEmbeddings(nn.Layer):
         super().__init__()
 
         def table(rows: int) -> nn.Embedding:
-            return nn.Embedding(rows, stream.width, weight_attr=initial_weights())
+            # As the word head's matrix, the word table has `width` inputs.
+            return nn.Embedding(rows, stream.width, weight_attr=initial_weights(stream.width))
 
         self.word = table(vocabulary_size)
         self.position = table(positions)
@@ -53,7 +58,7 @@ class RegionEmbeddings(nn.Layer):
 
     def __init__(self, stream: StreamConfig, feature_size: int) -> None:
         super().__init__()
-        self.feature = linear(feature_size, stream.width)
+        self.feature = linear(feature_size, stream.width, PADDED_FEATURE_RANGE)
         self.box = linear(BOX_SIZE, stream.width)
         self.norm = layer_norm(stream.width)
         self.dropout = nn.Dropout(stream.dropout)
@@ -68,7 +73,7 @@ class ActionEmbeddings(nn.Layer):
 
     def __init__(self, stream: StreamConfig, feature_size: int) -> None:
         super().__init__()
-        self.feature = linear(feature_size, stream.width)
+        self.feature = linear(feature_size, stream.width, PADDED_FEATURE_RANGE)
         self.norm = layer_norm(stream.width)
         self.dropout = nn.Dropout(stream.dropout)
 

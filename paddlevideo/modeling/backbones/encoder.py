@@ -17,7 +17,13 @@ from paddlevideo.modeling.backbones.tangled import (
     TangleConfig,
     TangledLayer,
 )
-from paddlevideo.modeling.layers import Packing, StreamConfig, TransformerLayer, take_rows
+from paddlevideo.modeling.layers import (
+    Packing,
+    StreamConfig,
+    TransformerLayer,
+    initial_range,
+    take_rows,
+)
 
 FROM_THE_START = Streams(0, 0, 0)
 
@@ -41,7 +47,8 @@ class TangledEncoder(nn.Layer):
         self.layers = nn.LayerDict(
             {name: stack(stream) for name, stream in streams._asdict().items()}
         )
-        self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
+        with initial_range(tangle.initializer_range):
+            self.tangled = nn.LayerList([TangledLayer(streams, tangle) for _ in self.positions])
         #: The depth of each stream's first tangled layer; below, it depends only on its own input.
         self.first_tangled: Streams[int] = Streams(
             *(

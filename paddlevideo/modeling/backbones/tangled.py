@@ -18,6 +18,7 @@ from paddle import Tensor, nn
 from paddlevideo.modeling.layers import (
     AddNorm,
     FeedForward,
+    InitializerRange,
     Projections,
     StreamConfig,
     attend,
@@ -62,6 +63,7 @@ class TangleConfig:
     action_region_dropout: float = 0.1
     action_text_dropout: float = 0.1
     kind: str = "released"
+    initializer_range: InitializerRange = 0.02
 
     def __post_init__(self) -> None:
         """Raises ConfigError if no layer can be built from these settings."""
