@@ -43,6 +43,7 @@ from paddlevideo.utils.ranges import count, count_or_zero, positive
 RUN = this_python("from paddlevideo.cli import run_command; sys.exit(run_command('run'))")
 TEXT, VIDEO = "text_to_video", "video_to_text"
 METRICS = ("R@1", "R@5", "R@10", "MedianR")
+STAGES = ("first_stage", "match_alone")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--seeds", type=count, default=1, help="runs of each variant (default 1)")
     parser.add_argument(
         "--closest", type=count_or_zero, default=3, metavar="N",
-        help="the first variant, and the N whose R@10 is nearest to its, get three seeds "
+        help="the first variant, and the N whose recall is nearest to its, get three seeds "
         "(default 3; 0: none)",
     )  # fmt: skip
     parser.add_argument("--jobs", type=count, default=1, help="runs at a time (default 1)")
@@ -138,6 +139,9 @@ class Ablation:
         self.model_name = config.get("model_name", "model")
         self.epochs = max(1, round(options.schedule * config.get("epochs", 1)))
         self.validates = bool(config.DATASET.get("valid"))
+        best = (config.get("METRIC") or {}).get("best") or ""
+        #: The recall that variants are compared by: that which chooses the recipe's best weights.
+        self.recall = best.split(".")[-1] if ".R@" in best else "R@10"
         self.children = Children()
         self.threads = max(1, (os.cpu_count() or 1) // options.jobs)
 
@@ -175,8 +179,10 @@ class Ablation:
                 return f'  {variant.name}, seed {seed}: {log} ends with "{"".join(last)}"'
         seconds = time.monotonic() - began
         write_json_whole(folder / "done.json", {"commands": commands, "seconds": seconds})
-        recall = read_json(folder / "test" / "results.json")[TEXT]["R@10"]
-        print(f"{variant.name}, seed {seed}: R@10 {recall:.1f} ({seconds:.0f} s)", flush=True)
+        recall = read_json(folder / "test" / "results.json")[TEXT][self.recall]
+        print(
+            f"{variant.name}, seed {seed}: {self.recall} {recall:.1f} ({seconds:.0f} s)", flush=True
+        )
         return ""
 
     def commands(self, variant: Variant, seed: int) -> list[list[str]]:
@@ -223,21 +229,24 @@ class Ablation:
         """Returns means over a variant's seeds, and the difference from the first variant."""
         results = [read_json(path) for path in self.tests(variant, "results.json")]
         row: dict[str, Any] = {"name": variant.name, "seeds": self.done(variant)}
+        row["recall"] = self.recall
         for direction in (TEXT, VIDEO):
             for name in METRICS:
                 values = [each[direction][name] for each in results]
                 row[f"{direction}.{name}"] = float(np.mean(values))
                 spread = float(np.std(values, ddof=1)) if values[1:] else None
                 row[f"{direction}.{name}.spread"] = spread
-        alone = [each["match_alone"][TEXT]["R@10"] for each in results if "match_alone" in each]
-        row["match_alone"] = float(np.mean(alone)) if alone else None
+        for stage in STAGES:
+            alone = [each[stage][TEXT][self.recall] for each in results if stage in each]
+            row[stage] = float(np.mean(alone)) if alone else None
         sides = [self.tests(each, "queries.jsonl") for each in (variant, self.variants[0])]
-        row["difference"] = asdict(paired_difference(*aligned(sides[0], sides[1], TEXT)))
+        ranks = aligned(sides[0], sides[1], TEXT)
+        row["difference"] = asdict(paired_difference(*ranks, k=int(self.recall[2:])))
         return row
 
     def closest(self, count: int) -> list[Variant]:
         """Returns the first variant, the ``count`` nearest in R@10, and the sources of weights."""
-        recall = {each: self.row(each)[f"{TEXT}.R@10"] for each in self.variants}
+        recall = {each: self.row(each)[f"{TEXT}.{self.recall}"] for each in self.variants}
         first, *others = self.variants
         near = sorted(others, key=lambda each: abs(recall[each] - recall[first]))[:count]
         needed = {each.weights_of for each in near}
@@ -248,24 +257,29 @@ class Ablation:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the rows as Markdown."""
+    """Returns the rows of ``results.json`` as Markdown."""
+    recall = rows[0]["recall"]  # what variants are compared by
     lines = [
-        "| variant | R@1 | R@5 | R@10 | median rank | R@10 video to text | R@10 match margin alone "
-        "| R@10 against the first (95 %) | seeds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| variant | {' | '.join(METRICS[:3])} | median rank | {recall} video to text "
+        f"| {recall} first stage | {recall} match margin | {recall} against the first (95 %) "
+        "| seeds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for index, row in enumerate(rows):
-        cells = [f"{row[f'{TEXT}.{name}']:.1f}" for name in METRICS[:3]]
-        if row[f"{TEXT}.R@10.spread"] is not None:
-            cells[-1] += f" +- {row[f'{TEXT}.R@10.spread']:.1f}"
+        cells = [_mean(row, f"{TEXT}.{name}") for name in METRICS[:3]]
+        cells += [f"{row[f'{TEXT}.MedianR']:.0f}", _mean(row, f"{VIDEO}.{recall}")]
+        cells += ["" if row[stage] is None else f"{row[stage]:.1f}" for stage in STAGES]
         gap = row["difference"]
         value = gap["first"] - gap["second"]
-        against = f"{value:+.1f} ({gap['low']:+.1f} to {gap['high']:+.1f})" if index else ""
-        alone = "" if row["match_alone"] is None else f"{row['match_alone']:.1f}"
-        cells += [f"{row[f'{TEXT}.MedianR']:.0f}", f"{row[f'{VIDEO}.R@10']:.1f}"]
-        cells += [alone, against, str(len(row["seeds"]))]
-        lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
+        cells.append(f"{value:+.1f} ({gap['low']:+.1f} to {gap['high']:+.1f})" if index else "")
+        lines.append(f"| {row['name']} | " + " | ".join([*cells, str(len(row["seeds"]))]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _mean(row: Mapping[str, Any], name: str) -> str:
+    """Returns a number's mean and, with several seeds, its standard deviation."""
+    spread = row[f"{name}.spread"]
+    return f"{row[name]:.1f}" + ("" if spread is None else f" +- {spread:.1f}")
 
 
 def write_tables(ablation: Ablation) -> None:
@@ -273,16 +287,17 @@ def write_tables(ablation: Ablation) -> None:
     from paddlevideo.report.bars import Bar, write_bars
 
     rows, output = [ablation.row(each) for each in ablation.variants], ablation.options.output
+    recall = ablation.recall
     text = table(rows)
     write_text_whole(output / "table.md", text)
     write_json_whole(output / "results.json", rows)
-    bars = [Bar(rows[0]["name"], rows[0][f"{TEXT}.R@10"])]
+    bars = [Bar(rows[0]["name"], rows[0][f"{TEXT}.{recall}"])]
     for row in rows[1:]:
         low, high = (
             row["difference"]["second"] + row["difference"][end] for end in ("low", "high")
         )
-        bars.append(Bar(row["name"], row[f"{TEXT}.R@10"], low, high))
-    title = f"{ablation.model_name}: R@10, text to video"
+        bars.append(Bar(row["name"], row[f"{TEXT}.{recall}"], low, high))
+    title = f"{ablation.model_name}: {recall}, text to video"
     note = f"{ablation.epochs} epoch(s) each; 95 % of the paired differences to the first"
     write_bars(output / "ablation.png", title, note, bars)
     print(text)

@@ -89,7 +89,7 @@ def test_each_variant_is_trained_and_tested_once(project, monkeypatch, capsys):
     table = (project / "out" / "table.md").read_text()
     assert table in capsys.readouterr().out
     lines = table.splitlines()
-    assert lines[2].startswith("| the recipe | 60.0 | 60.0 | 60.0 | 1 | 60.0 | 60.0 |  | 1 |")
+    assert lines[2].startswith("| the recipe | 60.0 | 60.0 | 60.0 | 1 | 60.0 |  | 60.0 |  | 1 |")
     assert "| far away | 20.0 " in lines[4] and "| -40.0 (" in lines[4]
     assert "| +0.0 (+0.0 to +0.0) |" in lines[3]
     assert Image.open(project / "out" / "ablation.png").size[0] > 500

@@ -26,7 +26,7 @@ from paddlevideo.loader.tokenizer import load_tokenizer  # noqa: E402
 from paddlevideo.utils.errors import DataError  # noqa: E402
 
 SMALL = Settings(train=24, valid=4, test=8, frames=12, side=64)
-SCENES = {"train": 720, "valid": 64, "test": 128}
+SCENES = {"train": 1440, "valid": 64, "test": 128}
 
 
 @pytest.fixture(scope="module")
