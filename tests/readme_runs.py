@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from paddlevideo.cli import ablate
 from paddlevideo.cli import run as main
 from paddlevideo.cli.find_bert import INSTALL
 from paddlevideo.config import load_config
@@ -186,6 +187,13 @@ def pip_install(command: str, place: Path) -> None:
             assert re.search(rf"PYTHON26.*[ \"]{re.escape(word)}[ \"]", tested), word
 
 
+def ablation(command: str, place: Path) -> None:
+    """Its options and variants are read."""
+    options = ablate.parse_arguments(shlex.split(command)[2:])
+    assert ablate.read_variants(ROOT / options.variants)
+    load_config(options.config)
+
+
 def make_environment(command: str, place: Path) -> None:
     subprocess.run(
         [sys.executable, *shlex.split(command)[1:], "--without-pip"], cwd=place, check=True
@@ -303,6 +311,7 @@ NOT_RUN: list[tuple[str, str, Callable[[str, Path], None]]] = [
     (r"make [\w-]+", ".ci/run makes these targets, or targets that contain them", make_target),
     (r"pip install .+", "installs packages: its extras and pins must exist", pip_install),
     (r"paddlevideo demo", "tests/cli/test_demo.py runs it smaller", same_as_make("demo")),
+    (r"paddlevideo ablate .+", "takes hours; tests/test_configs.py checks variants", ablation),
     (r"python -m pytest .+", "runs these tests", same_as_make("test")),
 ]
 
