@@ -216,6 +216,8 @@ SMALL = {
     "store": "--clips 300 --shards 3",
     "precision": "--epochs 1",
     "train": "--no_peer --rounds 1 --steps 1 --threads 1",
+    "negatives": "--rounds 1 --steps 1",
+    "denormals": "--rounds 1 --steps 1 --unused 3",
 }
 
 
@@ -231,6 +233,8 @@ def benchmark_alone(command: str, place: Path) -> None:
         "store": lambda: report["shuffled_clips_per_second"],
         "precision": lambda: report["store"]["losses"]["text_loss"],
         "train": lambda: report["ours"]["samples_per_second"]["median"],
+        "negatives": lambda: report["ratio"]["median"],
+        "denormals": lambda: report["trained"]["ratio"]["median"],
     }
     assert speeds[words[2]]() > 0
 

@@ -93,7 +93,7 @@ def initial_range(value: InitializerRange) -> Iterator[None]:
 
 
 def initial_weights(inputs: int) -> paddle.ParamAttr:
-    """Returns the initialization of weights with so many inputs: normal(0, range), or zeros."""
+    """Returns how weights of ``inputs`` inputs are initialized: normal(0, range), or zeros."""
     if _blank_weights.get():
         return paddle.ParamAttr(initializer=nn.initializer.Constant(0.0))
     chosen = _initializer_range.get()

@@ -115,8 +115,7 @@ def serve_table(options: argparse.Namespace) -> None:
 
 def show(report: dict[str, Any]) -> None:
     """Prints the report."""
-    print(f"CPU time of a training step, {report['threads']} thread(s), denormal numbers kept")
-    print("against flushed to zero")
+    print(f"CPU time of a step, {report['threads']} thread(s), denormals kept against flushed")
     names = {
         "table": f"AdamW, ({WORDS}, {WIDTH}) after {report['unused']} steps without a gradient",
         "fresh": "the recipe from fresh weights",
