@@ -1,9 +1,13 @@
 """Device, threads, seeds and the wiring of mixed precision (which needs a GPU to run)."""
 
 import contextlib
+import os
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
+import paddle.distributed as dist
 import pytest
 
 from paddlevideo import runtime
@@ -53,16 +57,15 @@ def test_a_world_of_one_costs_nothing():
 
 
 class FakeScaler:
-    """Records what a GradScaler is asked to do."""
+    """Records what a LossScaler is asked to do."""
 
-    def __init__(self, **options):
-        self.options, self.calls = options, []
+    value = 1024.0
+
+    def __init__(self, enable=True, scale=1024.0):
+        self.enabled, self.calls = enable, []
 
     def is_enable(self):
-        return self.options.get("enable", True)
-
-    def state_dict(self):
-        return {"scale": np.float32(1024.0)} if self.is_enable() else {}
+        return self.enabled
 
     def scale(self, loss):
         self.calls.append("scale")
@@ -90,10 +93,41 @@ def recorded(monkeypatch):
         calls["decorate"] = options
         return options["models"], options["optimizers"]
 
-    monkeypatch.setattr(paddle.amp, "GradScaler", FakeScaler)
+    monkeypatch.setattr(precision, "LossScaler", FakeScaler)
     monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
     monkeypatch.setattr(paddle.amp, "decorate", decorate)
+    for name in ("is_float16_supported", "is_bfloat16_supported"):
+        monkeypatch.setattr(paddle.amp, name, lambda: True)
     return calls
+
+
+@pytest.mark.parametrize(
+    ("dtype", "supported", "expected"),
+    [
+        (None, (True, True), "bfloat16"),
+        (None, (True, False), "float16"),
+        ("float16", (True, True), "float16"),
+        ("bfloat16", (True, True), "bfloat16"),
+    ],
+)
+def test_the_half_type_is_one_that_the_gpu_has(recorded, monkeypatch, dtype, supported, expected):
+    for name, value in zip(("float16", "bfloat16"), supported, strict=True):
+        monkeypatch.setattr(paddle.amp, f"is_{name}_supported", lambda value=value: value)
+    assert runtime.half_type(dtype) == expected
+    amp = Amp(AmpSettings(enable=True, dtype=dtype), "gpu")
+    assert amp.dtype == expected and amp.scaler.enabled == (expected == "float16")
+
+
+def test_a_type_that_the_gpu_lacks_is_refused(recorded, monkeypatch):
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda: "Tesla T4")
+    with pytest.raises(ConfigError, match=r"bfloat16 is not.*Tesla T4.*7\.5.*amp\.dtype=float16"):
+        Amp(AmpSettings(enable=True, dtype="bfloat16"), "gpu")
+    Amp(AmpSettings(enable=True, dtype="bfloat16"), "cpu")  # it is not used there
+    monkeypatch.setattr(paddle.amp, "is_float16_supported", lambda: False)
+    with pytest.raises(ConfigError, match=r"float16 is not supported.*Use float32: without --amp"):
+        Amp(AmpSettings(enable=True), "gpu")
 
 
 @pytest.mark.parametrize("level", ["O1", "O2"])
@@ -112,7 +146,7 @@ def test_on_a_gpu_settings_reach_paddle(recorded, level, dtype):
         "custom_white_list": ["matmul"],
         "custom_black_list": ["softmax"],
     }
-    assert amp.scaler.options["enable"] == (dtype == "float16")
+    assert amp.scaler.enabled == (dtype == "float16")
     assert amp.multi_precision == (level == "O2")
     assert amp.decorate("model", "optimizer") == ("model", "optimizer")
     assert ("decorate" in recorded) == (level == "O2")
@@ -126,7 +160,7 @@ def test_on_a_cpu_it_warns_once_and_stays_off(recorded, monkeypatch):
         with amp.autocast():
             pass
     assert len(warnings) == 1 and "float32 on %s" in warnings[0][0]
-    assert not amp.multi_precision and not amp.scaler.options["enable"]
+    assert not amp.multi_precision and not amp.scaler.enabled
     assert "auto_cast" not in recorded
     assert amp.decorate("model", "optimizer") == ("model", "optimizer")
 
@@ -163,7 +197,7 @@ def test_an_updater_scales_every_backward_and_steps_once():
 )
 def test_what_a_step_is_taken_with(enabled, factors, expected):
     optimizer = paddle.optimizer.SGD(0.5, parameters=paddle.nn.Linear(1, 1).parameters())
-    updater = Updater(optimizer, None, FakeScaler(enable=enabled), factors)
+    updater = Updater(optimizer, None, FakeScaler(enabled), factors)
     assert updater.scalars() == expected
 
 
@@ -194,6 +228,46 @@ def test_the_share_of_the_cores_of_a_leftover_is_named_too(monkeypatch):
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", "-1")
     with pytest.raises(ConfigError, match="PADDLE_LOCAL_SIZE=-1"):
         runtime.use_threads()
+
+
+class PlaceSet(Exception):
+    """Paddle has set the device that it will use."""
+
+
+def test_several_processes_on_a_cpu_leave_gpus_alone(monkeypatch):
+    """Paddle's own code, told that it was built with CUDA."""
+    launched = {
+        "PADDLE_TRAINERS_NUM": "2",
+        "PADDLE_TRAINER_ID": "0",
+        "PADDLE_CURRENT_ENDPOINT": "127.0.0.1:6170",
+        "PADDLE_TRAINER_ENDPOINTS": "127.0.0.1:6170,127.0.0.1:6171",
+        "FLAGS_selected_gpus": "0",
+        "PADDLE_DISTRI_BACKEND": "auto",
+    }
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    module = sys.modules["paddle.distributed.parallel"]
+    names = {name: getattr(module.core, name) for name in dir(module.core) if name[:2] != "__"}
+    cuda = {"is_compiled_with_cuda": lambda: True, "CUDAPlace": lambda number: f"gpu:{number}"}
+    monkeypatch.setattr(module, "core", SimpleNamespace(**names | cuda))
+
+    def set_place(place):
+        raise PlaceSet(place)
+
+    monkeypatch.setattr(module, "_set_expected_place", set_place)
+    runtime.select_device("cpu")
+    with pytest.raises(PlaceSet, match=r"Place\(cpu\)"):
+        World()
+
+
+def test_the_device_is_set_again_after_joining(monkeypatch):
+    monkeypatch.setattr(dist, "init_parallel_env", lambda: None)
+    monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:1")
+    devices = []
+    monkeypatch.setattr(paddle, "set_device", devices.append)
+    monkeypatch.delenv("PADDLE_DISTRI_BACKEND", raising=False)
+    World._join(SimpleNamespace(rank=0, size=2, fleet=False))
+    assert devices == ["gpu:1"] and "PADDLE_DISTRI_BACKEND" not in os.environ
 
 
 def test_fleet_has_nothing_to_do_for_one_process():

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from paddlevideo.config.arguments import Fault, argument_faults, prefix_path, unknown, value_faults
 from paddlevideo.config.settings import (
     IGNORED_SETTINGS,
+    NO_MORE_SHARDING,
     REFUSED_SETTINGS,
     AccumulationSettings,
     DatasetSettings,
@@ -214,6 +215,8 @@ class _Check(PartCheck):
         """Checks run settings, and keys that are neither settings nor sections."""
         known = {setting.name for setting in fields(RunSettings)}
         given = {key: value for key, value in self.config.items() if key in known}
+        if given.get("sharding") in (2, 3):
+            yield Fault(("sharding",), f"{given.pop('sharding')}: {NO_MORE_SHARDING}")
         yield from argument_faults(RunSettings, given)
         for key in sorted(self.config.keys() - known - set(SECTIONS) - set(IGNORED_SETTINGS)):
             if key in REFUSED_SETTINGS:

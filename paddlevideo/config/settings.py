@@ -55,15 +55,16 @@ class RunSettings:
     fleet: bool = False
     #: Minutes to wait for a rank at the beginning of a step before the job ends.
     rank_timeout: NonNegative = 10.0
-    #: What is sharded over the processes: 1 the optimizer's arrays, 2 also gradients, 3 also
-    #: parameters; 0 nothing. 2 and 3 switch --fleet on.
-    sharding: Literal[0, 1, 2, 3] = 0
+    #: What is divided over the processes: 1 the optimizer's arrays; 0 nothing.
+    sharding: Literal[0, 1] = 0
     #: Recompute each layer in the backward pass instead of keeping its activations.
     recompute: bool = False
     #: Lowest level of the messages that are logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: Seed of all randomness; equal seeds give equal runs.
     seed: Annotated[int, Range(at_least=0, below=2**63)] = 0
+    #: On GPUs, add in a fixed order, so that runs repeat bit for bit; slower.
+    deterministic: bool = False
     #: "auto" (a GPU where Paddle has one), "cpu", "gpu" or "gpu:1".
     device: str = "auto"
     #: CPU threads of a process; 0 divides all cores by the processes on this machine.
@@ -137,6 +138,13 @@ REFUSED_SETTINGS = {
     "AMP": "write it in lower case: amp: {level: O1, dtype: float16}",
     "RUNTIME": "write its settings at the top level",
 }
+
+#: Why ZeRO's stages 2 and 3 are refused.
+NO_MORE_SHARDING = (
+    "gradients (2) and parameters (3) are not divided: Paddle's group_sharded_parallel, which does "
+    "it, replaces clear_grad, keeps gradients where the norm does not see them and saves no "
+    "optimizer arrays. Use 1, which divides the optimizer's arrays, and recompute: True"
+)
 
 
 def run_settings(config: Mapping[str, Any]) -> RunSettings:

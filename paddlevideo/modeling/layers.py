@@ -93,7 +93,7 @@ def initial_range(value: InitializerRange) -> Iterator[None]:
 
 
 def initial_weights(inputs: int) -> paddle.ParamAttr:
-    """Returns how weights of ``inputs`` inputs are initialized: normal(0, range), or zeros."""
+    """Returns how a matrix with ``inputs`` rows is initialized: normal(0, range), or zeros."""
     if _blank_weights.get():
         return paddle.ParamAttr(initializer=nn.initializer.Constant(0.0))
     chosen = _initializer_range.get()
@@ -117,6 +117,15 @@ class Linear(nn.Linear):
         rows = x.flatten(0, -2) if x.ndim > 2 else x
         bias = paddle.matmul(paddle.ones([len(rows), 1]), self.bias.unsqueeze(0))
         return paddle.matmul(rows, self.weight).add_(bias).reshape([*x.shape[:-1], -1])
+
+
+class Float32Linear(Linear):
+    """A dense layer for logits, which is computed in float32 in mixed precision too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) -> (N, outputs) float32; the weights too, see ``float32_layers``."""
+        # addmm is on neither of autocast's lists, so that it keeps float32; products do not.
+        return paddle.addmm(self.bias, x.astype("float32"), self.weight)
 
 
 def linear(inputs: int, outputs: int, bias_range: float = 0.0) -> nn.Linear:

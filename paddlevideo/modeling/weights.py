@@ -138,7 +138,8 @@ def assign(
             report.loaded.append(name)
     _check_finite(model, fitting, path, called or {})
     for name, array in fitting.items():
-        tensors[name].set_value(array)
+        tensor = tensors[name]  # half precision at level O2
+        tensor.set_value(paddle.to_tensor(array).astype(tensor.dtype))
     return report
 
 

@@ -4,6 +4,7 @@ The rest of the package sees a ``World`` of one or many ranks and an ``Amp`` tha
 """
 
 from paddlevideo.runtime.device import (
+    make_deterministic,
     memory_used,
     seed_everything,
     select_device,
@@ -11,7 +12,7 @@ from paddlevideo.runtime.device import (
     use_threads,
     world_size,
 )
-from paddlevideo.runtime.precision import Amp
+from paddlevideo.runtime.precision import Amp, half_type
 from paddlevideo.runtime.recompute import recompute_layers
 from paddlevideo.runtime.world import RankLost, World
 
@@ -19,6 +20,8 @@ __all__ = [
     "Amp",
     "RankLost",
     "World",
+    "half_type",
+    "make_deterministic",
     "memory_used",
     "recompute_layers",
     "seed_everything",

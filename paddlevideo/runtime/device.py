@@ -15,6 +15,10 @@ from paddlevideo.utils.errors import ConfigError
 #: Variables that the launcher sets for Paddle besides the number of processes.
 LAUNCHER_VARIABLES = ("PADDLE_TRAINER_ID", "PADDLE_CURRENT_ENDPOINT", "PADDLE_TRAINER_ENDPOINTS")
 
+#: Paddle's flags for the gradients of selected and repeated rows, attention and embeddings. They
+#: exist only in a Paddle for GPUs.
+DETERMINISTIC = {"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1}
+
 
 def select_device(name: str = "auto") -> str:
     """Sets and returns the device: "gpu" where Paddle has one, else "cpu".
@@ -32,6 +36,12 @@ def select_device(name: str = "auto") -> str:
         chosen = f"gpu:{dist.ParallelEnv().dev_id}"  # gpu-only
     paddle.set_device(chosen)
     return chosen
+
+
+def make_deterministic(device: str) -> None:
+    """Makes Paddle's GPU kernels add in a fixed order, which is slower; a CPU's always do."""
+    if device.startswith("gpu"):
+        paddle.set_flags(DETERMINISTIC)
 
 
 def use_threads(count: int = 0) -> int:

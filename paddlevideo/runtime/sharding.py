@@ -5,7 +5,8 @@ broadcasts them. The weights are those of plain data parallelism, bit for bit.
 
 Paddle's ``DygraphShardingOptimizer`` cannot be used: it rejects regularizers of single parameters,
 which exempt some from weight decay, and in 3.3.1 it gives parameters without a gradient a zero
-gradient, and with it weight decay.
+gradient, and with it weight decay. Its ``group_sharded_parallel`` (stages 2 and 3) cannot either:
+see ``NO_MORE_SHARDING`` in ``paddlevideo.config.settings``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import paddle
 import paddle.distributed as dist
-from paddle import Tensor, nn
+from paddle import Tensor
 
 
 class ShardedOptimizer:
@@ -108,16 +109,3 @@ def description(state: Mapping[str, Any]) -> dict[str, tuple]:
     """Returns the shape and type of each array."""
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
     return {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
-
-
-def shard_by_paddle(model: nn.Layer, updater: Any, stage: int) -> nn.Layer:
-    """Returns the model wrapped with Paddle's ``group_sharded_parallel``, which needs GPUs.
-
-    Replaces ``updater.optimizer`` and, unless it is disabled, ``updater.scaler``.
-    """
-    scaler = updater.scaler if updater.scaler.is_enable() else None
-    wrapped, updater.optimizer, scaler = dist.sharding.group_sharded_parallel(
-        model, updater.optimizer, level={2: "os_g", 3: "p_g_os"}[stage], scaler=scaler
-    )
-    updater.scaler = scaler or updater.scaler
-    return wrapped

@@ -19,14 +19,9 @@ import paddle.distributed as dist
 from paddle import Tensor, nn
 
 from paddlevideo.runtime.device import rank_of_process, world_size
-from paddlevideo.runtime.sharding import (
-    ShardedOptimizer,
-    collect,
-    description,
-    shard_by_paddle,
-)
+from paddlevideo.runtime.sharding import ShardedOptimizer, collect, description
 from paddlevideo.runtime.watch import Watch
-from paddlevideo.utils.errors import ConfigError, UserError
+from paddlevideo.utils.errors import UserError
 
 log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
@@ -47,23 +42,17 @@ class World:
     rank reads, saves, or has a larger share of a test) is a barrier over the launcher's TCP store.
     """
 
-    def __init__(self, fleet: bool = False, sharding: int = 0) -> None:
+    def __init__(self, fleet: bool = False, sharding: bool = False) -> None:
         """Connects to the other ranks.
 
         ``fleet``: wrap model and optimizer with Paddle's Fleet instead of DataParallel.
 
-        ``sharding``: divide over the ranks 1: the optimizer's arrays, 2: gradients too, 3:
-        parameters too; 0: nothing. Raises ConfigError for 2 and 3 without a GPU.
+        ``sharding``: divide the optimizer's arrays over the ranks.
         """
         self.size = world_size()
-        self.sharding = sharding if self.size > 1 else 0
-        if self.sharding > 1 and not paddle.device.get_device().startswith("gpu"):
-            raise ConfigError(
-                f"sharding: {sharding} needs GPUs, because Paddle's group_sharded_parallel does. "
-                "sharding: 1 divides the optimizer's arrays on CPUs too"
-            )
+        self.sharding = sharding and self.size > 1
         # With one process there is nothing to distribute, and Fleet would set up a pipeline.
-        self.fleet = self.size > 1 and (fleet or self.sharding > 1)
+        self.fleet = fleet and self.size > 1
         self.rank = rank_of_process(self.size) if self.size > 1 else 0
         self._barriers = 0
         if self.size > 1:
@@ -77,10 +66,14 @@ class World:
             file=sys.stderr,
             flush=True,
         )
+        device = paddle.device.get_device()
+        if device == "cpu":  # a Paddle with CUDA would connect GPUs, and compute on one
+            os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
         if self.fleet:
             dist.fleet.init(is_collective=True)
         else:
             dist.init_parallel_env()
+        paddle.set_device(device)  # Paddle has chosen again
 
     @cached_property
     def _store(self) -> Any:
@@ -204,41 +197,30 @@ class World:
         finally:
             self._watch.end()
 
-    def wrap(self, model: nn.Layer, updater: Any = None) -> nn.Layer:
-        """Returns the model to call in training; it averages gradients over ranks.
-
-        With ``sharding`` 2 or 3 the ``optimizer`` and the ``scaler`` of ``updater`` are replaced.
-        """
-        if self.sharding > 1:
-            return shard_by_paddle(model, updater, self.sharding)
+    def wrap(self, model: nn.Layer) -> nn.Layer:
+        """Returns the model to call in training; it averages gradients over ranks."""
         if self.fleet:
             return dist.fleet.distributed_model(model)
         return model if self.size == 1 else paddle.DataParallel(model)
 
     def wrap_optimizer(self, optimizer: Any) -> Any:
         """Returns the optimizer, with Fleet or sharding if that is set."""
-        if self.sharding == 1:
+        if self.sharding:
             return ShardedOptimizer(optimizer, self.rank, self.size)
-        by_fleet = self.fleet and self.sharding == 0
-        return dist.fleet.distributed_optimizer(optimizer) if by_fleet else optimizer
-
-    def whole_norm(self, norm: float) -> float:
-        """Returns the global gradient norm, given the norm of this rank's gradients."""
-        return norm if self.sharding < 2 else math.sqrt(self.sum([norm**2])[0])
+        return dist.fleet.distributed_optimizer(optimizer) if self.fleet else optimizer
 
     def collect(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the optimizer's whole state on rank 0, given this rank's part of it.
 
         Call it on all ranks if the optimizer is sharded.
         """
-        if self.sharding != 1:
+        if not self.sharding:
             return dict(state)
         return collect(state, self.gather(description(state)), self.rank)
 
     def accumulate_only(self, model: nn.Layer, accumulating: bool) -> AbstractContextManager:
         """Returns a context in which gradients are not averaged if ``accumulating``."""
-        skips = self.size > 1 and accumulating and self.sharding < 2
-        return model.no_sync() if skips else nullcontext()
+        return model.no_sync() if self.size > 1 and accumulating else nullcontext()
 
 
 def disable_nagle() -> None:

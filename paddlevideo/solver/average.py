@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import paddle
+from paddle import Tensor
 
 from paddlevideo.solver.optimizer import named_parameters
 from paddlevideo.utils.errors import ConfigError, WeightsError
@@ -15,7 +16,7 @@ from paddlevideo.utils.finite import first_non_finite
 
 
 class WeightAverage:
-    """Exponential moving average of the trained parameters, in float32.
+    """Exponential moving average of the trained parameters, or of their masters, in float32.
 
     After n updates the newest weights contribute 1 - min(decay, (1 + n) / (10 + n)), so that the
     initial weights are soon forgotten (as in TensorFlow's ExponentialMovingAverage with
@@ -23,13 +24,19 @@ class WeightAverage:
     ``decay`` 0 there is no average, and all methods do nothing.
     """
 
-    def __init__(self, model: paddle.nn.Layer, decay: float = 0.0) -> None:
-        """Raises ConfigError if ``decay`` is 1 or more."""
+    def __init__(
+        self,
+        model: paddle.nn.Layer,
+        decay: float = 0.0,
+        masters: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """``masters``: what ``master_weights`` returned. Raises ConfigError if ``decay`` >= 1."""
         if decay >= 1:
             raise ConfigError(f"ema_decay is {decay}; expected less than 1, such as 0.999")
         self.decay, self.updates = decay, 0.0
         trained = [pair for pair in named_parameters(model) if not pair[1].stop_gradient]
         self._parameters = dict(trained) if decay else {}
+        self._masters = {} if masters is None else masters  # filled at the first step
         with paddle.no_grad():
             self._average = {
                 name: parameter.astype("float32").clone()
@@ -48,24 +55,29 @@ class WeightAverage:
         rate = 1.0 - min(self.decay, (1 + self.updates) / (10 + self.updates)) ** steps
         for name, parameter in self._parameters.items():
             average = self._average[name]  # lerp_ would turn a scalar into a vector
-            average.add_((parameter.astype("float32") - average) * rate)
+            average.add_((self._master(parameter).astype("float32") - average) * rate)
         self.updates += steps
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Puts the averaged weights into the model within this context."""
-        self._swap()
+        """Puts the averaged weights into the model within this context, at another copy's cost."""
+        with paddle.no_grad():
+            before = {name: self._master(p).clone() for name, p in self._parameters.items()}
+        self._put(self._average)
         try:
             yield
         finally:
-            self._swap()
+            self._put(before)
 
     @paddle.no_grad()
-    def _swap(self) -> None:
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
         for name, parameter in self._parameters.items():
-            current = parameter.astype("float32").clone()
-            parameter.set_value(self._average[name].astype(parameter.dtype))
-            self._average[name] = current
+            for tensor in {parameter, self._master(parameter)}:
+                tensor.set_value(weights[name].astype(tensor.dtype))
+
+    def _master(self, parameter: Tensor) -> Tensor:
+        """Returns the float32 copy of a half parameter, if there is one, else the parameter."""
+        return self._masters.get(parameter.name, parameter)
 
     def state(self) -> dict[str, Any]:
         """Returns copies of the averages by name, and the number of updates; or an empty dict."""

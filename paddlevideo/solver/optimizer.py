@@ -16,7 +16,7 @@ from paddle.optimizer.lr import LRScheduler
 
 from paddlevideo.registry import OPTIMIZERS, did_you_mean
 from paddlevideo.solver.groups import Named, exempt_names, freeze, scale_rates
-from paddlevideo.solver.penalty import add_in_place
+from paddlevideo.solver.penalty import add_penalties
 from paddlevideo.solver.schedules import make_schedule
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Fraction, NonNegative, Positive, Range
@@ -148,8 +148,8 @@ class OptimizerSettings:
             **self.specific_arguments(),
             **precision,
         )
-        if penalty is not None and kind == "L2":
-            add_in_place(optimizer, strength)
+        if penalty is not None:
+            add_penalties(optimizer, kind, strength)
         return optimizer
 
 

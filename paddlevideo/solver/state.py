@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import paddle
+from paddle import Tensor
 from paddle.base.layer_helper import LayerHelper
 from paddle.optimizer.lr import LRScheduler
 
@@ -26,7 +27,7 @@ MASTER_WEIGHT = "master_weight"
 
 
 def state_by_structured_name(
-    optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]]
+    optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, Tensor]]
 ) -> dict[str, Any]:
     """Returns copies of the optimizer's arrays, and its schedule's state as ``LR_Scheduler``.
 
@@ -36,7 +37,7 @@ def state_by_structured_name(
         optimizer: the result of ``build_optimizer``, possibly wrapped by Fleet.
         parameters: the model, or pairs of structured name and parameter.
     """
-    optimizer = _unwrapped(optimizer)
+    optimizer = unwrapped(optimizer)
     state: dict[str, Any] = {
         key: array.numpy().copy() for key, array in _arrays(optimizer, parameters)
     }
@@ -46,9 +47,21 @@ def state_by_structured_name(
     return state
 
 
+def master_weights(optimizer: Any) -> Mapping[str, Tensor]:
+    """Returns the float32 copies of half parameters by Paddle's names; made at the first step."""
+    masters: Mapping[str, Tensor] = unwrapped(optimizer)._master_weights
+    return masters
+
+
+def masters_in(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the float32 copies by structured name in a state of the optimizer."""
+    end = f"/{MASTER_WEIGHT}"
+    return {key.removesuffix(end): array for key, array in state.items() if key.endswith(end)}
+
+
 def load_state_by_structured_name(
     optimizer: Any,
-    parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]],
+    parameters: paddle.nn.Layer | Iterable[tuple[str, Tensor]],
     state: Mapping[str, Any],
 ) -> None:
     """Restores what ``state_by_structured_name`` returned, also for a rebuilt model.
@@ -64,7 +77,7 @@ def load_state_by_structured_name(
         WeightsError: an array is unknown to this optimizer, missing, of another shape or type, or
             not finite.
     """
-    optimizer = _unwrapped(optimizer)
+    optimizer = unwrapped(optimizer)
     names = {parameter.name for parameter in optimizer._parameter_list}
     everything = named_parameters(parameters)
     named = [(name, parameter) for name, parameter in everything if parameter.name in names]
@@ -85,7 +98,7 @@ def load_state_by_structured_name(
         schedule.set_state_dict(state[SCHEDULE_KEY])
 
 
-def _unwrapped(optimizer: Any) -> Any:
+def unwrapped(optimizer: Any) -> Any:
     """Returns the optimizer inside Fleet's wrappers."""
     while hasattr(optimizer, "_inner_opt"):
         optimizer = optimizer._inner_opt
@@ -93,8 +106,8 @@ def _unwrapped(optimizer: Any) -> Any:
 
 
 def _arrays(
-    optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, paddle.Tensor]]
-) -> Iterator[tuple[str, paddle.Tensor]]:
+    optimizer: Any, parameters: paddle.nn.Layer | Iterable[tuple[str, Tensor]]
+) -> Iterator[tuple[str, Tensor]]:
     """Yields the keys and arrays of the optimizer that exist so far."""
     masters = optimizer._master_weights
     names = {}
@@ -108,7 +121,7 @@ def _arrays(
             yield f"{names[automatic_name]}/{kind}", array
 
 
-def _create_arrays(optimizer: Any, parameters: list[paddle.Tensor]) -> None:
+def _create_arrays(optimizer: Any, parameters: list[Tensor]) -> None:
     """Creates the arrays that the optimizer would create at its first step."""
     if optimizer.helper is None:  # Paddle 2.6 makes it at the first step only
         optimizer.helper = LayerHelper(type(optimizer).__name__)
@@ -116,7 +129,7 @@ def _create_arrays(optimizer: Any, parameters: list[paddle.Tensor]) -> None:
     optimizer._create_accumulators(block, parameters)
 
 
-def _check_fit(arrays: Mapping[str, paddle.Tensor], saved: Mapping[str, np.ndarray]) -> None:
+def _check_fit(arrays: Mapping[str, Tensor], saved: Mapping[str, np.ndarray]) -> None:
     """Raises WeightsError, with examples, unless the saved arrays fit the optimizer."""
     errors = [f"{key}: this optimizer has no such array" for key in saved if key not in arrays]
     for key, array in arrays.items():

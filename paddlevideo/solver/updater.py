@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import paddle
 from paddle import Tensor
+from paddle.base import core
+
+from paddlevideo.solver.state import unwrapped
+
+#: Paddle's optimizers whose GPU kernels accept float32 gradients of half parameters.
+TAKES_FLOAT32_GRADIENTS = (paddle.optimizer.Adam, paddle.optimizer.AdamW)
 
 
 class Updater:
@@ -25,7 +30,7 @@ class Updater:
         Args:
             optimizer: what ``build_optimizer`` returned.
             schedule: counts optimizer steps.
-            scaler: a GradScaler, possibly disabled.
+            scaler: a LossScaler, possibly disabled.
             factors: the parameters' lowest and highest factor on the learning rate.
         """
         self.optimizer = optimizer
@@ -50,12 +55,23 @@ class Updater:
         if lowest != highest:
             values |= {"lr_lowest": rate * lowest, "lr_highest": rate * highest}
         if self.scaler.is_enable():
-            values["loss_scale"] = self.loss_scale
+            values["loss_scale"] = self.scaler.value
         return values
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a micro-batch."""
         self.scaler.scale(loss).backward()
+
+    def make_gradients_float32(self, parameters: Iterable[Tensor]) -> None:
+        """Converts half gradients to float32, once a window, if the optimizer can take them.
+
+        Dividing float16 by the loss scale loses what the scale has kept above zero: at full size a
+        quarter of the gradients become subnormal. ``paddle.amp.decorate(master_grad=True)``
+        converts after every backward pass, and the next one cannot add to float32.
+        """
+        if isinstance(unwrapped(self.optimizer), TAKES_FLOAT32_GRADIENTS):
+            half = [p for p in parameters if p.dtype != paddle.float32 and p.grad is not None]
+            core.eager.set_master_grads(half)
 
     @paddle.no_grad()
     def gradient_norm(self, parameters: Iterable[Tensor]) -> float:
@@ -71,23 +87,16 @@ class Updater:
         ]
         if not squares:
             return 0.0
-        return float(paddle.stack(squares).sum().sqrt()) / self.loss_scale
-
-    @property
-    def loss_scale(self) -> float:
-        """The factor on the loss and its gradients; 1 without a scaler."""
-        return float(np.ravel(self.scaler.state_dict().get("scale", 1.0))[0])
+        return float(paddle.stack(squares).sum().sqrt()) / self.scaler.value
 
     def skip(self) -> None:
-        """Skips the step but advances the schedule. An active scaler lowers its scale."""
-        if self.scaler.is_enable():
-            self.scaler.step(self.optimizer)  # finds that gradients are not finite
-            self.scaler.update()
+        """Skips the step but advances the schedule and lowers the loss scale."""
+        self.scaler.lower()
         self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()
 
     def step(self) -> None:
-        """Clips and applies the gradients (skipped by the scaler if they are not finite)."""
+        """Clips and applies the gradients, which must be finite."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         # Frees gradients: zeros would cost an addition in the next backward pass.

@@ -30,7 +30,7 @@ def allowed_skips(settings: RunSettings, amp: Amp) -> int:
     """Returns the number of consecutive steps that may be skipped."""
     if settings.max_skipped_steps is not None:
         return settings.max_skipped_steps
-    return FLOAT16_SKIPS if amp.enabled and settings.amp.dtype == "float16" else 0
+    return FLOAT16_SKIPS if amp.dtype == "float16" else 0
 
 
 class Guard:

@@ -94,7 +94,12 @@ def describe(run: Run) -> dict[str, Any]:
 
 def check_same_run(run: Run, checkpoint: Checkpoint) -> None:
     """Logs settings that have changed. Raises ConfigError if one of them affects results."""
-    changes = differences(checkpoint.extra.get("config", {}), run.config.to_dict())
+    before, now = checkpoint.extra.get("config", {}), run.config.to_dict()
+    amp = before.get("amp") or {}
+    if amp.get("enable") and (now.get("amp") or {}).get("dtype"):
+        # Releases that did not record the type used float16.
+        before = {**before, "amp": {**amp, "dtype": amp.get("dtype") or "float16"}}
+    changes = differences(before, now)
     decisive = [change for change in changes if change.decisive]
     if decisive and not run.settings.force:
         lines = "\n  ".join(map(str, decisive))

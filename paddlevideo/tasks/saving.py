@@ -110,10 +110,12 @@ class Saver:
 
 
 def on_host(tensor: Any) -> Any:
-    """Returns a copy of a tensor in host memory; anything else unchanged."""
+    """Returns a copy of a tensor in host memory, half precision as float32; else ``tensor``."""
     if not isinstance(tensor, paddle.Tensor):
         return tensor
     with paddle.no_grad():
+        if tensor.dtype in (paddle.float16, paddle.bfloat16):
+            tensor = tensor.astype("float32")
         return tensor.clone() if tensor.place.is_cpu_place() else tensor.cpu()
 
 

@@ -37,7 +37,14 @@ from paddlevideo.loader.skipping import BadClips
 from paddlevideo.metrics.base import Metric, PlainMetric
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.registry import METRICS, did_you_mean
-from paddlevideo.runtime import World, seed_everything, select_device, use_threads
+from paddlevideo.runtime import (
+    World,
+    half_type,
+    make_deterministic,
+    seed_everything,
+    select_device,
+    use_threads,
+)
 from paddlevideo.tasks.run_folder import CONFIG, LOG, SKIPPED, begin_in, take_folder
 from paddlevideo.tasks.writers import visualdl_log_writer
 from paddlevideo.utils.errors import ConfigError
@@ -81,9 +88,14 @@ def start_run(
     warnings = check_config(config, mode)
     settings = run_settings(config)
     device = select_device(settings.device)
+    if settings.amp.enable and device.startswith("gpu"):
+        config["amp"]["dtype"] = half_type(settings.amp.dtype)  # a resumed run must have it too
+        settings = run_settings(config)
+    if settings.deterministic:
+        make_deterministic(device)
     threads = use_threads(settings.num_threads)
     trains = mode == "train"
-    world = World(trains and settings.fleet, settings.sharding if trains else 0)
+    world = World(trains and settings.fleet, trains and settings.sharding == 1)
     set_up_logging(settings.log_level, silent=not world.is_main)
     folder = folder or Path(settings.output_dir)
     lock = FolderLock(folder, mode, "output_dir (-o output_dir=FOLDER)")

@@ -18,7 +18,7 @@ from paddlevideo.runtime import Amp, recompute_layers, seed_everything
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.average import WeightAverage
 from paddlevideo.solver.groups import rate_factors
-from paddlevideo.solver.state import state_by_structured_name
+from paddlevideo.solver.state import master_weights, masters_in, state_by_structured_name
 from paddlevideo.solver.updater import Updater
 from paddlevideo.tasks.accumulation import in_windows, sizes_of
 from paddlevideo.tasks.guard import Guard, NotFinite, allowed_skips, check_weights, log_not_finite
@@ -96,7 +96,8 @@ class Trainer:
         self.model.set_gather(self.world.gather_rows)
         self._build_updater()
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
-        self.average = WeightAverage(self.model, self.settings.ema_decay)
+        masters = master_weights(self.updater.optimizer)
+        self.average = WeightAverage(self.model, self.settings.ema_decay, masters)
         self.guard = Guard(
             allowed_skips(self.settings, self.amp), self.loader.reader.dataset.name_of
         )
@@ -109,7 +110,7 @@ class Trainer:
             self._restore(checkpoint)
         if self.settings.recompute:
             recompute_layers(self.model.recomputable())
-        self.parallel_model = self.world.wrap(self.model, self.updater)
+        self.parallel_model = self.world.wrap(self.model)
         settings = self.settings
         self.meters = Meters(
             self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
@@ -123,7 +124,8 @@ class Trainer:
             config["learning_rate"], steps, steps * self.settings.epochs, self.plan.pace.begun
         )
         optimizer = build_optimizer(config, schedule, self.model, self.amp.multi_precision)
-        self.model, optimizer = self.amp.decorate(self.model, optimizer)
+        layers = self.model.float32_layers()
+        self.model, optimizer = self.amp.decorate(self.model, optimizer, layers)
         optimizer = self.world.wrap_optimizer(optimizer)
         factors = rate_factors(self.model.parameters())
         self.updater = Updater(optimizer, schedule, self.amp.scaler, factors)
@@ -267,7 +269,8 @@ class Trainer:
                     self.updater.backward(losses["loss"] / parts)
                 shown.append({name: losses[name].detach() / parts for name in ("loss", *counts)})
                 hits.append(accuracies_of(losses))
-            norm = self.world.whole_norm(self.updater.gradient_norm(self.model.parameters()))
+            self.updater.make_gradients_float32(self.model.parameters())
+            norm = self.updater.gradient_norm(self.model.parameters())
             if math.isfinite(norm):
                 self.updater.step()
                 self.average.update(self.plan.pace.ratio)
@@ -383,7 +386,7 @@ class Trainer:
             arrays = state_by_structured_name(self.updater.optimizer, self.model)
             arrays = self.world.collect(arrays)
         if self.world.is_main:
-            weights = self.model.to_released(self.model.state_dict())
+            weights = self.model.to_released({**self.model.state_dict(), **masters_in(arrays)})
             optimizer = {
                 "optimizer": arrays,
                 "scaler": self.amp.scaler.state_dict(),

@@ -15,7 +15,8 @@ class AmpSettings:
 
     enable: bool = False
     level: Literal["O1", "O2"] = "O1"
-    dtype: Literal["float16", "bfloat16"] = "float16"
+    #: null: bfloat16 where the GPU has it, else float16.
+    dtype: Literal["float16", "bfloat16"] | None = None
     #: Operators that always, or never, run in ``dtype``.
     white_list: Sequence[str] = ()
     black_list: Sequence[str] = ()

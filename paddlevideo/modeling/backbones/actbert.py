@@ -25,13 +25,14 @@ from paddlevideo.modeling.backbones.tangled import (
 )
 from paddlevideo.modeling.layers import (
     ClassHead,
+    Float32Linear,
     InitializerRange,
     Packing,
     Pooler,
     StreamConfig,
     WordHead,
     initial_range,
-    linear,
+    initial_weights,
     mask_to_bias,
     to_tensors,
 )
@@ -181,7 +182,8 @@ class BertForMultiModalPreTraining(nn.Layer):
             self.text_pooler = Pooler(hidden_size, bi_hidden_size)
             self.region_pooler = Pooler(v_hidden_size, bi_hidden_size)
             self.action_pooler = Pooler(a_hidden_size, bi_hidden_size)
-            self.match_head = linear(bi_hidden_size, 2)
+            weights = initial_weights(bi_hidden_size)
+            self.match_head = Float32Linear(bi_hidden_size, 2, weight_attr=weights)
         self.fusion_dropout = nn.Dropout(fusion_dropout_prob)
         with initial_range(head_initializer_range):
             self.word_head = WordHead(streams.text, vocab_size)
@@ -275,8 +277,13 @@ class BertForMultiModalPreTraining(nn.Layer):
         return self.upper(self.lower(batch), padded, rows)
 
     def match_pooled(self, text: Tensor, regions: Tensor, actions: Tensor) -> Tensor:
-        """Returns match logits (B, 2) from text and region states and pooled actions (B, W)."""
+        """Returns match logits (B, 2) from text and region states and pooled actions (B, W).
+
+        They are float32 in mixed precision too: rounded to half, margins of different videos are
+        often equal.
+        """
         text, regions = self.text_pooler(text), self.region_pooler(regions)
+        text, regions, actions = (x.astype("float32") for x in (text, regions, actions))
         visual = text * regions if self.fusion_method == "mul" else text + regions
         return self.match_head(self.fusion_dropout(visual + actions))
 

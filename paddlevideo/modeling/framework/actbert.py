@@ -186,6 +186,11 @@ class ActBert(BaseFramework):
             named["retrieval head"] = [self.retrieval_head]
         return named
 
+    def float32_layers(self) -> list[nn.Layer]:
+        """Returns the layers that compute what ranks: the match head and the retrieval head."""
+        head = self.retrieval_head
+        return [self.backbone.match_head] + ([] if head is None else [head])
+
     def recomputable(self) -> list[nn.Layer]:
         """Returns every layer of the streams and every tangled layer."""
         encoder = self.backbone.encoder

@@ -116,6 +116,10 @@ class BaseFramework(nn.Layer):
         """
         return {name: [layer] for name, layer in self.named_children()}
 
+    def float32_layers(self) -> list[nn.Layer]:
+        """Returns the layers whose weights stay float32 at level O2 of mixed precision."""
+        return []
+
     def recomputable(self) -> list[nn.Layer]:
         """Returns the layers that ``recompute: True`` recomputes in the backward pass."""
         return []

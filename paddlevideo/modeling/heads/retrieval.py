@@ -35,9 +35,10 @@ class VectorProjection(nn.Layer):
         self.norm = layer_norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs) -> (B, width) of length 1."""
+        """(B, inputs) -> (B, width) float32 of length 1."""
         linear_part = self.first(self.dropout(x))
-        return F.normalize(self.norm(linear_part + self.second(F.gelu(linear_part))), axis=-1)
+        both = linear_part + self.second(F.gelu(linear_part))
+        return F.normalize(self.norm(both.astype("float32")), axis=-1)
 
 
 @HEADS.register()
@@ -117,11 +118,11 @@ class RetrievalHead(VectorHead):
         labels = labels.numpy()
         scale = self.scale  # every rank computes its whole gradient: keep this rank's share
         scale = scale.detach() + (scale - scale.detach()) * (len(counted) / len(labels))
-        scores = paddle.matmul(texts, videos, transpose_y=True) * scale
         _, caption = np.unique(labels[:, :-1], axis=0, return_inverse=True)
         duplicates = (caption.reshape(-1, 1) == caption.ravel()).astype("float32")
         np.fill_diagonal(duplicates, 0.0)
-        scores = scores + paddle.to_tensor(duplicates) * MASKED_SCORE
+        masked = paddle.to_tensor(duplicates * np.float32(MASKED_SCORE))
+        scores = paddle.addmm(masked, texts * scale, videos.t())  # float32, see Float32Linear
         losses = -paddle.diagonal(F.log_softmax(scores, axis=0) + F.log_softmax(scores, axis=1))
         losses = losses * paddle.to_tensor(labels[:, -1].astype("float32"))
         loss = losses[local_rows].sum()

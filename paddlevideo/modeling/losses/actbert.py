@@ -1,7 +1,8 @@
 """ActBERT's four losses, one function each.
 
 Every loss is a sum divided by a count that the caller passes, so that several micro-batches and
-processes can share one. N rows: all positions of a batch, or the labelled ones.
+processes can share one. They are computed in float32: a sum over 6,000 words overflows float16. N
+rows: all positions of a batch, or the labelled ones.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ def class_loss(logits: Tensor, labels: Tensor, count: float) -> Tensor:
     ``logits`` (..., classes), ``labels`` (...) int64 -> scalar.
     """
     total = F.cross_entropy(
-        logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        logits.flatten(0, -2).astype("float32"),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
     )
     return total / count
 
@@ -50,6 +54,7 @@ def match_loss(logits: Tensor, labels: Tensor, count: float) -> Tensor:
 
     ``logits`` (B, 2), ``labels`` (B,) -> scalar.
     """
+    logits = logits.astype("float32")
     return F.cross_entropy(logits, labels.flatten(), reduction="sum") / count
 
 
