@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from paddlevideo.cli import ablate
 from paddlevideo.cli import run as main
 from paddlevideo.cli.find_bert import INSTALL
 from paddlevideo.config import load_config
@@ -190,6 +191,13 @@ def pip_install(command: str, place: Path) -> None:
             assert re.search(rf"PYTHON26.*[ \"]{re.escape(word)}[ \"]", tested), word
 
 
+def ablation(command: str, place: Path) -> None:
+    """Its options and variants are read."""
+    options = ablate.parse_arguments(shlex.split(command)[2:])
+    assert ablate.read_variants(ROOT / options.variants)
+    load_config(options.config)
+
+
 def make_environment(command: str, place: Path) -> None:
     subprocess.run(
         [sys.executable, *shlex.split(command)[1:], "--without-pip"], cwd=place, check=True
@@ -212,6 +220,8 @@ SMALL = {
     "store": "--clips 300 --shards 3",
     "precision": "--epochs 1",
     "train": "--no_peer --rounds 1 --steps 1 --threads 1",
+    "negatives": "--rounds 1 --steps 1",
+    "denormals": "--rounds 1 --steps 1 --unused 3",
 }
 
 
@@ -227,6 +237,8 @@ def benchmark_alone(command: str, place: Path) -> None:
         "store": lambda: report["shuffled_clips_per_second"],
         "precision": lambda: report["store"]["losses"]["text_loss"],
         "train": lambda: report["ours"]["samples_per_second"]["median"],
+        "negatives": lambda: report["ratio"]["median"],
+        "denormals": lambda: report["trained"]["ratio"]["median"],
     }
     assert speeds[words[2]]() > 0
 
@@ -303,6 +315,7 @@ NOT_RUN: list[tuple[str, str, Callable[[str, Path], None]]] = [
     (r"make [\w-]+", ".ci/run makes these targets, or targets that contain them", make_target),
     (r"pip install .+", "installs packages: its extras and pins must exist", pip_install),
     (r"paddlevideo demo", "tests/cli/test_demo.py runs it smaller", same_as_make("demo")),
+    (r"paddlevideo ablate .+", "takes hours; tests/test_configs.py checks variants", ablation),
     (r"python -m pytest .+", "runs these tests", same_as_make("test")),
 ]
 

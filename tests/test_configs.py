@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 import pytest
 
+from paddlevideo.cli.ablate import read_variants
 from paddlevideo.config import Config, check_config, import_parts, load_config, run_settings
 from paddlevideo.config.arguments import schema_of
 from paddlevideo.loader import build_pipeline
@@ -73,6 +74,25 @@ def splits(config: Config) -> dict[str, Config]:
 def steps(config: Config) -> Iterator[dict[str, Any]]:
     for pipeline in (config.get("PIPELINE") or {}).values():
         yield from (pipeline or {}).get("transform") or []
+
+
+#: The files of variants in tools/ablations/ that docs/results.md uses with each recipe.
+ABLATIONS = {
+    "actbert_demo": ("demo", "stages"),
+    "actbert_youcook2_mini": ("youcook2_mini", "stages"),
+}
+
+
+@pytest.mark.parametrize(
+    "recipe", [p for p in RECIPES if p.stem in ABLATIONS], indirect=True, ids=lambda p: p.stem
+)
+def test_every_variant_of_an_ablation_is_valid(recipe, request):
+    path = request.node.callspec.params["recipe"]
+    for name in ABLATIONS[path.stem]:
+        for variant in read_variants(ROOT / "tools" / "ablations" / f"{name}.yaml"):
+            config = load_config(path, [*variant.train, *variant.test])
+            assert check_config(config) == [], variant.name
+            build_model(shrunk(config))
 
 
 # ------------------------------------------------------------------------- tiny sizes

@@ -142,6 +142,18 @@ def youcook2(place):
 
 
 @pytest.fixture(scope="module")
+def demo(place):
+    """What the demo trains."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main.main(["-c", "actbert_demo.yaml"]) == 0
+    trained = place / "output" / "ActBert_demo" / "ActBert_demo_epoch_00001"
+    for suffix in (".pdparams", ".pdopt"):
+        best = trained.with_name(f"ActBert_demo_best{suffix}")
+        shutil.copy(trained.with_suffix(suffix), best)
+
+
+@pytest.fixture(scope="module")
 def resumable(place):
     """A run of the unchanged recipe: other commands have left runs with other settings."""
     with pytest.MonkeyPatch.context() as patch, room_for_a_run(place / "output" / "ActBert"):
@@ -154,6 +166,7 @@ NEEDED = {
     r"ActBert_two_stage(_best| )": "head",
     r"--model exported": "exported",
     r"train\.store": "packed",
+    r"ActBert_demo_best": "demo",
     r"--results output/ActBert": "tested",
     r"^paddlevideo compare": "compared",
     r"youcook2.*_epoch_00008": "youcook2",

@@ -77,6 +77,7 @@ def write_recipes(folder: Path) -> None:
             "DATASET": {"num_workers": 0, "train": widths, "valid": widths, "test": widths},
         },
     }
+    changes["actbert_demo.yaml"] = demo_recipe(model["MODEL"]["backbone"])
     held_out = folder / "multimodal" / "actbert" / "msrvtt_validation.txt"
     held_out.parent.mkdir(parents=True)
     held_out.write_text("video3\nvideo5\nvideo7\n")
@@ -84,6 +85,20 @@ def write_recipes(folder: Path) -> None:
     for name, change in changes.items():
         shipped = ROOT / "configs" / "multimodal" / "actbert" / name
         (folder / name).write_text(yaml.safe_dump({"_base_": str(shipped), **model, **change}))
+
+
+def demo_recipe(backbone: dict[str, Any]) -> dict[str, Any]:
+    """The demo's training on the tiny pre-training rows."""
+    captions = {"caption_path": "data/howto100m/caption_train.json", "rate": 0.0}
+    steps = [{"FeaturePadding": {"max_region_num": 8, "max_action_num": 4}}]
+    steps += [{"RandomCap": captions}, {"Tokenize": {"max_seq_length": 16}}, {"RandomMask": None}]
+    rows = {"file_path": "data/howto100m/actbert_train_data.npy", "exclude": None}
+    return {
+        "MODEL": {"backbone": {**backbone, **streams()}},
+        "epochs": 1,
+        "DATASET": {"batch_size": 8, "train": rows},
+        "PIPELINE": {"train": {"transform": steps}},
+    }
 
 
 def youcook2_recipes(widths: dict[str, int]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def print_confusions(path: Path) -> None:
     with np.load(path) as arrays:
         captions, truth = arrays["captions"].tolist(), arrays["truth"]
         stages = {"first stage": "similarities", "match margin": "margins", "both": "scores"}
-        table = Table("best clip of a caption, %", "right", *(f"other {d}" for d in DIFFERENCES))
+        table = Table("", "R@1", *DIFFERENCES, title="What wrong clips differ in, % of captions")
         for title, name in stages.items():
             numbers = confusions(arrays[name], captions, truth)
             table.add_row(title, *(f"{number:.1f}" for number in numbers.values()))

@@ -20,7 +20,7 @@ from paddlevideo.modeling.backbones.actbert import LowerStates
 from paddlevideo.modeling.backbones.tangled import PaddedLengths
 from paddlevideo.modeling.layers import MASKED_SCORE, to_tensors
 from paddlevideo.modeling.losses.actbert import IGNORED
-from paddlevideo.modeling.match_scorer import MatchScorer
+from paddlevideo.modeling.match_scorer import MatchScorer, match_margins
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.framework.base import Gather
@@ -58,16 +58,26 @@ class BatchContrast:
         self.scorer, self.negatives, self.hard = scorer, negatives, hard
 
     def loss(
-        self, batch: Mapping[str, Any], lower: LowerStates, padded: PaddedLengths, count: float
+        self,
+        batch: Mapping[str, Any],
+        lower: LowerStates,
+        padded: PaddedLengths,
+        match_logits: Tensor,
+        count: float,
     ) -> tuple[Tensor, Hits]:
         """Returns the scalar loss of ``batch``, a sum divided by ``count``, and its hits.
 
-        ``lower``: the states of the batch's streams below the first tangled layer.
+        ``lower``: the states of the batch's streams below the first tangled layer;
+        ``match_logits`` (B, 2): what the rest of the model made of them, so that only negatives
+        are left to compute, three quarters of the pairs where k is 3.
         """
         counted = has_matching_caption(batch)
         captions = self.captions(batch, lower, padded)
         pairs = self.pairs(batch, lower, captions)
-        margins = self.margins(lower, padded, captions, pairs)
+        margins = match_margins(match_logits).unsqueeze(0)
+        if len(pairs) > 1:
+            negatives = self.margins(lower, padded, captions, pairs[1:])
+            margins = paddle.concat([margins, negatives])
         scores = mask_duplicates(margins, has_same_words(captions.words, pairs))
         by_caption = scores_by_caption(scores, pairs)
         loss = contrast_loss(scores, by_caption, counted, count)
@@ -123,7 +133,7 @@ class BatchContrast:
     def margins(
         self, lower: LowerStates, padded: PaddedLengths, captions: Captions, pairs: np.ndarray
     ) -> Tensor:
-        """Returns the margins (1 + k, B) of each clip with the captions ``pairs`` (1 + k, B).
+        """Returns the margins (k, B) of each clip with the captions ``pairs`` (k, B).
 
         Whatever depends on only a clip or a caption is computed once and repeated for its pairs.
         """

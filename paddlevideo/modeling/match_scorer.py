@@ -159,6 +159,12 @@ def _join(items: Sequence[Any]) -> Any:
     return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
 
 
+def match_margins(logits: Tensor) -> Tensor:
+    """Returns the margins (P,) float32 of match logits (P, 2): match minus no match."""
+    logits = logits.astype("float32")
+    return logits[:, 0] - logits[:, 1]
+
+
 class MatchScorer:
     """Computes match margins from caches, for at most ``pair_batch`` pairs at a time."""
 
@@ -286,8 +292,7 @@ class MatchScorer:
         pooled = videos.pooled_actions
         if pooled is None:
             pooled = self.backbone.action_pooler(actions)
-        logits = self.backbone.match_pooled(text, regions, pooled).astype("float32")
-        return logits[:, 0] - logits[:, 1]
+        return match_margins(self.backbone.match_pooled(text, regions, pooled))
 
     def _known(self, captions: CaptionCache, videos: VideoCache) -> list[Known]:
         """Returns the results that each tangled layer need not compute."""

@@ -61,9 +61,9 @@ def _keep_memory() -> None:
 def _flush_denormals() -> None:
     """Makes this thread, and those it starts, treat denormal numbers as zero.
 
-    Numbers below 1.2e-38 take a hundred times as long. A trained model has them in its softmax and
-    gradients, and Adam in the moments of words that no longer occur (0.9^n); a training step then
-    takes up to twice as long. No loss has a digit that depends on them.
+    Many processors take several times as long for numbers below 1.2e-38: in softmax and gradients
+    of a trained model, and for ever in Adam's moments of words that no longer occur (0.9^n). No
+    loss has a digit that depends on them.
     """
     word, bits = FLUSH_BITS.get(platform.machine(), (0, 0))
     try:

@@ -64,6 +64,21 @@ def test_equals_the_loss_of_the_full_score_matrix(tangle, negatives):
             assert float(losses[name]) == float(before[name]), name
 
 
+def test_a_clip_and_its_own_caption_are_matched_once(monkeypatch):
+    """By the match loss; the contrast scores the negatives alone."""
+    _, model = with_negatives(3)
+    scored, score = [], model.scorer.pair_margins
+
+    def counted(*pairs):
+        margins = score(*pairs)
+        scored.append(len(margins))
+        return margins
+
+    monkeypatch.setattr(model.scorer, "pair_margins", counted)
+    model(make_batch(clips=5))
+    assert scored == [3 * 5]
+
+
 def test_is_off_by_default():
     losses = build()(make_batch())
     assert "contrast_loss" not in losses
@@ -124,7 +139,8 @@ def test_gradients_reach_both_sides_below_the_first_tangled_layer():
     model.train()
     cut, padded = cut_padding(batch)
     lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
-    model.contrast.loss(cut, lower, padded, 4.0)[0].backward()
+    own = paddle.zeros([4, 2])  # without a gradient
+    model.contrast.loss(cut, lower, padded, own, 4.0)[0].backward()
     for part in (model.backbone.text_embeddings, model.backbone.region_embeddings.feature):
         assert float(paddle.add_n([(p.grad**2).sum() for p in part.parameters()])) > 0
 

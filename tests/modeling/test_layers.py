@@ -27,3 +27,12 @@ def test_the_gradients_of_a_dense_layer_are_those_of_paddle(shape, frozen):
     assert gradients[0].keys() == gradients[1].keys() == {"x", "weight", "bias"} - {frozen}
     for name, gradient in gradients[1].items():
         np.testing.assert_allclose(gradients[0][name].numpy(), gradient.numpy(), rtol=1e-5)
+
+
+def test_gradients_of_some_inputs_alone_can_be_asked_for_more_than_once():
+    layer, x = Linear(3, 4), paddle.ones([5, 3])
+    x.stop_gradient = False
+    total = layer(x).sum()
+    first, second = (paddle.grad(total, [x], retain_graph=True)[0].numpy() for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first[0], layer.weight.numpy().sum(axis=1), rtol=1e-6)

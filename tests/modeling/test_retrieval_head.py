@@ -12,13 +12,14 @@ from paddlevideo.modeling.layers import mask_to_bias
 from tests.modeling.tiny import SIZES, build, make_batch
 
 
-def with_head(seed=0, **options):
+def with_head(seed=0, match_negatives=0, **options):
     paddle.seed(seed)
     model = pv.build_model(
         {
             "framework": "ActBert",
             "backbone": {"name": "BertForMultiModalPreTraining", **SIZES},
             "retrieval_head": {"name": "RetrievalHead", "width": 8, "dropout": 0.0, **options},
+            "match_negatives": match_negatives,
         }
     )
     model.eval()
@@ -130,8 +131,9 @@ def test_ranks_together_have_the_gradient_and_the_loss_of_one(own):
         np.testing.assert_allclose(parameter.grad.numpy(), wanted[name], rtol=1e-3, atol=1e-5)
 
 
-def test_alone_the_head_learns_and_nothing_else():
-    model = with_head(alone=True)
+@pytest.mark.parametrize("negatives", [0, 2])
+def test_alone_the_head_learns_and_nothing_else(negatives):
+    model = with_head(alone=True, match_negatives=negatives)
     model.train()
     assert not model.backbone.training and model.retrieval_head.training
     found = model(own_batch())

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import initialization, loader, precision, retrieval, store, train
+from benchmarks import (
+    denormals,
+    initialization,
+    loader,
+    negatives,
+    precision,
+    retrieval,
+    store,
+    train,
+)
 from paddlevideo.files.whole import write_json_whole
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.options import Parser, as_path
@@ -21,6 +30,8 @@ BENCHMARKS = {
     "loader": loader,
     "store": store,
     "precision": precision,
+    "negatives": negatives,
+    "denormals": denormals,
     "initialization": initialization,
 }
 

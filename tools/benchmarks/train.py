@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peer
+from benchmarks.recipe import quiet_trainer
 from benchmarks.sides import (
     Side,
     add_speeds,
@@ -83,12 +84,6 @@ def serve_ours(options: argparse.Namespace) -> None:
 
 def trainer_of(options: argparse.Namespace) -> Any:
     """Returns a trainer of the shipped recipe, with the weights that both sides start from."""
-    import paddlevideo as pv
-    from paddlevideo.config import import_parts
-    from paddlevideo.tasks.setup import start_run
-    from paddlevideo.tasks.train import Trainer
-
-    import_parts()
     inputs, weights = Path(options.inputs), Path(options.weights)
     are_saved = weights.exists()
     optimizer = f"{{name: Adam, learning_rate: {options.learning_rate}, weight_decay: {DECAY}}}"
@@ -98,13 +93,9 @@ def trainer_of(options: argparse.Namespace) -> Any:
         f"DATASET.batch_size={CLIPS}",
         f"OPTIMIZER={optimizer}",
         f"num_threads={options.threads}",
-        f"log_interval={1 << 30}",
-        "log_level=ERROR",
-        "save_minutes=0",
-        *([f"weights={weights}"] if are_saved else []),
     ]
-    run = start_run(pv.load_config("actbert.yaml", overrides), "train", folder=inputs / "run")
-    trainer = Trainer(run, None)
+    folder = inputs / "run"
+    trainer = quiet_trainer("actbert.yaml", overrides, folder, weights if are_saved else None)
     if not are_saved:
         peer.save_weights(trainer.model, options.weights)
     return trainer

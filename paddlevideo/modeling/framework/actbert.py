@@ -86,7 +86,7 @@ class ActBert(BaseFramework):
             retrieval_head.build(backbone)
         self.scorer = MatchScorer(backbone, pair_batch, retrieval_head)
         self.contrast = None
-        if match_negatives:
+        if match_negatives and not self.head_alone:
             self.contrast = BatchContrast(self.scorer, match_negatives, hard_negatives)
         if hard_negatives and (retrieval_head is None or hard_negatives > match_negatives):
             raise ConfigError(
@@ -139,10 +139,10 @@ class ActBert(BaseFramework):
         counts = {name: n or 1.0 for name, n in (counts or self.loss_counts(batch)).items()}
         full = hide_features(batch, self.without)
         batch, padded = cut_padding(full)
+        losses, further, hits = {}, {}, {}
         if self.head_alone:
             with paddle.no_grad():
                 lower = self.backbone.lower(to_tensors(batch))
-            losses, hits = {}, {}
         else:
             labelled, rows = labelled_rows(self.loss.drop_mismatched_labels(batch), self.limits())
             tensors = to_tensors(labelled)
@@ -150,11 +150,10 @@ class ActBert(BaseFramework):
             output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
             losses = self.loss(output, tensors, counts)
             hits = pretraining_hits(output, labelled) if self.training else {}
-        further = {}
-        if self.contrast is not None:
-            further["contrast_loss"], hits["contrast_accuracy"] = self.contrast.loss(
-                batch, lower, padded, counts["contrast_loss"]
-            )
+            if self.contrast is not None:
+                further["contrast_loss"], hits["contrast_accuracy"] = self.contrast.loss(
+                    batch, lower, padded, output.match_logits, counts["contrast_loss"]
+                )
         if (head := self.learned_head) is not None:
             further["retrieval_loss"], hits["retrieval_accuracy"] = head.loss(
                 lower, original_words(full), has_matching_caption(full), counts["retrieval_loss"]
