@@ -18,7 +18,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, _C_ops, _legacy_C_ops, nn
 from paddle.base import core
-from paddle.distributed.fleet.utils import recompute
 
 from paddlevideo.modeling import layers
 from paddlevideo.tasks import setup
@@ -62,6 +61,10 @@ class Tracer:
         #: Each function's types so far.
         self.chosen = {}
 
+    @property
+    def _has_grad(self):
+        return paddle.is_grad_enabled()
+
     def _get_amp_op_list(self):
         return self._lists
 
@@ -95,7 +98,8 @@ def emulate_gpu(monkeypatch):
     for name in ("is_float16_supported", "is_bfloat16_supported"):
         monkeypatch.setattr(paddle.amp, name, lambda: True)
     framework = SimpleNamespace(_dygraph_tracer=lambda: tracer)
-    monkeypatch.setitem(recompute.__globals__, "framework", framework)
+    recomputing = sys.modules["paddle.distributed.fleet.recompute.recompute"]
+    monkeypatch.setattr(recomputing, "framework", framework)
 
     for name in dir(_C_ops):
         kernel = getattr(_C_ops, name)
@@ -115,6 +119,7 @@ def emulate_gpu(monkeypatch):
     monkeypatch.setattr(F, "scaled_dot_product_attention", attention)
     monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:0")
     monkeypatch.setattr(paddle.device, "synchronize", lambda: None)
+    monkeypatch.setattr(paddle, "set_device", lambda name: None)
     monkeypatch.setattr(setup, "select_device", lambda name: "gpu")
     return tracer
 

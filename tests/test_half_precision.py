@@ -16,7 +16,7 @@ from paddle.base import core
 from paddle.base.framework import _dygraph_tracer
 
 from paddlevideo.modeling.losses.actbert import class_loss
-from paddlevideo.runtime import Amp
+from paddlevideo.runtime import Amp, recompute_layers, seed_everything
 from paddlevideo.utils.amp_settings import AmpSettings
 from tests.half_precision import IS_PADDLE_2, emulate_gpu
 from tests.modeling.test_contrast import hard_model
@@ -187,3 +187,19 @@ def test_half_precision_ties_no_videos(monkeypatch, level, dtype):
     margins, *vectors = scores(Amp(AmpSettings(enable=True, level=level, dtype=dtype), "gpu"))
     assert margins.dtype == np.float32 and not tied(margins)
     assert {vector.dtype for vector in vectors} == {paddle.float32}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_recomputed_layers_run_in_the_same_types(monkeypatch, level):
+    emulate_gpu(monkeypatch)
+    amp = Amp(AmpSettings(enable=True, level=level, dtype="bfloat16"), "gpu")
+    model = decorated(amp)
+    model.train()
+    results = []
+    for recomputes in (False, True):
+        if recomputes:
+            recompute_layers(model.recomputable())
+        model.clear_gradients()
+        seed_everything(1)
+        results.append(losses_and_gradients(model, amp)[1])
+    np.testing.assert_array_equal(*results)

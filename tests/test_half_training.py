@@ -15,7 +15,7 @@ from paddlevideo.runtime.precision import LossScaler
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.solver.average import WeightAverage
 from tests.half_precision import emulate_gpu
-from tests.test_sharding import flat
+from tests.test_sharding import assert_equal_checkpoints, flat, launch
 from tests.tiny_data import make_project
 
 O2 = ["--amp_level", "O2", "-o", "save_interval=1", "ema_decay=0.9"]
@@ -136,3 +136,28 @@ def test_a_deterministic_run_sets_paddles_flags(train, monkeypatch, asked):
     assert flags == (
         {"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1} if asked else {}
     )
+
+
+#: Imported by every rank.
+EMULATION = """
+import pytest
+from tests.half_precision import emulate_gpu
+
+emulate_gpu(pytest.MonkeyPatch())
+"""
+
+
+@pytest.mark.slow
+def test_divided_masters_change_neither_checkpoints_nor_averages(tmp_path):
+    """Two processes; gloo averages gradients that are half."""
+    make_project(tmp_path)
+    (tmp_path / "witness.py").write_text(EMULATION)
+    whole, divided, resumed = (tmp_path / name for name in ("whole", "divided", "resumed"))
+    recipe = ["OPTIMIZER.name=Adam", "DATASET.batch_size=2", "ema_decay=0.9"]
+    recipe += ["amp={enable: true, level: O2, dtype: bfloat16}"]
+    launch(tmp_path, whole, 2, *recipe)
+    launch(tmp_path, divided, 2, *recipe, "sharding=1")
+    launch(tmp_path, resumed, 2, *recipe, "sharding=1", "max_iters=3")
+    launch(tmp_path, resumed, 2, *recipe, "sharding=1", "resume=auto")
+    assert_equal_checkpoints(whole, divided)
+    assert_equal_checkpoints(whole, resumed)

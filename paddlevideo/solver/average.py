@@ -86,6 +86,14 @@ class WeightAverage:
         arrays = {name: array.numpy().copy() for name, array in self._average.items()}
         return {"updates": self.updates, "weights": arrays}
 
+    def of_masters(self) -> dict[str, np.ndarray]:
+        """Returns copies of the averages of masters, of which a sharded optimizer has a part."""
+        return {
+            name: self._average[name].numpy().copy()
+            for name, parameter in self._parameters.items()
+            if parameter.name in self._masters
+        }
+
     def load(self, state: Mapping[str, Any] | None) -> None:
         """Restores what :meth:`state` returned.
 

@@ -381,16 +381,20 @@ class Trainer:
         Raises NotFinite instead of saving weights that are not finite.
         """
         check_weights(self.model, self.progress.step)
-        arrays = {}
+        arrays, averages = {}, {}
         if self.world.is_main or self.world.sharding:
             arrays = state_by_structured_name(self.updater.optimizer, self.model)
             arrays = self.world.collect(arrays)
+        if self.world.sharding:
+            averages = self.world.collect(self.average.of_masters())
         if self.world.is_main:
             weights = self.model.to_released({**self.model.state_dict(), **masters_in(arrays)})
+            average = self.average.state()
+            average.get("weights", {}).update(averages)
             optimizer = {
                 "optimizer": arrays,
                 "scaler": self.amp.scaler.state_dict(),
-                "average": self.average.state(),
+                "average": average,
             }
             self.saver.save(tag, weights, optimizer, self.progress, self.describe())
         self.saver.begin(self.plan.position(self.progress))
