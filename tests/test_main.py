@@ -206,6 +206,15 @@ def test_resume_in_the_middle_of_an_epoch_equals_a_run_that_never_stopped(
     )
 
 
+def test_a_float32_run_resumes_whatever_else_amp_says(project):
+    """Until the default type was null, the base recipe named float16 in each run without --amp."""
+    assert run(project, "-o", "amp.dtype=float16", "max_iters=3") == 0
+    assert run(project, "--resume", "auto", "-o", "amp.dtype=null", "amp.level=O2") == 0
+    assert (project / "output" / "Tiny_epoch_00002.pdparams").exists()
+    # Mixed precision itself must be that of the checkpoint.
+    assert run(project, "--resume", "auto", "-o", "amp.dtype=null", "amp.enable=True") == 2
+
+
 def test_resume_epoch_goes_back_to_a_named_epoch(trained, project):
     shutil.copytree(trained / "output", project / "output", dirs_exist_ok=True)
     changes = ["-o", f"output_dir={project / 'output'}"]

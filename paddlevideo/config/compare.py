@@ -14,7 +14,12 @@ DECISIVE = (
     *("DATASET.batch_size", "DATASET.shuffle", "DATASET.drop_last", "DATASET.shuffle_window"),
     *("DATASET.group_by_length", "epochs", "seed", "amp", "ema_decay"),
 )
-HARMLESS = ("MODEL.pair_batch", "MODEL.gallery_gigabytes", "MODEL.backbone.pretrained")
+HARMLESS = (
+    *("MODEL.pair_batch", "MODEL.gallery_gigabytes", "MODEL.backbone.pretrained"),
+    # Initial weights are those of the checkpoint.
+    *("MODEL.backbone.initializer_range", "MODEL.backbone.embedding_initializer_range"),
+    *("MODEL.backbone.match_initializer_range", "MODEL.backbone.head_initializer_range"),
+)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,10 @@ def describe(run: Run) -> dict[str, Any]:
 def check_same_run(run: Run, checkpoint: Checkpoint) -> None:
     """Logs settings that have changed. Raises ConfigError if one of them affects results."""
     before, now = checkpoint.extra.get("config", {}), run.config.to_dict()
-    amp = before.get("amp") or {}
-    if amp.get("enable") and (now.get("amp") or {}).get("dtype"):
+    amp, amp_now = before.get("amp") or {}, now.get("amp") or {}
+    if not amp.get("enable") and not amp_now.get("enable"):
+        before, now = {**before, "amp": {}}, {**now, "amp": {}}  # the rest of it has no effect
+    elif amp.get("enable") and amp_now.get("dtype"):
         # Releases that did not record the type used float16.
         before = {**before, "amp": {**amp, "dtype": amp.get("dtype") or "float16"}}
     changes = differences(before, now)

@@ -1,6 +1,9 @@
 """What has changed since a checkpoint."""
 
+from inspect import signature
+
 from paddlevideo.config.compare import differences
+from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 from paddlevideo.utils.nested import ABSENT
 
 
@@ -41,3 +44,13 @@ def test_equal_configurations_do_not_differ():
     config = {"a": [1, {"b": None}], "c": {}}
     assert differences(config, {"a": [1, {"b": None}], "c": {}}) == []
     assert [change.key for change in differences({"a": {"b": 1}}, {"a": 1})] == ["a"]
+
+
+def test_how_weights_were_initialized_does_not_matter_to_a_run_that_continues():
+    """A run from before these settings existed resumes with a recipe that names them."""
+    names = [name for name in signature(BertForMultiModalPreTraining).parameters if "init" in name]
+    assert len(names) == 4
+    now = {"MODEL": {"backbone": dict.fromkeys(names, 0.02)}}
+    assert [change.decisive for change in differences({"MODEL": {"backbone": {}}}, now)] == [
+        False
+    ] * 4
