@@ -112,7 +112,8 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
         on_cpu = paddle.in_dynamic_mode() and x.place.is_cpu_place()
-        if not (self.training and on_cpu and x.dtype == self.weight.dtype == paddle.float32):
+        float32 = x.dtype == self.weight.dtype == paddle.float32
+        if not (self.training and on_cpu and float32 and x.ndim > 1):
             return super().forward(x)
         rows = x.flatten(0, -2) if x.ndim > 2 else x
         bias = paddle.matmul(paddle.ones([len(rows), 1]), self.bias.unsqueeze(0))

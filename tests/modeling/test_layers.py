@@ -8,7 +8,7 @@ from paddle import nn
 from paddlevideo.modeling.layers import Linear
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3)])
+@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3), (3,)])
 @pytest.mark.parametrize("frozen", ["", "x", "weight", "bias"])
 def test_the_gradients_of_a_dense_layer_are_those_of_paddle(shape, frozen):
     ours, theirs = Linear(3, 4), nn.Linear(3, 4)
