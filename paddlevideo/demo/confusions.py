@@ -73,7 +73,7 @@ def confusions(scores: np.ndarray, captions: Sequence[str], truth: np.ndarray) -
 
 
 def print_confusions(path: Path) -> None:
-    """Prints what each stage confuses, from the ``scores.npz`` of a test with a retrieval head."""
+    """Prints what each stage confuses, from a ``scores.npz``; without a head there is only one."""
     from rich.console import Console
     from rich.table import Table
 
@@ -82,6 +82,7 @@ def print_confusions(path: Path) -> None:
         stages = {"first stage": "similarities", "match margin": "margins", "both": "scores"}
         table = Table("", "R@1", *DIFFERENCES, title="What wrong clips differ in, % of captions")
         for title, name in stages.items():
-            numbers = confusions(arrays[name], captions, truth)
-            table.add_row(title, *(f"{number:.1f}" for number in numbers.values()))
+            if name in arrays:
+                numbers = confusions(arrays[name], captions, truth)
+                table.add_row(title, *(f"{number:.1f}" for number in numbers.values()))
     Console(width=max(Console().width, 80)).print(table)

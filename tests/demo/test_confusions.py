@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.demo import grammar
-from paddlevideo.demo.confusions import confusions, differences, triples_of
+from paddlevideo.demo.confusions import confusions, differences, print_confusions, triples_of
 
 
 def test_the_things_of_every_caption_are_found_again():
@@ -43,3 +43,13 @@ def test_a_tie_is_a_confusion():
     assert result == {
         "R@1": third, "number": 0, "colour": third, "shape": third, "action": third, "order": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_the_table_has_the_stages_that_the_test_had(head, tmp_path, capsys):
+    scores = np.eye(2)
+    stages = {"margins": scores, "similarities": scores} if head else {}
+    captions = ["a red disc rises", "a blue disc rises"]
+    np.savez(tmp_path / "s.npz", scores=scores, captions=captions, truth=np.arange(2), **stages)
+    print_confusions(tmp_path / "s.npz")
+    assert capsys.readouterr().out.count("100.0") == (3 if head else 1)
