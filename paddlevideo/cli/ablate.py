@@ -245,7 +245,7 @@ class Ablation:
         return row
 
     def closest(self, count: int) -> list[Variant]:
-        """Returns the first variant, the ``count`` nearest in R@10, and the sources of weights."""
+        """Returns the first variant, the ``count`` with the nearest recall, and the sources of weights."""
         recall = {each: self.row(each)[f"{TEXT}.{self.recall}"] for each in self.variants}
         first, *others = self.variants
         near = sorted(others, key=lambda each: abs(recall[each] - recall[first]))[:count]

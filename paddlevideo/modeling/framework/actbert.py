@@ -92,7 +92,7 @@ class ActBert(BaseFramework):
             raise ConfigError(
                 f"MODEL.hard_negatives={hard_negatives} of MODEL.match_negatives={match_negatives} "
                 "captions are the most similar ones according to a MODEL.retrieval_head: set one, "
-                "and hard_negatives no larger than match_negatives"
+                "with hard_negatives no larger than match_negatives, or hard_negatives=0"
             )
         self.top_k, self.gallery_gigabytes = parse_top_k(top_k), gallery_gigabytes
         if self.top_k and retrieval_head is None:
