@@ -20,6 +20,7 @@ repeated, and one that was interrupted is continued. Writes table.md, results.js
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -136,6 +137,7 @@ class Ablation:
 
         self.options, self.variants = options, list(variants)
         config = pv.load_config(options.config, options.override)
+        self.recipe = json.loads(json.dumps(config.to_dict()))  # as ``done.json`` will hold it
         self.model_name = config.get("model_name", "model")
         self.epochs = max(1, round(options.schedule * config.get("epochs", 1)))
         self.validates = bool(config.DATASET.get("valid"))
@@ -166,7 +168,7 @@ class Ablation:
         """Does one run; returns what failed, or an empty text."""
         folder = self.folder(variant, seed)
         commands = self.commands(variant, seed)
-        if self.commands_done(folder) == commands:
+        if self.is_done(variant, seed):
             return ""
         began = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +180,8 @@ class Ablation:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 return f'  {variant.name}, seed {seed}: {log} ends with "{"".join(last)}"'
         seconds = time.monotonic() - began
-        write_json_whole(folder / "done.json", {"commands": commands, "seconds": seconds})
+        done = {"commands": commands, "recipe": self.recipe, "seconds": seconds}
+        write_json_whole(folder / "done.json", done)
         recall = read_json(folder / "test" / "results.json")[TEXT][self.recall]
         print(
             f"{variant.name}, seed {seed}: {self.recall} {recall:.1f} ({seconds:.0f} s)", flush=True
@@ -208,18 +211,20 @@ class Ablation:
 
     def done(self, variant: Variant) -> list[int]:
         """Returns the seeds of the runs that are done."""
-        folders = self.folder(variant, 0).parent.glob("seed*")
-        done = [folder for folder in folders if self.commands_done(folder) is not None]
-        return sorted(int(folder.name[4:]) for folder in done if folder.name[4:].isdecimal())
+        names = [folder.name[4:] for folder in self.folder(variant, 0).parent.glob("seed*")]
+        seeds = sorted(int(name) for name in names if name.isdecimal())
+        return [seed for seed in seeds if self.is_done(variant, seed)]
 
-    @staticmethod
-    def commands_done(folder: Path) -> Any:
-        """Returns the commands of a run; None where it is not done or its files are damaged."""
+    def is_done(self, variant: Variant, seed: int) -> bool:
+        """Whether a run is done with these commands and this recipe, and its files are whole."""
+        folder = self.folder(variant, seed)
         results, done = (read_json(folder / name) for name in ("test/results.json", "done.json"))
         try:
-            return done["commands"] if TEXT in results else None
-        except (KeyError, TypeError):
-            return None
+            same = done["commands"] == self.commands(variant, seed)
+            # Earlier releases did not record the recipe.
+            return same and done.get("recipe", self.recipe) == self.recipe and TEXT in results
+        except (AttributeError, KeyError, TypeError):
+            return False
 
     def tests(self, variant: Variant, name: str) -> list[Path]:
         """Returns the files of that name that a variant's tests wrote, one for each seed."""
@@ -245,7 +250,7 @@ class Ablation:
         return row
 
     def closest(self, count: int) -> list[Variant]:
-        """Returns the first variant, the ``count`` with the nearest recall, and the sources of weights."""
+        """Returns the first variant, the ``count`` nearest in recall, and sources of weights."""
         recall = {each: self.row(each)[f"{TEXT}.{self.recall}"] for each in self.variants}
         first, *others = self.variants
         near = sorted(others, key=lambda each: abs(recall[each] - recall[first]))[:count]

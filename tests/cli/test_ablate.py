@@ -101,6 +101,34 @@ def test_each_variant_is_trained_and_tested_once(project, monkeypatch, capsys):
     assert len(stub.calls) == 9 and "MODEL.loss.text_weight=2" in stub.calls[-1]
 
 
+def test_runs_of_another_recipe_or_schedule_are_not_done(project, monkeypatch):
+    stub = Stub()
+    monkeypatch.setattr(ablate.Children, "call", lambda self, *given: stub(*given))
+    options = ("--closest", 0, "--schedule", 1)
+    assert run(*options, "--seeds", 2) == 0
+    assert len(stub.calls) == 14
+    recipe = project / "tiny.yaml"
+    recipe.write_text(recipe.read_text().replace("learning_rate: 0.001", "learning_rate: 0.01"))
+    assert run(*options) == 0
+    assert len(stub.calls) == 21
+    rows = json.loads((project / "out" / "results.json").read_text())
+    assert [row["seeds"] for row in rows] == [[0]] * 4
+    assert run("--closest", 0, "--schedule", 0.5, "--seeds", 2) == 0
+    assert len(stub.calls) == 35
+
+
+def test_a_run_that_did_not_record_its_recipe_is_done(project, monkeypatch):
+    stub = Stub()
+    monkeypatch.setattr(ablate.Children, "call", lambda self, *given: stub(*given))
+    assert run("--closest", 0) == 0
+    path = project / "out" / "far_away" / "seed0" / "done.json"
+    done = json.loads(path.read_text())
+    assert done.pop("recipe")["model_name"] == "Tiny"
+    path.write_text(json.dumps(done))
+    assert run("--closest", 0) == 0
+    assert len(stub.calls) == 7
+
+
 @pytest.mark.parametrize("damaged", ["done.json", "test/results.json"])
 @pytest.mark.parametrize("text", ["", "{}", "[1]"])
 def test_a_run_whose_files_are_damaged_is_not_done(project, monkeypatch, damaged, text):
