@@ -222,6 +222,7 @@ SMALL = {
     "train": "--no_peer --rounds 1 --steps 1 --threads 1",
     "negatives": "--rounds 1 --steps 1",
     "denormals": "--rounds 1 --steps 1 --unused 3",
+    "initialization": "--widths 16 --seeds 1 --no_published",
 }
 
 
@@ -239,6 +240,7 @@ def benchmark_alone(command: str, place: Path) -> None:
         "train": lambda: report["ours"]["samples_per_second"]["median"],
         "negatives": lambda: report["ratio"]["median"],
         "denormals": lambda: report["trained"]["ratio"]["median"],
+        "initialization": lambda: report[0]["margin"],
     }
     assert speeds[words[2]]() > 0
 

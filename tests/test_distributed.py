@@ -109,7 +109,9 @@ def test_both_ranks_hold_equal_weights(runs):
     single = np.load(runs / "1" / "rank0_epoch_00002.npz")
     for name in first:
         np.testing.assert_array_equal(first[name], second[name], name)
-        np.testing.assert_allclose(first[name], single[name], rtol=1e-3, atol=1e-5)
+        # Softmax cancels a bias of keys: its gradient is rounding alone, which Adam scales up.
+        if not name.endswith("key.bias"):
+            np.testing.assert_allclose(first[name], single[name], 1e-3, 1e-5, err_msg=name)
 
 
 def test_a_test_gives_identical_numbers_with_one_two_and_three_processes(runs):

@@ -23,12 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--widths", type=count, nargs="+", default=[128, 256, 384, 768])
     parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--no_published", action="store_true", help="leave out the default sizes")
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Returns a row for each width and start, and for the published sizes."""
     rows = []
-    for width in (*options.widths, 0):
+    for width in (*options.widths, *([] if options.no_published else [0])):
         for name, start in STARTS.items():
             spreads = [spreads_of(width, start, seed) for seed in range(options.seeds)]
             means = np.mean(spreads, axis=0).tolist()
