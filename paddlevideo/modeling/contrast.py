@@ -89,22 +89,25 @@ class BatchContrast:
         """Returns the captions of this micro-batch or, with hard negatives, of all ranks."""
         state, bias = lower.states.text, lower.bias.text
         words, index = original_words(batch), np.arange(len(state))
+        local = Captions(state, bias, words, index)
         if not self.hard:
-            return Captions(state, bias, words, index)
+            return local
         missing = padded.text - state.shape[1]  # ranks have cut padding to different lengths
         if missing:
             state = paddle.concat([state, paddle.zeros([len(state), missing, state.shape[2]])], 1)
             bias = F.pad(bias, [0, missing, 0, 0], value=MASKED_SCORE)
             words = np.pad(words, [(0, 0), (0, missing)])
         states, rank = self.gather(state)
-        states[rank] = state  # with its gradient
         biases, all_words = self.gather(bias)[0], self.gather(paddle.to_tensor(words))[0]
-        start = sum(len(part) for part in states[:rank])
         if len(states) == 1:
-            return Captions(state, bias, words, index)
+            return local
+        states[rank] = state  # with its gradient
+        start = sum(len(part) for part in states[:rank])
+        words = paddle.concat(all_words).numpy()
+        longest = int(np.flatnonzero(words.any(axis=0))[-1]) + 1
         return Captions(
-            paddle.concat(states), paddle.concat(biases), paddle.concat(all_words).numpy(),
-            start + index,
+            paddle.concat(states)[:, :longest], paddle.concat(biases)[..., :longest],
+            words[:, :longest], start + index,
         )  # fmt: skip
 
     def pairs(self, batch: Mapping[str, Any], lower: LowerStates, captions: Captions) -> np.ndarray:

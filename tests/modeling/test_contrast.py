@@ -209,6 +209,8 @@ def test_hard_negatives_come_from_all_ranks():
         captions = model.contrast.captions(cut, lower, padded)
         met.append(model.contrast.pairs(cut, lower, captions))
         assert captions.positive.tolist() == [[0, 1, 2, 3], [4, 5]][rank]
+        lengths = (captions.state.shape[1], captions.bias.shape[3], captions.words.shape[1])
+        assert set(lengths) == {int(whole["text_mask"].any(axis=0).sum())}  # no shared padding
         assert float(model.contrast.margins(lower, padded, captions, met[-1]).sum()) != 0
     cut, padded = cut_padding(whole)
     lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
@@ -216,6 +218,7 @@ def test_hard_negatives_come_from_all_ranks():
     captions = model.contrast.captions(cut, lower, padded)
     expected = model.contrast.pairs(cut, lower, captions)
     np.testing.assert_array_equal(np.concatenate(met, axis=1), expected)
+    assert captions.state.shape[1] == lower.states.text.shape[1] < padded.text
     both = model.contrast.margins(lower, padded, captions, expected)
     assert both.shape == [4, 6]
 
