@@ -109,9 +109,10 @@ def test_both_ranks_hold_equal_weights(runs):
     single = np.load(runs / "1" / "rank0_epoch_00002.npz")
     for name in first:
         np.testing.assert_array_equal(first[name], second[name], name)
-        # Softmax cancels a bias of keys: its gradient is rounding alone, which Adam scales up.
-        if not name.endswith("key.bias"):
-            np.testing.assert_allclose(first[name], single[name], 1e-3, 1e-5, err_msg=name)
+        # The gradient of a bias of keys is rounding alone (test_actbert.py), which Adam scales to
+        # the size of its rate, 1e-3, in every step; no output depends on it.
+        slack = 6e-3 if name.endswith("key.bias") else 1e-5
+        np.testing.assert_allclose(first[name], single[name], 1e-3, slack, err_msg=name)
 
 
 def test_a_test_gives_identical_numbers_with_one_two_and_three_processes(runs):

@@ -69,6 +69,17 @@ def test_every_trainable_parameter_gets_a_gradient(batch):
         assert without == frozen, changes
 
 
+def test_a_bias_of_keys_has_no_gradient_but_rounding(batch):
+    """It adds the same number to every score of a query, which softmax cancels."""
+    model = build()
+    model(batch)["loss"].backward()
+    norms = {n: float(p.grad.norm()) for n, p in model.named_parameters() if p.grad is not None}
+    keys = [name for name in norms if name.endswith("key.bias")]
+    assert len(keys) > 10
+    assert max(norms[name] for name in keys) < 1e-6 * max(norms.values())
+    assert norms["backbone.encoder.layers.text.0.attention.query.bias"] > 1e-4 * max(norms.values())
+
+
 def test_frozen_layers_and_their_embeddings_do_not_train(batch):
     model = build(
         fixed_t_layer=1, fixed_v_layer=1, v_ent_attention_id=[1, 2], t_ent_attention_id=[1, 2]
