@@ -185,6 +185,11 @@ class MatchScorer:
         return tangled[0] if len(tangled) else None
 
     @property
+    def _first_rows(self) -> Streams[int | None]:
+        """The rows that the first tangled layer computes: the pooled ones, if it is the last."""
+        return self.backbone.encoder.tangled_rows(0, 1)
+
+    @property
     def _actions_alone(self) -> bool:
         """Whether the action stream is the same for every caption."""
         return self._first is None or self._first.released
@@ -206,7 +211,9 @@ class MatchScorer:
 
     def caption_cache(self, text: Tensor, bias: Tensor, padded_length: int) -> CaptionCache:
         """Returns a cache without vectors from states (C, T, D) at the first tangled layer."""
-        first = self._first.project("text", text) if self._first else None
+        first = None
+        if self._first:
+            first = self._first.project("text", text, self._first_rows.text)
         return CaptionCache(text, bias, first, None, padded_length)
 
     def encode_videos(self, videos: Mapping[str, Tensor]) -> VideoCache:
@@ -232,7 +239,7 @@ class MatchScorer:
             pooled, actions = self.backbone.action_pooler(last), None
         if self._first:
             query = queries[0] if queries else self._first.project("actions", actions).query
-            first = self._first.project("regions", regions)
+            first = self._first.project("regions", regions, self._first_rows.regions)
             message = self._first.region_message(query, first, bias)
         return VideoCache(
             regions, bias, first, message, tuple(queries), pooled, actions, action_bias, None

@@ -172,6 +172,18 @@ def test_scores_equal_the_plain_forward():
         assert_scores_equal_plain_forward(model, make_batch(1, clips=3), make_batch(2, clips=5))
 
 
+def test_a_tangled_layer_computes_the_pooled_rows_where_it_is_the_last():
+    """For every pair: all rows of a caption would take as many times the products."""
+    last = {"t_ent_attention_id": [3], "v_ent_attention_id": [2], "a_ent_attention_id": [2]}
+    batch = make_batch(clips=2)
+    for changes, rows in ((last, (1, 1)), ({**last, "v_ent_attention_id": [1]}, (1, None))):
+        model = build(**changes)
+        captions, videos = model.encode_captions(batch), model.encode_videos(batch)
+        for side, wanted in zip((captions, videos), rows, strict=True):
+            keys, queries = side.first.key.shape[1], side.first.query.shape[1]
+            assert keys > 1 and queries == (wanted or keys)
+
+
 def test_score_is_a_probability_and_takes_caches(tiny_model, batch):
     direct = tiny_model.score(batch, batch).numpy()
     cached = tiny_model.score(

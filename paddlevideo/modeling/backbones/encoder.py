@@ -98,15 +98,18 @@ class TangledEncoder(nn.Layer):
         for index, (tangled, stop) in enumerate(zip(self.tangled, self.positions, strict=True)):
             states = self._run_each(states, bias, start, stop)
             start = Streams(*stop)
-            last = index == len(self.tangled) - 1
-            wanted = Streams(
-                *(
-                    first if last and s == depth else None
-                    for s, depth in zip(stop, self.depths, strict=True)
-                )
-            )
+            wanted = self.tangled_rows(index, first)
             states = tangled(states, bias, padded, wanted, known[index])
         return self._run_each(states, bias, start, self.depths, rows)
+
+    def tangled_rows(self, index: int, rows: int | None) -> Streams[int | None]:
+        """Returns how many first positions of each stream tangled layer ``index`` must compute.
+
+        They are ``rows`` where the layer is the last of the stream, else all: None.
+        """
+        last = index == len(self.tangled) - 1
+        ends = zip(self.positions[index], self.depths, strict=True)
+        return Streams(*(rows if last and stop == depth else None for stop, depth in ends))
 
     def _run_each(
         self,
