@@ -92,6 +92,22 @@ def test_a_resumed_run_keeps_the_fit_and_a_new_one_fits_again(
     assert calls == [1]
 
 
+def test_a_teacher_is_fitted_again_when_a_run_resumes(project, tmp_path):
+    """Checkpoints do not contain what it needs; the run goes on as if it had not ended."""
+    taught = ["MODEL.teacher_weight=0.5", "max_iters=8"]
+    assert run(project, tmp_path / "one", changes=taught) == 0
+    two = tmp_path / "two"
+    assert run(project, two, changes=[*taught, "max_iters=5", "save_steps=1"]) == 0
+    assert run(project, two, "--resume", "auto", changes=taught) == 0
+    assert (two / "log.txt").read_text().count("the closed-form fit took") == 2
+    for name, array in weights(tmp_path / "one").items():
+        np.testing.assert_array_equal(array, weights(two)[name], err_msg=name)
+
+
+def test_a_dry_run_of_a_teacher_needs_no_fit(project, tmp_path):
+    assert run(project, tmp_path, "--dry_run", changes=["MODEL.teacher_weight=0.5"]) == 0
+
+
 @pytest.mark.slow
 def test_two_processes_fit_and_train_as_one(project):
     outputs = []

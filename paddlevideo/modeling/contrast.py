@@ -18,6 +18,7 @@ from paddle import Tensor
 from paddlevideo.modeling.accuracy import Hits, rank_hits, sum_hits
 from paddlevideo.modeling.backbones.actbert import LowerStates
 from paddlevideo.modeling.backbones.tangled import PaddedLengths
+from paddlevideo.modeling.heads.vectors import VectorHead
 from paddlevideo.modeling.layers import MASKED_SCORE, to_tensors
 from paddlevideo.modeling.losses.actbert import IGNORED
 from paddlevideo.modeling.match_scorer import MatchScorer, match_margins
@@ -49,13 +50,19 @@ class BatchContrast:
     clip according to the retrieval head (after Li et al. 2021, "Align before Fuse", section 3.2,
     which samples one by similarity). The others then come from all ranks too. Captions of other
     ranks get no gradient.
+
+    ``teacher_weight``: the fraction of the target that the retrieval head's probabilities make up
+    (section 3.3 of the same, with the head in the place of a moving average of the model).
     """
 
     #: Gathers rows from all ranks; by default there is one.
     gather: Gather = staticmethod(lambda rows: ([rows], 0))
 
-    def __init__(self, scorer: MatchScorer, negatives: int, hard: int = 0) -> None:
+    def __init__(
+        self, scorer: MatchScorer, negatives: int, hard: int = 0, teacher_weight: float = 0.0
+    ) -> None:
         self.scorer, self.negatives, self.hard = scorer, negatives, hard
+        self.teacher_weight = teacher_weight
 
     def loss(
         self,
@@ -73,15 +80,28 @@ class BatchContrast:
         """
         counted = has_matching_caption(batch)
         captions = self.captions(batch, lower, padded)
-        pairs = self.pairs(batch, lower, captions)
+        similarities = None
+        if self.hard or self.teacher_weight:
+            similarities = self.similarities(batch, lower, captions)
+        pairs = self.pairs(captions, similarities)
         margins = match_margins(match_logits).unsqueeze(0)
         if len(pairs) > 1:
             negatives = self.margins(lower, padded, captions, pairs[1:])
             margins = paddle.concat([margins, negatives])
-        scores = mask_duplicates(margins, has_same_words(captions.words, pairs))
+        duplicates = has_same_words(captions.words, pairs)
+        scores = mask_duplicates(margins, duplicates)
         by_caption = scores_by_caption(scores, pairs)
         loss = contrast_loss(scores, by_caption, counted, count)
+        if similarities is not None and self.teacher_weight:
+            taught = self.teacher_loss(similarities, pairs, duplicates, scores, counted, count)
+            loss = loss * (1 - self.teacher_weight) + taught * self.teacher_weight
         return loss, contrast_hits(scores, by_caption, counted)
+
+    @property
+    def head(self) -> VectorHead:
+        """The retrieval head, which hard negatives and a teacher need."""
+        assert self.scorer.head is not None
+        return self.scorer.head
 
     def captions(
         self, batch: Mapping[str, Any], lower: LowerStates, padded: PaddedLengths
@@ -110,28 +130,42 @@ class BatchContrast:
             words[:, :longest], start + index,
         )  # fmt: skip
 
-    def pairs(self, batch: Mapping[str, Any], lower: LowerStates, captions: Captions) -> np.ndarray:
+    def pairs(self, captions: Captions, similarities: Tensor | None) -> np.ndarray:
         """Returns the captions that each clip is matched with, (1 + k, B); row 0 the positives."""
-        if not self.hard:
+        if similarities is None or not self.hard:
             return shifted_pairs(len(captions.positive), self.negatives)
-        similarities = self.similarities(batch, lower, captions)
-        return hard_pairs(similarities, captions.positive, self.hard, self.negatives)
+        return hard_pairs(similarities.numpy(), captions.positive, self.hard, self.negatives)
 
     @paddle.no_grad()
     def similarities(
         self, batch: Mapping[str, Any], lower: LowerStates, captions: Captions
-    ) -> np.ndarray:
-        """Returns the retrieval head's similarities of clips and captions, (B, N)."""
-        head = self.scorer.head
-        assert head is not None
-        ids = paddle.to_tensor(captions.words)
+    ) -> Tensor:
+        """Returns the retrieval head's similarities of clips and captions, (B, N) float32."""
         mask = (captions.bias[:, 0, 0] > MASKED_SCORE / 2).astype("int64")
-        texts = head.caption_vectors(
-            captions.state, captions.bias, {"text_ids": ids, "text_mask": mask}
-        )
+        texts = {"text_ids": paddle.to_tensor(captions.words), "text_mask": mask}
         videos = to_tensors({key: batch[key] for key in VIDEO_KEYS})
-        clips = head.video_vectors(tuple(lower.states[1:]), tuple(lower.bias[1:]), videos)
-        return paddle.matmul(clips, texts, transpose_y=True).astype("float32").numpy()
+        return self.head.similarities_in_training(
+            (captions.state, captions.bias, texts),
+            (tuple(lower.states[1:]), tuple(lower.bias[1:]), videos),
+            captions.positive,
+        ).astype("float32")
+
+    def teacher_loss(
+        self,
+        similarities: Tensor,
+        pairs: np.ndarray,
+        duplicates: np.ndarray,
+        scores: Tensor,
+        counted: np.ndarray,
+        count: float,
+    ) -> Tensor:
+        """Returns ``contrast_loss`` of ``scores`` with the retrieval head's targets."""
+        clips, captions = similarities.shape
+        at = paddle.to_tensor((np.arange(clips) * captions + pairs).ravel())
+        taught = paddle.index_select(similarities.flatten(), at).reshape(pairs.shape)
+        taught = mask_duplicates(taught * self.head.scale.detach(), duplicates)
+        targets = F.softmax(taught, 0), F.softmax(scores_by_caption(taught, pairs), 0)
+        return contrast_loss(scores, scores_by_caption(scores, pairs), counted, count, targets)
 
     def margins(
         self, lower: LowerStates, padded: PaddedLengths, captions: Captions, pairs: np.ndarray
@@ -195,7 +229,13 @@ def original_words(batch: Mapping[str, Any]) -> np.ndarray:
     return np.where(labels == IGNORED, ids, labels)
 
 
-def contrast_loss(by_clip: Tensor, by_caption: Tensor, counted: np.ndarray, count: float) -> Tensor:
+def contrast_loss(
+    by_clip: Tensor,
+    by_caption: Tensor,
+    counted: np.ndarray,
+    count: float,
+    targets: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Returns the cross-entropy of each clip's caption and of each caption's clip, a scalar.
 
     The mean of the two, summed over the clips where ``counted`` (B,) is True and divided by
@@ -207,9 +247,15 @@ def contrast_loss(by_clip: Tensor, by_caption: Tensor, counted: np.ndarray, coun
             diagonal.
         counted: (B,) bool, clips with a matching caption.
         count: the divisor of the sum.
+        targets: probabilities of the candidates, shaped as the scores; by default the positives
+            have 1.
     """
-    positive = F.log_softmax(by_clip, 0)[0] + paddle.diagonal(F.log_softmax(by_caption, 0))
-    return -(positive * paddle.to_tensor(counted.astype("float32"))).sum() / (2 * count)
+    clips, captions = F.log_softmax(by_clip, 0), F.log_softmax(by_caption, 0)
+    if targets is None:
+        likelihood = clips[0] + paddle.diagonal(captions)
+    else:
+        likelihood = (clips * targets[0]).sum(0) + (captions * targets[1]).sum(0)
+    return -(likelihood * paddle.to_tensor(counted.astype("float32"))).sum() / (2 * count)
 
 
 @paddle.no_grad()

@@ -137,7 +137,8 @@ class Trainer:
         self.saver.begin(self.plan.position(self.progress))
         with self.stop:
             self.rehearse()
-        if self.model.num_fit_samples() and not self.progress.step:
+        fits = not self.progress.step or self.model.fits_on_resume()
+        if fits and self.model.num_fit_samples():
             self.fit_closed_form()
         begin(self.run, is_new=self.progress == Progress())
         with self.stop:

@@ -156,7 +156,7 @@ def test_the_hardest_captions_come_first_and_never_the_own_one():
     )
 
 
-def hard_model(negatives, hard, seed=0):
+def hard_model(negatives, hard, seed=0, **options):
     model = pv.build_model(
         {
             "framework": "ActBert",
@@ -164,6 +164,7 @@ def hard_model(negatives, hard, seed=0):
             "match_negatives": negatives,
             "hard_negatives": hard,
             "retrieval_head": {"name": "RetrievalHead", "width": 8, "dropout": 0.0},
+            **options,
         }
     )
     start = build(seed).state_dict()
@@ -172,6 +173,10 @@ def hard_model(negatives, hard, seed=0):
             value.set_value(start[name])
     model.eval()
     return model
+
+
+def mined(contrast, batch, lower, captions):
+    return contrast.pairs(captions, contrast.similarities(batch, lower, captions))
 
 
 def test_hard_negatives_are_those_that_the_head_finds_most_similar():
@@ -207,7 +212,7 @@ def test_hard_negatives_come_from_all_ranks():
         cut, padded = cut_padding(batch)
         lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
         captions = model.contrast.captions(cut, lower, padded)
-        met.append(model.contrast.pairs(cut, lower, captions))
+        met.append(mined(model.contrast, cut, lower, captions))
         assert captions.positive.tolist() == [[0, 1, 2, 3], [4, 5]][rank]
         lengths = (captions.state.shape[1], captions.bias.shape[3], captions.words.shape[1])
         assert set(lengths) == {int(whole["text_mask"].any(axis=0).sum())}  # no shared padding
@@ -216,11 +221,59 @@ def test_hard_negatives_come_from_all_ranks():
     lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
     model.contrast.gather = lambda rows: ([rows], 0)
     captions = model.contrast.captions(cut, lower, padded)
-    expected = model.contrast.pairs(cut, lower, captions)
+    expected = mined(model.contrast, cut, lower, captions)
     np.testing.assert_array_equal(np.concatenate(met, axis=1), expected)
     assert captions.state.shape[1] == lower.states.text.shape[1] < padded.text
     both = model.contrast.margins(lower, padded, captions, expected)
     assert both.shape == [4, 6]
+
+
+@pytest.mark.parametrize("hard", [0, 2])
+def test_a_teacher_replaces_part_of_the_target(hard):
+    """By the head's probabilities of the candidates, without what equals the clip's caption."""
+    batch = make_batch(clips=6)
+    batch["next_sentence_label"] = np.array([0, 1, 0, 0, 1, 0])
+    batch["text_ids"][3], batch["text_mask"][3] = batch["text_ids"][0], batch["text_mask"][0]
+    batch["text_labels"][3] = batch["text_labels"][0]
+    plain, taught = (hard_model(3, hard, teacher_weight=w) for w in (0.0, 0.25))
+    taught.set_state_dict(plain.state_dict())
+    captions, videos = plain.encode_captions(batch), plain.encode_videos(batch)
+    similar = (captions.vector @ videos.vector.t()).numpy() * float(plain.retrieval_head.scale)
+    scores = plain.margins(captions, videos).numpy()
+    met = np.zeros((6, 6), bool)
+    pairs = hard_pairs(similar.T, np.arange(6), hard, 3) if hard else shifted_pairs(6, 3)
+    met[pairs, np.arange(6)] = True
+    met[0, 3] = met[3, 0] = False
+    loss = 0.0
+    for line in [(slice(None), i) for i in (0, 2, 3, 5)] + [(i, slice(None)) for i in (0, 2, 3, 5)]:
+        held = met[line]
+        shares = [np.exp(x[line][held] - x[line][held].max()) for x in (similar, scores)]
+        target, model = (x / x.sum() for x in shares)
+        loss -= (target * np.log(model)).sum() / 8
+    expected = 0.75 * float(plain(batch)["contrast_loss"]) + 0.25 * loss
+    found = taught(batch)
+    assert float(found["contrast_loss"]) == pytest.approx(expected, rel=1e-4)
+    assert float(found["loss"]) != float(plain(batch)["loss"])
+
+
+def test_the_teacher_is_not_taught_by_the_contrast():
+    model = hard_model(3, 0, teacher_weight=1.0)
+    model(make_batch(clips=5))["contrast_loss"].backward()
+    assert all(p.grad is None for p in model.retrieval_head.parameters())
+    assert any(p.grad is not None for p in model.backbone.encoder.tangled.parameters())
+
+
+@pytest.mark.parametrize("missing", ["match_negatives", "retrieval_head"])
+def test_a_teacher_needs_a_head_and_captions_to_compare(missing):
+    model = {
+        "framework": "ActBert",
+        "backbone": {"name": "BertForMultiModalPreTraining", **SIZES},
+        "match_negatives": 2,
+        "retrieval_head": {"name": "RetrievalHead"},
+        "teacher_weight": 0.5,
+    }
+    with pytest.raises(ConfigError, match="teacher_weight.*retrieval_head"):
+        pv.build_model({key: value for key, value in model.items() if key != missing})
 
 
 def test_hard_negatives_need_a_head_to_mine_with():

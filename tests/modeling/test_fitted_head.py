@@ -17,7 +17,7 @@ FEATURES = SIZES["v_feature_size"] + SIZES["a_feature_size"]
 WIDTH = SIZES["hidden_size"]
 
 
-def with_head(seed=0, fixed_t_layer=1, **options):
+def with_head(seed=0, fixed_t_layer=1, match_negatives=0, teacher_weight=0.0, **options):
     paddle.seed(seed)
     model = pv.build_model(
         {
@@ -28,6 +28,8 @@ def with_head(seed=0, fixed_t_layer=1, **options):
                 "fixed_t_layer": fixed_t_layer,
             },
             "retrieval_head": {"name": "FittedHead", "words": 8, **options},
+            "match_negatives": match_negatives,
+            "teacher_weight": teacher_weight,
         }
     )
     model.eval()
@@ -271,3 +273,40 @@ def test_arrays_of_half_precision_are_set_and_used():
     }
     found, expected = (head.video_vectors((), (), batch).numpy() for head in (half, exact))
     assert (found * expected).sum(axis=1).min() > 0.99
+
+
+def test_as_a_teacher_it_leaves_each_clip_out():
+    """As another fit without the clip would, with the words and the scales of all clips."""
+    pairs = random_pairs()
+    head = with_head(match_negatives=2, teacher_weight=0.5).retrieval_head
+    head.fit(pairs, alone)
+    x = (paddle.to_tensor(pairs.features) - head.feature_mean) * head.feature_scale
+    mask = paddle.to_tensor((pairs.words >= 0).astype("int64"))
+    words, states = paddle.to_tensor(np.maximum(pairs.words, 0)), pairs.sentences[:, None]
+    bias = paddle.zeros([len(states), 1, 1, 1])
+    texts = {"text_ids": words, "text_mask": mask}
+    y = head.target(paddle.to_tensor(pairs.sentences), words, mask).numpy()
+    mean, expected = y.mean(axis=0), []
+    for i, row in enumerate(x.numpy()):
+        others = np.arange(len(y)) != i
+        z, t = x.numpy()[others], y[others] - mean
+        weights = np.linalg.solve(z.T @ z + head.penalty * np.eye(z.shape[1]), z.T @ t)
+        expected.append(unit((row @ weights)[None])[0])
+    actions = paddle.to_tensor(pairs.features[:, None, SIZES["v_feature_size"] :])
+    videos = {
+        "image_feat": paddle.to_tensor(pairs.features[:, None, : SIZES["v_feature_size"]]),
+        "action_feat": actions,
+        "action_mask": paddle.ones(actions.shape[:2]),
+    }
+    found = head.similarities_in_training(
+        (paddle.to_tensor(states), bias, texts), ((), (), videos), np.arange(len(y))
+    )
+    np.testing.assert_allclose(found.numpy(), np.array(expected) @ unit(y).T, atol=1e-4)
+    seen = head.video_vectors((), (), videos).numpy() @ unit(y).T
+    assert np.diag(seen).mean() > np.diag(found.numpy()).mean() + 0.1  # it knows what it has seen
+
+
+def test_what_leaves_a_clip_out_is_not_saved():
+    head = with_head(match_negatives=2, teacher_weight=0.5).retrieval_head
+    head.fit(random_pairs(), alone)
+    assert set(head.state_dict()) == set(with_head().retrieval_head.state_dict())

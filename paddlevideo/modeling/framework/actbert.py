@@ -42,7 +42,7 @@ from paddlevideo.modeling.sparsity import cut_padding, labelled_rows, pack_words
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.utils.errors import ConfigError
-from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative
+from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative, Probability
 
 
 @FRAMEWORKS.register()
@@ -54,6 +54,8 @@ class ActBert(BaseFramework):
     in training, which adds "contrast_loss" (see ``paddlevideo.modeling.contrast``); 0: none, as for
     the published weights. ``hard_negatives``: number of hard negatives among them, the captions of
     all ranks most similar to the clip according to the retrieval head.
+    ``teacher_weight``: how much of that loss compares with the retrieval head's probabilities
+    instead of with the clip's own caption.
     ``retrieval_head``: computes vectors of captions and clips, trained by a further
     "retrieval_loss" or fitted before training; a test adds their similarity to the match margin.
     ``top_k``: match only the k videos most similar to a caption, and the k captions most similar to
@@ -76,6 +78,7 @@ class ActBert(BaseFramework):
         top_k: CountOrZero | Sequence[CountOrZero] = 0,
         gallery_gigabytes: NonNegative = 8.0,
         without: Sequence[Literal["regions", "actions"]] = (),
+        teacher_weight: Probability = 0.0,
     ) -> None:
         super().__init__()
         self.without = tuple(without)
@@ -87,13 +90,22 @@ class ActBert(BaseFramework):
         self.scorer = MatchScorer(backbone, pair_batch, retrieval_head)
         self.contrast = None
         if match_negatives and not self.head_alone:
-            self.contrast = BatchContrast(self.scorer, match_negatives, hard_negatives)
+            self.contrast = BatchContrast(
+                self.scorer, match_negatives, hard_negatives, teacher_weight
+            )
         if hard_negatives and (retrieval_head is None or hard_negatives > match_negatives):
             raise ConfigError(
                 f"MODEL.hard_negatives={hard_negatives} of MODEL.match_negatives={match_negatives} "
                 "captions are the most similar ones according to a MODEL.retrieval_head: set one, "
                 "with hard_negatives no larger than match_negatives, or hard_negatives=0"
             )
+        if teacher_weight and (retrieval_head is None or not match_negatives):
+            raise ConfigError(
+                f"MODEL.teacher_weight={teacher_weight} teaches the contrast with other captions: "
+                "set MODEL.match_negatives and a MODEL.retrieval_head, or teacher_weight=0"
+            )
+        if isinstance(retrieval_head, FittedHead):
+            retrieval_head.leave_out = teacher_weight > 0
         self.top_k, self.gallery_gigabytes = parse_top_k(top_k), gallery_gigabytes
         if self.top_k and retrieval_head is None:
             raise ConfigError(
@@ -207,6 +219,10 @@ class ActBert(BaseFramework):
     def num_fit_samples(self) -> int:
         """Returns the maximum number of clips to fit a retrieval head to."""
         return self.retrieval_head.clips if isinstance(self.retrieval_head, FittedHead) else 0
+
+    def fits_on_resume(self) -> bool:
+        """Returns whether training needs what a fit computes and weights do not contain."""
+        return isinstance(self.retrieval_head, FittedHead) and self.retrieval_head.leave_out
 
     @paddle.no_grad()
     def fit(self, batches: Iterable[Batch], total: Total) -> None:

@@ -101,13 +101,19 @@ class BaseFramework(nn.Layer):
         return 0
 
     def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Fits what has a closed-form solution, once, before the first step of a new run.
+        """Fits what has a closed-form solution, before the first step of a new run.
 
         Args:
             batches: this rank's share of the training samples, without masking.
             total: sums an array over all ranks.
         """
         raise NotImplementedError(f"{type(self).__name__} must define fit")
+
+    def fits_on_resume(self) -> bool:
+        """Returns whether :meth:`fit` runs again when a run resumes, because training needs more
+        of its results than the weights contain.
+        """
+        return False
 
     def parts(self) -> dict[str, list[nn.Layer]]:
         """Returns the layers by the names under which a dry run counts their parameters.

@@ -68,6 +68,9 @@ class FittedHead(VectorHead):
     thousand clips it takes a second, and generalizes better to unseen videos than the same map
     trained by gradient descent.
 
+    As a teacher of the match head it compares each clip with captions by the map that all other
+    clips give: a map that was fitted to the clip's own caption has nothing to teach about it.
+
     ``clips``: the maximum number of clips to fit to, chosen at equal intervals. The text stream
     must be frozen up to the first tangled layer. For other arguments see :class:`VectorHead`.
     """
@@ -76,6 +79,8 @@ class FittedHead(VectorHead):
     common = 0.2
     #: Word pieces in fewer captions are left out.
     rare = 2
+    #: Whether similarities in training leave each clip out, which takes a matrix as large as X^T X.
+    leave_out = False
 
     def __init__(
         self,
@@ -97,6 +102,10 @@ class FittedHead(VectorHead):
         self.words, self.word_weight = words, word_weight if words else 0.0
         self.penalty, self.clips = penalty, clips
         self.log_scale.stop_gradient = True
+        #: What leaving out a clip takes: (X^T X + penalty I)^-1 and the mean of the captions'
+        #: vectors. Weights do not contain them: a fit takes less time than they would take space.
+        self.inverse: Tensor | None = None
+        self.target_mean: Tensor | None = None
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
         """Creates the arrays to fit. Raises ConfigError unless the lower text layers are frozen."""
@@ -133,6 +142,29 @@ class FittedHead(VectorHead):
         mask = captions["text_mask"]
         return F.normalize(self.target(masked_mean(text, bias), captions["text_ids"], mask))
 
+    def similarities_in_training(
+        self,
+        captions: tuple[Tensor, Tensor, Mapping[str, Tensor]],
+        videos: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Mapping[str, Tensor]],
+        positive: np.ndarray,
+    ) -> Tensor:
+        """Returns the dot products (V, C) of captions with clips left out of the fit, each alone.
+
+        With w the map, y the clip's caption vector and h = x^T (X^T X + penalty I)^-1 x, the map
+        without the clip gives (w^T x - h y) / (1 - h), of which the length does not matter here
+        (Allen 1974, "The relationship between variable selection and data augmentation").
+        Without ``leave_out``, and before the fit, they are those of the map.
+        """
+        if self.inverse is None:
+            return super().similarities_in_training(captions, videos, positive)
+        state, bias, texts = captions
+        targets = self.target(masked_mean(state, bias), texts["text_ids"], texts["text_mask"])
+        own = paddle.index_select(targets, paddle.to_tensor(positive)) - self.target_mean
+        inputs = self.inputs(videos[2])
+        leverage = (paddle.matmul(inputs, self.inverse) * inputs).sum(axis=-1, keepdim=True)
+        predicted = paddle.matmul(inputs, *self._floats("map")) - leverage * own
+        return paddle.matmul(F.normalize(predicted), F.normalize(targets), transpose_y=True)
+
     def video_vectors(
         self,
         states: tuple[Tensor, Tensor],
@@ -140,8 +172,12 @@ class FittedHead(VectorHead):
         videos: Mapping[str, Tensor],
     ) -> Tensor:
         """The features of clips -> (V, width); ``states`` are not used."""
-        mean, scale, weights = self._floats("feature_mean", "feature_scale", "map")
-        return F.normalize(paddle.matmul((self.features(videos) - mean) * scale, weights))
+        return F.normalize(paddle.matmul(self.inputs(videos), *self._floats("map")))
+
+    def inputs(self, videos: Mapping[str, Tensor]) -> Tensor:
+        """Returns the standardized features of clips, (V, F)."""
+        mean, scale = self._floats("feature_mean", "feature_scale")
+        return (self.features(videos) - mean) * scale
 
     def features(self, videos: Mapping[str, Tensor]) -> Tensor:
         """Returns the global region and the mean of the actions, (V, F).
@@ -199,6 +235,9 @@ class FittedHead(VectorHead):
         squares, products = total(squares), total(products)
         squares[np.diag_indices_from(squares)] += self.penalty
         self._set("map", np.linalg.solve(squares, products))
+        if self.leave_out:
+            self.inverse = paddle.to_tensor(np.linalg.inv(squares).astype(np.float32))
+            self.target_mean = paddle.to_tensor(mean.astype(np.float32))
 
     def _standardize(self, features: np.ndarray, count: int, total: Total) -> None:
         mean = total(features.sum(axis=0, dtype=np.float64)) / count

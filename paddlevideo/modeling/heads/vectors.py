@@ -69,6 +69,21 @@ class VectorHead(nn.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must define video_vectors")
 
+    def similarities_in_training(
+        self,
+        captions: tuple[Tensor, Tensor, Mapping[str, Tensor]],
+        videos: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Mapping[str, Tensor]],
+        positive: np.ndarray,
+    ) -> Tensor:
+        """Returns the dot products (V, C) that teach the match head and choose hard negatives.
+
+        ``captions`` and ``videos``: the arguments of ``caption_vectors`` and ``video_vectors``;
+        ``positive`` (V,): the indices of the clips' own captions. A head that was fitted to these
+        pairs should return what it would without each clip's own pair.
+        """
+        texts = self.caption_vectors(*captions)
+        return paddle.matmul(self.video_vectors(*videos), texts, transpose_y=True)
+
     @property
     def scale(self) -> Tensor:
         """The factor on similarities."""
