@@ -12,6 +12,7 @@ import argparse
 
 from benchmarks import (
     denormals,
+    host,
     initialization,
     loader,
     negatives,
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "negatives": negatives,
     "denormals": denormals,
     "initialization": initialization,
+    "host": host,
 }
 
 

@@ -49,7 +49,7 @@ def make_inputs(folder: Path, clips: int, dtype: str) -> None:
     # 12 ids with [CLS] and [SEP].
     captions = [" ".join(rng.choice(words, WORDS - 2)) for _ in range(CAPTIONS)]
     (folder / "captions.json").write_text(json.dumps(captions))
-    write_rows(folder / "rows.npy", captions, clips)
+    write_rows(folder / "rows.npy", Clips(captions), clips)
     pack(PackOptions([folder / "rows.npy"], folder / "store", dtype=dtype))
 
 

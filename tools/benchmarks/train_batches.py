@@ -50,27 +50,29 @@ def words_of(pieces: list[str]) -> list[str]:
 class Clips:
     """Raw clips of random features, without padding."""
 
-    def __init__(self, captions: list[str]) -> None:
-        self.captions = captions
+    def __init__(
+        self, captions: list[str], features: int = FEATURES, classes: int = CLASSES
+    ) -> None:
+        self.captions, self.features, self.classes = captions, features, classes
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = np.random.default_rng(index)
         corner = rng.uniform(0, 100, (REGIONS, 2)).astype(np.float32)
         return {
-            "region_feat": rng.random((REGIONS, FEATURES), dtype=np.float32),
-            "region_target": rng.dirichlet(np.full(CLASSES, 0.01), REGIONS).astype(np.float32),
+            "region_feat": rng.random((REGIONS, self.features), dtype=np.float32),
+            "region_target": rng.dirichlet(np.full(self.classes, 0.01), REGIONS).astype(np.float32),
             "boxes": np.concatenate([corner, corner + 50], axis=1),
             "image_h": 240,
             "image_w": 320,
-            "action_feat": rng.random((ACTIONS, FEATURES), dtype=np.float32),
+            "action_feat": rng.random((ACTIONS, self.features), dtype=np.float32),
             "action_target": rng.integers(0, ACTION_CLASSES, ACTIONS),
             "caption": self.captions[index % len(self.captions)],
         }
 
 
-def write_rows(path: Path, captions: list[str], count: int = CLIPS) -> None:
+def write_rows(path: Path, clips: Clips, count: int = CLIPS) -> None:
     """Writes clips as HowTo100M rows; a trainer needs a batch of them to start."""
-    clips, rows = Clips(captions), np.empty(count, dtype=object)
+    rows = np.empty(count, dtype=object)
     for index in range(count):
         clip = clips[index]
         arrays = (clip["region_feat"], clip["region_target"], clip["boxes"], REGIONS)
@@ -102,7 +104,7 @@ def write_batches(folder: Path, captions: list[str], count: int) -> list[float]:
 
     caption_path = folder / "captions.json"
     caption_path.write_text(json.dumps([text for text in captions if text.strip(" !")]))
-    write_rows(folder / "rows.npy", captions)
+    write_rows(folder / "rows.npy", Clips(captions))
     reader = SampleReader(Clips(captions), training_steps(caption_path))
     order = np.random.default_rng(0).permutation(max(len(captions), count * CLIPS))
     needed = []
