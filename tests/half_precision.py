@@ -38,7 +38,10 @@ LISTED = {
 #: Functions that Paddle does not cast for, and that CPUs have for half precision.
 UNCAST = {"cast", "full_like", "assign", "copy_to"}
 #: Functions that write into half tensors.
-UPDATES = {"adam_", "adamw_", "sgd_", "momentum_", "lamb_", "add_", "multiply_", "scale_"}
+UPDATES = {
+    *("adam_", "adamw_", "sgd_", "momentum_", "lamb_"),
+    *("add_", "multiply_", "scale_", "check_finite_and_unscale_"),
+}
 OPERATORS = {
     "__add__": "add",
     "__sub__": "subtract",

@@ -20,6 +20,7 @@ from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics import EvaluationData
 from paddlevideo.modeling import build_model
 from paddlevideo.registry import DATASETS, METRICS, PIPELINES, InputPath
+from paddlevideo.runtime.precision import LossScaler
 from paddlevideo.solver import build_optimizer, build_schedule
 from paddlevideo.solver.updater import Updater
 
@@ -227,7 +228,7 @@ def train_one_step(recipe, model, batch):
     schedule = build_schedule(recipe.OPTIMIZER["learning_rate"], 10, 10 * settings.epochs)
     optimizer = build_optimizer(recipe.OPTIMIZER, schedule, model)
     before = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    updater = Updater(optimizer, schedule, paddle.amp.GradScaler(enable=False))
+    updater = Updater(optimizer, schedule, LossScaler(False, 1.0))
     losses = model(batch)
     alone = (recipe.MODEL.get("retrieval_head") or {}).get("alone")
     four = {"text_loss", "region_loss", "action_loss", "match_loss"}

@@ -187,6 +187,25 @@ def test_an_updater_scales_every_backward_and_steps_once():
     assert updater.learning_rate == 0.5
 
 
+def test_an_updater_clips_as_paddle_does_with_the_norm_that_it_returns():
+    ends = []
+    for takes_over in (False, True):
+        paddle.seed(0)
+        layer = paddle.nn.Linear(3, 2)
+        clip = paddle.nn.ClipGradByGlobalNorm(0.5)
+        optimizer = paddle.optimizer.SGD(1.0, parameters=layer.parameters(), grad_clip=clip)
+        layer(paddle.ones([4, 3])).sum().backward()
+        if takes_over:
+            schedule = SimpleNamespace(step=lambda: None)
+            updater = Updater(optimizer, schedule, precision.LossScaler(False, 1.0))
+            assert updater.gradient_norm(layer.parameters()) > 0.5
+            updater.step()
+        else:
+            optimizer.step()
+        ends.append(layer.weight.numpy())
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("enabled", "factors", "expected"),
     [

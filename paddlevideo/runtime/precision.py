@@ -38,6 +38,16 @@ class LossScaler(paddle.amp.GradScaler):
         """The factor on the loss and its gradients; 1 if disabled."""
         return float(self.get_init_loss_scaling()) if self.is_enable() else 1.0
 
+    def step(self, optimizer: Any) -> None:
+        """Unscales the gradients, which must be finite, and lets ``optimizer`` apply them.
+
+        Paddle would wait for the device to say whether they are.
+        """
+        if self.is_enable():
+            self._unscale(optimizer)
+            self._optimizer_states.clear()
+        optimizer.step()
+
     def update(self) -> None:
         """Counts a step that was taken, after ``step``."""
         super().update()

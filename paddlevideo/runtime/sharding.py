@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import paddle
 import paddle.distributed as dist
-from paddle import Tensor
 
 
 class ShardedOptimizer:
     """An optimizer that keeps arrays for this rank's parameters only.
 
-    Delegates everything else to the optimizer it wraps. Call ``step`` on all ranks.
+    Delegates everything else to the optimizer it wraps. Call ``step`` on all ranks. Clipping by
+    the global norm is left to the caller: here it would be that of this rank's parameters.
     """
 
     def __init__(self, optimizer: Any, rank: int, size: int) -> None:
@@ -35,8 +35,6 @@ class ShardedOptimizer:
             p for p, owner in zip(self._parameter_list, self._owners, strict=True) if owner == rank
         ]
         optimizer._parameter_list = optimizer._param_groups = assigned
-        if isinstance(optimizer._grad_clip, paddle.nn.ClipGradByGlobalNorm):
-            optimizer._grad_clip = ClipByNormOfAll(optimizer._grad_clip, self._parameter_list)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner_opt, name)
@@ -53,20 +51,6 @@ class ShardedOptimizer:
         """Frees the gradients of all parameters, or fills them with zeros."""
         for parameter in self._parameter_list:
             parameter.clear_gradient(set_to_zero)
-
-
-class ClipByNormOfAll:
-    """Clips the gradients of some parameters by the global norm of all."""
-
-    def __init__(self, clip: Any, parameters: Sequence[Tensor]) -> None:
-        self.clip, self.parameters = clip, parameters
-
-    def __call__(self, pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-        """Returns ``pairs`` of parameter and gradient with the gradients clipped."""
-        names = {parameter.name for parameter, _ in pairs}
-        gradients = [(p, p._grad_ivar()) for p in self.parameters]
-        clipped = self.clip([pair for pair in gradients if pair[1] is not None])
-        return [pair for pair in clipped if pair[0].name in names]
 
 
 def assign_ranks(sizes: Sequence[int], ranks: int) -> list[int]:

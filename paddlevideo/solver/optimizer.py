@@ -15,6 +15,7 @@ import paddle
 from paddle.optimizer.lr import LRScheduler
 
 from paddlevideo.registry import OPTIMIZERS, did_you_mean
+from paddlevideo.solver.fused import fuse_updates, fuses_updates
 from paddlevideo.solver.groups import Named, exempt_names, freeze, scale_rates
 from paddlevideo.solver.penalty import add_penalties
 from paddlevideo.solver.schedules import make_schedule
@@ -150,6 +151,8 @@ class OptimizerSettings:
         )
         if penalty is not None:
             add_penalties(optimizer, kind, strength)
+        if fuses_updates():
+            fuse_updates(optimizer, strength if kind == "L2" else 0.0)
         return optimizer
 
 

@@ -93,6 +93,8 @@ def load_state_by_structured_name(
     _check_fit(arrays, saved)
     for key, array in arrays.items():
         array.set_value(saved[key])
+    if (fused := getattr(optimizer, "fused_updates", None)) is not None:
+        fused.regroup()
     schedule = optimizer._learning_rate
     if isinstance(schedule, LRScheduler) and SCHEDULE_KEY in state:
         schedule.set_state_dict(state[SCHEDULE_KEY])

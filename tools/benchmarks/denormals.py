@@ -77,6 +77,7 @@ def serve_table(options: argparse.Namespace) -> None:
     import paddle
 
     from paddlevideo.runtime import use_threads
+    from paddlevideo.runtime.precision import LossScaler
     from paddlevideo.solver import build_optimizer, build_schedule
     from paddlevideo.solver.updater import Updater
 
@@ -86,7 +87,7 @@ def serve_table(options: argparse.Namespace) -> None:
     settings = {"name": "AdamW", "learning_rate": 1e-4, "weight_decay": 0.01}
     schedule = build_schedule(settings["learning_rate"], 1, 1)
     optimizer = build_optimizer(settings, schedule, table)
-    updater = Updater(optimizer, schedule, paddle.amp.GradScaler(enable=False))
+    updater = Updater(optimizer, schedule, LossScaler(False, 1.0))
 
     def loss_of(words: Any) -> float:
         loss = table(words).square().sum()

@@ -169,9 +169,7 @@ def times_of_step(trainer: Any, window: Sequence[Any]) -> dict[str, float]:
     return dict(spent)
 
 
-def counts_of_step(
-    trainer: Any, window: Sequence[Any], trace: Path
-) -> dict[str, dict[str, int]]:
+def counts_of_step(trainer: Any, window: Sequence[Any], trace: Path) -> dict[str, dict[str, int]]:
     """Returns the ``operators``, ``copies`` and ``waits`` of each part of a step."""
     import paddle
     from paddle.profiler import Profiler, ProfilerTarget, RecordEvent

@@ -21,6 +21,7 @@ from benchmarks.train_batches import (
     FEATURES,
     PADDED,
     REGIONS,
+    Clips,
     training_steps,
     vocabulary,
     words_of,
