@@ -122,7 +122,7 @@ def sentence_vectors(backbone: Any, tokens: Any, captions: Sequence[str]) -> np.
     import paddle
 
     from paddlevideo.modeling.heads.vectors import masked_mean
-    from paddlevideo.modeling.layers import to_tensors
+    from paddlevideo.modeling.transfer import to_tensors
 
     vectors = []
     with paddle.no_grad():

@@ -44,14 +44,13 @@ def accuracies_of(losses: Mapping[str, Tensor]) -> dict[str, Hits]:
 
 
 @paddle.no_grad()
-def class_hits(logits: Tensor, labels: np.ndarray) -> Hits:
+def class_hits(logits: Tensor, labels: Tensor, total: int) -> Hits:
     """Counts rows whose largest of ``logits`` (N, classes) is the class in ``labels`` (N,).
 
-    Labels of -1 are not counted.
+    ``total``: the number of labels other than -1, which no row can hit.
     """
     predicted = paddle.argmax(logits.astype("float32"), axis=-1)
-    correct = predicted == paddle.to_tensor(labels.astype(np.int64))
-    return Hits(correct.sum(), int(np.count_nonzero(labels != IGNORED)))
+    return Hits((predicted == labels).sum(), total)
 
 
 def argmax_at(targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -79,19 +78,36 @@ def sum_hits(first: Hits, second: Hits) -> Hits:
     return Hits(first.correct + second.correct, first.total + second.total)
 
 
-def pretraining_hits(output: ActBertOutput, batch: Mapping[str, Any]) -> dict[str, Hits]:
+def pretraining_classes(batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the correct classes of the four pre-training tasks, (N,) int64 each; -1: unlabelled.
+
+    The labels in ``batch`` are those of the positions to predict, see ``labelled_rows``.
+    """
+    labels = {
+        "word": batch["text_labels"],
+        "region": argmax_at(np.asarray(batch["image_target"]), np.asarray(batch["image_label"])),
+        "action": batch["action_label"],
+        "match": batch["next_sentence_label"],
+    }
+    return {name: np.asarray(x).ravel().astype(np.int64) for name, x in labels.items()}
+
+
+def pretraining_hits(
+    output: ActBertOutput, answers: Mapping[str, Tensor], classes: Mapping[str, np.ndarray]
+) -> dict[str, Hits]:
     """Counts the hits of the four pre-training tasks.
 
-    The labels in ``batch`` are aligned with ``output``, see ``labelled_rows``.
+    ``classes`` is what ``pretraining_classes`` returned, and ``answers`` the same on the device.
     """
-    regions = argmax_at(np.asarray(batch["image_target"]), np.asarray(batch["image_label"]))
-    tasks = {
-        "word": (output.text_logits, batch["text_labels"]),
-        "region": (output.region_logits, regions),
-        "action": (output.action_logits, batch["action_label"]),
-        "match": (output.match_logits, batch["next_sentence_label"]),
+    logits = {
+        "word": output.text_logits,
+        "region": output.region_logits,
+        "action": output.action_logits,
+        "match": output.match_logits,
     }
     return {
-        f"{name}_accuracy": class_hits(logits, np.asarray(labels).ravel())
-        for name, (logits, labels) in tasks.items()
+        f"{name}_accuracy": class_hits(
+            logits[name], answers[name], int(np.count_nonzero(labels != IGNORED))
+        )
+        for name, labels in classes.items()
     }

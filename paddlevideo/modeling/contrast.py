@@ -19,9 +19,10 @@ from paddlevideo.modeling.accuracy import Hits, rank_hits, sum_hits
 from paddlevideo.modeling.backbones.actbert import LowerStates
 from paddlevideo.modeling.backbones.tangled import PaddedLengths
 from paddlevideo.modeling.heads.vectors import VectorHead
-from paddlevideo.modeling.layers import MASKED_SCORE, to_tensors
+from paddlevideo.modeling.layers import MASKED_SCORE
 from paddlevideo.modeling.losses.actbert import IGNORED
 from paddlevideo.modeling.match_scorer import MatchScorer, match_margins
+from paddlevideo.modeling.transfer import to_tensors
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.framework.base import Gather

@@ -5,11 +5,11 @@ Shapes: B batch, T positions, D width of a stream, h heads, d = D / h.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import paddle
 import paddle.nn.functional as F
@@ -53,14 +53,6 @@ class StreamConfig:
             raise ConfigError(
                 f'unknown activation "{self.activation}"; known: {", ".join(ACTIVATIONS)}'
             )
-
-
-def to_tensors(batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Converts arrays to tensors on the current device; tensors stay the same."""
-    return {
-        key: value if isinstance(value, Tensor) else paddle.to_tensor(value)
-        for key, value in batch.items()
-    }
 
 
 _blank_weights = ContextVar("_blank_weights", default=False)

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import paddle
 
 from paddlevideo.modeling.backbones.actbert import PaddedLengths, Rows
 from paddlevideo.modeling.backbones.tangled import Streams
@@ -53,7 +52,7 @@ def pack_words(batch: Batch) -> Packing:
     kept = mask | (labels != IGNORED) | ~mask.any(axis=1, keepdims=True)
     kept[:, 0] = True
     row = np.where(kept.ravel(), np.cumsum(kept.ravel()) - 1, 0)
-    return Packing(paddle.to_tensor(np.flatnonzero(kept)), paddle.to_tensor(row), *kept.shape)
+    return Packing(np.flatnonzero(kept), row, *kept.shape)
 
 
 def labelled_rows(
@@ -86,9 +85,7 @@ def labelled_rows(
     }
     with_global = np.pad(regions, ((0, 0), (1, 0)), constant_values=IGNORED)
     each = [labelled_positions(labels) for labels in (words, with_global, actions)]
-    positions, predicted = (
-        Streams(*map(paddle.to_tensor, arrays)) for arrays in zip(*each, strict=True)
-    )
+    positions, predicted = (Streams(*arrays) for arrays in zip(*each, strict=True))
     return labelled, Rows(positions, predicted)
 
 

@@ -25,9 +25,9 @@ def counts(model, batch):
 
 def test_only_labelled_rows_count():
     logits = paddle.to_tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    hits = class_hits(logits, np.array([1, 2, -1]))
+    hits = class_hits(logits, paddle.to_tensor([1, 2, -1]), 2)
     assert (int(hits.correct), hits.total) == (1, 2)
-    nothing = class_hits(logits, np.array([-1, -1, -1]))
+    nothing = class_hits(logits, paddle.to_tensor([-1, -1, -1]), 0)
     assert (int(nothing.correct), nothing.total) == (0, 0)
 
 

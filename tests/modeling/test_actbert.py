@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from paddlevideo.modeling import layers
 from paddlevideo.modeling.backbones import tangled as tangled_module
 from paddlevideo.modeling.backbones.tangled import spread_matrix
-from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.modeling.match_scorer import VideoCache
+from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.modeling.tiny import build, make_batch
 

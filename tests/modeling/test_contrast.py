@@ -17,7 +17,7 @@ from paddlevideo.modeling.contrast import (
     shifted_pairs,
 )
 from paddlevideo.modeling.framework.actbert import cut_padding, labelled_rows
-from paddlevideo.modeling.layers import to_tensors
+from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.utils.errors import ConfigError
 from tests.modeling.tiny import SIZES, build, make_batch
 

@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 from paddlevideo.modeling.sparsity import labelled_positions, pack_words
+from paddlevideo.modeling.transfer import to_tensors
 from tests.modeling.test_actbert import plain_losses
 from tests.modeling.tiny import build, make_batch
 
@@ -40,7 +41,7 @@ def test_packed_words_are_real_ones_labelled_ones_and_the_first():
         "text_mask": np.array([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]),
         "text_labels": np.array([[-1, 7, -1, -1], [-1, -1, -1, 9], [-1] * 4]),
     }
-    packing = pack_words(batch)
+    packing = to_tensors(pack_words(batch))
     assert packing.kept.tolist() == [0, 1, 4, 5, 7, 8, 9, 10, 11]
     x = paddle.arange(12, dtype="float32").reshape([3, 4, 1])
     back = packing.unpack(packing.pack(x)).flatten().tolist()

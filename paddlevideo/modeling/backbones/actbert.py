@@ -34,8 +34,8 @@ from paddlevideo.modeling.layers import (
     initial_range,
     initial_weights,
     mask_to_bias,
-    to_tensors,
 )
+from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.registry import BACKBONES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.limits import Limit, Limits

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import paddle
@@ -254,8 +255,11 @@ def attend_stretched(
     position i takes row floor(i * A / padded), as nearest-neighbour interpolation does. Cutting a
     padded sequence short therefore does not change what its first positions receive.
     """
-    spread = spread_matrix(message.key.shape[1], padded, padded).astype(key.dtype)
-    spread = spread[:, : length_of(key)]
+    actions, length = message.key.shape[1], length_of(key)
+    if isinstance(length, int):
+        spread = spread_matrix(actions, length, padded, key.dtype)
+    else:
+        spread = spread_matrix(actions, padded, padded, key.dtype)[:, :length]
     if fuses_attention(query):
         # One fused kernel is faster here, so the message is added to all positions.
         key, value = (
@@ -273,8 +277,22 @@ def attend_stretched(
     return context.transpose([0, 2, 1, 3]).flatten(2)
 
 
-def spread_matrix(actions: int, positions: int, padded: int) -> Tensor:
-    """Returns (A, T) float32: (a, i) is 1 where position i takes row a = floor(i * A / padded)."""
+def spread_matrix(actions: int, positions: int, padded: int, dtype: Any = paddle.float32) -> Tensor:
+    """Returns (A, T): (a, i) is 1 where position i takes row a = floor(i * A / padded).
+
+    The last ones are kept: a copy to a GPU takes longer than the products with it.
+    """
+    if not paddle.in_dynamic_mode():  # a tensor belongs to one program
+        return _make_spread(actions, positions, padded).astype(dtype)
+    return _kept_spread(actions, positions, padded, dtype, paddle.device.get_device())
+
+
+@lru_cache(maxsize=256)
+def _kept_spread(actions: int, positions: int, padded: int, dtype: Any, device: str) -> Tensor:
+    return _make_spread(actions, positions, padded).astype(dtype)
+
+
+def _make_spread(actions: int, positions: int, padded: int) -> Tensor:
     matrix = np.zeros([actions, positions], dtype=np.float32)
     columns = np.arange(positions)
     matrix[columns * actions // padded, columns] = 1.0

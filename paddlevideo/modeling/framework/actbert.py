@@ -14,7 +14,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from paddlevideo.modeling import released_weights
-from paddlevideo.modeling.accuracy import Losses, pretraining_hits
+from paddlevideo.modeling.accuracy import Losses, pretraining_classes, pretraining_hits
 from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 from paddlevideo.modeling.contrast import BatchContrast, has_matching_caption, original_words
 from paddlevideo.modeling.framework.base import BaseFramework, Batch, Gather
@@ -29,7 +29,6 @@ from paddlevideo.modeling.framework.batches import (
 from paddlevideo.modeling.heads.fitted import FittedHead, Total, read_pairs
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.heads.vectors import VectorHead
-from paddlevideo.modeling.layers import to_tensors
 from paddlevideo.modeling.losses.actbert import ActBertLoss
 from paddlevideo.modeling.match_scorer import (
     CaptionCache,
@@ -39,6 +38,7 @@ from paddlevideo.modeling.match_scorer import (
     VideoSource,
 )
 from paddlevideo.modeling.sparsity import cut_padding, labelled_rows, pack_words
+from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
 from paddlevideo.utils.errors import ConfigError
@@ -157,11 +157,14 @@ class ActBert(BaseFramework):
                 lower = self.backbone.lower(to_tensors(batch))
         else:
             labelled, rows = labelled_rows(self.loss.drop_mismatched_labels(batch), self.limits())
-            tensors = to_tensors(labelled)
-            lower = self.backbone.lower(tensors, pack_words(batch))
+            classes = pretraining_classes(labelled) if self.training else {}
+            tensors, rows, packing, answers = to_tensors(
+                (labelled, rows, pack_words(batch), classes)
+            )
+            lower = self.backbone.lower(tensors, packing)
             output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
             losses = self.loss(output, tensors, counts)
-            hits = pretraining_hits(output, labelled) if self.training else {}
+            hits = pretraining_hits(output, answers, classes) if self.training else {}
             if self.contrast is not None:
                 further["contrast_loss"], hits["contrast_accuracy"] = self.contrast.loss(
                     batch, lower, padded, output.match_logits, counts["contrast_loss"]

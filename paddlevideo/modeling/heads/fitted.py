@@ -15,7 +15,8 @@ import paddle.nn.functional as F
 from paddle import Tensor
 
 from paddlevideo.modeling.heads.vectors import VectorHead, masked_mean
-from paddlevideo.modeling.layers import length_of, to_tensors
+from paddlevideo.modeling.layers import length_of
+from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.registry import HEADS
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import CountOrZero, NonNegative, Positive, Range
