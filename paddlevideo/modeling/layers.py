@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
+from paddle.incubate.nn.functional import fused_dropout_add
 
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Positive
@@ -136,7 +137,8 @@ def layer_norm(width: int) -> nn.LayerNorm:
 
 def mask_to_bias(mask: Tensor) -> Tensor:
     """Returns the attention bias (B, 1, 1, T) float32 of a mask (B, T), where 1 is real."""
-    return (1.0 - mask.astype("float32")).unsqueeze([1, 2]) * MASKED_SCORE
+    scores = paddle.scale(mask.astype("float32"), -MASKED_SCORE, -1.0, bias_after_scale=False)
+    return scores.unsqueeze([1, 2])
 
 
 def attend(
@@ -154,15 +156,21 @@ def attend(
     """
     if fuses_attention(query):
         return attend_fused(query, key, value, heads, bias, dropout)
-    query, key, value = (split_heads(x, heads) for x in (query, key, value))
+    split = (split_heads(x, heads) for x in (query, key, value))
+    return attend_heads(*split, bias, dropout).flatten(2)
+
+
+def attend_heads(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: nn.Dropout | None
+) -> Tensor:
+    """Like ``attend``, but from (B, h, T, d) to (B, Tq, h, d)."""
     scores = paddle.matmul(query * query.shape[-1] ** -0.5, key, transpose_y=True)
     if bias is not None:
         scores = scores + bias.astype(scores.dtype)
     weights = F.softmax(scores, axis=-1)  # B, h, Tq, Tk
     if dropout is not None:
         weights = dropout(weights)
-    context = paddle.matmul(weights, value).transpose([0, 2, 1, 3])  # B, Tq, h, d
-    return context.flatten(2)
+    return paddle.matmul(weights, value).transpose([0, 2, 1, 3])
 
 
 def fuses_attention(query: Tensor) -> bool:
@@ -172,6 +180,11 @@ def fuses_attention(query: Tensor) -> bool:
     """
     on_gpu = paddle.device.get_device().startswith("gpu")
     return on_gpu and query.dtype != paddle.float32 and PADDLE_RELEASE >= 3
+
+
+def fuses_dropout() -> bool:
+    """Returns whether dropout and the addition after it are one operator: on GPUs, with Paddle 3."""
+    return PADDLE_RELEASE >= 3 and paddle.device.get_device().startswith("gpu")
 
 
 def attend_fused(
@@ -185,16 +198,28 @@ def attend_fused(
     """Like ``attend``, by Paddle's fused operator, which never stores the attention weights."""
     batch = max(x.shape[0] for x in (query, key, value))
     query, key, value = (
-        x.expand([batch, *x.shape[1:]]).reshape([batch, -1, heads, x.shape[-1] // heads])
+        expand_batch(x, batch).reshape([batch, -1, heads, x.shape[-1] // heads])
         for x in (query, key, value)
     )
+    return attend_heads_fused(query, key, value, bias, dropout).flatten(2)
+
+
+def attend_heads_fused(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: nn.Dropout | None
+) -> Tensor:
+    """Like ``attend_fused``, but from (B, T, h, d) to (B, Tq, h, d)."""
     if bias is not None:
-        bias = bias.astype(query.dtype).expand([batch, heads, query.shape[1], key.shape[1]])
+        batch, length, heads = query.shape[:3]
+        bias = bias.astype(query.dtype).expand([batch, heads, length, key.shape[1]])
     rate, training = (dropout.p, dropout.training) if dropout is not None else (0.0, False)
-    context = F.scaled_dot_product_attention(
+    return F.scaled_dot_product_attention(
         query, key, value, attn_mask=bias, dropout_p=rate, training=training
     )
-    return context.flatten(2)
+
+
+def expand_batch(x: Tensor, batch: int) -> Tensor:
+    """Expands a first dimension of 1 to ``batch``."""
+    return x if x.shape[0] == batch else x.expand([batch, *x.shape[1:]])
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -256,7 +281,10 @@ class AddNorm(nn.Layer):
 
     def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
         """``hidden`` (B, T, inputs), ``residual`` (B, T, width) -> (B, T, width)."""
-        return self.norm(residual + self.dropout(self.dense(hidden)))
+        hidden, rate = self.dense(hidden), self.dropout.p
+        if rate and self.training and fuses_dropout():
+            return self.norm(fused_dropout_add(hidden, residual, rate))
+        return self.norm(residual + self.dropout(hidden))
 
 
 class FeedForward(nn.Layer):
@@ -298,12 +326,30 @@ class TransformerLayer(nn.Layer):
         wanted = take_rows(x, rows)
         project = self.attention
         projected = project.query(wanted), project.key(x), project.value(x)
-        if packing is not None:
-            projected = tuple(map(packing.unpack, projected))
-        context = attend(*projected, self.heads, bias, self.attention_dropout)
-        if packing is not None:
-            context = packing.pack(context)
+        if rows is None:
+            context = self.attend_together(projected, bias, packing)
+        else:
+            context = attend(*projected, self.heads, bias, self.attention_dropout)
         return self.feed_forward(self.attention_output(context, wanted))
+
+    def attend_together(
+        self, projected: tuple[Tensor, Tensor, Tensor], bias: Tensor, packing: Packing | None
+    ) -> Tensor:
+        """Like ``attend`` for queries, keys and values of equal shapes, with fewer operators."""
+        width = projected[0].shape[-1]
+        joined, sizes = paddle.stack(projected, axis=-2), [0, 0]  # B, T, 3, D or N, 3, D
+        if packing is not None:
+            joined, sizes = paddle.gather(joined, packing.row), [packing.batch, packing.length]
+        joined = joined.reshape([*sizes, 3, self.heads, width // self.heads])
+        if fuses_attention(joined):
+            query, key, value = joined.unbind(2)
+            context = attend_heads_fused(query, key, value, bias, self.attention_dropout)
+        else:
+            query, key, value = joined.transpose([2, 0, 3, 1, 4]).unbind(0)
+            context = attend_heads(query, key, value, bias, self.attention_dropout)
+        if packing is None:
+            return context.flatten(2)
+        return paddle.gather(context.reshape([-1, width]), packing.kept)
 
 
 class PredictionTransform(nn.Layer):

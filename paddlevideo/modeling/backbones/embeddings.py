@@ -49,7 +49,7 @@ class TextEmbeddings(nn.Layer):
         released weights were trained this way.
         """
         words = F.embedding(text_ids, self.word.weight, padding_idx=PADDING_WORD)
-        positions = self.position.weight[: length_of(text_ids)].unsqueeze(0)
+        positions = self.position.weight[: length_of(text_ids)]
         return self.dropout(self.norm(words + positions + self.token_type(token_type_ids)))
 
 

@@ -23,6 +23,7 @@ from paddlevideo.modeling.layers import (
     Projections,
     StreamConfig,
     attend,
+    expand_batch,
     fuses_attention,
     length_of,
     linear,
@@ -231,11 +232,6 @@ class TangledLayer(nn.Layer):
             )
             context = attend(projected.query, key, value, self.heads, stream_bias, dropout)
         return self.outputs[name](context, state[:, : length_of(projected.query)])
-
-
-def expand_batch(x: Tensor, batch: int) -> Tensor:
-    """Expands a first dimension of 1 to ``batch``."""
-    return x if x.shape[0] == batch else x.expand([batch, *x.shape[1:]])
 
 
 def attend_stretched(

@@ -58,6 +58,11 @@ def match_loss(logits: Tensor, labels: Tensor, count: float) -> Tensor:
     return F.cross_entropy(logits, labels.flatten(), reduction="sum") / count
 
 
+def weighted(loss: Tensor, weight: float) -> Tensor:
+    """Returns ``loss`` * ``weight``, without an operator for a weight of 1."""
+    return loss if weight == 1 else loss * weight
+
+
 @LOSSES.register()
 class ActBertLoss(nn.Layer):
     """The sum of masked words, masked regions, masked actions and matching.
@@ -134,5 +139,5 @@ class ActBertLoss(nn.Layer):
                 output.match_logits, batch["next_sentence_label"], counts["match_loss"]
             ),
         }
-        losses = {name: loss * self.weights[name] for name, loss in losses.items()}
+        losses = {name: weighted(loss, self.weights[name]) for name, loss in losses.items()}
         return {"loss": paddle.add_n(list(losses.values())), **losses}
