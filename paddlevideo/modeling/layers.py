@@ -154,16 +154,16 @@ def attend(
     ``query`` (B, Tq, D), ``key`` and ``value`` (B, Tk, D), ``bias`` broadcast to (B, h, Tq, Tk).
     Returns (B, Tq, D).
     """
-    if fuses_attention(query):
-        return attend_fused(query, key, value, heads, bias, dropout)
-    split = (split_heads(x, heads) for x in (query, key, value))
-    return attend_heads(*split, bias, dropout).flatten(2)
+    split = [split_heads(x, heads) for x in (query, key, value)]
+    return attend_heads(split[0], split[1], split[2], bias, dropout).flatten(2)
 
 
 def attend_heads(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: nn.Dropout | None
 ) -> Tensor:
-    """Like ``attend``, but from (B, h, T, d) to (B, Tq, h, d)."""
+    """Like ``attend``, from what ``split_heads`` returns to (B, Tq, h, d)."""
+    if fuses_attention(query):
+        return attend_fused(query, key, value, bias, dropout)
     scores = paddle.matmul(query * query.shape[-1] ** -0.5, key, transpose_y=True)
     if bias is not None:
         scores = scores + bias.astype(scores.dtype)
@@ -183,33 +183,18 @@ def fuses_attention(query: Tensor) -> bool:
 
 
 def fuses_dropout() -> bool:
-    """Returns whether dropout and the addition after it are one operator: on GPUs, with Paddle 3."""
+    """Returns whether dropout and the sum after it are one operator: on GPUs, with Paddle 3."""
     return PADDLE_RELEASE >= 3 and paddle.device.get_device().startswith("gpu")
 
 
 def attend_fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    heads: int,
-    bias: Tensor | None,
-    dropout: nn.Dropout | None,
-) -> Tensor:
-    """Like ``attend``, by Paddle's fused operator, which never stores the attention weights."""
-    batch = max(x.shape[0] for x in (query, key, value))
-    query, key, value = (
-        expand_batch(x, batch).reshape([batch, -1, heads, x.shape[-1] // heads])
-        for x in (query, key, value)
-    )
-    return attend_heads_fused(query, key, value, bias, dropout).flatten(2)
-
-
-def attend_heads_fused(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: nn.Dropout | None
 ) -> Tensor:
-    """Like ``attend_fused``, but from (B, T, h, d) to (B, Tq, h, d)."""
+    """Like ``attend_heads``, by Paddle's fused operator, which never stores the weights."""
+    batch = max(x.shape[0] for x in (query, key, value))
+    query, key, value = (expand_batch(x, batch) for x in (query, key, value))
     if bias is not None:
-        batch, length, heads = query.shape[:3]
+        length, heads = query.shape[1:3]
         bias = bias.astype(query.dtype).expand([batch, heads, length, key.shape[1]])
     rate, training = (dropout.p, dropout.training) if dropout is not None else (0.0, False)
     return F.scaled_dot_product_attention(
@@ -223,15 +208,22 @@ def expand_batch(x: Tensor, batch: int) -> Tensor:
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, D) -> (B, h, T, d)."""
+    """(B, T, D) -> (B, h, T, d), or (B, T, h, d) for the fused kernel."""
     # 0 keeps the size, which may be unknown in an exported program.
-    return x.reshape([0, 0, heads, x.shape[-1] // heads]).transpose([0, 2, 1, 3])
+    x = x.reshape([0, 0, heads, x.shape[-1] // heads])
+    return x if fuses_attention(x) else x.transpose([0, 2, 1, 3])
 
 
-def length_of(x: Tensor) -> int | Tensor:
+def split_joined(x: Tensor, heads: int) -> list[Tensor]:
+    """(B, T, n, D) -> ``split_heads`` of each of the n, in fewer operators."""
+    x = x.reshape([0, 0, x.shape[2], heads, x.shape[-1] // heads])
+    return x.unbind(2) if fuses_attention(x) else x.transpose([2, 0, 3, 1, 4]).unbind(0)
+
+
+def length_of(x: Tensor, axis: int = 1) -> int | Tensor:
     """Returns T of (B, T, ...), as a scalar tensor in an exported program for any length."""
-    length = x.shape[1]
-    return length if length >= 0 else paddle.shape(x)[1]
+    length = x.shape[axis]
+    return length if length >= 0 else paddle.shape(x)[axis]
 
 
 class Packing(NamedTuple):
@@ -252,12 +244,13 @@ class Packing(NamedTuple):
 
 
 def take_rows(x: Tensor, rows: int | Tensor | None) -> Tensor:
-    """Selects the first ``rows`` positions of (B, T, D), or those in a tensor (B, K); None: all."""
+    """Selects the first ``rows`` positions of (B, T, D); None: all.
+
+    A tensor (B * K,) holds the indices of K positions of each into the flattened (B * T).
+    """
     if not isinstance(rows, Tensor):
         return x if rows is None else x[:, :rows]
-    batch, length, width = x.shape
-    indices = rows + paddle.arange(batch, dtype=rows.dtype).unsqueeze(1) * length
-    return paddle.gather(x.flatten(0, 1), indices.flatten()).reshape([batch, rows.shape[1], width])
+    return paddle.gather(x.flatten(0, 1), rows).reshape([x.shape[0], -1, x.shape[2]])
 
 
 class Projections(nn.Layer):
@@ -336,20 +329,15 @@ class TransformerLayer(nn.Layer):
         self, projected: tuple[Tensor, Tensor, Tensor], bias: Tensor, packing: Packing | None
     ) -> Tensor:
         """Like ``attend`` for queries, keys and values of equal shapes, with fewer operators."""
-        width = projected[0].shape[-1]
-        joined, sizes = paddle.stack(projected, axis=-2), [0, 0]  # B, T, 3, D or N, 3, D
+        joined = paddle.stack(projected, axis=-2)  # B, T, 3, D or N, 3, D
         if packing is not None:
-            joined, sizes = paddle.gather(joined, packing.row), [packing.batch, packing.length]
-        joined = joined.reshape([*sizes, 3, self.heads, width // self.heads])
-        if fuses_attention(joined):
-            query, key, value = joined.unbind(2)
-            context = attend_heads_fused(query, key, value, bias, self.attention_dropout)
-        else:
-            query, key, value = joined.transpose([2, 0, 3, 1, 4]).unbind(0)
-            context = attend_heads(query, key, value, bias, self.attention_dropout)
+            sizes = [packing.batch, packing.length, *joined.shape[1:]]
+            joined = paddle.gather(joined, packing.row).reshape(sizes)
+        query, key, value = split_joined(joined, self.heads)
+        context = attend_heads(query, key, value, bias, self.attention_dropout)
         if packing is None:
             return context.flatten(2)
-        return paddle.gather(context.reshape([-1, width]), packing.kept)
+        return paddle.gather(context.reshape([-1, projected[0].shape[-1]]), packing.kept)
 
 
 class PredictionTransform(nn.Layer):

@@ -52,7 +52,7 @@ class CaptionCache:
 
     state: Tensor  # C, T, D
     bias: Tensor  # C, 1, 1, T
-    first: Projected | None  # in the first tangled layer, C, T, W each
+    first: Projected | None  # in the first tangled layer, C first
     vector: Tensor | None  # of the retrieval head, C, width
     padded_length: int
 
@@ -94,9 +94,9 @@ class VideoCache:
 
     state: Tensor  # V, R, D
     bias: Tensor  # V, 1, 1, R
-    first: Projected | None  # in the first tangled layer, V, R, W each
+    first: Projected | None  # in the first tangled layer, V first
     region_message: Message | None  # in the first tangled layer, V, A, W each
-    action_queries: tuple[Tensor, ...]  # V, A, W each
+    action_queries: tuple[Tensor, ...]  # those of Projected, V first
     pooled_actions: Tensor | None  # V, W
     actions: Tensor | None  # V, A, D
     action_bias: Tensor  # V, 1, 1, A

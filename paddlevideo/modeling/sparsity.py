@@ -18,6 +18,9 @@ from paddlevideo.modeling.losses.actbert import IGNORED
 from paddlevideo.utils.limits import Limits, check_sample
 
 
+MASKS = ("text_mask", "image_mask", "action_mask")
+
+
 def cut_padding(batch: Batch) -> tuple[dict[str, Any], PaddedLengths]:
     """Returns the batch without padding that all clips share, and the lengths before.
 
@@ -60,6 +63,8 @@ def labelled_rows(
 ) -> tuple[dict[str, Any], Rows]:
     """Returns the batch with labels and targets of labelled positions only, and the positions.
 
+    Masks become float32, the type in which attention adds them.
+
     If nothing is labelled, one row with label -1 is kept, so that the heads have a gradient (of
     zeros) on every rank. Raises ConfigError if the number of region classes differs from that of
     ``limits``.
@@ -78,15 +83,20 @@ def labelled_rows(
         check_sample(limits, {"region_target": targets}, lambda: "the batch")
     labelled = {
         **batch,
+        **{key: np.asarray(batch[key], np.float32) for key in MASKS},
         "text_labels": words.ravel()[text_at],
         "image_label": regions.ravel()[region_at],
         "image_target": targets.reshape(-1, targets.shape[-1])[region_at],
         "action_label": actions.ravel()[action_at],
     }
     with_global = np.pad(regions, ((0, 0), (1, 0)), constant_values=IGNORED)
-    each = [labelled_positions(labels) for labels in (words, with_global, actions)]
-    positions, predicted = (Streams(*arrays) for arrays in zip(*each, strict=True))
-    return labelled, Rows(positions, predicted)
+    positions, predicted = [], []
+    for labels in (words, with_global, actions):
+        position, index = labelled_positions(labels)
+        clip = np.arange(len(labels))[:, None]
+        positions.append((position + clip * labels.shape[1]).ravel())
+        predicted.append(index)
+    return labelled, Rows(Streams(*positions), Streams(*predicted))
 
 
 def labelled_positions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

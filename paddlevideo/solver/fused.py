@@ -24,7 +24,7 @@ def fuses_updates() -> bool:
 
 
 def squared_norm(gradients: list[Tensor]) -> Tensor:
-    """Returns the sum of all squares, a float32 scalar.
+    """Returns the sum of all squares, one float32 number.
 
     On GPUs at the cost of a copy; on CPUs one gradient after the other, without copies.
     """
@@ -32,7 +32,7 @@ def squared_norm(gradients: list[Tensor]) -> Tensor:
         _, flat = _C_ops.coalesce_tensor(
             gradients, paddle.float32, True, False, False, 0.0, False, -1, -1, [], []
         )
-        return _C_ops.squared_l2_norm(flat).reshape([])
+        return _C_ops.squared_l2_norm(flat)
     squares = (_C_ops.squared_l2_norm(gradient.astype("float32")) for gradient in gradients)
     return paddle.stack([square.reshape([]) for square in squares]).sum()
 

@@ -100,7 +100,7 @@ class Updater:
         gradients = [p.grad for p in parameters if p.grad is not None]
         self._norm = 0.0
         if gradients:
-            self._norm = float(squared_norm(gradients).sqrt()) / self.scaler.value
+            self._norm = squared_norm(gradients).sqrt().item() / self.scaler.value
         return self._norm
 
     def _clip(self) -> None:

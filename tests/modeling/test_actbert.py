@@ -180,7 +180,7 @@ def test_a_tangled_layer_computes_the_pooled_rows_where_it_is_the_last():
         model = build(**changes)
         captions, videos = model.encode_captions(batch), model.encode_videos(batch)
         for side, wanted in zip((captions, videos), rows, strict=True):
-            keys, queries = side.first.key.shape[1], side.first.query.shape[1]
+            keys, queries = side.first.key.shape[2], side.first.query.shape[2]
             assert keys > 1 and queries == (wanted or keys)
 
 

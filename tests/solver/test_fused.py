@@ -124,5 +124,5 @@ def test_the_norm_of_all_at_once_is_that_of_one_after_the_other(on_gpu):
     norms = []
     for fuse in (False, True):
         on_gpu(fuse)
-        norms.append(float(squared_norm(gradients)))
+        norms.append(squared_norm(gradients).item())
     assert norms[1] == pytest.approx(norms[0], rel=1e-6)

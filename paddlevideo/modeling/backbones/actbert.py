@@ -64,8 +64,8 @@ class LowerStates(NamedTuple):
 class Rows(NamedTuple):
     """The positions to compute in the last layers, and those to predict."""
 
-    positions: Streams[Tensor]  # (B, K): position 0 and the predicted ones, padded with 0
-    predicted: Streams[Tensor]  # (N,) indices of the predicted ones into the flattened (B * K)
+    positions: Streams[Tensor]  # (B * K,) indices into (B * T): 0 and the predicted ones of each
+    predicted: Streams[Tensor]  # (N,) indices of the predicted ones into (B * K)
 
 
 @BACKBONES.register()

@@ -134,7 +134,8 @@ class TangledEncoder(nn.Layer):
     ) -> tuple[list[Tensor], Tensor]:
         """Runs only the action stream, from layer ``start``, with released tangling.
 
-        ``actions`` (B, A, D) -> its query (B, A, W) in every tangled layer, and its last state.
+        ``actions`` (B, A, D) -> the query of ``Projected`` in every tangled layer, and its last
+        state.
         """
         queries = []
         for tangled, stop in zip(self.tangled, self.positions, strict=True):

@@ -22,12 +22,13 @@ from paddlevideo.modeling.layers import (
     InitializerRange,
     Projections,
     StreamConfig,
-    attend,
+    attend_heads,
     expand_batch,
     fuses_attention,
     length_of,
     linear,
     split_heads,
+    split_joined,
 )
 from paddlevideo.utils.errors import ConfigError
 
@@ -98,7 +99,7 @@ class StreamOutput(nn.Layer):
 
 
 class Projected(NamedTuple):
-    """Queries, keys and values of one stream, (B, length, W) each."""
+    """Queries, keys and values of one stream, each as ``split_heads`` returns them."""
 
     query: Tensor
     key: Tensor
@@ -117,7 +118,7 @@ class Known(NamedTuple):
 
     text: Projected | None = None
     regions: Projected | None = None
-    action_query: Tensor | None = None
+    action_query: Tensor | None = None  # as in Projected
     region_message: Message | None = None
 
 
@@ -182,18 +183,22 @@ class TangledLayer(nn.Layer):
     def project(self, name: str, x: Tensor, rows: int | None = None) -> Projected:
         """Returns keys and values of all positions and queries of the first ``rows``."""
         project = self.projections[name]
-        return Projected(project.query(x[:, :rows]), project.key(x), project.value(x))
+        parts = project.query(x[:, :rows]), project.key(x), project.value(x)
+        if rows is None:
+            return Projected(*split_joined(paddle.stack(parts, axis=2), self.heads))
+        return Projected(*(split_heads(part, self.heads) for part in parts))
 
     def text_message(self, query: Tensor, text: Projected, bias: Tensor) -> Message:
-        """Returns what actions, with ``query`` (B, A, W), read from the words."""
-        context = attend(query, text.key, text.value, self.heads, bias, self.text_context_dropout)
+        """Returns what actions, with ``query`` of ``Projected``, read from the words."""
+        context = attend_heads(query, text.key, text.value, bias, self.text_context_dropout)
+        context = context.flatten(2)
         return Message(self.text_context_key(context), self.text_context_value(context))
 
     def region_message(self, query: Tensor, regions: Projected, bias: Tensor) -> Message:
         """Returns what actions read from the regions; released: with text's value projection."""
-        context = attend(
-            query, regions.key, regions.value, self.heads, bias, self.region_context_dropout
-        )
+        context = attend_heads(
+            query, regions.key, regions.value, bias, self.region_context_dropout
+        ).flatten(2)
         value = self.text_context_value if self.released else self.region_context_value
         return Message(self.region_context_key(context), value(context))
 
@@ -215,23 +220,30 @@ class TangledLayer(nn.Layer):
         """
         stream_bias, dropout = getattr(bias, name), self.dropouts[name]
         if message is None:
-            context = attend(*projected, self.heads, stream_bias, dropout)
+            context = attend_heads(*projected, stream_bias, dropout)
         elif self.released:
             context = attend_stretched(
                 *projected, message, padded, self.heads, stream_bias, dropout
             )
         else:
-            batch = message.key.shape[0]
+            more_key, more_value = (split_heads(x, self.heads) for x in message)
+            batch, axis = message.key.shape[0], position_axis(more_key)
             key, value, stream_bias = (
                 paddle.concat([expand_batch(x, batch), more], axis=axis)
                 for x, more, axis in (
-                    (projected.key, message.key, 1),
-                    (projected.value, message.value, 1),
+                    (projected.key, more_key, axis),
+                    (projected.value, more_value, axis),
                     (stream_bias, bias.actions, 3),
                 )
             )
-            context = attend(projected.query, key, value, self.heads, stream_bias, dropout)
-        return self.outputs[name](context, state[:, : length_of(projected.query)])
+            context = attend_heads(projected.query, key, value, stream_bias, dropout)
+        context = context.flatten(2)
+        return self.outputs[name](context, state[:, : length_of(context)])
+
+
+def position_axis(x: Tensor) -> int:
+    """Returns the axis of positions in what ``split_heads`` returns."""
+    return 1 if fuses_attention(x) else 2
 
 
 def attend_stretched(
@@ -246,12 +258,14 @@ def attend_stretched(
 ) -> Tensor:
     """Attends to key + S m_k and value + S m_v, where S stretches A rows over the positions.
 
+    ``query``, ``key`` and ``value`` are those of ``Projected``; the result is (B, Tq, h, d).
+
     q (k + S m_k)' = q k' + (q m_k') S' and w (v + S m_v) = w v + (w S) m_v: the message stays A
     rows long, which saves four passes over all positions. S (T, A) has a single 1 in each row:
     position i takes row floor(i * A / padded), as nearest-neighbour interpolation does. Cutting a
     padded sequence short therefore does not change what its first positions receive.
     """
-    actions, length = message.key.shape[1], length_of(key)
+    actions, length = message.key.shape[1], length_of(key, position_axis(key))
     if isinstance(length, int):
         spread = spread_matrix(actions, length, padded, key.dtype)
     else:
@@ -259,18 +273,18 @@ def attend_stretched(
     if fuses_attention(query):
         # One fused kernel is faster here, so the message is added to all positions.
         key, value = (
-            x + paddle.matmul(spread, more, transpose_x=True)
+            x + split_heads(paddle.matmul(spread, more, transpose_x=True), heads)
             for x, more in ((key, message.key), (value, message.value))
         )
-        return attend(query, key, value, heads, bias, dropout)
-    query = split_heads(query * (query.shape[-1] // heads) ** -0.5, heads)  # B, h, Tq, d
-    key, value, more_key, more_value = (split_heads(x, heads) for x in (key, value, *message))
+        return attend_heads(query, key, value, bias, dropout)
+    query = query * query.shape[-1] ** -0.5  # B, h, Tq, d
+    more_key, more_value = (split_heads(x, heads) for x in message)
     shift = paddle.matmul(paddle.matmul(query, more_key, transpose_y=True), spread)
     scores = paddle.matmul(query, key, transpose_y=True) + shift
     weights = dropout(F.softmax(scores + bias.astype(scores.dtype), axis=-1))
     grouped = paddle.matmul(weights, spread, transpose_y=True)  # B, h, Tq, A
     context = paddle.matmul(weights, value) + paddle.matmul(grouped, more_value)
-    return context.transpose([0, 2, 1, 3]).flatten(2)
+    return context.transpose([0, 2, 1, 3])
 
 
 def spread_matrix(actions: int, positions: int, padded: int, dtype: Any = paddle.float32) -> Tensor:
