@@ -168,10 +168,8 @@ class FusedUpdates:
 
 
 def fits(parameter: Tensor, gradient: Tensor | None) -> bool:
-    """Returns whether both are float32, and the gradient dense."""
-    if gradient is None or parameter.dtype != paddle.float32:
-        return False
-    return gradient.dtype == paddle.float32 and gradient.is_dense()
+    """Returns whether the parameter, and with it its gradient, is float32, and that dense."""
+    return gradient is not None and gradient.is_dense() and parameter.dtype == paddle.float32
 
 
 def fuse_updates(optimizer: Any, l2: float = 0.0) -> None:

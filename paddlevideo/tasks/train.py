@@ -113,6 +113,8 @@ class Trainer:
         if self.settings.recompute:
             recompute_layers(self.model.recomputable())
         self.parallel_model = self.world.wrap(self.model)
+        #: Collecting them takes longer than a small step's operators.
+        self.parameters = list(self.model.parameters())
         settings = self.settings
         self.meters = Meters(
             self.world, run.folder, settings.epochs, settings.log_interval, settings.visualdl
@@ -273,8 +275,8 @@ class Trainer:
                 named = {name: losses[name].detach() for name in ("loss", *counts)}
                 shown.append({name: share(loss, parts) for name, loss in named.items()})
                 hits.append(accuracies_of(losses))
-            self.updater.make_gradients_float32(self.model.parameters())
-            norm = self.updater.gradient_norm(self.model.parameters())
+            self.updater.make_gradients_float32(self.parameters)
+            norm = self.updater.gradient_norm(self.parameters)
             if math.isfinite(norm):
                 self.updater.step()
                 self.average.update(self.plan.pace.ratio)
