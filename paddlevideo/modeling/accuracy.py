@@ -59,18 +59,20 @@ def argmax_at(targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 @paddle.no_grad()
-def rank_hits(scores: Tensor, positive: Tensor, has_positive: np.ndarray, axis: int) -> Hits:
+def rank_hits(
+    scores: Tensor, positive: Tensor, has_positive: Tensor, total: int, axis: int
+) -> Hits:
     """Counts queries whose positive candidate has the highest score; a tie is not a hit.
 
     Args:
         scores: (N, M) scores; ``axis`` runs over the candidates of one query.
         positive: (N, 1) or (1, M), the score of the positive, one of the candidates.
         has_positive: (M,) or (N,) bool: the queries to count.
+        total: their number.
         axis: 0 or 1.
     """
     first = (scores >= positive).astype("int64").sum(axis=axis) == 1
-    correct = paddle.logical_and(first, paddle.to_tensor(has_positive))
-    return Hits(correct.sum(), int(has_positive.sum()))
+    return Hits(paddle.logical_and(first, has_positive).sum(), total)
 
 
 def sum_hits(first: Hits, second: Hits) -> Hits:

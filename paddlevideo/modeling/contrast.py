@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import paddle
@@ -22,7 +22,7 @@ from paddlevideo.modeling.heads.vectors import VectorHead
 from paddlevideo.modeling.layers import MASKED_SCORE
 from paddlevideo.modeling.losses.actbert import IGNORED
 from paddlevideo.modeling.match_scorer import MatchScorer, match_margins
-from paddlevideo.modeling.transfer import to_tensors
+from paddlevideo.modeling.transfer import gather_alone, to_tensors
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.framework.base import Gather
@@ -37,7 +37,19 @@ class Captions:
     state: Tensor  # N, T, D, below the first tangled layer
     bias: Tensor  # N, 1, 1, T
     words: np.ndarray  # N, T: ids before masking
+    ids: Tensor  # the same on the device
     positive: np.ndarray  # B
+
+
+class PairIndices(NamedTuple):
+    """Where the scores of pairs (1 + k, B) are computed from and go to."""
+
+    text: Any  # (k * B,) the caption of each negative pair
+    clip: Any  # (k * B,) its clip
+    by_caption: Any  # (B * B,) see ``caption_indices``
+    taught: Any  # ((1 + k) * B,) each pair's index into similarities (B * N)
+    duplicates: Any  # (1 + k, B): 1 for negatives with the words of the positive, else 0
+    counted: Any  # (B,): 1 for clips with a matching caption, else 0
 
 
 class BatchContrast:
@@ -57,7 +69,7 @@ class BatchContrast:
     """
 
     #: Gathers rows from all ranks; by default there is one.
-    gather: Gather = staticmethod(lambda rows: ([rows], 0))
+    gather: Gather = staticmethod(gather_alone)
 
     def __init__(
         self, scorer: MatchScorer, negatives: int, hard: int = 0, teacher_weight: float = 0.0
@@ -68,6 +80,7 @@ class BatchContrast:
     def loss(
         self,
         batch: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
         lower: LowerStates,
         padded: PaddedLengths,
         match_logits: Tensor,
@@ -75,28 +88,34 @@ class BatchContrast:
     ) -> tuple[Tensor, Hits]:
         """Returns the scalar loss of ``batch``, a sum divided by ``count``, and its hits.
 
+        ``tensors``: the batch on the device, with its ``original_words``;
         ``lower``: the states of the batch's streams below the first tangled layer;
         ``match_logits`` (B, 2): what the rest of the model made of them, so that only negatives
         are left to compute, three quarters of the pairs where k is 3.
         """
-        counted = has_matching_caption(batch)
-        captions = self.captions(batch, lower, padded)
+        captions = self.captions(batch, tensors, lower, padded)
         similarities = None
         if self.hard or self.teacher_weight:
-            similarities = self.similarities(batch, lower, captions)
+            similarities = self.similarities(tensors, lower, captions)
         pairs = self.pairs(captions, similarities)
+        matching = has_matching_caption(batch)
+        at = to_tensors(pair_indices(pairs, captions.words, matching))
         margins = match_margins(match_logits).unsqueeze(0)
         if len(pairs) > 1:
-            negatives = self.margins(lower, padded, captions, pairs[1:])
-            margins = paddle.concat([margins, negatives])
-        duplicates = has_same_words(captions.words, pairs)
-        scores = mask_duplicates(margins, duplicates)
-        by_caption = scores_by_caption(scores, pairs)
+            negatives = self.margins(lower, padded, captions, at.text, at.clip)
+            margins = paddle.concat([margins, negatives.reshape([len(pairs) - 1, -1])])
+        masked, counted = at.duplicates * MASKED_SCORE, at.counted.astype("float32")
+        scores = margins + masked
+        by_caption = scores_by_caption(scores, at.by_caption)
         loss = contrast_loss(scores, by_caption, counted, count)
         if similarities is not None and self.teacher_weight:
-            taught = self.teacher_loss(similarities, pairs, duplicates, scores, counted, count)
-            loss = loss * (1 - self.teacher_weight) + taught * self.teacher_weight
-        return loss, contrast_hits(scores, by_caption, counted)
+            taught = paddle.index_select(similarities.flatten(), at.taught).reshape(pairs.shape)
+            taught = taught * self.head.scale.detach() + masked
+            targets = F.softmax(taught, 0), F.softmax(scores_by_caption(taught, at.by_caption), 0)
+            taught_loss = contrast_loss(scores, by_caption, counted, count, targets)
+            loss = loss * (1 - self.teacher_weight) + taught_loss * self.teacher_weight
+        hits = contrast_hits(scores, by_caption, at.counted.astype("bool"), int(matching.sum()))
+        return loss, hits
 
     @property
     def head(self) -> VectorHead:
@@ -105,30 +124,32 @@ class BatchContrast:
         return self.scorer.head
 
     def captions(
-        self, batch: Mapping[str, Any], lower: LowerStates, padded: PaddedLengths
+        self,
+        batch: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        lower: LowerStates,
+        padded: PaddedLengths,
     ) -> Captions:
         """Returns the captions of this micro-batch or, with hard negatives, of all ranks."""
         state, bias = lower.states.text, lower.bias.text
-        words, index = original_words(batch), np.arange(len(state))
-        local = Captions(state, bias, words, index)
-        if not self.hard:
-            return local
+        ids, index = tensors["original_words"], np.arange(len(state))
+        if not self.hard or self.gather is gather_alone:
+            return Captions(state, bias, original_words(batch), ids, index)
         missing = padded.text - state.shape[1]  # ranks have cut padding to different lengths
         if missing:
             state = paddle.concat([state, paddle.zeros([len(state), missing, state.shape[2]])], 1)
             bias = F.pad(bias, [0, missing, 0, 0], value=MASKED_SCORE)
-            words = np.pad(words, [(0, 0), (0, missing)])
+            ids = F.pad(ids, [0, missing], value=0)
         states, rank = self.gather(state)
-        biases, all_words = self.gather(bias)[0], self.gather(paddle.to_tensor(words))[0]
-        if len(states) == 1:
-            return local
+        biases, all_ids = self.gather(bias)[0], self.gather(ids)[0]
         states[rank] = state  # with its gradient
         start = sum(len(part) for part in states[:rank])
-        words = paddle.concat(all_words).numpy()
+        ids = paddle.concat(all_ids)
+        words = ids.numpy()
         longest = int(np.flatnonzero(words.any(axis=0))[-1]) + 1
         return Captions(
             paddle.concat(states)[:, :longest], paddle.concat(biases)[..., :longest],
-            words[:, :longest], start + index,
+            words[:, :longest], ids[:, :longest], start + index,
         )  # fmt: skip
 
     def pairs(self, captions: Captions, similarities: Tensor | None) -> np.ndarray:
@@ -139,49 +160,34 @@ class BatchContrast:
 
     @paddle.no_grad()
     def similarities(
-        self, batch: Mapping[str, Any], lower: LowerStates, captions: Captions
+        self, tensors: Mapping[str, Tensor], lower: LowerStates, captions: Captions
     ) -> Tensor:
         """Returns the retrieval head's similarities of clips and captions, (B, N) float32."""
         mask = (captions.bias[:, 0, 0] > MASKED_SCORE / 2).astype("int64")
-        texts = {"text_ids": paddle.to_tensor(captions.words), "text_mask": mask}
-        videos = to_tensors({key: batch[key] for key in VIDEO_KEYS})
+        texts = {"text_ids": captions.ids, "text_mask": mask}
+        videos = {key: tensors[key] for key in VIDEO_KEYS}
         return self.head.similarities_in_training(
             (captions.state, captions.bias, texts),
             (tuple(lower.states[1:]), tuple(lower.bias[1:]), videos),
             captions.positive,
         ).astype("float32")
 
-    def teacher_loss(
-        self,
-        similarities: Tensor,
-        pairs: np.ndarray,
-        duplicates: np.ndarray,
-        scores: Tensor,
-        counted: np.ndarray,
-        count: float,
-    ) -> Tensor:
-        """Returns ``contrast_loss`` of ``scores`` with the retrieval head's targets."""
-        clips, captions = similarities.shape
-        at = paddle.to_tensor((np.arange(clips) * captions + pairs).ravel())
-        taught = paddle.index_select(similarities.flatten(), at).reshape(pairs.shape)
-        taught = mask_duplicates(taught * self.head.scale.detach(), duplicates)
-        targets = F.softmax(taught, 0), F.softmax(scores_by_caption(taught, pairs), 0)
-        return contrast_loss(scores, scores_by_caption(scores, pairs), counted, count, targets)
-
     def margins(
-        self, lower: LowerStates, padded: PaddedLengths, captions: Captions, pairs: np.ndarray
+        self,
+        lower: LowerStates,
+        padded: PaddedLengths,
+        captions: Captions,
+        text_at: Tensor,
+        clip_at: Tensor,
     ) -> Tensor:
-        """Returns the margins (k, B) of each clip with the captions ``pairs`` (k, B).
+        """Returns the margins (P,) of the clips ``clip_at`` (P,) with the captions ``text_at``.
 
         Whatever depends on only a clip or a caption is computed once and repeated for its pairs.
         """
         (_, regions, actions), (_, region_bias, action_bias) = lower
-        rows, clips = pairs.shape
-        text_at = paddle.to_tensor(pairs.ravel())
-        clip_at = paddle.to_tensor(np.tile(np.arange(clips), rows))
         texts = self.scorer.caption_cache(captions.state, captions.bias, padded.text).take(text_at)
         videos = self.scorer.video_cache(regions, region_bias, actions, action_bias).take(clip_at)
-        return self.scorer.pair_margins(texts, videos, padded.regions).reshape([rows, clips])
+        return self.scorer.pair_margins(texts, videos, padded.regions)
 
 
 def has_matching_caption(batch: Mapping[str, Any]) -> np.ndarray:
@@ -233,20 +239,20 @@ def original_words(batch: Mapping[str, Any]) -> np.ndarray:
 def contrast_loss(
     by_clip: Tensor,
     by_caption: Tensor,
-    counted: np.ndarray,
+    counted: Tensor,
     count: float,
     targets: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Returns the cross-entropy of each clip's caption and of each caption's clip, a scalar.
 
-    The mean of the two, summed over the clips where ``counted`` (B,) is True and divided by
+    The mean of the two, summed over the clips where ``counted`` (B,) is 1 and divided by
     ``count`` (van den Oord et al. 2018, equation 4). The other clips and captions are negatives.
 
     Args:
         by_clip: (1 + k, B) scores; a column holds one clip's candidates, row 0 the positives.
         by_caption: (B, B) scores; a column holds one caption's candidates, the positive on the
             diagonal.
-        counted: (B,) bool, clips with a matching caption.
+        counted: (B,) float32: 1 for clips with a matching caption, else 0.
         count: the divisor of the sum.
         targets: probabilities of the candidates, shaped as the scores; by default the positives
             have 1.
@@ -256,36 +262,62 @@ def contrast_loss(
         likelihood = clips[0] + paddle.diagonal(captions)
     else:
         likelihood = (clips * targets[0]).sum(0) + (captions * targets[1]).sum(0)
-    return -(likelihood * paddle.to_tensor(counted.astype("float32"))).sum() / (2 * count)
+    return -(likelihood * counted).sum() / (2 * count)
 
 
 @paddle.no_grad()
-def contrast_hits(by_clip: Tensor, by_caption: Tensor, counted: np.ndarray) -> Hits:
-    """Counts the hits in both directions. The arguments are those of ``contrast_loss``."""
+def contrast_hits(by_clip: Tensor, by_caption: Tensor, counted: Tensor, total: int) -> Hits:
+    """Counts the hits in both directions.
+
+    The scores are those of ``contrast_loss``; ``counted`` (B,) bool: the clips to count, of which
+    there are ``total``.
+    """
     positive = paddle.diagonal(by_caption).unsqueeze(0)
     return sum_hits(
-        rank_hits(by_clip, by_clip[:1], counted, axis=0),
-        rank_hits(by_caption, positive, counted, axis=0),
+        rank_hits(by_clip, by_clip[:1], counted, total, axis=0),
+        rank_hits(by_caption, positive, counted, total, axis=0),
     )
 
 
-def mask_duplicates(margins: Tensor, duplicates: np.ndarray) -> Tensor:
-    """Returns ``margins`` (1 + k, B) with the negatives in ``duplicates`` (1 + k, B) masked."""
-    masked = duplicates.astype("float32")
-    masked[0] = 0.0
-    return margins + paddle.to_tensor(masked) * MASKED_SCORE
+def pair_indices(pairs: np.ndarray, words: np.ndarray, matching: np.ndarray) -> PairIndices:
+    """Returns int64 arrays, which are copied as one block.
 
-
-def scores_by_caption(scores: Tensor, pairs: np.ndarray) -> Tensor:
-    """Rearranges ``scores`` (1 + k, B) of ``pairs`` into (B, B), a column per clip's caption.
-
-    A clip that was not matched with a caption has a masked score.
+    ``pairs`` (1 + k, B): each clip's captions; ``words`` (N, T): the captions' ids before masking;
+    ``matching`` (B,) bool: clips with a matching caption.
     """
-    rows, clips = scores.shape
-    indices = np.full((clips, clips), rows * clips)  # the index of the masked score
+    rows, clips = pairs.shape
+    duplicates = has_same_words(words, pairs)
+    duplicates[0] = False
+    arrays = (
+        pairs[1:].ravel(),
+        np.tile(np.arange(clips), rows - 1),
+        caption_indices(pairs),
+        (np.arange(clips) * len(words) + pairs).ravel(),
+        duplicates,
+        matching,
+    )
+    return PairIndices(*(array.astype(np.int64) for array in arrays))
+
+
+def caption_indices(pairs: np.ndarray) -> np.ndarray:
+    """Returns (B * B,) indices into the flattened scores (1 + k, B) of ``pairs``.
+
+    They are in the order of a matrix with a row per clip and a column per clip's caption. A clip
+    that was not matched with a caption has the index after the last.
+    """
+    rows, clips = pairs.shape
+    indices = np.full((clips, clips), rows * clips)
     row, clip = np.nonzero(np.isin(pairs, pairs[0]))
     column = np.searchsorted(pairs[0], pairs[row, clip])  # positives are ascending
     indices[clip, column] = row * clips + clip
-    masked = paddle.full([1], MASKED_SCORE, scores.dtype)
-    known = paddle.concat([scores.flatten(), masked])
-    return paddle.index_select(known, paddle.to_tensor(indices.ravel())).reshape([clips, clips])
+    return indices.ravel()
+
+
+def scores_by_caption(scores: Tensor, indices: Tensor) -> Tensor:
+    """Rearranges ``scores`` (1 + k, B) of pairs into (B, B), a column per clip's caption.
+
+    ``indices``: the pairs' ``caption_indices``. A pair that was not computed has a masked score.
+    """
+    clips = scores.shape[1]
+    known = paddle.concat([scores.flatten(), paddle.full([1], MASKED_SCORE, scores.dtype)])
+    return paddle.index_select(known, indices).reshape([clips, clips])

@@ -17,7 +17,6 @@ from paddlevideo.modeling.layers import Packing
 from paddlevideo.modeling.losses.actbert import IGNORED
 from paddlevideo.utils.limits import Limits, check_sample
 
-
 MASKS = ("text_mask", "image_mask", "action_mask")
 
 

@@ -28,6 +28,11 @@ def to_tensors(tree: Tree) -> Tree:
     return _with_tensors(tree, iter(tensors))
 
 
+def gather_alone(rows: Tensor) -> tuple[list[Tensor], int]:
+    """Returns the rows of all ranks, and this rank's index, where there is one."""
+    return [rows], 0
+
+
 def _copied(arrays: list[np.ndarray]) -> list[Tensor]:
     """Returns tensors of ``arrays``, which have one type."""
     if len(arrays) == 1:

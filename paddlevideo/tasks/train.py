@@ -95,7 +95,8 @@ class Trainer:
         weights = self.settings.weights
         if weights and not (checkpoint and start_of(checkpoint) == weights):
             load_weights(self.model, weights)
-        self.model.set_gather(self.world.gather_rows)
+        if self.world.size > 1:
+            self.model.set_gather(self.world.gather_rows)
         self._build_updater()
         self.saver = Saver(checkpoints, self.settings.save_steps, self.settings.save_minutes)
         masters = master_weights(self.updater.optimizer)

@@ -39,7 +39,8 @@ def test_the_class_of_a_region_is_its_targets_largest():
 def test_a_tie_is_no_victory():
     scores = paddle.to_tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [5.0, 0.0, 9.0]])
     right = paddle.diagonal(scores)
-    hits = rank_hits(scores, right.unsqueeze(1), np.array([True, True, False]), axis=1)
+    counted = paddle.to_tensor([True, True, False])
+    hits = rank_hits(scores, right.unsqueeze(1), counted, 2, axis=1)
     assert (int(hits.correct), hits.total) == (1, 2)
 
 

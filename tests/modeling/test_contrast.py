@@ -8,16 +8,16 @@ import pytest
 
 import paddlevideo as pv
 from paddlevideo.modeling.contrast import (
+    caption_indices,
     contrast_loss,
     hard_pairs,
     has_same_words,
-    mask_duplicates,
     original_words,
     scores_by_caption,
     shifted_pairs,
 )
 from paddlevideo.modeling.framework.actbert import cut_padding, labelled_rows
-from paddlevideo.modeling.transfer import to_tensors
+from paddlevideo.modeling.transfer import gather_alone, to_tensors
 from paddlevideo.utils.errors import ConfigError
 from tests.modeling.tiny import SIZES, build, make_batch
 
@@ -114,12 +114,12 @@ def test_a_masked_word_does_not_make_captions_differ():
 
 
 def test_the_right_pair_wins_or_loses():
-    own, same = np.ones(3, bool), np.zeros((3, 3), bool)
+    own, at = paddle.ones([3]), paddle.to_tensor(caption_indices(shifted_pairs(3, 2)))
     right = np.zeros((3, 3), "float32")
     right[0] = 50
     for margins, expected in ((right, 0.0), (0 * right, np.log(3)), (-right, 50 + np.log(2))):
-        scores = mask_duplicates(paddle.to_tensor(margins), same)
-        loss = contrast_loss(scores, scores_by_caption(scores, shifted_pairs(3, 2)), own, 3.0)
+        scores = paddle.to_tensor(margins)
+        loss = contrast_loss(scores, scores_by_caption(scores, at), own, 3.0)
         assert float(loss) == pytest.approx(expected, abs=1e-4)
 
 
@@ -138,9 +138,10 @@ def test_gradients_reach_both_sides_below_the_first_tangled_layer():
     batch["next_sentence_label"][:] = 0
     model.train()
     cut, padded = cut_padding(batch)
-    lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
+    tensors = on_device(cut)
+    lower = model.backbone.lower(tensors)
     own = paddle.zeros([4, 2])  # without a gradient
-    model.contrast.loss(cut, lower, padded, own, 4.0)[0].backward()
+    model.contrast.loss(cut, tensors, lower, padded, own, 4.0)[0].backward()
     for part in (model.backbone.text_embeddings, model.backbone.region_embeddings.feature):
         assert float(paddle.add_n([(p.grad**2).sum() for p in part.parameters()])) > 0
 
@@ -175,8 +176,18 @@ def hard_model(negatives, hard, seed=0, **options):
     return model
 
 
-def mined(contrast, batch, lower, captions):
-    return contrast.pairs(captions, contrast.similarities(batch, lower, captions))
+def on_device(batch):
+    return to_tensors({**labelled_rows(batch)[0], "original_words": original_words(batch)})
+
+
+def mined(contrast, tensors, lower, captions):
+    return contrast.pairs(captions, contrast.similarities(tensors, lower, captions))
+
+
+def margins(contrast, lower, padded, captions, pairs):
+    clips = np.tile(np.arange(pairs.shape[1]), len(pairs))
+    at = to_tensors((pairs.ravel(), clips))
+    return contrast.margins(lower, padded, captions, *at).reshape(pairs.shape)
 
 
 def test_hard_negatives_are_those_that_the_head_finds_most_similar():
@@ -210,21 +221,23 @@ def test_hard_negatives_come_from_all_ranks():
         model.contrast.gather = lambda rows, rank=rank, calls=calls: (list(next(calls)), rank)
         model.learned_head.gather = lambda rows: ([rows], 0)
         cut, padded = cut_padding(batch)
-        lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
-        captions = model.contrast.captions(cut, lower, padded)
-        met.append(mined(model.contrast, cut, lower, captions))
+        tensors = on_device(cut)
+        lower = model.backbone.lower(tensors)
+        captions = model.contrast.captions(cut, tensors, lower, padded)
+        met.append(mined(model.contrast, tensors, lower, captions))
         assert captions.positive.tolist() == [[0, 1, 2, 3], [4, 5]][rank]
         lengths = (captions.state.shape[1], captions.bias.shape[3], captions.words.shape[1])
         assert set(lengths) == {int(whole["text_mask"].any(axis=0).sum())}  # no shared padding
-        assert float(model.contrast.margins(lower, padded, captions, met[-1]).sum()) != 0
+        assert float(margins(model.contrast, lower, padded, captions, met[-1]).sum()) != 0
     cut, padded = cut_padding(whole)
-    lower = model.backbone.lower(to_tensors(labelled_rows(cut)[0]))
-    model.contrast.gather = lambda rows: ([rows], 0)
-    captions = model.contrast.captions(cut, lower, padded)
-    expected = mined(model.contrast, cut, lower, captions)
+    tensors = on_device(cut)
+    lower = model.backbone.lower(tensors)
+    model.contrast.gather = gather_alone
+    captions = model.contrast.captions(cut, tensors, lower, padded)
+    expected = mined(model.contrast, tensors, lower, captions)
     np.testing.assert_array_equal(np.concatenate(met, axis=1), expected)
     assert captions.state.shape[1] == lower.states.text.shape[1] < padded.text
-    both = model.contrast.margins(lower, padded, captions, expected)
+    both = margins(model.contrast, lower, padded, captions, expected)
     assert both.shape == [4, 6]
 
 

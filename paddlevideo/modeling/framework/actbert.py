@@ -27,7 +27,7 @@ from paddlevideo.modeling.framework.batches import (
     select_rows,
 )
 from paddlevideo.modeling.heads.fitted import FittedHead, Total, read_pairs
-from paddlevideo.modeling.heads.retrieval import RetrievalHead
+from paddlevideo.modeling.heads.retrieval import RetrievalHead, pair_labels
 from paddlevideo.modeling.heads.vectors import VectorHead
 from paddlevideo.modeling.losses.actbert import ActBertLoss
 from paddlevideo.modeling.match_scorer import (
@@ -152,14 +152,21 @@ class ActBert(BaseFramework):
         full = hide_features(batch, self.without)
         batch, padded = cut_padding(full)
         losses, further, hits = {}, {}, {}
+        head, targets = self.learned_head, None
+        pairs = pair_labels(original_words(full), has_matching_caption(full))
+        if head is not None:
+            targets = head.targets(pairs)
         if self.head_alone:
             with paddle.no_grad():
-                lower = self.backbone.lower(to_tensors(batch))
+                tensors, targets = to_tensors((batch, targets))
+                lower = self.backbone.lower(tensors)
         else:
             labelled, rows = labelled_rows(self.loss.drop_mismatched_labels(batch), self.limits())
             classes = pretraining_classes(labelled) if self.training else {}
-            tensors, rows, packing, answers = to_tensors(
-                (labelled, rows, pack_words(batch), classes)
+            if self.contrast is not None:
+                labelled["original_words"] = original_words(batch)
+            tensors, rows, packing, answers, targets = to_tensors(
+                (labelled, rows, pack_words(batch), classes, targets)
             )
             lower = self.backbone.lower(tensors, packing)
             output = self.backbone.predict(self.backbone.upper(lower, padded, rows), rows)
@@ -167,11 +174,11 @@ class ActBert(BaseFramework):
             hits = pretraining_hits(output, answers, classes) if self.training else {}
             if self.contrast is not None:
                 further["contrast_loss"], hits["contrast_accuracy"] = self.contrast.loss(
-                    batch, lower, padded, output.match_logits, counts["contrast_loss"]
+                    batch, tensors, lower, padded, output.match_logits, counts["contrast_loss"]
                 )
-        if (head := self.learned_head) is not None:
+        if head is not None:
             further["retrieval_loss"], hits["retrieval_accuracy"] = head.loss(
-                lower, original_words(full), has_matching_caption(full), counts["retrieval_loss"]
+                lower, pairs, targets, counts["retrieval_loss"]
             )
         total = sum(further.values(), losses.pop("loss", 0.0))
         return Losses({**losses, **further, "loss": total}, hits)

@@ -6,7 +6,7 @@ Both are computed once, from the streams below the first tangled layer; a pair c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import paddle
@@ -16,6 +16,7 @@ from paddle import Tensor, nn
 from paddlevideo.modeling.accuracy import Hits, rank_hits, sum_hits
 from paddlevideo.modeling.heads.vectors import VectorHead, masked_mean
 from paddlevideo.modeling.layers import MASKED_SCORE, layer_norm, linear
+from paddlevideo.modeling.transfer import gather_alone, to_tensors
 from paddlevideo.registry import HEADS
 from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative, Positive, Probability
 
@@ -66,7 +67,7 @@ class RetrievalHead(VectorHead):
         self.width, self.dropout = width, dropout
         self.loss_weight, self.alone = loss_weight, alone
         #: Gathers rows from all ranks; by default there is one.
-        self.gather: Gather = lambda rows: ([rows], 0)
+        self.gather: Gather = gather_alone
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
         """Creates the projections for the widths of the backbone's streams."""
@@ -90,8 +91,12 @@ class RetrievalHead(VectorHead):
         means = [masked_mean(*pair) for pair in zip(states, bias, strict=True)]
         return self.video(paddle.concat(means, axis=-1))
 
+    def targets(self, labels: np.ndarray) -> PairTargets | None:
+        """Returns what ``loss`` compares with for ``pair_labels``, or None with several ranks."""
+        return pair_targets(labels) if self.gather is gather_alone else None
+
     def loss(
-        self, lower: LowerStates, words: np.ndarray, counted: np.ndarray, count: float
+        self, lower: LowerStates, labels: np.ndarray, targets: PairTargets | None, count: float
     ) -> tuple[Tensor, Hits]:
         """Returns the scalar loss of this rank's pairs and their hits, in both directions.
 
@@ -105,31 +110,29 @@ class RetrievalHead(VectorHead):
 
         Args:
             lower: the streams below the first tangled layer.
-            words: (B, T) ids of the captions; equal captions are not negatives of each other.
-            counted: (B,) bool, clips with a matching caption.
+            labels: what ``pair_labels`` returned for this rank's pairs.
+            targets: what :meth:`targets` returned for them, as tensors.
             count: the divisor of the sum.
         """
         (text, *visual), (text_bias, *visual_bias) = lower
         texts, local_rows = self._gather(self.caption_vectors(text, text_bias))
         videos, _ = self._gather(self.video_vectors(tuple(visual), tuple(visual_bias)))
-        labels, _ = self._gather(
-            paddle.to_tensor(np.column_stack([words, counted]).astype("int64"))
-        )
-        labels = labels.numpy()
+        if targets is None:
+            everyones = self._gather(paddle.to_tensor(labels))[0].numpy()
+            targets = to_tensors(pair_targets(everyones))
         scale = self.scale  # every rank computes its whole gradient: keep this rank's share
-        scale = scale.detach() + (scale - scale.detach()) * (len(counted) / len(labels))
-        _, caption = np.unique(labels[:, :-1], axis=0, return_inverse=True)
-        duplicates = (caption.reshape(-1, 1) == caption.ravel()).astype("float32")
-        np.fill_diagonal(duplicates, 0.0)
-        masked = paddle.to_tensor(duplicates * np.float32(MASKED_SCORE))
-        scores = paddle.addmm(masked, texts * scale, videos.t())  # float32, see Float32Linear
+        scale = scale.detach() + (scale - scale.detach()) * (len(labels) / len(texts))
+        # float32, see Float32Linear
+        scores = paddle.addmm(targets.masked, texts * scale, videos.t())
         losses = -paddle.diagonal(F.log_softmax(scores, axis=0) + F.log_softmax(scores, axis=1))
-        losses = losses * paddle.to_tensor(labels[:, -1].astype("float32"))
+        losses = losses * targets.counted
         loss = losses[local_rows].sum()
-        if len(losses) > len(counted):
+        if len(losses) > len(labels):
             total = losses.sum()
             loss = loss.detach() + total - total.detach()
-        return loss * (0.5 * self.loss_weight / count), retrieval_hits(scores, local_rows, counted)
+        counted = targets.counted[local_rows].astype("bool"), int(labels[:, -1].sum())
+        hits = retrieval_hits(scores, local_rows, *counted)
+        return loss * (0.5 * self.loss_weight / count), hits
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, slice]:
         """Returns all ranks' rows, with gradient for this rank's, and the slice of the latter."""
@@ -141,13 +144,34 @@ class RetrievalHead(VectorHead):
         return paddle.concat(parts), slice(start, start + len(rows))
 
 
+class PairTargets(NamedTuple):
+    """What the scores (N, N) of all ranks' pairs are compared with."""
+
+    masked: Any  # (N, N) float32, added: equal captions are not negatives of each other
+    counted: Any  # (N,) float32: 1 for clips with a matching caption, else 0
+
+
+def pair_labels(words: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Returns (B, T + 1) int64: the ids (B, T) of captions and which pairs match, (B,) bool."""
+    return np.column_stack([words, counted]).astype(np.int64)
+
+
+def pair_targets(labels: np.ndarray) -> PairTargets:
+    """Returns the arrays for what ``pair_labels`` returned for the N pairs of all ranks."""
+    _, caption = np.unique(labels[:, :-1], axis=0, return_inverse=True)
+    duplicates = (caption.reshape(-1, 1) == caption.ravel()).astype(np.float32)
+    np.fill_diagonal(duplicates, 0.0)
+    return PairTargets(duplicates * np.float32(MASKED_SCORE), labels[:, -1].astype(np.float32))
+
+
 @paddle.no_grad()
-def retrieval_hits(scores: Tensor, local_rows: slice, counted: np.ndarray) -> Hits:
+def retrieval_hits(scores: Tensor, local_rows: slice, counted: Tensor, total: int) -> Hits:
     """Counts the hits of this rank's pairs among all ranks' scores (N, N), in both directions.
 
-    ``local_rows``: the slice of this rank's pairs; ``counted`` (n,) bool: those to count.
+    ``local_rows``: the slice of this rank's pairs; ``counted`` (n,) bool: those to count, of which
+    there are ``total``.
     """
     positive = paddle.diagonal(scores)[local_rows]
-    captions = rank_hits(scores[local_rows], positive.unsqueeze(1), counted, axis=1)
-    clips = rank_hits(scores[:, local_rows], positive.unsqueeze(0), counted, axis=0)
+    captions = rank_hits(scores[local_rows], positive.unsqueeze(1), counted, total, axis=1)
+    clips = rank_hits(scores[:, local_rows], positive.unsqueeze(0), counted, total, axis=0)
     return sum_hits(captions, clips)
