@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
-from paddle.incubate.nn.functional import fused_dropout_add
 
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Positive
@@ -182,11 +181,6 @@ def fuses_attention(query: Tensor) -> bool:
     return on_gpu and query.dtype != paddle.float32 and PADDLE_RELEASE >= 3
 
 
-def fuses_dropout() -> bool:
-    """Returns whether dropout and the sum after it are one operator: on GPUs, with Paddle 3."""
-    return PADDLE_RELEASE >= 3 and paddle.device.get_device().startswith("gpu")
-
-
 def attend_fused(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: nn.Dropout | None
 ) -> Tensor:
@@ -274,10 +268,7 @@ class AddNorm(nn.Layer):
 
     def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
         """``hidden`` (B, T, inputs), ``residual`` (B, T, width) -> (B, T, width)."""
-        hidden, rate = self.dense(hidden), self.dropout.p
-        if rate and self.training and fuses_dropout():
-            return self.norm(fused_dropout_add(hidden, residual, rate))
-        return self.norm(residual + self.dropout(hidden))
+        return self.norm(residual + self.dropout(self.dense(hidden)))
 
 
 class FeedForward(nn.Layer):
