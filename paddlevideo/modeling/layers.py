@@ -5,7 +5,7 @@ Shapes: B batch, T positions, D width of a stream, h heads, d = D / h.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -177,8 +177,12 @@ def fuses_attention(query: Tensor) -> bool:
 
     Paddle 2.6 has it for some GPUs only, and fails on the others instead of falling back.
     """
-    on_gpu = paddle.device.get_device().startswith("gpu")
-    return on_gpu and query.dtype != paddle.float32 and PADDLE_RELEASE >= 3
+    return query.dtype != paddle.float32 and PADDLE_RELEASE >= 3 and on_gpu()
+
+
+def on_gpu() -> bool:
+    """Returns whether Paddle computes on a GPU, where few large operators are faster."""
+    return paddle.device.get_device().startswith("gpu")
 
 
 def attend_fused(
@@ -208,9 +212,23 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x if fuses_attention(x) else x.transpose([0, 2, 1, 3])
 
 
-def split_joined(x: Tensor, heads: int) -> list[Tensor]:
-    """(B, T, n, D) -> ``split_heads`` of each of the n, in fewer operators."""
-    x = x.reshape([0, 0, x.shape[2], heads, x.shape[-1] // heads])
+def split_all(
+    parts: Sequence[Tensor], heads: int, packing: Packing | None = None
+) -> Sequence[Tensor]:
+    """Returns ``split_heads`` of tensors (B, T, D) of one shape, or (N, D) with ``packing``.
+
+    On a GPU all of them in as many operators as one. On a CPU that is slower: its transpose of five
+    dimensions takes two to three times as long.
+    """
+    if not on_gpu():
+        unpacked = parts if packing is None else map(packing.unpack, parts)
+        width = parts[0].shape[-1] // heads
+        return [x.reshape([0, 0, heads, width]).transpose([0, 2, 1, 3]) for x in unpacked]
+    x = paddle.stack(parts, axis=-2)  # B, T, n, D or N, n, D
+    sizes = [0, 0]
+    if packing is not None:
+        x, sizes = paddle.gather(x, packing.row), [packing.batch, packing.length]
+    x = x.reshape([*sizes, len(parts), heads, x.shape[-1] // heads])
     return x.unbind(2) if fuses_attention(x) else x.transpose([2, 0, 3, 1, 4]).unbind(0)
 
 
@@ -231,6 +249,10 @@ class Packing(NamedTuple):
     def pack(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (N, D)."""
         return paddle.gather(x.flatten(0, 1), self.kept)
+
+    def pack_heads(self, x: Tensor) -> Tensor:
+        """(B, T, h, d) -> (N, h * d)."""
+        return paddle.gather(x.reshape([self.batch * self.length, -1]), self.kept)
 
     def unpack(self, x: Tensor) -> Tensor:
         """(N, D) -> (B, T, D). Positions left out are filled with copies, which must be masked."""
@@ -310,25 +332,13 @@ class TransformerLayer(nn.Layer):
         wanted = take_rows(x, rows)
         project = self.attention
         projected = project.query(wanted), project.key(x), project.value(x)
-        if rows is None:
-            context = self.attend_together(projected, bias, packing)
-        else:
+        if rows is not None:
             context = attend(*projected, self.heads, bias, self.attention_dropout)
+        else:
+            query, key, value = split_all(projected, self.heads, packing)
+            context = attend_heads(query, key, value, bias, self.attention_dropout)
+            context = context.flatten(2) if packing is None else packing.pack_heads(context)
         return self.feed_forward(self.attention_output(context, wanted))
-
-    def attend_together(
-        self, projected: tuple[Tensor, Tensor, Tensor], bias: Tensor, packing: Packing | None
-    ) -> Tensor:
-        """Like ``attend`` for queries, keys and values of equal shapes, with fewer operators."""
-        joined = paddle.stack(projected, axis=-2)  # B, T, 3, D or N, 3, D
-        if packing is not None:
-            sizes = [packing.batch, packing.length, *joined.shape[1:]]
-            joined = paddle.gather(joined, packing.row).reshape(sizes)
-        query, key, value = split_joined(joined, self.heads)
-        context = attend_heads(query, key, value, bias, self.attention_dropout)
-        if packing is None:
-            return context.flatten(2)
-        return paddle.gather(context.reshape([-1, projected[0].shape[-1]]), packing.kept)
 
 
 class PredictionTransform(nn.Layer):

@@ -18,7 +18,7 @@ def to_tensors(tree: Tree) -> Tree:
     Tensors and everything else stay the same. Arrays of one type are copied as one block: a GPU's
     host waits for each copy, and 30 small ones take longer than the block.
     """
-    arrays = list(_arrays(tree))
+    arrays = _arrays(tree)
     tensors: list[Any] = [None] * len(arrays)
     for dtype in dict.fromkeys(array.dtype for array in arrays):
         same = [index for index, array in enumerate(arrays) if array.dtype == dtype]
@@ -46,21 +46,26 @@ def _copied(arrays: list[np.ndarray]) -> list[Tensor]:
     ]
 
 
-def _arrays(tree: Any) -> Iterator[np.ndarray]:
-    if isinstance(tree, np.ndarray):
-        yield tree
-    elif isinstance(tree, (Mapping, tuple)):
-        for item in tree.values() if isinstance(tree, Mapping) else tree:
-            yield from _arrays(item)
+def _arrays(tree: Any) -> list[np.ndarray]:
+    """Returns the arrays in nested mappings and tuples."""
+    found: list[np.ndarray] = []
+    for item in tree.values() if isinstance(tree, Mapping) else tree:
+        if isinstance(item, np.ndarray):
+            found.append(item)
+        elif isinstance(item, (Mapping, tuple)):
+            found += _arrays(item)
+    return found
 
 
 def _with_tensors(tree: Any, tensors: Iterator[Tensor]) -> Any:
     """Returns ``tree`` with the next of ``tensors`` in the place of each array."""
-    if isinstance(tree, np.ndarray):
-        return next(tensors)
+    items = []
+    for item in tree.values() if isinstance(tree, Mapping) else tree:
+        if isinstance(item, np.ndarray):
+            items.append(next(tensors))
+        else:
+            nested = isinstance(item, (Mapping, tuple))
+            items.append(_with_tensors(item, tensors) if nested else item)
     if isinstance(tree, Mapping):
-        return {key: _with_tensors(item, tensors) for key, item in tree.items()}
-    if isinstance(tree, tuple):
-        items = [_with_tensors(item, tensors) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
-    return tree
+        return dict(zip(tree, items, strict=True))
+    return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)

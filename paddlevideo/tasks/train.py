@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from paddle import Tensor
-
 from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoint, Checkpoints, Progress
 from paddlevideo.config import Config
 from paddlevideo.modeling import accuracies_of, build_model, load_weights
@@ -272,10 +270,11 @@ class Trainer:
                 with self.world.accumulate_only(self.parallel_model, index + 1 < len(window)):
                     with self.amp.autocast():
                         losses = self.parallel_model(batch, *given)
-                    self.updater.backward(share(losses["loss"], parts))
-                named = {name: losses[name].detach() for name in ("loss", *counts)}
-                shown.append({name: share(loss, parts) for name, loss in named.items()})
-                hits.append(accuracies_of(losses))
+                    hits.append(accuracies_of(losses))
+                    if parts > 1:
+                        losses = {name: loss / parts for name, loss in losses.items()}
+                    self.updater.backward(losses["loss"])
+                shown.append({name: losses[name].detach() for name in ("loss", *counts)})
             self.updater.make_gradients_float32(self.parameters)
             norm = self.updater.gradient_norm(self.parameters)
             if math.isfinite(norm):
@@ -426,8 +425,3 @@ class Trainer:
             self.progress.epoch,
             self.progress.step,
         )
-
-
-def share(loss: Tensor, parts: int) -> Tensor:
-    """Returns ``loss`` / ``parts``, without an operator for one part."""
-    return loss if parts == 1 else loss / parts

@@ -5,7 +5,9 @@ import paddle
 import pytest
 from paddle import nn
 
+from paddlevideo.modeling import layers
 from paddlevideo.modeling.layers import Linear
+from tests.modeling.tiny import build, make_batch
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3), (3,)])
@@ -36,3 +38,18 @@ def test_gradients_of_some_inputs_alone_can_be_asked_for_more_than_once():
     first, second = (paddle.grad(total, [x], retain_graph=True)[0].numpy() for _ in range(2))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first[0], layer.weight.numpy().sum(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("tangle", ["released", "paper"])
+def test_the_operators_for_gpus_give_the_same_losses_and_gradients(monkeypatch, tangle):
+    batch, found = make_batch(clips=4), []
+    for on_gpu in (False, True):
+        monkeypatch.setattr(layers, "on_gpu", lambda on_gpu=on_gpu: on_gpu)
+        model = build(match_negatives=2, tangle=tangle)
+        losses = model(batch)
+        losses["loss"].backward()
+        gradients = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
+        found.append({name: loss.numpy() for name, loss in losses.items()} | gradients)
+    assert found[0].keys() == found[1].keys()
+    for name, expected in found[0].items():
+        np.testing.assert_allclose(found[1][name], expected, rtol=1e-4, atol=1e-5, err_msg=name)

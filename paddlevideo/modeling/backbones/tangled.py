@@ -27,8 +27,8 @@ from paddlevideo.modeling.layers import (
     fuses_attention,
     length_of,
     linear,
+    split_all,
     split_heads,
-    split_joined,
 )
 from paddlevideo.utils.errors import ConfigError
 
@@ -185,7 +185,7 @@ class TangledLayer(nn.Layer):
         project = self.projections[name]
         parts = project.query(x[:, :rows]), project.key(x), project.value(x)
         if rows is None:
-            return Projected(*split_joined(paddle.stack(parts, axis=2), self.heads))
+            return Projected(*split_all(parts, self.heads))
         return Projected(*(split_heads(part, self.heads) for part in parts))
 
     def text_message(self, query: Tensor, text: Projected, bias: Tensor) -> Message:

@@ -63,11 +63,6 @@ def match_loss(logits: Tensor, labels: Tensor, count: float) -> Tensor:
     return cross_entropy(logits, labels) / count
 
 
-def weighted(loss: Tensor, weight: float) -> Tensor:
-    """Returns ``loss`` * ``weight``, without an operator for a weight of 1."""
-    return loss if weight == 1 else loss * weight
-
-
 @LOSSES.register()
 class ActBertLoss(nn.Layer):
     """The sum of masked words, masked regions, masked actions and matching.
@@ -144,5 +139,7 @@ class ActBertLoss(nn.Layer):
                 output.match_logits, batch["next_sentence_label"], counts["match_loss"]
             ),
         }
-        losses = {name: weighted(loss, self.weights[name]) for name, loss in losses.items()}
+        for name, weight in self.weights.items():
+            if weight != 1:  # an operator less
+                losses[name] = losses[name] * weight
         return {"loss": paddle.add_n(list(losses.values())), **losses}
