@@ -223,6 +223,7 @@ SMALL = {
     "negatives": "--rounds 1 --steps 1",
     "denormals": "--rounds 1 --steps 1 --unused 3",
     "initialization": "--widths 16 --seeds 1 --no_published",
+    "host": "--steps 1",
 }
 
 
@@ -241,6 +242,7 @@ def benchmark_alone(command: str, place: Path) -> None:
         "negatives": lambda: report["ratio"]["median"],
         "denormals": lambda: report["trained"]["ratio"]["median"],
         "initialization": lambda: report[0]["margin"],
+        "host": lambda: report["float32"]["counts"]["operators"]["forward"],
     }
     assert speeds[words[2]]() > 0
 
