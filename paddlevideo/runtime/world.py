@@ -138,7 +138,7 @@ class World:
             return [rows], 0
         counts: list[Tensor] = []
         dist.all_gather(counts, paddle.to_tensor([len(rows)]))
-        lengths = [int(count.item()) for count in counts]
+        lengths = paddle.concat(counts).tolist()  # one wait for the device
         padding = paddle.zeros([max(lengths) - len(rows), *rows.shape[1:]], rows.dtype)
         parts: list[Tensor] = []
         dist.all_gather(parts, paddle.concat([rows.detach(), padding]))

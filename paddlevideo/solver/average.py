@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from paddlevideo.solver.fused import blend, fuses_updates
 from paddlevideo.solver.optimizer import named_parameters
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.finite import first_non_finite
@@ -53,9 +54,14 @@ class WeightAverage:
         if not self.decay:
             return
         rate = 1.0 - min(self.decay, (1 + self.updates) / (10 + self.updates)) ** steps
-        for name, parameter in self._parameters.items():
-            average = self._average[name]  # lerp_ would turn a scalar into a vector
-            average.add_((self._master(parameter).astype("float32") - average) * rate)
+        weights = {n: self._master(p).astype("float32") for n, p in self._parameters.items()}
+        if fuses_updates():
+            averages = [self._average[name] for name in weights]
+            blend(averages, list(weights.values()), rate, 1.0 - rate)
+        else:
+            for name, weight in weights.items():
+                average = self._average[name]  # lerp_ would turn a scalar into a vector
+                average.add_((weight - average) * rate)
         self.updates += steps
 
     @contextmanager

@@ -48,6 +48,20 @@ def multiply(gradients: Sequence[Tensor], factor: float) -> None:
         _C_ops.check_finite_and_unscale_(same, paddle.full([1], 1.0 / factor))
 
 
+def blend(targets: list[Tensor], sources: list[Tensor], factor: float, keep: float = 1.0) -> None:
+    """Makes each of ``targets`` ``keep`` * target + ``factor`` * source, in place; float32.
+
+    A step of momentum with L2 but without a learning rate: the targets are in the place of both
+    velocities and gradients. The sources stay as they are.
+    """
+    count = len(targets)
+    rates, masters = [paddle.zeros([1])], cast("Any", None)
+    kinds, factors = ["l2_decay"] * count, [factor] * count
+    _C_ops.merged_momentum_(
+        sources, targets, targets, rates, masters, keep - 1.0, False, kinds, factors, False, 1.0
+    )
+
+
 class Group(NamedTuple):
     """Parameters that are updated alike, and their arrays."""
 
@@ -73,7 +87,6 @@ class FusedUpdates:
         self._penalised: list[tuple[Tensor, Tensor]] = []
         self._groups: list[Group] = []
         self._grouped: list[str] = []
-        self._zero = paddle.zeros([1])
         self._update_alone = optimizer._append_optimize_op
         self._penalise_alone = optimizer._create_regularization_of_grad
         # Paddle calls these for each parameter, and then once for all.
@@ -101,7 +114,8 @@ class FusedUpdates:
     def _finish(self, block: Any, pairs: Any) -> None:
         """Takes the step for the parameters that were collected."""
         if self._penalised:
-            self._add_l2()
+            sources, targets = (list(items) for items in zip(*self._penalised, strict=True))
+            blend(targets, sources, self.l2)
         names = [parameter.name for parameter, _ in self._pairs]
         if names != self._grouped:
             self._groups, self._grouped = self._make_groups(), names
@@ -109,20 +123,6 @@ class FusedUpdates:
         for group in self._groups:
             self._step(group, [gradients[parameter.name] for parameter in group.parameters])
         self._pairs, self._penalised = [], []
-
-    def _add_l2(self) -> None:
-        """Adds ``l2`` * parameter to the gradients in place.
-
-        A step of momentum without momentum or learning rate: the gradients are in the place of the
-        velocities, which become gradient + l2 * parameter.
-        """
-        parameters, gradients = (list(items) for items in zip(*self._penalised, strict=True))
-        count, masters = len(gradients), cast("Any", None)
-        kinds, strengths = ["l2_decay"] * count, [self.l2] * count
-        _C_ops.merged_momentum_(
-            parameters, gradients, gradients, [self._zero], masters,
-            0.0, False, kinds, strengths, False, 1.0,
-        )  # fmt: skip
 
     def _make_groups(self) -> list[Group]:
         array = self.optimizer._get_accumulator_master

@@ -6,13 +6,21 @@ import pytest
 
 from paddlevideo.cli import run as main
 from paddlevideo.safe_pickle import load_state
+from paddlevideo.solver import average as average_module
 from paddlevideo.solver.average import WeightAverage
+from paddlevideo.solver.fused import HAS_OPERATORS
 from paddlevideo.tasks import validation
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from tests.tiny_data import make_project
 
 
-def test_the_average_is_the_formula_and_the_weights_come_back():
+@pytest.fixture(params=[False, HAS_OPERATORS], ids=["one by one", "all at once"])
+def fused(request, monkeypatch):
+    """All at once, as on a GPU."""
+    monkeypatch.setattr(average_module, "fuses_updates", lambda: request.param)
+
+
+def test_the_average_is_the_formula_and_the_weights_come_back(fused):
     layer = paddle.nn.Linear(2, 2)
     average = WeightAverage(layer, 0.9)
     expected, values = layer.weight.numpy(), []
@@ -33,7 +41,7 @@ def test_the_average_is_the_formula_and_the_weights_come_back():
         again.load(None)
 
 
-def test_a_scalar_parameter_keeps_its_shape():
+def test_a_scalar_parameter_keeps_its_shape(fused):
     """The temperature of a retrieval head is a scalar, which Paddle's lerp_ gives a dimension."""
     layer = paddle.nn.Layer()
     one = paddle.nn.initializer.Constant(1.0)
