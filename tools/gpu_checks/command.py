@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         results.append(result)
     failed = sum(result.verdict.startswith(FAILED) for result in results)
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         write_json_whole(options.json, [asdict(result) for result in results])
     if not options.only:
         print(f"\n{failed} of {len(results)} failed, in {time.monotonic() - began:.0f} s")

@@ -69,7 +69,7 @@ def half(place: Place) -> Iterator[Result]:
     The cosine is the median over clips: the poolers' ReLU has a kink, and where a sum is close to
     0, rounding turns a clip's gradient on or off, which is no error.
     """
-    steps, count = (30, 16) if place.large else (8, 5)
+    steps, count = (30, 16) if place.large else (6, 3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recipe, common = write_recipe(folder, place), (f"device={place.device}", *ALONE)

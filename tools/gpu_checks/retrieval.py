@@ -17,7 +17,7 @@ from gpu_checks.training import first_batch, save_weights, trainer_of, write_rec
 def retrieval(place: Place) -> Iterator[Result]:
     """Counts videos with equal margins, which half precision must not add to."""
     dtype = next(name for name in reversed(TYPES) if not lacks(name, place))
-    clips = 512 if place.large else 32
+    clips = 512 if place.large else 16
     changes = (f"device={place.device}", f"DATASET.batch_size={clips}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

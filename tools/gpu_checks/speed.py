@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
@@ -38,7 +39,7 @@ def full_size(folder: Path, place: Place) -> tuple[Path | str, str, list[str]]:
     store = write_clips(folder / "clips.store", max(BATCHES), FULL)
     dtype = next(name for name in reversed(TYPES) if not lacks(name, place))
     changes = [f"DATASET.train.file_path={store}", "DATASET.num_workers=0"]
-    changes += [f"PIPELINE.train.transform={steps_on(store, FULL)!r}"]
+    changes += [f"PIPELINE.train.transform={json.dumps(steps_on(store, FULL))}"]
     return "actbert.yaml", f"full size, O1 {dtype}", [*changes, *amp_overrides("O1", dtype)]
 
 

@@ -1,4 +1,8 @@
-"""Two processes, on a card each, against one."""
+"""Two processes, on a card each, against one.
+
+With hard negatives a caption's candidates are the clips of its own process, so that the losses of
+two processes are not those of one: there, two processes on the CPU are the reference.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.sides import ROOT
 from gpu_checks.result import Place, Result, at_most, skipped
 from gpu_checks.training import ALONE, difference, write_recipe
@@ -17,7 +23,7 @@ from gpu_checks.training import ALONE, difference, write_recipe
 BOUND, STEPS, CLIPS = 1e-3, 5, 8
 HARD = ("MODEL.match_negatives=2", "MODEL.hard_negatives=2")
 HALF_BATCH = f"DATASET.batch_size={CLIPS // 2}"
-#: What two processes are compared with one on: the options of both, and those of the two alone.
+#: By name: the options of both runs, and those of the two processes alone.
 VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "NCCL": (ALONE, (HALF_BATCH,)),
     "accumulation": (
@@ -32,7 +38,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def two_cards(place: Place) -> Iterator[Result]:
-    """Compares the losses of the first steps of two processes with those of one."""
+    """Compares the losses of the first steps of two processes with the reference's."""
     for name in VARIANTS:
         if place.cards < 2 and name != "device=cpu":
             yield skipped(f"two processes, {name}", f"needs two GPUs, found {place.cards}")
@@ -48,23 +54,24 @@ def compare(place: Place, folder: Path, names: list[str]) -> Iterator[Result]:
     for name in names:
         common, own = VARIANTS[name]
         if common not in known:
-            one = (*common, f"DATASET.batch_size={CLIPS}", f"device={place.device}")
-            known[common] = train([], recipe, folder / f"one{len(known)}", one)
-        launcher = ["-m", "paddle.distributed.launch", *processes(place)]
-        launcher += ["--log_dir", str(folder / f"{name} log")]
-        device = () if name == "device=cpu" else (f"device={place.device}",)
-        losses = train(launcher, recipe, folder / name, (*common, *device, *own))
+            launcher, size, device = [], f"DATASET.batch_size={CLIPS}", place.device
+            if common == HARD:
+                launcher, size, device = launch(place, folder / "reference"), HALF_BATCH, "cpu"
+            changes = (*common, size, f"device={device}")
+            known[common] = train(launcher, recipe, folder / f"reference{len(known)}", changes)
+        changes = (*common, f"device={place.device}", *own)
+        losses = train(launch(place, folder / f"{name} log"), recipe, folder / name, changes)
         assert len(losses) == len(known[common]) == STEPS
-        worst = max(map(difference, losses, known[common]))
+        worst = float(np.max(list(map(difference, losses, known[common]))))
         yield at_most(f"two processes, {name}", worst, BOUND)
 
 
-def processes(place: Place) -> list[str]:
-    """Returns the launcher's options for two processes."""
-    if not place.is_gpu:
-        return ["--nproc_per_node", "2"]
+def launch(place: Place, logs: Path) -> list[str]:
+    """Returns the arguments of Python that start two processes."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or "0,1"
-    return ["--gpus", ",".join(visible.split(",")[:2])]
+    cards = ["--gpus", ",".join(visible.split(",")[:2])]
+    two = cards if place.is_gpu else ["--nproc_per_node", "2"]
+    return ["-m", "paddle.distributed.launch", *two, "--log_dir", str(logs)]
 
 
 def train(
