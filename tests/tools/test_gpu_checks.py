@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from gpu_checks import command, speed, two_cards
@@ -168,6 +169,15 @@ def test_a_crash_and_a_hang_do_not_stop_the_others(tmp_path, monkeypatch, capsys
     assert worked == "passed" and hung.startswith("failed: not done in ")
     assert late == skipped("", "the 0.05 minutes are over").verdict
     assert "2 of 4 failed" in capsys.readouterr().out
+
+
+def test_a_gpu_that_paddle_does_not_use_is_an_error(monkeypatch, capsys):
+    monkeypatch.setattr(command, "graphics_cards", lambda: ["NVIDIA A10"])
+    monkeypatch.setattr(command, "CHECKS", {"check": lambda place: iter(())})
+    monkeypatch.setattr(paddle.device, "is_compiled_with_cuda", lambda: False)
+    assert command.main(["--only", "check"]) == 2
+    assert "1 GPU(s), NVIDIA A10 first" in capsys.readouterr().err
+    assert command.main(["--only", "check", "--device", "cpu"]) == 0
 
 
 def test_an_error_fails_its_check_and_keeps_what_came_before(monkeypatch, capsys):

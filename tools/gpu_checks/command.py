@@ -29,9 +29,11 @@ from gpu_checks.retrieval import retrieval
 from gpu_checks.speed import speed
 from gpu_checks.two_cards import two_cards
 from gpu_checks.versions import versions
+from paddlevideo.doctor.packages import graphics_cards
 from paddlevideo.files.whole import read_json, write_json_whole
 from paddlevideo.files.writable import check_file
 from paddlevideo.utils.command import exit_code_of
+from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import positive
 
@@ -55,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Runs the checks, shows each result, and returns 1 if one failed, else 0."""
     check_file(options.json, "--json")
+    if options.device == "auto":
+        check_paddle()
     began = time.monotonic()
     results = []
     for result in one(options) if options.only else all_checks(options, began):
@@ -77,6 +81,17 @@ def line(result: Result) -> str:
 def one(options: argparse.Namespace) -> Iterator[Result]:
     """Yields the results of one check, run here."""
     yield from results_of(CHECKS[options.only], place_of(options.device))
+
+
+def check_paddle() -> None:
+    """Raises ConfigError if there are GPUs and this Paddle uses none."""
+    cards = graphics_cards()
+    if cards and place_of("auto").device == "cpu":
+        raise ConfigError(
+            f"the driver lists {len(cards)} GPU(s), {cards[0]} first, and this Paddle uses none: "
+            "install paddlepaddle-gpu (docs/install.md), see CUDA_VISIBLE_DEVICES, or pass "
+            "--device cpu"
+        )
 
 
 def place_of(device: str) -> Place:

@@ -44,6 +44,19 @@ def half_precision(place: Place) -> Iterator[None]:
         patches.undo()
 
 
+def set_tf32(allowed: bool) -> bool:
+    """Lets a GPU multiply float32 in TF32, Paddle's default, or not; returns whether it can tell.
+
+    Cards before compute capability 8.0 have no TF32, which changes nothing there.
+    """
+    from paddle.base import core
+
+    has_switch = hasattr(core, "set_cublas_switch") and core.is_compiled_with_cuda()
+    if has_switch:
+        core.set_cublas_switch(allowed)
+    return has_switch
+
+
 def lacks(dtype: str, place: Place) -> str:
     """Returns why ``dtype`` cannot be checked here, or ""."""
     import paddle

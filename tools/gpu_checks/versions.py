@@ -18,14 +18,12 @@ def versions(place: Place) -> Iterator[Result]:
     import paddle
 
     from paddlevideo.doctor.finding import PROBLEM
-    from paddlevideo.doctor.packages import architecture, graphics_cards
+    from paddlevideo.doctor.packages import architecture
 
     yield noted("Python, Paddle", f"{platform.python_version()}, {paddle.__version__}")
     yield noted("Paddle's CUDA, cuDNN", f"{paddle.version.cuda()}, {paddle.version.cudnn()}")
-    listed = graphics_cards()
     if not place.is_gpu:
         yield noted("half precision", "emulated on the CPU")
-        yield holds("cards that are not used", str(len(listed)), "0", not listed)
     for index in range(place.cards):
         name = paddle.device.cuda.get_device_name(index)
         major, minor = capability = paddle.device.cuda.get_device_capability(index)
