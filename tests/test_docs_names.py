@@ -39,11 +39,13 @@ REFUSED = {"MIX", "PRECISEBN", "EMA", "AMP"}
 WRITTEN = {"tensorboard/", "visualdl/", "exported/", "profile/", "search_index/"}
 #: Options of ``paddle.distributed.launch`` and of the linear baseline's environment.
 LAUNCHER = {"--gpus", "--nproc_per_node", "--nnodes", "--master", "--max_restart"}
-LAUNCHER |= {"--elastic_timeout", "--signal"}
+LAUNCHER |= {"--elastic_timeout", "--signal", "--rank"}
 #: Words that are not this project's, and placeholders.
 FOREIGN = {
     *("etcd", "etcd3", "ffmpeg", "nvidia", "smi", "shm", "SBATCH", "USR1", "venv", "python3"),
     *("PADDLE_ELASTIC_", "_LEVEL", "_TIMEOUT", "use_multi_tensor", "addmm", "substring"),
+    *("ssh", "srun", "scontrol", "SIGTERM", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "eth0"),
+    *("NCCL_DEBUG", "Waiting", "peer", "INFO", "IMAGE", "TERM"),
     *("srt", "jpg", "mp4", "avi", "sub", "my", "mean", "Pod", "workerlog", "onnxruntime"),
     *(
         "vid_key",
@@ -74,7 +76,7 @@ def spans(page: Path) -> Iterator[str]:
 @cache
 def source() -> str:
     """The text of all that the pages may describe."""
-    files = [*ROOT.glob("paddlevideo/**/*.py"), *ROOT.glob("tools/**/*.py")]
+    files = [*ROOT.glob("paddlevideo/**/*.py"), *ROOT.glob("tools/**/*.*[hy]")]
     files += [*ROOT.glob("configs/**/*.*"), ROOT / "setup.py", ROOT / "pyproject.toml"]
     files += [ROOT / "Makefile", ROOT / "requirements.txt"]
     return "\n".join(file.read_text("utf-8") for file in files)

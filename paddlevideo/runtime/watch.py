@@ -1,7 +1,9 @@
-"""Logs what each rank is doing when a step takes too long, because one hangs and the others wait.
+"""Tells which rank hangs, or is gone, while the others wait for it.
 
 gloo kills a process that waits 30 s in a collective operation, without naming the missing rank.
-Other Python threads run meanwhile, so a thread can log it before.
+Other Python threads run meanwhile, so a thread can log before what each rank is doing. The launcher
+ends the ranks of its own machine together, but does not notice that another machine is lost: the
+thread also gives a sign of life every second, and ranks that give none are not waited for.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,12 +25,38 @@ log = logging.getLogger("paddlevideo")
 
 #: Seconds between two checks, and between writing a rank's report and reading the others'.
 INTERVAL, GATHERING = 1.0, 3.0
+#: Seconds without a sign of life after which a rank is lost. Other threads of a rank stand still
+#: while it packs large objects, or is swapped out.
+SILENCE = 60.0
 WAITS = "waits for the others in "
 PADDLE = os.path.dirname(paddle.__file__)
 
 
+class SignsOfLife:
+    """The ranks' counters in the store, and when this rank saw them change."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self._seen: dict[int, tuple[int, float]] = {}
+
+    def give(self, rank: int) -> None:
+        """Counts one more sign of life of ``rank``."""
+        self.store.add(f"alive/{rank}", 1)
+
+    def silent(self, ranks: Iterable[int]) -> list[int]:
+        """Returns those of ``ranks`` that have given signs of life, but none for ``SILENCE``."""
+        now, silent = time.monotonic(), []
+        for rank in ranks:
+            count = self.store.add(f"alive/{rank}", 0)
+            if count != self._seen.get(rank, (-1, now))[0]:
+                self._seen[rank] = count, now
+            elif count and now - self._seen[rank][1] > SILENCE:
+                silent.append(rank)
+        return silent
+
+
 class Watch:
-    """A thread that times the steps of one rank.
+    """A thread that times the steps of one rank, and gives its signs of life.
 
     The ranks' reports go through the launcher's store; ``lock`` guards this process's connection.
     """
@@ -36,6 +64,7 @@ class Watch:
     def __init__(self, rank: int, size: int, store: Any, patience: float) -> None:
         self.rank, self.size, self.store, self.patience = rank, size, store, patience
         self.lock = threading.Lock()
+        self.signs = SignsOfLife(store)
         self._longest, self._count = 0.0, 0
         self._since: tuple[float, str] | None = None
         self._over = threading.Event()
@@ -63,6 +92,8 @@ class Watch:
     def _run(self) -> None:
         reported = 0
         while not self._over.wait(INTERVAL):
+            with self.lock:  # which a rank that waits for others holds: they do not wait for it
+                self.signs.give(self.rank)
             since, count = self._since, self._count
             if since is None or count == reported:
                 continue

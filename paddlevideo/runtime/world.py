@@ -27,8 +27,8 @@ log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
 
 
-#: Seconds until a warning names a rank that others wait for.
-PATIENCE = 20.0
+#: Seconds until a warning names a rank that others wait for, and between looks for signs of life.
+PATIENCE, LOOK = 20.0, 1.0
 
 
 class RankLost(UserError):
@@ -150,7 +150,7 @@ class World:
         """Waits until every rank has arrived; then three round trips to the store take 0.5 ms.
 
         A warning names ranks that are more than 20 seconds late. Raises RankLost after ``limit``
-        seconds. ``where`` is for these messages.
+        seconds, or if a late rank gives no sign of life. ``where`` is for these messages.
         """
         if self.size > 1:
             with self._watch.lock:
@@ -163,27 +163,34 @@ class World:
         store = self._store
         store.add(f"met/{self.rank}", 1)
         arrived = store.add("met", 1)
-        began, report = time.monotonic(), PATIENCE
+        began, report, look = time.monotonic(), PATIENCE, LOOK
         while arrived < self._barriers * self.size:
             waited = time.monotonic() - began
+            if waited > look:
+                look = waited + LOOK
+                if silent := self._watch.signs.silent(self._missing()):
+                    raise RankLost(self._lost(waited, where, silent, "give no sign of life"))
             if waited > min(report, limit):
                 missing = self._missing()
                 if waited > limit:
-                    raise RankLost(
-                        f"rank {self.rank} has waited {waited:.0f} s at {where} for rank(s) "
-                        f"{missing}, which hang or have exited. See their logs; --resume auto "
-                        "continues from the newest checkpoint"
-                    )
-                log.warning("rank %d waits at %s for rank(s) %s", self.rank, where, missing)
+                    raise RankLost(self._lost(waited, where, missing, "hang or have exited"))
+                ranks = ", ".join(map(str, missing))
+                log.warning("rank %d waits at %s for rank(s) %s", self.rank, where, ranks)
                 report *= 3
             time.sleep(min(0.1 * waited + 2e-5, 0.05))
             arrived = store.add("met", 0)
 
-    def _missing(self) -> str:
+    def _missing(self) -> list[int]:
         """Returns the ranks that have not reached this barrier."""
         others = (rank for rank in range(self.size) if rank != self.rank)
-        late = [r for r in others if self._store.add(f"met/{r}", 0) < self._barriers]
-        return ", ".join(map(str, late))
+        return [r for r in others if self._store.add(f"met/{r}", 0) < self._barriers]
+
+    def _lost(self, waited: float, where: str, ranks: Sequence[int], why: str) -> str:
+        return (
+            f"rank {self.rank} has waited {waited:.0f} s at {where} for rank(s) "
+            f"{', '.join(map(str, ranks))}, which {why}. See their logs; --resume auto continues "
+            "from the newest checkpoint"
+        )
 
     @contextmanager
     def watched(self, where: str) -> Iterator[None]:
