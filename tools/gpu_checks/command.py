@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from gpu_checks.versions import versions
 from paddlevideo.doctor.packages import graphics_cards
 from paddlevideo.files.whole import read_json, write_json_whole
 from paddlevideo.files.writable import check_file
+from paddlevideo.utils.children import terminable
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.options import Parser, as_path
@@ -150,10 +152,22 @@ def call(command: list[str], output: Any, seconds: float) -> int | None:
         start_new_session=True,
     )
     try:
-        return process.wait(seconds)
+        with terminable():
+            return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process and its group; a launcher among them has time to end its ranks."""
+    os.killpg(process.pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):  # all of them have ended
+        for _ in range(400):
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
