@@ -115,10 +115,10 @@ def recommend(card: Card, needs: Needs) -> Recommendation:
     Layers are recomputed where the recipe's own batch does not fit otherwise.
     """
     left = USABLE * card.memory * GIGABYTE - CONTEXT - needs.fixed_bytes
-    fits = left // needs.clip.everything
+    fits = left // max(needs.clip.everything, 1.0)
     recompute = fits < needs.batch_size
     if recompute:
-        fits = left // needs.clip.recomputed
+        fits = left // max(needs.clip.recomputed, 1.0)
     batch = 1 << (int(min(fits, LARGEST)).bit_length() - 1) if fits >= 1 else 0
     speed = batch / step_seconds(card, needs, batch, recompute) if batch and card.peak else 0.0
     workers = int(np.ceil(speed * needs.clip_seconds))
@@ -217,12 +217,12 @@ class Counter:
 
     def _saved(self, tensor: Tensor) -> Tensor:
         if not tensor.persistable:
-            self._kept.setdefault(tensor.data_ptr(), (self._size(tensor), self._part))
+            self._kept.setdefault(address(tensor), (self._size(tensor), self._part))
         return tensor
 
     def _begin(self, index: int, layer: nn.Layer, inputs: Any) -> None:
         self._part = index
-        self._inputs |= {tensor.data_ptr(): tensor for tensor in tensors(inputs)}
+        self._inputs |= {address(tensor): tensor for tensor in tensors(inputs)}
 
     def _end(self, layer: nn.Layer, inputs: Any, output: Any) -> None:
         self._part = -1
@@ -238,12 +238,17 @@ class Counter:
         *within, outside = by_part
         inputs = sum(
             self._size(tensor)
-            for address, tensor in self._inputs.items()
-            if self._kept.get(address, (0, 0))[1] != -1  # it is among those outside
+            for at, tensor in self._inputs.items()
+            if self._kept.get(at, (0, 0))[1] != -1  # it is among those outside
         )
         recomputed = min(outside + inputs + max(within, default=0.0), by_part.sum())
         counted = (by_part.sum(), recomputed, self._operations)
         return Kept(*(float(number) / clips for number in counted))
+
+
+def address(tensor: Tensor) -> int:
+    """Returns what tensors share that share memory; older Paddles do not tell, and views differ."""
+    return tensor.data_ptr() if hasattr(tensor, "data_ptr") else id(tensor)
 
 
 def count_kept(model: BaseFramework, batch: Mapping[str, Any], amp: Any) -> Kept:

@@ -81,6 +81,8 @@ def test_one_clip_fits_exactly():
     assert recommend(CARD, needs).batch_size == 1
     average = replace(needs, average_bytes=4.0)
     assert recommend(CARD, average).batch_size == 0
+    nothing = replace(needs, clip=Kept(0.0, 0.0, 0.0))  # a model without gradients
+    assert recommend(CARD, nothing).batch_size == 256
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def compare(place: Place, folder: Path, names: list[str]) -> Iterator[Result]:
         if common not in known:
             launcher, size, device = [], f"DATASET.batch_size={CLIPS}", place.device
             if common == HARD:
-                launcher, size, device = launch(place, folder / "reference"), HALF_BATCH, "cpu"
+                launcher, size, device = launch(place, folder / "reference log"), HALF_BATCH, "cpu"
             changes = (*common, size, f"device={device}")
             known[common] = train(launcher, recipe, folder / f"reference{len(known)}", changes)
         changes = (*common, f"device={place.device}", *own)
