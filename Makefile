@@ -5,12 +5,14 @@
 #   make test-fast       tests without the slow ones
 #   make test-paddle26   fast tests on Paddle 2.6.2 and the oldest supported releases of the rest
 #   make test-newest     fast tests on Python 3.13 and the newest releases of everything
+#   make test-gpu        checks on a GPU, with the Paddle that is installed: at most 8 minutes
 #   make test-paddlenlp  our tokenizer against that of the optional paddlenlp
 #   make soak            failures and kills at random moments, and mutated files: almost an hour
 #   make lint            ruff, import-linter, mypy
 #   make clean           remove environments and caches; data/ and output/ stay
 #
-# Settings: BASE_PYTHON=/path/to/python3.x, JOBS=processes for the tests, PYTEST_ARGS="-k name".
+# Settings: BASE_PYTHON=/path/to/python3.x, JOBS=processes for the tests, PYTEST_ARGS="-k name",
+# GPU_PYTHON=/path/to/python with a Paddle for GPUs.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -26,12 +28,13 @@ PYTHON := $(VENV)/bin/python
 PYTHON26 := $(VENV26)/bin/python
 PYTHON_NEWEST := $(VENV_NEWEST)/bin/python
 PYTHON_NLP := $(VENV_NLP)/bin/python
+GPU_PYTHON ?= $(if $(wildcard $(PYTHON)),$(PYTHON),python3)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.py requirements.txt
 # Tests of one module run in one process, so that its fixtures are made once.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help demo test test-fast test-paddle26 test-newest test-paddlenlp soak lint clean
+.PHONY: help demo test test-fast test-paddle26 test-newest test-gpu test-paddlenlp soak lint clean
 
 help:
 	@sed -n 's/^#   make /  make /p' Makefile
@@ -53,6 +56,10 @@ test-paddle26: $(VENV26)/.installed
 
 test-newest: $(VENV_NEWEST)/.installed
 	$(PYTHON_NEWEST) $(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+# Installs nothing: Paddle for GPUs depends on the card (docs/install.md).
+test-gpu:
+	$(GPU_PYTHON) tools/test_gpu.py --json output/test_gpu.json
 
 test-paddlenlp: $(VENV_NLP)/.installed
 	$(PYTHON_NLP) -m pytest tests/test_paddlenlp.py $(PYTEST_ARGS)

@@ -144,7 +144,7 @@ def make_target(command: str, place: Path) -> None:
         ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    part_of = {"test-fast": "test", "lint": "test", "soak": "test"}
+    part_of = dict.fromkeys(("test-fast", "lint", "soak", "test-gpu"), "test")
     stages = re.findall(
         r"^(?:stage|\s+BASE_PYTHON=) make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.M
     )

@@ -45,7 +45,7 @@ FOREIGN = {
     *("etcd", "etcd3", "ffmpeg", "nvidia", "smi", "shm", "SBATCH", "USR1", "venv", "python3"),
     *("PADDLE_ELASTIC_", "_LEVEL", "_TIMEOUT", "use_multi_tensor", "addmm", "substring"),
     *("ssh", "srun", "scontrol", "SIGTERM", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "eth0"),
-    *("NCCL_DEBUG", "Waiting", "peer", "INFO", "IMAGE", "TERM"),
+    *("NCCL_DEBUG", "NVIDIA_TF32_OVERRIDE", "Waiting", "peer", "INFO", "IMAGE", "TERM"),
     *("srt", "jpg", "mp4", "avi", "sub", "my", "mean", "Pod", "workerlog", "onnxruntime"),
     *(
         "vid_key",

@@ -194,7 +194,8 @@ def test_every_command_reads_and_ends_in_the_same_way():
 
     modules = {re.match(r"\w+", target)[0] for target in VERBS.values()}
     files = [PACKAGE / "cli" / f"{module}.py" for module in modules]
-    for file in [*files, ROOT / "tools" / "benchmarks" / "command.py"]:
+    tools = [ROOT / "tools" / name / "command.py" for name in ("benchmarks", "gpu_checks")]
+    for file in [*files, *tools]:
         text = file.read_text("utf-8")
         assert "Parser(" in text and "exit_code_of(" in text, file
         assert not re.search(r"type=(Path|str)\b|SystemExit", text), file

@@ -26,6 +26,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = {
     "videos.md": ["tests/cli/test_worked_path.py"],
     "training.md": ["tests/test_restart.py", "tests/test_elastic.py"],
+    "clusters.md": ["tests/test_clusters.py"] * 2,
 }
 
 

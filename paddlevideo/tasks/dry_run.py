@@ -20,8 +20,9 @@ from paddlevideo.config import Config, RunSettings, dump_config
 from paddlevideo.files.writable import nearest_folder, try_folder
 from paddlevideo.modeling import BaseFramework
 from paddlevideo.runtime import memory_used, synchronize_clock
-from paddlevideo.solver.state import state_by_structured_name
+from paddlevideo.solver.state import MASTER_WEIGHT, state_by_structured_name
 from paddlevideo.tasks.accumulation import in_windows
+from paddlevideo.tasks.cards import Needs, card_lines, count_kept, count_operators, known_cards
 from paddlevideo.tasks.run_folder import run_identity
 from paddlevideo.tasks.setup import start_run
 from paddlevideo.tasks.train import Trainer
@@ -65,6 +66,7 @@ def dry_run(
             peak = memory_used()
             arrays = state_by_structured_name(trainer.updater.optimizer, trainer.model)
             held = sum(array.nbytes for array in arrays.values() if isinstance(array, np.ndarray))
+            needs = needs_of(trainer, steps.first_batch, arrays)
             held_by_all = int(run.world.sum([held])[0]) if run.world.sharding else held
             run.world.barrier()
         finally:
@@ -78,6 +80,9 @@ def dry_run(
             "parameters": parameter_lines(trainer.model),
             "memory of a process": memory_lines(trainer, held, peak),
             "disk": disk_lines(trainer, held_by_all, seconds, Path(run.settings.output_dir)),
+            "estimated settings for GPUs, which no GPU has confirmed": card_lines(
+                known_cards(), needs
+            ),
             f"time on this machine ({run.device}, {run.world.size} process(es), "
             f"{run.threads} thread(s) each)": time_lines(trainer, steps),
         }.items():
@@ -111,6 +116,28 @@ def take_steps(trainer: Trainer) -> Steps:
         first_batch = first_batch or window[0]
         began = time.perf_counter()
     return Steps(first_batch, median(waiting[1:] or waiting), median(training[1:] or training))
+
+
+def needs_of(trainer: Trainer, batch: Mapping[str, Any], optimizer: Mapping[str, Any]) -> Needs:
+    """Returns what training needs of a card; call it on all ranks.
+
+    ``optimizer``: the state of the optimizer by structured name.
+    """
+    counts = count_parameters(trainer.model).values()
+    parameters, trained = (sum(numbers) for numbers in zip(*counts, strict=True))
+    moments = sum(
+        array.nbytes
+        for key, array in optimizer.items()
+        if isinstance(array, np.ndarray) and not key.endswith(f"/{MASTER_WEIGHT}")
+    )
+    began = time.perf_counter()
+    trainer.loader.reader.batch(0, np.asarray(batch["index"]).tolist())
+    seconds = (time.perf_counter() - began) / len(batch["index"])
+    average = 4.0 * parameters if trainer.settings.ema_decay else 0.0
+    operators = count_operators(lambda: trainer.train_step([batch]))
+    kept = count_kept(trainer.model, batch, trainer.amp)
+    size = trainer.run.data.batch_size
+    return Needs(parameters, trained, moments, average, kept, operators, seconds, size)
 
 
 def data_lines(trainer: Trainer, steps: Steps) -> Iterator[str]:
