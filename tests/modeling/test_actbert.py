@@ -147,6 +147,7 @@ def test_the_fused_attention_of_gpus_gives_the_same(monkeypatch, tangle):
     batch = make_batch(3)
     plain = model.backbone(to_tensors(batch))
     margins = model.margins(model.encode_captions(captions), model.encode_videos(videos)).numpy()
+    monkeypatch.setattr(layers, "on_gpu", lambda: True)
     for module in (layers, tangled_module):
         monkeypatch.setattr(module, "fuses_attention", lambda query: True)
     fused = model.backbone(to_tensors(batch))

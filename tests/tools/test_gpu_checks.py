@@ -64,16 +64,16 @@ def test_two_processes_agree_with_one_in_every_variant(tmp_path):
 # ------------------------------------------------------------------------------- mistakes
 
 
-def without_mask(query, key, value, heads, bias, dropout):
-    return fused(query, key, value, heads, None, dropout)
+def without_mask(query, key, value, bias, dropout):
+    return fused(query, key, value, None, dropout)
 
 
-def without_gradient_of_keys(query, key, value, heads, bias, dropout):
-    return fused(query, key.detach(), value, heads, bias, dropout) + 0 * key.sum()
+def without_gradient_of_keys(query, key, value, bias, dropout):
+    return fused(query, key.detach(), value, bias, dropout) + 0 * key.sum()
 
 
-def with_infinite_numbers(query, key, value, heads, bias, dropout):
-    return fused(query, key, value, heads, bias, dropout) / 0.0
+def with_infinite_numbers(query, key, value, bias, dropout):
+    return fused(query, key, value, bias, dropout) / 0.0
 
 
 fused = layers.attend_fused

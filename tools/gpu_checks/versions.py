@@ -46,7 +46,7 @@ def attention_kernel() -> str:
 
     if PADDLE_RELEASE < 3:
         return "not fused before Paddle 3"
-    x = paddle.ones([2, 7, 64]).astype("float16")
+    x = paddle.ones([2, 7, 2, 32]).astype("float16")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trace.json")
         recorder = profiler.Profiler(
@@ -54,7 +54,7 @@ def attention_kernel() -> str:
             on_trace_ready=lambda done: done.export(str(path), "json"),
         )
         with recorder:
-            attend_fused(x, x, x, 2, mask_to_bias(paddle.ones([2, 7])), None)
+            attend_fused(x, x, x, mask_to_bias(paddle.ones([2, 7])), None)
         events = json.loads(path.read_text())["traceEvents"]
     names = [event["name"].split()[0] for event in events if event.get("cat") == "Operator"]
     fused = sorted({name for name in names if re.search("attn|attention", name)})
