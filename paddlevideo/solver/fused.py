@@ -6,6 +6,7 @@ hundreds of parameters. On a CPU one operator per parameter costs nothing, and n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -19,8 +20,13 @@ HAS_OPERATORS = not paddle.__version__.startswith("2.")
 
 
 def fuses_updates() -> bool:
-    """Returns whether to update many parameters at once: on GPUs, with Paddle 3."""
-    return HAS_OPERATORS and paddle.device.get_device().startswith("gpu")
+    """Returns whether to update many parameters at once: on GPUs, with Paddle 3.
+
+    The variable PADDLEVIDEO_FUSED_UPDATES=1 does so on CPUs too, and 0 on none.
+    """
+    asked = os.environ.get("PADDLEVIDEO_FUSED_UPDATES", "")
+    on_gpu = paddle.device.get_device().startswith("gpu")
+    return HAS_OPERATORS and (asked == "1" or (on_gpu and asked != "0"))
 
 
 def squared_norm(gradients: list[Tensor]) -> Tensor:

@@ -20,7 +20,9 @@ from gpu_checks.result import Place, above, at_most, skipped
 from gpu_checks.resume import resume
 from gpu_checks.retrieval import tied
 from gpu_checks.training import difference
+from gpu_checks.updates import updates
 from paddlevideo.modeling import layers
+from paddlevideo.solver.fused import HAS_OPERATORS, FusedUpdates
 from paddlevideo.tasks import resuming
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +156,13 @@ if name == "hangs":
 result = {"name": name, "measured": "1", "bound": "", "verdict": "passed"}
 json.dump([result], open(path, "w"))
 """
+
+
+@pytest.mark.skipif(not HAS_OPERATORS, reason="updates are not fused before Paddle 3")
+def test_wrong_updates_are_noticed(monkeypatch):
+    assert [result.verdict for result in updates(CPU)] == ["passed", "passed"]
+    monkeypatch.setattr(FusedUpdates, "_decay", lambda *arguments: 0.0)
+    assert [result.verdict for result in updates(CPU)] == ["passed", "failed"]
 
 
 def test_a_crash_and_a_hang_do_not_stop_the_others(tmp_path, monkeypatch, capsys):

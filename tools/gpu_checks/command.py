@@ -29,6 +29,7 @@ from gpu_checks.resume import resume
 from gpu_checks.retrieval import retrieval
 from gpu_checks.speed import speed
 from gpu_checks.two_cards import two_cards
+from gpu_checks.updates import updates
 from gpu_checks.versions import versions
 from paddlevideo.doctor.packages import graphics_cards
 from paddlevideo.files.whole import read_json, write_json_whole
@@ -41,7 +42,7 @@ from paddlevideo.utils.ranges import positive
 
 CHECKS: dict[str, Check] = {
     check.__name__: check
-    for check in (versions, float32, half, attention, resume, two_cards, retrieval, speed)
+    for check in (versions, float32, half, attention, updates, resume, two_cards, retrieval, speed)
 }
 
 
