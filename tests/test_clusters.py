@@ -97,7 +97,7 @@ def on_slurm():
 
 
 def on_kubernetes():
-    _, job = yaml.safe_load_all(block("yaml", "Kubernetes"))
+    _, job = yaml.safe_load_all(block("text", "Kubernetes"))
     (container,) = job["spec"]["template"]["spec"]["containers"]
     (command,) = container["args"]
     pods = range(job["spec"]["completions"])

@@ -170,7 +170,7 @@ NEEDED = {
     r"ActBert_demo_best": "demo",
     r"--results output/ActBert": "tested",
     r"^paddlevideo compare": "compared",
-    r"youcook2.*_epoch_00008": "youcook2",
+    r"youcook2.*_epoch_00016": "youcook2",
     r"main.py -c actbert.yaml .*resume": "resumable",
 }
 

@@ -90,7 +90,7 @@ def test_the_recipe_runs_on_other_data_with_changed_paths_and_sizes(tmp_path, mo
     weights = "out/ActBert_youcook2_mini_epoch_00001.pdparams"
     assert main.main(["--test", "-c", RECIPE, "-w", weights, "-o", *changes]) == 0
     results = json.loads(Path("out/results.json").read_text())
-    assert results["protocol"]["videos"] == 5 and results["similarity_weight"] == 8.0
+    assert results["protocol"]["videos"] == 5 and results["similarity_weight"] == 4.0
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def write_data(folder: Path) -> None:
         (msrvtt / "test.lmdb").rename(msrvtt / f"msrvtt_{split}.lmdb")
         (msrvtt / "test.csv").rename(msrvtt / f"MSRVTT_JSFUSION_{split}.csv")
     write_fine_tuning_data(msrvtt)
-    tiny_data.write_training_rows(youcook / "train_data.npy", 64)
+    tiny_data.write_training_rows(youcook / "train_data.npy", 8)
     tiny_data.write_retrieval_set(youcook, 7)
 
 
