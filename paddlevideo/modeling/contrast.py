@@ -139,7 +139,7 @@ class BatchContrast:
         if missing:
             state = paddle.concat([state, paddle.zeros([len(state), missing, state.shape[2]])], 1)
             bias = F.pad(bias, [0, missing, 0, 0], value=MASKED_SCORE)
-            ids = F.pad(ids, [0, missing], value=0)
+            ids = paddle.concat([ids, paddle.zeros([len(ids), missing], ids.dtype)], axis=1)
         states, rank = self.gather(state)
         biases, all_ids = self.gather(bias)[0], self.gather(ids)[0]
         states[rank] = state  # with its gradient
