@@ -22,6 +22,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.recipe import quiet_trainer
+from benchmarks.sides import FULL_SIZE
 from benchmarks.train_batches import Clips, drawn_captions, write_rows
 
 PARTS = ("input", "forward", "backward", "gradient norm", "optimizer", "other")
@@ -86,7 +87,7 @@ def tiny_trainer(folder: Path, overrides: Sequence[str] = ()) -> tuple[Any, list
         f"MODEL.backbone.v_target_size={CLASSES}",
         "num_threads=1",
     ]
-    trainer = quiet_trainer("actbert.yaml", [*data, *WIDTHS, *overrides], folder / "run")
+    trainer = quiet_trainer(FULL_SIZE, [*data, *WIDTHS, *overrides], folder / "run")
     trainer.model.train()
     return trainer, list(islice(trainer.loader.epoch(0), 1))
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
+#: The full-size recipe as it is shipped, whatever the current folder's `configs` has.
+FULL_SIZE = str(ROOT / "configs" / "multimodal" / "actbert" / "actbert.yaml")
 
 
 def add_turns(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sides import FULL_SIZE
 from gpu_checks.half_types import TYPES, amp_overrides, lacks
 from gpu_checks.result import Place, Result, noted
 from gpu_checks.training import FULL, steps_on, trainer_of, write_clips, write_recipe
@@ -40,7 +41,7 @@ def full_size(folder: Path, place: Place) -> tuple[Path | str, str, list[str]]:
     dtype = next(name for name in reversed(TYPES) if not lacks(name, place))
     changes = [f"DATASET.train.file_path={store}", "DATASET.num_workers=0"]
     changes += [f"PIPELINE.train.transform={json.dumps(steps_on(store, FULL))}"]
-    return "actbert.yaml", f"full size, O1 {dtype}", [*changes, *amp_overrides("O1", dtype)]
+    return FULL_SIZE, f"full size, O1 {dtype}", [*changes, *amp_overrides("O1", dtype)]
 
 
 def timed_steps(trainer: Any, size: int, place: Place) -> str:
