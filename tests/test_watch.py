@@ -173,3 +173,25 @@ def test_the_location_of_the_main_thread():
     assert re.fullmatch(
         r"is in main_thread_location \(watch\.py, line \d+\)", watch.main_thread_location()
     )
+
+
+class Counters(dict):
+    """Counts as the launcher's store does."""
+
+    def add(self, key, number):
+        self[key] = self.get(key, 0) + number
+        return self[key]
+
+
+def test_a_rank_is_lost_after_a_minute_without_a_sign_of_life(monkeypatch):
+    store, clock = Counters(), [0.0]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    store.add("alive/1", 1)  # rank 2 has not yet given one: it may still be starting
+    silence = watch.Silence(store)
+    for clock[0] in (1.0, 59.0):
+        assert silence.lost([1, 2]) == []
+    store.add("alive/1", 1)
+    for clock[0], lost in ((60.0, []), (119.0, []), (121.0, [1])):
+        assert silence.lost([1, 2]) == lost
+    # What an earlier wait has seen does not count: ranks that wait themselves give no signs.
+    assert watch.Silence(store).lost([1, 2]) == []

@@ -32,27 +32,26 @@ WAITS = "waits for the others in "
 PADDLE = os.path.dirname(paddle.__file__)
 
 
-class SignsOfLife:
-    """The ranks' counters in the store, and when this rank saw them change."""
+class Silence:
+    """How long ranks have given no sign of life while this rank waited for them.
+
+    Made anew for each wait: a rank that waits itself gives none, and nobody waits for it.
+    """
 
     def __init__(self, store: Any) -> None:
         self.store = store
         self._seen: dict[int, tuple[int, float]] = {}
 
-    def give(self, rank: int) -> None:
-        """Counts one more sign of life of ``rank``."""
-        self.store.add(f"alive/{rank}", 1)
-
-    def silent(self, ranks: Iterable[int]) -> list[int]:
-        """Returns those of ``ranks`` that have given signs of life, but none for ``SILENCE``."""
-        now, silent = time.monotonic(), []
+    def lost(self, ranks: Iterable[int]) -> list[int]:
+        """Returns those of ``ranks`` that once gave signs of life, but none for ``SILENCE``."""
+        now, lost = time.monotonic(), []
         for rank in ranks:
             count = self.store.add(f"alive/{rank}", 0)
             if count != self._seen.get(rank, (-1, now))[0]:
                 self._seen[rank] = count, now
             elif count and now - self._seen[rank][1] > SILENCE:
-                silent.append(rank)
-        return silent
+                lost.append(rank)
+        return lost
 
 
 class Watch:
@@ -64,7 +63,6 @@ class Watch:
     def __init__(self, rank: int, size: int, store: Any, patience: float) -> None:
         self.rank, self.size, self.store, self.patience = rank, size, store, patience
         self.lock = threading.Lock()
-        self.signs = SignsOfLife(store)
         self._longest, self._count = 0.0, 0
         self._since: tuple[float, str] | None = None
         self._over = threading.Event()
@@ -93,7 +91,7 @@ class Watch:
         reported = 0
         while not self._over.wait(INTERVAL):
             with self.lock:  # which a rank that waits for others holds: they do not wait for it
-                self.signs.give(self.rank)
+                self.store.add(f"alive/{self.rank}", 1)
             since, count = self._since, self._count
             if since is None or count == reported:
                 continue

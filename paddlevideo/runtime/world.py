@@ -20,7 +20,7 @@ from paddle import Tensor, nn
 
 from paddlevideo.runtime.device import rank_of_process, world_size
 from paddlevideo.runtime.sharding import ShardedOptimizer, collect, description
-from paddlevideo.runtime.watch import Watch
+from paddlevideo.runtime.watch import Silence, Watch
 from paddlevideo.utils.errors import UserError
 
 log = logging.getLogger("paddlevideo")
@@ -164,12 +164,13 @@ class World:
         store.add(f"met/{self.rank}", 1)
         arrived = store.add("met", 1)
         began, report, look = time.monotonic(), PATIENCE, LOOK
+        silence = Silence(store)
         while arrived < self._barriers * self.size:
             waited = time.monotonic() - began
             if waited > look:
                 look = waited + LOOK
-                if silent := self._watch.signs.silent(self._missing()):
-                    raise RankLost(self._lost(waited, where, silent, "give no sign of life"))
+                if lost := silence.lost(self._missing()):
+                    raise RankLost(self._lost(waited, where, lost, "give no sign of life"))
             if waited > min(report, limit):
                 missing = self._missing()
                 if waited > limit:

@@ -88,7 +88,6 @@ class FusedUpdates:
     def __init__(self, optimizer: Any, l2: float = 0.0) -> None:
         """``l2``: strength of the penalty on parameters with a regularizer, which must be L2."""
         self.optimizer, self.l2 = optimizer, l2
-        self._gradients: dict[str, Tensor] = {}
         self._pairs: list[tuple[Tensor, Tensor]] = []
         self._penalised: list[tuple[Tensor, Tensor]] = []
         self._groups: list[Group] = []
