@@ -35,7 +35,7 @@ PADDLE = os.path.dirname(paddle.__file__)
 class Silence:
     """How long ranks have given no sign of life while this rank waited for them.
 
-    Made anew for each wait: a rank that waits itself gives none, and nobody waits for it.
+    A new one for each wait: a rank that itself waits gives none, and no rank waits for it.
     """
 
     def __init__(self, store: Any) -> None:
