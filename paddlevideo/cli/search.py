@@ -165,11 +165,11 @@ def find_all(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    options = parse_arguments(arguments)
     from paddlevideo.files.writable import check_file
     from paddlevideo.report.clip_videos import check_videos
     from paddlevideo.utils.errors import ConfigError
 
-    options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
     def work() -> None:
