@@ -98,4 +98,4 @@ OPTIMIZERS = Registry("optimizer")
 SCHEDULES = Registry("learning-rate schedule")
 
 #: Arguments of a framework that are parts themselves.
-MODEL_PARTS = {"backbone": BACKBONES, "loss": LOSSES, "retrieval_head": HEADS}
+MODEL_PARTS = {"backbone": BACKBONES, "loss": LOSSES, "retrieval_head": HEADS, "head": HEADS}

@@ -128,6 +128,13 @@ class Metric(ABC):
         """Returns what random answers reach, in the structure of ``result``; {}: unknown."""
         return {}
 
+    def yardsticks(self, truth: Any) -> dict[str, dict[str, Any]]:
+        """Returns what simple rules reach, by their names, in the structure of ``result``.
+
+        Such as always the most frequent answer.
+        """
+        return {}
+
     def counts(self) -> dict[str, int]:
         """Returns the amount of work, shown beside its seconds; called after ``result``."""
         return {}
@@ -179,7 +186,7 @@ class PlainMetric(Metric):
     """Adapts a registered class that does not derive from ``Metric``."""
 
     NEEDED = ("update", "state", "merge", "result")
-    OPTIONAL = ("best", "higher_is_better", "start", "chance")
+    OPTIONAL = ("best", "higher_is_better", "start", "chance", "yardsticks")
     name = ""
 
     def __init__(self, plain: Any, default: Metric) -> None:

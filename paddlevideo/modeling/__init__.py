@@ -5,8 +5,10 @@ from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 from paddlevideo.modeling.build import build_model
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
+from paddlevideo.modeling.framework.task import ActBertTask
 from paddlevideo.modeling.heads.fitted import FittedHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
+from paddlevideo.modeling.heads.task import TaskHead
 from paddlevideo.modeling.losses.actbert import ActBertLoss
 from paddlevideo.modeling.weight_files import locate_weights
 from paddlevideo.modeling.weights import LoadReport, load_weights
@@ -14,6 +16,7 @@ from paddlevideo.modeling.weights import LoadReport, load_weights
 __all__ = [
     "ActBert",
     "ActBertLoss",
+    "ActBertTask",
     "BaseFramework",
     "BertForMultiModalPreTraining",
     "FittedHead",
@@ -21,6 +24,7 @@ __all__ = [
     "LoadReport",
     "Losses",
     "RetrievalHead",
+    "TaskHead",
     "accuracies_of",
     "build_model",
     "load_weights",

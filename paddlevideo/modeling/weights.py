@@ -53,6 +53,7 @@ def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False)
     """
     file = read_weight_file(path)
     state = model.from_released(under_known_names(model, file.arrays))
+    model.before_loading(state)
     origin = {id(array): name for name, array in file.arrays.items()}
     called = {name: origin.get(id(array), name) for name, array in state.items()}
     report = assign(model, in_paddle_layout(model, state, file), str(file.path), called)

@@ -33,10 +33,11 @@ def evaluate(
     """Predicts this rank's batches and returns the metric's results over all ranks.
 
     The grid of batches does not depend on the number of ranks, so the results do not either. Only
-    rank 0 computes and returns them, with its times as "stages" and, where it is known, "chance";
-    the other ranks return an empty dict. ``saved`` stores the predictions and supplies those of an
-    interrupted test; without it this is a validation, which may choose what is saved with the
-    weights. Raises Stopped on all ranks once ``stop`` has received a signal on any of them.
+    rank 0 computes and returns them, with its times as "stages" and, where they are known, "chance"
+    and "yardsticks"; the other ranks return an empty dict. ``saved`` stores the predictions and
+    supplies those of an interrupted test; without it this is a validation, which may choose what is
+    saved with the weights. Raises Stopped on all ranks once ``stop`` has received a signal on any
+    of them.
     """
     stop = stop or StopRequest()  # a request that is never triggered
     training = model.training
@@ -72,6 +73,6 @@ def evaluate(
     seconds = {**predictor.seconds, "scoring_seconds": elapsed(start)}
     metric.merge(states)
     truth = dataset.truth()
-    results, chance = metric.result(truth), metric.chance(truth)
-    results = {**results, "stages": {**seconds, **metric.counts()}}
-    return {**results, "chance": chance} if chance else results
+    results = {**metric.result(truth), "stages": {**seconds, **metric.counts()}}
+    beside = {"chance": metric.chance(truth), "yardsticks": metric.yardsticks(truth)}
+    return {**results, **{name: numbers for name, numbers in beside.items() if numbers}}

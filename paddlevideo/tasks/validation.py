@@ -47,6 +47,7 @@ class Validation:
         model.apply_validation_choice(results)
         if world.is_main:
             results.pop("stages")
+            results.pop("yardsticks", None)
             chance = results.pop("chance", {})
             for line in short_lines(f"valid epoch:{epoch}", results, chance):
                 log.info("%s", line)

@@ -276,8 +276,8 @@ class BertForMultiModalPreTraining(nn.Layer):
         self.check_batch(batch)
         return self.upper(self.lower(batch), padded, rows)
 
-    def match_pooled(self, text: Tensor, regions: Tensor, actions: Tensor) -> Tensor:
-        """Returns match logits (B, 2) from text and region states and pooled actions (B, W).
+    def fuse(self, text: Tensor, regions: Tensor, actions: Tensor) -> Tensor:
+        """Returns the fused vectors (B, W) of text and region states and pooled actions (B, W).
 
         They are float32 in mixed precision too: rounded to half, margins of different videos are
         often equal.
@@ -285,7 +285,11 @@ class BertForMultiModalPreTraining(nn.Layer):
         text, regions = self.text_pooler(text), self.region_pooler(regions)
         text, regions, actions = (x.astype("float32") for x in (text, regions, actions))
         visual = text * regions if self.fusion_method == "mul" else text + regions
-        return self.match_head(self.fusion_dropout(visual + actions))
+        return self.fusion_dropout(visual + actions)
+
+    def match_pooled(self, text: Tensor, regions: Tensor, actions: Tensor) -> Tensor:
+        """Returns match logits (B, 2), float32, from what :meth:`fuse` takes."""
+        return self.match_head(self.fuse(text, regions, actions))
 
     def forward(
         self,
@@ -313,6 +317,11 @@ class BertForMultiModalPreTraining(nn.Layer):
             self.action_head(actions),
             self.match_pooled(states.text, states.regions, self.action_pooler(states.actions)),
         )
+
+    def recomputable(self) -> list[nn.Layer]:
+        """Returns every layer of the streams and every tangled layer."""
+        streams = (layer for stream in self.encoder.layers.values() for layer in stream)
+        return [*streams, *self.encoder.tangled]
 
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
         """Raises DataError if feature sizes or the length of texts do not fit the model."""

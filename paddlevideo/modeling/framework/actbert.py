@@ -215,9 +215,7 @@ class ActBert(BaseFramework):
 
     def recomputable(self) -> list[nn.Layer]:
         """Returns every layer of the streams and every tangled layer."""
-        encoder = self.backbone.encoder
-        streams = (layer for stream in encoder.layers.values() for layer in stream)
-        return [*streams, *encoder.tangled]
+        return self.backbone.recomputable()
 
     def set_gather(self, gather: Gather) -> None:
         """Takes the retrieval head's negatives and hard negatives from all ranks."""

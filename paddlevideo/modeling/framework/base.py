@@ -154,6 +154,9 @@ class BaseFramework(nn.Layer):
         """Translates names used in weight files to parameter names."""
         return dict(state)
 
+    def before_loading(self, state: Mapping[str, np.ndarray]) -> None:
+        """Receives the arrays of a weight file, by our names, before they are loaded."""
+
     def check_loaded(self, missing: list[str]) -> None:
         """Raises WeightsError if ``missing`` contains parameters that a test needs."""
         if missing:

@@ -1,0 +1,58 @@
+"""The base class of the heads of :class:`paddlevideo.modeling.ActBertTask`.
+
+B samples; T words, R regions (the global one first), A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from paddle import Tensor, nn
+
+from paddlevideo.modeling.accuracy import Losses
+from paddlevideo.modeling.backbones.tangled import Streams
+
+if TYPE_CHECKING:
+    from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
+
+Batch = Mapping[str, Any]
+
+
+class TaskHead(nn.Layer):
+    """Turns the backbone's states into a loss, and into the predictions of a test.
+
+    Register it in ``HEADS``. It may be missing from weights to start from, never from those
+    to test.
+    """
+
+    def build(self, backbone: BertForMultiModalPreTraining) -> None:
+        """Creates the layers that depend on the backbone's sizes. Raises ConfigError."""
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Returns the number of terms in each loss of ``batch``; 0 if nothing is labelled."""
+        raise NotImplementedError(f"{type(self).__name__} must define counts")
+
+    def losses(self, states: Streams[Tensor], batch: Batch, counts: Mapping[str, float]) -> Losses:
+        """Returns the named losses and their sum, "loss".
+
+        Each loss is a sum divided by its entry of ``counts``, which is never 0.
+
+        Args:
+            states: the streams' last states (B, T | R | A, D of the stream).
+            batch: tensors, without the padding that all samples share; text as lists.
+            counts: the divisors, those of :meth:`counts` or their sums.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define losses")
+
+    def predict(self, states: Streams[Tensor], batch: Batch) -> Any:
+        """Returns one row per sample for the metric: an array, a list, or a dict of these."""
+        raise NotImplementedError(f"{type(self).__name__} must define predict")
+
+    def receive(self, state: Mapping[str, np.ndarray]) -> None:
+        """Takes sizes and names from weights that are about to be loaded.
+
+        ``state``: the head's arrays in the file, by their names in the head. Raises WeightsError
+        if the file's names are not those of the configuration.
+        """
