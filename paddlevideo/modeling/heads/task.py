@@ -27,6 +27,9 @@ class TaskHead(nn.Layer):
     to test.
     """
 
+    #: Layers of the backbone for pre-training that the head uses: a test needs their weights.
+    uses: tuple[str, ...] = ()
+
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
         """Creates the layers that depend on the backbone's sizes. Raises ConfigError."""
 
@@ -49,6 +52,13 @@ class TaskHead(nn.Layer):
     def predict(self, states: Streams[Tensor], batch: Batch) -> Any:
         """Returns one row per sample for the metric: an array, a list, or a dict of these."""
         raise NotImplementedError(f"{type(self).__name__} must define predict")
+
+    def set_up_from(self, dataset: Any) -> None:
+        """Takes what the head needs to know of the training data set, such as its answers.
+
+        Called before the first step, after weights have been loaded. Raises ConfigError for data
+        that cannot train the head.
+        """
 
     def receive(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes sizes and names from weights that are about to be loaded.
