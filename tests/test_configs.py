@@ -110,7 +110,10 @@ def shrunk(config: Config) -> dict[str, Any]:
         if size is not None:
             backbone[parameter.name] = size
     backbone |= tiny_depths(backbone, parameters)
-    return {**config.MODEL.to_dict(), "backbone": {**backbone, "pretrained": None}}
+    model = {**config.MODEL.to_dict(), "backbone": {**backbone, "pretrained": None}}
+    if "components" in model.get("head", {}):
+        model["head"] |= {"components": 2}  # there are only a few features
+    return model
 
 
 def backbone_class(config: Config) -> Any:

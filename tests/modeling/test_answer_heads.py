@@ -8,7 +8,7 @@ import pytest
 
 from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.modeling.heads.answers import LIST, decoded
-from paddlevideo.utils.errors import ConfigError, WeightsError
+from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from tests.modeling.tiny import SIZES, make_batch
 
 ANSWERS = ["red", "green", "red", "blue", "red", "green"]
@@ -177,3 +177,62 @@ def test_open_questions_are_learned_from_clips_and_words():
     model.eval()
     predicted = [row[0] for row in model.predict(batch, None)["answers"]]
     assert np.mean([a == b for a, b in zip(predicted, batch["answer"], strict=True)]) > 0.95
+
+
+def test_the_window_reads_the_words_beside_the_blank_only_where_they_are():
+    model, batch = make(window=2, window_size=8), questions()
+    head = model.head
+    states, tensors = model.encode(batch)
+    read = head._beside(tensors["text_ids"], tensors["text_mask"], tensors["blank"]).numpy()
+    table = model.backbone.text_embeddings.word.weight.numpy()
+    width = table.shape[1]
+    for row, blank in enumerate(batch["blank"].tolist()):
+        ids = batch["text_ids"][row]
+        near = [ids[blank + step] if blank + step >= 0 else 0 for step in (-2, -1, 1, 2)]
+        others = [at for at in range(len(ids)) if batch["text_mask"][row, at] and at != blank]
+        expected = np.stack([*table[near], table[ids[others]].mean(axis=0)])
+        expected -= expected.mean(axis=1, keepdims=True)
+        expected /= np.sqrt(expected.var(axis=1, keepdims=True) + 1e-5)
+        np.testing.assert_allclose(read[row].reshape(5, width), expected, atol=1e-4)
+    before = head.logits(states, tensors).numpy()
+    head.reader[-1].bias.set_value(paddle.ones([width]))
+    assert np.abs(head.logits(states, tensors).numpy() - before).max() > 1e-3
+
+
+def test_padding_does_not_change_what_the_window_reads():
+    model, batch = make(window=3, window_size=8), questions()
+    longer = {**batch, **{k: np.pad(batch[k], ((0, 0), (0, 4))) for k in ("text_ids", "text_mask")}}
+    longer["token_type_ids"] = np.zeros_like(longer["text_ids"])
+    states = model.encode(batch)[0]
+    first = model.head.logits(states, model.encode(batch)[1])
+    second = model.head.logits(states, model.encode(longer)[1])
+    np.testing.assert_allclose(first.numpy(), second.numpy(), atol=1e-6)
+
+
+def test_components_are_those_of_the_standardized_features():
+    model = make(components=3)
+    batches = [questions(seed=seed) for seed in range(4)]
+    model.fit([*batches, batches[0]], lambda array: array)  # a clip counts once
+    head = model.head
+    x = np.concatenate([head.clip.features(batch) for batch in batches])
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    states, tensors = model.encode(batches[1])
+    _, spread, axes = np.linalg.svd(x, full_matrices=False)
+    expected = x[3:6] @ axes[:3].T / np.sqrt((spread[:3] ** 2).mean() / len(x))
+    found = head.clip(tensors).numpy()
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
+    assert model.num_fit_samples() > 0 and make().num_fit_samples() == 0
+    before = head.logits(states, tensors).numpy()
+    head.clip_map.weight.set_value(paddle.ones(head.clip_map.weight.shape))
+    assert np.abs(head.logits(states, tensors).numpy() - before).max() > 1e-3
+
+
+def test_what_components_cannot_be_fitted_to_is_named():
+    batch = questions()
+    batch["image_feat"][1, 0, 2] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        make(components=2).fit([batch], lambda array: array)
+    with pytest.raises(DataError, match="0 different clips"):
+        make(components=2).fit([], lambda array: array)
+    with pytest.raises(ConfigError, match="components is 99, but a clip has only 22"):
+        make(components=99)
