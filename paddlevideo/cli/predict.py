@@ -189,6 +189,11 @@ def predict(options: argparse.Namespace) -> list[list[tuple[str, float]]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code: 0, 1 for data or model, 2 for arguments."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not any(word == "--model" or word.startswith("--model=") for word in given):
+        from paddlevideo.cli import predict_videos
+
+        return predict_videos.main(arguments)
     options = parse_arguments(arguments)
     os.environ.setdefault("GLOG_minloglevel", "2")  # hides notes about Paddle's executor
     return exit_code_of(lambda: print_answers(options.captions, predict(options), options.json))

@@ -1,0 +1,1 @@
+"""What a model says of videos: captions, answers, segments, steps (``paddlevideo predict``)."""
