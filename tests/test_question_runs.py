@@ -233,3 +233,9 @@ def test_another_list_of_answers_is_refused(blanks, tmp_path, capsys):
     assert main.main([*arguments, "-o", given, f"output_dir={tmp_path / 'out'}"]) != 0
     error = capsys.readouterr().err
     assert "answers.txt" in error and '"blue"' in error and "Traceback" not in error
+
+
+def test_a_dry_run_of_questions(blanks, opens, capsys):
+    for folder in (blanks, opens):
+        assert main.main(["-c", str(folder / "tiny.yaml"), "--dry_run"]) == 0
+        assert "answer " in capsys.readouterr().out
