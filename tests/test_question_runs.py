@@ -9,22 +9,10 @@ import pytest
 import yaml
 
 from paddlevideo.cli import run as main
+from tests.question_data import write_blanks, write_choices, write_open_questions
 from tests.tiny_data import make_project
 
 VIDEOS = 7
-
-
-def write_choices(folder):
-    """Every caption of the retrieval set as a candidate of another clip; returns the file."""
-    captions = [line.partition(",") for line in (folder / "test.csv").read_text().splitlines()]
-    lines = ["key\tvid_key\ta1\ta2\ta3\tanswer"]
-    for number, (clip, _, text) in enumerate(captions):
-        others = [captions[(number + step) % len(captions)][2] for step in (1, 2)]
-        candidates = [*others[: number % 3], text, *others[number % 3 :]]
-        lines.append("\t".join([f"q{number}", clip, *candidates, str(number % 3)]))
-    path = folder / "mc.csv"
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +27,7 @@ def trained(tmp_path_factory):
     assert main.main(["-c", str(path), "--max_iters", "2"]) == 0
     recipe["DATASET"]["test"] |= {
         "format": "MultipleChoiceDataset",
-        "file_path": str(write_choices(folder)),
+        "file_path": str(write_choices(folder / "mc.csv", folder / "test.csv")),
     }
     recipe["METRIC"] = {"name": "ChoiceMetric"}
     (folder / "mc.yaml").write_text(yaml.safe_dump(recipe))
@@ -130,35 +118,6 @@ def test_a_mistake_is_one_line(trained, tmp_path, capsys, change, expected):
 # ------------------------------------------------------------- blanks and open questions
 
 
-def write_blanks(folder, name="fib.csv"):
-    """A blank for every clip of the retrieval set; the answer depends on the clip."""
-    times = ["0"] * 4
-    lines = []
-    for number in range(VIDEOS):
-        sentence = f"the {'red' if number % 2 else 'blue'} soup"
-        question = "the _____ soup"
-        lines.append("\t".join([f"video{number}", *times, sentence, question, sentence.split()[1]]))
-    (folder / name).write_text("\n".join(lines) + "\n")
-    return folder / name
-
-
-def write_questions(folder):
-    """Two questions for every clip, in the form of ActivityNet-QA."""
-    questions, answers = [], []
-    for number in range(VIDEOS):
-        for kind, (text, answer) in {
-            3: ("is it a dog", "yes" if number % 2 else "no"),
-            4: ("what color is it", "red"),
-        }.items():
-            name = f"video{number}_{kind}"
-            asked = {"video_name": f"video{number}", "question": text, "question_id": name}
-            questions.append(asked)
-            answers.append({"question_id": name, "answer": answer, "type": kind})
-    (folder / "train_q.json").write_text(json.dumps(questions))
-    (folder / "train_a.json").write_text(json.dumps(answers))
-    return folder / "train_q.json"
-
-
 def task_project(folder, name, head, file_path):
     """A recipe that trains and tests ``head`` on ``file_path``."""
     make_project(folder, videos=VIDEOS)
@@ -176,7 +135,9 @@ def task_project(folder, name, head, file_path):
 @pytest.fixture(scope="module")
 def blanks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("blanks")
-    task_project(folder, "FillInBlankDataset", "BlankHead", write_blanks(folder))
+    task_project(
+        folder, "FillInBlankDataset", "BlankHead", write_blanks(folder / "fib.csv", VIDEOS)
+    )
     assert main.main(["-c", str(folder / "tiny.yaml"), "--validate", "-o", "epochs=1"]) == 0
     return folder
 
@@ -184,7 +145,8 @@ def blanks(tmp_path_factory):
 @pytest.fixture(scope="module")
 def opens(tmp_path_factory):
     folder = tmp_path_factory.mktemp("opens")
-    task_project(folder, "OpenQuestionDataset", "AnswerHead", write_questions(folder))
+    questions = write_open_questions(folder / "train_q.json", VIDEOS)
+    task_project(folder, "OpenQuestionDataset", "AnswerHead", questions)
     assert main.main(["-c", str(folder / "tiny.yaml"), "-o", "epochs=1"]) == 0
     return folder
 
@@ -271,3 +233,9 @@ def test_another_list_of_answers_is_refused(blanks, tmp_path, capsys):
     assert main.main([*arguments, "-o", given, f"output_dir={tmp_path / 'out'}"]) != 0
     error = capsys.readouterr().err
     assert "answers.txt" in error and '"blue"' in error and "Traceback" not in error
+
+
+def test_a_dry_run_of_questions(blanks, opens, capsys):
+    for folder in (blanks, opens):
+        assert main.main(["-c", str(folder / "tiny.yaml"), "--dry_run"]) == 0
+        assert "answer " in capsys.readouterr().out

@@ -13,8 +13,10 @@ from paddlevideo.metrics.answers import (
     choices_right,
     is_first,
     most_frequent,
+    paired_gain,
     percent,
     standard_error,
+    usual_answers,
 )
 
 
@@ -37,3 +39,20 @@ def test_percentages():
     assert by_kind(right, ["b", "a", "a", "b"]) == {"a": 50, "b": 100}
     assert standard_error(right) == pytest.approx(100 * math.sqrt(0.75 * 0.25 / 4))
     assert most_frequent(["x", "y", "y", "x"]) == "x"
+
+
+def test_usual_answers_need_enough_questions():
+    answers, groups = ["a", "b", "b", "c", "a", "a"], [1, 1, 1, 2, 3, 3]
+    assert usual_answers(answers, groups) == ["b", "b", "b", "c", "a", "a"]
+    assert usual_answers(answers, groups, 3) == ["b", "b", "b", "a", "a", "a"]
+
+
+def test_a_gain_and_its_interval():
+    right, other = np.array([True] * 60 + [False] * 40), np.array([True] * 40 + [False] * 60)
+    gain, low, high = paired_gain(right, other, range(100))
+    assert gain == pytest.approx(20) and 10 < low < 15 and 25 < high < 30
+    # Questions that depend on each other tell less.
+    _, wide_low, wide_high = paired_gain(right, other, [at // 20 for at in range(100)])
+    assert wide_high - wide_low > 2 * (high - low)
+    assert paired_gain(right, right, range(100)) == (0, 0, 0)
+    assert paired_gain(right, other, range(100)) == (gain, low, high)  # the same every time
