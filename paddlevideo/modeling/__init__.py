@@ -6,6 +6,7 @@ from paddlevideo.modeling.build import build_model
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.modeling.framework.task import ActBertTask
+from paddlevideo.modeling.heads.caption import CaptionHead
 from paddlevideo.modeling.heads.fitted import FittedHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.heads.task import TaskHead
@@ -19,6 +20,7 @@ __all__ = [
     "ActBertTask",
     "BaseFramework",
     "BertForMultiModalPreTraining",
+    "CaptionHead",
     "FittedHead",
     "Hits",
     "LoadReport",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -64,6 +64,18 @@ class ActBertTask(BaseFramework):
     def loss_counts(self, batch: Batch) -> dict[str, float]:
         """Returns the number of terms that each of the head's losses is the mean of."""
         return self.head.counts(batch)
+
+    def num_fit_samples(self) -> int:
+        """Returns the maximum number of samples that the head is fitted to."""
+        return self.head.num_fit_samples()
+
+    def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Fits the part of the head that has a closed-form solution."""
+        self.head.fit((hide_features(batch, self.without) for batch in batches), total)
+
+    def fits_on_resume(self) -> bool:
+        """Returns whether training needs what the head's fit computes and weights do not hold."""
+        return self.head.fits_on_resume()
 
     @paddle.no_grad()
     def predict(self, batch: Batch, prepared: Any) -> Any:

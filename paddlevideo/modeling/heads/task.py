@@ -5,7 +5,7 @@ B samples; T words, R regions (the global one first), A actions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,3 +56,17 @@ class TaskHead(nn.Layer):
         ``state``: the head's arrays in the file, by their names in the head. Raises WeightsError
         if the file's names are not those of the configuration.
         """
+
+    def num_fit_samples(self) -> int:
+        """Returns the maximum number of samples for :meth:`fit`; 0: there is nothing to fit."""
+        return 0
+
+    def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Fits what has a closed-form solution, before the first step of a new run.
+
+        ``batches``: arrays, this rank's share; ``total`` sums an array over all ranks.
+        """
+
+    def fits_on_resume(self) -> bool:
+        """Returns whether :meth:`fit` runs again when a run resumes."""
+        return False
