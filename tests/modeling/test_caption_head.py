@@ -1,6 +1,7 @@
 """The head that writes captions, and its beam search."""
 
 import itertools
+import threading
 
 import numpy as np
 import paddle
@@ -228,3 +229,140 @@ def test_a_caption_has_at_least_a_word():
     table[:, END] = 100
     (found,) = search(1, START, END, chain(table), BeamSettings(2, 5, 1.0, 0))
     assert len(found[0][1]) >= 1
+
+
+# ---------------------------------------------------------------------- closed-form part
+
+
+def alone(array):
+    return np.asarray(array, np.float64)
+
+
+def fitted(batches=6, **options):
+    """A head that was fitted to clips whose first action feature decides their second word."""
+    model = build(words=12, fitted_words=6, penalty=0.01, **options)
+    made = []
+    for number in range(batches):
+        batch = make_clips(16, seed=number)
+        batch["index"] = np.arange(16) + 16 * number
+        shown = batch["action_feat"][:, 0, 0] > 0
+        batch["target_ids"][:] = 0
+        batch["target_ids"][:, :4] = [START, 50, 0, END]
+        batch["target_ids"][:, 2] = np.where(shown, 51, 52)
+        batch["action_mask"][:] = 0
+        batch["action_mask"][:, 0] = 1
+        made.append(batch)
+    model.fit(iter(made), alone)
+    return model, made
+
+
+def test_known_words_are_the_most_frequent_ones():
+    model, _ = fitted()
+    ids = model.head.known.ids.numpy()
+    assert set(ids[:2]) == {END, 50} and set(ids[2:4]) == {51, 52} and len(ids) == 12
+    assert model.head.known.column(END) in (0, 1)
+    assert model.head.known.column(59) == 11  # not known
+    bias = model.head.word_bias.numpy()
+    assert np.exp(bias[:2]) == pytest.approx([1 / 3, 1 / 3], abs=0.01)
+
+
+def test_words_in_most_captions_are_not_fitted():
+    model, _ = fitted()
+    columns = model.head.word_map.word_columns.numpy()
+    assert not {END, 50} & set(model.head.known.ids.numpy()[columns[:2]])
+
+
+def test_the_map_is_ridge_regression_without_the_own_fold():
+    model, batches = fitted()
+    head = model.head
+    features, index = [], np.concatenate([batch["index"] for batch in batches])
+    for batch in batches:
+        regions, actions = batch["image_feat"][:, 0], batch["action_feat"][:, 0]
+        features.append(np.concatenate([regions, actions], axis=1).astype(np.float64))
+    features = np.concatenate(features)
+    x = (features - features.mean(axis=0)) / features.std(axis=0) / np.sqrt(features.shape[1])
+    words = np.concatenate([batch["target_ids"][:, 2] for batch in batches])
+    word = head.known.ids.numpy()[head.word_map.word_columns.numpy()[0]]
+    share = (words == word).mean()
+    y = ((words == word) - share) / np.sqrt(share)
+    others = index // 48 % 5 != 0  # the first batch is of fold 0
+    square = x[others].T @ x[others] + 0.01 * np.eye(x.shape[1])
+    expected = x[:16] @ np.linalg.solve(square, x[others].T @ y[others])
+    tensors = {key: paddle.to_tensor(each) for key, each in batches[0].items()}
+    hints = head.hints(tensors, tensors["index"]).numpy()
+    np.testing.assert_allclose(hints[:, 0], expected, atol=1e-3)
+    square = x.T @ x + 0.01 * np.eye(x.shape[1])
+    np.testing.assert_allclose(
+        head.hints(tensors).numpy()[:, 0], x[:16] @ np.linalg.solve(square, x.T @ y), atol=1e-3
+    )
+    assert ((hints[:, 0] > 0) == (words[:16] == word)).mean() > 0.7
+
+
+def test_captions_are_of_known_words_and_follow_the_map():
+    model, batches = fitted()
+    found = model.predict(batches[0], None)["words"]
+    known = set(model.head.known.ids.numpy()) | {0}
+    assert set(found.ravel().tolist()) <= known
+    losses = []
+    for weight in (0.0, 1.0):
+        model.head.map_weight.set_value(paddle.to_tensor(weight))
+        losses.append(float(model(batches[0])["loss"]))
+    assert losses[1] < losses[0]
+
+
+def test_cached_steps_equal_the_whole_caption_with_a_map():
+    model, batches = fitted()
+    one = {key: each[:1] for key, each in batches[0].items()}
+    one["index"] = one["index"] + 10**6  # no matter: without fold maps
+    model.head.word_map.fold_maps = []
+    found = model.predict(one, None)
+    words = [word for word in found["words"][0] if word]
+    if len(words) < 6:
+        expected = log_probability(model, one, 0, words) / (len(words) + 1)
+        assert found["scores"][0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_words_that_are_not_known_are_not_learned():
+    model, batches = fitted()
+    batch = {key: each[:2].copy() for key, each in batches[0].items()}
+    batch["target_ids"][:, 1:] = [[50, END, 0, 0, 0]] * 2
+    kept = float(model(batch, {"caption_loss": 1.0})["loss"])
+    batch["target_ids"][:, 3] = 59  # after the end, so that nothing else changes
+    assert float(model(batch, {"caption_loss": 1.0})["loss"]) == pytest.approx(kept, rel=1e-5)
+
+
+def test_fitted_words_need_known_words():
+    with pytest.raises(ConfigError, match="needs words"):
+        build(fitted_words=5)
+
+
+def test_ranks_fit_what_one_does():
+    one, batches = fitted()
+    shares = [batches[::2], batches[1::2], []]
+    barrier, given = threading.Barrier(3), [None] * 3
+
+    def total_of(rank):
+        def total(array):
+            given[rank] = np.asarray(array, np.float64)
+            barrier.wait()
+            together = sum(given)
+            barrier.wait()
+            return together
+
+        return total
+
+    heads = [build(words=12, fitted_words=6, penalty=0.01).head for _ in shares]
+    threads = [
+        threading.Thread(target=head.fit, args=(iter(share), total_of(rank)))
+        for rank, (head, share) in enumerate(zip(heads, shares, strict=True))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, expected in one.head.state_dict().items():
+        for head in heads:
+            np.testing.assert_allclose(head.state_dict()[name].numpy(), expected, atol=1e-4)
+    for expected, *others in zip(*(h.word_map.fold_maps for h in (one.head, *heads)), strict=True):
+        for other in others:
+            np.testing.assert_allclose(other.numpy(), expected.numpy(), atol=1e-3)

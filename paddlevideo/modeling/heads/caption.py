@@ -242,7 +242,8 @@ class CaptionHead(TaskHead):
         if self.known is None:
             return
         counts = np.zeros(self.known.columns.shape[0])
-        rows, features, index = [], [np.zeros((0, 0), np.float32)], []
+        width = self.word_map.map.shape[0] if self.fitted_words else 0
+        rows, features, index = [], [np.zeros((0, width), np.float32)], [np.zeros(0, np.int64)]
         for batch in batches:
             ids = np.asarray(batch["target_ids"])[:, 1:]
             counts += np.bincount(ids[ids != PADDING], minlength=len(counts))
@@ -254,7 +255,7 @@ class CaptionHead(TaskHead):
         self.word_bias.set_value(self.known.fit(total(counts)))
         if self.fitted_words:
             held = held_words(rows, self.known.columns.numpy(), self.known.count)
-            self.word_map.fit(np.concatenate(features[1:]), held, np.concatenate(index), total)
+            self.word_map.fit(np.concatenate(features), held, np.concatenate(index), total)
 
     # -------------------------------------------------------------------------- captions
 

@@ -58,7 +58,7 @@ class WordMap(nn.Layer):
     neighbours in the data: otherwise the decoder would rely on a map that knows its answers.
     """
 
-    rare, common = 3, 0.3
+    rare, common = 3, 0.6
     folds = 5
 
     def __init__(self, features: int, known: KnownWords, count: int, penalty: float) -> None:
