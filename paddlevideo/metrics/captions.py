@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -39,7 +39,9 @@ _BRACKETS = {
 }
 
 Words: TypeAlias = "list[str]"
-Counts: TypeAlias = "Counter[tuple[str, ...]]"
+#: An n-gram of words, or of the ids of word pieces.
+Ngram: TypeAlias = "tuple[Hashable, ...]"
+Counts: TypeAlias = "Counter[Ngram]"
 
 
 def words_of(caption: str) -> Words:
@@ -55,13 +57,36 @@ def words_of(caption: str) -> Words:
     return [_BRACKETS.get(token, token) for token in tokens if token not in _PUNCTUATION]
 
 
-def count_ngrams(words: Words) -> Counts:
+def count_ngrams(words: Sequence[Hashable]) -> Counts:
     """Returns how often each n-gram of 1 to 4 words occurs."""
     return Counter(
         tuple(words[start : start + n])
         for n in range(1, LONGEST + 1)
         for start in range(len(words) - n + 1)
     )
+
+
+class NgramWeights:
+    """The weights of n-grams in CIDEr, by the clips whose references have them.
+
+    ``clips``: for each clip the n-grams of its references.
+    """
+
+    def __init__(self, clips: Sequence[Sequence[Counts]]) -> None:
+        self.clips = len(clips)
+        #: The number of clips with an n-gram in any of their references.
+        self.clips_with: Counter[Ngram] = Counter()
+        for counts in clips:
+            self.clips_with.update({ngram for each in counts for ngram in each})
+
+    def vector(self, counts: Counts) -> WeightedNgrams:
+        """Returns the n-grams weighted by the logarithm of the inverse document frequency."""
+        clips = np.log(float(self.clips))
+        weights = {
+            ngram: count * (clips - np.log(max(1.0, self.clips_with[ngram])))
+            for ngram, count in counts.items()
+        }
+        return WeightedNgrams(weights, sum(n for gram, n in counts.items() if len(gram) == 2))
 
 
 class References:
@@ -76,11 +101,9 @@ class References:
                 raise DataError(f"clip {clip} has no caption to compare with")
         self.words = [[words_of(caption) for caption in captions] for captions in references]
         self.counts = [[count_ngrams(words) for words in captions] for captions in self.words]
-        #: The number of clips with an n-gram in any of their references.
-        self.clips_with: Counter[tuple[str, ...]] = Counter()
-        for counts in self.counts:
-            self.clips_with.update({ngram for each in counts for ngram in each})
-        self.vectors = [[self._vector(counts) for counts in captions] for captions in self.counts]
+        self.weights = NgramWeights(self.counts)
+        vector = self.weights.vector
+        self.vectors = [[vector(counts) for counts in captions] for captions in self.counts]
 
     def __len__(self) -> int:
         """Returns the number of clips."""
@@ -145,18 +168,9 @@ class References:
 
     def cider_of(self, counts: Counts, clip: int) -> float:
         """Returns the CIDEr-D of the candidate with these n-grams for a clip."""
-        candidate = self._vector(counts)
-        similarities = [_similarity(candidate, reference) for reference in self.vectors[clip]]
+        candidate = self.weights.vector(counts)
+        similarities = [similarity(candidate, reference) for reference in self.vectors[clip]]
         return 10 * float(np.mean(similarities))
-
-    def _vector(self, counts: Counts) -> _Vector:
-        """Returns the n-grams weighted by the logarithm of the inverse document frequency."""
-        clips = np.log(float(len(self.words)))
-        weights = {
-            ngram: count * (clips - np.log(max(1.0, self.clips_with[ngram])))
-            for ngram, count in counts.items()
-        }
-        return _Vector(weights, sum(n for gram, n in counts.items() if len(gram) == 2))
 
     def _split(self, candidates: Sequence[str]) -> list[Words]:
         if len(candidates) != len(self):
@@ -170,7 +184,7 @@ class References:
 
         The ``tried`` references that are closest to the mean of all are compared.
         """
-        mean: dict[tuple[str, ...], float] = defaultdict(float)
+        mean: dict[Ngram, float] = defaultdict(float)
         for vector in (vector for captions in self.vectors for vector in captions):
             for ngram, weight in vector.weights.items():
                 mean[ngram] += weight / (vector.norms[len(ngram) - 1] or 1.0)
@@ -179,7 +193,7 @@ class References:
             for captions, all_counts in zip(self.words, self.counts, strict=True)
             for words, counts in zip(captions, all_counts, strict=True)
         }
-        closeness = {text: _dot(self._vector(counts), mean) for text, counts in flat.items()}
+        closeness = {text: _dot(self.weights.vector(counts), mean) for text, counts in flat.items()}
         first = sorted(flat, key=lambda text: (-closeness[text], text))[:tried]
         return max(first, key=lambda text: self._mean_cider(flat[text]))
 
@@ -187,10 +201,10 @@ class References:
         return float(np.mean([self.cider_of(counts, clip) for clip in range(len(self))]))
 
 
-class _Vector:
+class WeightedNgrams:
     """Weights of n-grams, their norms (4,) for each n, and the number of pairs of words."""
 
-    def __init__(self, weights: dict[tuple[str, ...], float], length: int) -> None:
+    def __init__(self, weights: dict[Ngram, float], length: int) -> None:
         self.weights, self.length = weights, length
         squares = [0.0] * LONGEST
         for ngram, weight in weights.items():
@@ -198,8 +212,8 @@ class _Vector:
         self.norms = [square**0.5 for square in squares]
 
 
-def _similarity(candidate: _Vector, reference: _Vector) -> float:
-    """Returns the mean over n of the clipped cosines, times the penalty of another length."""
+def similarity(candidate: WeightedNgrams, reference: WeightedNgrams) -> float:
+    """Returns CIDEr-D / 10: the mean over n of the clipped cosines, times a penalty of length."""
     products = [0.0] * LONGEST
     for ngram, weight in candidate.weights.items():
         other = reference.weights.get(ngram, 0.0)
@@ -212,7 +226,7 @@ def _similarity(candidate: _Vector, reference: _Vector) -> float:
     return sum(cosines) / LONGEST * float(np.exp(-(difference**2) / (2 * SIGMA**2)))
 
 
-def _dot(vector: _Vector, other: Mapping[tuple[str, ...], float]) -> float:
+def _dot(vector: WeightedNgrams, other: Mapping[Ngram, float]) -> float:
     return sum(
         weight / (vector.norms[len(ngram) - 1] or 1.0) * other[ngram]
         for ngram, weight in vector.weights.items()

@@ -24,8 +24,8 @@ from paddlevideo.modeling.heads.fitted_words import (
     Total,
     WordMap,
     clip_features,
-    held_words,
 )
+from paddlevideo.modeling.heads.similar_captions import SimilarCaptions, all_rows
 from paddlevideo.modeling.heads.task import Batch, TaskHead
 from paddlevideo.modeling.layers import (
     InitializerRange,
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 #: The mask of each stream in a batch.
 MASKS = Streams("text_mask", "image_mask", "action_mask")
 PADDING = 0
+#: Captions of a clip with their ratings, best first.
+Rated = list[tuple[float, list[int]]]
 #: Arrays of a batch that the fitted map reads.
 FEATURES = ("image_feat", "action_feat", "action_mask")
 #: Captions that choose the words and fit the map.
@@ -89,7 +91,9 @@ class CaptionHead(TaskHead):
         train_words: bool = True,
         words: CountOrZero = 0,
         fitted_words: CountOrZero = 0,
-        penalty: Positive = 1.0,
+        penalty: Positive = 4.0,
+        neighbours: CountOrZero = 0,
+        neighbour_weight: NonNegative = 100.0,
         initializer_range: InitializerRange = "fan_in",
         max_length: Count = 36,
         beam: Count = 5,
@@ -108,6 +112,10 @@ class CaptionHead(TaskHead):
         self.words, self.fitted_words, self.penalty = words, fitted_words, penalty
         if fitted_words and not words:
             raise ConfigError("CaptionHead.fitted_words needs words, of which they are a part")
+        if neighbours and not fitted_words:
+            raise ConfigError("CaptionHead.neighbours needs fitted_words, by which they are found")
+        self.neighbours, self.neighbour_weight = neighbours, neighbour_weight
+        self._similar: SimilarCaptions | None = None
         self.search = BeamSettings(beam, max_length, length_penalty, no_repeat)
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
@@ -144,7 +152,9 @@ class CaptionHead(TaskHead):
             self.word_map = WordMap(features, self.known, count, self.penalty)
             with initial_range(self.initializer_range):
                 self.map_input = linear(count, width)
-            start = nn.initializer.Constant(0.1)
+            start = nn.initializer.Constant(0.5)
+            if self.neighbours:  # its size is known once it is fitted or loaded
+                self.register_buffer("captions", paddle.zeros([1, 1], "int64"))
             self.map_weight = self.create_parameter([], default_initializer=start)
 
     # -------------------------------------------------------------------------- training
@@ -238,24 +248,41 @@ class CaptionHead(TaskHead):
 
     @paddle.no_grad()
     def fit(self, batches: Iterable[Batch], total: Total) -> None:
-        """Chooses the known words, and fits the map from features to them."""
+        """Chooses the known words, fits the map from features to them, and keeps the captions."""
         if self.known is None:
             return
-        counts = np.zeros(self.known.columns.shape[0])
+        ids, features, index = self._collected(batches)
+        counts = np.bincount(ids[ids != PADDING], minlength=self.known.columns.shape[0])
+        self.word_bias.set_value(self.known.fit(total(counts)))
+        if self.fitted_words:
+            self.word_map.fit(features, self.known.held(ids), index, total)
+        if self.neighbours:
+            self.captions = paddle.to_tensor(all_rows(index, ids, total))
+            self._similar = None
+
+    def _collected(self, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the captions' ids (N, max_length), the clips' features (N, F), the indices (N,).
+
+        Without fitted words there are no features.
+        """
+        longest = self.search.longest
         width = self.word_map.map.shape[0] if self.fitted_words else 0
-        rows, features, index = [], [np.zeros((0, width), np.float32)], [np.zeros(0, np.int64)]
+        ids, index = [np.zeros((0, longest), np.int64)], [np.zeros(0, np.int64)]
+        features = [np.zeros((0, width), np.float32)]  # a rank may have no captions
         for batch in batches:
-            ids = np.asarray(batch["target_ids"])[:, 1:]
-            counts += np.bincount(ids[ids != PADDING], minlength=len(counts))
-            rows.append(ids)
+            words = np.asarray(batch["target_ids"])[:, 1 : longest + 1]
+            ids.append(np.pad(words, [(0, 0), (0, longest - words.shape[1])]))
             index.append(np.asarray(batch["index"]))
             if self.fitted_words:
                 arrays = {key: paddle.to_tensor(batch[key]) for key in FEATURES}
                 features.append(clip_features(arrays).numpy())
-        self.word_bias.set_value(self.known.fit(total(counts)))
-        if self.fitted_words:
-            held = held_words(rows, self.known.columns.numpy(), self.known.count)
-            self.word_map.fit(np.concatenate(features), held, np.concatenate(index), total)
+        return np.concatenate(ids), np.concatenate(features), np.concatenate(index)
+
+    def receive(self, state: Mapping[str, np.ndarray]) -> None:
+        """Makes room for the captions in the file."""
+        if self.neighbours and "captions" in state:
+            self.captions = paddle.zeros(list(state["captions"].shape), "int64")
+            self._similar = None
 
     # -------------------------------------------------------------------------- captions
 
@@ -274,10 +301,29 @@ class CaptionHead(TaskHead):
         if self.known is not None:
             end, ids = self.known.column(end), self.known.ids.numpy()
         found = search(clips, start, end, following, self.search)
+        if ids is not None:
+            found = [[(rating, ids[words].tolist()) for rating, words in each] for each in found]
+        if self.neighbours and hints is not None:
+            found = self.agreeing(found, hints.numpy())
         words = np.full((clips, self.search.longest), PADDING, np.int64)
         for row, ((_, best), *_) in zip(words, found, strict=True):
-            row[: len(best)] = best if ids is None else ids[best]
+            row[: len(best)] = best
         return {"words": words, "scores": np.array([f[0][0] for f in found], np.float32)}
+
+    def agreeing(self, found: Sequence[Rated], hints: np.ndarray) -> list[Rated]:
+        """Returns each clip's captions in the order of their log probability and consensus."""
+        if self._similar is None:
+            captions = self.captions.numpy()
+            assert self.known is not None
+            targets = self.word_map.targets(self.known.held(captions))
+            self._similar = SimilarCaptions(captions, targets, self.neighbours)
+        ordered = []
+        for captions, nearest, weights in zip(found, *self._similar.nearest(hints), strict=True):
+            own = np.array([rating for rating, _ in captions])
+            consensus = self._similar.ratings([words for _, words in captions], nearest, weights)
+            order = np.argsort(-(own + self.neighbour_weight * consensus), kind="stable")
+            ordered.append([captions[position] for position in order.tolist()])
+        return ordered
 
 
 class Following:
@@ -306,10 +352,16 @@ class Following:
             head.embed(ids.unsqueeze(1), self.length), self.memory, self.known
         )
         self.length += 1
-        logs = F.log_softmax(head.logits(state[:, 0], self.hints), axis=-1).numpy()
+        logs = log_softmax(head.logits(state[:, 0], self.hints).numpy())
         if head.known is None:
             logs[:, PADDING] = -math.inf
         return logs
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns log probabilities (n, V); Paddle's takes a thousand times as long on CPUs."""
+    above = logits - logits.max(axis=-1, keepdims=True)
+    return above - np.log(np.exp(above).sum(axis=-1, keepdims=True))
 
 
 def above_mean(logits: Tensor, target: Tensor) -> Tensor:

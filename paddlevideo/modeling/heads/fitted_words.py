@@ -5,7 +5,7 @@ N captions, F features of their clips, W words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,12 @@ class KnownWords(nn.Layer):
         frequent = counts[chosen].astype(np.float64) + 0.1
         return np.log(frequent / frequent.sum()).astype(np.float32)
 
+    def held(self, ids: np.ndarray) -> np.ndarray:
+        """Returns whether captions (N, T) have each of the known words: (N, count) float32."""
+        held = np.zeros((len(ids), self.count + 1), np.float32)
+        held[np.arange(len(ids))[:, None], self.columns.numpy()[ids]] = 1
+        return held[:, : self.count]
+
     def column(self, word: int) -> int:
         """Returns the column of a word; the last one if it is not known."""
         return min(int(self.columns[word]), self.count - 1)
@@ -70,8 +76,9 @@ class WordMap(nn.Layer):
             "map": [features, count],
         }.items():
             self.register_buffer(name, paddle.zeros(shape))
-        #: The column of each word among the known words.
+        #: The column of each word among the known words, and its share of the captions.
         self.register_buffer("word_columns", paddle.zeros([count], "int64"))
+        self.register_buffer("share", paddle.ones([count]))
         #: The maps without each fold; weights do not contain them.
         self.fold_maps: list[Tensor] = []
 
@@ -103,10 +110,11 @@ class WordMap(nn.Layer):
                 f"at most {self.common:.0%} of them. Set it to 0 for few captions"
             )
         x = self._standardized(features, count, total)
-        y = (held[:, chosen] - share[chosen]) / np.sqrt(share[chosen])
-        columns = np.zeros(self.size, np.int64)
-        columns[: len(chosen)] = chosen
+        columns, shares = np.zeros(self.size, np.int64), np.ones(self.size)
+        columns[: len(chosen)], shares[: len(chosen)] = chosen, share[chosen]
         self.word_columns.set_value(columns)
+        self.share.set_value(shares.astype(np.float32))
+        y = self.targets(held)[:, : len(chosen)].astype(np.float64)
         products = total(x.T @ x), total(x.T @ y)
         self.map.set_value(self._solved(*products))
         self.fold_maps = []
@@ -115,6 +123,15 @@ class WordMap(nn.Layer):
             squares, targets = total(x[own].T @ x[own]), total(x[own].T @ y[own])
             solved = self._solved(products[0] - squares, products[1] - targets)
             self.fold_maps.append(paddle.to_tensor(solved))
+
+    def targets(self, held: np.ndarray) -> np.ndarray:
+        """Returns what the map is fitted to (N, W); 0 for words beyond the fitted ones.
+
+        ``held`` (N, V'): whether a caption has each of the known words.
+        """
+        share = self.share.numpy()
+        targets = (held[:, self.word_columns.numpy()] - share) / np.sqrt(share)
+        return np.where(share < 1, targets, 0.0)
 
     def _standardized(self, features: np.ndarray, count: float, total: Total) -> np.ndarray:
         mean = total(features.sum(axis=0, dtype=np.float64)) / count
@@ -139,13 +156,3 @@ def clip_features(batch: Mapping[str, Any]) -> Tensor:
     real = batch["action_mask"].astype("float32").unsqueeze(-1)
     actions = (actions * real).sum(axis=1) / paddle.clip(real.sum(axis=1), min=1.0)
     return paddle.concat([batch["image_feat"][:, 0].astype("float32"), actions], axis=-1)
-
-
-def held_words(rows: Sequence[np.ndarray], columns: np.ndarray, count: int) -> np.ndarray:
-    """Returns whether each caption (N,) has each known word: (N, ``count``) float32."""
-    held = np.zeros((sum(map(len, rows)), count + 1), np.float32)
-    first = 0
-    for ids in rows:
-        held[np.arange(first, first + len(ids))[:, None], columns[ids]] = 1
-        first += len(ids)
-    return held[:, :count]
