@@ -253,7 +253,9 @@ class CaptionHead(TaskHead):
             return
         ids, features, index = self._collected(batches)
         counts = np.bincount(ids[ids != PADDING], minlength=self.known.columns.shape[0])
-        self.word_bias.set_value(self.known.fit(total(counts)))
+        bias = self.known.fit(total(counts))
+        if bias is not None:  # a resumed run keeps what it has learned
+            self.word_bias.set_value(bias)
         if self.fitted_words:
             self.word_map.fit(features, self.known.held(ids), index, total)
         if self.neighbours:

@@ -33,9 +33,14 @@ class KnownWords(nn.Layer):
         columns = np.minimum(np.arange(vocabulary), self.count)
         self.register_buffer("columns", paddle.to_tensor(columns))
 
-    def fit(self, counts: np.ndarray) -> np.ndarray:
-        """Chooses words by their ``counts`` (V,) and returns the log of the frequency of each."""
+    def fit(self, counts: np.ndarray) -> np.ndarray | None:
+        """Chooses words by their ``counts`` (V,) and returns the log of the frequency of each.
+
+        Returns None if they are the same words as before.
+        """
         chosen = np.argsort(-counts, kind="stable")[: self.count]
+        if np.array_equal(chosen, self.ids.numpy()):
+            return None
         columns = np.full(len(counts), self.count, np.int64)
         columns[chosen] = np.arange(self.count)
         self.ids.set_value(chosen.astype(np.int64))
