@@ -183,6 +183,8 @@ def test_the_recipe_for_youcook2_on_files_of_the_official_form(tmp_path, monkeyp
     write_youcook2(tmp_path)
     monkeypatch.chdir(tmp_path)
     recipe, output = ["-c", "actbert_youcook2_caption.yaml"], "output/ActBert_youcook2_caption"
+    assert main.main([*recipe, "--dry_run", "-o", *SMALL]) == 0
+    assert not Path("output").exists()
     assert main.main([*recipe, "-o", *SMALL]) == 0
     weights = f"{output}/ActBert_youcook2_caption_epoch_00001.pdparams"
     assert main.main(["--test", *recipe, "-w", weights, "-o", *SMALL]) == 0

@@ -57,6 +57,8 @@ def input_files(config: Config) -> Iterator[str]:
     for step in steps(config):
         ((name, arguments),) = step.items()
         named.append((PIPELINES.get(name), arguments or {}))
+    if metric := config.get("METRIC"):
+        named.append((METRICS.get(metric["name"]), metric))
     for part, arguments in named:
         for name, hint in schema_of(part).hints.items():
             if hint == InputPath or InputPath in get_args(hint):

@@ -143,7 +143,8 @@ def caption_recipes(backbone: dict[str, Any], widths: dict[str, int]) -> dict[st
             clips["train"]["exclude"] = clips["valid"]["only"] = None
         sizes = {"batch_size": 3, "num_workers": 0, "test_num_workers": 0}
         model = {"backbone": {**backbone, **streams(), **more}, "head": head}
-        return {"MODEL": model, "DATASET": {**sizes, **clips}}
+        metric = {"METRIC": {"training_captions": files["file_path"]}} if more else {}
+        return {"MODEL": model, "DATASET": {**sizes, **clips}, **metric}
 
     return {
         "actbert_youcook2_caption.yaml": recipe("train", "test"),

@@ -91,10 +91,11 @@ class WordMap(nn.Layer):
         """(B, F) -> (B, W). ``index`` (B,): the training samples' indices; None in a test."""
         x = (features.astype("float32") - self.mean) * self.scale
         if index is None or not self.fold_maps:
-            return paddle.matmul(x, self.map)
+            return paddle.matmul(x, self.map).astype("float32")  # in mixed precision too
         fold = index // BLOCK % self.folds
         parts = [
-            paddle.matmul(x, each) * (fold == number).astype("float32").unsqueeze(-1)
+            paddle.matmul(x, each).astype("float32")
+            * (fold == number).astype("float32").unsqueeze(-1)
             for number, each in enumerate(self.fold_maps)
         ]
         return paddle.add_n(parts)
