@@ -127,6 +127,10 @@ class RetrievalDataset(Dataset):
         """Returns the gallery in batches of ``gallery_batch`` clips, each clip once."""
         return ClipBatches(self.reader, self.video_ids, self.gallery_batch)
 
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.reader.source.extraction()
+
     def describe(self) -> dict[str, Any]:
         """Returns files and counts; ``repeated_lines`` counts exact repeats in the file."""
         return {
@@ -204,6 +208,10 @@ class ClipsWithCaptions(Dataset):
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Returns the mean number of words of each clip's captions."""
         return np.array([mean_words(self.captions[self.clips[index]]) for index in indices])
+
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.source.extraction()
 
     def describe(self) -> dict[str, Any]:
         """Returns the description of the retrieval data set, with clips as samples."""
