@@ -28,7 +28,11 @@ def captions_of(loaded: Loaded, features: Path) -> Iterator[Row]:
         found = loaded.model.predict(batch, None)
         for about, words, score in zip(clips, found["words"], found["scores"], strict=True):
             caption = tokenizer.decode(words)
-            yield {**origin_of(about), "caption": caption, "log_probability": round(float(score), 4)}
+            yield {
+                **origin_of(about),
+                "caption": caption,
+                "log_probability": round(float(score), 4),
+            }
 
 
 def answers_of(loaded: Loaded, features: Path, questions: Sequence[str]) -> Iterator[Row]:

@@ -82,14 +82,12 @@ def bar(row: Row, width: int) -> Any:
     style = {name: f"on {colours[index % len(colours)]}" for index, name in enumerate(names)}
     cells = [""] * width
     for part in row["segments"]:
-        first, last = (
-            int(part[end] * width / max(row["seconds"], 1)) for end in ("start", "end")
-        )
-        for cell in range(first, min(max(last, first + 1), width)):
-            cells[cell] = style[part["label"]]
+        first, last = (int(part[end] * width / max(row["seconds"], 1)) for end in ("start", "end"))
+        for position in range(first, min(max(last, first + 1), width)):
+            cells[position] = style[part["label"]]
     line = Text()
-    for cell in cells:
-        line.append(" ", style=cell)
+    for colour in cells:
+        line.append(" ", style=colour)
     legend = Text(f"\n{row['video']}, {row['seconds']} s: ")
     for index, name in enumerate(names):
         legend.append("  ", style=style[name])
@@ -109,7 +107,7 @@ def write_srt(rows: Iterable[Row], folder: Path) -> list[Path]:
                 f'--srt: the times of clip "{row["clip"]}" are unknown: it is a whole video. '
                 "Divide the videos with --every SECONDS, or list spans in a CSV"
             )
-        video = row.get("video", row["clip"])
+        video: str = row.get("video") or row["clip"]
         by_video[video].append(TimedCaption(row["start"], row["end"], row["caption"]))
     folder.mkdir(parents=True, exist_ok=True)
     files = []

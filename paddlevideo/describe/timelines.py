@@ -25,9 +25,7 @@ Row = dict[str, Any]
 def segments_of(loaded: Loaded, features: Path) -> Iterator[Row]:
     """Yields the segments of each video: "start" and "end" in seconds, and "label"."""
     options = loaded.options
-    layout = Layout(
-        options["max_action_num"], options["window_overlap"], options["max_region_num"]
-    )
+    layout = Layout(options["max_action_num"], options["window_overlap"], options["max_region_num"])
     classes = loaded.model.head.names
     for timeline in opened(loaded, features):
         windows = Windows(timeline, timeline.seconds, layout)
