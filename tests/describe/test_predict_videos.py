@@ -1,0 +1,157 @@
+"""``paddlevideo predict`` with trained weights: captions, answers, segments, steps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from paddlevideo.cli import predict
+from paddlevideo.cli import run as main
+from tests.extract.samples import moving, write_video
+from tests.question_data import write_open_questions
+from tests.tiny_data import make_project
+
+HEAD = {
+    **{"name": "CaptionHead", "streams": ["regions", "actions"], "layers": 1, "max_length": 8},
+    **{"num_attention_heads": 2, "words": 12, "beam": 2},
+}
+
+
+def save_recipe(folder, change, **sizes):
+    path = make_project(folder, **sizes)
+    recipe = yaml.safe_load(path.read_text())
+    for key in ("PIPELINE", "METRIC"):
+        recipe.pop(key, None)
+    change(recipe)
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory):
+    """A run that learned to describe the clips of an LMDB."""
+    folder = tmp_path_factory.mktemp("captions")
+
+    def change(recipe):
+        recipe["MODEL"] = {**recipe["MODEL"], "framework": "ActBertTask", "head": HEAD}
+        del recipe["MODEL"]["loss"]
+        clips = {**recipe["DATASET"]["test"], "format": "CaptioningDataset"}
+        recipe["DATASET"] |= dict.fromkeys(("train", "valid", "test"), clips)
+
+    path = save_recipe(folder, change, videos=6)
+    output = folder / "run"
+    assert main.main(["-c", str(path), "--max_iters", "2", "-o", f"output_dir={output}"]) == 0
+    return folder, next(output.glob("*.pdparams"))
+
+
+def predicted(capsys, *arguments):
+    assert predict.main(["--json", *map(str, arguments)]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_captions_are_those_of_a_test(captions, tmp_path, capsys):
+    folder, weights = captions
+    rows = predicted(capsys, "-w", weights, "--features", folder / "test.lmdb")
+    test = ["--test", "-c", str(folder / "tiny.yaml"), "-w", str(weights)]
+    assert main.main([*test, "-o", f"output_dir={tmp_path}"]) == 0
+    expected = json.loads((tmp_path / "captions.json").read_text())
+    by_clip = {row["clip"]: row["caption"] for row in rows}
+    assert len(by_clip) == 6
+    assert by_clip == {each["image_id"]: each["caption"] for each in expected}
+
+
+def test_features_are_extracted_as_those_of_the_training_clips(captions, tmp_path, capsys):
+    """A store of videos, weights trained on it, and subtitles for a video that it has not seen."""
+    seen = tmp_path / "seen"
+    for number in range(4):
+        write_video(seen / f"v{number}.mp4", moving((number + 1, 0)))
+    words = "".join(f"v{n},a square moves\n" for n in range(4))
+    (tmp_path / "captions.csv").write_text(f"clip,caption\n{words}")
+    store = tmp_path / "seen.store"
+    command = [sys.executable, "-m", "paddlevideo", "extract", str(seen), "--output", str(store)]
+    subprocess.run([*command, "--captions", str(tmp_path / "captions.csv")], check=True)
+    folder, _ = captions
+    recipe = yaml.safe_load((folder / "tiny.yaml").read_text())
+    data = {
+        **{"format": "CaptioningDataset", "file_path": str(tmp_path / "captions.csv")},
+        **{"features_path": str(store), "max_seq_length": 8, "max_region_num": 4},
+        **{"max_action_num": 2, "vision_feature_dim": 134, "action_feature_dim": 233},
+        "bert_model": recipe["DATASET"]["test"]["bert_model"],
+    }
+    recipe["DATASET"] |= dict.fromkeys(("train", "valid", "test"), data)
+    recipe["MODEL"]["backbone"] |= {"v_feature_size": 134, "a_feature_size": 233}
+    path = tmp_path / "videos.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    output = tmp_path / "run"
+    assert main.main(["-c", str(path), "--max_iters", "2", "-o", f"output_dir={output}"]) == 0
+    capsys.readouterr()
+    weights = next(output.glob("*.pdparams"))
+    video = write_video(tmp_path / "new.mp4", moving((2, 1), frames=30))
+    rows = predicted(capsys, "-w", weights, video, "--every", 1, "--srt", tmp_path / "subtitles")
+    assert [(row["start"], row["end"]) for row in rows] == [(0, 1), (1, 2), (2, 3)]
+    assert (tmp_path / "subtitles" / "new.srt").read_text().count("-->") == 3
+    (output / "extraction.json").unlink()
+    assert predict.main(["-w", str(weights), str(video)]) == 2
+    assert "there is no extraction.json beside it" in capsys.readouterr().err
+
+
+def test_a_question_is_answered_for_each_clip(tmp_path, capsys):
+    def change(recipe):
+        head = {"name": "AnswerHead"}
+        recipe["MODEL"] = {**recipe["MODEL"], "framework": "ActBertTask", "head": head}
+        del recipe["MODEL"]["loss"]
+        asked = write_open_questions(tmp_path / "test_q.json", 5)
+        data = {**recipe["DATASET"]["test"], "format": "OpenQuestionDataset"}
+        data["file_path"] = str(asked)
+        recipe["DATASET"] |= dict.fromkeys(("train", "valid", "test"), data)
+
+    path = save_recipe(tmp_path, change, videos=5)
+    output = tmp_path / "run"
+    assert main.main(["-c", str(path), "--max_iters", "2", "-o", f"output_dir={output}"]) == 0
+    capsys.readouterr()
+    given = ["-w", next(output.glob("*.pdparams")), "--features", tmp_path / "test.lmdb"]
+    (tmp_path / "asked.txt").write_text("what color is it\n\n")
+    rows = predicted(
+        capsys, *given, "--question", "is it a dog", "--questions", tmp_path / "asked.txt"
+    )
+    assert len(rows) == 10
+    assert {row["question"] for row in rows} == {"is it a dog", "what color is it"}
+    assert all({row["answer"], *row["next_best"]} == {"yes", "no", "red"} for row in rows)
+    assert predict.main([str(word) for word in given]) == 2
+    assert "give --question or --questions" in capsys.readouterr().err
+
+
+def test_steps_are_found_by_matching(tmp_path, capsys):
+    """Zero-shot, with the weights of a retrieval."""
+    path = make_project(tmp_path, videos=3)
+    output = tmp_path / "run"
+    assert main.main(["-c", str(path), "--max_iters", "1", "-o", f"output_dir={output}"]) == 0
+    capsys.readouterr()
+    timelines = tmp_path / "seconds"
+    timelines.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        np.save(timelines / f"{name}.npy", rng.normal(size=(9, 10)).astype("float32"))
+    given = ["-w", next(output.glob("*.pdparams")), "--features", timelines]
+    rows = predicted(capsys, *given, "--steps", "a man cuts, the soup stirs, red onion")
+    assert [row["video"] for row in rows] == ["one", "two"]
+    for row in rows:
+        seconds = [step["second"] for step in row["steps"]]
+        assert seconds == sorted(seconds) and len(set(seconds)) == 3 and row["seconds"] == 9
+    assert predict.main([str(word) for word in (*given, "--steps", "a,b,c,d,e,f,g,h,i,j")]) != 0
+    assert "9 seconds" in capsys.readouterr().err
+    assert predict.main([str(word) for word in given]) == 2
+    assert "give --steps" in capsys.readouterr().err
+
+
+def test_mistakes_are_told_in_one_line(captions, tmp_path, capsys):
+    _, weights = captions
+    assert predict.main(["-w", str(weights), str(tmp_path / "none.mp4"), "--extraction", "x"]) == 2
+    with pytest.raises(SystemExit):
+        predict.main(["-w", str(weights)])
+    assert "give videos, or --features" in capsys.readouterr().err
