@@ -55,7 +55,7 @@ def step(model, optimizer):
 
 def test_ranks_together_do_what_one_optimizer_does(monkeypatch):
     """Each rank's part of a step, and its part of the state, one after the other."""
-    monkeypatch.setattr(sharding.dist, "broadcast", lambda tensor, src: None)
+    monkeypatch.setattr(sharding, "exchange", lambda parameters, owners, rank: None)
     whole, optimizer = model_and_optimizer()
     step(whole, optimizer)
     expected = {name: x.numpy() for name, x in whole.state_dict().items()}
@@ -83,12 +83,30 @@ def test_ranks_together_do_what_one_optimizer_does(monkeypatch):
     assert parts.keys() == saved.keys()
 
 
-def test_a_rank_without_parameters_only_receives(monkeypatch):
-    received = []
-    monkeypatch.setattr(sharding.dist, "broadcast", lambda tensor, src: received.append(src))
-    model, optimizer = model_and_optimizer()
-    step(model, ShardedOptimizer(optimizer, 9, 10))
-    assert len(received) == 4
+def test_small_parameters_of_a_rank_are_sent_together(monkeypatch):
+    """From ranks 0 and 1 to rank 2, which owns none: one large, two and two small ones."""
+    monkeypatch.setattr(sharding, "SMALL", 5)
+    shapes, owners = [[2, 3], [2], [1, 3], [4], []], [0, 0, 0, 1, 1]
+    sent = {}
+
+    def send(tensor, src):
+        if rank == src:
+            sent.setdefault(src, []).append(tensor.numpy())
+        elif rank == 2:
+            tensor.copy_(paddle.to_tensor(sent[src].pop(0)), True)
+
+    monkeypatch.setattr(sharding.dist, "broadcast", send)
+    for rank in (0, 1, 2):
+        parameters = [paddle.full(shape, 9.0) for shape in shapes]
+        for number, (parameter, owner) in enumerate(zip(parameters, owners, strict=True)):
+            if owner == rank:
+                parameter.fill_(float(number))
+        sharding.exchange(parameters, owners, rank)
+        if rank == 0:
+            assert [array.shape for array in sent[0]] == [(2, 3), (5,)]
+    for number, (parameter, shape) in enumerate(zip(parameters, shapes, strict=True)):
+        np.testing.assert_array_equal(parameter.numpy(), np.full(shape, number, np.float32))
+    assert sent == {0: [], 1: []}
 
 
 @pytest.mark.parametrize("stage", [2, 3])

@@ -17,6 +17,11 @@ from typing import Any
 import numpy as np
 import paddle
 import paddle.distributed as dist
+from paddle import Tensor
+
+#: Largest number of elements of a parameter that is sent with others. Most parameters are biases
+#: and norms, for which starting a message takes longer than two copies.
+SMALL = 1 << 16
 
 
 class ShardedOptimizer:
@@ -31,6 +36,7 @@ class ShardedOptimizer:
         self._inner_opt = optimizer
         self._parameter_list = list(optimizer._parameter_list)
         self._owners = assign_ranks([int(np.prod(p.shape)) for p in self._parameter_list], size)
+        self._rank = rank
         assigned = [
             p for p, owner in zip(self._parameter_list, self._owners, strict=True) if owner == rank
         ]
@@ -44,8 +50,7 @@ class ShardedOptimizer:
         """Steps this rank's parameters and exchanges them with the other ranks."""
         if self._inner_opt._parameter_list:
             self._inner_opt.step()
-        for parameter, owner in zip(self._parameter_list, self._owners, strict=True):
-            dist.broadcast(parameter, src=owner)
+        exchange(self._parameter_list, self._owners, self._rank)
 
     def clear_grad(self, set_to_zero: bool = True) -> None:
         """Frees the gradients of all parameters, or fills them with zeros."""
@@ -60,6 +65,26 @@ def assign_ranks(sizes: Sequence[int], ranks: int) -> list[int]:
         owners[index] = sums.index(min(sums))
         sums[owners[index]] += sizes[index]
     return owners
+
+
+def exchange(parameters: Sequence[Tensor], owners: Sequence[int], rank: int) -> None:
+    """Sends each parameter from the rank that owns it to the others, small ones together."""
+    packed: dict[tuple[int, Any], list[Tensor]] = {}
+    for parameter, owner in zip(parameters, owners, strict=True):
+        if parameter.size > SMALL:
+            dist.broadcast(parameter, src=owner)
+        else:
+            packed.setdefault((owner, parameter.dtype), []).append(parameter)
+    for (owner, dtype), small in packed.items():
+        sizes = [int(parameter.size) for parameter in small]
+        if owner == rank:
+            block = paddle.concat([parameter.flatten() for parameter in small])
+        else:
+            block = paddle.empty([sum(sizes)], dtype)
+        dist.broadcast(block, src=owner)
+        if owner != rank:
+            for parameter, part in zip(small, paddle.split(block, sizes), strict=True):
+                paddle.assign(part.reshape(parameter.shape), parameter)
 
 
 def collect(
