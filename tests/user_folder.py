@@ -11,7 +11,7 @@ import paddle
 import yaml
 from safetensors.numpy import save_file
 
-from tests import tiny_data
+from tests import timeline_data, tiny_data
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,6 +38,7 @@ def write_data(folder: Path) -> None:
     write_fine_tuning_data(msrvtt)
     tiny_data.write_training_rows(youcook / "train_data.npy", 8)
     tiny_data.write_retrieval_set(youcook, 7)
+    timeline_data.write_mstcn(folder / "salads50")
 
 
 def write_fine_tuning_data(folder: Path) -> None:
@@ -82,6 +83,7 @@ def write_recipes(folder: Path) -> None:
     held_out.parent.mkdir(parents=True)
     held_out.write_text("video3\nvideo5\nvideo7\n")
     changes |= youcook2_recipes(widths)
+    changes["actbert_salads50.yaml"] = segmentation_recipe()
     for name, change in changes.items():
         shipped = ROOT / "configs" / "multimodal" / "actbert" / name
         (folder / name).write_text(yaml.safe_dump({"_base_": str(shipped), **model, **change}))
@@ -124,6 +126,21 @@ def youcook2_recipes(widths: dict[str, int]) -> dict[str, Any]:
     validation = {**recipe, "DATASET": {**recipe["DATASET"], **held_out}}
     names = ("actbert_youcook2_mini.yaml", "actbert_youcook2_mini_validation.yaml")
     return dict(zip(names, (recipe, validation), strict=True))
+
+
+def segmentation_recipe() -> dict[str, Any]:
+    """Segmentation of four tiny videos, two of them for the test."""
+    data = Path("data", "salads50")
+    keys = timeline_data.mstcn_keys(data)
+    bundle = str(data / "splits" / "test.bundle")
+    sizes = {"a_feature_size": timeline_data.WIDTH, "v_feature_size": keys["vision_feature_dim"]}
+    return {
+        "MODEL": {"head": {"classes": str(data / "mapping.txt")}, "backbone": sizes},
+        "DATASET": {
+            "train": {**keys, "exclude": bundle},
+            "test": {**keys, "file_path": bundle},
+        },
+    }
 
 
 def streams() -> dict[str, int]:

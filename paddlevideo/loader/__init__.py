@@ -15,7 +15,14 @@ from paddlevideo.loader.build import (
 )
 from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.collate import Collator
-from paddlevideo.loader.dataset import ActBertDataset, Dataset, MSRVTTDataset, YouCook2Dataset
+from paddlevideo.loader.dataset import (
+    ActBertDataset,
+    COINDataset,
+    Dataset,
+    MSRVTTDataset,
+    MSTCNDataset,
+    YouCook2Dataset,
+)
 from paddlevideo.loader.pipelines import FeaturePadding, RandomCap, RandomMask, Tokenize
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.tokenizer import load_tokenizer
@@ -23,11 +30,13 @@ from paddlevideo.loader.tokenizer import load_tokenizer
 __all__ = [
     "ActBertDataset",
     "BatchLoader",
+    "COINDataset",
     "Collator",
     "Dataset",
     "FeaturePadding",
     "GridSampler",
     "MSRVTTDataset",
+    "MSTCNDataset",
     "RandomCap",
     "RandomMask",
     "SampleReader",

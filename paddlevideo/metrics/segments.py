@@ -110,13 +110,15 @@ def overlap_name(overlap: float) -> str:
     return f"F1@{round(100 * overlap)}"
 
 
-def video_scores(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+def video_scores(
+    predicted: np.ndarray, true: np.ndarray, overlaps: Sequence[float] = OVERLAPS
+) -> dict[str, float]:
     """Returns every score of one video: labels (T,) of both. NaN: no second to count."""
     return {
         "accuracy": accuracy(predicted, true),
         "foreground_accuracy": foreground_accuracy(predicted, true),
         "edit": edit_score(predicted, true),
-        **{overlap_name(o): overlap_counts(predicted, true, o).f1 for o in OVERLAPS},
+        **{overlap_name(o): overlap_counts(predicted, true, o).f1 for o in overlaps},
     }
 
 
@@ -128,13 +130,20 @@ def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def mean_over_videos(
-    predicted: Sequence[np.ndarray], true: Sequence[np.ndarray]
+    predicted: Sequence[np.ndarray],
+    true: Sequence[np.ndarray],
+    overlaps: Sequence[float] = OVERLAPS,
 ) -> dict[str, float]:
     """Returns the mean over the videos of a split, as Lea et al. 2017 report their scores."""
-    return mean_scores([video_scores(p, t) for p, t in zip(predicted, true, strict=True)])
+    pairs = zip(predicted, true, strict=True)
+    return mean_scores([video_scores(*pair, overlaps) for pair in pairs])
 
 
-def pooled(predicted: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> dict[str, float]:
+def pooled(
+    predicted: Sequence[np.ndarray],
+    true: Sequence[np.ndarray],
+    overlaps: Sequence[float] = OVERLAPS,
+) -> dict[str, float]:
     """Returns accuracies over the seconds and F1 over the segments of all videos together.
 
     So COIN's frame accuracy (Tang et al. 2019) and the scores of MS-TCN (Abu Farha and Gall 2019)
@@ -142,7 +151,7 @@ def pooled(predicted: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> dict[
     """
     every = np.concatenate(predicted), np.concatenate(true)
     scores = {"accuracy": accuracy(*every), "foreground_accuracy": foreground_accuracy(*every)}
-    for overlap in OVERLAPS:
+    for overlap in overlaps:
         pairs = zip(predicted, true, strict=True)
         counts = [overlap_counts(p, t, overlap) for p, t in pairs]
         scores[overlap_name(overlap)] = Counts(*(sum(x) for x in zip(*counts, strict=True))).f1

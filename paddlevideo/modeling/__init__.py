@@ -7,6 +7,7 @@ from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.modeling.framework.task import ActBertTask
 from paddlevideo.modeling.heads.fitted import FittedHead
+from paddlevideo.modeling.heads.frames import FrameHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.heads.task import TaskHead
 from paddlevideo.modeling.losses.actbert import ActBertLoss
@@ -20,6 +21,7 @@ __all__ = [
     "BaseFramework",
     "BertForMultiModalPreTraining",
     "FittedHead",
+    "FrameHead",
     "Hits",
     "LoadReport",
     "Losses",

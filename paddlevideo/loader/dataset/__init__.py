@@ -5,6 +5,14 @@ from __future__ import annotations
 from paddlevideo.loader.dataset.actbert import ActBertDataset
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.dataset.msrvtt import MSRVTTDataset
+from paddlevideo.loader.dataset.segmentation import COINDataset, MSTCNDataset
 from paddlevideo.loader.dataset.youcook2 import YouCook2Dataset
 
-__all__ = ["ActBertDataset", "Dataset", "MSRVTTDataset", "YouCook2Dataset"]
+__all__ = [
+    "ActBertDataset",
+    "COINDataset",
+    "Dataset",
+    "MSRVTTDataset",
+    "MSTCNDataset",
+    "YouCook2Dataset",
+]

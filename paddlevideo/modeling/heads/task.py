@@ -5,7 +5,7 @@ B samples; T words, R regions (the global one first), A actions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 
 Batch = Mapping[str, Any]
+#: Turns a batch of arrays into the streams' last states and tensors; see ``ActBertTask.encode``.
+Encode = Callable[[Batch], tuple[Streams[Tensor], dict[str, Any]]]
 
 
 class TaskHead(nn.Layer):
@@ -49,6 +51,13 @@ class TaskHead(nn.Layer):
     def predict(self, states: Streams[Tensor], batch: Batch) -> Any:
         """Returns one row per sample for the metric: an array, a list, or a dict of these."""
         raise NotImplementedError(f"{type(self).__name__} must define predict")
+
+    def run(self, encode: Encode, batch: Batch) -> Any:
+        """Encodes a batch and returns what :meth:`predict` does.
+
+        Override it if a sample is not one row of arrays, such as a video in several windows.
+        """
+        return self.predict(*encode(batch))
 
     def receive(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes sizes and names from weights that are about to be loaded.
