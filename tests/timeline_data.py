@@ -93,3 +93,60 @@ def small_model(classes: Path | None, **head: object) -> dict:
             **{f"{stream}_ent_attention_id": [0] for stream in "tva"},
         },
     }
+
+
+STEPS = ("cut onion", "stir soup", "add salt")
+
+
+def write_crosstask(folder: Path, lengths: tuple[int, ...] = (24, 30, 27)) -> Path:
+    """CrossTask's release made small: two tasks, whose second has two steps; videos x0, x1, ..."""
+    for name in ("features", "annotations"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    cards = [("7", "Make Soup", STEPS), ("8", "Salt Soup", STEPS[1:])]
+    text = "".join(
+        f"{task}\n{title}\nhttps://example.org\n{len(steps)}\n{','.join(steps)}\n\n"
+        for task, title, steps in cards
+    )
+    (folder / "tasks_primary.txt").write_text(text)
+    lines = []
+    for video, seconds in enumerate(lengths):
+        task, _, steps = cards[video % 2]
+        labels, rows = np.zeros(seconds, np.int64), []
+        for index, step in enumerate(steps):
+            start = 2 + 7 * index
+            labels[start : start + 5] = 1 + STEPS.index(step)
+            rows.append(f"{index + 1},{start + 0.4},{start + 4.5}\n")
+        np.save(folder / "features" / f"x{video}.npy", features_of(labels, video))
+        (folder / "annotations" / f"{task}_x{video}.csv").write_text("".join(rows))
+        lines.append(f"{task},x{video},https://example.org/x{video}\n")
+    lines.append("7,unseen,https://example.org/unseen\n")  # has no annotation
+    (folder / "videos.csv").write_text("".join(lines))
+    (folder / "videos_val.csv").write_text(lines[0])
+    return folder
+
+
+def crosstask_keys(folder: Path) -> dict:
+    return {
+        "task_path": str(folder / "tasks_primary.txt"),
+        "file_path": str(folder / "videos.csv"),
+        "annotation_path": str(folder / "annotations"),
+        "features_path": str(folder / "features"),
+        "max_seq_length": 8,
+        "max_region_num": 2,
+        "max_action_num": 3,
+        "vision_feature_dim": 3,
+        "action_feature_dim": WIDTH,
+    }
+
+
+def matching_model(**more: object) -> dict:
+    """A MODEL section that matches these features with texts."""
+    backbone = {**small_model(None)["backbone"], "vocab_size": 30522, "max_position_embeddings": 8}
+    dropout = {
+        f"{name}_dropout_prob": 0.0
+        for name in (
+            *("hidden", "v_hidden", "a_hidden", "attention_probs", "v_attention_probs"),
+            *("a_attention_probs", "av_attention_probs", "at_attention_probs", "fusion"),
+        )
+    }
+    return {"framework": "ActBert", "backbone": {**backbone, **dropout}, **more}

@@ -39,6 +39,7 @@ def write_data(folder: Path) -> None:
     tiny_data.write_training_rows(youcook / "train_data.npy", 8)
     tiny_data.write_retrieval_set(youcook, 7)
     timeline_data.write_mstcn(folder / "salads50")
+    timeline_data.write_crosstask(folder / "salads50_steps")
 
 
 def write_fine_tuning_data(folder: Path) -> None:
@@ -84,6 +85,7 @@ def write_recipes(folder: Path) -> None:
     held_out.write_text("video3\nvideo5\nvideo7\n")
     changes |= youcook2_recipes(widths)
     changes["actbert_salads50.yaml"] = segmentation_recipe()
+    changes["actbert_salads50_steps.yaml"] = step_recipe()
     for name, change in changes.items():
         shipped = ROOT / "configs" / "multimodal" / "actbert" / name
         (folder / name).write_text(yaml.safe_dump({"_base_": str(shipped), **model, **change}))
@@ -139,6 +141,21 @@ def segmentation_recipe() -> dict[str, Any]:
         "DATASET": {
             "train": {**keys, "exclude": bundle},
             "test": {**keys, "file_path": bundle},
+        },
+    }
+
+
+def step_recipe() -> dict[str, Any]:
+    """Steps of three tiny videos, one of them for the test."""
+    data = Path("data", "salads50_steps")
+    keys, held_out = timeline_data.crosstask_keys(data), str(data / "videos_val.csv")
+    sizes = {"a_feature_size": timeline_data.WIDTH, "v_feature_size": keys["vision_feature_dim"]}
+    return {
+        "MODEL": {"backbone": sizes},
+        "DATASET": {
+            "batch_size": 8,
+            "train": {**keys, "exclude": held_out},
+            "test": {**keys, "only": held_out},
         },
     }
 

@@ -18,6 +18,7 @@ from paddlevideo.loader.collate import Collator
 from paddlevideo.loader.dataset import (
     ActBertDataset,
     COINDataset,
+    CrossTaskDataset,
     Dataset,
     MSRVTTDataset,
     MSTCNDataset,
@@ -32,6 +33,7 @@ __all__ = [
     "BatchLoader",
     "COINDataset",
     "Collator",
+    "CrossTaskDataset",
     "Dataset",
     "FeaturePadding",
     "GridSampler",

@@ -41,3 +41,44 @@ def write_segment_page(
     write_timeline_page(
         path, "Action segmentation", summary, results, (columns, rows), videos, CHOSEN
     )
+
+
+def write_step_page(
+    path: Path, results: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]
+) -> None:
+    """Writes the page of a test of steps; ``answers`` are those of the metric."""
+    chosen = spread([found_of(answer)[0] / max(found_of(answer)[1], 1) for answer in answers])
+    videos = [
+        VideoBars(
+            f"{answer['video']}, task {answer['task']}",
+            answer["seconds"],
+            {
+                "predicted": [
+                    Bar(step["second"], step["second"] + 1, step["text"], step["right"])
+                    for step in answer["steps"]
+                ],
+                "true": bars(answer["truth"]),
+            },
+            "{} of {} steps found".format(*found_of(answer)),
+        )
+        for answer in (answers[index] for index in chosen)
+    ]
+    columns = ("recall", "recall_of_videos")
+    rows = {
+        "model": results,
+        "chance": results.get("chance", {}),
+        **results.get("yardsticks", {}),
+    }
+    summary = (
+        f"{results['recall']:.1f} % of the steps of a task are put on one of their seconds, "
+        f"on average over {len(results['by_task'])} tasks."
+    )
+    write_timeline_page(
+        path, "Step localisation", summary, results, (columns, rows), videos, CHOSEN
+    )
+
+
+def found_of(answer: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns the number of steps that were found, and of those that occur."""
+    judged = [step["right"] for step in answer["steps"] if step["right"] is not None]
+    return sum(judged), len(judged)

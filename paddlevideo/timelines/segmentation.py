@@ -18,6 +18,8 @@ from paddlevideo.metrics import segments
 from paddlevideo.metrics.base import Metric, Writer
 from paddlevideo.metrics.segments import OVERLAPS, mean_over_videos, overlap_name, pooled
 from paddlevideo.registry import METRICS, InputPath, did_you_mean
+from paddlevideo.timelines.files import write_text
+from paddlevideo.timelines.tables import print_rows
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, Probability
 
@@ -139,12 +141,13 @@ class SegmentationMetric(Metric):
         labels = self.collected.in_order()["labels"]
         for video, seconds in zip(dataset.videos, labels, strict=True):
             texts[f"{video}.txt"] = "".join(dataset.classes[label] + "\n" for label in seconds)
-        return {name: partial(_write, text) for name, text in texts.items()}
+        return {name: partial(write_text, text) for name, text in texts.items()}
 
     def show(self, results: Mapping[str, Any]) -> None:
         """Prints the numbers as a table, with those of the yardsticks."""
-        super().show({name: x for name, x in results.items() if name not in ACCURACIES})
-        print_scores(results)
+        names = [name for name, x in results.items() if isinstance(x, float)]
+        beside = {POOLED: results.get(POOLED, {}), **results.get("yardsticks", {})}
+        print_rows(names, {"model": results, **beside})
 
     def write_page(
         self,
@@ -195,21 +198,3 @@ def coin_form(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict
             for row in rows
         }
     }
-
-
-def print_scores(results: Mapping[str, Any]) -> None:
-    """Prints a table: the model's numbers, and those of simple rules below them."""
-    from rich.console import Console
-    from rich.table import Table
-
-    names = [name for name, x in results.items() if isinstance(x, float) and name != POOLED]
-    table = Table("", *names)
-    lines = {"model": results, "pooled": results.get(POOLED, {}), **results.get("yardsticks", {})}
-    for title, numbers in lines.items():
-        cells = [f"{numbers[name]:.2f}" if name in numbers else "" for name in names]
-        table.add_row(title, *cells, style="bold" if title == "model" else "dim")
-    Console(width=max(Console().width, 100)).print(table)
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paddlevideo.loader.dataset.actbert import ActBertDataset
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.dataset.crosstask import CrossTaskDataset
 from paddlevideo.loader.dataset.msrvtt import MSRVTTDataset
 from paddlevideo.loader.dataset.segmentation import COINDataset, MSTCNDataset
 from paddlevideo.loader.dataset.youcook2 import YouCook2Dataset
@@ -11,6 +12,7 @@ from paddlevideo.loader.dataset.youcook2 import YouCook2Dataset
 __all__ = [
     "ActBertDataset",
     "COINDataset",
+    "CrossTaskDataset",
     "Dataset",
     "MSRVTTDataset",
     "MSTCNDataset",

@@ -17,6 +17,7 @@ import numpy as np
 from paddlevideo.loader.clips.gallery import RegionCount
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.selection import MissingIds, read_list
+from paddlevideo.loader.timeline.crosstask import read_videos
 from paddlevideo.loader.timeline.features import (
     TimeAxis,
     Timelines,
@@ -32,7 +33,7 @@ from paddlevideo.loader.timeline.labels import (
 )
 from paddlevideo.loader.timeline.windows import Layout, Windows
 from paddlevideo.registry import DATASETS, InputPath, did_you_mean
-from paddlevideo.utils.class_names import coin_classes, read_class_names, read_coin
+from paddlevideo.utils.class_names import coin_classes, read_class_names, read_coin, text_lines
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import some
 from paddlevideo.utils.ranges import Count, CountOrZero
@@ -166,6 +167,18 @@ def _tell(path: str, has_regions: bool) -> None:
     log.info("%s: has no %s: these streams are masked", path, lacking)
 
 
+def is_table(path: str) -> bool:
+    """Returns whether a file's first line has commas: a list such as CrossTask's videos.csv."""
+    return "," in text_lines(path)[0][1] if text_lines(path) else False
+
+
+def listed_videos(path: str) -> set[str]:
+    """Returns the videos in a text file, one a line, or in lines ``task,video,address``."""
+    if is_table(path):
+        return {video for _, video in read_videos(path)}
+    return {video_of(name) for name in read_list(path)}
+
+
 def chosen_videos(
     videos: Sequence[str],
     only: str | None,
@@ -175,14 +188,15 @@ def chosen_videos(
 ) -> list[str]:
     """Returns the videos that ``only`` names and ``exclude`` does not, in order.
 
-    Both are text files with a video a line, such as ``.bundle`` files. Raises DataError if they
-    leave no video and, unless ``missing_ids`` is "warn", for a line that names none.
+    Both are text files with a video a line, such as ``.bundle`` files, or CrossTask's lists.
+    Raises DataError if they leave no video and, unless ``missing_ids`` is "warn", for a line of a
+    ``.bundle`` or text file that names none.
     """
     kept = list(videos)
     for path, is_wanted in ((only, True), (exclude, False)):
         if path:
-            names = {video_of(name) for name in read_list(path)}
-            if missing := sorted(names.difference(videos)):
+            names = listed_videos(path)
+            if missing := sorted(names.difference(videos) if not is_table(path) else ()):
                 text = (
                     f"{path}: {len(missing)} of {len(names)} lines name no video of {source}: "
                     f"{some(missing)}.{did_you_mean(missing[0], videos)}"
