@@ -56,6 +56,16 @@ def test_training_takes_every_second_of_a_step(folder):
     assert sample["action_feat"].shape == (3, 6) and sample["next_sentence_label"] == 0
 
 
+def test_seconds_without_a_step_may_have_a_text(folder):
+    keys = {**crosstask_keys(folder), "background_text": "nothing"}
+    source = CrossTaskDataset(**keys)
+    data = source.for_training()
+    assert len(data) == 24 + 30 + 27
+    expected = source.tokens.encode("nothing")["text_ids"]
+    np.testing.assert_array_equal(data[0]["text_ids"], expected)
+    assert (data[2]["text_ids"] != expected).any()
+
+
 def test_lists_of_crosstask_choose_videos(folder):
     keys = {**crosstask_keys(folder), "exclude": str(folder / "videos_val.csv")}
     assert CrossTaskDataset(**keys).videos == ["x1", "x2"]

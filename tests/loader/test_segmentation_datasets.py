@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from paddlevideo.loader import COINDataset, MSTCNDataset
 from paddlevideo.loader.dataset import segmentation
-from paddlevideo.utils.class_names import read_class_names
+from paddlevideo.loader.timeline.labels import coin_labels
+from paddlevideo.utils.class_names import coin_classes, read_class_names, read_coin
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.timeline_data import CLASSES, labels_of, mstcn_keys, write_coin, write_mstcn
 
@@ -175,6 +177,18 @@ def test_a_file_that_is_not_of_coins_form(tmp_path):
     path.write_text('{"database": []}')
     with pytest.raises(DataError, match="not a map"):
         read_class_names(str(path))
+
+
+def test_labels_of_coins_test_are_the_published_number_of_seconds():
+    path = Path(__file__).parents[3] / "shared" / "data" / "coin_test.json"
+    if not path.exists():
+        pytest.skip(f"{path} is missing")
+    database = read_coin(str(path))
+    classes = len(coin_classes(database, str(path)))
+    labels = [coin_labels(name, entry, classes, str(path)) for name, entry in database.items()]
+    every = np.concatenate(labels)
+    assert len(labels) == 2797 and len(every) == 396_826
+    assert 100 * np.mean(every == 0) == pytest.approx(58.82, abs=0.005)
 
 
 def test_a_duration_is_needed(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -154,3 +155,18 @@ def test_regions_of_a_window_are_spread_over_it(tmp_path):
     np.testing.assert_array_equal(batch["image_feat"][1:], every[[0, 5, 11]])
     assert batch["image_mask"].tolist() == [1, 1, 1, 1]
     assert batch["image_loc"][0].tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+def test_memory_does_not_grow_with_the_video(tmp_path, layout):
+    """Five hours of 64 numbers a second are 4.6 MB; two windows of a minute are 31 KB."""
+    rows = np.ones((18_000, 64), np.float32)
+    np.save(tmp_path / "v.npy", rows if layout == "first" else rows.T.copy())
+    timeline = open_timelines(str(tmp_path), 64, 3).open("v")
+    windows = Windows(timeline, 18_000, Layout(60, 15, 2))
+    tracemalloc.start()
+    count = sum(len(starts) for starts, _ in windows.batches(2))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 400
+    assert peak < 400_000

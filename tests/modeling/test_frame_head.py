@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 
 from paddlevideo.loader import MSTCNDataset, SampleReader
@@ -171,3 +172,25 @@ def test_a_head_missing_from_the_weights_fails_a_test_but_not_training(model, fo
     nameless = build_model(small_model(None))
     with pytest.raises(ConfigError, match=r"MODEL\.head\.classes is not set"):
         nameless(training_batch(folder))
+
+
+def test_the_mean_keeps_no_more_than_a_window():
+    mean, longest, seconds = OverlapMean(), 0, 0
+    for start in range(0, 1000, 6):
+        seconds += len(mean.add(start, np.ones((10, 3))))
+        longest = max(longest, len(mean._count))
+    assert longest == 10
+    assert seconds + len(mean.rest()) == 996 + 10
+
+
+def test_members_are_averaged(folder):
+    paddle.seed(0)
+    model = build_model(small_model(folder / "mapping.txt", members=3))
+    model.eval()
+    batch = training_batch(folder)
+    states, tensors = model.encode(batch)
+    every = model.head.logits(states, tensors["action_mask"])
+    assert [len(stages) for stages in every] == [2, 2, 2]
+    last = [F.softmax(stages[-1], axis=-1).numpy() for stages in every]
+    assert np.abs(last[0] - last[1]).max() > 0.01
+    np.testing.assert_allclose(model.head.predict(states, tensors), np.mean(last, 0), atol=1e-6)

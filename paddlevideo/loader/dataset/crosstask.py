@@ -98,8 +98,9 @@ class CrossTaskDataset(Dataset):
     ``videos.csv`` or ``videos_val.csv``; those of tasks without a card or without an annotation are
     left out, and counted. ``annotation_path``: the folder of ``<task>_<video>.csv``.
     ``features_path``: a folder of ``<video>.npy``, a feature store or an LMDB.
-    ``max_action_num``: seconds of the clip around a second that is matched. ``only`` and
-    ``exclude``: text files of videos.
+    ``max_action_num``: seconds of the clip around a second that is matched.
+    ``background_text``: in training, the text of seconds without a step; "": they are left out.
+    ``only`` and ``exclude``: text files of videos.
 
     A sample of a test: ``step_video``, a :class:`StepVideo`, and ``index``. See
     :class:`StepClips` for those of training. Raises DataError for an invalid file and for videos
@@ -120,11 +121,13 @@ class CrossTaskDataset(Dataset):
         vision_feature_dim: Count = 2048,
         action_feature_dim: Count = 2048,
         time_axis: TimeAxis = "auto",
+        background_text: str = "",
         only: InputPath | None = None,
         exclude: InputPath | None = None,
         missing_ids: MissingIds = "error",
     ) -> None:
         self.file_path, self.folder = str(file_path), str(annotation_path)
+        self.background_text = background_text
         self.cards = read_cards(str(task_path))
         pairs = self._annotated(read_videos(self.file_path))
         names = [video for _, video in pairs]
@@ -234,10 +237,13 @@ class StepClips(Dataset):
 
     @cached_property
     def seconds(self) -> np.ndarray:
-        """Video, second and step of each sample, (n, 3) int64."""
+        """Video, second and step of each sample, (n, 3) int64; step K is the background."""
         every = []
         for index in range(len(self.source)):
-            second, step = np.nonzero(self.source.steps(index))
+            true = self.source.steps(index)
+            if self.source.background_text:
+                true = np.column_stack([true, ~true.any(axis=1)])
+            second, step = np.nonzero(true)
             every.append(np.stack([np.full_like(second, index), second, step], axis=1))
         return np.concatenate(every)
 
@@ -250,7 +256,8 @@ class StepClips(Dataset):
         video, second, step = self.seconds[index].tolist()
         found = self.source.step_video(video)
         clip = found.clip(second)
-        text = self.source.tokens.encode(found.card.steps[step])
+        texts = (*found.card.steps, self.source.background_text)
+        text = self.source.tokens.encode(texts[step])
         return {
             **clip,
             **text,

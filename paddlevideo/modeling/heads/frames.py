@@ -80,6 +80,24 @@ class Stage(nn.Layer):
         return self.classifier(x).astype("float32")
 
 
+class Stages(nn.Layer):
+    """Stages, each of which takes the probabilities of the one before."""
+
+    def __init__(self, sizes: Sequence[int], width: int, depth: int, dropout: float) -> None:
+        """``sizes``: the width of the input, and then the classes once for each stage."""
+        super().__init__()
+        pairs = zip(sizes, sizes[1:], strict=False)
+        self.stages = nn.LayerList([Stage(a, width, depth, b, dropout) for a, b in pairs])
+
+    def forward(self, x: Tensor, mask: Tensor) -> list[Tensor]:
+        """(B, A, inputs) and mask (B, A, 1) -> logits (B, A, C) of each stage."""
+        every = []
+        for stage in self.stages:
+            every.append(stage(x, mask))
+            x = F.softmax(every[-1], axis=-1) * mask
+        return every
+
+
 @HEADS.register()
 class FrameHead(TaskHead):
     """Labels every second, with temporal convolutions in one or more stages.
@@ -91,8 +109,9 @@ class FrameHead(TaskHead):
 
     ``classes``: a file of class names, MS-TCN's ``mapping.txt`` or COIN's annotations; the names
     are saved with the weights, so a test needs no file. ``width``, ``layers``, ``stages``: sizes;
-    layer i of a stage sees 2^i seconds to both sides. ``dropout``: rate in the layers,
-    ``input_dropout``: rate of whole features of a window. ``smoothing``: weight of the loss on
+    layer i of a stage sees 2^i seconds to both sides. ``members``: sets of stages that are trained
+    side by side from other random weights, and whose probabilities are averaged; a few dozen videos
+    are not enough for one. ``dropout``: rate in the layers. ``smoothing``: weight of the loss on
     changes. ``window_batch``: windows of a video that are predicted at once.
     """
 
@@ -102,19 +121,18 @@ class FrameHead(TaskHead):
         width: Count = 64,
         layers: Count = 6,
         stages: Count = 2,
+        members: Count = 1,
         dropout: Probability = 0.3,
-        input_dropout: Probability = 0.0,
         smoothing: NonNegative = 0.15,
         window_batch: Count = 8,
     ) -> None:
         super().__init__()
         known = bool(classes) and Path(str(classes)).is_file()  # a test may be elsewhere
         self.names: tuple[str, ...] = read_class_names(str(classes)) if known else ()
-        self.width, self.depth, self.count = width, layers, stages
+        self.width, self.depth, self.count, self.size = width, layers, stages, members
         self.dropout, self.smoothing, self.window_batch = dropout, smoothing, window_batch
-        self.input_dropout = nn.Dropout(input_dropout, axis=[0, 2])  # the same in all seconds
         self.inputs = 0
-        self.stages: nn.LayerList = nn.LayerList([])
+        self.members: nn.LayerList = nn.LayerList([])
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
         """Creates the stages, now or, without known names, when weights bring them."""
@@ -125,12 +143,10 @@ class FrameHead(TaskHead):
     def _create(self) -> None:
         text = json.dumps(self.names, ensure_ascii=False).encode("utf-8")
         self.register_buffer(NAMES, paddle.to_tensor(np.frombuffer(text, np.uint8).copy()))
-        classes = len(self.names)
-        sizes = [self.inputs] + [classes] * (self.count - 1)
+        sizes = [self.inputs] + [len(self.names)] * self.count
+        shape = (sizes, self.width, self.depth, self.dropout)
         with initial_range("fan_in"):
-            self.stages = nn.LayerList(
-                [Stage(size, self.width, self.depth, classes, self.dropout) for size in sizes]
-            )
+            self.members = nn.LayerList([Stages(*shape) for _ in range(self.size)])
 
     def receive(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes the class names of the weights. Raises WeightsError if they are others."""
@@ -143,19 +159,15 @@ class FrameHead(TaskHead):
         elif names != self.names:
             raise WeightsError(f"MODEL.head.classes: {difference(self.names, names)}")
 
-    def logits(self, states: Streams[Tensor], mask: Tensor) -> list[Tensor]:
-        """Returns the logits (B, A, C) of every stage, the last one best."""
+    def logits(self, states: Streams[Tensor], mask: Tensor) -> list[list[Tensor]]:
+        """Returns the logits (B, A, C) of every stage of every member."""
         if not self.names:
             raise ConfigError(
                 "MODEL.head.classes is not set, or the file does not exist, and no weights with "
                 "class names were loaded: name a mapping.txt, or load trained weights with -w"
             )
         real = mask.unsqueeze(-1).astype("float32")
-        x, every = self.input_dropout(states.actions), []
-        for stage in self.stages:
-            every.append(stage(x, real))
-            x = F.softmax(every[-1], axis=-1) * real
-        return every
+        return [member(states.actions, real) for member in self.members]
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Returns the number of labelled seconds, and of pairs of them that follow each other."""
@@ -164,14 +176,16 @@ class FrameHead(TaskHead):
         return {"frame_loss": float(labelled.sum()), "smooth_loss": float(pairs.sum())}
 
     def losses(self, states: Streams[Tensor], batch: Batch, counts: Mapping[str, float]) -> Losses:
-        """Returns "frame_loss" and "smooth_loss", each the sum over the stages."""
+        """Returns "frame_loss" and "smooth_loss": sums over the stages, means over the members."""
         labels = batch["second_labels"]
         labelled = (labels != IGNORED).astype("float32")
-        every = self.logits(states, batch["action_mask"])
+        members = self.logits(states, batch["action_mask"])
+        every = [logits for member in members for logits in member]
         frame = paddle.add_n([class_loss(x, labels, counts["frame_loss"]) for x in every])
         smooth = paddle.add_n([smoothing_loss(x, labelled) for x in every])
-        smooth = smooth * (self.smoothing / counts["smooth_loss"])
-        hits = class_hits(every[-1], labels, int(labelled.sum()))
+        frame = frame / self.size
+        smooth = smooth * (self.smoothing / self.size / counts["smooth_loss"])
+        hits = class_hits(mean_probabilities(members), labels, int(labelled.sum()))
         losses = {"frame_loss": frame, "smooth_loss": smooth, "loss": frame + smooth}
         return Losses(losses, {"frame_accuracy": hits})
 
@@ -191,7 +205,13 @@ class FrameHead(TaskHead):
 
     def predict(self, states: Streams[Tensor], batch: Batch) -> np.ndarray:
         """Returns the probabilities (B, A, C) of the classes in each second of windows."""
-        return F.softmax(self.logits(states, batch["action_mask"])[-1], axis=-1).numpy()
+        return mean_probabilities(self.logits(states, batch["action_mask"])).numpy()
+
+
+def mean_probabilities(members: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Returns the mean (B, A, C) over members of the probabilities of their last stages."""
+    last = [F.softmax(stages[-1], axis=-1) for stages in members]
+    return paddle.add_n(last) / len(last)
 
 
 def smoothing_loss(logits: Tensor, labelled: Tensor) -> Tensor:
