@@ -50,6 +50,12 @@ def align(scores: np.ndarray, order: StepOrder = "listed") -> np.ndarray:
     return np.array(found[::-1], np.int64)
 
 
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Returns log-probabilities of the steps in each second of ``scores`` (T, K), float64."""
+    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
 def hits(seconds: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Returns whether each step (K,) was put on one of its seconds in ``true`` (T, K) bool."""
     return true[seconds, np.arange(true.shape[1])]

@@ -33,17 +33,23 @@ class StepMetric(Metric):
 
     Every step is put on the second with the best scores. ``order``: "listed", the steps follow each
     other in the order of the task's list, CrossTask's own rule; "free": each step takes its best
-    second. ``best``: "recall", the mean over tasks, or "recall_of_videos".
+    second. ``normalize``: compare log-probabilities, a log-softmax of a second's scores over the
+    steps, as CrossTask's own code does with those of its classifier. ``best``: "recall", the mean
+    over tasks, or "recall_of_videos".
     """
 
     def __init__(
-        self, order: StepOrder = "listed", best: str = "recall", log_interval: Count = 1
+        self,
+        order: StepOrder = "listed",
+        normalize: bool = False,
+        best: str = "recall",
+        log_interval: Count = 1,
     ) -> None:
         if best not in NUMBERS:
             raise ConfigError(
                 f'METRIC.best is "{best}".{did_you_mean(best, NUMBERS)} Known: {", ".join(NUMBERS)}'
             )
-        self.order, self.best = order, best
+        self.order, self.normalize, self.best = order, normalize, best
 
     def predictor(self, model: Any, data: EvaluationData) -> Predictor:
         """Returns a predictor of the scores of seconds for steps."""
@@ -67,7 +73,8 @@ class StepMetric(Metric):
             if not np.isfinite(scores).all():
                 raise DataError(f"video {index}: a score is not finite. Check weights and features")
             try:
-                found.append(steps.align(scores, self.order))
+                used = steps.log_softmax(scores) if self.normalize else scores
+                found.append(steps.align(used, self.order))
             except DataError as error:
                 raise DataError(f"video {index} of task {true.task}: {error}") from None
         return found
@@ -104,6 +111,7 @@ class StepMetric(Metric):
         """Returns the order of the steps and what counts."""
         return {
             "order": self.order,
+            "normalize": self.normalize,
             "recall": "steps on one of their seconds over steps that occur, by task; then the mean",
             "ties": "the earliest seconds",
         }

@@ -47,6 +47,13 @@ def test_free_steps_may_come_in_any_order_and_share_a_second():
     assert steps.align(scores, "listed").tolist() == [1, 2]
 
 
+def test_log_probabilities_of_a_second_sum_to_one():
+    scores = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32) * 500
+    probability = np.exp(steps.log_softmax(scores))
+    np.testing.assert_allclose(probability.sum(axis=1), 1)
+    assert (probability.argmax(axis=1) == scores.argmax(axis=1)).all()
+
+
 def test_fewer_seconds_than_steps_have_no_order():
     with pytest.raises(DataError, match="2 seconds for 3 steps"):
         steps.align(np.zeros((2, 3)))

@@ -9,6 +9,7 @@ import paddle
 import pytest
 
 from paddlevideo.loader import CrossTaskDataset, SampleReader
+from paddlevideo.loader.dataset.crosstask import StepTruth
 from paddlevideo.metrics import EvaluationData
 from paddlevideo.modeling import build_model
 from paddlevideo.timelines import StepMetric
@@ -60,6 +61,16 @@ def test_the_order_is_a_choice(data):
     assert (np.diff(seconds) > 0).all()
     assert (np.diff(free.predicted(data.truth())[0]) < 0).all()
     assert ordered.protocol()["order"] == "listed"
+
+
+def test_steps_can_be_compared_within_a_second():
+    """Second 0 has the largest scores of both steps, but is surely the first one."""
+    scores = np.array([[9.0, 5.0], [0.0, 4.0]], np.float32)
+    truth = [StepTruth("7", np.array([[True, False], [False, True]]))]
+    for normalize, recall in ((False, 50), (True, 100)):
+        metric = StepMetric("free", normalize)
+        metric.update(np.array([0]), {"scores": [scores]})
+        assert metric.result(truth)["recall"] == recall
 
 
 def test_yardsticks_and_chance(data):
