@@ -31,8 +31,9 @@ PYTHON_NLP := $(VENV_NLP)/bin/python
 GPU_PYTHON ?= $(if $(wildcard $(PYTHON)),$(PYTHON),python3)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.py requirements.txt
-# Tests of one module run in one process, so that its fixtures are made once.
-PYTEST := -m pytest -n $(JOBS) --dist loadfile
+# Tests of one module run in one process, so that its fixtures are made once; the longest modules
+# come first (tests/conftest.py), so that no process waits for another at the end.
+PYTEST := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-fast test-paddle26 test-newest test-gpu test-paddlenlp soak lint clean
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import paddle
@@ -63,6 +64,8 @@ class Tracer:
         self._lists = set(), set()
         #: Each function's types so far.
         self.chosen = {}
+        #: The number of casts so far, of tensors without and with a gradient.
+        self.casts = Counter()
 
     @property
     def _has_grad(self):
@@ -138,6 +141,8 @@ def with_casts(tracer, name, kernel):
             return kernel(*arguments, **options)
         chosen = tracer.choose(name, floats)
         tracer.chosen.setdefault(name, set()).add(chosen)
+        cast_ones = floats[:1] if name == "layer_norm" else floats
+        tracer.casts.update(not x.stop_gradient for x in cast_ones if x.dtype != chosen)
 
         def to_kernel(x):
             if x.dtype not in FLOATS:

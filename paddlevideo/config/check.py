@@ -43,7 +43,10 @@ SPLITS = ("train", "valid", "test")
 
 #: A message lists the names of a registry if there are at most this many.
 MOST_CHOICES = 12
-_PART_PACKAGES = ("modeling", "loader", "metrics", "retrieval", "timelines", "solver")
+_PART_PACKAGES = (
+    *("modeling", "loader", "metrics", "solver"),
+    *("questions", "retrieval", "timelines"),
+)
 
 
 def import_parts(modules: Iterable[str] = ()) -> None:

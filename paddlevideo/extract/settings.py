@@ -59,6 +59,29 @@ def describe(settings: Any) -> dict[str, Any]:
     return {"kind": type(settings).__name__, **plain}
 
 
+def as_yaml_map(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what :func:`load_settings` reads, from what :func:`describe` returned.
+
+    Checksums of models are left out: the caller compares them.
+    """
+    sections = {}
+    for name, (_, parts) in SECTIONS.items():
+        sections[name] = _plain(described[name])
+        for key, registry in parts.items():
+            kind = described[name][key]["kind"]
+            known = {registry.get(part).__name__: part for part in registry}
+            sections[name][key] = {registry.key: known.get(kind, kind), **sections[name][key]}
+    return sections
+
+
+def _plain(described: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _plain(value) if isinstance(value, Mapping) else value
+        for key, value in described.items()
+        if key not in ("kind", "sha256")
+    }
+
+
 def class_names(names: Names) -> list[str] | None:
     """Returns the names of classes, from a file if need be. Raises DataError."""
     if not isinstance(names, str):

@@ -132,7 +132,9 @@ def restore(
 
     Raises WeightsError if the checkpoint belongs to another model.
     """
-    report = assign(model, model.from_released(checkpoint.weights), checkpoint.tag)
+    weights = model.from_released(checkpoint.weights)
+    model.before_loading(weights)
+    report = assign(model, weights, checkpoint.tag)
     if report.missing or report.misshapen:
         raise WeightsError(
             f"{checkpoint.tag} in {run.folder} belongs to another model, so it cannot be resumed. "

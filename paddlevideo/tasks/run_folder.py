@@ -23,6 +23,8 @@ log = logging.getLogger("paddlevideo")
 
 #: Files that a run writes besides checkpoints. Curves are never mixed with another run's.
 RECORD, LOG, CONFIG, SKIPPED = "run.json", "log.txt", "config.yaml", "skipped_clips.jsonl"
+#: How the features of the training clips were extracted from videos, if that is known.
+EXTRACTION = "extraction.json"
 CURVES = ("train.jsonl", "curves.png", "tensorboard/events.out.tfevents.*", "visualdl/vdlrecords.*")
 
 ADVICE = (

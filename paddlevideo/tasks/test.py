@@ -17,7 +17,7 @@ from paddlevideo.metrics.base import Metric
 from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.runtime import Amp
 from paddlevideo.tasks.evaluate import evaluate
-from paddlevideo.tasks.run_folder import CONFIG, CURVES, LOG, RECORD, SKIPPED
+from paddlevideo.tasks.run_folder import CONFIG, CURVES, EXTRACTION, LOG, RECORD, SKIPPED
 from paddlevideo.tasks.saved_rows import SavedRows
 from paddlevideo.tasks.setup import (
     Run,
@@ -36,7 +36,7 @@ LISTED = 8
 #: Names in an output folder that a metric's files cannot have.
 RUN_FILES = {
     *("results.json", "test_config.yaml", "test_rows", "tensorboard", "visualdl"),
-    *(RECORD, LOG, CONFIG, SKIPPED, *CURVES),
+    *(RECORD, LOG, CONFIG, EXTRACTION, SKIPPED, *CURVES),
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from paddlevideo.checkpoint import AVERAGE, BEST, Checkpoint, Checkpoints, Progress
 from paddlevideo.config import Config
+from paddlevideo.files.whole import write_json_whole
 from paddlevideo.modeling import accuracies_of, build_model, load_weights
 from paddlevideo.modeling.framework.base import Batch
 from paddlevideo.runtime import Amp, recompute_layers, seed_everything
@@ -32,6 +33,7 @@ from paddlevideo.tasks.resuming import (
     restore,
     start_of,
 )
+from paddlevideo.tasks.run_folder import EXTRACTION
 from paddlevideo.tasks.saving import Saver
 from paddlevideo.tasks.setup import (
     Run,
@@ -93,6 +95,7 @@ class Trainer:
         weights = self.settings.weights
         if weights and not (checkpoint and start_of(checkpoint) == weights):
             load_weights(self.model, weights)
+        self.model.set_up_from(self.loader.reader.dataset)
         if self.world.size > 1:
             self.model.set_gather(self.world.gather_rows)
         self._build_updater()
@@ -144,6 +147,7 @@ class Trainer:
         if fits and self.model.num_fit_samples():
             self.fit_closed_form()
         begin(self.run, is_new=self.progress == Progress())
+        self.write_extraction()
         with self.stop:
             try:
                 while self.progress.pending or not self.plan.is_over(self.progress):
@@ -165,6 +169,12 @@ class Trainer:
                 raise
             self.end()
         return self.progress
+
+    def write_extraction(self) -> None:
+        """Writes how the training clips' features were extracted, for the weights' later users."""
+        extraction = self.loader.reader.dataset.extraction()
+        if self.world.is_main and extraction is not None:
+            write_json_whole(self.run.folder / EXTRACTION, extraction)
 
     def save_here(self) -> None:
         """Saves the current state unless it is saved already, and ends the run."""

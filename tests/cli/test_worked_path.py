@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlevideo.extract.settings import as_yaml_map
 from tests.readme_runs import argv, environment
 
 pytest.importorskip("cv2")
@@ -43,6 +44,8 @@ def test_the_worked_path(tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     results = json.loads((tmp_path / "output" / "ActBert_videos" / "results.json").read_text())
     assert results["protocol"]["videos"] == 8
+    extraction = json.loads((tmp_path / "output/ActBert_videos/extraction.json").read_text())
+    assert as_yaml_map(extraction)["actions"]["vectors"]["name"] == "classical"
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
     assert "<html" in (tmp_path / "report.html").read_text()
     assert len(done.stdout.splitlines()) >= 5  # the clips that the search found

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,7 +25,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.recipe import quiet_trainer
-from benchmarks.sides import FULL_SIZE
+from benchmarks.sides import FULL_SIZE, ROOT
 from benchmarks.train_batches import Clips, drawn_captions, write_rows
 
 PARTS = ("input", "forward", "backward", "gradient norm", "optimizer", "other")
@@ -57,21 +60,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the counts and milliseconds of each part of a step, for each case."""
-    return {name: measure(overrides, options.steps) for name, overrides in CASES.items()}
+    report = {name: measure(overrides, options.steps) for name, overrides in CASES.items()}
+    report["two processes"] = measure_two_processes(options.steps)
+    report["mixed precision, O1"] = with_casts(report["float32"], casts_of_step())
+    return report
 
 
-def measure(overrides: Sequence[str], steps: int) -> dict[str, Any]:
-    """Returns the ``counts`` of a step, by kind and part, and the ``milliseconds`` of its parts."""
-    with tempfile.TemporaryDirectory() as folder, as_on_gpu():
-        trainer, window = tiny_trainer(Path(folder), overrides)
+def measure(overrides: Sequence[str], steps: int, folder: Path | None = None) -> dict[str, Any]:
+    """Returns the ``counts`` of a step, by kind and part, and the ``milliseconds`` of its parts.
+
+    ``folder``: where this process writes; by default a temporary one.
+    """
+    with tempfile.TemporaryDirectory() as temporary, as_on_gpu():
+        folder = folder or Path(temporary)
+        trainer, window = tiny_trainer(folder, overrides)
         for _ in range(2):  # the first steps make the optimizer's arrays
             trainer.train_step(window)
-        counts = counts_of_step(trainer, window, Path(folder) / "trace.json")
+        counts = counts_of_step(trainer, window, folder / "trace.json")
         times = [times_of_step(trainer, window) for _ in range(steps)]
     return {
         "counts": counts,
         "milliseconds": {part: float(np.median([t[part] for t in times])) for part in PARTS},
     }
+
+
+def measure_two_processes(steps: int) -> dict[str, Any]:
+    """Returns what :func:`measure` returns on the first of two processes, which use gloo."""
+    with tempfile.TemporaryDirectory() as folder:
+        launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", folder]
+        done = subprocess.run(
+            [sys.executable, *launch, __file__, folder, str(steps)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"two processes: {(done.stdout + done.stderr)[-2000:]}")
+        return json.loads((Path(folder) / "0" / "measured.json").read_text())
+
+
+def measure_rank(folder: Path, steps: int) -> None:
+    """Measures in one of several processes, which write into folders of their own."""
+    from paddlevideo.runtime import World
+
+    own = folder / str(World().rank)
+    own.mkdir()
+    (own / "measured.json").write_text(json.dumps(measure([], steps, own)))
+
+
+def casts_of_step() -> dict[str, int]:
+    """Returns the casts that autocast adds to a bfloat16 step at level O1, by part.
+
+    Counted by an emulation, because Paddle's CPU kernels have no bfloat16. Paddle keeps no cast
+    weight for another use, and casts gradients back.
+    """
+    from gpu_checks.half_types import emulated_half_precision
+
+    mixed = ["amp.enable=True", "amp.level=O1", "amp.dtype=bfloat16"]
+    with tempfile.TemporaryDirectory() as folder, emulated_half_precision() as tracer:
+        trainer, window = tiny_trainer(Path(folder), mixed)
+        trainer.train_step(window)
+        tracer.casts.clear()
+        trainer.train_step(window)
+        with_gradient = tracer.casts[True]
+    return {"forward": tracer.casts[False] + with_gradient, "backward": with_gradient}
+
+
+def with_casts(measured: Mapping[str, Any], casts: Mapping[str, int]) -> dict[str, Any]:
+    """Returns the counts of ``measured`` with ``casts`` added to the operators; no times."""
+    counts = {kind: dict(parts) for kind, parts in measured["counts"].items()}
+    for part, number in casts.items():
+        counts["operators"][part] += number
+    return {"counts": counts, "milliseconds": {}}
 
 
 def tiny_trainer(folder: Path, overrides: Sequence[str] = ()) -> tuple[Any, list[Any]]:
@@ -104,6 +165,7 @@ def as_on_gpu() -> Iterator[None]:
         stack.enter_context(patch.object(setup, "select_device", lambda name: "cpu"))
         stack.enter_context(patch.object(paddle.device, "get_device", lambda: "gpu:0"))
         stack.enter_context(patch.object(paddle.device, "synchronize", lambda: None))
+        stack.enter_context(patch.object(paddle, "set_device", lambda name: None))
         stack.enter_context(patch.object(layers.Linear, "forward", dense))
         yield
 
@@ -247,9 +309,19 @@ def show(report: dict[str, Any]) -> None:
     """Prints the report."""
     for case, measured in report.items():
         counts, times = measured["counts"], measured["milliseconds"]
-        print(f"{case:16s} {'operators':>10s} {'copies':>8s} {'waits':>8s} {'CPU ms':>8s}")
+        print(f"{case:19s} {'operators':>10s} {'copies':>8s} {'waits':>8s} {'CPU ms':>8s}")
         for part in PARTS:
             row = [counts[kind][part] for kind in counts]
-            print(f"  {part:14s} {row[0]:10d} {row[1]:8d} {row[2]:8d} {times[part]:8.1f}")
+            print(f"  {part:17s} {row[0]:10d} {row[1]:8d} {row[2]:8d} {shown(times.get(part)):>8s}")
         sums = [sum(each.values()) for each in counts.values()]
-        print(f"  {'all':14s} {sums[0]:10d} {sums[1]:8d} {sums[2]:8d} {sum(times.values()):8.1f}")
+        total = shown(sum(times.values()) if times else None)
+        print(f"  {'all':17s} {sums[0]:10d} {sums[1]:8d} {sums[2]:8d} {total:>8s}")
+
+
+def shown(milliseconds: float | None) -> str:
+    """Formats a time, if there is one."""
+    return "" if milliseconds is None else f"{milliseconds:.1f}"
+
+
+if __name__ == "__main__":
+    measure_rank(Path(sys.argv[1]), int(sys.argv[2]))

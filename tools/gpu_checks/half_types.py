@@ -34,12 +34,18 @@ def half_precision(place: Place) -> Iterator[None]:
     if place.is_gpu:
         yield
         return
+    with emulated_half_precision():
+        yield
+
+
+@contextmanager
+def emulated_half_precision() -> Iterator[Any]:
+    """Yields the emulation's tracer in a context in which half precision works on a CPU."""
     from tests.half_precision import emulate_gpu
 
     patches = Patches()
-    emulate_gpu(patches)
     try:
-        yield
+        yield emulate_gpu(patches)
     finally:
         patches.undo()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from paddlevideo.loader.clips.clip import About, Clip, Sizes
 from paddlevideo.utils.errors import DataError
@@ -34,6 +34,10 @@ class ClipSource(ABC):
     has_captions = False
     #: Lines about other files of a folder.
     left_out: list[str] = []
+
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings that ``paddlevideo extract`` made the clips with, if it did."""
+        return None
 
     @abstractmethod
     def __len__(self) -> int: ...

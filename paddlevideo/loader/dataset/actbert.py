@@ -118,6 +118,10 @@ class ActBertDataset(Dataset):
             "action_target": sizes.action_classes,
         }
 
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.clips.extraction()
+
     def describe(self) -> dict[str, Any]:
         """Returns file, rows and feature widths."""
         sizes = self.clips.sizes()

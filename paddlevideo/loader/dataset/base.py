@@ -78,6 +78,10 @@ class Dataset(ABC):
         """
         return {"name": "LossMetric" if self.truth() is None else "MSRVTTMetric"}
 
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted from videos, if known."""
+        return None
+
     def describe(self) -> dict[str, Any]:
         """Returns files and counts, for the protocol of a test."""
         return {"format": type(self).__name__, "samples": len(self)}

@@ -42,6 +42,10 @@ class FeatureStore(ClipSource):
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         self._files = [self.path / shard.file for shard in self.manifest.shards]
 
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings that ``paddlevideo extract`` made the store with, if it did."""
+        return self.manifest.made_by.get("extraction")
+
     def _not_a_store(self) -> str:
         if (self.path / UNFINISHED).is_file():
             written = Manifest.read(self.path / UNFINISHED).clips

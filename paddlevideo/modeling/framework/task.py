@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -87,6 +87,19 @@ class ActBertTask(BaseFramework):
         if self.backbone.pretrained:
             load_weights(self, self.backbone.pretrained)
 
+    def set_up_from(self, dataset: Any) -> None:
+        """Lets the head take what it needs to know of the training data."""
+        self.head.set_up_from(dataset)
+
+    def num_fit_samples(self) -> int:
+        """Returns the maximum number of samples that the head is fitted to."""
+        return self.head.num_fit_samples()
+
+    @paddle.no_grad()
+    def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Fits the head to training samples."""
+        self.head.fit((hide_features(batch, self.without) for batch in batches), total)
+
     def before_loading(self, state: Mapping[str, np.ndarray]) -> None:
         """Lets the head take names and sizes from the file."""
         prefix = "head."
@@ -104,5 +117,5 @@ class ActBertTask(BaseFramework):
 
     def check_loaded(self, missing: list[str]) -> None:
         """Raises WeightsError if a parameter of the streams or of the head is missing."""
-        unused = tuple(f"backbone.{name}." for name in PRETRAINING)
+        unused = tuple(f"backbone.{x}." for x in PRETRAINING if x not in self.head.uses)
         super().check_loaded([name for name in missing if not name.startswith(unused)])

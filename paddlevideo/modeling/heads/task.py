@@ -5,7 +5,7 @@ B samples; T words, R regions (the global one first), A actions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,9 @@ class TaskHead(nn.Layer):
     Register it in ``HEADS``. It may be missing from weights to start from, never from those
     to test.
     """
+
+    #: Layers of the backbone for pre-training that the head uses: a test needs their weights.
+    uses: tuple[str, ...] = ()
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
         """Creates the layers that depend on the backbone's sizes. Raises ConfigError."""
@@ -58,6 +61,25 @@ class TaskHead(nn.Layer):
         Override it if a sample is not one row of arrays, such as a video in several windows.
         """
         return self.predict(*encode(batch))
+
+    def set_up_from(self, dataset: Any) -> None:
+        """Takes what the head needs to know of the training data set, such as its answers.
+
+        Called before the first step, after weights have been loaded. Raises ConfigError for data
+        that cannot train the head.
+        """
+
+    def num_fit_samples(self) -> int:
+        """Returns the maximum number of samples for :meth:`fit`; 0: there is nothing to fit."""
+        return 0
+
+    def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Fits what has a closed-form solution, before the first step of a new run.
+
+        ``batches``: this rank's share of the training samples; ``total``: sums an array over all
+        ranks.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define fit")
 
     def receive(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes sizes and names from weights that are about to be loaded.
