@@ -11,7 +11,7 @@ import paddle
 import yaml
 from safetensors.numpy import save_file
 
-from tests import question_data, tiny_data
+from tests import question_data, timeline_data, tiny_data
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,6 +38,8 @@ def write_data(folder: Path) -> None:
     write_fine_tuning_data(msrvtt)
     tiny_data.write_training_rows(youcook / "train_data.npy", 8)
     tiny_data.write_retrieval_set(youcook, 7)
+    timeline_data.write_mstcn(folder / "salads50")
+    timeline_data.write_crosstask(folder / "salads50_steps")
     question_data.write_choices(youcook / "mc.csv", youcook / "test.csv")
     question_data.write_blanks(youcook / "fib.csv", 7)
     write_question_data(folder)
@@ -101,6 +103,8 @@ def write_recipes(folder: Path) -> None:
     held_out.write_text("video3\nvideo5\nvideo7\n")
     changes |= youcook2_recipes(widths) | question_recipes(widths)
     changes |= caption_recipes(model["MODEL"]["backbone"], widths)
+    changes["actbert_salads50.yaml"] = segmentation_recipe()
+    changes["actbert_salads50_steps.yaml"] = step_recipe()
     for name, change in changes.items():
         shipped = ROOT / "configs" / "multimodal" / "actbert" / name
         (folder / name).write_text(yaml.safe_dump({"_base_": str(shipped), **model, **change}))
@@ -196,6 +200,36 @@ def caption_recipes(backbone: dict[str, Any], widths: dict[str, int]) -> dict[st
         "actbert_youcook2_mini_caption_validation.yaml": recipe(
             "train", "valid", "test", head=fitted, **text
         ),
+    }
+
+
+def segmentation_recipe() -> dict[str, Any]:
+    """Segmentation of four tiny videos, two of them for the test."""
+    data = Path("data", "salads50")
+    keys = timeline_data.mstcn_keys(data)
+    bundle = str(data / "splits" / "test.bundle")
+    sizes = {"a_feature_size": timeline_data.WIDTH, "v_feature_size": keys["vision_feature_dim"]}
+    return {
+        "MODEL": {"head": {"classes": str(data / "mapping.txt")}, "backbone": sizes},
+        "DATASET": {
+            "train": {**keys, "exclude": bundle},
+            "test": {**keys, "file_path": bundle},
+        },
+    }
+
+
+def step_recipe() -> dict[str, Any]:
+    """Steps of three tiny videos, one of them for the test."""
+    data = Path("data", "salads50_steps")
+    keys, held_out = timeline_data.crosstask_keys(data), str(data / "videos_val.csv")
+    sizes = {"a_feature_size": timeline_data.WIDTH, "v_feature_size": keys["vision_feature_dim"]}
+    return {
+        "MODEL": {"backbone": sizes},
+        "DATASET": {
+            "batch_size": 8,
+            "train": {**keys, "exclude": held_out},
+            "test": {**keys, "only": held_out},
+        },
     }
 
 

@@ -46,7 +46,7 @@ def steps_of(
     """
     card = TaskCard("", "", tuple(steps))
     options = loaded.options
-    predictor = StepPredictor(loaded.model, None)
+    predictor = StepPredictor(loaded.model)
     for timeline in opened(loaded, features):
         video = StepVideo(
             timeline,

@@ -17,9 +17,12 @@ from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.collate import Collator
 from paddlevideo.loader.dataset import (
     ActBertDataset,
+    COINDataset,
+    CrossTaskDataset,
     Dataset,
     FillInBlankDataset,
     MSRVTTDataset,
+    MSTCNDataset,
     MultipleChoiceDataset,
     OpenQuestionDataset,
     YouCook2Dataset,
@@ -31,12 +34,15 @@ from paddlevideo.loader.tokenizer import load_tokenizer
 __all__ = [
     "ActBertDataset",
     "BatchLoader",
+    "COINDataset",
     "Collator",
+    "CrossTaskDataset",
     "Dataset",
     "FillInBlankDataset",
     "FeaturePadding",
     "GridSampler",
     "MSRVTTDataset",
+    "MSTCNDataset",
     "MultipleChoiceDataset",
     "OpenQuestionDataset",
     "RandomCap",

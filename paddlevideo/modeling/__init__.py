@@ -10,6 +10,7 @@ from paddlevideo.modeling.heads.answer import AnswerHead
 from paddlevideo.modeling.heads.blank import BlankHead
 from paddlevideo.modeling.heads.caption import CaptionHead
 from paddlevideo.modeling.heads.fitted import FittedHead
+from paddlevideo.modeling.heads.frames import FrameHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.heads.task import TaskHead
 from paddlevideo.modeling.losses.actbert import ActBertLoss
@@ -26,6 +27,7 @@ __all__ = [
     "BertForMultiModalPreTraining",
     "CaptionHead",
     "FittedHead",
+    "FrameHead",
     "Hits",
     "LoadReport",
     "Losses",

@@ -31,6 +31,8 @@ from paddlevideo.utils.errors import ConfigError
 
 log = logging.getLogger("paddlevideo")
 
+#: A metric may write a file for each of thousands of videos: the log names the first ones.
+LISTED = 8
 #: Names in an output folder that a metric's files cannot have.
 RUN_FILES = {
     *("results.json", "test_config.yaml", "test_rows", "tensorboard", "visualdl"),
@@ -159,7 +161,9 @@ def write_results(
     check_names(metric.name, files, run.settings.model_name)
     write_together(run.folder / "results.json", results, files)
     metric.show(results)
-    for name in ("results.json", *files):
+    for name in ("results.json", *list(files)[:LISTED]):
         log.info("wrote %s", run.folder / name)
+    if len(files) > LISTED:
+        log.info("wrote %d more files in %s", len(files) - LISTED, run.folder)
     if report:
         metric.write_page(Path(report), results, answers, Path(videos) if videos else None)

@@ -5,6 +5,7 @@ B clips or captions, T words, R regions (the global one first), A actions, V vid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ from paddlevideo.modeling.sparsity import cut_padding, labelled_rows, pack_words
 from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative, Probability
 
 
@@ -294,6 +295,24 @@ class ActBert(BaseFramework):
         if isinstance(videos, Mapping):
             videos = self.encode_videos(videos)
         return F.sigmoid(self.margins(captions, videos))
+
+    @paddle.no_grad()
+    def ranking_scores(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
+        """Returns (captions, videos) float32: margins and weighted similarities, which rank.
+
+        Raises WeightsError if no validation has chosen the weight of the similarity.
+        """
+        margins, head = self.margins(captions, videos), self.retrieval_head
+        if head is None or head.weight == 0:
+            return margins
+        if math.isnan(head.weight):
+            raise WeightsError(
+                "MODEL.retrieval_head.similarity_weight is automatic, but no validation has "
+                "chosen it for these weights: set a number"
+            )
+        assert captions.vector is not None and videos.vector is not None
+        texts = captions.vector.astype("float32") * (head.scale * head.weight)
+        return margins + paddle.matmul(texts, videos.vector.astype("float32"), transpose_y=True)
 
     def prepare(self, context: Iterable[Batch] | None) -> None:
         """Raises ConfigError for a gallery: losses cannot be computed from one."""

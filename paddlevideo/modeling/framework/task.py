@@ -80,7 +80,7 @@ class ActBertTask(BaseFramework):
     @paddle.no_grad()
     def predict(self, batch: Batch, prepared: Any) -> Any:
         """Returns the head's predictions, one row per sample."""
-        return self.head.predict(*self.encode(batch))
+        return self.head.run(self.encode, batch)
 
     def parts(self) -> dict[str, list[nn.Layer]]:
         """Returns the backbone and the head."""

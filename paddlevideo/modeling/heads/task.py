@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 
 Batch = Mapping[str, Any]
+#: Turns a batch of arrays into the streams' last states and tensors; see ``ActBertTask.encode``.
+Encode = Callable[[Batch], tuple[Streams[Tensor], dict[str, Any]]]
 
 
 class TaskHead(nn.Layer):
@@ -52,6 +54,13 @@ class TaskHead(nn.Layer):
     def predict(self, states: Streams[Tensor], batch: Batch) -> Any:
         """Returns one row per sample for the metric: an array, a list, or a dict of these."""
         raise NotImplementedError(f"{type(self).__name__} must define predict")
+
+    def run(self, encode: Encode, batch: Batch) -> Any:
+        """Encodes a batch and returns what :meth:`predict` does.
+
+        Override it if a sample is not one row of arrays, such as a video in several windows.
+        """
+        return self.predict(*encode(batch))
 
     def set_up_from(self, dataset: Any) -> None:
         """Takes what the head needs to know of the training data set, such as its answers.
