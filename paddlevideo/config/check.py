@@ -43,7 +43,9 @@ SPLITS = ("train", "valid", "test")
 
 #: A message lists the names of a registry if there are at most this many.
 MOST_CHOICES = 12
-_PART_PACKAGES = ("modeling", "loader", "metrics", "retrieval", "questions", "solver")
+_PART_PACKAGES = (
+    *("modeling", "loader", "metrics", "retrieval", "captioning", "questions", "solver"),
+)
 
 
 def import_parts(modules: Iterable[str] = ()) -> None:

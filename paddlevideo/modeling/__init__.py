@@ -8,6 +8,7 @@ from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.modeling.framework.task import ActBertTask
 from paddlevideo.modeling.heads.answer import AnswerHead
 from paddlevideo.modeling.heads.blank import BlankHead
+from paddlevideo.modeling.heads.caption import CaptionHead
 from paddlevideo.modeling.heads.fitted import FittedHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
 from paddlevideo.modeling.heads.task import TaskHead
@@ -23,6 +24,7 @@ __all__ = [
     "BaseFramework",
     "BlankHead",
     "BertForMultiModalPreTraining",
+    "CaptionHead",
     "FittedHead",
     "Hits",
     "LoadReport",
