@@ -19,6 +19,8 @@ from paddlevideo.modeling.losses.actbert import class_loss
 from paddlevideo.runtime import Amp, recompute_layers, seed_everything
 from paddlevideo.utils.amp_settings import AmpSettings
 from tests.half_precision import IS_PADDLE_2, emulate_gpu
+from tests.modeling.test_answer_heads import make as answer_model
+from tests.modeling.test_answer_heads import questions
 from tests.modeling.test_contrast import hard_model
 from tests.modeling.tiny import make_batch
 
@@ -205,3 +207,23 @@ def test_recomputed_layers_run_in_the_same_types(monkeypatch, level):
         seed_everything(1)
         results.append(losses_and_gradients(model, amp)[1])
     np.testing.assert_array_equal(*results)
+
+
+# --------------------------------------------------------------------------- answers
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("head", ["AnswerHead", "BlankHead"])
+def test_answers_are_decided_in_float32(monkeypatch, level, head):
+    options = {"window": 2, "window_size": 8, "components": 3} if head == "BlankHead" else {}
+    model, batch = answer_model(head, **options), questions()
+    expected, rows = float(model(batch)["loss"]), model.predict(batch, None)
+    emulate_gpu(monkeypatch)
+    amp = Amp(AmpSettings(enable=True, level=level, dtype="bfloat16"), "gpu")
+    optimizer = paddle.optimizer.Adam(parameters=model.parameters())
+    model = amp.decorate(model, optimizer, model.float32_layers())[0]
+    with amp.autocast():
+        loss, half_rows = model(batch)["loss"], model.predict(batch, None)
+    assert loss.dtype == paddle.float32 and float(loss) == pytest.approx(expected, rel=0.05)
+    assert half_rows["scores"].dtype == np.float32
+    np.testing.assert_allclose(half_rows["scores"], rows["scores"], atol=0.1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.questions.question import Question
+from paddlevideo.loader.questions.question import Question, video_of
 from paddlevideo.metrics.answers import paired_gain, usual_answers
 from paddlevideo.metrics.base import Batch, EvaluationData, Predictor
 from paddlevideo.questions.base import QuestionMetric, Row
@@ -52,11 +52,8 @@ class AnsweredMetric(QuestionMetric):
         beside = {name: self.numbers(matches(rule, truth), truth) for name, rule in rules.items()}
         if self.wrong_video:
             wrong = matches(self.first_answers(truth, "wrong_video_answers"), truth)
-            gain, low, high = paired_gain(
-                self.right(truth),
-                wrong,
-                [item.clip.rpartition("_")[0] or item.clip for item in truth],
-            )
+            videos = [video_of(item.clip) for item in truth]
+            gain, low, high = paired_gain(self.right(truth), wrong, videos)
             numbers = {"gain": gain, "gain_low": low, "gain_high": high}
             beside["wrong_video"] = {**self.numbers(wrong, truth), **numbers}
         return beside

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from paddlevideo.loader.questions.question import Choice
-from paddlevideo.metrics.answers import TIES, choice_chance, choices_right, most_frequent
+from paddlevideo.metrics.answers import TIES, by_kind, choice_chance, choices_right, most_frequent
 from paddlevideo.metrics.base import Batch, EvaluationData, Predictor
 from paddlevideo.questions.base import QuestionMetric, Row
 from paddlevideo.registry import METRICS
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 
+#: NExT-QA's types of causal, temporal and descriptive questions, such as CW.
+NEXT_QA = re.compile(r"[CTD][A-Z]")
 CANDIDATE_KEYS = ("text_ids", "token_type_ids", "text_mask")
 
 
@@ -66,6 +69,15 @@ class ChoiceMetric(QuestionMetric):
     def right(self, truth: Sequence[Choice]) -> np.ndarray:
         """Returns (N,) bool: where the right candidate has the highest score."""
         return choices_right(self.collected_scores(truth), [item.answer for item in truth])
+
+    def numbers(self, right: np.ndarray, truth: Sequence[Choice]) -> dict[str, Any]:
+        """Returns the numbers of ``result``; by NExT-QA's groups C, T and D of types too."""
+        numbers = super().numbers(right, truth)
+        kinds = [item.kind for item in truth]
+        if all(NEXT_QA.fullmatch(kind) for kind in kinds):
+            groups = by_kind(right, [kind[0] for kind in kinds])
+            numbers["by_type"] = {**groups, **numbers["by_type"]}
+        return numbers
 
     def chance(self, truth: Sequence[Choice]) -> dict[str, float]:
         """Returns the accuracy of random choices."""

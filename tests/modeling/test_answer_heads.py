@@ -212,7 +212,7 @@ def test_padding_does_not_change_what_the_window_reads():
 def test_components_are_those_of_the_standardized_features():
     model = make(components=3)
     batches = [questions(seed=seed) for seed in range(4)]
-    model.fit([*batches, batches[0]], lambda array: array)  # a clip counts once
+    model.fit(batches, lambda array: array)
     head = model.head
     x = np.concatenate([head.clip.features(batch) for batch in batches])
     x = (x - x.mean(axis=0)) / x.std(axis=0)
@@ -227,12 +227,26 @@ def test_components_are_those_of_the_standardized_features():
     assert np.abs(head.logits(states, tensors).numpy() - before).max() > 1e-3
 
 
+def test_ranks_fit_the_components_of_one():
+    batches = [questions(seed=seed) for seed in range(4)]
+    sums = [[], []]
+    for kept, some in zip(sums, (batches[:1], batches[1:]), strict=True):
+        make(components=2).fit(some, lambda array, kept=kept: kept.append(array) or array)
+    others = iter(sums[1])
+    ranks, one = make(components=2), make(components=2)
+    ranks.fit(batches[:1], lambda array: array + next(others))
+    one.fit(batches, lambda array: array)
+    np.testing.assert_allclose(
+        np.abs(ranks.head.clip.axes.numpy()), np.abs(one.head.clip.axes.numpy()), atol=1e-4
+    )
+
+
 def test_what_components_cannot_be_fitted_to_is_named():
     batch = questions()
     batch["image_feat"][1, 0, 2] = np.nan
     with pytest.raises(DataError, match="not finite"):
         make(components=2).fit([batch], lambda array: array)
-    with pytest.raises(DataError, match="0 different clips"):
+    with pytest.raises(DataError, match="0 samples"):
         make(components=2).fit([], lambda array: array)
     with pytest.raises(ConfigError, match="components is 99, but a clip has only 22"):
         make(components=99)

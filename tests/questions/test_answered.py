@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paddlevideo.loader.questions.open_questions import read_questions
-from paddlevideo.loader.questions.question import Question
+from paddlevideo.loader.questions.question import Question, video_of
 from paddlevideo.questions import AnswerMetric, BlankMetric
 from paddlevideo.questions.page import card
 
@@ -37,6 +37,11 @@ def test_numbers_by_type_and_controls():
     wrong = metric.yardsticks(TRUTH)["wrong_video"]
     assert wrong["accuracy"] == 25 and wrong["gain"] == 25
     assert (wrong["gain_low"], wrong["gain_high"]) == (0, 50)  # one video of two gains
+
+
+def test_names_of_videos():
+    assert video_of("xHr8X2Wpmno_03") == "xHr8X2Wpmno" and video_of("abc_1.5_20") == "abc"
+    assert video_of("v_1QIUV7WYKXg") == "v_1QIUV7WYKXg" and video_of("video12") == "video12"
 
 
 def test_without_the_control():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,12 @@ def test_numbers_of_all_and_of_each_type(metric):
     assert yardsticks["most_frequent_position"]["accuracy"] == pytest.approx(200 / 3)
     assert yardsticks["text_alone"]["accuracy"] == pytest.approx(200 / 3)
     assert metric.protocol()["ties"].endswith("wrong")
+
+
+def test_types_of_next_qa_are_grouped(metric):
+    truth = [replace(item, kind=kind) for item, kind in zip(TRUTH, ("CW", "TN", "CH"), strict=True)]
+    expected = {"C": 50, "T": 0, "CH": 0, "CW": 100, "TN": 0}
+    assert metric.result(truth)["by_type"] == expected
 
 
 def test_lines_and_the_file_of_answers(metric):

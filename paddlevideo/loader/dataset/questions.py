@@ -9,12 +9,11 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from paddlevideo.loader.captions.matching import videos_of
 from paddlevideo.loader.clips.gallery import ClipReader
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.dataset.clip_ids import ids_in_features
 from paddlevideo.loader.dataset.retrieval import TokenSettings
-from paddlevideo.loader.questions.question import Choice, Question
+from paddlevideo.loader.questions.question import Choice, Question, video_of
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.tokenizer import load_tokenizer
 
@@ -115,9 +114,11 @@ class AnsweredDataset(QuestionDataset[Question]):
 
         It is the first such question from half the file further on; itself if there is none.
         """
-        videos = [next(iter(videos_of(item.clip)), item.clip) for item in self.items]
+        videos = [video_of(item.clip) for item in self.items]
         count = len(videos)
         partners = np.arange(count)
+        if len(set(videos)) == 1:
+            return partners
         for index, video in enumerate(videos):
             further = ((index + count // 2 + step) % count for step in range(count))
             partners[index] = next((at for at in further if videos[at] != video), index)

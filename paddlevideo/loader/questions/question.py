@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paddlevideo.loader.captions.matching import videos_of
+
 
 @dataclass(frozen=True)
 class Question:
@@ -39,3 +41,8 @@ class Choice:
     def texts(self) -> list[str]:
         """The candidates as texts to match with the clip, each after the question."""
         return [f"{self.question} {candidate}".strip() for candidate in self.candidates]
+
+
+def video_of(clip: str) -> str:
+    """Returns the video that a clip VIDEO_NUMBER or VIDEO_START_END is part of, else the clip."""
+    return next(iter(videos_of(clip)), clip)

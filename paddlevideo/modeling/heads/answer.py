@@ -9,7 +9,7 @@ from paddle import Tensor, nn
 from paddlevideo.modeling.backbones.tangled import Streams
 from paddlevideo.modeling.heads.answers import ListedAnswersHead
 from paddlevideo.modeling.heads.task import Batch
-from paddlevideo.modeling.layers import PredictionTransform, linear
+from paddlevideo.modeling.layers import Float32Linear, PredictionTransform, initial_weights
 from paddlevideo.registry import HEADS, InputPath
 from paddlevideo.utils.ranges import Count, Probability
 
@@ -42,7 +42,7 @@ class AnswerHead(ListedAnswersHead):
         self._backbone = (backbone,)
         width = backbone.match_head.weight.shape[0]
         self.transform = PredictionTransform(width, "gelu")
-        self.decoder = linear(width, self.num_answers)
+        self.decoder = Float32Linear(width, self.num_answers, weight_attr=initial_weights(width))
 
     def logits(self, states: Streams[Tensor], batch: Batch) -> Tensor:
         """Returns the logits (B, N) float32 of the answers in the list."""
@@ -50,4 +50,4 @@ class AnswerHead(ListedAnswersHead):
         actions = backbone.action_pooler(states.actions)
         fused = backbone.fuse(states.text, states.regions, actions)
         logits = self.decoder(self.dropout(self.transform(fused)))
-        return logits.astype("float32")[:, : len(self.names)]
+        return logits[:, : len(self.names)]

@@ -98,19 +98,20 @@ class BlankHead(ListedAnswersHead):
         """Returns the logits (B, N) float32 of the answers in the list."""
         text, blank = states.text, batch["blank"]
         at = blank + paddle.arange(text.shape[0], dtype="int64") * text.shape[1]
-        head, embedding = self._words
+        head, _ = self._words
         vector = head.transform(paddle.gather(text.flatten(0, 1), at)).astype("float32")
         if self.window:
-            vector = vector + self.reader(
-                self._beside(batch["text_ids"], batch["text_mask"], blank)
-            )
+            beside = self._beside(batch["text_ids"], batch["text_mask"], blank)
+            vector = vector + self.reader(beside).astype("float32")
         if self.components:
-            vector = vector + self.clip_map(self.clip_dropout(self.clip(batch)))
+            components = self.clip_dropout(self.clip(batch))
+            vector = vector + self.clip_map(components).astype("float32")
         ids, share = self._padded_pieces()
         answers = (self._embed(ids) * share.unsqueeze(-1)).sum(axis=1)  # N, D
-        bias = (paddle.gather(head.decoder_bias, ids.flatten()).reshape(ids.shape) * share).sum(1)
+        of_pieces = paddle.gather(head.decoder_bias.astype("float32"), ids.flatten())
+        bias = (of_pieces.reshape(ids.shape) * share).sum(axis=1)
         bias = bias + self.answer_bias[: len(self.names)]
-        return paddle.matmul(vector, answers, transpose_y=True) + bias
+        return paddle.addmm(bias, vector, answers.t())  # float32, see Float32Linear
 
     def _embed(self, ids: Tensor) -> Tensor:
         """Word embeddings (..., D) float32 of ids (...)."""

@@ -54,29 +54,30 @@ class ClipComponents(nn.Layer):
         return paddle.matmul((self.features(batch) - mean) * scale, axes)
 
     def fit(self, batches: Iterable[Mapping[str, Any]], total: Total) -> None:
-        """Fits to all ranks' clips. Raises DataError if they are fewer than two or not finite."""
+        """Fits to all ranks' samples; a clip counts once for each of its questions.
+
+        Raises DataError if they are fewer than two or not finite.
+        """
         size = self.feature_mean.shape[0]
-        rows = [np.zeros((0, size)), *(self.features(batch) for batch in batches)]
-        x = np.unique(np.concatenate(rows), axis=0)  # each clip once, however many questions
-        count = int(total(np.array([len(x)], np.float64))[0])
-        if count < 2:
-            raise DataError(f"BlankHead: {count} different clips; at least 2 are needed")
-        mean = total(x.sum(axis=0)) / count
-        if not np.isfinite(mean).all():
+        count, sums, products = np.zeros(1), np.zeros(size), np.zeros((size, size))
+        for batch in batches:
+            x = np.asarray(self.features(batch))
+            count, sums, products = count + len(x), sums + x.sum(axis=0), products + x.T @ x
+        count, sums, products = total(count), total(sums), total(products)
+        if count[0] < 2:
+            raise DataError(f"BlankHead: {count[0]:g} samples; at least 2 are needed")
+        mean = sums / count
+        if not np.isfinite(products).all():
             raise DataError(
                 "BlankHead: a clip's features are not finite (try paddlevideo validate)"
             )
-        deviation = np.sqrt(total(((x - mean) ** 2).sum(axis=0)) / count)
+        covariance = products / count - np.outer(mean, mean)
+        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
         constant = deviation <= 1e-6 * (1 + np.abs(mean))
         scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
-        x = (x - mean) * scale
-        variance, axes = np.linalg.eigh(total(x.T @ x) / count)
-        axes = axes[:, ::-1][:, : self.components]
-        spread = np.sqrt(np.mean(variance[::-1][: self.components]))
-        for name, value in {
-            "feature_mean": mean,
-            "feature_scale": scale,
-            "axes": axes / max(spread, 1e-12),
-        }.items():
+        variance, axes = np.linalg.eigh(covariance * np.outer(scale, scale))  # ascending
+        axes, variance = axes[:, ::-1][:, : self.components], variance[::-1][: self.components]
+        axes = axes / max(np.sqrt(variance.mean()), 1e-12)
+        for name, value in {"feature_mean": mean, "feature_scale": scale, "axes": axes}.items():
             buffer = getattr(self, name)
             buffer.set_value(paddle.to_tensor(value.astype(np.float32)).astype(buffer.dtype))
