@@ -17,9 +17,11 @@ from paddlevideo.config.arguments import schema_of
 from paddlevideo.loader import build_pipeline
 from paddlevideo.loader.build import BatchLoader, SampleReader
 from paddlevideo.loader.dataset.captioning import CaptionTruth
+from paddlevideo.loader.questions.question import Choice, Question
 from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics import EvaluationData
 from paddlevideo.modeling import build_model
+from paddlevideo.modeling.framework.batches import CAPTION_KEYS, INPUT_KEYS
 from paddlevideo.registry import DATASETS, METRICS, PIPELINES, InputPath
 from paddlevideo.runtime.precision import LossScaler
 from paddlevideo.solver import build_optimizer, build_schedule
@@ -111,7 +113,10 @@ def shrunk(config: Config) -> dict[str, Any]:
         if size is not None:
             backbone[parameter.name] = size
     backbone |= tiny_depths(backbone, parameters)
-    return {**config.MODEL.to_dict(), "backbone": {**backbone, "pretrained": None}}
+    model = {**config.MODEL.to_dict(), "backbone": {**backbone, "pretrained": None}}
+    if "components" in model.get("head", {}):
+        model["head"] |= {"components": 2}  # there are only a few features
+    return model
 
 
 def backbone_class(config: Config) -> Any:
@@ -171,7 +176,19 @@ def synthetic(words: int = 10, regions: int = 6, actions: int = 3) -> dict[str, 
         "next_sentence_label": np.array([0, 1, 0]),
         "index": np.arange(CLIPS),
         "target_ids": rng.integers(1, WORDS, (CLIPS, words)),
+        "blank": np.array([1, 2, 3]),
+        "answer": ["red", "green", "another"],
     }
+
+
+class Answers:
+    """What a head takes from the training data."""
+
+    def answers(self):
+        return ["red", "green", "red"]
+
+    def pieces(self, text):
+        return [len(text)]
 
 
 def normal(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
@@ -219,6 +236,7 @@ def test_a_recipe_trains_or_scores_at_tiny_sizes(recipe):
     paddle.seed(0)
     model = build_model(shrunk(recipe))
     batch = synthetic()
+    model.set_up_from(Answers())
     did = []
     if recipe.get("OPTIMIZER"):
         train_one_step(recipe, model, batch)
@@ -256,6 +274,8 @@ def score(recipe, model, batch):
     metric = METRICS.build(recipe.get("METRIC") or {"name": "MSRVTTMetric"})
     if metric.name == "CaptionMetric":
         return score_captions(metric, model, batch)
+    if metric.name != "MSRVTTMetric":
+        return score_questions(metric, model, batch)
     samples = [{key: rows[index] for key, rows in batch.items()} for index in range(CLIPS)]
     loader = BatchLoader(SampleReader(samples), GridSampler(CLIPS, CLIPS))
     data = EvaluationData([batch], loader, lambda state: [state], metric.start, validating=True)
@@ -273,6 +293,31 @@ def score_captions(metric, model, batch):
     metric.update(batch["index"], model.predict(batch, None))
     results = metric.result(CaptionTruth([["a caption"]] * CLIPS, "bert-base-uncased"))
     assert 0 <= results["CIDEr"] <= 10
+
+
+def score_questions(metric, model, batch):
+    """The predictions of three questions, with candidates or with answers in words."""
+    if metric.name == "ChoiceMetric":
+        texts = {key: np.stack([batch[key]] * 2, axis=1) for key in CAPTION_KEYS}
+        batch = {**batch, **texts}
+        truth = [Choice(str(n), "a clip", "", ("one", "two"), n % 2) for n in range(CLIPS)]
+    else:
+        truth = [Question(str(n), "a clip", "a _____", "red", "color") for n in range(CLIPS)]
+    keys = ("index", "answer", "blank", *INPUT_KEYS)
+    samples = Samples([{key: batch[key][index] for key in keys} for index in range(CLIPS)])
+    loader = BatchLoader(SampleReader(samples), GridSampler(CLIPS, CLIPS))
+    predictor = metric.predictor(model, EvaluationData(None, loader, lambda x: [x], metric.start))
+    for questions in predictor.batches(loader):
+        metric.update(questions["index"], predictor.predict(questions))
+    results = {**metric.result(truth), **metric.yardsticks(truth)}
+    assert 0 <= results["accuracy"] <= 100 and results["questions"] == CLIPS
+
+
+class Samples(list):
+    """A data set of questions that are all about one video."""
+
+    def wrong_partners(self):
+        return np.arange(len(self))
 
 
 def test_pipelines_build_from_a_recipe(recipe):

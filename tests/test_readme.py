@@ -153,6 +153,21 @@ def captions(place):
 
 
 @pytest.fixture(scope="module")
+def questions(place):
+    """Weights of the recipes for blanks and open questions."""
+    recipes = {
+        "actbert_lsmdc_fib": ["--validate"],
+        "actbert_activitynet_qa": ["--validate"],
+        "actbert_youcook2_mini_fib": ["-o", "epochs=8"],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for name, more in recipes.items():
+            with room_for_a_run(place / "output" / name.replace("actbert", "ActBert")):
+                assert main.main(["-c", f"{name}.yaml", *more]) == 0
+
+
+@pytest.fixture(scope="module")
 def demo(place):
     """What the demo trains."""
     with pytest.MonkeyPatch.context() as patch:
@@ -182,6 +197,7 @@ NEEDED = {
     r"^paddlevideo compare": "compared",
     r"youcook2.*_epoch_00016": "youcook2",
     r"-w output/\w+_caption/": "captions",
+    r"--test.*(_fib|_qa)": "questions",
     r"main.py -c actbert.yaml .*resume": "resumable",
 }
 

@@ -11,7 +11,7 @@ import paddle
 import yaml
 from safetensors.numpy import save_file
 
-from tests import tiny_data
+from tests import question_data, tiny_data
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,12 +38,30 @@ def write_data(folder: Path) -> None:
     write_fine_tuning_data(msrvtt)
     tiny_data.write_training_rows(youcook / "train_data.npy", 8)
     tiny_data.write_retrieval_set(youcook, 7)
+    question_data.write_choices(youcook / "mc.csv", youcook / "test.csv")
+    question_data.write_blanks(youcook / "fib.csv", 7)
+    write_question_data(folder)
+
+
+def write_question_data(folder: Path) -> None:
+    """LSMDC's blanks and ActivityNet-QA's questions, with features of seven clips."""
+    features = {"lsmdc": "lsmdc_features.lmdb", "activitynet_qa": "activitynet_features.lmdb"}
+    for name, store in features.items():
+        (folder / name).mkdir()
+        tiny_data.write_retrieval_set(folder / name, 7)
+        (folder / name / "test.lmdb").rename(folder / name / store)
+    for split in ("training", "val", "test"):
+        question_data.write_blanks(folder / "lsmdc" / f"LSMDC16_annos_{split}_FIB.csv", 7)
+    for split in ("train", "val", "test"):
+        path = folder / "activitynet_qa" / f"{split}_q.json"
+        question_data.write_open_questions(path, 7)
 
 
 def write_fine_tuning_data(folder: Path) -> None:
     """MSR-VTT's annotations and lists of 40 clips, three of them for validation."""
     tiny_data.write_retrieval_set(folder, 40)
     (folder / "test.lmdb").rename(folder / "msrvtt_features.lmdb")
+    question_data.write_choices(folder / "MSR_MC_test.csv", folder / "test.csv")
     (folder / "test.csv").unlink()
     sentences = [
         {"video_id": f"video{clip}", "caption": f"clip {clip} and {word}", "sen_id": 0}
@@ -81,11 +99,24 @@ def write_recipes(folder: Path) -> None:
     held_out = folder / "multimodal" / "actbert" / "msrvtt_validation.txt"
     held_out.parent.mkdir(parents=True)
     held_out.write_text("video3\nvideo5\nvideo7\n")
-    changes |= youcook2_recipes(widths)
+    changes |= youcook2_recipes(widths) | question_recipes(widths)
     changes |= caption_recipes(model["MODEL"]["backbone"], widths)
     for name, change in changes.items():
         shipped = ROOT / "configs" / "multimodal" / "actbert" / name
         (folder / name).write_text(yaml.safe_dump({"_base_": str(shipped), **model, **change}))
+
+
+def question_recipes(widths: dict[str, int]) -> dict[str, Any]:
+    """Changes of the recipes for questions at full size."""
+    sizes: dict[str, Any] = {"batch_size": 4, "num_workers": 0}
+    sizes |= {split: dict(widths) for split in ("train", "valid", "test")}
+    trained = {"epochs": 1, "DATASET": sizes}
+    named = {split: {**widths, "clip_id": "{video}"} for split in ("train", "valid", "test")}
+    return {
+        "actbert_msrvtt_mc.yaml": {"DATASET": {"test": widths}},
+        "actbert_lsmdc_fib.yaml": trained,
+        "actbert_activitynet_qa.yaml": {**trained, "DATASET": {**sizes, **named}},
+    }
 
 
 def demo_recipe(backbone: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +155,19 @@ def youcook2_recipes(widths: dict[str, int]) -> dict[str, Any]:
     held_out = {"train": {**training["train"], "exclude": None}, "valid": {**clips, "only": None}}
     validation = {**recipe, "DATASET": {**recipe["DATASET"], **held_out}}
     names = ("actbert_youcook2_mini.yaml", "actbert_youcook2_mini_validation.yaml")
-    return dict(zip(names, (recipe, validation), strict=True))
+    questions = {"features_path": clips["features_path"], **widths}
+    choices = {"file_path": str(data / "mc.csv"), **questions}
+    blanks = {"file_path": str(data / "fib.csv"), **questions}
+    blank_model = {**text, "t_ent_attention_id": [0], "fixed_t_layer": 0, **streams()}
+    blank_model |= {"num_hidden_layers": 0, "a_num_hidden_layers": 0}
+    return {
+        **dict(zip(names, (recipe, validation), strict=True)),
+        "actbert_youcook2_mini_mc.yaml": {**recipe, "DATASET": {"test": choices}},
+        "actbert_youcook2_mini_fib.yaml": {
+            "MODEL": {"backbone": blank_model, "head": {"components": 2}},
+            "DATASET": {"batch_size": 4, "train": blanks, "test": blanks},
+        },
+    }
 
 
 def caption_recipes(backbone: dict[str, Any], widths: dict[str, int]) -> dict[str, Any]:

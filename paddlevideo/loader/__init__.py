@@ -15,7 +15,15 @@ from paddlevideo.loader.build import (
 )
 from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.collate import Collator
-from paddlevideo.loader.dataset import ActBertDataset, Dataset, MSRVTTDataset, YouCook2Dataset
+from paddlevideo.loader.dataset import (
+    ActBertDataset,
+    Dataset,
+    FillInBlankDataset,
+    MSRVTTDataset,
+    MultipleChoiceDataset,
+    OpenQuestionDataset,
+    YouCook2Dataset,
+)
 from paddlevideo.loader.pipelines import FeaturePadding, RandomCap, RandomMask, Tokenize
 from paddlevideo.loader.sampler import GridSampler, TrainSampler
 from paddlevideo.loader.tokenizer import load_tokenizer
@@ -25,9 +33,12 @@ __all__ = [
     "BatchLoader",
     "Collator",
     "Dataset",
+    "FillInBlankDataset",
     "FeaturePadding",
     "GridSampler",
     "MSRVTTDataset",
+    "MultipleChoiceDataset",
+    "OpenQuestionDataset",
     "RandomCap",
     "RandomMask",
     "SampleReader",

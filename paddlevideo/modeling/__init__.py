@@ -6,6 +6,8 @@ from paddlevideo.modeling.build import build_model
 from paddlevideo.modeling.framework.actbert import ActBert
 from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.modeling.framework.task import ActBertTask
+from paddlevideo.modeling.heads.answer import AnswerHead
+from paddlevideo.modeling.heads.blank import BlankHead
 from paddlevideo.modeling.heads.caption import CaptionHead
 from paddlevideo.modeling.heads.fitted import FittedHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
@@ -18,7 +20,9 @@ __all__ = [
     "ActBert",
     "ActBertLoss",
     "ActBertTask",
+    "AnswerHead",
     "BaseFramework",
+    "BlankHead",
     "BertForMultiModalPreTraining",
     "CaptionHead",
     "FittedHead",

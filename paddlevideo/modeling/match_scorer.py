@@ -280,6 +280,27 @@ class MatchScorer:
         ]
         return np.concatenate([self.pair_margins(caption, chunk).numpy() for chunk in chunks])
 
+    def pair_scores(
+        self, captions: CaptionCache, videos: VideoCache, pairs: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        """Returns the scores (P,) float32 of pairs as a retrieval test ranks them.
+
+        That is the match margin and, with a retrieval head, its similarity times its weight.
+        ``pairs``: the positions (P,) of captions and of videos.
+        """
+        scores = []
+        for start in range(0, len(pairs[0]), self.pair_batch):
+            part = slice(start, start + self.pair_batch)
+            texts = captions.take(paddle.to_tensor(pairs[0][part]))
+            clips = videos.take(paddle.to_tensor(pairs[1][part]))
+            score = self.pair_margins(texts, clips)
+            if self.head is not None and self.head.weight:
+                score = score + self.head.similarities(texts.vector, clips.vector) * (
+                    self.head.weight
+                )
+            scores.append(score.numpy())
+        return np.concatenate(scores)
+
     def pair_margins(
         self, captions: CaptionCache, videos: VideoCache, padded_regions: int | None = None
     ) -> Tensor:

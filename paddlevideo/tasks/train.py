@@ -95,6 +95,7 @@ class Trainer:
         weights = self.settings.weights
         if weights and not (checkpoint and start_of(checkpoint) == weights):
             load_weights(self.model, weights)
+        self.model.set_up_from(self.loader.reader.dataset)
         if self.world.size > 1:
             self.model.set_gather(self.world.gather_rows)
         self._build_updater()

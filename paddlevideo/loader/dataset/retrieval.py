@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,17 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.loader.captions.matching import ClipNames, describe_rules, match_all
 from paddlevideo.loader.clips.gallery import ClipBatches, ClipReader
 from paddlevideo.loader.clips.sample import sample_of
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.dataset.clip_ids import ids_in_features
 from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.tokenizer import load_tokenizer
-from paddlevideo.utils.errors import ConfigError, DataError
-from paddlevideo.utils.printable import some
+from paddlevideo.utils.errors import ConfigError
 
-log = logging.getLogger("paddlevideo")
 Pair = tuple[str, str]  # clip id, caption
 
 
@@ -68,25 +65,9 @@ class RetrievalDataset(Dataset):
 
     def _with_ids(self, pairs: list[Pair]) -> list[Pair]:
         """Returns the pairs with the clips' ids in the features in place of other names."""
-        source = self.reader.source
-        clips = list(dict.fromkeys(clip for clip, _ in pairs))
-        missing = source.missing(clips)
-        if not missing:
-            return pairs
-        try:
-            matches = match_all(clips, source.ids())
-        except DataError as error:
-            raise DataError(f"{self.file_path}: {error}") from None
-        missing = [clip for clip in missing if clip not in matches]
-        if missing:
-            names = ClipNames(source.ids())
-            raise DataError(
-                f"{self.file_path}: {len(missing)} of {len(clips)} clips have no features "
-                f"in {source.path}: {some(missing)}{names.hint(missing[0], pairs)}"
-            )
-        rules = Counter(match.rule for match in matches.values())
-        log.info("%s: clips of %s matched %s", self.file_path, source.path, describe_rules(rules))
-        return [(matches[clip].target, caption) for clip, caption in pairs]
+        clips = (clip for clip, _ in pairs)
+        ids = ids_in_features(clips, self.reader.source, self.file_path, pairs)
+        return [(ids[clip], caption) for clip, caption in pairs]
 
     def __len__(self) -> int:
         """Returns the number of captions."""

@@ -277,6 +277,16 @@ class ActBert(BaseFramework):
         """Returns the margins (N,) of one caption with the videos at ``positions`` (N,)."""
         return self.scorer.listed_margins(caption, videos, positions)
 
+    @paddle.no_grad()
+    def pair_scores(
+        self, captions: CaptionCache, videos: VideoCache, pairs: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        """Returns the scores (P,) of pairs: margins and weighted similarities.
+
+        ``pairs``: the positions (P,) of their captions and of their videos.
+        """
+        return self.scorer.pair_scores(captions, videos, pairs)
+
     def score(self, captions: Batch | CaptionCache, videos: Batch | VideoCache) -> Tensor:
         """Returns match probabilities (captions, videos): softmax of the logits at class 0."""
         if isinstance(captions, Mapping):

@@ -96,6 +96,12 @@ class BaseFramework(nn.Layer):
     def set_gather(self, gather: Gather) -> None:
         """Sets how rows are gathered from all ranks, for losses that compare samples."""
 
+    def set_up_from(self, dataset: Any) -> None:
+        """Takes what the model needs to know of the training data set, such as its answers.
+
+        Called on every rank before the first step, after weights have been loaded.
+        """
+
     def num_fit_samples(self) -> int:
         """Returns the maximum number of samples for :meth:`fit`; 0: there is nothing to fit."""
         return 0

@@ -99,6 +99,10 @@ class ActBertTask(BaseFramework):
         if self.backbone.pretrained:
             load_weights(self, self.backbone.pretrained)
 
+    def set_up_from(self, dataset: Any) -> None:
+        """Lets the head take what it needs to know of the training data."""
+        self.head.set_up_from(dataset)
+
     def before_loading(self, state: Mapping[str, np.ndarray]) -> None:
         """Lets the head take names and sizes from the file."""
         prefix = "head."
@@ -116,5 +120,5 @@ class ActBertTask(BaseFramework):
 
     def check_loaded(self, missing: list[str]) -> None:
         """Raises WeightsError if a parameter of the streams or of the head is missing."""
-        unused = tuple(f"backbone.{name}." for name in PRETRAINING)
+        unused = tuple(f"backbone.{x}." for x in PRETRAINING if x not in self.head.uses)
         super().check_loaded([name for name in missing if not name.startswith(unused)])

@@ -27,6 +27,9 @@ class TaskHead(nn.Layer):
     to test.
     """
 
+    #: Layers of the backbone for pre-training that the head uses: a test needs their weights.
+    uses: tuple[str, ...] = ()
+
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
         """Creates the layers that depend on the backbone's sizes. Raises ConfigError."""
 
@@ -50,11 +53,11 @@ class TaskHead(nn.Layer):
         """Returns one row per sample for the metric: an array, a list, or a dict of these."""
         raise NotImplementedError(f"{type(self).__name__} must define predict")
 
-    def receive(self, state: Mapping[str, np.ndarray]) -> None:
-        """Takes sizes and names from weights that are about to be loaded.
+    def set_up_from(self, dataset: Any) -> None:
+        """Takes what the head needs to know of the training data set, such as its answers.
 
-        ``state``: the head's arrays in the file, by their names in the head. Raises WeightsError
-        if the file's names are not those of the configuration.
+        Called before the first step, after weights have been loaded. Raises ConfigError for data
+        that cannot train the head.
         """
 
     def num_fit_samples(self) -> int:
@@ -64,7 +67,16 @@ class TaskHead(nn.Layer):
     def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
         """Fits what has a closed-form solution, before the first step of a new run.
 
-        ``batches``: arrays, this rank's share; ``total`` sums an array over all ranks.
+        ``batches``: this rank's share of the training samples; ``total``: sums an array over all
+        ranks.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define fit")
+
+    def receive(self, state: Mapping[str, np.ndarray]) -> None:
+        """Takes sizes and names from weights that are about to be loaded.
+
+        ``state``: the head's arrays in the file, by their names in the head. Raises WeightsError
+        if the file's names are not those of the configuration.
         """
 
     def fits_on_resume(self) -> bool:

@@ -89,6 +89,11 @@ class VectorHead(nn.Layer):
         """The factor on similarities."""
         return paddle.clip(paddle.exp(self.log_scale), max=LARGEST_SCALE)
 
+    def similarities(self, captions: Tensor, videos: Tensor) -> Tensor:
+        """Returns the scaled dot products (P,) float32 of vectors (P, width) of pairs."""
+        products = captions.astype("float32") * videos.astype("float32")
+        return products.sum(axis=-1) * self.scale.astype("float32")
+
     @property
     def weight(self) -> float:
         """The weight of similarities relative to margins; NaN until a validation has chosen it."""

@@ -1,0 +1,41 @@
+"""Questions about clips, as the readers of this package return them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its answer, or a sentence with a blank and the word in it.
+
+    ``where``: file and line or entry, for messages.
+    """
+
+    id: str
+    clip: str
+    text: str
+    answer: str
+    kind: str = ""  # the type of question; "": the file has none
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Candidate texts for a clip, of which one is right.
+
+    ``question`` is "" where the candidates are captions. ``where``: file and line or entry.
+    """
+
+    id: str
+    clip: str
+    question: str
+    candidates: tuple[str, ...]
+    answer: int  # its position among the candidates, from 0
+    kind: str = ""
+    where: str = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """The candidates as texts to match with the clip, each after the question."""
+        return [f"{self.question} {candidate}".strip() for candidate in self.candidates]
