@@ -175,9 +175,9 @@ def synthetic(words: int = 10, regions: int = 6, actions: int = 3) -> dict[str, 
         "action_label": action_label,
         "next_sentence_label": np.array([0, 1, 0]),
         "index": np.arange(CLIPS),
-        "target_ids": rng.integers(1, WORDS, (CLIPS, words)),
         "blank": np.array([1, 2, 3]),
         "answer": ["red", "green", "another"],
+        "target_ids": rng.integers(1, WORDS, (CLIPS, words)),
     }
 
 
@@ -288,13 +288,6 @@ def score(recipe, model, batch):
     assert {"text_to_video", "video_to_text"} <= set(results)
 
 
-def score_captions(metric, model, batch):
-    """Captions of three clips, in words of the small vocabulary."""
-    metric.update(batch["index"], model.predict(batch, None))
-    results = metric.result(CaptionTruth([["a caption"]] * CLIPS, "bert-base-uncased"))
-    assert 0 <= results["CIDEr"] <= 10
-
-
 def score_questions(metric, model, batch):
     """The predictions of three questions, with candidates or with answers in words."""
     if metric.name == "ChoiceMetric":
@@ -318,6 +311,13 @@ class Samples(list):
 
     def wrong_partners(self):
         return np.arange(len(self))
+
+
+def score_captions(metric, model, batch):
+    """Captions of three clips, in words of the small vocabulary."""
+    metric.update(batch["index"], model.predict(batch, None))
+    results = metric.result(CaptionTruth([["a caption"]] * CLIPS, "bert-base-uncased"))
+    assert 0 <= results["CIDEr"] <= 10
 
 
 def test_pipelines_build_from_a_recipe(recipe):

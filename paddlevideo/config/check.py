@@ -43,8 +43,9 @@ SPLITS = ("train", "valid", "test")
 
 #: A message lists the names of a registry if there are at most this many.
 MOST_CHOICES = 12
-_TASK_PACKAGES = ("retrieval", "captioning", "questions")
-_PART_PACKAGES = ("modeling", "loader", "metrics", *_TASK_PACKAGES, "solver")
+_PART_PACKAGES = (
+    *("modeling", "loader", "metrics", "retrieval", "captioning", "questions", "solver"),
+)
 
 
 def import_parts(modules: Iterable[str] = ()) -> None:
