@@ -126,7 +126,8 @@ def assert_done(command: str, place: Path, run: Callable[[], int]) -> None:
 def room_for_a_run(output: Path) -> Iterator[None]:
     """The commands of a page stand for runs in folders of their own; the best weights stay."""
     for path in output.glob("*"):
-        if re.search(r"_(epoch|step)_\d+\.|_(best|average)\.(json|pdopt)$|^run.json$", path.name):
+        left = r"_(epoch|step)_\d+\.|_best\.(json|pdopt)$|_average\.\w+$|^run.json$"
+        if re.search(left, path.name):
             path.unlink()
     best = {path: path.read_bytes() for path in output.glob("*_best.pdparams")}
     for path in best:

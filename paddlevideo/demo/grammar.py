@@ -204,10 +204,12 @@ def training_captions(scene: Scene, rng: np.random.Generator) -> list[str]:
 def plain_captions(scene: Scene) -> list[str]:
     """Returns the scene's plain sentence: the first of all synonyms, without the background.
 
-    For two things there are two, as either may be named first.
+    For two things there are two sentences, as either may be named first; the first one names them
+    in the order of ``COLOURS``.
     """
-    orders = [scene.things] if len(scene.things) == 1 else [scene.things, scene.things[::-1]]
-    return [_plain(things) for things in orders]
+    things = sorted(scene.things, key=lambda thing: list(COLOURS).index(thing.colour))
+    orders = [things] if len(things) == 1 else [things, things[::-1]]
+    return [_plain(order) for order in orders]
 
 
 def _plain(things: Sequence[Thing]) -> str:
