@@ -32,7 +32,7 @@ class StepPredictor(Predictor):
         self._texts: dict[str, Any] = {}
 
     def predict(self, batch: Batch) -> dict[str, list[np.ndarray]]:
-        """Returns "scores": (T, K) float32 of each video."""
+        """Returns "scores": (T, K) float32 of each video, (T, K + 1) with a background."""
         if "step_video" not in batch:
             raise ConfigError(
                 "METRIC.name: StepMetric needs videos of tasks. Use DATASET.test.format: "
@@ -41,7 +41,7 @@ class StepPredictor(Predictor):
         return {"scores": [self.scores(video) for video in batch["step_video"]]}
 
     def scores(self, video: Any) -> np.ndarray:
-        """Returns the score of each second of ``video`` for each step, (T, K) float32."""
+        """Returns the score of each second of ``video`` for each of its texts, float32."""
         if video.card not in self._texts:
             self._texts[video.card] = self.model.encode_captions(video.texts())
         texts, parts = self._texts[video.card], []

@@ -34,7 +34,8 @@ class StepMetric(Metric):
     Every step is put on the second with the best scores. ``order``: "listed", the steps follow each
     other in the order of the task's list, CrossTask's own rule; "free": each step takes its best
     second. ``normalize``: compare log-probabilities, a log-softmax of a second's scores over the
-    steps, as CrossTask's own code does with those of its classifier. ``best``: "recall", the mean
+    steps and the background, if it has a text, as CrossTask's own code does with the scores of its
+    classifier. ``best``: "recall", the mean
     over tasks, or "recall_of_videos".
     """
 
@@ -65,16 +66,17 @@ class StepMetric(Metric):
         rows = self.collected.in_order(len(truth))["scores"]
         found = []
         for index, (scores, true) in enumerate(zip(rows, truth, strict=True)):
-            if scores.shape != true.seconds.shape:
+            seconds, count = true.seconds.shape
+            if scores.shape not in ((seconds, count), (seconds, count + 1)):
                 raise DataError(
                     f"video {index}: scores (seconds, steps) have the shape {scores.shape}; "
-                    f"expected {true.seconds.shape}"
+                    f"expected {true.seconds.shape}, or one more for the background"
                 )
             if not np.isfinite(scores).all():
                 raise DataError(f"video {index}: a score is not finite. Check weights and features")
             try:
                 used = steps.log_softmax(scores) if self.normalize else scores
-                found.append(steps.align(used, self.order))
+                found.append(steps.align(used[:, :count], self.order))
             except DataError as error:
                 raise DataError(f"video {index} of task {true.task}: {error}") from None
         return found

@@ -46,6 +46,18 @@ def test_the_clip_around_a_second_has_it_in_the_middle(folder):
     assert batches[2]["action_mask"][-1].tolist() == [1, 1, 0]
 
 
+def test_a_clip_may_have_means_over_several_lengths(folder):
+    data = CrossTaskDataset(**{**crosstask_keys(folder), "scales": [1, 5]})
+    rows = np.load(folder / "features" / "x0.npy")
+    clips = next(data.step_video(0).clips(30))
+    assert clips["action_feat"].shape == (24, 1, 12) and clips["action_feat"].dtype == np.float32
+    second, around = np.split(clips["action_feat"][:, 0], 2, axis=1)
+    np.testing.assert_allclose(second, rows)
+    np.testing.assert_allclose(around[10], rows[8:13].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(around[0], rows[:3].mean(axis=0), rtol=1e-5)  # no second before it
+    assert clips["action_mask"].all()
+
+
 def test_training_takes_every_second_of_a_step(folder):
     data = CrossTaskDataset(**crosstask_keys(folder)).for_training()
     assert len(data) == 5 * (3 + 2 + 3)
@@ -64,6 +76,7 @@ def test_seconds_without_a_step_may_have_a_text(folder):
     expected = source.tokens.encode("nothing")["text_ids"]
     np.testing.assert_array_equal(data[0]["text_ids"], expected)
     assert (data[2]["text_ids"] != expected).any()
+    np.testing.assert_array_equal(source.step_video(0).texts()["text_ids"][-1], expected)
 
 
 def test_lists_of_crosstask_choose_videos(folder):

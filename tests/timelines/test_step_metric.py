@@ -73,6 +73,16 @@ def test_steps_can_be_compared_within_a_second():
         assert metric.result(truth)["recall"] == recall
 
 
+def test_a_background_takes_part_in_the_comparison_only():
+    """Second 0 is nothing for sure, second 1 the step by a little."""
+    scores = np.array([[4.0, 9.0], [3.0, 1.0]], np.float32)
+    truth = [StepTruth("7", np.array([[False], [True]]))]
+    for normalize, recall in ((False, 0), (True, 100)):
+        metric = StepMetric("free", normalize)
+        metric.update(np.array([0]), {"scores": [scores]})
+        assert metric.result(truth)["recall"] == recall
+
+
 def test_yardsticks_and_chance(data):
     metric = scored(data, "listed")
     truth = data.truth()
@@ -119,7 +129,7 @@ def test_fewer_seconds_than_steps_name_the_task(data):
 def test_scores_that_cannot_be_used(data):
     truth = data.truth()[:1]
     for scores, message in (
-        (np.zeros((24, 2)), r"shape \(24, 2\); expected \(24, 3\)"),
+        (np.zeros((24, 2)), r"shape \(24, 2\); expected \(24, 3\), or one more"),
         (np.full((24, 3), np.nan), "a score is not finite"),
     ):
         metric = StepMetric()

@@ -6,7 +6,7 @@ T seconds of a video, K steps of its task, A seconds of a clip, L ids of a text.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from paddlevideo.loader.timeline.crosstask import (
     step_seconds,
 )
 from paddlevideo.loader.timeline.features import (
+    Rows,
     TimeAxis,
     Timeline,
     missing_videos,
@@ -57,7 +58,9 @@ class StepVideo:
     card: TaskCard
     tokens: TokenSettings
     clip_seconds: int
+    scales: tuple[int, ...]
     regions: int
+    background_text: str = ""
 
     @property
     def seconds(self) -> int:
@@ -65,8 +68,12 @@ class StepVideo:
         return self.timeline.seconds
 
     def texts(self) -> dict[str, np.ndarray]:
-        """Returns the steps as ids: ``text_ids``, ``token_type_ids``, ``text_mask`` (K, L)."""
-        rows = [self.tokens.encode(step) for step in self.card.steps]
+        """Returns the steps as ids: ``text_ids``, ``token_type_ids``, ``text_mask`` (K, L).
+
+        The text of the background, if there is one, is the last.
+        """
+        texts = (*self.card.steps, *([self.background_text] if self.background_text else []))
+        rows = [self.tokens.encode(text) for text in texts]
         return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
     def clips(self, size: int) -> Iterator[dict[str, np.ndarray]]:
@@ -78,16 +85,31 @@ class StepVideo:
 
     def clip(self, second: int) -> dict[str, np.ndarray]:
         """Returns the input arrays of the clip around ``second``, without texts."""
-        before = self.clip_seconds // 2
-        start, stop = second - before, second - before + self.clip_seconds
-        rows = self.timeline.read(max(start, 0), stop)
-        missing = max(-start, 0)  # before the video begins
-        padded = rows._replace(
-            actions=np.pad(rows.actions, ((missing, 0), (0, 0))),
-            present=np.pad(rows.present, (missing, 0)),
-        )
-        arrays = input_arrays(padded, self.regions)
+        rows = around(self.timeline, second, max((self.clip_seconds, *self.scales)))
+        if self.scales:
+            rows = side_by_side(rows, self.scales)
+        arrays = input_arrays(rows, self.regions)
         return {key: x for key, x in arrays.items() if not key.startswith(("text", "token"))}
+
+
+def around(timeline: Timeline, second: int, length: int) -> Rows:
+    """Returns ``length`` seconds, ``second`` in their middle; those before the start are empty."""
+    start = second - length // 2
+    rows = timeline.read(max(start, 0), start + length)
+    missing = max(-start, 0)
+    return rows._replace(
+        actions=np.pad(rows.actions, ((missing, 0), (0, 0))),
+        present=np.pad(rows.present, (missing, 0)),
+    )
+
+
+def side_by_side(rows: Rows, scales: Sequence[int]) -> Rows:
+    """Returns one row: the means of the seconds around the middle one, for each of ``scales``."""
+    middle, means = len(rows.present) // 2, []
+    for scale in scales:
+        part = slice(middle - scale // 2, middle - scale // 2 + scale)
+        means.append(rows.actions[part].sum(axis=0) / max(int(rows.present[part].sum()), 1))
+    return rows._replace(actions=np.concatenate(means)[None], present=np.ones(1, bool))
 
 
 @DATASETS.register()
@@ -98,8 +120,10 @@ class CrossTaskDataset(Dataset):
     ``videos.csv`` or ``videos_val.csv``; those of tasks without a card or without an annotation are
     left out, and counted. ``annotation_path``: the folder of ``<task>_<video>.csv``.
     ``features_path``: a folder of ``<video>.npy``, a feature store or an LMDB.
-    ``max_action_num``: seconds of the clip around a second that is matched.
-    ``background_text``: in training, the text of seconds without a step; "": they are left out.
+    ``max_action_num``: seconds of the clip around a second that is matched. ``scales``: instead of
+    these seconds, a clip has one action: means over this many seconds each, side by side.
+    ``background_text``: the text of seconds without a step, which a test matches too; "": training
+    leaves them out.
     ``only`` and ``exclude``: text files of videos.
 
     A sample of a test: ``step_video``, a :class:`StepVideo`, and ``index``. See
@@ -121,6 +145,7 @@ class CrossTaskDataset(Dataset):
         vision_feature_dim: Count = 2048,
         action_feature_dim: Count = 2048,
         time_axis: TimeAxis = "auto",
+        scales: Sequence[Count] = (),
         background_text: str = "",
         only: InputPath | None = None,
         exclude: InputPath | None = None,
@@ -141,7 +166,8 @@ class CrossTaskDataset(Dataset):
         tell_streams(self.timelines)
         self.bert_model = bert_model
         self.tokens = TokenSettings(bert_model, max_seq_length, padding_index)
-        self.clip_seconds, self.regions = max_action_num, max_region_num
+        self.regions, self.scales = max_region_num, tuple(scales)
+        self.clip_seconds = 1 if scales else max_action_num
 
     def _annotated(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Returns the pairs of task and video that can be tested. Raises DataError if none can."""
@@ -178,7 +204,8 @@ class CrossTaskDataset(Dataset):
         """Returns video ``index`` with the card of its task."""
         task, video = self.pairs[index]
         timeline = self.timelines.open(video)
-        return StepVideo(timeline, self.cards[task], self.tokens, self.clip_seconds, self.regions)
+        shape = (self.clip_seconds, self.scales, self.regions, self.background_text)
+        return StepVideo(timeline, self.cards[task], self.tokens, *shape)
 
     def steps(self, index: int) -> np.ndarray:
         """Returns which seconds of video ``index`` belong to each step, (T, K) bool."""
@@ -220,7 +247,7 @@ class CrossTaskDataset(Dataset):
             "features": str(self.timelines.path),
             "tasks": len({task for task, _ in self.pairs}),
             "videos": len(self),
-            "clip_seconds": self.clip_seconds,
+            "clip_seconds": list(self.scales) or self.clip_seconds,
         }
 
 
