@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from paddlevideo.describe.model import Loaded
 from paddlevideo.loader.dataset.crosstask import StepVideo
 from paddlevideo.loader.timeline.crosstask import TaskCard
 from paddlevideo.loader.timeline.features import Timeline, Timelines, open_timelines
 from paddlevideo.loader.timeline.windows import Layout, Windows
-from paddlevideo.metrics.steps import StepOrder, align
+from paddlevideo.metrics.steps import StepOrder
 from paddlevideo.timelines.matching import StepPredictor
 from paddlevideo.timelines.segmentation import named_segments
+from paddlevideo.timelines.steps import StepMetric
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
 
@@ -46,23 +45,23 @@ def steps_of(
     """
     card = TaskCard("", "", tuple(steps))
     options = loaded.options
-    predictor = StepPredictor(loaded.model)
+    scales = tuple(options.get("scales", ()))
+    shape = (
+        1 if scales else options["max_action_num"],
+        scales,
+        options["max_region_num"],
+        options.get("background_text", ""),
+    )
+    predictor, metric = StepPredictor(loaded.model), StepMetric(order, loaded.normalizes_steps)
     for timeline in opened(loaded, features):
-        video = StepVideo(
-            timeline,
-            card,
-            loaded.tokens(),
-            options["max_action_num"],
-            options["max_region_num"],
-        )
-        scores = predictor.scores(video)
+        scores = predictor.scores(StepVideo(timeline, card, loaded.tokens(), *shape))
         try:
-            seconds = align(scores, order)
+            seconds = metric.seconds_of(scores, len(steps))
         except DataError as error:
             raise DataError(f"{timeline.name}: {error}") from None
         found = [
             {"step": step, "second": int(second), "score": round(float(row[second]), 4)}
-            for step, second, row in zip(steps, seconds, np.asarray(scores).T, strict=True)
+            for step, second, row in zip(steps, seconds, scores.T, strict=False)
         ]
         yield {"video": timeline.name, "seconds": timeline.seconds, "steps": found}
 

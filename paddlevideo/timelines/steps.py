@@ -75,11 +75,19 @@ class StepMetric(Metric):
             if not np.isfinite(scores).all():
                 raise DataError(f"video {index}: a score is not finite. Check weights and features")
             try:
-                used = steps.log_softmax(scores) if self.normalize else scores
-                found.append(steps.align(used[:, :count], self.order))
+                found.append(self.seconds_of(scores, count))
             except DataError as error:
                 raise DataError(f"video {index} of task {true.task}: {error}") from None
         return found
+
+    def seconds_of(self, scores: np.ndarray, count: int) -> np.ndarray:
+        """Returns the second (K,) int64 of each of ``count`` steps, from their scores of a video.
+
+        ``scores`` (T, K), or (T, K + 1) with the background. Raises DataError for fewer seconds
+        than ordered steps.
+        """
+        used = steps.log_softmax(scores) if self.normalize else scores
+        return steps.align(used[:, :count], self.order)
 
     def result(self, truth: Sequence[Any]) -> dict[str, Any]:
         """Returns the recall in percent: "by_task", their mean, and the mean over videos.

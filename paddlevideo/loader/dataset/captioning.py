@@ -145,6 +145,10 @@ class CaptioningDataset(Dataset):
         """Returns the METRIC section of a captioning test."""
         return {"name": "CaptionMetric"}
 
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.source.extraction()
+
     def describe(self) -> dict[str, Any]:
         """Returns files and counts."""
         described = self.source.describe()
@@ -179,6 +183,10 @@ class ClipCaptionPairs(Dataset):
     def extents(self) -> dict[str, Any]:
         """Returns the vocabulary and its number of words."""
         return self.source.extents()
+
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.source.extraction()
 
     def describe(self) -> dict[str, Any]:
         """Returns the description of the data set, with pairs as samples."""

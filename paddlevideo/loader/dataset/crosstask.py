@@ -239,6 +239,10 @@ class CrossTaskDataset(Dataset):
         """Returns the METRIC section of a test of steps."""
         return {"name": "StepMetric"}
 
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.timelines.extraction()
+
     def describe(self) -> dict[str, Any]:
         """Returns files and counts."""
         return {
@@ -303,6 +307,10 @@ class StepClips(Dataset):
     def extents(self) -> dict[str, Any]:
         """Returns those of the source."""
         return self.source.extents()
+
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.source.extraction()
 
     def describe(self) -> dict[str, Any]:
         """Returns the description of the source, with seconds as samples."""

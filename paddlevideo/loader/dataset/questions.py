@@ -88,6 +88,10 @@ class QuestionDataset(Dataset, Generic[Item]):
         """Returns the questions with their answers, in order."""
         return self.items
 
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.reader.source.extraction()
+
     def describe(self) -> dict[str, Any]:
         """Returns files and counts."""
         return {

@@ -101,6 +101,10 @@ class SegmentationDataset(Dataset):
         """Returns the METRIC section of a test of segmentation."""
         return {"name": "SegmentationMetric"}
 
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.timelines.extraction()
+
     def describe(self) -> dict[str, Any]:
         """Returns files and counts."""
         return {
@@ -150,6 +154,10 @@ class LabelledWindows(Dataset):
         """Returns the video of window ``index`` and its first second."""
         video, start = self.windows[index]
         return f"{self.source.name_of(video)} from {start} s"
+
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings with which the features were extracted, if a store says so."""
+        return self.source.extraction()
 
     def describe(self) -> dict[str, Any]:
         """Returns the description of the videos, with windows as samples."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -70,6 +70,10 @@ class Timelines(ABC):
     path: Path
     #: Whether the videos have regions besides actions.
     has_regions = False
+
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings that ``paddlevideo extract`` made the features with, if it did."""
+        return None
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -239,6 +243,10 @@ class ClipTimelines(Timelines):
                     self.parts[about.id] = [Part(index, 0.0, math.nan)]
         else:
             self.parts = {name: [Part(i, 0.0, math.nan)] for i, name in enumerate(source.ids())}
+
+    def extraction(self) -> dict[str, Any] | None:
+        """Returns the settings that ``paddlevideo extract`` made the features with, if it did."""
+        return _source(str(self.path)).extraction()
 
     def names(self) -> list[str]:
         """Returns the names of all videos."""
