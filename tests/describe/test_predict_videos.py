@@ -14,6 +14,7 @@ from paddlevideo.cli import predict
 from paddlevideo.cli import run as main
 from tests.extract.samples import moving, write_video
 from tests.question_data import write_open_questions
+from tests.timeline_data import CLASSES, WIDTH, mstcn_keys, write_mstcn
 from tests.tiny_data import make_project
 
 HEAD = {
@@ -157,3 +158,26 @@ def test_mistakes_are_told_in_one_line(captions, tmp_path, capsys):
     with pytest.raises(SystemExit):
         predict.main(["-w", str(weights)])
     assert "give videos, or --features" in capsys.readouterr().err
+
+
+def test_segments_of_a_video(tmp_path, capsys):
+    folder = write_mstcn(tmp_path)
+    keys = mstcn_keys(folder)
+    small = {"a_feature_size": WIDTH, "v_feature_size": keys["vision_feature_dim"]}
+    changes = [
+        *(f"DATASET.{split}={json.dumps(keys)}" for split in ("train", "test")),
+        *(f"MODEL.backbone.{name}={size}" for name, size in small.items()),
+        f"MODEL.head.classes={folder / 'mapping.txt'}",
+        "DATASET.train.format=MSTCNDataset",
+        "DATASET.test.format=MSTCNDataset",
+        f"output_dir={tmp_path / 'run'}",
+        "epochs=1",
+    ]
+    assert main.main(["-c", "actbert_salads50.yaml", "-o", *changes]) == 0
+    capsys.readouterr()
+    weights = next((tmp_path / "run").glob("*.pdparams"))
+    rows = predicted(capsys, "-w", weights, "--features", folder / "features")
+    assert [row["video"] for row in rows] == ["v0", "v1", "v2", "v3"]
+    assert [row["seconds"] for row in rows] == [23, 31, 40, 17]
+    labels = {part["label"] for row in rows for part in row["segments"]}
+    assert labels <= {*CLASSES[1:]}
