@@ -126,7 +126,7 @@ def assert_done(command: str, place: Path, run: Callable[[], int]) -> None:
 def room_for_a_run(output: Path) -> Iterator[None]:
     """The commands of a page stand for runs in folders of their own; the best weights stay."""
     for path in output.glob("*"):
-        if re.search(r"_(epoch|step)_\d+\.|_(best|average)\.(json|pdopt)$|^run.json$", path.name):
+        if re.search(r"_(epoch|step)_\d+\.|_average\.|_best\.(json|pdopt)$|^run.json$", path.name):
             path.unlink()
     best = {path: path.read_bytes() for path in output.glob("*_best.pdparams")}
     for path in best:
