@@ -315,11 +315,21 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"python main.py .*--import .+", run_process, True),
     (r"python main.py .+", run_main, False),
 ]
+
+
 #: Commands that are not run, by pattern: why not, and what is checked instead.
+def described_videos(command: str, place: Path) -> None:
+    """Checks the options of ``predict``."""
+    from paddlevideo.cli.predict_videos import parse_arguments
+
+    assert parse_arguments(shlex.split(command)[2:]).weights.suffix == ".pdparams"
+
+
 NOT_RUN: list[tuple[str, str, Callable[[str, Path], None]]] = [
     (r"make [\w-]+", ".ci/run makes these targets, or targets that contain them", make_target),
     (r"pip install .+", "installs packages: its extras and pins must exist", pip_install),
     (r"paddlevideo demo", "tests/cli/test_demo.py runs it smaller", same_as_make("demo")),
+    (r"paddlevideo predict -w .+", "needs your videos; tests/describe runs it", described_videos),
     (r"paddlevideo ablate .+", "takes hours; tests/test_configs.py checks variants", ablation),
     (r"python -m pytest .+", "runs these tests", same_as_make("test")),
 ]
