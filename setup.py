@@ -42,6 +42,8 @@ EXTRAS = {
     ],
     # For galleries of at least MODEL.retrieval_head.faiss_from videos.
     "faiss": ["faiss-cpu"],
+    # METEOR, which also needs Java.
+    "captions": ["pycocoevalcap>=1.2"],
     "visualdl": ["visualdl"],
     "onnx": ["onnxruntime"],
     "test": [

@@ -16,6 +16,7 @@ from paddlevideo.config import Config, check_config, import_parts, load_config, 
 from paddlevideo.config.arguments import schema_of
 from paddlevideo.loader import build_pipeline
 from paddlevideo.loader.build import BatchLoader, SampleReader
+from paddlevideo.loader.dataset.captioning import CaptionTruth
 from paddlevideo.loader.questions.question import Choice, Question
 from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics import EvaluationData
@@ -58,6 +59,8 @@ def input_files(config: Config) -> Iterator[str]:
     for step in steps(config):
         ((name, arguments),) = step.items()
         named.append((PIPELINES.get(name), arguments or {}))
+    if metric := config.get("METRIC"):
+        named.append((METRICS.get(metric["name"]), metric))
     for part, arguments in named:
         for name, hint in schema_of(part).hints.items():
             if hint == InputPath or InputPath in get_args(hint):
@@ -174,6 +177,7 @@ def synthetic(words: int = 10, regions: int = 6, actions: int = 3) -> dict[str, 
         "index": np.arange(CLIPS),
         "blank": np.array([1, 2, 3]),
         "answer": ["red", "green", "another"],
+        "target_ids": rng.integers(1, WORDS, (CLIPS, words)),
     }
 
 
@@ -220,6 +224,8 @@ def test_a_recipe_agrees_with_itself(recipe):
             assert split.get("vision_feature_dim", 2048) == model["v_feature_size"]
             assert split.get("action_feature_dim", 2048) == model["a_feature_size"]
             assert split.get("max_seq_length", 36) <= model["max_position_embeddings"]
+        if split["format"] == "CaptioningDataset":
+            assert split.get("max_seq_length", 36) <= recipe.MODEL.head.get("max_length", 36) + 1
     for step in steps(recipe):
         if "Tokenize" in step:
             length = (step["Tokenize"] or {}).get("max_seq_length", 36)
@@ -269,6 +275,8 @@ def train_one_step(recipe, model, batch):
 def score(recipe, model, batch):
     model.eval()
     metric = METRICS.build(recipe.get("METRIC") or {"name": "MSRVTTMetric"})
+    if metric.name == "CaptionMetric":
+        return score_captions(metric, model, batch)
     if metric.name != "MSRVTTMetric":
         return score_questions(metric, model, batch)
     samples = [{key: rows[index] for key, rows in batch.items()} for index in range(CLIPS)]
@@ -306,6 +314,13 @@ class Samples(list):
 
     def wrong_partners(self):
         return np.arange(len(self))
+
+
+def score_captions(metric, model, batch):
+    """Captions of three clips, in words of the small vocabulary."""
+    metric.update(batch["index"], model.predict(batch, None))
+    results = metric.result(CaptionTruth([["a caption"]] * CLIPS, "bert-base-uncased"))
+    assert 0 <= results["CIDEr"] <= 10
 
 
 def test_pipelines_build_from_a_recipe(recipe):

@@ -158,6 +158,16 @@ def questions(place):
 
 
 @pytest.fixture(scope="module")
+def captions(place):
+    """Weights of the recipes for captions."""
+    for name in ("youcook2_caption", "youcook2_mini_caption", "demo_caption"):
+        output = place / "output" / f"ActBert_{name}"
+        with pytest.MonkeyPatch.context() as patch, room_for_a_run(output):
+            patch.chdir(place)
+            assert main.main(["-c", f"actbert_{name}.yaml"]) == 0
+
+
+@pytest.fixture(scope="module")
 def demo(place):
     """What the demo trains."""
     with pytest.MonkeyPatch.context() as patch:
@@ -187,6 +197,7 @@ NEEDED = {
     r"^paddlevideo compare": "compared",
     r"youcook2.*_epoch_00016": "youcook2",
     r"--test.*(_fib|_qa)": "questions",
+    r"-w output/\w+_caption/": "captions",
     r"main.py -c actbert.yaml .*resume": "resumable",
 }
 

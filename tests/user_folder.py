@@ -102,6 +102,7 @@ def write_recipes(folder: Path) -> None:
     held_out.parent.mkdir(parents=True)
     held_out.write_text("video3\nvideo5\nvideo7\n")
     changes |= youcook2_recipes(widths) | question_recipes(widths)
+    changes |= caption_recipes(model["MODEL"]["backbone"], widths)
     changes["actbert_salads50.yaml"] = segmentation_recipe()
     changes["actbert_salads50_steps.yaml"] = step_recipe()
     for name, change in changes.items():
@@ -200,6 +201,35 @@ def step_recipe() -> dict[str, Any]:
             "train": {**keys, "exclude": held_out},
             "test": {**keys, "only": held_out},
         },
+    }
+
+
+def caption_recipes(backbone: dict[str, Any], widths: dict[str, int]) -> dict[str, Any]:
+    """Changes of the recipes for captions: tiny data, and a text stream of the tiny BERT."""
+    data = Path("data", "youcook2_mini")
+    files = {"file_path": str(data / "test.csv"), "features_path": str(data / "test.lmdb")}
+    head = {"width": 16, "num_attention_heads": 2, "beam": 2}
+    fitted = {**head, "words": 20, "fitted_words": 8, "neighbours": 3}
+    text = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2}
+    text |= {"t_ent_attention_id": [1], "fixed_t_layer": 1}
+    text |= {"v_num_hidden_layers": 0, "a_num_hidden_layers": 0}
+
+    def recipe(*splits: str, head: dict[str, Any] = head, **more: Any) -> dict[str, Any]:
+        clips = {split: {**files, **widths} for split in splits}
+        if "valid" in splits:
+            clips["train"]["exclude"] = clips["valid"]["only"] = None
+        sizes = {"batch_size": 3, "num_workers": 0, "test_num_workers": 0}
+        model = {"backbone": {**backbone, **streams(), **more}, "head": head}
+        metric = {"METRIC": {"training_captions": files["file_path"]}} if more else {}
+        return {"MODEL": model, "DATASET": {**sizes, **clips}, **metric}
+
+    return {
+        "actbert_youcook2_caption.yaml": recipe("train", "test"),
+        "actbert_demo_caption.yaml": recipe("train", "valid", "test"),
+        "actbert_youcook2_mini_caption.yaml": recipe("train", "test", head=fitted, **text),
+        "actbert_youcook2_mini_caption_validation.yaml": recipe(
+            "train", "valid", "test", head=fitted, **text
+        ),
     }
 
 

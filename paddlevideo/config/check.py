@@ -45,7 +45,7 @@ SPLITS = ("train", "valid", "test")
 MOST_CHOICES = 12
 _PART_PACKAGES = (
     *("modeling", "loader", "metrics", "solver"),
-    *("questions", "retrieval", "timelines"),
+    *("captioning", "questions", "retrieval", "timelines"),
 )
 
 

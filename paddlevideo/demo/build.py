@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.pool import Pool
 from pathlib import Path
 
@@ -61,10 +61,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A clip's id, and its captions."""
+    """A clip's id, its captions, and its plain ones for the demo of captioning."""
 
     name: str
     captions: tuple[str, ...]
+    plain: tuple[str, ...]
 
 
 def build(output: Path, settings: Settings, workers: int = 0) -> dict[str, object]:
@@ -130,7 +131,7 @@ def make_clip(job: Job) -> Rendered:
     ending, codec = choose_container(rng)
     path = job.folder / "videos" / (name + ending)
     write_video(path, codec, render(job.scene, settings.frames, settings.side, rng))
-    return Rendered(name, tuple(captions))
+    return Rendered(name, tuple(captions), tuple(grammar.plain_captions(job.scene)))
 
 
 def _run(jobs: list[Job], workers: int) -> Iterator[Rendered]:
@@ -155,12 +156,17 @@ def _pool(count: int) -> Pool:
 
 
 def _write_lists(folder: Path, splits: dict[str, list[Rendered]]) -> None:
-    """Writes the captions of all clips, the ids that training leaves out, and the test captions."""
+    """Writes the captions of all clips, the ids that training leaves out, the test captions, and
+    the plain captions of each split.
+    """
     _write_captions(folder / "captions.csv", [clip for each in splits.values() for clip in each])
     held_out = [clip.name for split in ("valid", "test") for clip in splits[split]]
     (folder / "held_out.txt").write_text("".join(f"{name}\n" for name in held_out), "utf-8")
     for split in ("valid", "test"):
         _write_captions(folder / f"{split}.csv", splits[split])
+    for split, clips in splits.items():
+        plain = [replace(clip, captions=clip.plain) for clip in clips]
+        _write_captions(folder / f"plain_{split}.csv", plain)
 
 
 def _write_captions(path: Path, clips: Sequence[Rendered]) -> None:

@@ -201,13 +201,39 @@ def training_captions(scene: Scene, rng: np.random.Generator) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
+def plain_captions(scene: Scene) -> list[str]:
+    """Returns the scene's plain sentence: the first of all synonyms, without the background.
+
+    For two things there are two, as either may be named first.
+    """
+    orders = [scene.things] if len(scene.things) == 1 else [scene.things, scene.things[::-1]]
+    return [_plain(things) for things in orders]
+
+
+def _plain(things: Sequence[Thing]) -> str:
+    nouns, verbs = [_plain_noun(thing) for thing in things], [ACTIONS[t.action][0] for t in things]
+    if things[0].action == "collide":
+        return f"{nouns[0]} {verbs[0]} {nouns[1]}"
+    return f" {JOINS[0]} ".join(f"{n} {v}" for n, v in zip(nouns, verbs, strict=True))
+
+
+def _plain_noun(thing: Thing) -> str:
+    noun = (SIZES[thing.size], TEXTURES[thing.texture], COLOURS[thing.colour], SHAPES[thing.shape])
+    return _with_article([words[0] for words in noun])
+
+
 def _noun_phrase(thing: Thing, rng: np.random.Generator, omit: float) -> str:
     size, texture = _pick(SIZES[thing.size], rng), _pick(TEXTURES[thing.texture], rng)
     if rng.random() < omit:
         size = ""
     if rng.random() < omit:
         texture = ""
-    noun = [size, texture, _pick(COLOURS[thing.colour], rng), _pick(SHAPES[thing.shape], rng)]
+    return _with_article(
+        [size, texture, _pick(COLOURS[thing.colour], rng), _pick(SHAPES[thing.shape], rng)]
+    )
+
+
+def _with_article(noun: Sequence[str]) -> str:
     words = [word for word in noun if word]
     article = "an" if words[0][0] in "aeiou" else "a"
     return " ".join([article, *words])

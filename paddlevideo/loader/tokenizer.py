@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,6 +65,19 @@ class BertTokenizer:
         """Returns the number of word pieces of a caption, and of [UNK] among them."""
         pieces = self._pieces(caption)
         return len(pieces), pieces.count(self.unknown_id)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns word pieces as text, without special tokens.
+
+        Pieces are joined to words, and words to what the tokenizer split at hyphens, apostrophes
+        and decimal points; punctuation follows its word.
+        """
+        special = {self.pad_id, self.unknown_id, self.start_id, self.end_id, self.mask_id}
+        tokens = (self._tokenizer.id_to_token(int(id)) for id in ids if int(id) not in special)
+        text = " ".join(token for token in tokens if token is not None).replace(" ##", "")
+        text = re.sub(r"(?<=\w) (['\u2019/-]) (?=\w)", r"\1", text)
+        text = re.sub(r"(?<=\d) ([.,:]) (?=\d)", r"\1", text)
+        return re.sub(r" ([.,;:!?)])", r"\1", text)
 
     def _pieces(self, caption: str) -> list[int]:
         if not caption.isascii():

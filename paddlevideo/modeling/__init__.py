@@ -8,6 +8,7 @@ from paddlevideo.modeling.framework.base import BaseFramework
 from paddlevideo.modeling.framework.task import ActBertTask
 from paddlevideo.modeling.heads.answer import AnswerHead
 from paddlevideo.modeling.heads.blank import BlankHead
+from paddlevideo.modeling.heads.caption import CaptionHead
 from paddlevideo.modeling.heads.fitted import FittedHead
 from paddlevideo.modeling.heads.frames import FrameHead
 from paddlevideo.modeling.heads.retrieval import RetrievalHead
@@ -24,6 +25,7 @@ __all__ = [
     "BaseFramework",
     "BlankHead",
     "BertForMultiModalPreTraining",
+    "CaptionHead",
     "FittedHead",
     "FrameHead",
     "Hits",

@@ -13,6 +13,7 @@ from paddlevideo.cli import make_demo_data  # noqa: E402
 from paddlevideo.demo import build as module  # noqa: E402
 from paddlevideo.demo import grammar  # noqa: E402
 from paddlevideo.demo.build import Settings, build, read_complete  # noqa: E402
+from paddlevideo.demo.confusions import triples_of  # noqa: E402
 from paddlevideo.demo.render import render, write_video  # noqa: E402
 from paddlevideo.extract.classical.colours import COLOURS  # noqa: E402
 from paddlevideo.extract.classical.motion import KINDS  # noqa: E402
@@ -173,6 +174,22 @@ def test_the_lists_are_those_of_the_videos(demo):
     assert len(lines) > SMALL.train + 12, "clips to train on have several captions"
 
 
+def test_plain_captions_say_what_the_others_say(demo):
+    """One sentence for one thing, two for two, of the same triples as the test's caption."""
+    captions = dict(line.split(",") for line in (demo / "test.csv").read_text().splitlines())
+    plain = [line.split(",") for line in (demo / "plain_test.csv").read_text().splitlines()]
+    assert {name for name, _ in plain} == set(captions)
+    for name, caption in captions.items():
+        sentences = [text for clip, text in plain if clip == name]
+        things = triples_of(caption)
+        assert len(sentences) == len(things)
+        assert [triples_of(text) for text in sentences] in ([things], [things, things[::-1]])
+    known = {name for name, _ in (line.split(",") for line in (
+        (demo / "plain_train.csv").read_text().splitlines()
+    ))}  # fmt: skip
+    assert known and not known & set(captions)
+
+
 def test_videos_are_of_both_kinds_and_complete(demo):
     videos = sorted((demo / "videos").iterdir())
     assert len(videos) == SMALL.train + SMALL.valid + SMALL.test
@@ -221,7 +238,8 @@ def test_data_of_an_older_version_go_with_their_features(tmp_path, monkeypatch):
     build(output, settings, workers=1)
     names = {path.name for path in output.iterdir()}
     assert names == {
-        *("videos", "captions.csv", "held_out.txt", "valid.csv", "test.csv", "demo.json")
+        *("videos", "captions.csv", "held_out.txt", "valid.csv", "test.csv", "demo.json"),
+        *(f"plain_{split}.csv" for split in ("train", "valid", "test")),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paddlevideo.loader.dataset.actbert import ActBertDataset
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.dataset.captioning import CaptioningDataset
 from paddlevideo.loader.dataset.crosstask import CrossTaskDataset
 from paddlevideo.loader.dataset.fill_in import FillInBlankDataset
 from paddlevideo.loader.dataset.msrvtt import MSRVTTDataset
@@ -15,6 +16,7 @@ from paddlevideo.loader.dataset.youcook2 import YouCook2Dataset
 __all__ = [
     "ActBertDataset",
     "COINDataset",
+    "CaptioningDataset",
     "CrossTaskDataset",
     "Dataset",
     "MSRVTTDataset",

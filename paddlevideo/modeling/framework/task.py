@@ -65,6 +65,18 @@ class ActBertTask(BaseFramework):
         """Returns the number of terms that each of the head's losses is the mean of."""
         return self.head.counts(batch)
 
+    def num_fit_samples(self) -> int:
+        """Returns the maximum number of samples that the head is fitted to."""
+        return self.head.num_fit_samples()
+
+    def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Fits the part of the head that has a closed-form solution."""
+        self.head.fit((hide_features(batch, self.without) for batch in batches), total)
+
+    def fits_on_resume(self) -> bool:
+        """Returns whether training needs what the head's fit computes and weights do not hold."""
+        return self.head.fits_on_resume()
+
     @paddle.no_grad()
     def predict(self, batch: Batch, prepared: Any) -> Any:
         """Returns the head's predictions, one row per sample."""
@@ -90,15 +102,6 @@ class ActBertTask(BaseFramework):
     def set_up_from(self, dataset: Any) -> None:
         """Lets the head take what it needs to know of the training data."""
         self.head.set_up_from(dataset)
-
-    def num_fit_samples(self) -> int:
-        """Returns the maximum number of samples that the head is fitted to."""
-        return self.head.num_fit_samples()
-
-    @paddle.no_grad()
-    def fit(self, batches: Iterable[Batch], total: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Fits the head to training samples."""
-        self.head.fit((hide_features(batch, self.without) for batch in batches), total)
 
     def before_loading(self, state: Mapping[str, np.ndarray]) -> None:
         """Lets the head take names and sizes from the file."""

@@ -87,3 +87,7 @@ class TaskHead(nn.Layer):
         ``state``: the head's arrays in the file, by their names in the head. Raises WeightsError
         if the file's names are not those of the configuration.
         """
+
+    def fits_on_resume(self) -> bool:
+        """Returns whether :meth:`fit` runs again when a run resumes."""
+        return False
