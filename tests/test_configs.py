@@ -220,9 +220,11 @@ def test_a_recipe_agrees_with_itself(recipe):
         for name, parameter in inspect.signature(backbone_class(recipe)).parameters.items()
     }
     for split in splits(recipe).values():
-        if "vision_feature_dim" in schema_of(DATASETS.get(split["format"])).hints:
+        keys = schema_of(DATASETS.get(split["format"])).hints
+        if "vision_feature_dim" in keys:
             assert split.get("vision_feature_dim", 2048) == model["v_feature_size"]
             assert split.get("action_feature_dim", 2048) == model["a_feature_size"]
+        if "max_seq_length" in keys:
             assert split.get("max_seq_length", 36) <= model["max_position_embeddings"]
         if split["format"] == "CaptioningDataset":
             assert split.get("max_seq_length", 36) <= recipe.MODEL.head.get("max_length", 36) + 1

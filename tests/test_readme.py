@@ -168,6 +168,16 @@ def captions(place):
 
 
 @pytest.fixture(scope="module")
+def salads(place):
+    """Weights of the recipes for labels of seconds and for steps."""
+    for name in ("salads50", "salads50_steps"):
+        output = place / "output" / f"ActBert_{name}"
+        with pytest.MonkeyPatch.context() as patch, room_for_a_run(output):
+            patch.chdir(place)
+            assert main.main(["-c", f"actbert_{name}.yaml"]) == 0
+
+
+@pytest.fixture(scope="module")
 def demo(place):
     """What the demo trains."""
     with pytest.MonkeyPatch.context() as patch:
@@ -198,6 +208,7 @@ NEEDED = {
     r"youcook2.*_epoch_00016": "youcook2",
     r"--test.*(_fib|_qa)": "questions",
     r"-w output/\w+_caption/": "captions",
+    r"--test.*salads50": "salads",
     r"main.py -c actbert.yaml .*resume": "resumable",
 }
 

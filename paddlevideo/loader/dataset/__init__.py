@@ -15,13 +15,13 @@ from paddlevideo.loader.dataset.youcook2 import YouCook2Dataset
 
 __all__ = [
     "ActBertDataset",
-    "CaptioningDataset",
     "COINDataset",
+    "CaptioningDataset",
     "CrossTaskDataset",
     "Dataset",
+    "FillInBlankDataset",
     "MSRVTTDataset",
     "MSTCNDataset",
-    "FillInBlankDataset",
     "MultipleChoiceDataset",
     "OpenQuestionDataset",
     "YouCook2Dataset",
