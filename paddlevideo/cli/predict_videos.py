@@ -61,6 +61,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     options = parser.parse_args(arguments)
     if bool(options.videos) == bool(options.features):
         parser.error("give videos, or --features STORE with those of clips")
+    for name in ("every", "extraction", "workers"):
+        if options.features and getattr(options, name) is not None:
+            parser.error(f"--{name} is for videos: --features has been extracted already")
     return options
 
 
@@ -78,6 +81,25 @@ def questions_of(options: argparse.Namespace) -> list[str]:
     return questions
 
 
+#: What each head says, and the options that belong to it.
+SAYS = {
+    "CaptionHead": ("captions", ("srt",)),
+    "AnswerHead": ("answers to questions", ("question", "questions")),
+    "FrameHead": ("segments", ()),
+    "": ("the seconds of steps", ("steps",)),
+}
+
+
+def check_options(head: str, options: argparse.Namespace) -> None:
+    """Raises ConfigError for an option of another kind of weights than those with ``head``."""
+    from paddlevideo.utils.errors import ConfigError
+
+    says, own = SAYS.get(head, SAYS[""])
+    for name in ("srt", "question", "questions", "steps"):
+        if getattr(options, name) and name not in own:
+            raise ConfigError(f"--{name}: these weights give {says}; leave the option out")
+
+
 def rows_of(
     loaded: Loaded, features: Path, options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
@@ -87,7 +109,8 @@ def rows_of(
     from paddlevideo.retrieval.test import is_matcher
     from paddlevideo.utils.errors import ConfigError
 
-    head = type(getattr(loaded.model, "head", None)).__name__
+    head = type(loaded.model.head).__name__ if hasattr(loaded.model, "head") else ""
+    check_options(head, options)
     if head == "CaptionHead":
         return captions_of(loaded, features)
     if head == "FrameHead":

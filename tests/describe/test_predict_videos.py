@@ -151,13 +151,19 @@ def test_steps_are_found_by_matching(tmp_path, capsys):
 
 
 def test_mistakes_are_told_in_one_line(captions, tmp_path, capsys):
-    _, weights = captions
+    folder, weights = captions
+    given = ["-w", str(weights), "--features", str(folder / "test.lmdb")]
+    assert predict.main([*given, "--question", "what is it"]) == 2
+    assert "--question: these weights give captions" in capsys.readouterr().err
     missing = str(tmp_path / "none.mp4")
     assert predict.main(["-w", str(weights), missing, "--extraction", "classical.yaml"]) == 1
     assert f"{missing}: there is no such file or folder of videos" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         predict.main(["-w", str(weights)])
     assert "give videos, or --features" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        predict.main([*given, "--every", "2"])
+    assert "--every is for videos" in capsys.readouterr().err
 
 
 def test_segments_of_a_video(tmp_path, capsys):
