@@ -43,7 +43,7 @@ LAUNCHER |= {"--elastic_timeout", "--signal", "--rank"}
 #: Words that are not this project's, and placeholders.
 FOREIGN = {
     *("etcd", "etcd3", "ffmpeg", "nvidia", "smi", "shm", "SBATCH", "USR1", "venv", "python3"),
-    *("PADDLE_ELASTIC_", "_LEVEL", "_TIMEOUT", "use_multi_tensor", "addmm", "substring"),
+    *("PADDLE_ELASTIC_", "_LEVEL", "_TIMEOUT", "use_multi_tensor", "incubate", "substring"),
     *("ssh", "srun", "scontrol", "SIGTERM", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "eth0"),
     *("NCCL_DEBUG", "NVIDIA_TF32_OVERRIDE", "Waiting", "peer", "INFO", "IMAGE", "TERM"),
     *("srt", "jpg", "mp4", "avi", "sub", "my", "mean", "Pod", "workerlog", "onnxruntime"),

@@ -67,7 +67,7 @@ def test_a_bar_shows_each_second_in_its_place():
     for span in bar(SEGMENTS, 20).spans:
         for cell in range(span.start, min(span.end, 20)):
             cells[cell] = span.style
-    assert [cells.get(cell) for cell in (0, 4, 6, 9, 10, 19)] == [
+    assert [cells.get(cell) or None for cell in (0, 4, 6, 9, 10, 19)] == [
         *("on blue", "on blue", None, None, "on yellow", "on yellow"),
     ]
 
