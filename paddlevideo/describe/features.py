@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -44,14 +47,17 @@ def features_of(videos: Sequence[Path], weights: Path, wanted: Extraction) -> It
         settings = wanted.config or _settings_beside(weights, folder / "extraction.yaml")
         seconds = [] if wanted.seconds is None else [f"clips.seconds={wanted.seconds}"]
         options = ExtractOptions(
-            _source(videos, folder / "videos.txt"),
+            _source(videos, folder / "videos.csv"),
             folder / "features.store",
             settings,
             seconds,
             workers=wanted.workers,
         )
-        with redirect_stdout(sys.stderr):  # what is printed is the model's
-            extract(options)
+        # What is printed is the model's, unless a video failed.
+        with redirect_stdout(io.StringIO()) as summary:
+            failed = extract(options)
+        if failed:
+            print(summary.getvalue(), end="", file=sys.stderr)
         if not options.output.is_dir():
             raise DataError("no video could be used; the reasons stand above")
         yield options.output
@@ -63,7 +69,13 @@ def _source(videos: Sequence[Path], listed: Path) -> Path:
         return videos[0]
     if folders := [video for video in videos if video.is_dir()]:
         raise ConfigError(f"{folders[0]}: give one folder, or one or more video files")
-    listed.write_text("".join(f"{video.resolve()}\n" for video in videos), encoding="utf-8")
+    stems = Counter(video.stem for video in videos)
+    with open(listed, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["video", "clip"])
+        for video in videos:
+            name = video.stem if stems[video.stem] == 1 else str(video)
+            rows.writerow([str(video.resolve()), name])
     return listed
 
 
