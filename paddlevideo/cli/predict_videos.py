@@ -150,8 +150,7 @@ def run(options: argparse.Namespace) -> None:
     given = options.features
     with nullcontext(given) if given else features_of(options.videos, weights, wanted) as features:
         rows = print_rows(rows_of(loaded, features, options), options.json)
-    if options.srt:
-        for path in write_srt(rows, options.srt):
+        for path in write_srt(rows, options.srt) if options.srt else ():
             print(f"wrote {path}", file=sys.stderr)
 
 

@@ -40,7 +40,8 @@ def features_of(videos: Sequence[Path], weights: Path, wanted: Extraction) -> It
     """Yields a feature store of ``videos``, which is removed afterwards.
 
     ``videos``: video files, or one folder or list, as ``paddlevideo extract`` takes it. Raises
-    ConfigError if it is unknown how to extract, and DataError if no video could be used.
+    ConfigError if it is unknown how to extract, and DataError if no video could be used or, once
+    the others have been described, if some could not.
     """
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as name:
         folder = Path(name)
@@ -61,6 +62,8 @@ def features_of(videos: Sequence[Path], weights: Path, wanted: Extraction) -> It
         if not options.output.is_dir():
             raise DataError("no video could be used; the reasons stand above")
         yield options.output
+        if failed:
+            raise DataError("not all videos could be described; the reasons stand above")
 
 
 def _source(videos: Sequence[Path], listed: Path) -> Path:

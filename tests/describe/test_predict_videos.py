@@ -96,6 +96,11 @@ def test_features_are_extracted_as_those_of_the_training_clips(captions, tmp_pat
     rows = predicted(capsys, "-w", weights, video, "--every", 1, "--srt", tmp_path / "subtitles")
     assert [(row["start"], row["end"]) for row in rows] == [(0, 1), (1, 2), (2, 3)]
     assert (tmp_path / "subtitles" / "new.srt").read_text().count("-->") == 3
+    (tmp_path / "bad.mp4").touch()
+    assert predict.main(["-w", str(weights), str(video), str(tmp_path / "bad.mp4")]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1].startswith("new\t")
+    assert "has no bytes" in said.err and "not all videos could be described" in said.err
     (output / "extraction.json").unlink()
     assert predict.main(["-w", str(weights), str(video)]) == 2
     assert "there is no extraction.json beside it" in capsys.readouterr().err
