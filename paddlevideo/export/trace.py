@@ -13,7 +13,6 @@ C captions, V videos, P pairs; T words.
 from __future__ import annotations
 
 import errno
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -106,12 +105,7 @@ def similarity_of(model: ActBert) -> Similarity | None:
     head = model.retrieval_head
     if head is None:
         return None
-    if math.isnan(head.weight):
-        raise WeightsError(
-            "MODEL.retrieval_head.similarity_weight is automatic, but no validation has chosen it "
-            "for these weights: train with --validate, or give a number"
-        )
-    return Similarity(float(head.scale), head.weight, head.width)
+    return Similarity(float(head.scale), head.known_weight, head.width)
 
 
 @paddle.no_grad()

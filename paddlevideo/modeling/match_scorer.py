@@ -286,18 +286,17 @@ class MatchScorer:
         """Returns the scores (P,) float32 of pairs as a retrieval test ranks them.
 
         That is the match margin and, with a retrieval head, its similarity times its weight.
-        ``pairs``: the positions (P,) of captions and of videos.
+        ``pairs``: the positions (P,) of captions and of videos. Raises WeightsError if no
+        validation has chosen the weight.
         """
-        scores = []
+        scores, weight = [], 0.0 if self.head is None else self.head.known_weight
         for start in range(0, len(pairs[0]), self.pair_batch):
             part = slice(start, start + self.pair_batch)
             texts = captions.take(paddle.to_tensor(pairs[0][part]))
             clips = videos.take(paddle.to_tensor(pairs[1][part]))
             score = self.pair_margins(texts, clips)
-            if self.head is not None and self.head.weight:
-                score = score + self.head.similarities(texts.vector, clips.vector) * (
-                    self.head.weight
-                )
+            if self.head is not None and weight:
+                score = score + self.head.similarities(texts.vector, clips.vector) * weight
             scores.append(score.numpy())
         return np.concatenate(scores)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from paddlevideo.metrics.answers import TIES, by_kind, choice_chance, choices_ri
 from paddlevideo.metrics.base import Batch, EvaluationData, Predictor
 from paddlevideo.questions.base import QuestionMetric, Row
 from paddlevideo.registry import METRICS
-from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
+from paddlevideo.utils.errors import ConfigError, DataError
 
 #: NExT-QA's types of causal, temporal and descriptive questions, such as CW.
 NEXT_QA = re.compile(r"[CTD][A-Z]")
@@ -130,12 +129,6 @@ class ChoicePredictor(Predictor):
         super().__init__(model, data)
         self.text_alone = text_alone
         self._empty: Any = None  # the encoded clip that stands for all of them
-        head = getattr(model, "retrieval_head", None)
-        if head is not None and math.isnan(head.weight):
-            raise WeightsError(
-                "MODEL.retrieval_head.similarity_weight is automatic, but no validation of a "
-                "retrieval recipe has chosen it for these weights: give a number"
-            )
 
     def predict(self, batch: Batch) -> dict[str, list[np.ndarray]]:
         """Returns "scores", B arrays with a score per candidate, and "text_alone", the same."""

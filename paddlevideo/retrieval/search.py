@@ -23,7 +23,7 @@ from paddlevideo.retrieval.search_index import SearchIndex
 from paddlevideo.retrieval.shortlist import nearest
 from paddlevideo.retrieval.test import is_matcher
 from paddlevideo.runtime import select_device, use_threads
-from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
+from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.limits import check_extents
 from paddlevideo.utils.progress import track
 
@@ -75,11 +75,8 @@ class Searcher:
         model.eval()
         self.model, self.candidates = model, candidates
         self.head = model.retrieval_head
-        if self.head is not None and np.isnan(self.head.weight):
-            raise WeightsError(
-                "no validation has chosen the weight of the similarity for these weights: set it, "
-                "as in -o MODEL.retrieval_head.similarity_weight=1"
-            )
+        if self.head is not None:
+            self.weight = self.head.known_weight
         reader = ClipReader(
             str(features),
             self.options["max_region_num"],
@@ -107,7 +104,7 @@ class Searcher:
         if self.head is not None:
             vector = caption.vector.numpy() * float(self.head.scale)
             assert self.gallery.vectors is not None
-            similarities, weight = (vector @ self.gallery.vectors.T)[0], self.head.weight
+            similarities, weight = (vector @ self.gallery.vectors.T)[0], self.weight
             limit = self.head.faiss_from
             candidates = np.sort(nearest(vector, self.gallery.vectors, self.candidates, limit)[0])
         margins = self.model.listed_margins(caption, self.gallery, candidates)

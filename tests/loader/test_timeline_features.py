@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import tracemalloc
 
@@ -165,8 +166,12 @@ def test_memory_does_not_grow_with_the_video(tmp_path, layout):
     timeline = open_timelines(str(tmp_path), 64, 3).open("v")
     windows = Windows(timeline, 18_000, Layout(60, 15, 2))
     tracemalloc.start()
-    count = sum(len(starts) for starts, _ in windows.batches(2))
+    count = 0
+    for starts, _ in windows.batches(2):
+        count += len(starts)
+        if count % 50 == 0:
+            gc.collect()  # cycles of parsed headers, which Python 3.13 keeps for longer
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 400
-    assert peak < 1_000_000
+    assert peak < 400_000

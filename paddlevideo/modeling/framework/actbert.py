@@ -5,7 +5,6 @@ B clips or captions, T words, R regions (the global one first), A actions, V vid
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -42,7 +41,7 @@ from paddlevideo.modeling.sparsity import cut_padding, labelled_rows, pack_words
 from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.modeling.weights import load_weights
 from paddlevideo.registry import FRAMEWORKS
-from paddlevideo.utils.errors import ConfigError, WeightsError
+from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative, Probability
 
 
@@ -303,13 +302,8 @@ class ActBert(BaseFramework):
         Raises WeightsError if no validation has chosen the weight of the similarity.
         """
         margins, head = self.margins(captions, videos), self.retrieval_head
-        if head is None or head.weight == 0:
+        if head is None or head.known_weight == 0:
             return margins
-        if math.isnan(head.weight):
-            raise WeightsError(
-                "MODEL.retrieval_head.similarity_weight is automatic, but no validation has "
-                "chosen it for these weights: set a number"
-            )
         assert captions.vector is not None and videos.vector is not None
         texts = captions.vector.astype("float32") * (head.scale * head.weight)
         return margins + paddle.matmul(texts, videos.vector.astype("float32"), transpose_y=True)

@@ -14,6 +14,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from paddlevideo.utils.errors import WeightsError
+
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
 
@@ -100,6 +102,17 @@ class VectorHead(nn.Layer):
         if self.similarity_weight == "auto":
             return self.chosen_weight.item()
         return float(self.similarity_weight)
+
+    @property
+    def known_weight(self) -> float:
+        """The weight of similarities. Raises WeightsError if no validation has chosen it."""
+        if math.isnan(self.weight):
+            raise WeightsError(
+                "MODEL.retrieval_head.similarity_weight is automatic, but no validation has chosen "
+                "it for these weights: train with --validate, or set it, as in "
+                "-o MODEL.retrieval_head.similarity_weight=1"
+            )
+        return self.weight
 
     def choose(self, weight: float) -> None:
         """Stores the weight that a validation chose, if ``similarity_weight`` is "auto"."""
