@@ -33,10 +33,16 @@ from paddlevideo.loader.timeline.labels import (
 )
 from paddlevideo.loader.timeline.windows import Layout, Windows
 from paddlevideo.registry import DATASETS, InputPath, did_you_mean
-from paddlevideo.utils.class_names import coin_classes, read_class_names, read_coin, text_lines
+from paddlevideo.utils.class_names import (
+    coin_classes,
+    read_class_names,
+    read_coin,
+    unnamed_step,
+)
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import some
 from paddlevideo.utils.ranges import Count, CountOrZero
+from paddlevideo.utils.text_files import text_lines
 
 log = logging.getLogger("paddlevideo")
 UNLABELLED = -1
@@ -177,7 +183,8 @@ def _tell(path: str, has_regions: bool) -> None:
 
 def is_table(path: str) -> bool:
     """Returns whether a file's first line has commas: a list such as CrossTask's videos.csv."""
-    return "," in text_lines(path)[0][1] if text_lines(path) else False
+    _, first = next(iter(text_lines(path)), (0, ""))
+    return "," in first
 
 
 def listed_videos(path: str) -> set[str]:
@@ -308,10 +315,14 @@ class COINDataset(SegmentationDataset):
                 f'{file_path}: has no video with the subset "{subset}", only {", ".join(subsets)}'
             )
         self.path = str(file_path)
-        own = coin_classes(database, self.path)
+        classes = coin_classes(database, self.path)
+        if class_file:
+            numbered = read_class_names(str(class_file))
+            same_numbers(classes, self.path, numbered, str(class_file))
+            classes = numbered
         super().__init__(
             chosen_videos(list(self.entries), only, exclude, self.path, missing_ids),
-            read_class_names(str(class_file)) if class_file else own,
+            classes,
             open_timelines(str(features_path), action_feature_dim, vision_feature_dim, time_axis),
             Layout(max_action_num, window_overlap, max_region_num),
             self.path,
@@ -329,3 +340,20 @@ class COINDataset(SegmentationDataset):
     def describe(self) -> dict[str, Any]:
         """Returns files and counts; "label" of a second is that of the last step in it."""
         return {**super().describe(), "seconds": "floor(start) to ceil(end), one label a second"}
+
+
+def same_numbers(own: Sequence[str], path: str, numbered: Sequence[str], class_file: str) -> None:
+    """Raises DataError for a step of ``path`` that has another name or no number in a class file.
+
+    ``own``: the classes of ``path``; ``numbered``: those of ``class_file``.
+    """
+    for index, name in enumerate(own):
+        if index >= len(numbered):
+            raise DataError(
+                f'{path}: id {index} is "{name}", but {class_file} has only the classes 0 to '
+                f"{len(numbered) - 1}"
+            )
+        if name not in (numbered[index], unnamed_step(index)):
+            raise DataError(
+                f'{path}: id {index} is "{name}", but "{numbered[index]}" in {class_file}'
+            )

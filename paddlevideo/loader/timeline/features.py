@@ -107,6 +107,8 @@ class ArrayTimeline(Timeline):
         rows = self.empty(start, stop)
         array = safe_pickle.load_npy(self.path)
         part = array[:, start:stop].T if self.time_is_last else array[start:stop]
+        with np.errstate(over="ignore"):
+            part = part.astype(np.float32)
         if not np.isfinite(part).all():
             second = start + int(np.argwhere(~np.isfinite(part))[0, 0])
             raise DataError(
@@ -118,7 +120,7 @@ class ArrayTimeline(Timeline):
 
 
 class ArrayFolder(Timelines):
-    """A folder with a ``<video>.npy`` file for each video, (T, G) or (G, T)."""
+    """A folder with a ``<video>.npy`` file for each video, (T, G) or (G, T), or one such file."""
 
     def __init__(
         self, path: Path, action_width: int, region_width: int, axis: TimeAxis = "auto"
@@ -128,14 +130,19 @@ class ArrayFolder(Timelines):
 
     def names(self) -> list[str]:
         """Returns the names of the files without their ending."""
+        if self.path.is_file():
+            return [self.path.stem]
         return sorted(path.stem for path in self.path.glob("*.npy"))
 
     def open(self, name: str) -> Timeline:
         """Returns a video. Raises DataError if its array is not (T, G) or (G, T)."""
-        path = self.path / f"{name}.npy"
-        if not path.is_file():
+        path = (self.path.parent if self.path.is_file() else self.path) / f"{name}.npy"
+        if not path.exists():
             raise self.unknown(name)
-        shape = safe_pickle.load_npy(path).shape
+        array = safe_pickle.load_npy(path)
+        if array.dtype.kind not in "biuf":
+            raise DataError(f"{path}: holds values of type {array.dtype.str}; expected numbers")
+        shape = array.shape
         last = time_is_last(shape, self.action_width, self.axis, str(path))
         seconds, widths = shape[1 if last else 0], (self.action_width, self.region_width)
         return ArrayTimeline(name, seconds, *widths, str(path), last)
@@ -287,15 +294,22 @@ def _source(path: str) -> ClipSource:
 def open_timelines(
     path: str, action_width: int, region_width: int, axis: TimeAxis = "auto"
 ) -> Timelines:
-    """Opens a folder of ``.npy`` arrays, a feature store, an LMDB or other clips.
+    """Opens a folder of ``.npy`` arrays, one of them, a feature store, an LMDB or other clips.
 
     Raises DataError if there are none of a known kind.
     """
-    folder = Path(path)
+    folder, first = Path(path), None
     if folder.is_dir() and not is_store(folder):
         first = min(folder.glob("*.npy"), default=None)
-        if first is not None and safe_pickle.load_npy(first).dtype != object:
-            return ArrayFolder(folder, action_width, region_width, axis)
+        if not any(folder.iterdir()):
+            raise DataError(
+                f"{folder}: is empty; expected <video>.npy, an array of a row a second, for each "
+                "video"
+            )
+    elif folder.suffix == ".npy":
+        first = folder
+    if first is not None and safe_pickle.load_npy(first).dtype != object:
+        return ArrayFolder(folder, action_width, region_width, axis)
     return ClipTimelines(folder, action_width, region_width)
 
 
