@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.metrics import segments
-from paddlevideo.metrics.base import Metric, Writer
+from paddlevideo.metrics.base import EvaluationData, Metric, Predictor, Writer
 from paddlevideo.metrics.segments import OVERLAPS, mean_over_videos, overlap_name, pooled
 from paddlevideo.registry import METRICS, InputPath, did_you_mean
 from paddlevideo.timelines.files import write_text
@@ -53,6 +53,11 @@ class SegmentationMetric(Metric):
                 f'METRIC.best is "{best}".{did_you_mean(best, known)} Known: {", ".join(known)}'
             )
         self.best, self.overlaps = best, tuple(overlap)
+
+    def predictor(self, model: Any, data: EvaluationData) -> Predictor:
+        """Returns the predictor. Raises WeightsError if model and data have other classes."""
+        model.set_up_from(data.loader.reader.dataset)
+        return super().predictor(model, data)
 
     def predicted(self, truth: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Returns the predicted class of each second of every video, (T,) each.

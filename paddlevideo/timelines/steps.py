@@ -65,19 +65,19 @@ class StepMetric(Metric):
         """
         rows = self.collected.in_order(len(truth))["scores"]
         found = []
-        for index, (scores, true) in enumerate(zip(rows, truth, strict=True)):
+        for scores, true in zip(rows, truth, strict=True):
             seconds, count = true.seconds.shape
             if scores.shape not in ((seconds, count), (seconds, count + 1)):
                 raise DataError(
-                    f"video {index}: scores (seconds, steps) have the shape {scores.shape}; "
+                    f"{true.name}: scores (seconds, steps) have the shape {scores.shape}; "
                     f"expected {true.seconds.shape}, or one more for the background"
                 )
             if not np.isfinite(scores).all():
-                raise DataError(f"video {index}: a score is not finite. Check weights and features")
+                raise DataError(f"{true.name}: a score is not finite. Check weights and features")
             try:
                 found.append(self.seconds_of(scores, count))
             except DataError as error:
-                raise DataError(f"video {index} of task {true.task}: {error}") from None
+                raise DataError(f"{true.name}: {error}") from None
         return found
 
     def seconds_of(self, scores: np.ndarray, count: int) -> np.ndarray:

@@ -178,7 +178,6 @@ def test_segments_of_a_video(tmp_path, capsys):
     changes = [
         *(f"DATASET.{split}={json.dumps(keys)}" for split in ("train", "test")),
         *(f"MODEL.backbone.{name}={size}" for name, size in small.items()),
-        f"MODEL.head.classes={folder / 'mapping.txt'}",
         "DATASET.train.format=MSTCNDataset",
         "DATASET.test.format=MSTCNDataset",
         f"output_dir={tmp_path / 'run'}",

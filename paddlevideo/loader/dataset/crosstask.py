@@ -48,6 +48,7 @@ class StepTruth(NamedTuple):
 
     task: str
     seconds: np.ndarray  # T, K bool
+    name: str  # for messages
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,10 @@ class CrossTaskDataset(Dataset):
 
     def truth(self) -> list[StepTruth]:
         """Returns the task and the seconds of the steps of every video."""
-        return [StepTruth(task, self.steps(index)) for index, (task, _) in enumerate(self.pairs)]
+        return [
+            StepTruth(task, self.steps(index), f'{self.timelines.path}: video "{video}"')
+            for index, (task, video) in enumerate(self.pairs)
+        ]
 
     def default_metric(self) -> dict[str, Any]:
         """Returns the METRIC section of a test of steps."""

@@ -140,6 +140,7 @@ class LabelledWindows(Dataset):
             for index in range(len(source))
             for start in source.layout.starts(len(source.labels(index)))
         ]
+        self.classes = source.classes
 
     def __len__(self) -> int:
         """Returns the number of windows."""
