@@ -18,7 +18,6 @@ from paddlevideo.metrics import segments
 from paddlevideo.metrics.base import EvaluationData, Metric, Predictor, Writer
 from paddlevideo.metrics.segments import OVERLAPS, mean_over_videos, overlap_name, pooled
 from paddlevideo.registry import METRICS, InputPath, did_you_mean
-from paddlevideo.timelines.files import write_text
 from paddlevideo.timelines.tables import print_rows
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, Probability
@@ -146,7 +145,10 @@ class SegmentationMetric(Metric):
         labels = self.collected.in_order()["labels"]
         for video, seconds in zip(dataset.videos, labels, strict=True):
             texts[f"{video}.txt"] = "".join(dataset.classes[label] + "\n" for label in seconds)
-        return {name: partial(write_text, text) for name, text in texts.items()}
+        return {
+            name: partial(Path.write_text, data=text, encoding="utf-8")
+            for name, text in texts.items()
+        }
 
     def show(self, results: Mapping[str, Any]) -> None:
         """Prints the numbers as a table, with those of the yardsticks."""
@@ -191,6 +193,7 @@ def coin_form(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict
     return {
         "database": {
             row["video"]: {
+                "duration": float(row["seconds"]),
                 "annotation": [
                     {
                         "id": numbers[one["label"]],
@@ -198,7 +201,7 @@ def coin_form(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict
                         "label": one["label"],
                     }
                     for one in row["segments"]
-                ]
+                ],
             }
             for row in rows
         }

@@ -18,7 +18,6 @@ from paddlevideo.metrics import steps
 from paddlevideo.metrics.base import EvaluationData, Metric, Predictor, Writer
 from paddlevideo.metrics.steps import StepOrder
 from paddlevideo.registry import METRICS, did_you_mean
-from paddlevideo.timelines.files import write_text
 from paddlevideo.timelines.tables import print_rows
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count
@@ -158,7 +157,10 @@ class StepMetric(Metric):
         for row in rows:
             lines = (f"{s['step']},{s['second']},{s['second'] + 1}\n" for s in row["steps"])
             texts[f"{row['task']}_{row['video']}.csv"] = "".join(lines)
-        return {name: partial(write_text, text) for name, text in texts.items()}
+        return {
+            name: partial(Path.write_text, data=text, encoding="utf-8")
+            for name, text in texts.items()
+        }
 
     def show(self, results: Mapping[str, Any]) -> None:
         """Prints the numbers as a table, with those of simple rules and by task."""

@@ -81,7 +81,11 @@ def coin_labels(video: str, entry: Mapping[str, Any], classes: int, path: str) -
     """
     where = f'{path}: video "{video}"'
     duration = entry.get("duration")
-    if type(duration) not in (int, float) or not 0 < duration < MAX_SECONDS:
+    if (
+        not isinstance(duration, (int, float))
+        or isinstance(duration, bool)
+        or not 0 < duration < MAX_SECONDS
+    ):
         raise DataError(
             f'{where}: "duration" is {duration!r:.40}; expected seconds, more than 0 and less '
             f"than {MAX_SECONDS}"
@@ -104,7 +108,7 @@ def span_of(segment: Any, seconds: float, where: str) -> tuple[float, float]:
     more than a second.
     """
     try:
-        start, end = (float(number) for number in (None if isinstance(segment, str) else segment))
+        start, end = map(float, [] if isinstance(segment, str) else segment)
     except (TypeError, ValueError):
         raise DataError(
             f"{where}: the segment is {segment!r:.60}; expected its start and its end in seconds"
