@@ -107,6 +107,7 @@ def opened(loaded: Loaded, features: Path) -> Iterator[Timeline]:
         options["action_feature_dim"],
         options["vision_feature_dim"],
         options.get("time_axis", "auto"),
+        options.get("rows_per_second", 1),
     )
     names = videos.names()
     if not names:

@@ -67,8 +67,13 @@ def write_timeline_page(
         Thumbnails(None),
         summary=summary,
         subject=subject(results),
-        columns=columns,
-        rows=[(name, [cell(numbers.get(x)) for x in columns]) for name, numbers in rows.items()],
+        table={
+            "caption": "Results in percent, and what simple rules reach",
+            "columns": [name.replace("_", " ") for name in columns],
+            "rows": [
+                (name, [cell(numbers.get(x)) for x in columns]) for name, numbers in rows.items()
+            ],
+        },
         legend=[(x, colours[x]) for x in labels] if len(labels) <= LARGEST_LEGEND else [],
         videos=[drawing_of(video, colours) for video in videos],
         note=note,

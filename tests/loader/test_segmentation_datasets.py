@@ -33,6 +33,28 @@ def test_a_sample_is_a_video(folder):
     assert data.describe()["videos"] == 2
 
 
+def test_of_several_rows_a_second_the_first_is_taken(folder):
+    """As MS-TCN's own files have, of 15 frames a second."""
+    expected = MSTCNDataset(**mstcn_keys(folder))
+    samples = [expected[index]["timeline"].window(0) for index in range(4)]
+    truth = expected.truth()
+    for path in (folder / "features").iterdir():
+        rows = np.repeat(np.load(path), 15, axis=1)
+        np.save(path, rows[:, :-7])  # the last second is not complete
+    for path in (folder / "groundTruth").iterdir():
+        path.write_text("".join(f"{name}\n" * 15 for name in path.read_text().split()))
+    data = MSTCNDataset(**mstcn_keys(folder), rows_per_second=15)
+    assert [len(labels) for labels in data.truth()] == [23, 31, 40, 17]
+    for index in range(4):
+        np.testing.assert_array_equal(data.truth()[index], truth[index])
+        found = data[index]["timeline"].window(0)
+        np.testing.assert_array_equal(found["action_feat"], samples[index]["action_feat"])
+    with pytest.raises(DataError, match="23 seconds of labels.*have 338.*set rows_per_second"):
+        path = folder / "groundTruth" / "v0.txt"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[::15]))
+        MSTCNDataset(**mstcn_keys(folder))[0]
+
+
 def test_training_takes_windows(folder):
     data = MSTCNDataset(**mstcn_keys(folder)).for_training()
     # 23 s: 0 and 7; 31: 0, 12 and 15; 40: 0, 12 and 24; 17: 0 and 1
@@ -109,7 +131,7 @@ def test_a_label_that_is_not_in_the_mapping(folder):
 def test_features_and_labels_of_other_lengths(folder):
     path = folder / "groundTruth" / "v1.txt"
     path.write_text(path.read_text() + "background\n" * 2)
-    check(folder, r"v1\.txt: 33 seconds of labels, but the features .* 31 rows")
+    check(folder, r"v1\.txt: 33 seconds of labels, but the features .* have 31")
 
 
 def test_a_bundle_with_an_unknown_video(folder):

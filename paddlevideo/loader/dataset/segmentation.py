@@ -234,7 +234,7 @@ class MSTCNDataset(SegmentationDataset):
     folder of labels, ``<video>.txt`` with a name a second. ``actions_map_file_path``: the classes,
     lines such as "0 background". ``feature_path``: a folder of ``<video>.npy``, (T, G) or (G, T),
     a feature store, or an LMDB. ``time_axis``: which axis of an array is time, for those that are
-    as long as wide.
+    as long as wide. ``rows_per_second``: rows and labels a second, of which the first is taken.
     ``max_action_num``: seconds of the longest window; ``window_overlap``: seconds that it shares
     with the next. ``only`` and ``exclude``: text files of the videos to use or to leave out.
     ``max_region_num`` includes the mean of all regions.
@@ -254,24 +254,32 @@ class MSTCNDataset(SegmentationDataset):
         window_overlap: CountOrZero = 128,
         max_region_num: RegionCount = 2,
         time_axis: TimeAxis = "auto",
+        rows_per_second: Count = 1,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
         missing_ids: MissingIds = "error",
     ) -> None:
-        self.gt_path = Path(gt_path)
+        self.gt_path, self.rate = Path(gt_path), rows_per_second
         videos = labelled_videos(str(gt_path), file_path)
         source = str(file_path or gt_path)
         super().__init__(
             chosen_videos(videos, only, exclude, source, missing_ids),
             read_class_names(str(actions_map_file_path)),
-            open_timelines(str(feature_path), action_feature_dim, vision_feature_dim, time_axis),
+            open_timelines(
+                str(feature_path),
+                action_feature_dim,
+                vision_feature_dim,
+                time_axis,
+                rows_per_second,
+            ),
             Layout(max_action_num, window_overlap, max_region_num),
             source,
         )
 
     def labels(self, index: int) -> np.ndarray:
         """Returns the class of each second of video ``index``, (T,) int64."""
-        return read_labels(self.gt_path / f"{self.videos[index]}.txt", self.classes)
+        every = read_labels(self.gt_path / f"{self.videos[index]}.txt", self.classes)
+        return every[:: self.rate]
 
     def labels_source(self, index: int) -> str:
         """Returns the video's file of labels."""
@@ -302,6 +310,7 @@ class COINDataset(SegmentationDataset):
         window_overlap: CountOrZero = 128,
         max_region_num: RegionCount = 36,
         time_axis: TimeAxis = "auto",
+        rows_per_second: Count = 1,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
         missing_ids: MissingIds = "error",
@@ -324,7 +333,13 @@ class COINDataset(SegmentationDataset):
         super().__init__(
             chosen_videos(list(self.entries), only, exclude, self.path, missing_ids),
             classes,
-            open_timelines(str(features_path), action_feature_dim, vision_feature_dim, time_axis),
+            open_timelines(
+                str(features_path),
+                action_feature_dim,
+                vision_feature_dim,
+                time_axis,
+                rows_per_second,
+            ),
             Layout(max_action_num, window_overlap, max_region_num),
             self.path,
         )
