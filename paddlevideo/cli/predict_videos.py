@@ -3,7 +3,7 @@ r"""Describes videos with trained weights: captions, answers, segments or steps.
     paddlevideo predict -w output/My_captions/My_captions_best.pdparams holiday.mp4 --every 10
     paddlevideo predict -w WEIGHTS videos/ --srt subtitles/
     paddlevideo predict -w WEIGHTS holiday.mp4 --question 'what is the man holding'
-    paddlevideo predict -w WEIGHTS cooking.mp4 --steps 'cut an onion, fry it, add water'
+    paddlevideo predict -w WEIGHTS cooking.mp4 --every 1 --steps 'cut an onion, fry it, add water'
     paddlevideo predict -w WEIGHTS cooking.mp4 --steps tasks_primary.txt --task 'Make Jello Shots'
 
 What is predicted depends on the weights: CaptionHead writes captions, AnswerHead answers --question

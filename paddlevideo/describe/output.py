@@ -83,7 +83,7 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def bar(row: Row, width: int) -> Any:
-    """Returns a video's segments as a line of ``width`` cells, and what its letters stand for.
+    """Returns a video's segments as a line of ``width`` cells, and what its signs stand for.
 
     Colours repeat after six classes, and some terminals have none.
     """
@@ -91,9 +91,9 @@ def bar(row: Row, width: int) -> Any:
 
     colours = ("blue", "yellow", "green", "magenta", "red", "cyan")
     names = list(dict.fromkeys(part["label"] for part in row["segments"]))
-    letters, cells = string.ascii_letters, [(" ", "")] * width
+    signs, cells = string.ascii_letters, [(" ", "")] * width
     sign = {
-        name: (letters[index % len(letters)], f"black on bright_{colours[index % len(colours)]}")
+        name: (signs[index % len(signs)], f"black on bright_{colours[index % len(colours)]}")
         for index, name in enumerate(names)
     }
     for part in row["segments"]:

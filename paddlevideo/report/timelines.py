@@ -24,7 +24,6 @@ class Bar:
     start: float
     end: float
     label: str
-    good: bool | None = None  # None: not judged
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,8 @@ def drawing_of(video: VideoBars, colours: Mapping[str, str]) -> dict[str, Any]:
         shapes = [
             {
                 "x": round(bar.start * scale, 2),
-                "width": round(max((bar.end - bar.start) * scale, 1.5), 2),
+                "width": round(max((bar.end - bar.start) * scale, 2.5), 2),
                 "colour": colours[bar.label],
-                "good": bar.good,
                 "text": f"{bar.label}, {clock(bar.start)} to {clock(bar.end)}",
             }
             for bar in bars

@@ -74,7 +74,7 @@ def test_a_clip_that_is_called_by_its_times_is_not_named_in_the_table(capsys, mo
 
 
 def test_a_bar_shows_each_second_in_its_place():
-    """In letters too: a terminal may have no colours."""
+    """Not by colours alone: a terminal may have none."""
     line, legend = bar(SEGMENTS, 20).plain.split("\n")
     assert line == "aaaaa     bbbbbbbbbb"
     assert legend == "v, 40 s:  a cut  b fry"

@@ -12,7 +12,9 @@ import yaml
 
 from paddlevideo.cli import predict
 from paddlevideo.cli import run as main
+from paddlevideo.loader.timeline.features import open_timelines
 from paddlevideo.utils.class_names import read_class_names
+from paddlevideo.utils.errors import DataError
 from tests.extract.samples import moving, write_video
 from tests.question_data import write_blanks, write_open_questions
 from tests.timeline_data import CLASSES, STEPS, WIDTH, mstcn_keys, write_crosstask, write_mstcn
@@ -97,6 +99,8 @@ def test_features_are_extracted_as_those_of_the_training_clips(captions, tmp_pat
     rows = predicted(capsys, "-w", weights, video, "--every", 1, "--srt", tmp_path / "subtitles")
     assert [(row["start"], row["end"]) for row in rows] == [(0, 1), (1, 2), (2, 3)]
     assert (tmp_path / "subtitles" / "new.srt").read_text().count("-->") == 3
+    with pytest.raises(DataError, match="clips are whole videos.*predict: --every 1"):
+        open_timelines(str(store), 233, 134).open("v0")
     bad = tmp_path / "more" / "bad.mp4"
     write_video(tmp_path / "more" / "new.mp4", moving((2, 1), frames=10))
     bad.touch()

@@ -133,7 +133,7 @@ def test_features_and_labels_may_differ_by_a_second(arrays):
     timeline = open_timelines(str(arrays), 4, 3).open("first")
     check_length(timeline, 10, "labels.txt")
     check_length(timeline, 8, "labels.txt")
-    with pytest.raises(DataError, match='^labels.txt: 11 seconds of labels.*"first" have have 9'):
+    with pytest.raises(DataError, match='^labels.txt: 11 seconds of labels.*"first" have 9'):
         check_length(timeline, 11, "labels.txt")
 
 

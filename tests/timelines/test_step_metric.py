@@ -113,7 +113,13 @@ def test_the_page_marks_what_is_right(data, tmp_path):
     results["yardsticks"] = metric.yardsticks(truth)
     metric.write_page(tmp_path / "page.html", results, metric.answers(data), None)
     page = (tmp_path / "page.html").read_text()
-    for text in ("Step localisation", "x0, task 7", "1 of 3 steps found", "evenly spaced", "✗"):
+    for text in (
+        "Step localisation",
+        "x0, task 7",
+        "1 of 3 steps found",
+        "evenly spaced",
+        ">wrong<",
+    ):
         assert text in page
 
 

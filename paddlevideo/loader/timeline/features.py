@@ -284,9 +284,17 @@ class ClipTimelines(Timelines):
         return ClipTimeline(name, seconds, *widths, str(self.path), tuple(sorted(parts, key=_time)))
 
     def _whole(self, part: Part) -> Part:
-        """Returns the part; a clip without a span has ``rate`` actions a second."""
+        """Returns the part; a clip without a span has ``rate`` actions a second.
+
+        Raises DataError for one that was extracted from a video: its actions have no times.
+        """
         if not math.isnan(part.end):
             return part
+        if self.extraction() is not None:
+            raise DataError(
+                f"{self.path}: its clips are whole videos, and it is unknown when their actions "
+                "are. Extract them with -o clips.seconds=1 (predict: --every 1)"
+            )
         actions = len(_source(str(self.path)).read(part.position).actions)
         return part._replace(end=actions / self.rate)
 
