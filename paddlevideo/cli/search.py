@@ -80,6 +80,7 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     with exit_on_interrupt():
         from paddlevideo.config import import_parts, load_config, modules_of
         from paddlevideo.modeling import locate_weights
+        from paddlevideo.retrieval.model import RetrievalModel
         from paddlevideo.retrieval.search import Searcher
     located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
@@ -87,9 +88,8 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     # Modules run code: only a file that the user has given may import them.
     import_parts(modules_of(config) if options.config else [])
     index = options.index or located.parent / "search_index"
-    features, sentences = options.features, options.sentences
-    candidates = candidates_of(options)
-    return Searcher(config, options.weights, features, index, candidates, sentences)
+    model = RetrievalModel(config, options.weights, options.sentences)
+    return Searcher(model, options.features, index, candidates_of(options))
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:
