@@ -16,6 +16,7 @@ from tests.test_docs_names import anchors
 
 ROOT = Path(__file__).parents[1]
 PAIRS = {page: ROOT / "docs" / page.name for page in sorted((ROOT / "docs" / "zh").glob("*.md"))}
+PAIRS[ROOT / "README.zh-CN.md"] = ROOT / "README.md"
 UNITS = {"million": 1e6, "thousand": 1e3, "billion": 1e9, "亿": 1e8, "万": 1e4}
 BY_PAGE = {"argvalues": list(PAIRS), "ids": lambda page: page.name}
 

@@ -27,7 +27,7 @@ from paddlevideo.config.settings import (
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Compared with the English ones by tests/test_chinese_pages.py.
-CHINESE = sorted((ROOT / "docs" / "zh").glob("*.md"))
+CHINESE = [ROOT / "README.zh-CN.md", *sorted((ROOT / "docs" / "zh").glob("*.md"))]
 #: The changes tell of names that are gone.
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
 BY_PAGE = {"argvalues": CURRENT, "ids": lambda page: page.name}
