@@ -12,8 +12,8 @@ import pytest
 import yaml
 from rich.cells import cell_len
 
+from paddlevideo.cli import prepare_data, search
 from paddlevideo.cli import run as main
-from paddlevideo.cli import search
 from paddlevideo.loader.captions.clip_csv import read_captions
 from paddlevideo.loader.pipelines import WordDropout
 from paddlevideo.loader.store import ClassTargets, Clip, Sizes, StoreWriter
@@ -212,3 +212,13 @@ def test_a_table_on_a_terminal_is_straight(capsys, monkeypatch):
     print_clips("小狗在看电视", ["视频01_小狗", "clip_2"], {"score": [2.5, -1.0]}, digits=2)
     lines = [line for line in capsys.readouterr().out.splitlines() if line[:1] in "┃│┏└┡"]
     assert len(lines) == 6 and len({cell_len(line) for line in lines}) == 1
+
+
+def test_a_store_is_checked_with_the_vocabulary_that_is_named(tmp_path, vocabulary, capsys):
+    store = tmp_path / "clips.store"
+    write_clips(store, 1, np.random.default_rng(0))
+    assert prepare_data.main(["validate", str(store), "--bert_model", str(vocabulary)]) == 0
+    assert "Choose a vocabulary" not in capsys.readouterr().out
+    prepare_data.main(["validate", str(store)])
+    output = capsys.readouterr().out
+    assert "vocabulary bert-base-uncased" in output and "Choose a vocabulary" in output
