@@ -145,7 +145,7 @@ def make_target(command: str, place: Path) -> None:
         ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    part_of = dict.fromkeys(("test-fast", "lint", "soak", "test-gpu"), "test")
+    part_of = dict.fromkeys(("test-fast", "lint", "soak", "test-gpu", "docs"), "test")
     stages = re.findall(
         r"^(?:stage|\s+BASE_PYTHON=) make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.M
     )

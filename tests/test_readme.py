@@ -251,7 +251,8 @@ def test_a_yaml_block_is_a_valid_configuration(block, place, monkeypatch):
     assert block.file_name, "its first line is a comment with its name"
     monkeypatch.chdir(place)
     (place / "data" / "videos.store").mkdir(exist_ok=True)  # what my_videos.yaml names
-    for name in ("held_out.txt", "valid.csv", "test.csv"):
+    (place / "bert-base-chinese").mkdir(exist_ok=True)  # what chinese.yaml names
+    for name in ("held_out.txt", "valid.csv", "test.csv", "bert-base-chinese/vocab.txt"):
         (place / name).touch()
     import_parts()
     config = load_config(block.file_name)

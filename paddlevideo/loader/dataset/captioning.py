@@ -20,6 +20,7 @@ from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength, load_tokenizer
 from paddlevideo.registry import DATASETS, InputPath, NameOrPath
 from paddlevideo.utils.ranges import Count, CountOrZero
+from paddlevideo.utils.words import split_words
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ class ClipCaptionPairs(Dataset):
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Returns the number of words of each pair's caption."""
-        return np.array([self.pairs[index][1].count(" ") + 1 for index in indices])
+        return np.array([len(split_words(self.pairs[index][1])) for index in indices])
 
     def extents(self) -> dict[str, Any]:
         """Returns the vocabulary and its number of words."""
