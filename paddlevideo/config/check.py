@@ -20,6 +20,7 @@ from paddlevideo.config.arguments import (
     value_faults,
 )
 from paddlevideo.config.data import DATA, fill_data
+from paddlevideo.config.overrides import COMMAND_LINE
 from paddlevideo.config.settings import (
     IGNORED_SETTINGS,
     NO_MORE_SHARDING,
@@ -218,11 +219,11 @@ class _Check(PartCheck):
         is_read = any(path[1] in self.read_splits for path in self.from_data)
         hint = schema_of(RunSettings).hints[DATA]
         yield from prefix_path((DATA,), value_faults(data, hint, files=is_read))
-        if data and isinstance(data, str) and not self.from_data:
+        if data and not self.from_data and position_of(self.config, (DATA,)) == COMMAND_LINE:
             yield Fault(
                 (DATA,),
-                "nothing reads it: every data set names its own files. Set their file_path and "
-                "features_path to null, or remove this key",
+                "nothing reads it: every data set of this configuration names its own files. Set "
+                "their file_path and features_path, or set them to null",
             )
 
     def sections(self) -> Iterator[Fault]:

@@ -19,7 +19,7 @@ from paddlevideo.loader.store.split import (
     abouts,
     check_videos,
     split_path,
-    video_of,
+    videos_by_clip,
 )
 from paddlevideo.registry import SPLITS
 from paddlevideo.utils.errors import ConfigError, DataError
@@ -140,10 +140,10 @@ def _checked(before: SplitFile) -> dict[str, Any]:
 
 
 def _clips(store: FeatureStore, by: str) -> Iterator[_Clip]:
+    videos = videos_by_clip(abouts(store), by)
     for about in abouts(store):
-        span = about.span
-        seconds = span[1] - span[0] if span else None
-        yield _Clip(about.id, video_of(about, by), len(non_blank(about.captions)), seconds)
+        seconds = about.span[1] - about.span[0] if about.span else None
+        yield _Clip(about.id, videos[about.id], len(non_blank(about.captions)), seconds)
 
 
 def _check_store(store: FeatureStore, clips: Sequence[_Clip]) -> None:

@@ -36,25 +36,30 @@ def split_path(store: str | os.PathLike[str]) -> Path:
     return path.with_name(f"{path.name}.split.json")
 
 
-def video_of(about: About, by: str = "video") -> str:
-    """Returns what identifies the video of a clip.
+def videos_by_clip(clips: Iterable[About], by: str = "video") -> dict[str, str]:
+    """Returns what identifies the video of each clip, by the clip's id.
 
-    The video's file, else its name, else what precedes the times or the number in the clip's id,
-    else the id; the id at once where ``by`` is "clip".
+    The video's file, else its name, else what precedes the times or the number in the id, else the
+    id. Two numbers are times if the first is the smaller one in all ids. ``by`` "clip": the id.
     """
     if by == "clip":
-        return about.id
-    timed = TIMED_ID.fullmatch(about.id)
-    is_span = timed is not None and float(timed["start"]) < float(timed["end"])
-    by_id = videos_of(about.id)[0 if is_span else -1 :]
-    return about.source or about.video or next(iter(by_id), about.id)
+        return {about.id: about.id for about in clips}
+    videos = {about.id: about.source or about.video for about in clips}
+    unknown = [clip for clip, video in videos.items() if not video]
+    timed = {clip: match for clip in unknown if (match := TIMED_ID.fullmatch(clip))}
+    if not all(float(match["start"]) < float(match["end"]) for match in timed.values()):
+        timed = {}
+    for clip in unknown:
+        name = timed[clip]["video"] if clip in timed else next(reversed(videos_of(clip)), clip)
+        videos[clip] = name
+    return videos
 
 
 @dataclass(frozen=True)
 class SplitFile:
     """A split: ids of clips under each of ``SPLITS`` and ``UNUSED``.
 
-    ``settings``: those that it was made with; ``by`` in them says what ``video_of`` compares.
+    ``settings``: those that it was made with; ``by`` in them is that of ``videos_by_clip``.
     """
 
     path: Path
@@ -130,12 +135,7 @@ def _indices(
     """Returns the indices of each list; read once in a process while both files stay equal."""
     split = SplitFile.read(path)
     by = split.settings.get("by", "video")
-    videos = {about.id: video_of(about, by) for about in abouts(FeatureStore(store))}
-    if len(videos) < len(FeatureStore(store)):
-        raise DataError(
-            f"{store}: several clips have the same id. tools/prepare_data.py validate --fix leaves "
-            "out all but the first"
-        )
+    videos = videos_by_clip(abouts(FeatureStore(store)), by)
     sides = split.sides()
     _check_clips(sides, videos, path, store)
     check_videos(sides, videos, path)
@@ -182,9 +182,21 @@ def check_videos(sides: Mapping[str, str], videos: Mapping[str, str], path: Path
 
 
 def abouts(store: FeatureStore) -> Iterator[About]:
-    """Yields id, captions and origin of all clips of a store, in order."""
+    """Yields id, captions and origin of all clips of a store, in order.
+
+    Raises DataError if two clips have one id.
+    """
     store.sizes()  # checks the number of clips
-    return (store.about(index) for index in range(len(store)))
+    known: set[str] = set()
+    for index in range(len(store)):
+        about = store.about(index)
+        if about.id in known:
+            raise DataError(
+                f'{store.path}: two clips are called "{about.id}". tools/prepare_data.py validate '
+                "--fix leaves out the second"
+            )
+        known.add(about.id)
+        yield about
 
 
 def open_store(path: str | os.PathLike[str]) -> FeatureStore:
