@@ -33,17 +33,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help=f"default: {DEFAULT_STORE}",
     )
     share = number(float, Range(above=0, below=1))
-    for name in ("valid", "test"):
-        text = f"share of the videos for {name}; default: 0.1"
-        add(f"--{name}", type=share, metavar="SHARE", help=text)
-        add(
-            f"--{name}_list",
-            type=as_path,
-            nargs="+",
-            default=[],
-            metavar="FILE",
-            help=f"the clips or videos for {name} instead: ids, one per line",
-        )
+    sides = (("validation", "--valid", "--valid_list"), ("the test", "--test", "--test_list"))
+    for purpose, flag, list_flag in sides:
+        text = f"share of the videos for {purpose}; default: 0.1"
+        add(flag, type=share, metavar="SHARE", help=text)
+        text = "instead of a share: ids of clips or videos, one per line"
+        add(list_flag, type=as_path, nargs="+", default=[], metavar="FILE", help=text)
     add("--seed", type=count_or_zero, help="of the random choice; default: 0")
     add("--by", choices=("video", "clip"), help="clip: divide a video's clips too; default: video")
     add("--like", type=as_path, metavar="STORE", help="begin with the split of another store")
