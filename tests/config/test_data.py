@@ -12,7 +12,7 @@ from paddlevideo.config import (
     position_of,
     with_data,
 )
-from paddlevideo.registry import DATASETS
+from paddlevideo.registry import DATASETS, InputPath, Split
 from paddlevideo.utils.errors import ConfigError
 from tests.tiny_data import configuration
 
@@ -72,15 +72,21 @@ def test_questions_take_their_features_only():
     assert "split" not in test
 
 
-def test_a_part_of_ones_own_takes_it_if_it_knows_the_splits():
-    from tests import user_parts  # noqa: F401
+class Mine:
+    def __init__(self, file_path: InputPath, split: Split | None = None) -> None: ...
 
-    class Mine:
-        def __init__(self, file_path: str, split: int = 1) -> None: ...
 
-    DATASETS.register("OtherMeaningOfSplit")(Mine)
-    config = with_data({"data": "x", "DATASET": {"train": {"format": "OtherMeaningOfSplit"}}})
-    assert config.DATASET.train == {"format": "OtherMeaningOfSplit"}
+class Fold:
+    def __init__(self, file_path: InputPath, split: int = 1) -> None: ...
+
+
+def test_a_data_set_of_ones_own_takes_it_if_it_knows_the_splits(monkeypatch):
+    parts = {"Mine": Mine, "Fold": Fold}
+    monkeypatch.setattr(DATASETS, "_parts", {**DATASETS._parts, **parts})
+    sections = {"train": {"format": "Mine"}, "test": {"format": "Fold"}}
+    config = with_data({"data": "x", "DATASET": sections})
+    assert config.DATASET.train == {"format": "Mine", "file_path": "x", "split": "train"}
+    assert config.DATASET.test == {"format": "Fold"}, "its split is another thing"
 
 
 def test_an_error_names_the_key_once():
