@@ -114,6 +114,7 @@ def test_a_test_takes_the_recipe_beside_the_weights(trained, monkeypatch, tmp_pa
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["protocol"]["videos"] == 8
     assert results["protocol"]["file"] == "videos.store"
+    assert results["protocol"]["split"] == "test"
     write_store(trained / "other.store", 10)
     assert split.main(["other.store", "--test", "0.5"]) == 0
     assert main.main([*weights, "data=other.store"]) == 0

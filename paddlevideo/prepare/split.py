@@ -14,6 +14,8 @@ from paddlevideo.loader.clips.clip import non_blank
 from paddlevideo.loader.selection import read_list
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.split import (
+    DRAWN,
+    LISTED,
     UNUSED,
     SplitFile,
     abouts,
@@ -26,11 +28,6 @@ from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import printable, some
 
 SHARE = 0.1
-BY = ("video", "clip")
-#: The sides that are drawn or listed; training gets the rest.
-DRAWN = ("valid", "test")
-#: In the settings, in place of a share.
-LISTED = "listed"
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def _settings(options: SplitOptions, before: SplitFile | None) -> dict[str, Any]
         if options.lists.get(name) and options.shares.get(name) is not None:
             raise ConfigError(f"--{name} and --{name}_list: give one of them")
     known: dict[str, Any] = {"valid": SHARE, "test": SHARE, "seed": 0, "by": "video"}
-    known |= _checked(before) if before else {}
+    known |= before.settings if before else {}
     for name, value in given.items():
         if before and value is not None and value != known[name]:
             raise ConfigError(
@@ -123,20 +120,6 @@ def _settings(options: SplitOptions, before: SplitFile | None) -> dict[str, Any]
             "their sum must be below 1"
         )
     return settings
-
-
-def _checked(before: SplitFile) -> dict[str, Any]:
-    """Returns the settings in a file, which may have been edited. Raises DataError."""
-    for name, value in before.settings.items():
-        is_share = isinstance(value, float) and 0 < value < 1
-        is_seed = type(value) is int and value >= 0
-        valid = {"seed": is_seed, "by": value in BY, **dict.fromkeys(DRAWN, is_share)}
-        if not valid.get(name) and not (name in DRAWN and value == LISTED):
-            raise DataError(
-                f"{before.path}: settings: {name}: {value!r:.60} is not possible: correct it, or "
-                "make another split with --overwrite"
-            )
-    return dict(before.settings)
 
 
 def _clips(store: FeatureStore, by: str) -> Iterator[_Clip]:

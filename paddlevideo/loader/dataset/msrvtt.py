@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from paddlevideo.files.filetype import JSON, describe_file
 from paddlevideo.loader.captions import read_captions, read_lines
@@ -76,6 +77,11 @@ class MSRVTTDataset(RetrievalDataset):
             captions_per_clip,
             missing_ids,
         )
+        self.split = split
+
+    def describe(self) -> dict[str, Any]:
+        """Returns files and counts, and the part of the store."""
+        return {**super().describe(), **({"split": self.split} if self.split else {})}
 
 
 def read_pairs(path: str, split: Split | None = None) -> list[Pair]:

@@ -25,6 +25,9 @@ from paddlevideo.utils.printable import some
 #: The clips that no data set reads, because they have no caption.
 UNUSED = "no_captions"
 FORMAT, VERSION = "paddlevideo split", 1
+#: What is drawn by its share of the videos, or listed; training gets the rest.
+DRAWN, LISTED = ("valid", "test"), "listed"
+BY = ("video", "clip")
 #: Maximum number of ids to compare with an unknown one.
 _MAX_COMPARED = 5000
 
@@ -87,12 +90,26 @@ class SplitFile:
             ) from None
         split = cls(path, settings, clips)
         split.sides()
+        split.check_settings()
         return split
 
     def write(self, store: Path) -> None:
         """Writes the split, whole or not at all; one id on each line."""
         head = {"format": FORMAT, "version": VERSION, "store": store.name}
         write_json_whole(self.path, {**head, "settings": dict(self.settings), **self.clips})
+
+    def check_settings(self) -> None:
+        """Raises DataError for a setting that ``paddlevideo split`` cannot have written."""
+        for name, value in self.settings.items():
+            if name in DRAWN:
+                fits = value == LISTED or (isinstance(value, float) and 0 < value < 1)
+            else:
+                fits = value in BY if name == "by" else type(value) is int and value >= 0
+            if not fits:
+                raise DataError(
+                    f"{self.path}: settings: {name}: {value!r:.60} is not possible. Correct it, or "
+                    "make another split: paddlevideo split --overwrite"
+                )
 
     def sides(self) -> dict[str, str]:
         """Returns the name of the list that holds each clip. Raises DataError for a clip twice."""
