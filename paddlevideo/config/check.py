@@ -211,7 +211,12 @@ class _Check(PartCheck):
     def faults(self) -> Iterator[Fault]:
         """Yields all faults, section by section; those of ``data`` once, not where it is used."""
         yield from self.data()
-        yield from (fault for fault in self.sections() if fault.path not in self.from_data)
+        could_fill = fill_data({**self.config, DATA: "STORE"})[1]
+        for fault in self.sections():
+            if fault.message == "missing" and fault.path in could_fill:
+                yield fault._replace(message=f"missing; {DATA}: STORE names all such files at once")
+            elif fault.path not in self.from_data:
+                yield fault
 
     def data(self) -> Iterator[Fault]:
         """Checks the store of all data sets."""

@@ -106,7 +106,7 @@ def test_without_data_the_keys_are_missing():
     with pytest.raises(ConfigError) as caught:
         check_config(load_config("actbert_videos.yaml", ["data=null"]), "train")
     for key in ("train.file_path", "valid.file_path", "valid.features_path"):
-        assert f"DATASET.{key}: missing" in str(caught.value)
+        assert f"DATASET.{key}: missing; data: STORE names all" in str(caught.value)
 
 
 def test_a_path_that_nothing_reads_is_refused_on_the_command_line(tmp_path, monkeypatch):
