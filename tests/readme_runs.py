@@ -304,7 +304,7 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"python tools/benchmark.py .+", benchmark_alone, True),
     (r"paddlevideo search .+", search, False),
     (r"paddlevideo (report|compare|curves|doctor)\b.*", run_tool, False),
-    (r"paddlevideo (export|predict|pack|validate|inspect) .+", run_tool, False),
+    (r"paddlevideo (export|predict|pack|validate|inspect|split) .+", run_tool, False),
     (r"BERT=.+", find_bert, False),
     (r"paddlevideo linear_baseline .+", run_tool, True),
     (r"python main.py .*--dry_run.*", dry_run, False),

@@ -100,7 +100,7 @@ def trained(tmp_path_factory, vocabulary):
         "PIPELINE": {
             "train": {
                 "transform": [
-                    {"FeaturePadding": {"max_region_num": 8, "max_action_num": 2}},
+                    {"FeaturePadding": {"max_region_num": 8, "max_action_num": 5}},
                     {"RandomCap": {"caption_path": str(folder / "train.store"), "rate": 0.0}},
                     {"Tokenize": {"max_seq_length": 36}},
                     {"RandomMask": None},

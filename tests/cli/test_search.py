@@ -285,6 +285,17 @@ def test_a_mistake_is_one_clear_line(trained, tmp_path, capsys, change, message)
     assert message in error and "Traceback" not in error
 
 
+def test_the_clips_are_those_of_the_recipe_unless_others_are_named(trained, tmp_path, capsys):
+    words = ["-w", arguments(trained)[1], "--index", str(tmp_path), "a dog"]
+    assert search.main(words) == 2
+    assert "error: --features STORE: name the clips to search" in capsys.readouterr().err
+    assert search.main([*words, "-o", f"data={trained / 'test.lmdb'}"]) == 2
+    assert "data: nothing reads it" in capsys.readouterr().err
+    free = ["DATASET.test.features_path=null"]
+    assert search.main([*words, "-o", f"data={trained / 'test.lmdb'}", *free]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 7
+
+
 def test_sizes_come_from_a_retrieval_set():
     assert model_module.dataset_options({})["max_region_num"] == 36
     with pytest.raises(ConfigError, match="needs the sizes of an MSRVTTDataset"):
