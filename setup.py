@@ -46,6 +46,8 @@ EXTRAS = {
     "captions": ["pycocoevalcap>=1.2"],
     "visualdl": ["visualdl"],
     "onnx": ["onnxruntime"],
+    # The documentation as a site.
+    "docs": ["mkdocs-material>=9.6,<10", "mkdocstrings-python>=2,<3"],
     "test": [
         "faiss-cpu>=1.8",
         "hypothesis>=6.100",
@@ -61,6 +63,7 @@ EXTRAS = {
 }
 EXTRAS["dev"] = [
     *EXTRAS["test"],
+    *EXTRAS["docs"],
     "coverage>=7.10",
     "import-linter>=2.3",
     "mypy>=1.11",
