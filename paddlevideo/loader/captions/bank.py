@@ -16,12 +16,12 @@ import numpy as np
 
 from paddlevideo.loader.captions.files import usable_lines
 from paddlevideo.loader.captions.json_stream import json_entries
-from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.loader.clips.clip import non_blank, split_alternatives
 from paddlevideo.loader.store import FeatureStore, is_store
 from paddlevideo.loader.store.split import clips_of_split, open_store
 from paddlevideo.registry import Split
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import open_text, writable
 
 log = logging.getLogger("paddlevideo")
 #: Maximum number of clips tried for one draw, as clips of a store may have no captions.

@@ -1,8 +1,9 @@
-"""Opens text files, and checks that text can be written as UTF-8."""
+"""Text files of any task: opening them, their lines, whole numbers and Unicode in them."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,20 @@ def _undecodable_line(path: str | os.PathLike[str]) -> str:
             except UnicodeDecodeError:
                 return f" line {number}:"
     return ""
+
+
+def text_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """Returns the lines that are not blank, stripped, with their numbers from 1.
+
+    Raises DataError as :func:`open_text` does.
+    """
+    with open_text(path) as file:
+        return [(number, line.strip()) for number, line in enumerate(file, 1) if line.strip()]
+
+
+def whole_number(text: str) -> int | None:
+    """Returns the number that up to nine digits are, or None for any other text."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def writable(text: str, where: str) -> str:
