@@ -17,7 +17,6 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
@@ -27,9 +26,6 @@ from paddlevideo.utils.ranges import count
 if TYPE_CHECKING:
     from paddlevideo.retrieval.answers import Answer
     from paddlevideo.retrieval.search import Searcher
-
-CANDIDATES = 32
-DEFAULT_CONFIG = "actbert_msrvtt.yaml"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -64,32 +60,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def config_for(weights: Path, given: str | None) -> str:
-    """Returns the given configuration file, the one beside the weights, or the default."""
-    beside = weights.parent / "config.yaml"
-    return given or (str(beside) if beside.is_file() else DEFAULT_CONFIG)
-
-
-def candidates_of(options: argparse.Namespace) -> int:
-    """Returns the number of clips to match: as given, or enough for those to show."""
-    return options.candidates or max(CANDIDATES, options.best)
-
-
 def open_searcher(options: argparse.Namespace) -> Searcher:
     """Returns the searcher that the command line describes."""
     with exit_on_interrupt():
-        from paddlevideo.config import import_parts, load_config, modules_of
+        from paddlevideo.inference.recipe import candidates_for, load_recipe
         from paddlevideo.modeling import locate_weights
         from paddlevideo.retrieval.model import RetrievalModel
         from paddlevideo.retrieval.search import Searcher
     located = locate_weights(options.weights)
-    overrides = [*options.override, "MODEL.backbone.pretrained="]
-    config = load_config(config_for(located, options.config), overrides)
-    # Modules run code: only a file that the user has given may import them.
-    import_parts(modules_of(config) if options.config else [])
+    config = load_recipe(located, options.config, options.override)
     index = options.index or located.parent / "search_index"
     model = RetrievalModel(config, options.weights, options.sentences)
-    return Searcher(model, options.features, index, candidates_of(options))
+    candidates = candidates_for(options.best, options.candidates)
+    return Searcher(model, options.features, index, candidates)
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 Item = TypeVar("Item")
+_shown: ContextVar[bool] = ContextVar("shown", default=True)
+
+
+@contextmanager
+def progress(shown: bool) -> Iterator[None]:
+    """Context in which bars are drawn, or not."""
+    before = _shown.set(shown)
+    try:
+        yield
+    finally:
+        _shown.reset(before)
 
 
 def track(
@@ -18,9 +31,10 @@ def track(
 ) -> Iterator[Item]:
     """Yields ``items`` and draws a bar with ``unit`` per second and the remaining time.
 
-    Nothing is drawn if standard error is not a terminal: in a pipe, a log file or CI.
+    Nothing is drawn in a ``progress(False)`` context, or if standard error is not a terminal: in a
+    pipe, a log file or CI.
     """
-    if not sys.stderr.isatty():
+    if not (_shown.get() and sys.stderr.isatty()):
         yield from items
         return
     from rich.console import Console

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +15,11 @@ from typing import Any
 
 from paddlevideo.extract.run import extract
 from paddlevideo.extract.settings import as_yaml_map
-from paddlevideo.extract.work import ExtractOptions
+from paddlevideo.extract.work import FAILED, ExtractOptions
 from paddlevideo.files.whole import checksum
 from paddlevideo.tasks.run_folder import EXTRACTION
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.printable import some
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,15 @@ class Extraction:
     """How videos become clips with features.
 
     ``config``: a YAML file of ``configs/extract/``; None: as the weights' training clips.
-    ``seconds``: length of a clip; None: as in the settings.
+    ``seconds``: length of a clip; None: as in the settings. ``workers``: processes; None: one per
+    core, or one if networks are used. ``skip_failed``: leaves out videos that cannot be used, with
+    a warning, instead of raising an error.
     """
 
     config: str | None = None
     seconds: float | None = None
     workers: int | None = None
+    skip_failed: bool = False
 
 
 @contextmanager
@@ -43,33 +46,56 @@ def features_of(videos: Sequence[Path], weights: Path, wanted: Extraction) -> It
     ConfigError if it is unknown how to extract, and DataError if no video could be used or, once
     the others have been described, if some could not.
     """
-    with tempfile.TemporaryDirectory(prefix="paddlevideo-") as name:
-        folder = Path(name)
-        settings = wanted.config or _settings_beside(weights, folder / "extraction.yaml")
-        seconds = [] if wanted.seconds is None else [f"clips.seconds={wanted.seconds}"]
-        options = ExtractOptions(
-            _source(videos, folder / "videos.csv"),
-            folder / "features.store",
-            settings,
-            seconds,
-            workers=wanted.workers,
-        )
-        # What is printed is the model's, unless a video failed.
-        with redirect_stdout(io.StringIO()) as summary:
-            failed = extract(options)
-        if failed:
-            print(summary.getvalue(), end="", file=sys.stderr)
-        if not options.output.is_dir():
-            raise DataError("no video could be used; the reasons stand above")
-        yield options.output
-        if failed:
-            raise DataError("not all videos could be described; the reasons stand above")
+    with tempfile.TemporaryDirectory(prefix="paddlevideo-") as folder:
+        store, failed = extract_as_trained(videos, weights, wanted, Path(folder))
+        yield store
+        if failed and not wanted.skip_failed:
+            raise DataError(failed)
+
+
+def extract_as_trained(
+    videos: Sequence[Path], weights: Path, wanted: Extraction, folder: Path
+) -> tuple[Path, str]:
+    """Returns a feature store of ``videos`` in ``folder``, and which of them failed, or "".
+
+    Raises ConfigError if it is unknown how to extract, and DataError if no video could be used.
+    """
+    settings = wanted.config or _settings_beside(weights, folder / "extraction.yaml")
+    seconds = [] if wanted.seconds is None else [f"clips.seconds={wanted.seconds}"]
+    options = ExtractOptions(
+        _source(videos, folder / "videos.csv"),
+        folder / "features.store",
+        settings,
+        seconds,
+        # All of them, also on a rank of a launcher: the store is this process's own.
+        part="1/1",
+        workers=wanted.workers,
+    )
+    with redirect_stdout(io.StringIO()):  # what is printed is the model's
+        failed = _failures(options.output) if extract(options) else ""
+    if not options.output.is_dir():
+        raise DataError(failed or "no video could be used")
+    return options.output, failed
+
+
+def _failures(store: Path) -> str:
+    """Returns a line on the videos that could not be used."""
+    path = store.with_name(f"{store.name}.status.jsonl")
+    statuses = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    failed = [each for each in statuses if each["status"] == FAILED]
+    reasons = [
+        reason if Path(video).name in reason else f"{video}: {reason}"
+        for video, reason in ((each["video"], each["reason"]) for each in failed)
+    ]
+    return f"{len(failed)} of {len(statuses)} videos could not be used: {some(reasons, 3, '; ')}"
 
 
 def _source(videos: Sequence[Path], listed: Path) -> Path:
     """Returns the only path, or a file that lists all of them."""
     if len(videos) == 1:
         return videos[0]
+    if twice := [video for video, times in Counter(videos).items() if times > 1]:
+        raise ConfigError(f"{twice[0]}: is listed twice: list each video once")
     if folders := [video for video in videos if video.is_dir()]:
         raise ConfigError(f"{folders[0]}: give one folder, or one or more video files")
     stems = Counter(video.stem for video in videos)
