@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from tests.readme_runs import argv, environment
+from tests.readme_runs import environment
 
 pytest.importorskip("cv2")
 
@@ -25,19 +24,6 @@ SMALL = {
     "CLIPS": "--train 34 --valid 6 --test 8",
     "TRAINING": "-o epochs=1 num_threads=1 MODEL.pair_batch=64",
 }
-
-
-def shell(command: str) -> None:
-    """What a kernel does with a line that begins with an exclamation mark."""
-    done = subprocess.run(
-        argv(command), env=environment(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-
-
-def run(cell: dict[str, Any], namespace: dict[str, Any]) -> None:
-    lines = [re.sub(r"^!(.+)$", r'shell(f"\1")', line) for line in cell["source"]]
-    exec(compile("".join(lines), PAGE.name, "exec"), namespace)  # noqa: S102
 
 
 def outputs() -> Iterator[tuple[str, str]]:
@@ -55,12 +41,12 @@ def outputs() -> Iterator[tuple[str, str]]:
 @pytest.mark.slow
 def test_the_cells_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plt, "rcParams", plt.rcParams.copy())
     plt.switch_backend("agg")
     (first,) = [cell for cell in CODE if "parameters" in cell["metadata"].get("tags", [])]
-    namespace: dict[str, Any] = {"shell": shell}
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    namespace: dict[str, Any] = {}
     for cell in CODE:
-        run(cell, namespace)
+        exec(compile("".join(cell["source"]), PAGE.name, "exec"), namespace)  # noqa: S102
         if cell is first:
             assert SMALL.keys() < namespace.keys()
             namespace |= {**SMALL, "FOLDER": tmp_path / "tutorial"}

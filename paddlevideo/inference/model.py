@@ -144,7 +144,8 @@ class VideoTextModel:
         """
         width = self._required_head().width
         empty = np.zeros((0, width), np.float32)
-        return np.concatenate([empty, *map(_vectors, self._encoded(texts))])
+        with progress_shown(self.progress):
+            return np.concatenate([empty, *map(_vectors, self._encoded(self._checked(texts)))])
 
     def embed_videos(self, videos: Videos) -> VideoVectors:
         """Returns ids of V clips and vectors (V, D) of length 1.
@@ -166,7 +167,7 @@ class VideoTextModel:
         neither a probability nor comparable between models: see :meth:`match_probability`.
         """
         weight = np.float32(self.similarity_weight)
-        margins, similarities = self._compare(texts, videos)
+        margins, similarities, _ = self._compare(texts, videos)
         return margins + weight * similarities
 
     def match_probability(self, texts: str | Iterable[str], videos: Videos) -> Array:
@@ -174,7 +175,7 @@ class VideoTextModel:
 
         They leave out the retrieval head, and depend on how often training showed a wrong caption.
         """
-        margins, _ = self._compare(texts, videos)
+        margins, _, _ = self._compare(texts, videos)
         return np.asarray(np.exp(-np.logaddexp(0, -margins)), np.float32)
 
     def search(self, videos: Videos, text: str, best: int = 10) -> list[Answer]:
@@ -194,25 +195,30 @@ class VideoTextModel:
                 with progress_shown(self.progress):
                     return self._open(features, candidates_for(best)).find(text, best)
         weight = np.float32(self.similarity_weight)
-        encoded = self.encode_videos(videos)
-        (margins,), (similarities,) = self._compare(text, encoded)
+        (margins,), (similarities,), names = self._compare(text, videos)
         scores = margins + weight * similarities
         return [
             Answer(name, float(scores[at]), float(margins[at]), float(similarities[at]))
-            for at, name in best_clips(scores, encoded.names, best)
+            for at, name in best_clips(scores, names, best)
         ]
 
     # ------------------------------------------------------------------------- texts
 
-    def _encoded(self, texts: str | Iterable[str]) -> Iterator[CaptionCache]:
-        """Yields texts in batches. Raises ConfigError for the first that says nothing."""
+    def _checked(self, texts: str | Iterable[str]) -> list[str]:
+        """Returns one or several texts as a list, and warns of unknown words.
+
+        Raises ConfigError for the first that has no known word.
+        """
         several = as_texts(texts)
         if warnings := [warning for text in several if (warning := self._retrieval.check(text))]:
             log.warning("%s", some(warnings, separator="; "))
-        firsts = range(0, len(several), self._batch)
-        with progress_shown(self.progress):
-            for first in track(firsts, "texts", len(firsts), "texts", self._batch):
-                yield self._retrieval.encode(several[first : first + self._batch])
+        return several
+
+    def _encoded(self, texts: Sequence[str]) -> Iterator[CaptionCache]:
+        """Yields texts in batches."""
+        firsts = range(0, len(texts), self._batch)
+        for first in track(firsts, "texts", len(firsts), "texts", self._batch):
+            yield self._retrieval.encode(texts[first : first + self._batch])
 
     def _required_head(self) -> VectorHead:
         if self._retrieval.head is None:
@@ -255,21 +261,29 @@ class VideoTextModel:
 
     # ------------------------------------------------------------------- comparisons
 
-    def _compare(self, texts: str | Iterable[str], videos: Videos) -> tuple[Array, Array]:
-        """Returns margins and similarities, (C, V) float32 each; 0 without a retrieval head."""
+    def _compare(
+        self, texts: str | Iterable[str], videos: Videos
+    ) -> tuple[Array, Array, list[str]]:
+        """Returns margins and similarities (C, V) and the clips' ids.
+
+        Without a retrieval head, similarities are 0.
+        """
+        checked = self._checked(texts)  # before videos are extracted
         encoded = self.encode_videos(videos)
-        framework, head = self._retrieval.framework, self._retrieval.head
         empty = np.zeros((0, len(encoded)), np.float32)
         margins: list[Array] = [empty]
         similarities: list[Array] = [empty]
-        for captions in self._encoded(texts):
-            margins.append(framework.margins(captions, encoded.gallery).numpy())
-            if head is None:
-                similarities.append(np.zeros(margins[-1].shape, np.float32))
-            else:
-                scaled: Array = _vectors(captions) * np.float32(self.similarity_scale)
-                similarities.append(scaled @ encoded.vectors.T)
-        return np.concatenate(margins), np.concatenate(similarities)
+        with progress_shown(self.progress):
+            for captions in self._encoded(checked):
+                margins.append(self._retrieval.framework.margins(captions, encoded.gallery).numpy())
+                similarities.append(self._similarities(captions, encoded))
+        return np.concatenate(margins), np.concatenate(similarities), encoded.names
+
+    def _similarities(self, captions: CaptionCache, videos: EncodedVideos) -> Array:
+        if self._retrieval.head is None:
+            return np.zeros((captions.size, len(videos)), np.float32)
+        scaled: Array = _vectors(captions) * np.float32(self.similarity_scale)
+        return scaled @ videos.vectors.T
 
     def _open(self, path: Path, candidates: int) -> Searcher:
         """Returns the searcher of a feature file: the last one, unless the file has changed."""

@@ -77,7 +77,7 @@ def as_paths(videos: AnyPath | Iterable[AnyPath]) -> list[Path]:
     if not several:
         raise ConfigError("videos: the list is empty; expected at least one path")
     for path in several:
-        if not isinstance(path, (str, os.PathLike)):
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise ConfigError(f"videos: {path!r:.60} is a {type(path).__name__}; expected a path")
     return [Path(expand_path(os.fspath(path))) for path in several]
 
