@@ -86,6 +86,7 @@ setup(
     package_dir={"paddlevideo.configs": "configs"},
     entry_points={"console_scripts": ["paddlevideo=paddlevideo.cli:main"]},
     package_data={
+        "paddlevideo": ["py.typed", "__init__.pyi"],
         "paddlevideo.configs": ["**/*.*"],  # recipes and their lists
         "paddlevideo.loader": ["vocab/*"],
         "paddlevideo.extract.classical": ["typical.json"],

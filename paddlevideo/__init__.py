@@ -1,9 +1,11 @@
 """Training and testing of video-language models on PaddlePaddle.
 
 >>> import paddlevideo as pv
->>> model = pv.build_model(pv.load_config("actbert.yaml").MODEL)
+>>> model = pv.load("output/ActBert_videos/ActBert_videos_best.pdparams")
+>>> model.search("data/videos.store", "a man cuts an onion", best=3)
 
-Nothing heavy is imported before it is used: ``import paddlevideo`` does not load Paddle.
+Nothing heavy is imported before it is used: ``import paddlevideo`` does not load Paddle. Type
+checkers read ``__init__.pyi``.
 """
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "load": "paddlevideo.inference",
+    "VideoTextModel": "paddlevideo.inference",
+    "EncodedVideos": "paddlevideo.inference",
+    "VideoVectors": "paddlevideo.inference",
+    "Extraction": "paddlevideo.inference",
     "build_model": "paddlevideo.modeling",
     "load_weights": "paddlevideo.modeling",
     "load_config": "paddlevideo.config",

@@ -69,6 +69,8 @@ def test_every_folder_of_code_and_data_is_packaged(packaging):
         assert ".".join(folder.relative_to(ROOT).parts) in packages
     assert packaging["package_dir"] == {"paddlevideo.configs": "configs"}
     assert list((ROOT / "configs").glob("**/*.yaml"))
+    for name in packaging["package_data"]["paddlevideo"]:
+        assert (PACKAGE / name).is_file()
     for package in ("loader", "report"):
         (pattern,) = packaging["package_data"][f"paddlevideo.{package}"]
         assert list((PACKAGE / package).glob(pattern))

@@ -19,6 +19,7 @@ from paddlevideo.cli import run as main
 from paddlevideo.config import check_config, import_parts, load_config
 from tests.readme_runs import NOT_RUN, RUNS, room_for_a_run, run_tool, runner
 from tests.user_folder import make_user_folder
+from tests.video_data import train_on_videos
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -197,6 +198,12 @@ def demo(place):
 
 
 @pytest.fixture(scope="module")
+def videos(place):
+    """Videos, their store, and a model that was trained on them."""
+    train_on_videos(place)
+
+
+@pytest.fixture(scope="module")
 def resumable(place):
     """A run of the unchanged recipe: other commands have left runs with other settings."""
     with pytest.MonkeyPatch.context() as patch, room_for_a_run(place / "output" / "ActBert"):
@@ -204,7 +211,7 @@ def resumable(place):
         assert main.main(["-c", "actbert.yaml"]) == 0
 
 
-#: What has to be there before a command that says so is run, wherever a test run begins.
+#: What has to be there before a command or block that says so is run, wherever a test run begins.
 NEEDED = {
     r"ActBert_two_stage(_best| )": "head",
     r"--model exported": "exported",
@@ -218,7 +225,15 @@ NEEDED = {
     r"-w output/\w+_caption/": "captions",
     r"--test.*salads50": "salads",
     r"main.py -c actbert.yaml .*resume": "resumable",
+    r"pv\.load\(": "videos",
 }
+
+
+def prepare(text: str, request: pytest.FixtureRequest) -> None:
+    """Makes what a command or a block needs."""
+    for pattern, fixture in NEEDED.items():
+        if re.search(pattern, text):
+            request.getfixturevalue(fixture)
 
 
 def cases() -> list[Any]:
@@ -234,9 +249,7 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize("command", cases())
 def test_a_command_runs(command, place, monkeypatch, request):
     run, _ = runner(command)
-    for pattern, fixture in NEEDED.items():
-        if re.search(pattern, command):
-            request.getfixturevalue(fixture)
+    prepare(command, request)
     assert run is not None, f"RUNS does not say how to run: {command}"
     monkeypatch.chdir(place)
     run(command, place)
@@ -245,9 +258,10 @@ def test_a_command_runs(command, place, monkeypatch, request):
 @pytest.mark.parametrize(
     "block", list(blocks("python")), ids=lambda block: f"{block.page.name}:{block.line}"
 )
-def test_a_python_block_runs(block, place, monkeypatch):
+def test_a_python_block_runs(block, place, monkeypatch, request):
     if block.file_name:
         pytest.skip("a module that a command imports")
+    prepare(block.text, request)
     monkeypatch.chdir(place)
     exec(compile(block.text, f"{block.page.name}:{block.line}", "exec"), {})  # noqa: S102
 

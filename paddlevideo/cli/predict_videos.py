@@ -143,20 +143,16 @@ def rows_of(
 def run(options: argparse.Namespace) -> None:
     """Loads the weights, extracts features, and prints what the model says."""
     with exit_on_interrupt():
-        from paddlevideo.cli.search import config_for
-        from paddlevideo.config import import_parts, load_config, modules_of
-        from paddlevideo.describe.features import Extraction, features_of
         from paddlevideo.describe.model import load
         from paddlevideo.describe.output import print_rows, write_coin, write_srt
         from paddlevideo.files.writable import check_file, check_folder
+        from paddlevideo.inference.features import Extraction, features_of
+        from paddlevideo.inference.recipe import load_recipe
         from paddlevideo.modeling import locate_weights
     check_folder(options.srt, "--srt")
     check_file(options.coin, "--coin")
     weights = locate_weights(options.weights)
-    overrides = [*options.override, "MODEL.backbone.pretrained="]
-    config = load_config(config_for(weights, options.config), overrides)
-    # Modules run code: only a file that the user has given may import them.
-    import_parts([*options.modules, *(modules_of(config) if options.config else [])])
+    config = load_recipe(weights, options.config, options.override, options.modules)
     loaded = load(config, weights)
     wanted = Extraction(options.extraction, options.every, options.workers)
     given = options.features

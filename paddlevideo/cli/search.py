@@ -17,7 +17,6 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
@@ -25,12 +24,8 @@ from paddlevideo.utils.options import Parser, add_override, as_path, as_path_tex
 from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
-    from paddlevideo.config import Config
     from paddlevideo.retrieval.answers import Answer
     from paddlevideo.retrieval.search import Searcher
-
-CANDIDATES = 32
-DEFAULT_CONFIG = "actbert_msrvtt.yaml"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,42 +63,20 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def config_for(weights: Path, given: str | None) -> str:
-    """Returns the given configuration file, the one beside the weights, or the default."""
-    beside = weights.parent / "config.yaml"
-    return given or (str(beside) if beside.is_file() else DEFAULT_CONFIG)
-
-
-def candidates_of(options: argparse.Namespace) -> int:
-    """Returns the number of clips to match: as given, or enough for those to show."""
-    return options.candidates or max(CANDIDATES, options.best)
-
-
 def open_searcher(options: argparse.Namespace) -> Searcher:
     """Returns the searcher that the command line describes."""
     with exit_on_interrupt():
-        from paddlevideo.config import import_parts, load_config, modules_of
+        from paddlevideo.inference.recipe import candidates_for, load_recipe, store_of
         from paddlevideo.modeling import locate_weights
         from paddlevideo.retrieval.model import RetrievalModel
         from paddlevideo.retrieval.search import Searcher
     located = locate_weights(options.weights)
-    overrides = [*options.override, "MODEL.backbone.pretrained="]
-    config = load_config(config_for(located, options.config), overrides)
-    # Modules run code: only a file that the user has given may import them.
-    import_parts(modules_of(config) if options.config else [])
-    options.features = options.features or features_of(config)
+    config = load_recipe(located, options.config, options.override)
+    options.features = options.features or store_of(config)
     index = options.index or located.parent / "search_index"
     model = RetrievalModel(config, options.weights, options.sentences)
-    return Searcher(model, options.features, index, candidates_of(options))
-
-
-def features_of(config: Config) -> Path:
-    """Returns the feature store that a configuration names. Raises ConfigError without one."""
-    from paddlevideo.utils.errors import ConfigError
-
-    if not isinstance(config.get("data"), str):
-        raise ConfigError("--features STORE: name the clips to search")
-    return Path(config["data"])
+    candidates = candidates_for(options.best, options.candidates)
+    return Searcher(model, options.features, index, candidates)
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:

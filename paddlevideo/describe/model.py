@@ -32,8 +32,7 @@ class Loaded:
 
     def reader(self, features: Path) -> ClipReader:
         """Returns the clips of a store in the sizes of the recipe. Raises DataError."""
-        sizes = ("max_region_num", "max_action_num", "vision_feature_dim", "action_feature_dim")
-        return ClipReader(str(features), *(self.options[name] for name in sizes))
+        return ClipReader.of(features, self.options)
 
     def tokens(self) -> TokenSettings:
         """Returns the vocabulary and the length of texts."""

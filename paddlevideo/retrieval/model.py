@@ -86,8 +86,7 @@ class RetrievalModel:
 
     def reader(self, features: Path) -> ClipReader:
         """Returns the clips of a feature file in the sizes of the recipe. Raises DataError."""
-        sizes = ("max_region_num", "max_action_num", "vision_feature_dim", "action_feature_dim")
-        return ClipReader(str(features), *(self.options[name] for name in sizes))
+        return ClipReader.of(features, self.options)
 
 
 def dataset_options(config: Config) -> dict[str, Any]:

@@ -1,12 +1,28 @@
-"""A progress bar on a terminal, nothing elsewhere."""
+"""A progress bar on a terminal, a line in a notebook, nothing elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 Item = TypeVar("Item")
+_shown: ContextVar[bool] = ContextVar("shown", default=True)
+#: A notebook's line: seconds before the first one and between two, and its width.
+EVERY, WIDTH = 0.5, 60
+
+
+@contextmanager
+def progress(shown: bool) -> Iterator[None]:
+    """Context in which bars are drawn, or not."""
+    before = _shown.set(shown)
+    try:
+        yield
+    finally:
+        _shown.reset(before)
 
 
 def track(
@@ -18,9 +34,14 @@ def track(
 ) -> Iterator[Item]:
     """Yields ``items`` and draws a bar with ``unit`` per second and the remaining time.
 
-    Nothing is drawn if standard error is not a terminal: in a pipe, a log file or CI.
+    A notebook shows a line with the same instead. Nothing is drawn in a ``progress(False)``
+    context, or if standard error is neither a terminal nor a notebook: in a pipe, a log file or CI.
     """
-    if not sys.stderr.isatty():
+    in_notebook = type(sys.stderr).__module__.startswith("ipykernel.")
+    if _shown.get() and in_notebook:
+        yield from _with_line(items, description, total, unit, units_per_item)
+        return
+    if not (_shown.get() and sys.stderr.isatty()):
         yield from items
         return
     from rich.console import Console
@@ -41,3 +62,21 @@ def track(
             bar.advance(task, units_per_item)
             speed = bar.tasks[0].speed
             bar.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+
+
+def _with_line(
+    items: Iterable[Item], description: str, total: int | None, unit: str, units_per_item: int
+) -> Iterator[Item]:
+    """Yields ``items`` and overwrites a line on standard error, which is blank in the end."""
+    started = written = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - written >= EVERY:
+            written = now
+            share = f" {done / total:.0%}" if total else ""
+            speed = done * units_per_item / (now - started)
+            line = f"{description}{share} {speed:,.0f} {unit}/s"
+            print(f"\r{line:{WIDTH}.{WIDTH}}", end="", file=sys.stderr, flush=True)
+    if written > started:
+        print(f"\r{'':{WIDTH}}\r", end="", file=sys.stderr, flush=True)

@@ -260,14 +260,6 @@ def test_a_page_that_cannot_be_is_told_first(trained, tmp_path, capsys, monkeypa
     assert message in capsys.readouterr().err
 
 
-def test_the_configuration_is_the_one_beside_the_weights(tmp_path):
-    weights = tmp_path / "w.pdparams"
-    assert search.config_for(weights, None) == "actbert_msrvtt.yaml"
-    (tmp_path / "config.yaml").touch()
-    assert search.config_for(weights, None) == str(tmp_path / "config.yaml")
-    assert search.config_for(weights, "mine.yaml") == "mine.yaml"
-
-
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -306,14 +298,6 @@ def test_counts_must_be_positive(capsys):
     with pytest.raises(SystemExit):
         search.parse_arguments(["-w", "w", "--features", "f", "--best", "0"])
     assert '--best: expected 1 or more, got "0"' in capsys.readouterr().err
-
-
-def test_as_many_clips_are_matched_as_are_asked_for():
-    words = ["-w", "x", "--features", "y", "a dog"]
-    assert search.candidates_of(search.parse_arguments(words)) == 32
-    assert search.candidates_of(search.parse_arguments(["--best", "50", *words])) == 50
-    few = ["--best", "50", "--candidates", "40", *words]
-    assert search.candidates_of(search.parse_arguments(few)) == 40
 
 
 def test_answers_in_a_pipe_are_one_write(monkeypatch):

@@ -110,7 +110,7 @@ def test_features_are_extracted_as_those_of_the_training_clips(captions, tmp_pat
     assert [line.split("\t")[:2] for line in said.out.splitlines()[-2:]] == [
         *(["new_0_3", "new"], ["more/new_0_1", "more/new"]),
     ]
-    assert said.err.count("\n") == 2 and "not all videos could be described" in said.err
+    assert said.err.count("\n") == 2 and "1 of 3 videos could not be used" in said.err
     assert said.err.startswith(f"more/bad.mp4: failed: {bad}: has no bytes")
     assert predict.main([*given, str(tmp_path / "lost.mp4")]) == 1
     assert "lost.mp4: there is no such file" in capsys.readouterr().err

@@ -1,11 +1,16 @@
 """The progress bar: drawn on a terminal, and nowhere else."""
 
+import io
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from paddlevideo.utils.progress import progress, track
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -58,6 +63,41 @@ def test_a_pipe_shows_lines_only():
     )
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 3 and "working" not in done.stdout
+
+
+def test_a_library_can_be_silent_on_a_terminal(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress(False):
+        assert list(track(range(3), "working", 3)) == [0, 1, 2]
+        with progress(True):
+            started = track(range(3), "in between", 3)
+            assert next(started) == 0
+        started.close()
+    assert "in between" in terminal.getvalue() and "working" not in terminal.getvalue()
+    assert list(track(range(3), "working", 3)) == [0, 1, 2]
+    assert "working" in terminal.getvalue()
+
+
+def test_a_notebook_shows_a_line_while_long_work_lasts(monkeypatch):
+    class Notebook(io.StringIO):
+        """Of the module of a notebook's standard error, and no terminal like that."""
+
+        __module__ = "ipykernel.iostream"
+
+    shown = Notebook()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr("paddlevideo.utils.progress.EVERY", 0.05)
+    assert list(track(range(3), "quick", 3)) == [0, 1, 2]
+    with progress(False):
+        for _ in track(range(2), "hidden", 2):
+            time.sleep(0.06)
+    assert shown.getvalue() == ""
+    for _ in track(range(3), "working", 3, "clips", 32):
+        time.sleep(0.06)
+    first, *_, last = shown.getvalue().strip("\r").split("\r")
+    assert re.fullmatch(r"working 33% \d{2,3} clips/s *", first) and not last.strip()
 
 
 def test_a_reader_that_goes_away_does_not_end_the_run():

@@ -5,9 +5,10 @@ b clips, R regions (the global one first) of width F, A actions of width G.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -41,6 +42,12 @@ class ClipReader:
         self.source = open_clips(features_path)
         self.regions, self.actions = max_region_num, max_action_num
         self.region_width, self.action_width = region_width, action_width
+
+    @classmethod
+    def of(cls, features: str | os.PathLike[str], options: Mapping[str, Any]) -> ClipReader:
+        """Returns the clips of a feature file in the sizes that a data set's arguments name."""
+        sizes = ("max_region_num", "max_action_num", "vision_feature_dim", "action_feature_dim")
+        return cls(os.fspath(features), *(options[name] for name in sizes))
 
     def read(self, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Returns the clips called ``names`` as one batch.
