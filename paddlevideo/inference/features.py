@@ -101,13 +101,13 @@ def _listed(videos: Sequence[Path], path: Path) -> tuple[Path, Path | None]:
     """
     if len(videos) == 1:
         return videos[0], None
+    every = [os.path.abspath(video) for video in videos]
+    if twice := next((video for video, times in Counter(every).items() if times > 1), None):
+        raise ConfigError(f"{twice}: is listed twice: list each video once")
     if folders := [video for video in videos if video.is_dir()]:
         raise ConfigError(f"{folders[0]}: give one folder, or one or more video files")
     if missing := next((video for video in videos if not video.exists()), None):
         raise DataError(f"{missing}: there is no such file. Check the path")
-    every = [os.path.abspath(video) for video in videos]
-    if twice := next((video for video, times in Counter(every).items() if times > 1), None):
-        raise ConfigError(f"{twice}: is listed twice: list each video once")
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["video"], *([video] for video in every)])
     return path, Path(os.path.commonpath([os.path.dirname(video) for video in every]))

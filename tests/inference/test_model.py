@@ -164,7 +164,7 @@ def test_a_video_that_fails_is_left_out_on_request(run, model, tmp_path, caplog)
     ):
         model.embed_videos(videos)
     tolerant = pv.load(run / OUTPUT, extraction=pv.Extraction(skip_failed=True))
-    assert tolerant.embed_videos(videos).names == ["cooking"]
+    assert tolerant.embed_videos(videos).names == [f"{run.name}/videos/cooking"]
     assert "1 of 2 videos could not be used" in caplog.text
     with pytest.raises(DataError, match="1 of 1 videos could not be used"):
         tolerant.embed_videos(tmp_path / "bad.mp4")
