@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
@@ -26,6 +26,7 @@ from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
     from paddlevideo.retrieval.answers import Answer
+    from paddlevideo.retrieval.model import RetrievalModel
     from paddlevideo.retrieval.search import Searcher
 
 CANDIDATES = 32
@@ -36,22 +37,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parses the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="what to look for")
-    parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
-    parser.add_argument(
-        "--features", type=as_path, required=True, metavar="LMDB", help="the clips to search"
-    )
-    parser.add_argument(
-        "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
-    )
-    add_override(parser)
+    add_model(parser)
     parser.add_argument("--best", type=count, default=10, help="clips to show; default: 10")
     parser.add_argument(
         "--candidates",
         type=count,
         help="clips that the retrieval head selects for matching; default: 32, at least --best",
-    )
-    parser.add_argument(
-        "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per sentence")
     parser.add_argument("--report", type=as_path, metavar="FILE.html", help="also write a web page")
@@ -62,6 +53,21 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="clips or pictures for the page; default: the videos that a feature store names",
     )
     return parser.parse_args(arguments)
+
+
+def add_model(parser: Parser) -> None:
+    """Adds the options for a model, the clips to search and their index."""
+    parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--features", type=as_path, required=True, metavar="LMDB", help="the clips to search"
+    )
+    parser.add_argument(
+        "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
+    )
+    add_override(parser)
+    parser.add_argument(
+        "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
+    )
 
 
 def config_for(weights: Path, given: str | None) -> str:
@@ -75,21 +81,31 @@ def candidates_of(options: argparse.Namespace) -> int:
     return options.candidates or max(CANDIDATES, options.best)
 
 
-def open_searcher(options: argparse.Namespace) -> Searcher:
-    """Returns the searcher that the command line describes."""
+def load_model(options: argparse.Namespace, sentences: Sequence[str] = ()) -> RetrievalModel:
+    """Returns the model that -w, -c and -o of a command line describe.
+
+    ``sentences`` are checked before the weights are loaded, which takes time.
+    """
     with exit_on_interrupt():
         from paddlevideo.config import import_parts, load_config, modules_of
         from paddlevideo.modeling import locate_weights
         from paddlevideo.retrieval.model import RetrievalModel
-        from paddlevideo.retrieval.search import Searcher
     located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
     config = load_config(config_for(located, options.config), overrides)
     # Modules run code: only a file that the user has given may import them.
     import_parts(modules_of(config) if options.config else [])
-    index = options.index or located.parent / "search_index"
-    model = RetrievalModel(config, options.weights, options.sentences)
-    return Searcher(model, options.features, index, candidates_of(options))
+    return RetrievalModel(config, options.weights, sentences)
+
+
+def open_searcher(
+    options: argparse.Namespace, model: RetrievalModel, candidates: int, **more: Any
+) -> Searcher:
+    """Returns the searcher of a model for the clips and the index that a command line names."""
+    from paddlevideo.retrieval.search import Searcher
+
+    index = options.index or model.weights.parent / "search_index"
+    return Searcher(model, options.features, index, candidates, **more)
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:
@@ -175,7 +191,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         check_file(options.report, "--report")
         check_videos(options.videos)
-        answered, rejected = find_all(open_searcher(options), options)
+        model = load_model(options, options.sentences)
+        searcher = open_searcher(options, model, candidates_of(options))
+        answered, rejected = find_all(searcher, options)
         if options.report:
             write_page(options, answered)
         if rejected and not sys.stdin.isatty():
