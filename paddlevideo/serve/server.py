@@ -95,6 +95,8 @@ def serve(site: Site, bound: socket.socket, access: Access) -> None:
     )
     server = uvicorn.Server(config)
     site.engine.on_error = lambda: setattr(server, "should_exit", True)
+    server.should_exit = site.engine.error is not None  # already
+    bound.listen(CONNECTIONS)
     print(f"serving on {address_of(bound, access)}", flush=True)
     print("Ctrl-C ends it.", file=sys.stderr)
     try:
