@@ -20,6 +20,7 @@ SHORTEST_TOKEN = 16  # characters
 LONGEST_HEAD = 1 << 15
 #: Connections at a time; each may wait for a search or send a video.
 CONNECTIONS = 512
+IDLE = 60  # seconds until a connection without requests is closed
 GRACE = 3  # seconds for answers that are being sent when the server ends
 
 
@@ -91,6 +92,7 @@ def serve(site: Site, bound: socket.socket, access: Access) -> None:
         proxy_headers=False,
         limit_concurrency=CONNECTIONS,
         h11_max_incomplete_event_size=LONGEST_HEAD,
+        timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE,
     )
     server = uvicorn.Server(config)
