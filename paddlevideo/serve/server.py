@@ -57,7 +57,7 @@ def access_for(bound: socket.socket, host: str, names: list[str], token: str) ->
     if token and len(token) < SHORTEST_TOKEN:
         raise ConfigError(f"--token: at least {SHORTEST_TOKEN} characters, or it can be guessed")
     if token and not (token.isascii() and token.replace("-", "").replace("_", "").isalnum()):
-        raise ConfigError("--token: only ASCII letters, digits, - and _")
+        raise ConfigError("--token: only the characters A-Z, a-z, 0-9, - and _")
     is_local = ipaddress.ip_address(bound.getsockname()[0]).is_loopback
     known = {"localhost", host, *names}
     if not is_local:

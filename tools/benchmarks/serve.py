@@ -14,7 +14,6 @@ import json
 import math
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from benchmarks.sides import ROOT
+from paddlevideo.utils.children import this_python
 
 PATIENCE = 120  # seconds that a user waits for an answer
 CAPTIONS = 1000  # that sentences are made of, at most
@@ -71,10 +70,11 @@ def sentences_of(features: Path) -> Iterator[str]:
 @contextmanager
 def server(options: argparse.Namespace) -> Iterator[str]:
     """Starts a server and gives its host and port once it answers searches."""
-    command = [sys.executable, "-m", "paddlevideo", "serve", "--port", "0"]
+    command = this_python("from paddlevideo.cli import main; sys.exit(main())")
+    command += ["serve", "--port", "0"]
     for name in ("weights", "features", "candidates", "waiting"):
         command += [f"--{name}", str(getattr(options, name))]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             host = urlsplit(process.stdout.readline().split()[-1]).netloc
