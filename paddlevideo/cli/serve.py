@@ -22,7 +22,6 @@ from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import Range, count, number, positive
 
 if TYPE_CHECKING:
-    from paddlevideo.retrieval.search import Searcher
     from paddlevideo.serve.clips import Clips
     from paddlevideo.serve.engine import Engine
     from paddlevideo.serve.folders import Folders
@@ -70,13 +69,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def make_engine(options: argparse.Namespace, clips: Clips) -> Engine:
-    """Returns the engine that the command line describes, before it is started."""
+    """Returns the engine that the command line describes, before it is started.
+
+    Raises DataError if the features cannot be opened.
+    """
+    from paddlevideo.loader.clips.opening import open_clips
     from paddlevideo.serve.engine import Engine, Limits
     from paddlevideo.serve.folders import Folders
 
-    def find_folders(searcher: Searcher) -> Folders:
+    source = open_clips(options.features)
+
+    def find_folders() -> Folders:
         clips.read_folder()
-        return Folders([clips.notes.origin(clip).source for clip in searcher.clips])
+        return Folders([source.about(position).source for position in range(len(source))])
 
     return Engine(
         lambda: load_model(options),
@@ -90,7 +95,6 @@ def make_engine(options: argparse.Namespace, clips: Clips) -> Engine:
 
 def run(options: argparse.Namespace) -> None:
     """Checks what takes no time, loads the model, and serves."""
-    from paddlevideo.loader.clips.opening import open_clips
     from paddlevideo.report.clip_videos import check_videos
 
     check_videos(options.videos)
@@ -100,7 +104,6 @@ def run(options: argparse.Namespace) -> None:
         from paddlevideo.serve.server import access_for, listen, serve
     bound = listen(options.host, options.port)
     access = access_for(bound, options.host, options.allow_host, options.token)
-    open_clips(options.features)
     clips = Clips(options.features, options.videos)
     engine = make_engine(options, clips)
     print(f"loading {options.weights}", file=sys.stderr)

@@ -93,7 +93,7 @@ class Engine:
         self,
         load: Callable[[], RetrievalModel],
         open_searcher: Callable[[RetrievalModel, Progress], Searcher],
-        find_folders: Callable[[Searcher], Folders],
+        find_folders: Callable[[], Folders],
         limits: Limits | None = None,
     ) -> None:
         """``find_folders``: called when the clips are indexed; what else takes time before the
@@ -163,9 +163,9 @@ class Engine:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job.future), self.limits.seconds)
         except (TimeoutError, asyncio.TimeoutError):
-            raise Busy(
-                f"the search took longer than {self.limits.seconds:g} s", self._retry()
-            ) from None
+            late = f"the search took longer than {self.limits.seconds:g} s"
+            log.warning("%s: set --seconds, or fewer --candidates", late)
+            raise Busy(late, self._retry()) from None
         finally:
             job.is_abandoned = True
             self._waiting -= 1
@@ -185,7 +185,7 @@ class Engine:
         self._loaded.set_result(None)
         try:
             searcher = self._open(model, self._progress)
-            self.folders = self._find_folders(searcher)
+            self.folders = self._find_folders()
             self.searcher = searcher
             while (job := self._jobs.get()) is not None and not self._closing.is_set():
                 self._answer(job)

@@ -19,6 +19,8 @@ Refusal = tuple[int, str, dict[str, str]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 COOKIE = "paddlevideo_token"
+#: Requests at a time, with those that wait for a search and those that receive a video.
+MOST = 256
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -75,6 +77,7 @@ class Guard:
 
     def __init__(self, app: App, access: Access, page: Callable[[int, str], str]) -> None:
         self.app, self.access, self._page = app, access, page
+        self._active = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers a request itself, or lets the application answer."""
@@ -89,11 +92,15 @@ class Guard:
             await send(message)
 
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
-        if (refusal := self._refusal(scope, headers)) is not None:
-            await self._refuse(scope, send_safely, *refusal)
-            return
-        is_head = scope["method"] == "HEAD"
-        await self.app({**scope, "method": "GET", "is_head": is_head}, receive, send_safely)
+        self._active += 1
+        try:
+            if (refusal := self._refusal(scope, headers)) is not None:
+                await self._refuse(scope, send_safely, *refusal)
+                return
+            is_head = scope["method"] == "HEAD"
+            await self.app({**scope, "method": "GET", "is_head": is_head}, receive, send_safely)
+        finally:
+            self._active -= 1
 
     async def _refuse(
         self, scope: Message, send: Send, status: int, text: str, more: dict[str, str]
@@ -115,6 +122,8 @@ class Guard:
             return 405, "Only GET and HEAD are answered.", {"allow": "GET, HEAD"}
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
             return 413, "Requests have no body here.", {"connection": "close"}
+        if self._active > MOST:
+            return 503, "Please try again in 1 s: too many requests at once.", {"retry-after": "1"}
         if self.access.token:
             return self._token_refusal(scope, headers)
         return None

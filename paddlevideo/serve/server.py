@@ -18,8 +18,8 @@ from paddlevideo.utils.errors import ConfigError
 SHORTEST_TOKEN = 16  # characters
 #: Bytes of a request line with its headers; the longest text fits several times.
 LONGEST_HEAD = 1 << 15
-#: Connections at a time; each may wait for a search or send a video.
-CONNECTIONS = 512
+#: Connections at a time, more than requests (guard.py), which are told when to try again.
+CONNECTIONS = 800
 IDLE = 60  # seconds until a connection without requests is closed
 GRACE = 3  # seconds for answers that are being sent when the server ends
 

@@ -15,10 +15,6 @@ from paddlevideo.modeling import build_model
 from paddlevideo.prepare import PackOptions, pack
 from tests.tiny_data import make_project
 
-pytest.importorskip("fastapi")
-pytest.importorskip("uvicorn")
-cv2 = pytest.importorskip("cv2")
-
 VIDEOS = 7
 #: Folders of the videos, below the folder that is served.
 FOLDERS = ("soups", "soups", "soups/red", "dogs", "dogs", "dogs", "dogs")
@@ -26,6 +22,8 @@ FOLDERS = ("soups", "soups", "soups/red", "dogs", "dogs", "dogs", "dogs")
 
 def write_video(path, codec="VP80", seconds=3):
     """Ten pictures a second, of which each second has another grey."""
+    import cv2
+
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (64, 48))
     assert writer.isOpened(), path

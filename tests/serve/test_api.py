@@ -295,7 +295,7 @@ def slow():
     """An engine whose searches take until ``go`` is set."""
     searcher = Slow()
     engine = Engine(
-        lambda: None, lambda *_: searcher, lambda _: Folders([]), Limits(waiting=3, seconds=5)
+        lambda: None, lambda *_: searcher, lambda: Folders([]), Limits(waiting=3, seconds=5)
     )
     engine.start()
     while not engine.is_ready:
@@ -395,12 +395,12 @@ def test_an_engine_that_fails_says_why_and_tells_the_server():
     def fail(*_):
         raise DataError("clip 3 is damaged")
 
-    engine = Engine(lambda: None, fail, lambda _: Folders([]))
+    engine = Engine(lambda: None, fail, lambda: Folders([]))
     engine.on_error = told.set
     engine.start()
     assert told.wait(5) and str(engine.error) == "clip 3 is damaged"
     with pytest.raises(Busy):
         asyncio.run(engine.search(SearchRequest("a")))
-    engine = Engine(fail, fail, lambda _: Folders([]))
+    engine = Engine(fail, fail, lambda: Folders([]))
     with pytest.raises(DataError, match="damaged"):
         engine.start()

@@ -132,7 +132,7 @@ def test_without_its_packages_it_says_what_to_install(project, capsys, monkeypat
     monkeypatch.delitem(sys.modules, "paddlevideo.serve.app", raising=False)
     code, error = run(project, capsys, "--port", "0")
     assert code == 1
-    expected = "error: the package fastapi is not installed: pip install 'paddlevideo[serve]'\n"
+    expected = "error: the package fastapi is not installed: pip install fastapi uvicorn\n"
     assert error.replace("import of fastapi halted; ", "") == expected
 
 

@@ -308,3 +308,12 @@ def test_requests_that_change_or_bring_something_are_refused(client):
     assert answer.status_code == 413 and "no body" in answer.json()["error"]
     answer = client.request("GET", "/api/health", content=iter([b"x"]))
     assert answer.status_code == 413
+
+
+def test_too_many_requests_at_once_are_told_to_come_again(client, monkeypatch):
+    monkeypatch.setattr("paddlevideo.serve.guard.MOST", 0)
+    for address in ("/", "/api/health"):
+        answer = client.get(address)
+        assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
+    monkeypatch.undo()
+    assert client.get("/api/health").status_code == 200
