@@ -154,10 +154,10 @@ def test_more_clips_have_addresses_that_can_be_shared(client):
         "folder": ["dogs"],
         "shown": ["26"],
     }
-    first = re.findall(r'<h3 id="name-\d".*?</h3>', page)
-    whole = re.findall(r'<h3 id="name-\d".*?</h3>', client.get(following).text)
+    first = re.findall(r'<h2 id="name-\d".*?</h2>', page)
+    whole = re.findall(r'<h2 id="name-\d".*?</h2>', client.get(following).text)
     added = client.get(fragment).text
-    assert len(first) == 2 and first + re.findall(r'<h3 id="name-\d".*?</h3>', added) == whole
+    assert len(first) == 2 and first + re.findall(r'<h2 id="name-\d".*?</h2>', added) == whole
     assert "<html" not in added and "4 of 4 clips shown" in added and "data-fragment" not in added
 
 

@@ -124,9 +124,9 @@ def test_more_is_added_and_the_address_can_be_shared(browser, address):
         assert page.evaluate("document.activeElement.id") == "name-3", "where reading continues"
         assert page.get_by_text("7 of 7 clips shown").count() == 1
         assert page.locator("button.play").count() == 5
-        names = page.locator("#hits h3").all_inner_texts()
+        names = page.locator("#hits h2").all_inner_texts()
         page.goto(page.url)  # as one with whom the address is shared
-        assert page.locator("#hits h3").all_inner_texts() == names
+        assert page.locator("#hits h2").all_inner_texts() == names
 
 
 def test_filters_and_keys(browser, address):

@@ -37,7 +37,7 @@ function coverVideos() {
     button.className = "play";
     mark.textContent = "▶\uFE0E";
     mark.ariaHidden = "true";
-    const name = video.closest("article").querySelector("h3").textContent;
+    const name = video.closest("article").querySelector("h2").textContent;
     button.ariaLabel = `Play ${name}`;
     button.append(mark);
     button.addEventListener("click", () => {
@@ -59,7 +59,7 @@ async function showMore(button) {
     if (!answer.ok) throw new Error(answer.status);
     const added = new DOMParser().parseFromString(await answer.text(), "text/html");
     const list = added.querySelector("ol");
-    const first = list.querySelector("h3");
+    const first = list.querySelector("h2");
     history.replaceState(null, "", list.dataset.page);
     document.querySelector("#hits").append(...list.children);
     coverVideos();
