@@ -48,6 +48,8 @@ EXTRAS = {
     "onnx": ["onnxruntime"],
     # The search page.
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
+    # The documentation as a site.
+    "docs": ["mkdocs-material>=9.6,<10", "mkdocstrings-python>=2,<3"],
     "test": [
         "faiss-cpu>=1.8",
         "fastapi>=0.115",
@@ -68,6 +70,7 @@ EXTRAS = {
 }
 EXTRAS["dev"] = [
     *EXTRAS["test"],
+    *EXTRAS["docs"],
     "coverage>=7.10",
     "import-linter>=2.3",
     "mypy>=1.11",

@@ -73,13 +73,12 @@ def write_coin(folder: Path) -> Path:
     return path
 
 
-def small_model(classes: Path | None, **head: object) -> dict:
+def small_model(**head: object) -> dict:
     """A MODEL section for these features."""
     return {
         "framework": "ActBertTask",
         "head": {
             "name": "FrameHead",
-            **({} if classes is None else {"classes": str(classes)}),
             **{"width": 16, "layers": 3, "stages": 2, "dropout": 0.0, **head},
         },
         "backbone": {
@@ -141,7 +140,7 @@ def crosstask_keys(folder: Path) -> dict:
 
 def matching_model(**more: object) -> dict:
     """A MODEL section that matches these features with texts."""
-    backbone = {**small_model(None)["backbone"], "vocab_size": 30522, "max_position_embeddings": 8}
+    backbone = {**small_model()["backbone"], "vocab_size": 30522, "max_position_embeddings": 8}
     dropout = {
         f"{name}_dropout_prob": 0.0
         for name in (

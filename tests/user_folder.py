@@ -210,7 +210,7 @@ def segmentation_recipe() -> dict[str, Any]:
     bundle = str(data / "splits" / "test.bundle")
     sizes = {"a_feature_size": timeline_data.WIDTH, "v_feature_size": keys["vision_feature_dim"]}
     return {
-        "MODEL": {"head": {"classes": str(data / "mapping.txt")}, "backbone": sizes},
+        "MODEL": {"backbone": sizes},
         "DATASET": {
             "train": {**keys, "exclude": bundle},
             "test": {**keys, "file_path": bundle},

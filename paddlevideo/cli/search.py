@@ -25,6 +25,7 @@ from paddlevideo.utils.options import Parser, add_override, as_path, as_path_tex
 from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
+    from paddlevideo.config import Config
     from paddlevideo.retrieval.answers import Answer
     from paddlevideo.retrieval.model import RetrievalModel
     from paddlevideo.retrieval.search import Searcher
@@ -59,7 +60,10 @@ def add_model(parser: Parser) -> None:
     """Adds the options for a model, the clips to search and their index."""
     parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
     parser.add_argument(
-        "--features", type=as_path, required=True, metavar="LMDB", help="the clips to search"
+        "--features",
+        type=as_path,
+        metavar="STORE",
+        help="the clips to search, a feature store or an LMDB; default: data of the configuration",
     )
     parser.add_argument(
         "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
@@ -81,21 +85,21 @@ def candidates_of(options: argparse.Namespace) -> int:
     return options.candidates or max(CANDIDATES, options.best)
 
 
-def load_model(options: argparse.Namespace, sentences: Sequence[str] = ()) -> RetrievalModel:
-    """Returns the model that -w, -c and -o of a command line describe.
+def configure(options: argparse.Namespace) -> Config:
+    """Returns the configuration that -w, -c and -o of a command line describe.
 
-    ``sentences`` are checked before the weights are loaded, which takes time.
+    Sets --features, if it is left out, to the clips of the configuration.
     """
     with exit_on_interrupt():
         from paddlevideo.config import import_parts, load_config, modules_of
         from paddlevideo.modeling import locate_weights
-        from paddlevideo.retrieval.model import RetrievalModel
     located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
     config = load_config(config_for(located, options.config), overrides)
     # Modules run code: only a file that the user has given may import them.
     import_parts(modules_of(config) if options.config else [])
-    return RetrievalModel(config, options.weights, sentences)
+    options.features = options.features or features_of(config)
+    return config
 
 
 def open_searcher(
@@ -106,6 +110,15 @@ def open_searcher(
 
     index = options.index or model.weights.parent / "search_index"
     return Searcher(model, options.features, index, candidates, **more)
+
+
+def features_of(config: Config) -> Path:
+    """Returns the feature store that a configuration names. Raises ConfigError without one."""
+    from paddlevideo.utils.errors import ConfigError
+
+    if not isinstance(config.get("data"), str):
+        raise ConfigError("--features STORE: name the clips to search")
+    return Path(config["data"])
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:
@@ -191,7 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         check_file(options.report, "--report")
         check_videos(options.videos)
-        model = load_model(options, options.sentences)
+        config = configure(options)
+        from paddlevideo.retrieval.model import RetrievalModel
+
+        model = RetrievalModel(config, options.weights, options.sentences)
         searcher = open_searcher(options, model, candidates_of(options))
         answered, rejected = find_all(searcher, options)
         if options.report:

@@ -16,12 +16,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from paddlevideo.cli.search import CANDIDATES, add_model, load_model, open_searcher
+from paddlevideo.cli.search import CANDIDATES, add_model, configure, open_searcher
 from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, as_path
 from paddlevideo.utils.ranges import Range, count, number, positive
 
 if TYPE_CHECKING:
+    from paddlevideo.config import Config
     from paddlevideo.serve.clips import Clips
     from paddlevideo.serve.engine import Engine
     from paddlevideo.serve.folders import Folders
@@ -68,12 +69,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def make_engine(options: argparse.Namespace, clips: Clips) -> Engine:
+def make_engine(options: argparse.Namespace, config: Config, clips: Clips) -> Engine:
     """Returns the engine that the command line describes, before it is started.
 
     Raises DataError if the features cannot be opened.
     """
     from paddlevideo.loader.clips.opening import open_clips
+    from paddlevideo.retrieval.model import RetrievalModel
     from paddlevideo.serve.engine import Engine, Limits
     from paddlevideo.serve.folders import Folders
 
@@ -84,7 +86,7 @@ def make_engine(options: argparse.Namespace, clips: Clips) -> Engine:
         return Folders([source.about(position).source for position in range(len(source))])
 
     return Engine(
-        lambda: load_model(options),
+        lambda: RetrievalModel(config, options.weights),
         lambda model, progress: open_searcher(
             options, model, options.candidates, progress=progress
         ),
@@ -104,8 +106,9 @@ def run(options: argparse.Namespace) -> None:
         from paddlevideo.serve.server import access_for, listen, serve
     bound = listen(options.host, options.port)
     access = access_for(bound, options.host, options.allow_host, options.token)
+    config = configure(options)
     clips = Clips(options.features, options.videos)
-    engine = make_engine(options, clips)
+    engine = make_engine(options, config, clips)
     print(f"loading {options.weights}", file=sys.stderr)
     with exit_on_interrupt():
         engine.start()

@@ -10,7 +10,12 @@ import numpy as np
 
 from paddlevideo.describe.model import Loaded, batches_of
 from paddlevideo.loader.clips.clip import About
+from paddlevideo.loader.dataset.fill_in import encode_blank
+from paddlevideo.loader.pipelines.text import pad_ids
+from paddlevideo.loader.questions.blanks import BLANK
 from paddlevideo.loader.tokenizer import check_query, load_tokenizer
+from paddlevideo.modeling.heads.blank import BlankHead
+from paddlevideo.utils.errors import ConfigError
 
 #: One line of the output.
 Row = dict[str, Any]
@@ -38,13 +43,10 @@ def captions_of(loaded: Loaded, features: Path) -> Iterator[Row]:
 def answers_of(loaded: Loaded, features: Path, questions: Sequence[str]) -> Iterator[Row]:
     """Yields the answer to each question about each clip of a store, and the next best ones.
 
-    Raises ConfigError for a question without a word of the vocabulary.
+    For ``BlankHead`` a question is a sentence with a blank, _____. Raises ConfigError for one
+    without, and for a question without a word of the vocabulary.
     """
-    tokens = loaded.tokens()
-    tokenizer = load_tokenizer(tokens.bert_model)
-    for question in questions:
-        check_query(tokenizer, question, tokens.length)
-    encoded = [tokens.encode(question) for question in questions]
+    encoded = [encode(loaded, question) for question in questions]
     for clips, arrays in batches_of(loaded.reader(features), CLIPS):
         answered = []
         for text in encoded:
@@ -59,6 +61,21 @@ def answers_of(loaded: Loaded, features: Path, questions: Sequence[str]) -> Iter
                     "answer": best,
                     "next_best": others,
                 }
+
+
+def encode(loaded: Loaded, question: str) -> dict[str, Any]:
+    """Returns the arrays of a question, as the model's data set has them. Raises ConfigError."""
+    tokens = loaded.tokens()
+    tokenizer = load_tokenizer(tokens.bert_model)
+    check_query(tokenizer, question, tokens.length)
+    if not isinstance(loaded.model.head, BlankHead):
+        return tokens.encode(question)
+    if len(BLANK.findall(question)) != 1:
+        raise ConfigError(
+            f'"{question}": these weights fill in a blank: expected one _____ in the sentence'
+        )
+    ids, blank = encode_blank(tokenizer, question, tokens.length)
+    return {**pad_ids(ids, tokens.length, tokens.padding_index), "blank": np.int64(blank)}
 
 
 def origin_of(about: About) -> Row:

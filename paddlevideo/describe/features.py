@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
+import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -40,25 +39,25 @@ def features_of(videos: Sequence[Path], weights: Path, wanted: Extraction) -> It
     """Yields a feature store of ``videos``, which is removed afterwards.
 
     ``videos``: video files, or one folder or list, as ``paddlevideo extract`` takes it. Raises
-    ConfigError if it is unknown how to extract, and DataError if no video could be used or, once
-    the others have been described, if some could not.
+    ConfigError if it is unknown how to extract, and DataError if a video is missing, if none could
+    be used or, once the others have been described, if some could not.
     """
     with tempfile.TemporaryDirectory(prefix="paddlevideo-") as name:
         folder = Path(name)
         settings = wanted.config or _settings_beside(weights, folder / "extraction.yaml")
         seconds = [] if wanted.seconds is None else [f"clips.seconds={wanted.seconds}"]
+        source, shared = _listed(videos, folder / "videos.csv")
         options = ExtractOptions(
-            _source(videos, folder / "videos.csv"),
+            source,
             folder / "features.store",
             settings,
             seconds,
+            base=shared,
             workers=wanted.workers,
         )
-        # What is printed is the model's, unless a video failed.
-        with redirect_stdout(io.StringIO()) as summary:
+        # What is printed is the model's; why a video failed is told as it fails.
+        with redirect_stdout(io.StringIO()):
             failed = extract(options)
-        if failed:
-            print(summary.getvalue(), end="", file=sys.stderr)
         if not options.output.is_dir():
             raise DataError("no video could be used; the reasons stand above")
         yield options.output
@@ -66,20 +65,22 @@ def features_of(videos: Sequence[Path], weights: Path, wanted: Extraction) -> It
             raise DataError("not all videos could be described; the reasons stand above")
 
 
-def _source(videos: Sequence[Path], listed: Path) -> Path:
-    """Returns the only path, or a file that lists all of them."""
+def _listed(videos: Sequence[Path], path: Path) -> tuple[Path, Path | None]:
+    """Returns the only video, or ``path`` with a list of all, and the folder that all share.
+
+    Videos are called by their paths in that folder. Raises ConfigError for a folder among several,
+    and DataError for a missing video.
+    """
     if len(videos) == 1:
-        return videos[0]
+        return videos[0], None
     if folders := [video for video in videos if video.is_dir()]:
         raise ConfigError(f"{folders[0]}: give one folder, or one or more video files")
-    stems = Counter(video.stem for video in videos)
-    with open(listed, "w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["video", "clip"])
-        for video in videos:
-            name = video.stem if stems[video.stem] == 1 else str(video)
-            rows.writerow([str(video.resolve()), name])
-    return listed
+    if missing := next((video for video in videos if not video.exists()), None):
+        raise DataError(f"{missing}: there is no such file. Check the path")
+    every = list(dict.fromkeys(os.path.abspath(video) for video in videos))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["video"], *([video] for video in every)])
+    return path, Path(os.path.commonpath([os.path.dirname(video) for video in every]))
 
 
 def _settings_beside(weights: Path, path: Path) -> str:

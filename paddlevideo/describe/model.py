@@ -27,8 +27,8 @@ class Loaded:
 
     model: BaseFramework
     options: Mapping[str, Any]
-    #: Whether steps are compared within a second, see ``StepMetric``.
-    normalizes_steps: bool = False
+    #: The recipe's METRIC section.
+    metric: Mapping[str, Any]
 
     def reader(self, features: Path) -> ClipReader:
         """Returns the clips of a store in the sizes of the recipe. Raises DataError."""
@@ -52,8 +52,7 @@ def load(config: Config, weights: Path) -> Loaded:
     section = (config.get("DATASET") or {}).get("test") or {}
     arguments = inspect.signature(DATASETS.get(section.get("format", "MSRVTTDataset"))).parameters
     options = {name: section.get(name, each.default) for name, each in arguments.items()}
-    normalizes_steps = bool((config.get("METRIC") or {}).get("normalize", False))
-    return Loaded(model, options, normalizes_steps)
+    return Loaded(model, options, config.get("METRIC") or {})
 
 
 def batches_of(

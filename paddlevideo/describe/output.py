@@ -1,8 +1,9 @@
-"""Rows of what a model says of videos: on the terminal, as tab-separated lines, as JSON."""
+"""Rows of what a model says of videos: on the terminal, as lines, as subtitles, in COIN's form."""
 
 from __future__ import annotations
 
 import json
+import string
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.captioning.subtitles import TimedCaption, srt_text
-from paddlevideo.files.whole import write_text_whole
+from paddlevideo.files.whole import write_json_whole, write_text_whole
+from paddlevideo.timelines.segmentation import coin_form
 from paddlevideo.utils.errors import ConfigError
 
 Row = dict[str, Any]
 #: Keys whose value is a list of rows: segments or steps.
 PARTS = ("segments", "steps")
+#: Columns of numbers, which are not wrapped.
+NUMBERS = ("start", "end", "second", "score")
 
 
 def flat(row: Row) -> list[Row]:
@@ -64,7 +68,12 @@ def print_table(rows: Sequence[Row]) -> None:
     console = Console()
     lines = [line for row in rows for line in flat(row)]
     columns = list(dict.fromkeys(key for line in lines for key in line))
-    table = Table(*columns)
+    if all("start" in line and f"{line.get('video')}_" in line.get("clip", "") for line in lines):
+        columns = [name for name in columns if name != "clip"]  # it says nothing more
+    table = Table()
+    for name in columns:
+        is_number = name in NUMBERS
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
     for line in lines:
         table.add_row(*(shown(line.get(key, "")) for key in columns))
     console.print(table)
@@ -74,44 +83,58 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def bar(row: Row, width: int) -> Any:
-    """Returns a video's segments as one line of ``width`` cells, and the names of its colours."""
+    """Returns a video's segments as a line of ``width`` cells, and what its signs stand for.
+
+    Colours repeat after six classes, and some terminals have none.
+    """
     from rich.text import Text
 
     colours = ("blue", "yellow", "green", "magenta", "red", "cyan")
     names = list(dict.fromkeys(part["label"] for part in row["segments"]))
-    style = {name: f"on {colours[index % len(colours)]}" for index, name in enumerate(names)}
-    cells = [""] * width
+    signs, cells = string.ascii_letters, [(" ", "")] * width
+    sign = {
+        name: (signs[index % len(signs)], f"black on bright_{colours[index % len(colours)]}")
+        for index, name in enumerate(names)
+    }
     for part in row["segments"]:
         first, last = (int(part[end] * width / max(row["seconds"], 1)) for end in ("start", "end"))
         for position in range(first, min(max(last, first + 1), width)):
-            cells[position] = style[part["label"]]
-    line = Text()
-    for colour in cells:
-        line.append(" ", style=colour)
-    legend = Text(f"\n{row['video']}, {row['seconds']} s: ")
-    for index, name in enumerate(names):
-        legend.append("  ", style=style[name])
-        legend.append(f" {name}{',' if index + 1 < len(names) else ''} ")
-    return line + legend
+            cells[position] = sign[part["label"]]
+    legend = [item for name in names for item in ("  ", sign[name], f" {name}")]
+    return Text.assemble(*cells, f"\n{row['video']}, {row['seconds']} s:", *legend)
 
 
 def write_srt(rows: Iterable[Row], folder: Path) -> list[Path]:
-    """Writes ``<video>.srt`` with the captions of each video, and returns the files.
+    """Writes ``<video>.srt`` with what is said of each video, and returns the files.
 
-    Raises ConfigError for clips without times.
+    Videos in subfolders have theirs in subfolders. Raises ConfigError for clips without times.
     """
     by_video: dict[str, list[TimedCaption]] = defaultdict(list)
     for row in rows:
-        if "start" not in row:
-            raise ConfigError(
-                f'--srt: the times of clip "{row["clip"]}" are unknown: it is a whole video. '
-                "Divide the videos with --every SECONDS, or list spans in a CSV"
-            )
-        video: str = row.get("video") or row["clip"]
-        by_video[video].append(TimedCaption(row["start"], row["end"], row["caption"]))
-    folder.mkdir(parents=True, exist_ok=True)
+        by_video[row.get("video") or row["clip"]] += map(timed, flat(row))
     files = []
     for video, captions in by_video.items():
-        files.append(folder / f"{video.replace('/', '_')}.srt")
+        inside = (part for part in Path(video).parts if part not in ("/", ".."))
+        files.append(folder / f"{Path(*inside)}.srt")
+        files[-1].parent.mkdir(parents=True, exist_ok=True)
         write_text_whole(files[-1], srt_text(captions))
     return files
+
+
+def timed(line: Row) -> TimedCaption:
+    """Returns the text of a row that is shown, with its times. Raises ConfigError without them."""
+    if "second" in line:
+        return TimedCaption(line["second"], line["second"] + 1, line["step"])
+    if "start" not in line:
+        raise ConfigError(
+            f'--srt: the times of clip "{line["clip"]}" are unknown: it is a whole video. '
+            "Divide the videos with --every SECONDS, or list spans in a CSV"
+        )
+    text = line.get("caption") or line.get("label") or f"{line['question']}: {line['answer']}"
+    return TimedCaption(line["start"], line["end"], text)
+
+
+def write_coin(rows: Sequence[Row], classes: Sequence[str], path: Path) -> None:
+    """Writes the segments of videos in the form of ``COIN.json``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json_whole(path, coin_form(rows, classes))

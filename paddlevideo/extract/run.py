@@ -30,7 +30,7 @@ def extract(options: ExtractOptions) -> int:
     """
     index, count = part_of(options.part, os.environ)
     _check_outputs(options)
-    videos = read_videos(options.videos, print)
+    videos = read_videos(options.videos, print, options.base)
     # What cannot be read, or fits no video, is reported now, not when all videos are done.
     for path in options.captions:
         kind_of(path)

@@ -54,12 +54,18 @@ class Video:
     rows: list[Row] = field(default_factory=list)
 
 
-def read_videos(source: Path, report: Callable[[str], object] = lambda line: None) -> list[Video]:
+def read_videos(
+    source: Path,
+    report: Callable[[str], object] = lambda line: None,
+    base: Path | None = None,
+) -> list[Video]:
     """Returns all videos of a folder (by name), a list or a CSV (in their order), with their clips.
 
-    ``report`` is called with a line for each kind of file in a folder that is left out. Raises
-    DataError where there is no video, a line cannot be read, or two clips have one id.
+    ``report`` is called with a line for each kind of file in a folder that is left out. ``base``:
+    the folder that paths in a list are relative to; None: that of the list. Raises DataError where
+    there is no video, a line cannot be read, or two clips have one id.
     """
+    base = base or source.parent
     if source.is_dir():
         videos = _folder(source, report)
     elif not source.is_file():
@@ -68,9 +74,9 @@ def read_videos(source: Path, report: Callable[[str], object] = lambda line: Non
     elif is_video(source):
         videos = [Video(as_text(source.name), source, "")]
     elif source.suffix.lower() in (".csv", ".tsv"):
-        videos = _csv(source)
+        videos = _csv(source, base)
     else:
-        videos = _list(source)
+        videos = _list(source, base)
     if not videos:
         raise DataError(f"{source}: names no video")
     _name(videos)
@@ -107,22 +113,22 @@ def _identity(path: Path) -> object:
     return status.st_dev, status.st_ino
 
 
-def _list(source: Path) -> list[Video]:
+def _list(source: Path, base: Path) -> list[Video]:
     videos: dict[str, Video] = {}
     for position, line in enumerate(_read(source).split("\n"), 1):
         if not line.strip():
             continue
-        video = _video(source, line.strip())
+        video = _video(base, line.strip())
         if video.id in videos:
             raise DataError(f"{source}: line {position}: {line.strip()} is listed above already")
         videos[video.id] = video
     return list(videos.values())
 
 
-def _video(source: Path, path: str) -> Video:
-    """Returns the video of a ``path`` in a file, relative to that file's folder."""
-    absolute = Path(os.path.normpath(source.parent / Path(path).expanduser()))
-    relative = os.path.relpath(absolute, source.parent)
+def _video(base: Path, path: str) -> Video:
+    """Returns the video of a ``path`` in a file, relative to the folder ``base``."""
+    absolute = Path(os.path.normpath(base / Path(path).expanduser()))
+    relative = os.path.relpath(absolute, base)
     outside = relative.startswith("..") and os.path.isabs(path)
     # An absolute path outside is its own id: the list may be moved, the videos stay.
     name = (str(absolute)[1:] if outside else relative).replace(os.sep, "/")
@@ -151,12 +157,12 @@ def _not_a_list(source: Path, kind: str) -> DataError:
 # ------------------------------------------------------------------------------- CSV
 
 
-def _csv(source: Path) -> list[Video]:
+def _csv(source: Path, base: Path) -> list[Video]:
     table = Table(source, lambda names: "video" in names, strict=True)
     _check_header(source, table)
     videos: dict[str, Video] = {}
     for row in table:
-        listed = _video(source, _text(row, "video"))
+        listed = _video(base, _text(row, "video"))
         video = videos.setdefault(listed.id, listed)
         _add(video, row)
     return list(videos.values())

@@ -34,6 +34,8 @@ class ExtractOptions:
     captions: Sequence[Path] = ()
     #: None: beside the output.
     work: Path | None = None
+    #: The folder that paths in a list are relative to, and videos are named after; None: its own.
+    base: Path | None = None
     draw: Path | None = None
     dtype: str = "float16"
     #: ``k/n``; empty: as the launcher says, else everything.

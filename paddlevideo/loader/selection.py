@@ -15,9 +15,9 @@ import numpy as np
 from paddlevideo.loader.captions.clip_csv import CLIP_NAMES, first_of
 from paddlevideo.loader.captions.matching import CLIP, ClipNames, describe_rules, videos_of
 from paddlevideo.loader.captions.table import Table
-from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.printable import is_utf8, some
+from paddlevideo.utils.text_files import open_text
 
 MissingIds = Literal["error", "warn"]
 _VIDEO = CLIP + 1

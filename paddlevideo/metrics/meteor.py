@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
+from typing import Literal
 
 from paddlevideo.metrics.captions import words_of
 
+log = logging.getLogger("paddlevideo")
 #: In the place of the number where it cannot be measured.
-NOT_MEASURED = "not measured"
+NOT_MEASURED: Literal["not measured"] = "not measured"
 INSTALL = 'pip install -e ".[captions]"'
 
 
@@ -21,6 +24,22 @@ def missing_for_meteor() -> str:
     if shutil.which("java") is None:
         return "METEOR needs Java: install a Java runtime, so that the command java is found"
     return ""
+
+
+def measured_meteor(
+    candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> float | Literal["not measured"]:
+    """Returns the METEOR (0 to 1), or "not measured" where it cannot be.
+
+    A Java program that fails is told as a warning: the other numbers of a test are not lost.
+    """
+    if missing_for_meteor():
+        return NOT_MEASURED
+    try:
+        return meteor(candidates, references)
+    except (OSError, ValueError) as error:  # it ended, and answers nothing
+        log.warning("METEOR was not measured: its Java program failed (%s)", error)
+        return NOT_MEASURED
 
 
 def meteor(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -36,5 +55,10 @@ def meteor(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> fl
         for clip, captions in enumerate(references)
     }
     answers = {clip: [" ".join(words_of(caption))] for clip, caption in enumerate(candidates)}
-    score, _ = Meteor().compute_score(truth, answers)
+    scorer = Meteor()
+    try:
+        score, _ = scorer.compute_score(truth, answers)
+    finally:
+        if scorer.lock.locked():  # the package keeps it after an error, and waits for it for ever
+            scorer.lock.release()
     return float(score)

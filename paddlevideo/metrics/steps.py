@@ -30,7 +30,7 @@ def align(scores: np.ndarray, order: StepOrder = "listed") -> np.ndarray:
     if seconds < (steps if order == "listed" else 1):
         raise DataError(
             f"{seconds} seconds for {steps} steps, each of which takes one second: use a longer "
-            'video, fewer steps, or "order: free", in which steps may share a second'
+            "video, fewer steps, or the order free, in which steps may share a second"
         )
     if order == "free":
         return scores.argmax(axis=0).astype(np.int64)

@@ -11,13 +11,13 @@ from typing import Any
 import lmdb
 
 from paddlevideo.files.whole import write_folder_whole
-from paddlevideo.loader.captions.text import writable
 from paddlevideo.loader.clips.clip import Clip
 from paddlevideo.loader.clips.records import write_records
 from paddlevideo.loader.clips.rows import write_rows
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
+from paddlevideo.utils.text_files import writable
 
 KEY_BYTES = 511  # maximum length of LMDB's keys
 

@@ -73,7 +73,8 @@ def write_caption_page(
             "A sample of clips",
             "captions",
             [_card(answer) for answer in spread(answers, shown)],
-            "Evenly spread over the CIDEr of single captions, best first.",
+            "Evenly spread over the CIDEr of single captions, best first. Below each caption are "
+            "its references.",
         ),
         Section("Protocol", "entries", protocol),
     ]

@@ -24,7 +24,6 @@ class Bar:
     start: float
     end: float
     label: str
-    good: bool | None = None  # None: not judged
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,13 @@ def write_timeline_page(
         Thumbnails(None),
         summary=summary,
         subject=subject(results),
-        columns=columns,
-        rows=[(name, [cell(numbers.get(x)) for x in columns]) for name, numbers in rows.items()],
+        table={
+            "caption": "Results in percent, and what simple rules reach",
+            "columns": [name.replace("_", " ") for name in columns],
+            "rows": [
+                (name, [cell(numbers.get(x)) for x in columns]) for name, numbers in rows.items()
+            ],
+        },
         legend=[(x, colours[x]) for x in labels] if len(labels) <= LARGEST_LEGEND else [],
         videos=[drawing_of(video, colours) for video in videos],
         note=note,
@@ -100,9 +104,8 @@ def drawing_of(video: VideoBars, colours: Mapping[str, str]) -> dict[str, Any]:
         shapes = [
             {
                 "x": round(bar.start * scale, 2),
-                "width": round(max((bar.end - bar.start) * scale, 1.5), 2),
+                "width": round(max((bar.end - bar.start) * scale, 2.5), 2),
                 "colour": colours[bar.label],
-                "good": bar.good,
                 "text": f"{bar.label}, {clock(bar.start)} to {clock(bar.end)}",
             }
             for bar in bars

@@ -26,7 +26,7 @@ from paddlevideo.utils.limits import check_extents
 #: Arguments of a retrieval data set that only a test uses.
 UNUSED = (
     *("self", "file_path", "features_path", "data_prefix", "test_mode", "only", "exclude"),
-    "captions_per_clip",
+    *("captions_per_clip", "split"),
 )
 
 

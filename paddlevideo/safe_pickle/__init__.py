@@ -19,6 +19,7 @@ import struct
 import tokenize
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -237,18 +238,26 @@ def load_npy(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _npy_header(buffer: memoryview, path: Any) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """Returns shape, order, type and the position of the contents. No pickle is read here."""
-    reader = io.BytesIO(buffer[:_MAX_HEADER])
+    start = 10 if bytes(buffer[6:7]) == b"\1" else 12
+    size = int.from_bytes(buffer[8:start], "little")
     try:
-        version = npy_format.read_magic(reader)
-        if version == (1, 0):
-            shape, is_fortran, dtype = npy_format.read_array_header_1_0(reader)
-        else:
-            shape, is_fortran, dtype = npy_format.read_array_header_2_0(reader)
-        if any(size < 0 for size in shape):
-            raise ValueError(f"shape {shape}")
+        return _parsed_header(bytes(buffer[: min(start + size, _MAX_HEADER)]))
     except (*_DAMAGE, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         kind = describe_bytes(bytes(buffer[:HEAD_BYTES]))
         raise DataError(f"{path}: not a valid .npy file ({kind}; {error!s:.150})") from None
+
+
+@lru_cache(maxsize=64)
+def _parsed_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Returns what a header says. Parsing takes longer than mapping a file, so it is kept."""
+    reader = io.BytesIO(head)
+    version = npy_format.read_magic(reader)
+    if version == (1, 0):
+        shape, is_fortran, dtype = npy_format.read_array_header_1_0(reader)
+    else:
+        shape, is_fortran, dtype = npy_format.read_array_header_2_0(reader)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"shape {shape}")
     return shape, is_fortran, dtype, reader.tell()
 
 

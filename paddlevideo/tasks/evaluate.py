@@ -47,6 +47,7 @@ def evaluate(
     )
     with amp.autocast():
         predictor = metric.predictor(model, data)
+    truth = dataset.truth()  # before the predictions: files with mistakes cost no time
     start = time.perf_counter()
     if saved is not None and (done := saved.restore(metric)):
         assert isinstance(loader.sampler, GridSampler)
@@ -72,7 +73,6 @@ def evaluate(
         return {}
     seconds = {**predictor.seconds, "scoring_seconds": elapsed(start)}
     metric.merge(states)
-    truth = dataset.truth()
     results = {**metric.result(truth), "stages": {**seconds, **metric.counts()}}
     beside = {"chance": metric.chance(truth), "yardsticks": metric.yardsticks(truth)}
     return {**results, **{name: numbers for name, numbers in beside.items() if numbers}}

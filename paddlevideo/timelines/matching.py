@@ -22,7 +22,7 @@ class StepPredictor(Predictor):
 
     def __init__(self, model: Any, data: EvaluationData | None = None) -> None:
         """Raises ConfigError for a model that does not match texts with videos."""
-        if not hasattr(model, "ranking_scores"):
+        if not hasattr(model, "pair_scores"):
             raise ConfigError(
                 f"METRIC.name: StepMetric matches seconds with texts, which {type(model).__name__} "
                 "cannot do. Use MODEL.framework: ActBert"
@@ -46,8 +46,10 @@ class StepPredictor(Predictor):
             self._texts[video.card] = self.model.encode_captions(video.texts())
         texts, parts = self._texts[video.card], []
         for clips in video.clips(self.model.scorer.pair_batch):
-            found = self.model.ranking_scores(texts, self.model.encode_videos(clips))
-            parts.append(found.numpy().T)
+            seconds = self.model.encode_videos(clips)
+            at, text_at = np.divmod(np.arange(seconds.size * texts.size), texts.size)
+            found = self.model.pair_scores(texts, seconds, (text_at, at))
+            parts.append(found.reshape(seconds.size, texts.size))
         if not parts:
             raise DataError(f'video "{video.timeline.name}" has no seconds')
         return np.concatenate(parts)

@@ -9,11 +9,12 @@ from typing import Any
 from paddlevideo.report.timelines import Bar, VideoBars, spread, write_timeline_page
 
 CHOSEN = "Half of these videos have the lowest numbers; the others are spread evenly over the rest."
+ABSENT = "Steps that do not occur in a video are not drawn."
 
 
 def bars(found: Sequence[Mapping[str, Any]]) -> list[Bar]:
     """Returns the bars of segments with "start", "end" and "label"."""
-    return [Bar(one["start"], one["end"], one["label"], one.get("good")) for one in found]
+    return [Bar(one["start"], one["end"], one["label"]) for one in found]
 
 
 def write_segment_page(
@@ -53,10 +54,8 @@ def write_step_page(
             f"{answer['video']}, task {answer['task']}",
             answer["seconds"],
             {
-                "predicted": [
-                    Bar(step["second"], step["second"] + 1, step["text"], step["right"])
-                    for step in answer["steps"]
-                ],
+                "right": step_bars(answer, True),
+                "wrong": step_bars(answer, False),
                 "true": bars(answer["truth"]),
             },
             "{} of {} steps found".format(*found_of(answer)),
@@ -69,13 +68,20 @@ def write_step_page(
         "chance": results.get("chance", {}),
         **results.get("yardsticks", {}),
     }
+    tasks = len(results["by_task"])
     summary = (
         f"{results['recall']:.1f} % of the steps of a task are put on one of their seconds, "
-        f"on average over {len(results['by_task'])} tasks."
+        f"on average over {tasks} task{'s' if tasks > 1 else ''}."
     )
     write_timeline_page(
-        path, "Step localisation", summary, results, (columns, rows), videos, CHOSEN
+        path, "Step localisation", summary, results, (columns, rows), videos, f"{CHOSEN} {ABSENT}"
     )
+
+
+def step_bars(answer: Mapping[str, Any], is_right: bool) -> list[Bar]:
+    """Returns the seconds of the steps that were found, or of those that were put elsewhere."""
+    steps = (step for step in answer["steps"] if step["right"] is is_right)
+    return [Bar(step["second"], step["second"] + 1, step["text"]) for step in steps]
 
 
 def found_of(answer: Mapping[str, Any]) -> tuple[int, int]:

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.metrics import segments
-from paddlevideo.metrics.base import Metric, Writer
+from paddlevideo.metrics.base import EvaluationData, Metric, Predictor, Writer
 from paddlevideo.metrics.segments import OVERLAPS, mean_over_videos, overlap_name, pooled
 from paddlevideo.registry import METRICS, InputPath, did_you_mean
-from paddlevideo.timelines.files import write_text
 from paddlevideo.timelines.tables import print_rows
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, Probability
@@ -53,6 +52,11 @@ class SegmentationMetric(Metric):
                 f'METRIC.best is "{best}".{did_you_mean(best, known)} Known: {", ".join(known)}'
             )
         self.best, self.overlaps = best, tuple(overlap)
+
+    def predictor(self, model: Any, data: EvaluationData) -> Predictor:
+        """Returns the predictor. Raises WeightsError if model and data have other classes."""
+        model.set_up_from(data.loader.reader.dataset)
+        return super().predictor(model, data)
 
     def predicted(self, truth: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Returns the predicted class of each second of every video, (T,) each.
@@ -141,7 +145,10 @@ class SegmentationMetric(Metric):
         labels = self.collected.in_order()["labels"]
         for video, seconds in zip(dataset.videos, labels, strict=True):
             texts[f"{video}.txt"] = "".join(dataset.classes[label] + "\n" for label in seconds)
-        return {name: partial(write_text, text) for name, text in texts.items()}
+        return {
+            name: partial(Path.write_text, data=text, encoding="utf-8")
+            for name, text in texts.items()
+        }
 
     def show(self, results: Mapping[str, Any]) -> None:
         """Prints the numbers as a table, with those of the yardsticks."""
@@ -186,6 +193,7 @@ def coin_form(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict
     return {
         "database": {
             row["video"]: {
+                "duration": float(row["seconds"]),
                 "annotation": [
                     {
                         "id": numbers[one["label"]],
@@ -193,7 +201,7 @@ def coin_form(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict
                         "label": one["label"],
                     }
                     for one in row["segments"]
-                ]
+                ],
             }
             for row in rows
         }

@@ -18,7 +18,6 @@ from paddlevideo.metrics import steps
 from paddlevideo.metrics.base import EvaluationData, Metric, Predictor, Writer
 from paddlevideo.metrics.steps import StepOrder
 from paddlevideo.registry import METRICS, did_you_mean
-from paddlevideo.timelines.files import write_text
 from paddlevideo.timelines.tables import print_rows
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count
@@ -65,19 +64,19 @@ class StepMetric(Metric):
         """
         rows = self.collected.in_order(len(truth))["scores"]
         found = []
-        for index, (scores, true) in enumerate(zip(rows, truth, strict=True)):
+        for scores, true in zip(rows, truth, strict=True):
             seconds, count = true.seconds.shape
             if scores.shape not in ((seconds, count), (seconds, count + 1)):
                 raise DataError(
-                    f"video {index}: scores (seconds, steps) have the shape {scores.shape}; "
+                    f"{true.name}: scores (seconds, steps) have the shape {scores.shape}; "
                     f"expected {true.seconds.shape}, or one more for the background"
                 )
             if not np.isfinite(scores).all():
-                raise DataError(f"video {index}: a score is not finite. Check weights and features")
+                raise DataError(f"{true.name}: a score is not finite. Check weights and features")
             try:
                 found.append(self.seconds_of(scores, count))
             except DataError as error:
-                raise DataError(f"video {index} of task {true.task}: {error}") from None
+                raise DataError(f"{true.name}: {error}") from None
         return found
 
     def seconds_of(self, scores: np.ndarray, count: int) -> np.ndarray:
@@ -158,7 +157,10 @@ class StepMetric(Metric):
         for row in rows:
             lines = (f"{s['step']},{s['second']},{s['second'] + 1}\n" for s in row["steps"])
             texts[f"{row['task']}_{row['video']}.csv"] = "".join(lines)
-        return {name: partial(write_text, text) for name, text in texts.items()}
+        return {
+            name: partial(Path.write_text, data=text, encoding="utf-8")
+            for name, text in texts.items()
+        }
 
     def show(self, results: Mapping[str, Any]) -> None:
         """Prints the numbers as a table, with those of simple rules and by task."""

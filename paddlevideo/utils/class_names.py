@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import open_text, text_lines, whole_number
 
 BACKGROUND_NAME = "background"
+#: The largest id of a step: every id up to the largest one in a file becomes a class.
+MAX_STEP = 99_999
 
 
 def read_class_names(path: str) -> tuple[str, ...]:
@@ -29,16 +32,16 @@ def read_mapping(path: str) -> tuple[str, ...]:
     """
     names: dict[int, str] = {}
     for number, line in text_lines(path):
-        first, _, name = line.partition(" ")
-        name = name.strip()
-        if not first.isdigit() or not name:
+        first, *rest = line.split(maxsplit=1)
+        index, name = whole_number(first), "".join(rest)
+        if index is None or not name:
             raise DataError(
                 f'{path}: line {number}: "{line:.60}": expected a class\'s number and its name, '
                 'such as "0 background"'
             )
-        if int(first) in names or name in names.values():
+        if index in names or name in names.values():
             raise DataError(f'{path}: line {number}: "{line:.60}": occurs twice; keep one of them')
-        names[int(first)] = name
+        names[index] = name
     if sorted(names) != list(range(len(names))) or not names:
         raise DataError(
             f"{path}: the {len(names)} classes have the numbers {sorted(names)[:5]} ...; expected "
@@ -47,30 +50,17 @@ def read_mapping(path: str) -> tuple[str, ...]:
     return tuple(names[index] for index in range(len(names)))
 
 
-def text_lines(path: str) -> list[tuple[int, str]]:
-    """Returns the lines of a text file that are not blank, with their numbers from 1.
-
-    Raises DataError if the file is missing or not UTF-8.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text ({error})") from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}. Check the path") from None
-    lines = enumerate(text.split("\n"), 1)
-    return [(number, line.strip()) for number, line in lines if line.strip()]
-
-
 def read_coin(path: str) -> dict[str, dict[str, Any]]:
     """Returns the videos of a file of COIN's form: by id, "annotation", "duration" and "subset".
 
     Raises DataError if it has another form.
     """
+    with open_text(path) as file:
+        text = file.read()
+    if not text.strip():
+        raise DataError(f"{path}: is empty. Copy or write it again")
     try:
-        database = json.loads(Path(path).read_text(encoding="utf-8-sig"))["database"]
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}. Check the path") from None
+        database = json.loads(text)["database"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f'{path}: expected JSON of the form {{"database": {{video id: {{"annotation": [...], '
@@ -78,6 +68,10 @@ def read_coin(path: str) -> dict[str, dict[str, Any]]:
         ) from None
     if not isinstance(database, dict) or not all(isinstance(v, dict) for v in database.values()):
         raise DataError(f'{path}: "database" is not a map of video ids to maps')
+    for video, entry in database.items():
+        steps = entry.setdefault("annotation", [])
+        if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+            raise DataError(f'{path}: video "{video}": "annotation" is not a list of maps')
     return database
 
 
@@ -88,7 +82,7 @@ def coin_classes(database: Mapping[str, Mapping[str, Any]], path: str) -> tuple[
     """
     names: dict[int, str] = {}
     for video, entry in database.items():
-        for row, step in enumerate(entry.get("annotation") or ()):
+        for row, step in enumerate(entry["annotation"]):
             where = f'{path}: video "{video}", annotation {row}'
             number, label = step_id(step, where), str(step.get("label", ""))
             if names.setdefault(number, label) != label:
@@ -97,12 +91,23 @@ def coin_classes(database: Mapping[str, Mapping[str, Any]], path: str) -> tuple[
                     "An id has one label"
                 )
     top = max(names, default=0)
-    return (BACKGROUND_NAME, *(names.get(index, f"step {index}") for index in range(1, top + 1)))
+    return (
+        BACKGROUND_NAME,
+        *(names.get(index, unnamed_step(index)) for index in range(1, top + 1)),
+    )
+
+
+def unnamed_step(index: int) -> str:
+    """Returns the name of a class whose id occurs in no annotation."""
+    return f"step {index}"
 
 
 def step_id(step: Mapping[str, Any], where: str) -> int:
     """Returns the number of an annotation's step. Raises DataError beginning with ``where``."""
     text = str(step.get("id", ""))
-    if not text.isdigit() or int(text) < 1:
-        raise DataError(f'{where}: the id is "{text:.20}"; expected a whole number from 1')
-    return int(text)
+    number = whole_number(text)
+    if not number or number > MAX_STEP:
+        raise DataError(
+            f'{where}: the id is "{text:.20}"; expected a whole number from 1 to {MAX_STEP}'
+        )
+    return number

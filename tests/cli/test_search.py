@@ -254,7 +254,7 @@ def test_a_sentence_of_a_pipe_is_refused_alone(trained, tmp_path, capsys, caplog
 )
 def test_a_page_that_cannot_be_is_told_first(trained, tmp_path, capsys, monkeypatch, more, message):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(search, "load_model", lambda *_: pytest.fail("loaded first"))
+    monkeypatch.setattr(search, "configure", lambda *_: pytest.fail("loaded first"))
     words = [word.replace("{folder}", str(tmp_path)) for word in more]
     assert search.main(arguments(trained, "a dog", *words)) in {1, 2}
     assert message in capsys.readouterr().err
@@ -283,6 +283,17 @@ def test_a_mistake_is_one_clear_line(trained, tmp_path, capsys, change, message)
     assert search.main(words) in {1, 2}
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_the_clips_are_those_of_the_recipe_unless_others_are_named(trained, tmp_path, capsys):
+    words = ["-w", arguments(trained)[1], "--index", str(tmp_path), "a dog"]
+    assert search.main(words) == 2
+    assert "error: --features STORE: name the clips to search" in capsys.readouterr().err
+    assert search.main([*words, "-o", f"data={trained / 'test.lmdb'}"]) == 2
+    assert "data: nothing reads it" in capsys.readouterr().err
+    free = ["DATASET.test.features_path=null"]
+    assert search.main([*words, "-o", f"data={trained / 'test.lmdb'}", *free]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 7
 
 
 def test_sizes_come_from_a_retrieval_set():

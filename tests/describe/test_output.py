@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from paddlevideo.describe.output import bar, print_rows, write_srt
+from paddlevideo.describe.output import bar, print_rows, write_coin, write_srt
+from paddlevideo.loader.timeline.labels import coin_labels
+from paddlevideo.utils.class_names import read_coin
 from paddlevideo.utils.errors import ConfigError
 
 CAPTIONS = [
@@ -62,14 +64,45 @@ def test_a_terminal_gets_a_table_and_bars(capsys, monkeypatch):
     assert "label" in text and "v, 40 s:" in text
 
 
+def test_a_clip_that_is_called_by_its_times_is_not_named_in_the_table(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_rows(CAPTIONS, as_json=False)
+    assert "a_0_5" not in capsys.readouterr().out
+    print_rows([{**CAPTIONS[0], "clip": "mine"}], as_json=False)
+    assert "mine" in capsys.readouterr().out
+
+
 def test_a_bar_shows_each_second_in_its_place():
-    cells = {}
-    for span in bar(SEGMENTS, 20).spans:
-        for cell in range(span.start, min(span.end, 20)):
-            cells[cell] = span.style
-    assert [cells.get(cell) or None for cell in (0, 4, 6, 9, 10, 19)] == [
-        *("on blue", "on blue", None, None, "on yellow", "on yellow"),
+    """Not by colours alone: a terminal may have none."""
+    line, legend = bar(SEGMENTS, 20).plain.split("\n")
+    assert line == "aaaaa     bbbbbbbbbb"
+    assert legend == "v, 40 s:  a cut  b fry"
+
+
+def test_segments_in_the_form_of_coin(tmp_path):
+    write_coin([SEGMENTS], ("background", "fry", "cut"), tmp_path / "new" / "coin.json")
+    database = read_coin(str(tmp_path / "new" / "coin.json"))
+    labels = coin_labels("v", database["v"], 3, "coin.json")
+    assert labels.tolist() == [2] * 10 + [0] * 10 + [1] * 20
+
+
+def test_whatever_has_times_can_be_subtitles(tmp_path):
+    steps = {"video": "sub/v", "seconds": 9, "steps": [{"step": "cut", "second": 3, "score": 1.0}]}
+    answer = {"clip": "c", "start": 1.0, "end": 2.0, "question": "what", "answer": "soup"}
+    files = write_srt([SEGMENTS, steps, answer], tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in files] == [
+        *("v.srt", "sub/v.srt", "c.srt"),
     ]
+    texts = [path.read_text() for path in files]
+    assert "00:00:20,000 --> 00:00:40,000\nfry" in texts[0]
+    assert "00:00:03,000 --> 00:00:04,000\ncut" in texts[1]
+    assert "what: soup" in texts[2]
+
+
+def test_subtitles_stay_in_their_folder(tmp_path):
+    row = {**CAPTIONS[0], "video": "../other/v"}
+    assert write_srt([row], tmp_path / "srt") == [tmp_path / "srt" / "other" / "v.srt"]
 
 
 def test_subtitles_of_a_video(tmp_path):

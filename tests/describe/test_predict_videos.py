@@ -12,9 +12,12 @@ import yaml
 
 from paddlevideo.cli import predict
 from paddlevideo.cli import run as main
+from paddlevideo.loader.timeline.features import open_timelines
+from paddlevideo.utils.class_names import read_class_names
+from paddlevideo.utils.errors import DataError
 from tests.extract.samples import moving, write_video
-from tests.question_data import write_open_questions
-from tests.timeline_data import CLASSES, WIDTH, mstcn_keys, write_mstcn
+from tests.question_data import write_blanks, write_open_questions
+from tests.timeline_data import CLASSES, STEPS, WIDTH, mstcn_keys, write_crosstask, write_mstcn
 from tests.tiny_data import make_project
 
 HEAD = {
@@ -96,11 +99,21 @@ def test_features_are_extracted_as_those_of_the_training_clips(captions, tmp_pat
     rows = predicted(capsys, "-w", weights, video, "--every", 1, "--srt", tmp_path / "subtitles")
     assert [(row["start"], row["end"]) for row in rows] == [(0, 1), (1, 2), (2, 3)]
     assert (tmp_path / "subtitles" / "new.srt").read_text().count("-->") == 3
-    (tmp_path / "bad.mp4").touch()
-    assert predict.main(["-w", str(weights), str(video), str(tmp_path / "bad.mp4")]) == 1
+    with pytest.raises(DataError, match="clips are whole videos.*predict: --every 1"):
+        open_timelines(str(store), 233, 134).open("v0")
+    bad = tmp_path / "more" / "bad.mp4"
+    write_video(tmp_path / "more" / "new.mp4", moving((2, 1), frames=10))
+    bad.touch()
+    given = ["-w", str(weights), str(video), str(bad.with_name("new.mp4"))]
+    assert predict.main([*given, str(bad), "--every", "5"]) == 1
     said = capsys.readouterr()
-    assert said.out.splitlines()[-1].startswith("new\t")
-    assert "has no bytes" in said.err and "not all videos could be described" in said.err
+    assert [line.split("\t")[:2] for line in said.out.splitlines()[-2:]] == [
+        *(["new_0_3", "new"], ["more/new_0_1", "more/new"]),
+    ]
+    assert said.err.count("\n") == 2 and "not all videos could be described" in said.err
+    assert said.err.startswith(f"more/bad.mp4: failed: {bad}: has no bytes")
+    assert predict.main([*given, str(tmp_path / "lost.mp4")]) == 1
+    assert "lost.mp4: there is no such file" in capsys.readouterr().err
     (output / "extraction.json").unlink()
     assert predict.main(["-w", str(weights), str(video)]) == 2
     assert "there is no extraction.json beside it" in capsys.readouterr().err
@@ -132,6 +145,33 @@ def test_a_question_is_answered_for_each_clip(tmp_path, capsys):
     assert "give --question or --questions" in capsys.readouterr().err
 
 
+def test_a_blank_is_filled_in_for_each_clip(tmp_path, capsys):
+    def change(recipe):
+        head = {"name": "BlankHead"}
+        recipe["MODEL"] = {**recipe["MODEL"], "framework": "ActBertTask", "head": head}
+        del recipe["MODEL"]["loss"]
+        data = {**recipe["DATASET"]["test"], "format": "FillInBlankDataset"}
+        data["file_path"] = str(write_blanks(tmp_path / "fib.csv", 5))
+        recipe["DATASET"] |= dict.fromkeys(("train", "valid", "test"), data)
+
+    path = save_recipe(tmp_path, change, videos=5)
+    output = tmp_path / "run"
+    assert main.main(["-c", str(path), "--max_iters", "2", "-o", f"output_dir={output}"]) == 0
+    capsys.readouterr()
+    given = ["-w", next(output.glob("*.pdparams")), "--features", tmp_path / "test.lmdb"]
+    rows = predicted(capsys, *given, "--question", "the _____ soup")
+    test = ["--test", "-c", str(path), "-w", str(given[1]), "-o", f"output_dir={tmp_path / 'test'}"]
+    assert main.main(test) == 0
+    capsys.readouterr()
+    lines = (tmp_path / "test" / "predictions.jsonl").read_text().splitlines()
+    expected = {row["clip"]: row["prediction"] for row in map(json.loads, lines)}
+    assert {row["clip"]: row["answer"] for row in rows} == expected
+    assert predict.main([str(word) for word in (*given, "--question", "the soup")]) == 2
+    assert '"the soup": these weights fill in a blank' in capsys.readouterr().err
+    assert predict.main([str(word) for word in (*given, "--steps", "cut")]) == 2
+    assert "--steps: these weights give words for blanks" in capsys.readouterr().err
+
+
 def test_steps_are_found_by_matching(tmp_path, capsys):
     """Zero-shot, with the weights of a retrieval."""
     path = make_project(tmp_path, videos=3)
@@ -150,7 +190,19 @@ def test_steps_are_found_by_matching(tmp_path, capsys):
         seconds = [step["second"] for step in row["steps"]]
         assert seconds == sorted(seconds) and len(set(seconds)) == 3 and row["seconds"] == 9
     assert predict.main([str(word) for word in (*given, "--steps", "a,b,c,d,e,f,g,h,i,j")]) != 0
-    assert "9 seconds" in capsys.readouterr().err
+    assert 'seconds: video "one": 9 seconds for 10 steps' in capsys.readouterr().err
+    steps = write_crosstask(tmp_path / "crosstask") / "tasks_primary.txt"
+    in_card = predicted(capsys, *given, "--steps", steps, "--task", "Make Soup", "--order", "free")
+    assert [step["step"] for step in in_card[0]["steps"]] == [*STEPS]
+    assert in_card == predicted(capsys, *given, "--steps", ",".join(STEPS), "--order", "free")
+    for wrong, message in (
+        ((steps,), "has 2 tasks: Make Soup, Salt Soup. Name one with --task"),
+        ((steps, "--task", "Make Soups"), 'Did you mean "Make Soup"'),
+        (("lost.txt",), "--steps lost.txt: there is no such file of tasks"),
+        (("\N{SNOWMAN}, cut",), "\N{SNOWMAN}"),
+    ):
+        assert predict.main([str(word) for word in (*given, "--steps", *wrong)]) != 0
+        assert message in capsys.readouterr().err
     assert predict.main([str(word) for word in given]) == 2
     assert "give --steps" in capsys.readouterr().err
 
@@ -178,7 +230,6 @@ def test_segments_of_a_video(tmp_path, capsys):
     changes = [
         *(f"DATASET.{split}={json.dumps(keys)}" for split in ("train", "test")),
         *(f"MODEL.backbone.{name}={size}" for name, size in small.items()),
-        f"MODEL.head.classes={folder / 'mapping.txt'}",
         "DATASET.train.format=MSTCNDataset",
         "DATASET.test.format=MSTCNDataset",
         f"output_dir={tmp_path / 'run'}",
@@ -192,3 +243,19 @@ def test_segments_of_a_video(tmp_path, capsys):
     assert [row["seconds"] for row in rows] == [23, 31, 40, 17]
     labels = {part["label"] for row in rows for part in row["segments"]}
     assert labels <= {*CLASSES[1:]}
+    one = [
+        "-w",
+        weights,
+        "--features",
+        folder / "features" / "v1.npy",
+        "--coin",
+        tmp_path / "c.json",
+    ]
+    assert predicted(capsys, *one) == rows[1:2]
+    classes = read_class_names(str(tmp_path / "c.json"))
+    assert {*classes[1:]} >= {part["label"] for part in rows[1]["segments"]}
+    np.save(folder / "features" / "v1.npy", np.zeros((WIDTH, 0), np.float32))
+    assert predict.main([*map(str, one[:4])]) == 1
+    assert 'v1.npy: video "v1" has no seconds' in capsys.readouterr().err
+    assert predict.main([*map(str, one[:4]), "--coin", str(tmp_path)]) == 2
+    assert "is a folder: name a file in it" in capsys.readouterr().err

@@ -59,7 +59,11 @@ def test_the_real_files(shared):
         (line(answer=" "), ["line 1", "answer is empty"]),
         (line(clip=""), ["line 1", "clip is empty"]),
         (line(question="none") * 2, ["no question has a blank", "first of 2", "line 1"]),
-        ("", ["no question has a blank"]),
+        ("", ["is empty"]),
+        (
+            "clip\tfrom\tto\tx\ty\tsentence\tquestion\tmissing word\n" + line(),
+            ["line 1", "header"],
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path, text, expected):

@@ -79,6 +79,9 @@ def test_the_real_file(shared):
         ('{"video_id": "v", "answer": 0}', ["line 1", '"options"']),
         ('{"video_id": "v", "options": ["x", "y"], "answer": "z"}', ["line 1", "'z'"]),
         ('{"video_id": "v"', ["line 1", "not a JSON object"]),
+        ('{"video_id": "v", "options": ["x", NaN], "answer": 0}', ["line 1", "candidate is nan"]),
+        (HEADER + f"q0\tv\ta\tb\tc\t{'9' * 5000}\n", ["line 2", "the answer is '999"]),
+        ("", ["is empty"]),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path, text, expected):

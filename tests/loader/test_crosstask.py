@@ -105,6 +105,7 @@ def check(folder, message):
         ("1,5.0,2.0", "line 2: the segment is from 5 to 2 s"),
         ("1,5.0,29.5", "line 2: the segment ends at 29.5 s, but the video has 27 s"),
         ("1,5.0", "line 2.*expected the number of a step from 1"),
+        ("\u00b2,5.0,6.0", "line 2.*expected the number of a step from 1"),
         ("1,5.0,end", "line 2: the segment is .*expected its start and its end"),
     ],
 )
@@ -117,6 +118,7 @@ def test_annotations_with_mistakes(folder, line, message):
     ("old", "new", "message"),
     [
         ("\n3\n", "\n4\n", r"tasks_primary\.txt: line 5: 3 steps, but line 4 says 4"),
+        ("\n3\n", "\n\u00b2\n", r"tasks_primary\.txt: line 1.*expected five lines for each task"),
         ("\n3\n", "\nthree\n", r"tasks_primary\.txt: line 1.*expected five lines for each task"),
         ("8\nSalt", "7\nSalt", 'line 7: task "7" occurs twice'),
         ("stir soup,add salt\n\n8", ",add salt\n\n8", "A step is a text without a comma"),

@@ -99,6 +99,10 @@ def test_other_mistakes_are_named(tmp_path):
         read_questions(write(tmp_path / "alone" / "test_q.json", QUESTIONS))
     with pytest.raises(ConfigError, match=r"expected the name \{video\}"):
         read_questions(write_pair(tmp_path), clip_id="{clip}")
+    with pytest.raises(ConfigError, match=r"expected the name \{video\}"):
+        read_questions(write_pair(tmp_path), clip_id="{video.id}")
+    with pytest.raises(DataError, match="empty.csv: is empty"):
+        read_questions(write(tmp_path / "empty.csv", ""))
 
 
 def test_samples(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,28 @@ def test_a_sample_is_a_video(folder):
     np.testing.assert_array_equal(data.truth()[1], labels_of(2, 40))
     assert data.classes == CLASSES
     assert data.describe()["videos"] == 2
+
+
+def test_of_several_rows_a_second_the_first_is_taken(folder):
+    """As MS-TCN's own files have, of 15 frames a second."""
+    expected = MSTCNDataset(**mstcn_keys(folder))
+    samples = [expected[index]["timeline"].window(0) for index in range(4)]
+    truth = expected.truth()
+    for path in (folder / "features").iterdir():
+        rows = np.repeat(np.load(path), 15, axis=1)
+        np.save(path, rows[:, :-7])  # the last second is not complete
+    for path in (folder / "groundTruth").iterdir():
+        path.write_text("".join(f"{name}\n" * 15 for name in path.read_text().split()))
+    data = MSTCNDataset(**mstcn_keys(folder), rows_per_second=15)
+    assert [len(labels) for labels in data.truth()] == [23, 31, 40, 17]
+    for index in range(4):
+        np.testing.assert_array_equal(data.truth()[index], truth[index])
+        found = data[index]["timeline"].window(0)
+        np.testing.assert_array_equal(found["action_feat"], samples[index]["action_feat"])
+    with pytest.raises(DataError, match="23 seconds of labels.*have 338.*set rows_per_second"):
+        path = folder / "groundTruth" / "v0.txt"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[::15]))
+        MSTCNDataset(**mstcn_keys(folder))[0]
 
 
 def test_training_takes_windows(folder):
@@ -108,7 +131,7 @@ def test_a_label_that_is_not_in_the_mapping(folder):
 def test_features_and_labels_of_other_lengths(folder):
     path = folder / "groundTruth" / "v1.txt"
     path.write_text(path.read_text() + "background\n" * 2)
-    check(folder, r"v1\.txt: 33 seconds of labels, but the features .* 31 rows")
+    check(folder, r"v1\.txt: 33 seconds of labels, but the features .* have 31")
 
 
 def test_a_bundle_with_an_unknown_video(folder):
@@ -140,12 +163,27 @@ def test_videos_without_features_are_counted(folder):
         ("0 background\n0 cut\n", "line 2.*occurs twice"),
         ("0 background\n1 background\n", "line 2.*occurs twice"),
         ("background 0\n", "line 1.*expected a class's number and its name"),
+        ("0 background\n\u00b2 cut\n", "line 2.*expected a class's number and its name"),
+        (f"{'9' * 5000} cut\n", "line 1.*expected a class's number and its name"),
         ("", "expected 0 to 1"),
+        ("0 background\0\n", "line 1: holds NUL bytes"),
     ],
 )
 def test_a_mapping_with_mistakes(folder, text, message):
     (folder / "mapping.txt").write_text(text)
     check(folder, message)
+
+
+def test_a_mapping_may_have_tabs_and_be_utf16(folder):
+    path = folder / "mapping.txt"
+    path.write_text(path.read_text().replace(" ", "\t"), encoding="utf-16")
+    assert MSTCNDataset(**mstcn_keys(folder)).classes == CLASSES
+
+
+def test_a_bundle_with_a_video_twice(folder):
+    bundle = folder / "splits" / "other.bundle"
+    bundle.write_text("v0.txt\nv1.txt\nv0.txt\n")
+    check(folder, r'other\.bundle: line 3: video "v0" occurs twice', file_path=str(bundle))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +193,10 @@ def test_a_mapping_with_mistakes(folder, text, message):
         ({"segment": [9.0, 33.0]}, "annotation 1: the segment ends at 33 s, but the video has 30"),
         ({"segment": [-2.0, 3.0]}, "expected a start of 0 or more"),
         ({"segment": "3"}, "expected its start and its end"),
+        ({"segment": "39"}, "the segment is '39'; expected its start and its end"),
         ({"id": "x"}, 'the id is "x"; expected a whole number'),
+        ({"id": "\u00b2"}, 'the id is "\u00b2"; expected a whole number'),
+        ({"id": "99999999999"}, 'the id is "99999999999"; expected a whole number from 1 to 99999'),
         ({"id": "1"}, 'id 1 is "stir_soup", but "cut_onion" before'),
     ],
 )
@@ -169,8 +210,37 @@ def test_annotations_of_coin_with_mistakes(tmp_path, change, message):
         COINDataset(str(path), subset="training", **keys).truth()
 
 
+@pytest.mark.parametrize("annotation", ["text", {"id": "1"}, [["1", 2]], 5])
+def test_annotations_that_are_not_a_list_of_maps(tmp_path, annotation):
+    path = write_coin(tmp_path)
+    value = json.loads(path.read_text())
+    value["database"]["c1"]["annotation"] = annotation
+    path.write_text(json.dumps(value))
+    with pytest.raises(
+        DataError, match='COIN.json: video "c1": "annotation" is not a list of maps'
+    ):
+        read_class_names(str(path))
+
+
+def test_another_file_of_classes_must_agree(tmp_path):
+    path = write_coin(tmp_path)
+    keys = {"features_path": str(tmp_path / "features"), "action_feature_dim": 6}
+    (tmp_path / "mapping.txt").write_text("0 background\n1 stir_soup\n2 cut_onion\n")
+    with pytest.raises(DataError, match='id 1 is "cut_onion".*"stir_soup" in .*mapping.txt'):
+        COINDataset(str(path), class_file=str(tmp_path / "mapping.txt"), **keys)
+    (tmp_path / "mapping.txt").write_text("0 background\n1 cut_onion\n")
+    with pytest.raises(DataError, match='id 2 is "stir_soup".*has only the classes 0 to 1'):
+        COINDataset(str(path), class_file=str(tmp_path / "mapping.txt"), **keys)
+
+
 def test_a_file_that_is_not_of_coins_form(tmp_path):
     path = tmp_path / "COIN.json"
+    path.write_text("")
+    with pytest.raises(DataError, match="COIN.json: is empty"):
+        read_class_names(str(path))
+    path.write_bytes(b'{"database":\n{"\xe9": {}}}')
+    with pytest.raises(DataError, match="COIN.json: line 2: cannot be read as UTF-8"):
+        read_class_names(str(path))
     path.write_text("[]")
     with pytest.raises(DataError, match='expected JSON of the form {"database"'):
         read_class_names(str(path))
@@ -194,8 +264,9 @@ def test_labels_of_coins_test_are_the_published_number_of_seconds():
 def test_a_duration_is_needed(tmp_path):
     path = write_coin(tmp_path)
     value = json.loads(path.read_text())
-    value["database"]["c0"]["duration"] = "long"
-    path.write_text(json.dumps(value))
     keys = {"features_path": str(tmp_path / "features"), "action_feature_dim": 6}
-    with pytest.raises(DataError, match="\"duration\" is 'long'; expected seconds"):
-        COINDataset(str(path), subset="training", **keys).truth()
+    for duration in ("long", 0, True, 1e15):
+        value["database"]["c0"]["duration"] = duration
+        path.write_text(json.dumps(value))
+        with pytest.raises(DataError, match=re.escape(f'"duration" is {duration!r}; ')):
+            COINDataset(str(path), subset="training", **keys).truth()

@@ -4,13 +4,19 @@ import json
 import math
 import sys
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from paddlevideo.metrics.captions import References, longest_common, words_of
-from paddlevideo.metrics.meteor import meteor, missing_for_meteor
+from paddlevideo.metrics.meteor import (
+    NOT_MEASURED,
+    measured_meteor,
+    meteor,
+    missing_for_meteor,
+)
 from paddlevideo.utils.errors import DataError
 
 RECORDED = Path(__file__).parents[2] / "../shared/data/caption_reference.json"
@@ -124,6 +130,8 @@ def test_mistakes():
 
 def test_meteor_is_that_of_the_package(monkeypatch):
     class Meteor:
+        lock = Lock()
+
         def compute_score(self, truth, answers):
             assert truth == {0: ["a b", "c"], 1: ["d"]} and answers == {0: ["a"], 1: ["e"]}
             return 0.25, [0.5, 0.0]
@@ -136,6 +144,44 @@ def test_meteor_is_that_of_the_package(monkeypatch):
     assert meteor(["A.", "e"], [["a b", "c"], ["d!"]]) == 0.25
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert "install a Java runtime" in missing_for_meteor()
+
+
+def needs_meteor():
+    if missing := missing_for_meteor():
+        pytest.skip(missing)
+
+
+@pytest.mark.slow
+def test_meteor_is_that_of_the_installed_package():
+    needs_meteor()
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    captions = ["a man cuts an onion", "stir the soups", ""]
+    known = [["the man cut an onion", "he is cooking"], ["stir the soup"], ["peel it"]]
+    truth, answers = dict(enumerate(known)), {i: [each] for i, each in enumerate(captions)}
+    expected, _ = Meteor().compute_score(truth, answers)
+    assert meteor(captions, known) == pytest.approx(expected, abs=1e-9)
+    assert 0.2 < expected < 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RECORDED.is_file(), reason="needs ../shared/data/caption_reference.json")
+def test_meteor_equals_the_recorded_one():
+    needs_meteor()
+    recorded = json.loads(RECORDED.read_text("utf-8"))
+    score = meteor(recorded["hypotheses"]["nearest_clip"], [[x] for x in recorded["references"]])
+    expected = recorded["pycocoevalcap_1.2"]["nearest_clip"]["METEOR"]
+    assert score == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_java_that_fails_costs_only_meteor(tmp_path, monkeypatch, caplog):
+    """As one does that cannot reserve its memory, at the end of a long test."""
+    needs_meteor()
+    (tmp_path / "java").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "java").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert measured_meteor(["a"], [["a"]]) == NOT_MEASURED
+    assert "METEOR" in caplog.text
 
 
 def test_meteor_without_its_package(monkeypatch):

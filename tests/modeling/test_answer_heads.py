@@ -126,7 +126,7 @@ def test_another_list_than_the_checkpoints_is_refused(name, tmp_path):
 
 def test_a_list_from_a_file(tmp_path):
     path = tmp_path / "answers.txt"
-    path.write_text("green\n\nblue\n")
+    path.write_text("\N{BYTE ORDER MARK}green\n\nblue\n")
     head = make(answers=str(path)).head
     assert head.names == ["green", "blue"] and head.pieces == [[15, 20], [14]]
     for text, message in (("", "no answers"), ("a\nb\na\n", '"a" twice'), ("a\nb\nc\n", "has 3")):

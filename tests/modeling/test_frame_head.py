@@ -23,7 +23,13 @@ def folder(tmp_path):
 @pytest.fixture
 def model(folder):
     paddle.seed(0)
-    return build_model(small_model(folder / "mapping.txt"))
+    return built(folder)
+
+
+def built(folder, **head):
+    model = build_model(small_model(**head))
+    model.set_up_from(MSTCNDataset(**mstcn_keys(folder)))
+    return model
 
 
 def training_batch(folder, **keys):
@@ -109,7 +115,7 @@ def test_the_number_of_windows_at_once_changes_nothing(folder):
     labels = []
     for size in (1, 8):
         paddle.seed(0)
-        model = build_model(small_model(folder / "mapping.txt", window_batch=size))
+        model = built(folder, window_batch=size)
         model.eval()
         batch = SampleReader(MSTCNDataset(**mstcn_keys(folder))).batch(0, [0, 1, 2])
         labels.append(model.predict(batch, None)["labels"])
@@ -139,7 +145,7 @@ def test_class_names_travel_with_the_weights(model, folder, tmp_path):
     path = tmp_path / "model.pdparams"
     paddle.save(model.to_released(model.state_dict()), str(path))
     model.eval()
-    other = build_model(small_model(None), blank=True)
+    other = build_model(small_model(), blank=True)
     load_weights(other, path, for_test=True)
     other.eval()
     assert other.head.names == CLASSES
@@ -151,13 +157,17 @@ def test_class_names_travel_with_the_weights(model, folder, tmp_path):
 def test_other_class_names_are_refused(model, folder, tmp_path):
     path = tmp_path / "model.pdparams"
     paddle.save(model.to_released(model.state_dict()), str(path))
+    other = build_model(small_model())
+    load_weights(other, path)
     mapping = folder / "mapping.txt"
     mapping.write_text(mapping.read_text().replace("stir", "eat"))
-    with pytest.raises(WeightsError, match='class 2 is "eat_soup", but "stir_soup" in the weights'):
-        load_weights(build_model(small_model(mapping)), path)
+    with pytest.raises(WeightsError, match='has "eat_soup" as class 2, but the weights "stir_soup'):
+        other.set_up_from(MSTCNDataset(**mstcn_keys(folder)))
     mapping.write_text("0 background\n1 cut\n")
     with pytest.raises(WeightsError, match="has 2 classes, but the weights have 4"):
-        load_weights(build_model(small_model(mapping)), path)
+        other.set_up_from(MSTCNDataset(**mstcn_keys(folder)))
+    with pytest.raises(ConfigError, match="dict has no classes"):
+        other.set_up_from({})
 
 
 def test_a_head_missing_from_the_weights_fails_a_test_but_not_training(model, folder, tmp_path):
@@ -165,12 +175,12 @@ def test_a_head_missing_from_the_weights_fails_a_test_but_not_training(model, fo
     state = model.to_released(model.state_dict())
     kept = {name: x for name, x in state.items() if not name.startswith("head.")}
     paddle.save(kept, str(path))
-    other = build_model(small_model(folder / "mapping.txt"))
+    other = built(folder)
     load_weights(other, path)
     with pytest.raises(WeightsError, match=r"lack \d+ parameters.*head\."):
         load_weights(other, path, for_test=True)
-    nameless = build_model(small_model(None))
-    with pytest.raises(ConfigError, match=r"MODEL\.head\.classes is not set"):
+    nameless = build_model(small_model())
+    with pytest.raises(ConfigError, match=r"MODEL\.head has no classes yet"):
         nameless(training_batch(folder))
 
 
@@ -185,7 +195,7 @@ def test_the_mean_keeps_no_more_than_a_window():
 
 def test_members_are_averaged(folder):
     paddle.seed(0)
-    model = build_model(small_model(folder / "mapping.txt", members=3))
+    model = built(folder, members=3)
     model.eval()
     batch = training_batch(folder)
     states, tensors = model.encode(batch)

@@ -88,6 +88,7 @@ def serving(project):
     """Starts the parts of a server in this process, and returns a client of each."""
     from starlette.testclient import TestClient
 
+    from paddlevideo.cli.search import configure
     from paddlevideo.cli.serve import make_engine, parse_arguments
     from paddlevideo.serve.app import Site, create_app
     from paddlevideo.serve.clips import Clips
@@ -97,8 +98,9 @@ def serving(project):
 
     def start(*more, access=None, wait=True):
         options = parse_arguments(words(project, "--candidates", "4", *more))
+        config = configure(options)
         clips = Clips(options.features, options.videos)
-        engine = make_engine(options, clips)
+        engine = make_engine(options, config, clips)
         site = Site(engine, clips, options.candidates)
         sites.append(site)
         engine.start()

@@ -12,6 +12,7 @@ import yaml
 
 from paddlevideo.cli import run as main
 from paddlevideo.modeling import build_model
+from paddlevideo.timelines.matching import StepPredictor
 from tests.timeline_data import (
     WIDTH,
     crosstask_keys,
@@ -59,24 +60,29 @@ def result_of(folder: Path, recipe: str, weights: Path, *options: str) -> dict[s
     return json.loads((folder / "out" / "results.json").read_text())
 
 
-def test_salads_are_segmented(tmp_path):
+def test_salads_are_segmented(tmp_path, capsys):
     folder = write_mstcn(tmp_path)
     keys, bundle = mstcn_keys(folder), str(folder / "splits" / "test.bundle")
-    model = {"head": {"classes": str(folder / "mapping.txt")}, "backbone": WIDTHS}
+    model = {"backbone": WIDTHS}
     data = {"train": {**keys, "exclude": bundle}, "test": {**keys, "file_path": bundle}}
     recipe = small(tmp_path, "actbert_salads50", model, data)
-    results = train_and_test(tmp_path, recipe, "-o", "MODEL.head.classes=moved.txt")
+    results = train_and_test(tmp_path, recipe)
     assert {"accuracy", "edit", "F1@50", "pooled", "yardsticks"} <= results.keys()
     assert results["protocol"]["videos"] == 2
     assert len((tmp_path / "out" / "v2.txt").read_text().splitlines()) == 40
+    for path in (folder / "mapping.txt", *(folder / "groundTruth").iterdir()):
+        path.write_text(path.read_text().replace("stir", "eat"))
+    weights = next((tmp_path / "out").glob("*_epoch_00001.pdparams"))
+    assert main.main(["--test", "-c", recipe, "-w", str(weights)]) == 1
+    assert 'has "eat_soup" as class 2, but the weights "stir_soup"' in capsys.readouterr().err
 
 
 def test_coin_is_segmented(tmp_path):
     coin = {"file_path": str(write_coin(tmp_path)), "features_path": str(tmp_path / "features")}
     sizes = {"action_feature_dim": WIDTH, "vision_feature_dim": 3, "max_action_num": 16}
     keys = {**coin, **sizes, "window_overlap": 4}
-    backbone = small_model(None)["backbone"]
-    head = {"classes": coin["file_path"], "width": 8, "layers": 2}
+    backbone = small_model()["backbone"]
+    head = {"width": 8, "layers": 2}
     data = {"train": {**keys, "class_file": coin["file_path"]}, "test": dict(keys)}
     recipe = small(tmp_path, "actbert_coin", {"head": head, "backbone": backbone}, data)
     results = train_and_test(tmp_path, recipe)
@@ -86,7 +92,7 @@ def test_coin_is_segmented(tmp_path):
     assert list(coin_form["database"]) == ["c2"]
 
 
-def test_steps_of_salads_are_localised(tmp_path):
+def test_steps_of_salads_are_localised(tmp_path, capsys, monkeypatch):
     folder = write_crosstask(tmp_path)
     keys, held_out = crosstask_keys(folder), str(folder / "videos_val.csv")
     data = {"train": {**keys, "exclude": held_out}, "test": {**keys, "only": held_out}}
@@ -95,6 +101,11 @@ def test_steps_of_salads_are_localised(tmp_path):
     assert results["protocol"]["order"] == "free"
     assert set(results["yardsticks"]) == {"evenly spaced", "perfect scores"}
     assert len((tmp_path / "out" / "7_x0.csv").read_text().splitlines()) == 3
+    (folder / "annotations" / "7_x0.csv").write_text("9,1,2\n")
+    monkeypatch.setattr(StepPredictor, "predict", None)  # is not reached
+    weights = next((tmp_path / "out").glob("*_epoch_00001.pdparams"))
+    assert main.main(["--test", "-c", recipe, "-w", str(weights)]) == 1
+    assert "7_x0.csv: line 1: step 9, but task 7" in capsys.readouterr().err
 
 
 def test_weights_of_a_retrieval_localise_steps_without_training(tmp_path):

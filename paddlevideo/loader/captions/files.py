@@ -37,8 +37,8 @@ from paddlevideo.loader.captions.narrations import (
     youcook2,
 )
 from paddlevideo.loader.captions.table import SEPARATORS
-from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import open_text, writable
 
 log = logging.getLogger("paddlevideo")
 

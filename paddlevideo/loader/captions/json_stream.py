@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import open_text
 
 CHUNK = 1 << 20  # characters
 _DECODER = json.JSONDecoder()

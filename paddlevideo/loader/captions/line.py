@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from paddlevideo.loader.captions.text import writable
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import writable
 
 Span = tuple[float, float]  # start and end in seconds
 

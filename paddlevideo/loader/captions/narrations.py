@@ -14,8 +14,8 @@ from paddlevideo.loader.captions.clip_csv import CLIP_NAMES, first_of
 from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.captions.line import Item, Line, as_span, field_of, list_of
 from paddlevideo.loader.captions.table import Table
-from paddlevideo.loader.captions.text import writable
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import writable
 
 log = logging.getLogger("paddlevideo")
 

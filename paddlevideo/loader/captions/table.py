@@ -11,8 +11,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from paddlevideo.loader.captions.text import open_text
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import open_text
 
 SEPARATORS = (",", "\t", ";")
 #: Number of lines that decide the separator, and that a quoted field may span.

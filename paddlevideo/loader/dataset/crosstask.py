@@ -48,6 +48,7 @@ class StepTruth(NamedTuple):
 
     task: str
     seconds: np.ndarray  # T, K bool
+    name: str  # for messages
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class CrossTaskDataset(Dataset):
     ``videos.csv`` or ``videos_val.csv``; those of tasks without a card or without an annotation are
     left out, and counted. ``annotation_path``: the folder of ``<task>_<video>.csv``.
     ``features_path``: a folder of ``<video>.npy``, a feature store or an LMDB.
+    ``rows_per_second``: rows of these features a second, of which the first is taken.
     ``max_action_num``: seconds of the clip around a second that is matched. ``scales``: instead of
     these seconds, a clip has one action: means over this many seconds each, side by side.
     ``background_text``: the text of seconds without a step, which a test matches too; "": training
@@ -145,6 +147,7 @@ class CrossTaskDataset(Dataset):
         vision_feature_dim: Count = 2048,
         action_feature_dim: Count = 2048,
         time_axis: TimeAxis = "auto",
+        rows_per_second: Count = 1,
         scales: Sequence[Count] = (),
         background_text: str = "",
         only: InputPath | None = None,
@@ -160,7 +163,7 @@ class CrossTaskDataset(Dataset):
         self.pairs = [pair for pair in pairs if pair[1] in kept]
         self.videos = [video for _, video in self.pairs]
         self.timelines = open_timelines(
-            str(features_path), action_feature_dim, vision_feature_dim, time_axis
+            str(features_path), action_feature_dim, vision_feature_dim, time_axis, rows_per_second
         )
         missing_videos(self.timelines, self.videos, self.file_path)
         tell_streams(self.timelines)
@@ -233,7 +236,10 @@ class CrossTaskDataset(Dataset):
 
     def truth(self) -> list[StepTruth]:
         """Returns the task and the seconds of the steps of every video."""
-        return [StepTruth(task, self.steps(index)) for index, (task, _) in enumerate(self.pairs)]
+        return [
+            StepTruth(task, self.steps(index), f'{self.timelines.path}: video "{video}"')
+            for index, (task, video) in enumerate(self.pairs)
+        ]
 
     def default_metric(self) -> dict[str, Any]:
         """Returns the METRIC section of a test of steps."""

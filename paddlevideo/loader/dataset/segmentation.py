@@ -33,10 +33,16 @@ from paddlevideo.loader.timeline.labels import (
 )
 from paddlevideo.loader.timeline.windows import Layout, Windows
 from paddlevideo.registry import DATASETS, InputPath, did_you_mean
-from paddlevideo.utils.class_names import coin_classes, read_class_names, read_coin, text_lines
+from paddlevideo.utils.class_names import (
+    coin_classes,
+    read_class_names,
+    read_coin,
+    unnamed_step,
+)
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import some
 from paddlevideo.utils.ranges import Count, CountOrZero
+from paddlevideo.utils.text_files import text_lines
 
 log = logging.getLogger("paddlevideo")
 UNLABELLED = -1
@@ -134,6 +140,7 @@ class LabelledWindows(Dataset):
             for index in range(len(source))
             for start in source.layout.starts(len(source.labels(index)))
         ]
+        self.classes = source.classes
 
     def __len__(self) -> int:
         """Returns the number of windows."""
@@ -177,7 +184,8 @@ def _tell(path: str, has_regions: bool) -> None:
 
 def is_table(path: str) -> bool:
     """Returns whether a file's first line has commas: a list such as CrossTask's videos.csv."""
-    return "," in text_lines(path)[0][1] if text_lines(path) else False
+    _, first = next(iter(text_lines(path)), (0, ""))
+    return "," in first
 
 
 def listed_videos(path: str) -> set[str]:
@@ -226,7 +234,7 @@ class MSTCNDataset(SegmentationDataset):
     folder of labels, ``<video>.txt`` with a name a second. ``actions_map_file_path``: the classes,
     lines such as "0 background". ``feature_path``: a folder of ``<video>.npy``, (T, G) or (G, T),
     a feature store, or an LMDB. ``time_axis``: which axis of an array is time, for those that are
-    as long as wide.
+    as long as wide. ``rows_per_second``: rows and labels a second, of which the first is taken.
     ``max_action_num``: seconds of the longest window; ``window_overlap``: seconds that it shares
     with the next. ``only`` and ``exclude``: text files of the videos to use or to leave out.
     ``max_region_num`` includes the mean of all regions.
@@ -246,24 +254,32 @@ class MSTCNDataset(SegmentationDataset):
         window_overlap: CountOrZero = 128,
         max_region_num: RegionCount = 2,
         time_axis: TimeAxis = "auto",
+        rows_per_second: Count = 1,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
         missing_ids: MissingIds = "error",
     ) -> None:
-        self.gt_path = Path(gt_path)
+        self.gt_path, self.rate = Path(gt_path), rows_per_second
         videos = labelled_videos(str(gt_path), file_path)
         source = str(file_path or gt_path)
         super().__init__(
             chosen_videos(videos, only, exclude, source, missing_ids),
             read_class_names(str(actions_map_file_path)),
-            open_timelines(str(feature_path), action_feature_dim, vision_feature_dim, time_axis),
+            open_timelines(
+                str(feature_path),
+                action_feature_dim,
+                vision_feature_dim,
+                time_axis,
+                rows_per_second,
+            ),
             Layout(max_action_num, window_overlap, max_region_num),
             source,
         )
 
     def labels(self, index: int) -> np.ndarray:
         """Returns the class of each second of video ``index``, (T,) int64."""
-        return read_labels(self.gt_path / f"{self.videos[index]}.txt", self.classes)
+        every = read_labels(self.gt_path / f"{self.videos[index]}.txt", self.classes)
+        return every[:: self.rate]
 
     def labels_source(self, index: int) -> str:
         """Returns the video's file of labels."""
@@ -294,6 +310,7 @@ class COINDataset(SegmentationDataset):
         window_overlap: CountOrZero = 128,
         max_region_num: RegionCount = 36,
         time_axis: TimeAxis = "auto",
+        rows_per_second: Count = 1,
         only: InputPath | None = None,
         exclude: InputPath | None = None,
         missing_ids: MissingIds = "error",
@@ -308,11 +325,21 @@ class COINDataset(SegmentationDataset):
                 f'{file_path}: has no video with the subset "{subset}", only {", ".join(subsets)}'
             )
         self.path = str(file_path)
-        own = coin_classes(database, self.path)
+        classes = coin_classes(database, self.path)
+        if class_file:
+            numbered = read_class_names(str(class_file))
+            same_numbers(classes, self.path, numbered, str(class_file))
+            classes = numbered
         super().__init__(
             chosen_videos(list(self.entries), only, exclude, self.path, missing_ids),
-            read_class_names(str(class_file)) if class_file else own,
-            open_timelines(str(features_path), action_feature_dim, vision_feature_dim, time_axis),
+            classes,
+            open_timelines(
+                str(features_path),
+                action_feature_dim,
+                vision_feature_dim,
+                time_axis,
+                rows_per_second,
+            ),
             Layout(max_action_num, window_overlap, max_region_num),
             self.path,
         )
@@ -329,3 +356,20 @@ class COINDataset(SegmentationDataset):
     def describe(self) -> dict[str, Any]:
         """Returns files and counts; "label" of a second is that of the last step in it."""
         return {**super().describe(), "seconds": "floor(start) to ceil(end), one label a second"}
+
+
+def same_numbers(own: Sequence[str], path: str, numbered: Sequence[str], class_file: str) -> None:
+    """Raises DataError for a step of ``path`` that has another name or no number in a class file.
+
+    ``own``: the classes of ``path``; ``numbered``: those of ``class_file``.
+    """
+    for index, name in enumerate(own):
+        if index >= len(numbered):
+            raise DataError(
+                f'{path}: id {index} is "{name}", but {class_file} has only the classes 0 to '
+                f"{len(numbered) - 1}"
+            )
+        if name not in (numbered[index], unnamed_step(index)):
+            raise DataError(
+                f'{path}: id {index} is "{name}", but "{numbered[index]}" in {class_file}'
+            )

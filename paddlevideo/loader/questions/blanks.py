@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.loader.questions.question import Question
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import open_text, writable
 
 COLUMNS = (
     "the eight columns of LSMDC, with tabs between them and no header: clip, four times, sentence, "
@@ -32,9 +32,13 @@ def read_blanks(path: str) -> tuple[list[Question], list[str]]:
             without.append(where)
         else:
             questions.append(question)
+    if not questions and not without:
+        raise DataError(f"{path}: is empty; expected {COLUMNS}")
     if not questions:
-        first = f": the first of {len(without)} lines is {without[0]}" if without else ""
-        raise DataError(f"{path}: no question has a blank (_____){first}")
+        raise DataError(
+            f"{path}: no question has a blank (_____): the first of {len(without)} lines is "
+            f"{without[0]}"
+        )
     return questions, without
 
 
@@ -44,9 +48,9 @@ def _question(line: str, number: int, where: str) -> Question | None:
     if len(fields) != 8:
         raise DataError(f"{where}: has {len(fields)} columns; expected {COLUMNS}")
     clip, question, answer = fields[0], fields[6], fields[7]
-    if number == 1 and answer.lower() == "answer":
-        raise DataError(f"{where}: looks like a header; expected {COLUMNS}")
     blanks = len(BLANK.findall(question))
+    if number == 1 and not blanks and fields[1][:1].isalpha():  # not a time
+        raise DataError(f"{where}: looks like a header; expected {COLUMNS}")
     if not blanks:
         return None
     if blanks > 1:

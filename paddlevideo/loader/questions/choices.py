@@ -18,6 +18,7 @@ from paddlevideo.loader.questions.entries import (
     text_value,
     unique_ids,
     value_of,
+    without_header,
 )
 from paddlevideo.loader.questions.question import Choice
 from paddlevideo.utils.errors import DataError
@@ -74,10 +75,7 @@ def _is_header(names: Sequence[str]) -> bool:
 def _table(path: str) -> list[Choice]:
     table = Table(path, _is_header)
     if not table.names:
-        raise DataError(
-            f'{path}: line {table.first_line}: "{table.first:.80}" does not name the columns of '
-            f"multiple choice. Expected {FORMS}"
-        )
+        raise without_header(table, "multiple choice", FORMS)
     columns = candidate_columns(table.names)
     return [_of_row(row, columns) for row in table]
 
@@ -124,7 +122,7 @@ def answer_position(answer: Any, candidates: Sequence[str], where: str) -> int:
     """
     text = str(answer).strip() if isinstance(answer, (int, str)) else ""
     last = len(candidates) - 1
-    if re.fullmatch(r"-?\d+", text) and (text not in candidates or isinstance(answer, int)):
+    if re.fullmatch(r"-?\d{1,9}", text) and (text not in candidates or isinstance(answer, int)):
         position = int(text)
         if 0 <= position <= last:
             return position

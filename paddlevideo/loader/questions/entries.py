@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paddlevideo.loader.captions.json_stream import json_entries
-from paddlevideo.loader.captions.text import open_text, writable
+from paddlevideo.loader.captions.table import Table
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import open_text, writable
 
 #: Names of columns and keys: of a clip, of a question's id and of its type.
 CLIP_NAMES = ("clip", "clip_id", "video_id", "video_name", "vid_key", "video", "vid")
@@ -63,7 +65,7 @@ def value_of(entry: Mapping[str, Any], names: Sequence[str], where: str, what: s
 
 def text_value(value: Any, where: str, what: str) -> str:
     """Returns text or a number as stripped text. Raises DataError if there is none."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if type(value) in (int, float) and math.isfinite(value):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: the {what} is {value!r:.60}; expected text")
@@ -74,6 +76,16 @@ def optional(entry: Mapping[str, Any], names: Sequence[str]) -> str:
     """Returns the value under the first of ``names`` as text, or ""."""
     value = next((entry[name] for name in names if entry.get(name) not in (None, "")), "")
     return str(value).strip()
+
+
+def without_header(table: Table, what: str, forms: str) -> DataError:
+    """Returns the error for a table whose first line does not name the columns of ``what``."""
+    if not table.first:
+        return DataError(f"{table.path}: is empty. Expected {forms}")
+    return DataError(
+        f'{table.path}: line {table.first_line}: "{table.first:.80}" does not name the columns of '
+        f"{what}. Expected {forms}"
+    )
 
 
 def unique_ids(ids: Sequence[str], wheres: Sequence[str]) -> None:

@@ -18,9 +18,11 @@ from paddlevideo.loader.questions.entries import (
     text_value,
     unique_ids,
     value_of,
+    without_header,
 )
 from paddlevideo.loader.questions.question import Question
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.words import split_words
 
 #: The types of ActivityNet-QA by number; the last six are its free questions.
 ACTIVITYNET = (
@@ -63,10 +65,7 @@ def read_questions(
 def _rows(path: str) -> list[Entry]:
     table = Table(path, _is_header, ("question",))
     if not table.names:
-        raise DataError(
-            f'{path}: line {table.first_line}: "{table.first:.80}" does not name the columns of '
-            f"questions. Expected {FORMS}"
-        )
+        raise without_header(table, "questions", FORMS)
     return [(row.where, {name: row.get(name) for name in row.names}) for row in table]
 
 
@@ -104,14 +103,14 @@ def kind_of(kind: Any, question: str) -> str:
     """Returns the name of a type; without one the question's first word."""
     if kind.isdecimal() and int(kind) < len(ACTIVITYNET):
         return ACTIVITYNET[int(kind)]
-    return kind or question.split()[0].lower()
+    return kind or split_words(question)[0].lower()
 
 
 def clip_of(clip_id: str, video: str) -> str:
     """Returns the id of a clip. Raises ConfigError if ``clip_id`` has other names in braces."""
     try:
         return clip_id.format(video=video)
-    except (KeyError, IndexError, ValueError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise ConfigError(
             f'clip_id is "{clip_id}" ({error!r}); expected the name {{video}} in it, such as '
             '"v_{video}"'

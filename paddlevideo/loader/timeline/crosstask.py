@@ -14,8 +14,8 @@ import numpy as np
 
 from paddlevideo.loader.timeline.labels import span_of
 from paddlevideo.registry import did_you_mean
-from paddlevideo.utils.class_names import text_lines
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import text_lines, whole_number
 
 LINES = 5  # of a card: id, title, address, number of steps, steps
 
@@ -48,13 +48,13 @@ def read_cards(path: str) -> dict[str, TaskCard]:
     for first in range(0, len(lines), LINES):
         numbers, texts = zip(*lines[first : first + LINES], strict=True)
         where = f"{path}: line {numbers[0]}"
-        if len(texts) < LINES or not texts[3].isdigit():
+        if len(texts) < LINES or whole_number(texts[3]) is None:
             raise DataError(
                 f'{where}: "{texts[0]:.40}": expected five lines for each task: its id, its title, '
                 "an address, the number of steps, and the steps separated by commas"
             )
         steps = tuple(step.strip() for step in texts[4].split(","))
-        if len(steps) != int(texts[3]) or not all(steps):
+        if len(steps) != whole_number(texts[3]) or not all(steps):
             raise DataError(
                 f"{path}: line {numbers[4]}: {len(steps)} steps, but line {numbers[3]} says "
                 f"{texts[3]}. A step is a text without a comma"
@@ -101,18 +101,19 @@ def read_steps(path: Path, card: TaskCard, seconds: int) -> list[Step]:
     for number, line in text_lines(str(path)):
         where = f"{path}: line {number}"
         parts = [part.strip() for part in line.split(",")]
-        if len(parts) != 3 or not parts[0].isdigit():
+        index = whole_number(parts[0])
+        if len(parts) != 3 or index is None:
             raise DataError(
                 f'{where}: "{line:.60}": expected the number of a step from 1, its start and its '
                 "end in seconds"
             )
-        if not 1 <= int(parts[0]) <= len(card.steps):
+        if not 1 <= index <= len(card.steps):
             raise DataError(
                 f'{where}: step {parts[0]}, but task {card.id} ("{card.title}") has the steps 1 to '
                 f"{len(card.steps)}"
             )
         start, end = span_of(parts[1:], seconds, where)
-        steps.append(Step(int(parts[0]) - 1, start, end))
+        steps.append(Step(index - 1, start, end))
     return steps
 
 

@@ -101,12 +101,16 @@ class ArrayTimeline(Timeline):
 
     path: str
     time_is_last: bool
+    rate: int = 1  # rows a second, of which the first is taken
 
     def read(self, start: int, stop: int) -> Rows:
         """Returns seconds; the file is mapped for this call only. Raises DataError for NaN."""
         rows = self.empty(start, stop)
         array = safe_pickle.load_npy(self.path)
-        part = array[:, start:stop].T if self.time_is_last else array[start:stop]
+        taken = slice(start * self.rate, stop * self.rate, self.rate)
+        part = array[:, taken].T if self.time_is_last else array[taken]
+        with np.errstate(over="ignore"):
+            part = part.astype(np.float32)
         if not np.isfinite(part).all():
             second = start + int(np.argwhere(~np.isfinite(part))[0, 0])
             raise DataError(
@@ -118,27 +122,38 @@ class ArrayTimeline(Timeline):
 
 
 class ArrayFolder(Timelines):
-    """A folder with a ``<video>.npy`` file for each video, (T, G) or (G, T)."""
+    """A folder with a ``<video>.npy`` file for each video, (T, G) or (G, T), or one such file."""
 
     def __init__(
-        self, path: Path, action_width: int, region_width: int, axis: TimeAxis = "auto"
+        self,
+        path: Path,
+        action_width: int,
+        region_width: int,
+        axis: TimeAxis = "auto",
+        rate: int = 1,
     ) -> None:
-        self.path, self.axis = path, axis
+        self.path, self.axis, self.rate = path, axis, rate
         self.action_width, self.region_width = action_width, region_width
 
     def names(self) -> list[str]:
         """Returns the names of the files without their ending."""
+        if self.path.is_file():
+            return [self.path.stem]
         return sorted(path.stem for path in self.path.glob("*.npy"))
 
     def open(self, name: str) -> Timeline:
         """Returns a video. Raises DataError if its array is not (T, G) or (G, T)."""
-        path = self.path / f"{name}.npy"
-        if not path.is_file():
+        path = (self.path.parent if self.path.is_file() else self.path) / f"{name}.npy"
+        if not path.exists():
             raise self.unknown(name)
-        shape = safe_pickle.load_npy(path).shape
+        array = safe_pickle.load_npy(path)
+        if array.dtype.kind not in "biuf":
+            raise DataError(f"{path}: holds values of type {array.dtype.str}; expected numbers")
+        shape = array.shape
         last = time_is_last(shape, self.action_width, self.axis, str(path))
-        seconds, widths = shape[1 if last else 0], (self.action_width, self.region_width)
-        return ArrayTimeline(name, seconds, *widths, str(path), last)
+        seconds = math.ceil(shape[1 if last else 0] / self.rate)
+        widths = (self.action_width, self.region_width)
+        return ArrayTimeline(name, seconds, *widths, str(path), last, self.rate)
 
 
 def time_is_last(shape: tuple[int, ...], width: int, axis: TimeAxis, path: str) -> bool:
@@ -229,8 +244,9 @@ class ClipTimelines(Timelines):
 
     has_regions = True
 
-    def __init__(self, path: Path, action_width: int, region_width: int) -> None:
+    def __init__(self, path: Path, action_width: int, region_width: int, rate: int = 1) -> None:
         self.path, self.action_width, self.region_width = path, action_width, region_width
+        self.rate = rate
         source = _source(str(path))
         self.parts: dict[str, list[Part]] = {}
         if isinstance(source, FeatureStore):
@@ -268,10 +284,19 @@ class ClipTimelines(Timelines):
         return ClipTimeline(name, seconds, *widths, str(self.path), tuple(sorted(parts, key=_time)))
 
     def _whole(self, part: Part) -> Part:
-        """Returns the part; the end of a clip without a span is its number of actions."""
+        """Returns the part; a clip without a span has ``rate`` actions a second.
+
+        Raises DataError for one that was extracted from a video: its actions have no times.
+        """
         if not math.isnan(part.end):
             return part
-        return part._replace(end=float(len(_source(str(self.path)).read(part.position).actions)))
+        if self.extraction() is not None:
+            raise DataError(
+                f"{self.path}: its clips are whole videos, and it is unknown when their actions "
+                "are. Extract them with -o clips.seconds=1 (predict: --every 1)"
+            )
+        actions = len(_source(str(self.path)).read(part.position).actions)
+        return part._replace(end=actions / self.rate)
 
 
 def _time(part: Part) -> tuple[float, int]:
@@ -285,18 +310,26 @@ def _source(path: str) -> ClipSource:
 
 
 def open_timelines(
-    path: str, action_width: int, region_width: int, axis: TimeAxis = "auto"
+    path: str, action_width: int, region_width: int, axis: TimeAxis = "auto", rate: int = 1
 ) -> Timelines:
-    """Opens a folder of ``.npy`` arrays, a feature store, an LMDB or other clips.
+    """Opens a folder of ``.npy`` arrays, one of them, a feature store, an LMDB or other clips.
 
-    Raises DataError if there are none of a known kind.
+    ``rate``: rows a second, of which the first is taken; clips with times need none. Raises
+    DataError if there are no clips of a known kind.
     """
-    folder = Path(path)
+    folder, first = Path(path), None
     if folder.is_dir() and not is_store(folder):
         first = min(folder.glob("*.npy"), default=None)
-        if first is not None and safe_pickle.load_npy(first).dtype != object:
-            return ArrayFolder(folder, action_width, region_width, axis)
-    return ClipTimelines(folder, action_width, region_width)
+        if not any(folder.iterdir()):
+            raise DataError(
+                f"{folder}: is empty; expected <video>.npy, an array of a row a second, for each "
+                "video"
+            )
+    elif folder.suffix == ".npy":
+        first = folder
+    if first is not None and safe_pickle.load_npy(first).dtype != object:
+        return ArrayFolder(folder, action_width, region_width, axis, rate)
+    return ClipTimelines(folder, action_width, region_width, rate)
 
 
 def check_length(timeline: Timeline, seconds: int, labels: str) -> None:
@@ -307,8 +340,8 @@ def check_length(timeline: Timeline, seconds: int, labels: str) -> None:
     if abs(timeline.seconds - seconds) > 1:
         raise DataError(
             f'{labels}: {seconds} seconds of labels, but the features of video "{timeline.name}" '
-            f"have {timeline.seconds} rows. Expected a row a second, at most one more or less: "
-            "compute the features again at one row a second, or correct the labels"
+            f"have {timeline.seconds}. Expected at most 1 more or less: compute the features "
+            "again at one row a second, set rows_per_second, or correct the labels"
         )
 
 

@@ -13,8 +13,12 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.registry import did_you_mean
-from paddlevideo.utils.class_names import step_id, text_lines
+from paddlevideo.utils.class_names import step_id
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.text_files import text_lines
+
+#: Seconds of the longest video, which is 115 days: more is a mistake.
+MAX_SECONDS = 10_000_000
 
 
 def video_of(name: str) -> str:
@@ -42,6 +46,8 @@ def labelled_videos(gt_path: str, bundle: str | None = None) -> list[str]:
                 f'{bundle}: line {number}: video "{video}" has no file of labels '
                 f"{folder / video}.txt.{near} Correct the name, or remove the line"
             )
+        if video in videos:
+            raise DataError(f'{bundle}: line {number}: video "{video}" occurs twice; keep one')
         videos.append(video)
     if not videos:
         raise DataError(f"{bundle}: names no video; expected a name a line, such as rgb-01-1.txt")
@@ -75,10 +81,17 @@ def coin_labels(video: str, entry: Mapping[str, Any], classes: int, path: str) -
     """
     where = f'{path}: video "{video}"'
     duration = entry.get("duration")
-    if not isinstance(duration, (int, float)) or not 0 < duration < math.inf:
-        raise DataError(f'{where}: "duration" is {duration!r:.40}; expected seconds above 0')
+    if (
+        not isinstance(duration, (int, float))
+        or isinstance(duration, bool)
+        or not 0 < duration < MAX_SECONDS
+    ):
+        raise DataError(
+            f'{where}: "duration" is {duration!r:.40}; expected seconds, more than 0 and less '
+            f"than {MAX_SECONDS}"
+        )
     labels = np.zeros(math.ceil(duration), np.int64)
-    for row, step in enumerate(entry.get("annotation") or ()):
+    for row, step in enumerate(entry["annotation"]):
         here = f"{where}, annotation {row}"
         number = step_id(step, here)
         if number >= classes:
@@ -95,7 +108,7 @@ def span_of(segment: Any, seconds: float, where: str) -> tuple[float, float]:
     more than a second.
     """
     try:
-        start, end = (float(number) for number in segment)
+        start, end = map(float, [] if isinstance(segment, str) else segment)
     except (TypeError, ValueError):
         raise DataError(
             f"{where}: the segment is {segment!r:.60}; expected its start and its end in seconds"

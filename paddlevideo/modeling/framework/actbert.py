@@ -295,19 +295,6 @@ class ActBert(BaseFramework):
             videos = self.encode_videos(videos)
         return F.sigmoid(self.margins(captions, videos))
 
-    @paddle.no_grad()
-    def ranking_scores(self, captions: CaptionCache, videos: VideoCache) -> Tensor:
-        """Returns (captions, videos) float32: margins and weighted similarities, which rank.
-
-        Raises WeightsError if no validation has chosen the weight of the similarity.
-        """
-        margins, head = self.margins(captions, videos), self.retrieval_head
-        if head is None or head.known_weight == 0:
-            return margins
-        assert captions.vector is not None and videos.vector is not None
-        texts = captions.vector.astype("float32") * (head.scale * head.weight)
-        return margins + paddle.matmul(texts, videos.vector.astype("float32"), transpose_y=True)
-
     def prepare(self, context: Iterable[Batch] | None) -> None:
         """Raises ConfigError for a gallery: losses cannot be computed from one."""
         if context is not None:

@@ -21,7 +21,8 @@ from paddlevideo.modeling.backbones.tangled import Streams
 from paddlevideo.modeling.heads.task import Batch, TaskHead
 from paddlevideo.modeling.losses.actbert import IGNORED, class_loss
 from paddlevideo.registry import InputPath
-from paddlevideo.utils.errors import ConfigError, WeightsError
+from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
+from paddlevideo.utils.text_files import text_lines
 
 log = logging.getLogger("paddlevideo")
 
@@ -152,10 +153,9 @@ def decoded(array: np.ndarray) -> tuple[list[str], list[list[int]]]:
 def read_list(path: str, most: int) -> list[str]:
     """Returns the answers in a text file, one a line. Raises ConfigError."""
     try:
-        with open(path, encoding="utf-8") as file:
-            names = [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"MODEL.head.answers={path}: cannot be read ({error})") from None
+        names = [line for _, line in text_lines(path)]
+    except DataError as error:
+        raise ConfigError(f"MODEL.head.answers={error}") from None
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if not names or twice is not None or len(names) > most:
         wrong = "holds no answers" if not names else f'has the answer "{twice}" twice'

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,8 +20,7 @@ from paddlevideo.modeling.heads.task import Batch, Encode, TaskHead
 from paddlevideo.modeling.layers import initial_range, linear
 from paddlevideo.modeling.losses.actbert import IGNORED, class_loss
 from paddlevideo.modeling.overlap import OverlapMean
-from paddlevideo.registry import HEADS, InputPath
-from paddlevideo.utils.class_names import read_class_names
+from paddlevideo.registry import HEADS
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from paddlevideo.utils.ranges import Count, NonNegative, Probability
 
@@ -107,8 +105,8 @@ class FrameHead(TaskHead):
     with cross-entropy and a loss on changes from second to second (Abu Farha and Gall 2019,
     "MS-TCN: Multi-stage temporal convolutional network for action segmentation").
 
-    ``classes``: a file of class names, MS-TCN's ``mapping.txt`` or COIN's annotations; the names
-    are saved with the weights, so a test needs no file. ``width``, ``layers``, ``stages``: sizes;
+    The names of the classes are those of the training data, and are saved with the weights, so that
+    a test needs no file of them. ``width``, ``layers``, ``stages``: sizes;
     layer i of a stage sees 2^i seconds to both sides. ``members``: sets of stages that are trained
     side by side from other random weights, and whose probabilities are averaged; a few dozen videos
     are not enough for one. ``dropout``: rate in the layers. ``smoothing``: weight of the loss on
@@ -117,7 +115,6 @@ class FrameHead(TaskHead):
 
     def __init__(
         self,
-        classes: InputPath | None = None,
         width: Count = 64,
         layers: Count = 6,
         stages: Count = 2,
@@ -127,20 +124,18 @@ class FrameHead(TaskHead):
         window_batch: Count = 8,
     ) -> None:
         super().__init__()
-        known = bool(classes) and Path(str(classes)).is_file()  # a test may be elsewhere
-        self.names: tuple[str, ...] = read_class_names(str(classes)) if known else ()
+        self.names: tuple[str, ...] = ()
         self.width, self.depth, self.count, self.size = width, layers, stages, members
         self.dropout, self.smoothing, self.window_batch = dropout, smoothing, window_batch
         self.inputs = 0
         self.members: nn.LayerList = nn.LayerList([])
 
     def build(self, backbone: BertForMultiModalPreTraining) -> None:
-        """Creates the stages, now or, without known names, when weights bring them."""
+        """Notes the width of the states: weights or training data bring the classes."""
         self.inputs = backbone.widths.actions
-        if self.names:
-            self._create()
 
-    def _create(self) -> None:
+    def _create(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
         text = json.dumps(self.names, ensure_ascii=False).encode("utf-8")
         self.register_buffer(NAMES, paddle.to_tensor(np.frombuffer(text, np.uint8).copy()))
         sizes = [self.inputs] + [len(self.names)] * self.count
@@ -149,23 +144,32 @@ class FrameHead(TaskHead):
             self.members = nn.LayerList([Stages(*shape) for _ in range(self.size)])
 
     def receive(self, state: Mapping[str, np.ndarray]) -> None:
-        """Takes the class names of the weights. Raises WeightsError if they are others."""
-        if NAMES not in state:
-            return
-        names = tuple(json.loads(np.asarray(state[NAMES], np.uint8).tobytes().decode("utf-8")))
+        """Takes the class names of the weights."""
+        if NAMES in state:
+            self._create(json.loads(np.asarray(state[NAMES], np.uint8).tobytes().decode("utf-8")))
+
+    def set_up_from(self, dataset: Any) -> None:
+        """Takes the class names of the data set.
+
+        Raises WeightsError if the weights that were loaded have others, and ConfigError for data
+        without classes.
+        """
+        if not hasattr(dataset, "classes"):
+            raise ConfigError(
+                f"DATASET: {type(dataset).__name__} has no classes, which FrameHead labels seconds "
+                "with: use a data set of segmentation"
+            )
         if not self.names:
-            self.names = names
-            self._create()
-        elif names != self.names:
-            raise WeightsError(f"MODEL.head.classes: {difference(self.names, names)}")
+            self._create(dataset.classes)
+        elif tuple(dataset.classes) != self.names:
+            raise WeightsError(
+                f"{type(dataset).__name__} {difference(dataset.classes, self.names)}"
+            )
 
     def logits(self, states: Streams[Tensor], mask: Tensor) -> list[list[Tensor]]:
         """Returns the logits (B, A, C) of every stage of every member."""
         if not self.names:
-            raise ConfigError(
-                "MODEL.head.classes is not set, or the file does not exist, and no weights with "
-                "class names were loaded: name a mapping.txt, or load trained weights with -w"
-            )
+            raise ConfigError("MODEL.head has no classes yet: train it, or load trained weights")
         real = mask.unsqueeze(-1).astype("float32")
         return [member(states.actions, real) for member in self.members]
 
@@ -228,9 +232,9 @@ def smoothing_loss(logits: Tensor, labelled: Tensor) -> Tensor:
 
 
 def difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """Returns how the class names of a file differ from those of weights, and what to do."""
-    advice = "Use the file that they were trained with, or leave the key out in a test"
+    """Returns how the class names of data differ from those of weights, and what to do."""
+    advice = "Use the file of classes that they were trained with"
     if len(ours) != len(theirs):
         return f"has {len(ours)} classes, but the weights have {len(theirs)}. {advice}"
     index = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
-    return f'class {index} is "{ours[index]}", but "{theirs[index]}" in the weights. {advice}'
+    return f'has "{ours[index]}" as class {index}, but the weights "{theirs[index]}". {advice}'

@@ -1,8 +1,9 @@
-"""Opens text files, and checks that text can be written as UTF-8."""
+"""Text files of any task: opening them, their lines, whole numbers and Unicode in them."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +26,11 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
         with open(path, encoding=_encoding(path)) as file:
             yield file
     except UnicodeDecodeError as error:
+        name = os.path.basename(path)
         raise DataError(
             f"{path}:{_undecodable_line(path)} cannot be read as UTF-8 text ({error}). Save it as "
-            f"UTF-8; from Windows: iconv -f WINDOWS-1252 -t UTF-8 {os.path.basename(path)}"
+            f"UTF-8; from Windows: iconv -f WINDOWS-1252 -t UTF-8 {name}; Chinese in GBK or "
+            f"GB2312: iconv -f GB18030 -t UTF-8 {name}"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
@@ -58,6 +61,20 @@ def _undecodable_line(path: str | os.PathLike[str]) -> str:
             except UnicodeDecodeError:
                 return f" line {number}:"
     return ""
+
+
+def text_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """Returns the lines that are not blank, stripped, with their numbers from 1.
+
+    Raises DataError as :func:`open_text` does.
+    """
+    with open_text(path) as file:
+        return [(number, line.strip()) for number, line in enumerate(file, 1) if line.strip()]
+
+
+def whole_number(text: str) -> int | None:
+    """Returns the number that up to nine digits are, or None for any other text."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def writable(text: str, where: str) -> str:
