@@ -46,19 +46,26 @@ EXTRAS = {
     "captions": ["pycocoevalcap>=1.2"],
     "visualdl": ["visualdl"],
     "onnx": ["onnxruntime"],
+    # The search page.
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     # The documentation as a site.
     "docs": ["mkdocs-material>=9.6,<10", "mkdocstrings-python>=2,<3"],
     "test": [
         "faiss-cpu>=1.8",
+        "fastapi>=0.115",
+        "httpx>=0.27",
         "hypothesis>=6.100",
         "onnx>=1.16",
         "onnxruntime>=1.18",
+        # Drives the browser of the system; none is downloaded.
+        "playwright>=1.44",
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "scipy>=1.11.3",
         # Builds wheels without the package wheel: a test builds one without a network.
         "setuptools>=71",
+        "uvicorn>=0.30",
     ],
 }
 EXTRAS["dev"] = [
@@ -91,6 +98,7 @@ setup(
         "paddlevideo.loader": ["vocab/*"],
         "paddlevideo.extract.classical": ["typical.json"],
         "paddlevideo.report": ["templates/*"],
+        "paddlevideo.serve": ["templates/*"],
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,

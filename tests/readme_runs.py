@@ -10,13 +10,18 @@ import os
 import re
 import runpy
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -225,6 +230,7 @@ SMALL = {
     "denormals": "--rounds 1 --steps 1 --unused 3",
     "initialization": "--widths 16 --seeds 1 --no_published",
     "host": "--steps 1",
+    "serve": "--seconds 1 --users 4 --candidates 2",
 }
 
 
@@ -244,8 +250,41 @@ def benchmark_alone(command: str, place: Path) -> None:
         "denormals": lambda: report["trained"]["ratio"]["median"],
         "initialization": lambda: report[0]["margin"],
         "host": lambda: report["float32"]["counts"]["operators"]["forward"],
+        "serve": lambda: all_answered(report),
     }
     assert speeds[words[2]]() > 0
+
+
+def all_answered(report: dict[str, Any]) -> int:
+    """The number of searches, none of which was lost."""
+    assert not any(part["lost"] for part in report.values()), report
+    return min(part["answers"] for part in report.values())
+
+
+def serve(command: str, place: Path) -> None:
+    """A server answers at the address that it prints, until Ctrl-C."""
+    words = [*argv(command), "--port", "0"]
+    with subprocess.Popen(
+        words, cwd=place, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            address = process.stdout.readline().split()[-1]
+            token = urlsplit(address).query.replace("token=", "Bearer ")
+            asked = Request(f"http://127.0.0.1:{urlsplit(address).port}/api/health")
+            asked.add_header("Authorization", token)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("no_proxy", "127.0.0.1")
+                for _ in range(100):
+                    try:
+                        assert json.load(urlopen(asked, timeout=30))["clips"] > 0
+                        break
+                    except HTTPError as error:
+                        assert error.code == 503
+                        time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
 
 
 def run_tool(command: str, place: Path) -> None:
@@ -303,6 +342,7 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"\. .venv/bin/activate", activate, False),
     (r"python tools/benchmark.py .+", benchmark_alone, True),
     (r"paddlevideo search .+", search, False),
+    (r"paddlevideo serve .+", serve, True),
     (r"paddlevideo (report|compare|curves|doctor)\b.*", run_tool, False),
     (r"paddlevideo (export|predict|pack|validate|inspect|split) .+", run_tool, False),
     (r"BERT=.+", find_bert, False),

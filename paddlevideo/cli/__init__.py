@@ -40,6 +40,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Use a model": {
         "search": ("search", "find the clips that a sentence describes"),
+        "serve": ("serve", "search in a browser: a page with players, and a JSON API"),
         "export": ("export_model", "export a model for inference"),
         "predict": ("predict", "match captions and clips with an exported model"),
     },

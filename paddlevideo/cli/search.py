@@ -17,14 +17,16 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
+    from paddlevideo.config import Config
     from paddlevideo.retrieval.answers import Answer
+    from paddlevideo.retrieval.model import RetrievalModel
     from paddlevideo.retrieval.search import Searcher
 
 
@@ -32,25 +34,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parses the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="what to look for")
-    parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
-    parser.add_argument(
-        "--features",
-        type=as_path,
-        metavar="STORE",
-        help="the clips to search, a feature store or an LMDB; default: data of the configuration",
-    )
-    parser.add_argument(
-        "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
-    )
-    add_override(parser)
+    add_model(parser)
     parser.add_argument("--best", type=count, default=10, help="clips to show; default: 10")
     parser.add_argument(
         "--candidates",
         type=count,
         help="clips that the retrieval head selects for matching; default: 32, at least --best",
-    )
-    parser.add_argument(
-        "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per sentence")
     parser.add_argument("--report", type=as_path, metavar="FILE.html", help="also write a web page")
@@ -63,20 +52,46 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def open_searcher(options: argparse.Namespace) -> Searcher:
-    """Returns the searcher that the command line describes."""
+def add_model(parser: Parser) -> None:
+    """Adds the options for a model, the clips to search and their index."""
+    parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--features",
+        type=as_path,
+        metavar="STORE",
+        help="the clips to search, a feature store or an LMDB; default: data of the configuration",
+    )
+    parser.add_argument(
+        "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
+    )
+    add_override(parser)
+    parser.add_argument(
+        "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
+    )
+
+
+def configure(options: argparse.Namespace) -> Config:
+    """Returns the configuration that -w, -c and -o of a command line describe.
+
+    Sets --features, if it is left out, to the clips of the configuration.
+    """
     with exit_on_interrupt():
-        from paddlevideo.inference.recipe import candidates_for, load_recipe, store_of
+        from paddlevideo.inference.recipe import load_recipe, store_of
         from paddlevideo.modeling import locate_weights
-        from paddlevideo.retrieval.model import RetrievalModel
-        from paddlevideo.retrieval.search import Searcher
     located = locate_weights(options.weights)
     config = load_recipe(located, options.config, options.override)
     options.features = options.features or store_of(config)
-    index = options.index or located.parent / "search_index"
-    model = RetrievalModel(config, options.weights, options.sentences)
-    candidates = candidates_for(options.best, options.candidates)
-    return Searcher(model, options.features, index, candidates)
+    return config
+
+
+def open_searcher(
+    options: argparse.Namespace, model: RetrievalModel, candidates: int, **more: Any
+) -> Searcher:
+    """Returns the searcher of a model for the clips and the index that a command line names."""
+    from paddlevideo.retrieval.search import Searcher
+
+    index = options.index or model.weights.parent / "search_index"
+    return Searcher(model, options.features, index, candidates, **more)
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:
@@ -162,7 +177,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         check_file(options.report, "--report")
         check_videos(options.videos)
-        answered, rejected = find_all(open_searcher(options), options)
+        config = configure(options)
+        from paddlevideo.inference.recipe import candidates_for
+        from paddlevideo.retrieval.model import RetrievalModel
+
+        candidates = candidates_for(options.best, options.candidates)
+        model = RetrievalModel(config, options.weights, options.sentences)
+        searcher = open_searcher(options, model, candidates)
+        answered, rejected = find_all(searcher, options)
         if options.report:
             write_page(options, answered)
         if rejected and not sys.stdin.isatty():

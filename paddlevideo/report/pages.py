@@ -118,12 +118,12 @@ def write_page(
 
 
 @cache
-def environment() -> Environment:
-    """Returns the templates; values are escaped unless they are marked as HTML."""
+def environment(folder: Path = TEMPLATES) -> Environment:
+    """Returns the templates of a folder; values are escaped unless they are marked as HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -59,15 +59,6 @@ class Gallery:
                     gigabytes,
                 )
 
-    @classmethod
-    def of_vectors(cls, encode: Encode, source: Any, vectors: np.ndarray) -> Gallery:
-        """Returns a gallery with known vectors (V, D), whose videos are read when needed."""
-        gallery = cls.__new__(cls)
-        gallery._encode, gallery._source = encode, source
-        gallery.kept, gallery.size, gallery.vectors = None, len(vectors), vectors
-        gallery.spare = 0.0
-        return gallery
-
     def chunks(self, size: int) -> Iterator[VideoCache]:
         """Yields all videos in order, at most ``size`` at a time."""
         if self.kept is not None:

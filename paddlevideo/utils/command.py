@@ -28,6 +28,7 @@ INSTALL = {
     **{name: name for name in ("lmdb", "matplotlib", "numpy", "rich", "safetensors")},
     **{name: name for name in ("onnxruntime", "paddlenlp", "tensorboardX", "tokenizers")},
     "visualdl": "visualdl",
+    **dict.fromkeys(("fastapi", "uvicorn"), "fastapi uvicorn"),
 }
 #: What follows "interrupted; ": for a command that starts over, and for one that resumes.
 STARTS_OVER = "run the same command again"

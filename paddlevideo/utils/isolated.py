@@ -17,7 +17,7 @@ GRACE = 2.0  # seconds in which an idle process must end
 
 
 class Crash(Exception):
-    """The process ended during a call."""
+    """The process ended during a call, or the call took too long."""
 
 
 class Isolated:
@@ -27,18 +27,22 @@ class Isolated:
     the first call, and ends with this object or this process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
+        """``seconds``: how long a call may take; None: for ever."""
+        self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
     def call(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Calls ``function``, which must be at the top level of a module, and returns its result.
 
-        Raises its exceptions, and Crash if the process ends.
+        Raises its exceptions, and Crash if the process ends or takes too long.
         """
         pipe = self._pipe or self._start()
         try:
             pipe.send((function, arguments, keywords))
+            if not pipe.poll(self._seconds):
+                raise EOFError
             error, value = pipe.recv()
         except (EOFError, OSError):
             self.close()

@@ -254,7 +254,7 @@ def test_a_sentence_of_a_pipe_is_refused_alone(trained, tmp_path, capsys, caplog
 )
 def test_a_page_that_cannot_be_is_told_first(trained, tmp_path, capsys, monkeypatch, more, message):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(search, "open_searcher", lambda *_: pytest.fail("loaded first"))
+    monkeypatch.setattr(search, "configure", lambda *_: pytest.fail("loaded first"))
     words = [word.replace("{folder}", str(tmp_path)) for word in more]
     assert search.main(arguments(trained, "a dog", *words)) in {1, 2}
     assert message in capsys.readouterr().err

@@ -44,6 +44,18 @@ def test_calls_are_made_in_one_other_process_and_a_crash_costs_one():
     assert not is_alive(first) and not is_alive(last)
 
 
+def test_a_call_that_takes_too_long_counts_as_a_crash():
+    isolated = Isolated(seconds=10)
+    first = isolated.call(number_of_process)
+    isolated._seconds = 0.1
+    with pytest.raises(Crash):
+        isolated.call(time.sleep, 60)
+    assert not is_alive(first)
+    isolated._seconds = 10
+    assert isolated.call(number_of_process) != first
+    isolated.close()
+
+
 def test_the_process_does_not_outlive_its_caller():
     code = (
         "import os, sys; from paddlevideo.utils.isolated import Isolated; isolated = Isolated(); "

@@ -18,6 +18,7 @@ from benchmarks import (
     negatives,
     precision,
     retrieval,
+    serve,
     store,
     train,
 )
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "denormals": denormals,
     "initialization": initialization,
     "host": host,
+    "serve": serve,
 }
 
 

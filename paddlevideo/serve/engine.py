@@ -1,0 +1,245 @@
+"""One thread that owns the model and answers searches in turn, from a bounded queue.
+
+Paddle's kernels use all cores for one search, so searches at the same time would only share them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from paddlevideo.serve.folders import Folders
+from paddlevideo.utils.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from paddlevideo.retrieval.model import RetrievalModel
+    from paddlevideo.retrieval.search import ClipRanking, Progress, Searcher
+
+log = logging.getLogger("paddlevideo")
+
+#: Rankings in memory: "load more", going back and shared links need no model.
+KEPT = 256
+LONGEST_RETRY = 60  # seconds
+#: Of a search before the first one was timed.
+FIRST_GUESS = 0.5
+
+
+class Busy(Exception):
+    """The search cannot be answered now; ``retry`` is in how many seconds it should be tried."""
+
+    def __init__(self, reason: str, retry: int) -> None:
+        super().__init__(reason)
+        self.reason, self.retry = reason, retry
+
+
+class _Abandoned(Exception):
+    """No one waits for the result any more."""
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What to search: a sentence, or a clip that others should be like.
+
+    ``folder``: only clips of this folder and those below, "" for all. ``candidates``: the number
+    of most similar clips to match; 0 ranks by similarity alone.
+    """
+
+    text: str = ""
+    like: str = ""
+    folder: str = ""
+    candidates: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The ranking that answers a request, and a warning about words that are not known."""
+
+    ranking: ClipRanking
+    warning: str = ""
+
+
+@dataclass
+class _Job:
+    request: SearchRequest
+    future: Future[Found] = field(default_factory=Future)
+    is_abandoned: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``waiting``: searches in the queue; ``seconds``: until a search is given up."""
+
+    waiting: int = 64
+    seconds: float = 30.0
+
+
+class Engine:
+    """Answers requests with the model of ``load`` and the searcher of ``open_searcher``.
+
+    Both run in the engine's thread, because threads of Paddle have settings of their own.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], RetrievalModel],
+        open_searcher: Callable[[RetrievalModel, Progress], Searcher],
+        find_folders: Callable[[], Folders],
+        limits: Limits | None = None,
+    ) -> None:
+        """``find_folders``: called when the clips are indexed; what else takes time before the
+        first search is done in it.
+        """
+        self._load, self._open, self._find_folders = load, open_searcher, find_folders
+        self.limits = limits or Limits()
+        #: Clips that are indexed, and all of them, while the index is made.
+        self.indexed = (0, 0)
+        self.searcher: Searcher | None = None
+        self.folders = Folders([])
+        #: What made the engine end, once it was loaded.
+        self.error: BaseException | None = None
+        #: Called, in the engine's thread, when it ends by an error.
+        self.on_error: Callable[[], None] = lambda: None
+        self._jobs: queue.Queue[_Job | None] = queue.Queue()
+        self._waiting = 0
+        self._seconds = FIRST_GUESS
+        self._known: OrderedDict[SearchRequest, Found] = OrderedDict()
+        self._closing = threading.Event()
+        self._loaded: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    # --------------------------------------------------------------- for other threads
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether searches are answered."""
+        return self.searcher is not None
+
+    @property
+    def waiting(self) -> int:
+        """The number of searches in the queue, with the one that is being answered."""
+        return self._waiting
+
+    def start(self) -> None:
+        """Starts the thread, and returns when the model is loaded.
+
+        Raises what loading raises.
+        """
+        self._thread.start()
+        self._loaded.result()
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Ends the thread after the batch of clips that it is reading or matching."""
+        self._closing.set()
+        self._jobs.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+
+    async def search(self, request: SearchRequest) -> Found:
+        """Returns the answer to a request. The event loop's thread must call it.
+
+        Raises Busy if the index is not ready, the queue is full, or the answer takes too long;
+        UserError for a request that the searcher refuses.
+        """
+        if not self.is_ready:
+            raise Busy("the clips are being read; searches start soon", 2)
+        if (known := self._known.get(request)) is not None:
+            return known
+        expected = self._seconds * (self._waiting + 1)
+        if self._waiting >= self.limits.waiting or expected > self.limits.seconds:
+            raise Busy(f"{self._waiting} searches are waiting", self._retry())
+        job = _Job(request)
+        self._waiting += 1
+        self._jobs.put(job)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(job.future), self.limits.seconds)
+        except (TimeoutError, asyncio.TimeoutError):
+            late = f"the search took longer than {self.limits.seconds:g} s"
+            log.warning("%s: set --seconds, or fewer --candidates", late)
+            raise Busy(late, self._retry()) from None
+        finally:
+            job.is_abandoned = True
+            self._waiting -= 1
+
+    def _retry(self) -> int:
+        """Returns in how many seconds the queue will be half as long."""
+        return min(max(math.ceil(self._seconds * self._waiting / 2), 1), LONGEST_RETRY)
+
+    # ----------------------------------------------------------------- the thread itself
+
+    def _run(self) -> None:
+        try:
+            model = self._load()
+        except BaseException as error:
+            self._loaded.set_exception(error)
+            return
+        self._loaded.set_result(None)
+        try:
+            searcher = self._open(model, self._progress)
+            self.folders = self._find_folders()
+            self.searcher = searcher
+            while (job := self._jobs.get()) is not None and not self._closing.is_set():
+                self._answer(job)
+        except _Abandoned:
+            pass
+        except BaseException as error:
+            self.error = error
+            self.on_error()
+
+    def _progress(self, clips: int, total: int) -> None:
+        self.indexed = (clips, total)
+        if self._closing.is_set():
+            raise _Abandoned
+
+    def _answer(self, job: _Job) -> None:
+        """Answers a job; an error of its request is that of the one who waits."""
+        if job.is_abandoned:
+            return
+        try:
+            found = self._known.get(job.request) or self._timed(job)
+        except _Abandoned:
+            return
+        except Exception as error:
+            if not isinstance(error, UserError):
+                log.exception("a search failed: %s", job.request)
+            with suppress(InvalidStateError):  # given up meanwhile
+                job.future.set_exception(error)
+            return
+        self._known[job.request] = found
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        with suppress(InvalidStateError):
+            job.future.set_result(found)
+
+    def _timed(self, job: _Job) -> Found:
+        start = time.perf_counter()
+        found = self._find(job)
+        self._seconds += 0.2 * (time.perf_counter() - start - self._seconds)
+        return found
+
+    def _find(self, job: _Job) -> Found:
+        def proceed() -> None:
+            if job.is_abandoned or self._closing.is_set():
+                raise _Abandoned
+
+        assert self.searcher is not None
+        request = job.request
+        among = self.folders.mask(request.folder) if request.folder else None
+        if request.like:
+            return Found(self.searcher.rank_like(request.like, among))
+        try:
+            unknown = self.searcher.model.check(request.text)
+        except ConfigError:  # its advice is for those who train
+            raise ConfigError("The model knows none of these words; try others.") from None
+        warning = "The model does not know some of these words." if unknown else ""
+        ranking = self.searcher.rank(request.text, among, request.candidates, proceed=proceed)
+        return Found(ranking, warning)

@@ -1,0 +1,113 @@
+"""Listens, prints the address, and serves until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import secrets
+import socket
+import sys
+
+import uvicorn
+
+from paddlevideo.serve.app import Site, create_app
+from paddlevideo.serve.guard import Access
+from paddlevideo.utils.children import Terminated, terminable
+from paddlevideo.utils.errors import ConfigError
+
+SHORTEST_TOKEN = 16  # characters
+#: Bytes of a request line with its headers; the longest text fits several times.
+LONGEST_HEAD = 1 << 15
+#: Connections at a time, more than requests (guard.py), which are told when to try again.
+CONNECTIONS = 800
+IDLE = 60  # seconds until a connection without requests is closed
+GRACE = 3  # seconds for answers that are being sent when the server ends
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket bound to an address; connections are refused until it is served.
+
+    Raises ConfigError if the port is taken, or the host is not an address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"--host {host}: {error.strerror}") from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            advice = "choose another one, or --port 0 for any that is free"
+            raise ConfigError(f"--port {port} is used by another program: {advice}") from None
+        raise ConfigError(f"--host {host} --port {port}: {error.strerror}") from None
+    return bound
+
+
+def access_for(bound: socket.socket, host: str, names: list[str], token: str) -> Access:
+    """Returns who may use a server that listens at ``bound``.
+
+    Only this machine needs no token; elsewhere one is made if none is given. ``names``: further
+    names of the machine. Raises ConfigError for a short token.
+    """
+    if token and len(token) < SHORTEST_TOKEN:
+        raise ConfigError(f"--token: at least {SHORTEST_TOKEN} characters, or it can be guessed")
+    if token and not (token.isascii() and token.replace("-", "").replace("_", "").isalnum()):
+        raise ConfigError("--token: only the characters A-Z, a-z, 0-9, - and _")
+    is_local = ipaddress.ip_address(bound.getsockname()[0]).is_loopback
+    known = {"localhost", host, *names}
+    if not is_local:
+        known |= {socket.gethostname(), socket.getfqdn()}
+    allowed = frozenset(name.lower().rstrip(".") for name in known)
+    return Access(allowed, is_local, token or ("" if is_local else secrets.token_urlsafe(24)))
+
+
+def address_of(bound: socket.socket, access: Access) -> str:
+    """Returns the address to open, with the token if there is one."""
+    host, port = bound.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = socket.gethostname()
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{port}/" + (f"?token={access.token}" if access.token else "")
+
+
+def serve(site: Site, bound: socket.socket, access: Access) -> None:
+    """Serves until SIGTERM, or Ctrl-C, which raises KeyboardInterrupt.
+
+    Raises what ended the engine, such as a DataError for a damaged clip.
+    """
+    config = uvicorn.Config(
+        create_app(site, access),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        h11_max_incomplete_event_size=LONGEST_HEAD,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = uvicorn.Server(config)
+    site.engine.on_error = lambda: setattr(server, "should_exit", True)
+    server.should_exit = site.engine.error is not None  # already
+    bound.listen(CONNECTIONS)
+    print(f"serving on {address_of(bound, access)}", flush=True)
+    print("Ctrl-C ends it.", file=sys.stderr)
+    try:
+        with terminable():
+            server.run(sockets=[bound])
+    except Terminated:
+        return  # as a service manager asks for
+    finally:
+        site.engine.close()
+        site.close()
+    if site.engine.error is not None:
+        raise site.engine.error

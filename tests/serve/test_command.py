@@ -1,0 +1,156 @@
+"""The command ``paddlevideo serve``: its start, its address, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from paddlevideo.cli import serve
+from paddlevideo.serve.server import access_for, address_of, listen
+from paddlevideo.utils.errors import ConfigError
+from tests.serve.conftest import words
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def running(project, *more):
+    """A server in a process of its own, and the address that it prints."""
+    command = [sys.executable, "-m", "paddlevideo", "serve", *words(project, "--port", "0", *more)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            printed = re.fullmatch(r"serving on (http://\S+)\n", line)
+            assert printed, line + process.stderr.read()
+            yield process, printed[1]
+        finally:
+            process.kill()
+
+
+def get(address):
+    try:
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            return answer.status, answer.read().decode(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), error.headers
+
+
+def wait_until_ready(address):
+    for _ in range(300):
+        status, _, headers = get(f"{address}api/health")
+        if status == 200:
+            return
+        assert status == 503 and headers["retry-after"]
+        time.sleep(0.1)
+    pytest.fail("the index was not made")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_it_answers_until_it_is_interrupted(project, sent, code):
+    with running(project) as (process, address):
+        assert address.startswith("http://127.0.0.1:")
+        wait_until_ready(address)
+        status, text, _ = get(f"{address}api/search?text=a+dog&best=3")
+        assert status == 200 and len(json.loads(text)["clips"]) == 3
+        # A video that is being sent does not hold up the end.
+        slow = socket.create_connection(("127.0.0.1", int(address.rstrip("/").split(":")[-1])))
+        slow.sendall(b"GET /api/clips/video?id=video0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        started = time.monotonic()
+        process.send_signal(sent)
+        assert process.wait(20) == code
+        assert time.monotonic() - started < 10
+        error = process.stderr.read()
+        slow.close()
+        assert "Traceback" not in error
+        assert ("interrupted; run the same command again" in error) == (sent == signal.SIGINT)
+
+
+def run(project, capsys, *more):
+    code = serve.main(words(project, *more))
+    return code, capsys.readouterr().err
+
+
+def test_clips_that_do_not_fit_end_it_with_one_line(project, capsys):
+    """After it began to listen: the clips are read while the page says so."""
+    index = project.folder / "another index"
+    width = "DATASET.test.vision_feature_dim=9"
+    assert serve.main(words(project, "--port", "0", "--index", str(index), "-o", width)) == 1
+    out, error = capsys.readouterr()
+    assert "serving on http://127.0.0.1" in out and "Traceback" not in error
+    assert error.splitlines()[-1].startswith("error: ") and "vision_feature_dim is 9" in error
+    assert not index.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["-w", "nowhere.pdparams"], 1, "nowhere.pdparams: no such weight file"),
+        (["--features", "nowhere.store"], 1, "nowhere.store: No such file"),
+        (["--videos", "nowhere"], 1, "nowhere: no such folder of videos"),
+        (["--host", "no.such.host.invalid"], 2, "--host no.such.host.invalid: "),
+        (["--host", "192.0.2.1"], 2, "--host 192.0.2.1 --port 0: "),
+        (["--token", "short"], 2, "--token: at least 16 characters"),
+        (["--token", "a b" * 9], 2, "--token: only the characters"),
+        (["-o", "MODEL.backbone.hiden_size=3"], 2, 'Did you mean "hidden_size"'),
+    ],
+)
+def test_a_mistake_is_one_line(project, capsys, more, code, message):
+    done, error = run(project, capsys, "--port", "0", *more)
+    assert done == code and "Traceback" not in error
+    assert error.splitlines()[-1].startswith(f"error: {message}") or message in error
+
+
+def test_a_port_in_use_is_one_line(project, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, error = run(project, capsys, "--port", str(port))
+    assert code == 2
+    assert error == (
+        f"error: --port {port} is used by another program: choose another one, or --port 0 for "
+        "any that is free\n"
+    )
+
+
+def test_without_its_packages_it_says_what_to_install(project, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "paddlevideo.serve.app", raising=False)
+    code, error = run(project, capsys, "--port", "0")
+    assert code == 1
+    expected = "error: the package fastapi is not installed: pip install fastapi uvicorn\n"
+    assert error.replace("import of fastapi halted; ", "") == expected
+
+
+def test_only_this_machine_may_connect_unless_told():
+    options = serve.parse_arguments(["-w", "w", "--features", "f"])
+    with listen(options.host, 0) as bound:
+        access = access_for(bound, options.host, [], "")
+        assert bound.getsockname()[0] == "127.0.0.1" and access.is_local and not access.token
+        assert address_of(bound, access) == f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        assert access_for(bound, options.host, [], "x" * 16).token == "x" * 16
+
+
+def test_where_others_may_connect_they_need_a_token():
+    with listen("0.0.0.0", 0) as bound:
+        first, second = (access_for(bound, "0.0.0.0", ["Box.LAN"], "") for _ in range(2))
+        assert not first.is_local and len(first.token) >= 32 and first.token != second.token
+        assert address_of(bound, first).endswith(f":{bound.getsockname()[1]}/?token={first.token}")
+        assert first.allows_host("box.lan:1") and first.allows_host(socket.gethostname())
+        assert not first.allows_host("evil.example")
+        with pytest.raises(ConfigError, match="at least 16"):
+            access_for(bound, "0.0.0.0", [], "guessable")
