@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from paddlevideo.config.arguments import Fault, unknown
 from paddlevideo.config.check import PartCheck, raise_faults
 from paddlevideo.config.files import load_config
 from paddlevideo.config.tree import value_at
+from paddlevideo.extract.models import KNOWN_NAMES
 from paddlevideo.extract.schema import (
     ACTIONS,
     DETECTORS,
@@ -86,6 +88,8 @@ def class_names(names: Names) -> list[str] | None:
     """Returns the names of classes, from a file if need be. Raises DataError."""
     if not isinstance(names, str):
         return names
+    if names in KNOWN_NAMES:
+        return list(json.loads(KNOWN_NAMES[names]("classes").read_text("utf-8")))
     try:
         lines = Path(names).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

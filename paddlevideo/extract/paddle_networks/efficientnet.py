@@ -1,0 +1,5 @@
+"""later"""
+
+from typing import Any
+
+EfficientNetSession: Any = None
