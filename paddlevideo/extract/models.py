@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
 from paddlevideo.files.filetype import describe_file
 from paddlevideo.files.whole import checksum
 from paddlevideo.utils.errors import ConfigError, UserError
+from paddlevideo.utils.packages import in_package
 
 ONNX: Final = "onnx"
 PADDLE: Final = "paddle"
@@ -99,14 +99,6 @@ def _program(program: Path, where: str) -> ModelFiles:
 
 
 # ---------------------------------------------------------------- networks of this package
-
-
-def in_package(package: str, file: str) -> Path | None:
-    """Returns a file of an installed package, or None; the package is not imported."""
-    spec = find_spec(package)
-    folders = (spec.submodule_search_locations if spec else None) or []
-    found = (path for folder in folders for path in sorted(Path(folder).glob(file)))
-    return next((path for path in found if path.is_file()), None)
 
 
 def imagenet_weights(where: str) -> Path:

@@ -218,9 +218,7 @@ def test_what_is_wrong_with_the_files_is_one_line(tmp_path, form):
     with pytest.raises(ConfigError, match=r"m.pdiparams are not a network that Paddle .* can run"):
         Network(str(model), [], "key")
     model.write_text("<html>not found")
-    with pytest.raises(
-        ConfigError, match="is not a program that Paddle exported, but an HTML page"
-    ):
+    with pytest.raises(ConfigError, match="not a program that Paddle exported, but an HTML page"):
         Network(str(model), [], "key")
 
 
