@@ -11,6 +11,7 @@ and to check the rest. docs/videos.md describes the YAML files.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from paddlevideo.utils.command import RESUMES, exit_code_of, exit_on_interrupt
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
+    os.environ.setdefault("GLOG_minloglevel", "2")  # hides notes about Paddle's executor
     with exit_on_interrupt():
         from paddlevideo.extract.run import extract
         from paddlevideo.extract.work import ExtractOptions

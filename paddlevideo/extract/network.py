@@ -182,7 +182,7 @@ def _session(model: str, where: str, threads: int) -> Session:
         return PaddleSession(files.paths[0], files.paths[1], where, threads)
     from paddlevideo.extract.paddle_networks.efficientnet import EfficientNetSession
 
-    return EfficientNetSession(files.paths[0], threads)
+    return EfficientNetSession(files.paths[0], where, threads)
 
 
 def first_line(error: Exception) -> str:

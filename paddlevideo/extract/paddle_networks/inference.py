@@ -55,5 +55,6 @@ def _config(program: Path, parameters: Path, threads: int) -> inference.Config:
         config.enable_use_gpu(GPU_MEGABYTES, int(device or 0))  # gpu-only
     else:
         config.disable_gpu()
+        config.enable_mkldnn()
         config.set_cpu_math_library_num_threads(threads or os.cpu_count() or 1)
     return config
