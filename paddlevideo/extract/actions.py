@@ -21,7 +21,10 @@ class _NetworkMotion:
         self.settings: Any = settings
         self.names = class_names(settings.classes)
         outputs = settings.outputs
-        names = [outputs.vector] + ([outputs.scores] if outputs.scores else [])
+        names = [outputs.vector]
+        # The only output of a classifier is both.
+        if outputs.scores or (self.names and outputs.vector is None):
+            names.append(outputs.scores)
         self.network = Network(settings.model, names, WHERE, settings.input.name, threads)
 
     def reduce(self, frame: np.ndarray) -> np.ndarray:
@@ -35,7 +38,7 @@ class _NetworkMotion:
         (table,) = scores
         if self.names is not None and table.shape[1] != len(self.names):
             raise DataError(
-                f"{WHERE}: {table.shape[1]} scores of the output {self.settings.outputs.scores}, "
+                f"{WHERE}: {table.shape[1]} scores of the output {self.network.outputs[-1]}, "
                 f"but {len(self.names)} class names"
             )
         return table.argmax(axis=1).astype(np.int64)

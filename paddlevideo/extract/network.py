@@ -72,11 +72,14 @@ class Network:
         known = [output.name for output in self._session.outputs]
         self.outputs = [self._choose_output(name, known) for name in outputs] or known
         self._input = self._choose_input(input_name)
-        self._is_free: bool | None = None
+        first = self._input.shape[0] if self._input.shape else None
+        #: Whether the first dimension is free; None: to be tried.
+        self._is_free: bool | None = False if isinstance(first, int) and first > 0 else None
 
     def _choose_output(self, name: str | None, known: Sequence[str]) -> str:
         if name is None and len(known) == 1:
-            self.notes.append(f'{self.where}: using the only output of {self.model}, "{known[0]}"')
+            note = f'{self.where}: using the only output of {self.model}, "{known[0]}"'
+            self.notes = [note]
             return known[0]
         if name is None or name not in known:
             asked = (
@@ -180,9 +183,9 @@ def _session(model: str, where: str, threads: int) -> Session:
         from paddlevideo.extract.paddle_networks.inference import PaddleSession
 
         return PaddleSession(files.paths[0], files.paths[1], where, threads)
-    from paddlevideo.extract.paddle_networks.efficientnet import EfficientNetSession
+    from paddlevideo.extract.paddle_networks.efficientnet import shared_session
 
-    return EfficientNetSession(files.paths[0], where, threads)
+    return shared_session(files.paths[0], model, threads)
 
 
 def first_line(error: Exception) -> str:

@@ -78,7 +78,7 @@ class BoxesOutputs:
 class ActionOutputs:
     """Names of outputs: vector (n, G) and scores (n, K); further dimensions are averaged.
 
-    Without a name ``vector`` is the only output.
+    Without names the only output is the vector and, where ``classes`` are given, the scores.
     """
 
     vector: str | None = None

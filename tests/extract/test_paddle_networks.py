@@ -163,9 +163,8 @@ def test_clips_as_paddlevideo_exports_its_networks(tmp_path, form, batch):
     layer = VideoNetwork()
     model = str(export(layer, tmp_path / "ppTSM", form, [-1, 4, 3, 16, 16]))
     shape = ClipInput([16, 16], layout="NTCHW")
-    (name,) = Network(model, [], "key").outputs
-    settings = NetworkActions(model, shape, ActionOutputs(None, name), list("xyz"), batch)
-    motion = NetworkMotion(settings)
+    motion = NetworkMotion(NetworkActions(model, shape, classes=list("xyz"), batch=batch))
+    assert len(motion.network.notes) == 1, "the only output is both"
     windows = [np.stack([motion.reduce(each)] * 4) for each in (RED, BLUE, RED)]
     vectors, classes = motion.describe(windows, 0.1)
     clips = np.concatenate([clip_batch(window, shape) for window in windows])

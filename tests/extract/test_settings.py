@@ -30,13 +30,22 @@ def test_shipped_files_are_valid(home):
         "classical.yaml",
         "picodet.yaml",
         "onnx.yaml",
+        "imagenet.yaml",
+        "paddledetection.yaml",
     }
     classical = load_settings("extract/classical.yaml")
     assert type(classical.regions.detector).__name__ == "ClassicalDetector"
     picodet = load_settings("picodet.yaml", ["regions.detector.model=models/detector.onnx"])
-    assert len(picodet.regions.detector.classes) == 80
+    assert len(class_names(picodet.regions.detector.classes)) == 80
     assert picodet.regions.detector.input.size == [416, 416]
+    model = "regions.detector.model=models"
+    exported = load_settings("paddledetection.yaml", [model]).regions.detector
+    assert exported.classes == picodet.regions.detector.classes and exported.nms == 1
+    imagenet = load_settings("imagenet.yaml")
+    assert imagenet.regions.vectors.model == imagenet.actions.vectors.model == "efficientnet_lite0"
+    earlier = load_settings("onnx.yaml", ["actions.vectors.name=onnx"])
     onnx = load_settings("onnx.yaml")
+    assert earlier == onnx, "the name before other runtimes were known"
     assert onnx.actions.vectors.outputs.scores == "scores"
     assert class_names(onnx.regions.detector.classes) == ["cat", "dog"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -136,6 +137,12 @@ def _fold(layer: SameConv, state: Mapping[str, np.ndarray], conv: str, norm: str
     kernel = state[f"{conv}.weight"] * factor[:, None, None, None]
     layer.weight.set_value(kernel.astype(np.float32))
     layer.bias.set_value((bias - mean * factor).astype(np.float32))
+
+
+@functools.lru_cache(maxsize=1)
+def shared_session(weights: Path, where: str, threads: int) -> EfficientNetSession:
+    """Returns the network that regions and actions share: an export takes seconds."""
+    return EfficientNetSession(weights, where, threads)
 
 
 class EfficientNetSession(PaddleSession):
