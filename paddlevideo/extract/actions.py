@@ -75,16 +75,15 @@ class FrameMotion(_NetworkMotion):
         frames = [frame for window in windows for frame in window]
         images = image_batch(frames, self.settings.input)
         outputs = self.network.run_rows(images, self.settings.batch)
-        shape = (len(windows), -1, len(windows[0]))
-        by_window = [
-            averaged(output, len(frames)).reshape(shape[0], shape[2], -1) for output in outputs
+        count, length = len(windows), len(windows[0])
+        vectors, *scores = [  # count, length, G or K
+            averaged(output, len(frames)).reshape(count, length, -1) for output in outputs
         ]
-        vectors, *scores = by_window
-        rows, half = vectors.mean(axis=1), shape[2] // 2
+        rows, half = vectors.mean(axis=1), length // 2
         if self.settings.change:
             change = vectors[:, -half:].mean(axis=1) - vectors[:, :half].mean(axis=1)
             rows = np.concatenate([rows, change], axis=1)
-        return rows, self._classes([each.mean(axis=1) for each in scores], len(windows))
+        return rows, self._classes([each.mean(axis=1) for each in scores], count)
 
 
 def averaged(output: np.ndarray, rows: int) -> np.ndarray:

@@ -35,6 +35,9 @@ SECTIONS: Mapping[str, tuple[type, Mapping[str, Registry]]] = {
     "actions": (ActionSettings, {"vectors": ACTIONS}),
 }
 
+#: Names of classes of settings before they were renamed, in what stores and weights keep.
+EARLIER = {"OnnxActions": "network"}
+
 
 def load_settings(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Settings:
     """Returns the settings in a YAML file; a name that is not a file is looked up in ``configs/``.
@@ -71,7 +74,8 @@ def as_yaml_map(described: Mapping[str, Any]) -> dict[str, Any]:
         sections[name] = _plain(described[name])
         for key, registry in parts.items():
             kind = described[name][key]["kind"]
-            known = {registry.get(part).__name__: part for part in registry}
+            known = {registry.get(part).__name__: part for part in reversed(list(registry))}
+            known |= EARLIER
             sections[name][key] = {registry.key: known.get(kind, kind), **sections[name][key]}
     return sections
 
