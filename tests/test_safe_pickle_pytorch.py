@@ -172,7 +172,7 @@ def test_a_file_that_is_cut_short_or_damaged_is_one_error(tmp_path, write):
     whole = write(tmp_path / "w", state_dict({"a": np.arange(50.0), "b": np.ones((3, 4))}))
     data, rng = whole.read_bytes(), random.Random(5)
     refused = 0
-    for round_ in range(400):
+    for round_ in range(200):
         changed = bytearray(data)
         if round_ % 4 == 0:
             changed = changed[: rng.randrange(1, len(data))]
@@ -184,7 +184,7 @@ def test_a_file_that_is_cut_short_or_damaged_is_one_error(tmp_path, write):
         except DataError as error:
             assert str(whole) in str(error) and "\n" not in str(error)
             refused += 1
-    assert refused > 100
+    assert refused > 50
 
 
 # --------------------------------------------------------------------------- a real file

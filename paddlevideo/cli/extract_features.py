@@ -1,11 +1,12 @@
 r"""Extracts features from videos into a feature store to train ActBERT on.
 
 paddlevideo extract videos/ --output clips.store
-paddlevideo extract list.csv -c picodet.yaml \
-    -o regions.detector.model=picodet_xs_416.onnx --output clips.store --draw pictures/
+paddlevideo extract videos/ -c extract/imagenet.yaml --output clips.store
+paddlevideo extract list.csv -c extract/paddledetection.yaml \
+    -o regions.detector.model=picodet_xs_416_coco_lcnet --output clips.store --draw pictures/
 
 Without -c, classical methods are used, which need no weights. Run it again to add what is missing
-and to check the rest. docs/videos.md describes the YAML files.
+and to check the rest. docs/networks.md describes the YAML files.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--threads",
         type=count_or_zero,
         default=0,
-        help="threads of OpenCV and onnxruntime per process; 0, the default: their choice",
+        help="threads of OpenCV and networks per process; 0, the default: their choice",
     )
     return parser.parse_args(arguments)
 

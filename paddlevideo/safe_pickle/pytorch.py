@@ -165,7 +165,7 @@ def _stored_files(buffer: memoryview, path: Path) -> dict[str, memoryview]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as error:
         raise CutShort(str(error)) from None
     files = {}
     for entry in entries:
