@@ -142,15 +142,16 @@ class Network:
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _rows_of(self, images: np.ndarray) -> list[np.ndarray]:
-        """Returns outputs (n, ...); the first dimension may be absent from those of one image."""
+        """Returns outputs (n, ...); a vector of one image may lack the first dimension."""
         outputs, count = self.run(images), len(images)
         if count == 1:
-            outputs = [each if each.ndim > 1 and len(each) == 1 else each[None] for each in outputs]
+            outputs = [each[None] if each.ndim == 1 else each for each in outputs]
         for name, output in zip(self.outputs, outputs, strict=True):
             if not output.ndim or len(output) != count:
                 raise DataError(
                     f"{self.where}: the output {name} of {self.model} has the shape "
-                    f"{output.shape} for {count} images, where ({count}, ...) is expected"
+                    f"{output.shape} for {count} images or clips; expected ({count}, ...). "
+                    "Are the size and the number of frames those of the network?"
                 )
         return outputs
 

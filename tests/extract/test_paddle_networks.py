@@ -245,6 +245,17 @@ def test_an_input_of_another_size_fails_in_one_line(tmp_path, form):
         Network(str(model), [], "key").run(random(1, 4, 16, 16))
 
 
+@pytest.mark.parametrize("frames, windows", [(8, 1), (6, 2), (5, 1)])
+def test_another_number_of_frames_is_one_line(tmp_path, form, frames, windows):
+    """The network takes its frames for those of other clips: that must not pass."""
+    model = export(VideoNetwork(), tmp_path / "m", form, [-1, 4, 3, 16, 16])
+    motion = NetworkMotion(NetworkActions(str(model), ClipInput([16, 16], layout="NTCHW")))
+    window = np.stack([motion.reduce(RED)] * frames)
+    with pytest.raises(DataError, match="the number of frames|fails on an input of shape") as error:
+        motion.describe([window] * windows, 0.1)
+    assert "\n" not in str(error.value)
+
+
 # ------------------------------------------------------------------------- the command
 
 
