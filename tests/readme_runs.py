@@ -145,7 +145,7 @@ def make_target(command: str, place: Path) -> None:
         ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    part_of = dict.fromkeys(("test-fast", "lint", "soak", "test-gpu"), "test")
+    part_of = dict.fromkeys(("test-fast", "lint", "soak", "test-gpu", "docs"), "test")
     stages = re.findall(
         r"^(?:stage|\s+BASE_PYTHON=) make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.M
     )
@@ -304,7 +304,7 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"python tools/benchmark.py .+", benchmark_alone, True),
     (r"paddlevideo search .+", search, False),
     (r"paddlevideo (report|compare|curves|doctor)\b.*", run_tool, False),
-    (r"paddlevideo (export|predict|pack|validate|inspect) .+", run_tool, False),
+    (r"paddlevideo (export|predict|pack|validate|inspect|split) .+", run_tool, False),
     (r"BERT=.+", find_bert, False),
     (r"paddlevideo linear_baseline .+", run_tool, True),
     (r"python main.py .*--dry_run.*", dry_run, False),

@@ -65,7 +65,7 @@ def input_files(config: Config) -> Iterator[str]:
         for name, hint in schema_of(part).hints.items():
             if hint == InputPath or InputPath in get_args(hint):
                 yield from filter(is_users, [arguments.get(name)])
-    yield from filter(None, [config.MODEL.backbone.get("pretrained")])
+    yield from filter(None, [config.MODEL.backbone.get("pretrained"), config.get("data")])
 
 
 def is_users(path: str | None) -> bool:

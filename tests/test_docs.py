@@ -186,3 +186,21 @@ def test_every_extra_is_described():
     first = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
     named = re.findall(r"`(\w+)`", " ".join(first))
     assert set(named) == set(seen["extras_require"])
+
+
+def test_weights_md_names_every_public_file_of_the_recipes():
+    """The paths in ``data/`` of the recipes, except those that the demo or a user writes."""
+    text = page("weights")
+    named = {
+        (*file.parts[1:-1], file.name)
+        for recipe in ROOT.glob("configs/multimodal/**/*.yaml")
+        for file in map(Path, re.findall(r"\bdata/[\w./]+", recipe.read_text("utf-8")))
+        if len(file.parts) > 2 and file.parts[1] not in {"demo", "youcook2_mini", "salads50"}
+    }
+    assert len(named) > 25
+    missing = [
+        parts
+        for parts in named
+        if f"`data/{parts[0]}/`" not in text or not re.search(rf"`{re.escape(parts[-1])}/?`", text)
+    ]
+    assert not missing

@@ -26,6 +26,8 @@ from paddlevideo.config.settings import (
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: Compared with the English ones by tests/test_chinese_pages.py.
+CHINESE = [ROOT / "README.zh-CN.md", *sorted((ROOT / "docs" / "zh").glob("*.md"))]
 #: The changes tell of names that are gone.
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
 BY_PAGE = {"argvalues": CURRENT, "ids": lambda page: page.name}
@@ -212,7 +214,7 @@ def test_every_message_exists():
         assert all(part in code for part in parts if part.strip()), message
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *CHINESE], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if target.startswith("https://"):
@@ -224,9 +226,11 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(path), target
 
 
-def anchors(path: Path) -> set[str]:
-    titles = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.M)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+def anchors(path: Path) -> list[str]:
+    """The anchors of a page's headings, in order."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
 def test_every_page_is_linked_from_the_readme():

@@ -27,6 +27,7 @@ from paddlevideo.loader.clips.rows import RowFile
 from paddlevideo.loader.selection import read_list
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.records import PREFIX, decode, encode
+from paddlevideo.loader.store.split import SplitFile
 from paddlevideo.utils.errors import UserError
 from tests.loader.clips import make_clip, write
 from tests.tiny_data import make_project, write_training_rows
@@ -89,6 +90,9 @@ def samples(tmp_path_factory):
     (folder / "videos.csv").write_text("video,start,end,caption\na.mp4,0,2,hello\n")
     (folder / "a.mp4").write_bytes(b"x")
     (folder / "held_out.txt").write_text("a\nb\n# c\n")
+    settings = {"valid": 0.1, "test": "listed", "seed": 0, "by": "video"}
+    clips = {"train": ["a", "b ä"], "valid": ["c"], "test": ["d"], "no_captions": []}
+    SplitFile(folder / "s.split.json", settings, clips).write(folder / "s")
     arrays = {"regions": np.ones((2, 3)), "boxes": np.ones((2, 4)), "actions": np.ones((1, 2))}
     (folder / "npz").mkdir()
     np.savez_compressed(
@@ -134,6 +138,7 @@ READERS = {
     "record.pickle": lambda path: safe_pickle.loads(path.read_bytes(), "here"),
     "record.bin": read_with_right_checksum,
     "store.json": read_manifest,
+    "s.split.json": SplitFile.read,
     "npz/a.npz": read_npz,
     "tiny.yaml": lambda path: check_config(load_config(str(path)), "train"),
     "captions.csv": lambda path: read_captions(str(path)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -113,6 +115,27 @@ def test_another_folder_has_configurations_and_tokenizer(installed):
     out = installed("-c", USE, str(installed.site))
     assert out.strip() == "[101, 1037, 2158, 7659, 2019, 20949, 102]"
     assert not list(installed.folder.iterdir())
+
+
+#: What makes a command of the README short.
+SMALLER = {"train": "-o epochs=1 num_threads=1 DATASET.batch_size=8 MODEL.pair_batch=64"}
+
+
+def test_the_way_from_own_videos_to_a_search_needs_no_clone(installed):
+    """The README's commands, in an empty folder."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    section = readme[readme.index("## Your own videos") :]
+    commands = re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1].splitlines()
+    verbs = [shlex.split(command)[1] for command in commands]
+    assert verbs[:3] == ["extract", "split", "train"] and len(verbs) == 4
+    sizes = "--train 20 --valid 2 --test 2 --frames 8 --side 48"
+    installed("-c", START, "make_demo_data", "--output", "data/demo", *sizes.split())
+    for command, verb in zip(commands, verbs, strict=True):
+        more = SMALLER.get(verb, "").split()
+        out = installed("-c", START, *shlex.split(command)[1:], *more)
+    assert len(out.splitlines()) >= 5, "the clips that the search found"
+    assert (installed.folder / "output/ActBert_videos/ActBert_videos_best.pdparams").is_file()
+    assert {path.name for path in installed.folder.iterdir()} == {"data", "output"}
 
 
 def test_the_command_is_installed_and_the_doctor_needs_no_clone(installed):

@@ -16,7 +16,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "paddlevideo"
 TOP_LEVEL = {
     *("main.py", "configs", "paddlevideo", "tools", "tests", "requirements.txt", "setup.py"),
-    *("README.md", "docs", "Makefile", "LICENSE", "pyproject.toml"),
+    *(
+        "README.md",
+        "docs",
+        "Makefile",
+        "LICENSE",
+        "pyproject.toml",
+        "mkdocs.yml",
+        "README.zh-CN.md",
+    ),
 }
 
 

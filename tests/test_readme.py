@@ -126,6 +126,13 @@ def packed(place):
 
 
 @pytest.fixture(scope="module")
+def mine(place):
+    """A store and a list of clips, as of a user's videos."""
+    run_tool("paddlevideo pack data/howto100m/actbert_train_data.npy --output data/my.store", place)
+    (place / "test.txt").write_text("clip003\nclip007\n")
+
+
+@pytest.fixture(scope="module")
 def compared(place, head, tested):
     """The queries of two tests."""
     with pytest.MonkeyPatch.context() as patch:
@@ -203,6 +210,7 @@ NEEDED = {
     r"ActBert_two_stage(_best| )": "head",
     r"--model exported": "exported",
     r"train\.store": "packed",
+    r"my\.store": "mine",
     r"ActBert_demo_best": "demo",
     r"--results output/ActBert": "tested",
     r"^paddlevideo compare": "compared",
@@ -253,9 +261,9 @@ def test_a_python_block_runs(block, place, monkeypatch):
 def test_a_yaml_block_is_a_valid_configuration(block, place, monkeypatch):
     assert block.file_name, "its first line is a comment with its name"
     monkeypatch.chdir(place)
-    (place / "data" / "videos.store").mkdir(exist_ok=True)  # what my_videos.yaml names
-    for name in ("held_out.txt", "valid.csv", "test.csv"):
-        (place / name).touch()
+    (place / "data" / "my.store").mkdir(exist_ok=True)  # what my_videos.yaml names
+    (place / "bert-base-chinese").mkdir(exist_ok=True)  # what chinese.yaml names
+    (place / "bert-base-chinese/vocab.txt").touch()
     import_parts()
     config = load_config(block.file_name)
     own = {"DropRegions"}  # registered by a module that another test imports

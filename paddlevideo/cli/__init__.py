@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Data": {
         "extract": ("extract_features", "extract features from videos into a store"),
+        "split": ("split", "divide a store's clips into train, valid and test"),
         "pack": ("prepare_data pack", "pack feature files and captions into a store"),
         "validate": ("prepare_data validate", "check every record of a store"),
         "inspect": ("prepare_data inspect", "show what is in a store, in numbers and pictures"),

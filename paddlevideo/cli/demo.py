@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paddlevideo.cli import extract_features, make_demo_data, report
+from paddlevideo.cli import extract_features, make_demo_data, report, split
 from paddlevideo.cli import run as command
 from paddlevideo.demo.confusions import print_confusions
 from paddlevideo.utils.command import exit_code_of
@@ -54,16 +54,23 @@ def _steps(data: Path, output: Path, overrides: list[str], sizes: Sequence[str])
     """Returns title, command and arguments of each step."""
     videos, store = str(data / "videos"), str(data / "clips.store")
     inputs = ["--captions", str(data / "captions.csv")]
+    lists = [word for name in ("valid", "test") for word in held_out(data, name)]
     test = ["--test", "-c", CONFIG, "-w", str(best_weights(output))]
     drawn = ["--scores", str(output / "scores.npz"), "--output", str(output / "retrieval.png")]
     return [
         ("render clips", make_demo_data.main, ["--output", str(data), *sizes]),
         ("extract features", extract_features.main, [videos, *inputs, "--output", store]),
+        ("split", split.main, [store, *lists]),
         # A demo always starts over, even if there is an earlier one.
         ("train", command.main, ["-c", CONFIG, "--validate", "--overwrite", *overrides]),
         ("test on unseen clips", command.main, [*test, *overrides]),
         ("draw the results", report.picture, [*drawn, "--videos", videos]),
     ]
+
+
+def held_out(data: Path, name: str) -> list[str]:
+    """Returns the option of ``paddlevideo split`` with the clips for valid or test."""
+    return [f"--{name}_list", str(data / f"{name}.txt")]
 
 
 def best_weights(output: Path) -> Path:
@@ -72,15 +79,8 @@ def best_weights(output: Path) -> Path:
 
 
 def paths_in(data: Path) -> list[str]:
-    """Returns overrides for the data paths of the configuration."""
-    store = data / "clips.store"
-    return [
-        f"DATASET.train.file_path={store}",
-        f"DATASET.train.exclude={data / 'held_out.txt'}",
-        f"PIPELINE.train.transform.1.RandomCap.caption_path={store}",
-        *(f"DATASET.{split}.file_path={data / split}.csv" for split in ("valid", "test")),
-        *(f"DATASET.{split}.features_path={store}" for split in ("valid", "test")),
-    ]
+    """Returns the override for the data of the configuration."""
+    return [f"data={data / 'clips.store'}"]
 
 
 def search_command(data: Path, output: Path) -> str:

@@ -1,6 +1,6 @@
 r"""Extracts features from videos into a feature store to train ActBERT on.
 
-paddlevideo extract videos/ --output clips.store
+paddlevideo extract videos/ --captions captions.csv
 paddlevideo extract videos/ -c extract/imagenet.yaml --output clips.store
 paddlevideo extract list.csv -c extract/paddledetection.yaml \
     -o regions.detector.model=picodet_xs_416_coco_lcnet --output clips.store --draw pictures/
@@ -14,9 +14,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from paddlevideo.utils.command import RESUMES, exit_code_of, exit_on_interrupt
-from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.options import DEFAULT_STORE, Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count_or_zero
 
 
@@ -31,7 +32,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="a folder, a text file with one path per line, or a CSV: video[,clip][,start][,end]"
         "[,caption]; paths are relative to the file",
     )
-    add("--output", type=as_path, required=True, metavar="STORE", help="the store to write")
+    add(
+        "--output",
+        type=as_path,
+        default=Path(DEFAULT_STORE),
+        metavar="STORE",
+        help=f"the store to write; default: {DEFAULT_STORE}",
+    )
     add(
         "-c",
         "--config",

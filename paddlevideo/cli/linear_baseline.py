@@ -78,10 +78,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def read(config: Any, bert: str, features: Sequence[str]) -> tuple[Pairs, Pairs]:
     """Returns pairs to train on and to test on. Raises ConfigError, DataError, WeightsError."""
+    from paddlevideo.config import with_data
     from paddlevideo.loader.build import build_dataset
     from paddlevideo.modeling import build_model
     from paddlevideo.utils.limits import check_extents
 
+    config = with_data(config)
     backbone_options = {**config.MODEL["backbone"], "pretrained": bert}
     model = build_model({**config.MODEL, "backbone": backbone_options})
     backbone = model.backbone

@@ -2,10 +2,10 @@
 
     paddlevideo make_demo_data --output data/demo
 
-Renders clips as .mp4 and .avi files in videos/. Writes captions.csv for all clips, held_out.txt
-with the ids of clips to exclude from training, valid.csv and test.csv for retrieval, and demo.json,
-a list of all files. Extract features with ``paddlevideo extract``. A folder with the same data is
-left unchanged; data of an older version of this program are replaced.
+Renders clips as .mp4 and .avi files in videos/. Writes captions.csv for all clips, valid.txt and
+test.txt with the ids of the clips to keep for validation and test, and demo.json, a list of all
+files. Extract features with ``paddlevideo extract``. A folder with the same data is left unchanged;
+data of an older version of this program are replaced.
 """
 
 from __future__ import annotations

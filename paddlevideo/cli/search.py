@@ -25,6 +25,7 @@ from paddlevideo.utils.options import Parser, add_override, as_path, as_path_tex
 from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
+    from paddlevideo.config import Config
     from paddlevideo.retrieval.answers import Answer
     from paddlevideo.retrieval.search import Searcher
 
@@ -38,7 +39,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="what to look for")
     parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
     parser.add_argument(
-        "--features", type=as_path, required=True, metavar="LMDB", help="the clips to search"
+        "--features",
+        type=as_path,
+        metavar="STORE",
+        help="the clips to search, a feature store or an LMDB; default: data of the configuration",
     )
     parser.add_argument(
         "-c", "--config", type=as_path_text, metavar="FILE", help="YAML file of the model"
@@ -80,16 +84,26 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     with exit_on_interrupt():
         from paddlevideo.config import import_parts, load_config, modules_of
         from paddlevideo.modeling import locate_weights
+        from paddlevideo.retrieval.model import RetrievalModel
         from paddlevideo.retrieval.search import Searcher
     located = locate_weights(options.weights)
     overrides = [*options.override, "MODEL.backbone.pretrained="]
     config = load_config(config_for(located, options.config), overrides)
     # Modules run code: only a file that the user has given may import them.
     import_parts(modules_of(config) if options.config else [])
+    options.features = options.features or features_of(config)
     index = options.index or located.parent / "search_index"
-    features, sentences = options.features, options.sentences
-    candidates = candidates_of(options)
-    return Searcher(config, options.weights, features, index, candidates, sentences)
+    model = RetrievalModel(config, options.weights, options.sentences)
+    return Searcher(model, options.features, index, candidates_of(options))
+
+
+def features_of(config: Config) -> Path:
+    """Returns the feature store that a configuration names. Raises ConfigError without one."""
+    from paddlevideo.utils.errors import ConfigError
+
+    if not isinstance(config.get("data"), str):
+        raise ConfigError("--features STORE: name the clips to search")
+    return Path(config["data"])
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from paddlevideo.config.check import check_config, import_parts, modules_of
+from paddlevideo.config.data import with_data
 from paddlevideo.config.files import dump_config, find_config, load_config
 from paddlevideo.config.overrides import apply_override
 from paddlevideo.config.settings import AmpSettings, RunSettings, run_settings
@@ -32,4 +33,5 @@ __all__ = [
     "modules_of",
     "position_of",
     "run_settings",
+    "with_data",
 ]

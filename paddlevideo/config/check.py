@@ -11,7 +11,16 @@ from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
-from paddlevideo.config.arguments import Fault, argument_faults, prefix_path, unknown, value_faults
+from paddlevideo.config.arguments import (
+    Fault,
+    argument_faults,
+    prefix_path,
+    schema_of,
+    unknown,
+    value_faults,
+)
+from paddlevideo.config.data import DATA, fill_data
+from paddlevideo.config.overrides import COMMAND_LINE
 from paddlevideo.config.settings import (
     IGNORED_SETTINGS,
     NO_MORE_SHARDING,
@@ -30,6 +39,7 @@ from paddlevideo.registry import (
     OPTIMIZERS,
     PIPELINES,
     SCHEDULES,
+    SPLITS,
     Registry,
     did_you_mean,
 )
@@ -39,7 +49,6 @@ from paddlevideo.utils.errors import ConfigError
 Mode = Literal["train", "test", "export"]
 
 SECTIONS = ("MODEL", "DATASET", "PIPELINE", "OPTIMIZER", "METRIC", "GRADIENT_ACCUMULATION")
-SPLITS = ("train", "valid", "test")
 
 #: A message lists the names of a registry if there are at most this many.
 MOST_CHOICES = 12
@@ -190,6 +199,7 @@ class _Check(PartCheck):
     own_parts = ". --import my.module loads parts of your own"
 
     def __init__(self, config: Config, mode: Mode, validate: bool) -> None:
+        config, self.from_data = fill_data(config)
         super().__init__(config)
         self.training = mode == "train"
         self.purpose = {"train": "training", "test": "a test", "export": "an export"}[mode]
@@ -199,7 +209,30 @@ class _Check(PartCheck):
         self.read_splits = splits[mode]
 
     def faults(self) -> Iterator[Fault]:
-        """Yields all faults, section by section."""
+        """Yields all faults, section by section; those of ``data`` once, not where it is used."""
+        yield from self.data()
+        could_fill = fill_data({**self.config, DATA: "STORE"})[1]
+        for fault in self.sections():
+            if fault.message == "missing" and fault.path in could_fill:
+                yield fault._replace(message=f"missing; {DATA}: STORE names all such files at once")
+            elif fault.path not in self.from_data:
+                yield fault
+
+    def data(self) -> Iterator[Fault]:
+        """Checks the store of all data sets."""
+        data = self.config.get(DATA)
+        is_read = any(path[1] in self.read_splits for path in self.from_data)
+        hint = schema_of(RunSettings).hints[DATA]
+        yield from prefix_path((DATA,), value_faults(data, hint, files=is_read))
+        if data and not self.from_data and position_of(self.config, (DATA,)) == COMMAND_LINE:
+            yield Fault(
+                (DATA,),
+                "nothing reads it: every data set of this configuration names its own files. Set "
+                "their file_path and features_path, or set them to null",
+            )
+
+    def sections(self) -> Iterator[Fault]:
+        """Yields the faults of all sections."""
         yield from self.top_level()
         yield from self.missing_sections()
         yield from self.without_effect()
@@ -217,7 +250,7 @@ class _Check(PartCheck):
     def top_level(self) -> Iterator[Fault]:
         """Checks run settings, and keys that are neither settings nor sections."""
         known = {setting.name for setting in fields(RunSettings)}
-        given = {key: value for key, value in self.config.items() if key in known}
+        given = {key: value for key, value in self.config.items() if key in known - {DATA}}
         if given.get("sharding") in (2, 3):
             yield Fault(("sharding",), f"{given.pop('sharding')}: {NO_MORE_SHARDING}")
         yield from argument_faults(RunSettings, given)

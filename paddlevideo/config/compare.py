@@ -10,7 +10,7 @@ from paddlevideo.utils.nested import changes
 
 #: Keys that change what a training run computes, and exceptions below them.
 DECISIVE = (
-    *("MODEL", "OPTIMIZER", "GRADIENT_ACCUMULATION", "PIPELINE.train", "DATASET.train"),
+    *("MODEL", "OPTIMIZER", "GRADIENT_ACCUMULATION", "PIPELINE.train", "DATASET.train", "data"),
     *("DATASET.batch_size", "DATASET.shuffle", "DATASET.drop_last", "DATASET.shuffle_window"),
     *("DATASET.group_by_length", "epochs", "seed", "amp", "ema_decay"),
 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
-from paddlevideo.registry import OutputPath
+from paddlevideo.registry import InputPath, OutputPath
 from paddlevideo.utils.amp_settings import AmpSettings
 from paddlevideo.utils.ranges import Count, CountOrZero, Fraction, NonNegative, Range
 
@@ -35,6 +35,8 @@ class RunSettings:
     patience: CountOrZero = 0
     #: Decay of a running average of the weights, as 0.999, which validations use; 0: none.
     ema_decay: Fraction = 0.0
+    #: The feature store of all data sets that name no file of their own.
+    data: InputPath | None = None
     #: Where everything is written; output/<model_name> if it is empty.
     output_dir: OutputPath = ""
     #: Continue after this epoch's checkpoint in output_dir; 0 starts from the beginning.

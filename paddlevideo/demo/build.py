@@ -156,14 +156,13 @@ def _pool(count: int) -> Pool:
 
 
 def _write_lists(folder: Path, splits: dict[str, list[Rendered]]) -> None:
-    """Writes the captions of all clips, the ids that training leaves out, the test captions, and
-    the plain captions of each split.
+    """Writes the captions of all clips, the ids of those for validation and test, and the plain
+    captions of each split.
     """
     _write_captions(folder / "captions.csv", [clip for each in splits.values() for clip in each])
-    held_out = [clip.name for split in ("valid", "test") for clip in splits[split]]
-    (folder / "held_out.txt").write_text("".join(f"{name}\n" for name in held_out), "utf-8")
     for split in ("valid", "test"):
-        _write_captions(folder / f"{split}.csv", splits[split])
+        names = "".join(f"{clip.name}\n" for clip in splits[split])
+        (folder / f"{split}.txt").write_text(names, "utf-8")
     for split, clips in splits.items():
         plain = [replace(clip, captions=clip.plain) for clip in clips]
         _write_captions(folder / f"plain_{split}.csv", plain)

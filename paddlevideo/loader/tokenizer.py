@@ -17,12 +17,16 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import is_utf8, printable, without_surrogates
 from paddlevideo.utils.ranges import Range
+from paddlevideo.utils.words import CHINESE
 
 #: LRU cache of ids: number of captions, and maximum characters of one; at most 10 MB. Saves a tenth
 #: of a sample's time if captions repeat.
 CACHED, LONGEST_CACHED = 8192, 300
 #: Length of a tokenized caption: at least [CLS], a word and [SEP].
 TextLength = Annotated[int, Range(at_least=3)]
+_STOPS = "\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u300a\u300b"
+#: Spaces between Chinese characters, or beside Chinese punctuation.
+_CHINESE_SPACE = re.compile(f"(?<=[{CHINESE}]) (?=[{CHINESE}])| (?=[{_STOPS}])|(?<=[{_STOPS}]) ")
 _SHIPPED = {"bert-base-uncased": Path(__file__).parent / "vocab" / "bert-base-uncased-vocab.txt"}
 
 
@@ -70,13 +74,14 @@ class BertTokenizer:
         """Returns word pieces as text, without special tokens.
 
         Pieces are joined to words, and words to what the tokenizer split at hyphens, apostrophes
-        and decimal points; punctuation follows its word.
+        and decimal points; punctuation follows its word. Chinese has no spaces.
         """
         special = {self.pad_id, self.unknown_id, self.start_id, self.end_id, self.mask_id}
         tokens = (self._tokenizer.id_to_token(int(id)) for id in ids if int(id) not in special)
         text = " ".join(token for token in tokens if token is not None).replace(" ##", "")
         text = re.sub(r"(?<=\w) (['\u2019/-]) (?=\w)", r"\1", text)
         text = re.sub(r"(?<=\d) ([.,:]) (?=\d)", r"\1", text)
+        text = _CHINESE_SPACE.sub("", text)
         return re.sub(r" ([.,;:!?)])", r"\1", text)
 
     def _pieces(self, caption: str) -> list[int]:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from paddlevideo.utils.errors import DataError
+from paddlevideo.utils.words import spaced
 
 #: The longest n-gram that is counted.
 LONGEST = 4
@@ -32,7 +33,7 @@ _TOKEN = re.compile(
     r"|\w+(?:[-.,:/'&@]\w+)*"  # also medium-high, 1.5, 1/2, l'orange
     r"|\S"
 )
-_PUNCTUATION = frozenset("'`\".?!,:;-\u2026")
+_PUNCTUATION = frozenset("'`\".?!,:;-\u2026\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f")
 _BRACKETS = {
     **{"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-"},
     **{"{": "-lcb-", "}": "-rcb-"},
@@ -50,9 +51,9 @@ def words_of(caption: str) -> Words:
     What its tokenizer, the Penn Treebank's in Stanford CoreNLP 3.4.1, does that matters for
     captions: lower case; contractions are split (do n't, it 's, can not), words with a hyphen are
     not; punctuation is dropped, brackets become words such as "-lrb-". Abbreviations that keep
-    their full stop, and currencies, are not treated as there.
+    their full stop, and currencies, are not treated as there. Each Chinese character is a word.
     """
-    text = caption.lower().translate(_QUOTES).replace("cannot", "can not")
+    text = spaced(caption.lower().translate(_QUOTES).replace("cannot", "can not"))
     tokens = _TOKEN.findall(_CONTRACTION.sub(r" \1", text))
     return [_BRACKETS.get(token, token) for token in tokens if token not in _PUNCTUATION]
 

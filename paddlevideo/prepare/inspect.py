@@ -13,6 +13,7 @@ from paddlevideo.loader.captions.coverage import MAX_CAPTIONS, Coverage
 from paddlevideo.loader.store import Clip, FeatureStore
 from paddlevideo.utils.printable import some
 from paddlevideo.utils.progress import track
+from paddlevideo.utils.words import split_words
 
 BAR, LINES = 40, 12
 LIKELIEST = 3  # classes of a region
@@ -94,7 +95,7 @@ def _count(clip: Clip, lengths: dict[str, Counter[int]]) -> None:
     lengths["regions"][len(clip.regions)] += 1
     lengths["actions"][len(clip.actions)] += 1
     lengths["captions"][len(clip.captions)] += 1
-    lengths["words of a caption"].update(len(text.split()) for text in clip.captions)
+    lengths["words of a caption"].update(len(split_words(text)) for text in clip.captions)
 
 
 def histogram(counts: Counter[int]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from paddlevideo.loader.questions.question import Question
 from paddlevideo.metrics.answers import percent, usual_answers
 from paddlevideo.questions.answered import AnsweredMetric, matches
 from paddlevideo.registry import METRICS
+from paddlevideo.utils.words import split_words
 
 #: The group of ActivityNet-QA's questions of other types than the first three.
 FREE = "free"
@@ -48,7 +49,7 @@ class AnswerMetric(AnsweredMetric):
         """
         usual = usual_answers(
             [item.answer for item in truth],
-            [" ".join(item.text.lower().split()[:2]) for item in truth],
+            [" ".join(split_words(item.text.lower())[:2]) for item in truth],
             ENOUGH,
         )
         return {

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from paddlevideo.checkpoint import Checkpoints
-from paddlevideo.config import Config, RunSettings, check_config, dump_config, run_settings
+from paddlevideo.config import (
+    Config,
+    RunSettings,
+    check_config,
+    dump_config,
+    run_settings,
+    with_data,
+)
 from paddlevideo.config.check import Mode
 from paddlevideo.config.settings import DatasetSettings, dataset_settings
 from paddlevideo.files.lock import FolderLock
@@ -135,8 +142,9 @@ def checkpoints_of(run: Run) -> Checkpoints:
 
 def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
     """Returns the dataset and the pipeline steps of ``train``, ``valid`` or ``test``."""
-    pipeline = (run.config.get("PIPELINE") or {}).get(split) or {}
-    dataset = build_dataset(run.config.DATASET[split])
+    config = with_data(run.config)
+    pipeline = (config.get("PIPELINE") or {}).get(split) or {}
+    dataset = build_dataset(config.DATASET[split])
     steps = build_pipeline(pipeline.get("transform"))
     for warning in start_warnings(dataset, steps) if run.world.is_main else ():
         log.warning("DATASET.%s: %s", split, warning)

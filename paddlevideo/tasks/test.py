@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import paddlevideo
-from paddlevideo.config import Config
+from paddlevideo.config import Config, with_data
 from paddlevideo.files.fingerprint import fingerprints_of, unchanged
 from paddlevideo.files.whole import write_together
 from paddlevideo.files.writable import check_file
 from paddlevideo.loader.dataset.base import Dataset
+from paddlevideo.loader.store.split import split_path
 from paddlevideo.metrics.base import Metric
 from paddlevideo.modeling import build_model, load_weights, locate_weights
 from paddlevideo.runtime import Amp
@@ -99,16 +100,15 @@ def resumes(run: Run) -> bool:
 
 def test_key(run: Run, tested: Mapping[str, Any]) -> dict[str, Any]:
     """Returns everything that determines a test's predictions."""
-    config = run.config.to_dict()
-    sections = {
-        "DATASET": (config.get("DATASET") or {}).get("test"),
-        "PIPELINE": (config.get("PIPELINE") or {}).get("test"),
-    }
+    config = with_data(run.config).to_dict()
+    section = (config.get("DATASET") or {}).get("test") or {}
+    sections = {"DATASET": section, "PIPELINE": (config.get("PIPELINE") or {}).get("test")}
+    splits = [str(split_path(section[key])) for key in ("file_path",) if section.get(key)]
     return {
         **{name: value for name, value in tested.items() if name != "weights"},
         "MODEL": config["MODEL"],
         **sections,
-        "inputs": fingerprints_of(sections),
+        "inputs": fingerprints_of([sections, splits]),
     }
 
 

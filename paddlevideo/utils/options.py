@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 from paddlevideo.files.paths import expand_path, path_complaint
 from paddlevideo.registry import did_you_mean
 
+#: The feature store of commands and recipes that are not told another.
+DEFAULT_STORE = "data/videos.store"
+
 #: The name in usage and messages; the console command sets it to "paddlevideo VERB".
 program: str | None = None
 

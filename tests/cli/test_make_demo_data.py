@@ -162,21 +162,22 @@ def test_shapes_have_vectors_of_their_own(job, tmp_path):
 
 def test_the_lists_are_those_of_the_videos(demo):
     videos = {path.stem for path in (demo / "videos").iterdir()}
-    held_out = (demo / "held_out.txt").read_text().splitlines()
+    names = {split: (demo / f"{split}.txt").read_text().splitlines() for split in ("valid", "test")}
     lines = [line.split(",") for line in (demo / "captions.csv").read_text().splitlines()]
     assert all(len(line) == 2 for line in lines), "captions hold no comma"
     assert {name for name, _ in lines} == videos
-    assert sorted(held_out) == sorted(name for name in videos if not name.startswith("train"))
     for split, count in (("valid", 4), ("test", 8)):
-        rows = [line.split(",") for line in (demo / f"{split}.csv").read_text().splitlines()]
-        assert len(rows) == count and all(row in lines for row in rows)
-        assert {name for name, _ in rows} <= set(held_out)
+        assert names[split] == sorted(name for name in videos if name.startswith(split))
+        assert len(names[split]) == count
+        captions = [text for name, text in lines if name in names[split]]
+        assert len(captions) == count, "one caption each"
     assert len(lines) > SMALL.train + 12, "clips to train on have several captions"
 
 
 def test_plain_captions_say_what_the_others_say(demo):
     """One sentence for one thing, two for two, of the same triples as the test's caption."""
-    captions = dict(line.split(",") for line in (demo / "test.csv").read_text().splitlines())
+    lines = [line.split(",") for line in (demo / "captions.csv").read_text().splitlines()]
+    captions = {name: text for name, text in lines if name.startswith("test")}
     plain = [line.split(",") for line in (demo / "plain_test.csv").read_text().splitlines()]
     assert {name for name, _ in plain} == set(captions)
     for name, caption in captions.items():
@@ -239,7 +240,7 @@ def test_data_of_an_older_version_go_with_their_features(tmp_path, monkeypatch):
     build(output, settings, workers=1)
     names = {path.name for path in output.iterdir()}
     assert names == {
-        *("videos", "captions.csv", "held_out.txt", "valid.csv", "test.csv", "demo.json"),
+        *("videos", "captions.csv", "valid.txt", "test.txt", "demo.json"),
         *(f"plain_{split}.csv" for split in ("train", "valid", "test")),
     }
 

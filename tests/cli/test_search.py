@@ -17,6 +17,7 @@ from paddlevideo.cli import search
 from paddlevideo.loader.store import FeatureStore, StoreWriter
 from paddlevideo.prepare import PackOptions, pack
 from paddlevideo.report import read_queries
+from paddlevideo.retrieval import model as model_module
 from paddlevideo.retrieval import search as search_module
 from paddlevideo.retrieval.search_index import SearchIndex
 from paddlevideo.utils.errors import ConfigError
@@ -227,7 +228,7 @@ def test_captions_of_an_lmdb_come_from_the_table_beside_it(trained, tmp_path):
     "sentence", ["", " \t ", "\u200b", "\U0001f600\U0001f600", "\u6d0b \U0001f600"]
 )
 def test_a_sentence_that_says_nothing_is_refused(trained, tmp_path, capsys, monkeypatch, sentence):
-    monkeypatch.setattr(search_module, "build_model", lambda *_, **__: pytest.fail("loaded first"))
+    monkeypatch.setattr(model_module, "build_model", lambda *_, **__: pytest.fail("loaded first"))
     words = arguments(trained, "--index", str(tmp_path), "a dog", sentence)
     assert search.main(words) == 2
     out, err = capsys.readouterr()
@@ -284,10 +285,21 @@ def test_a_mistake_is_one_clear_line(trained, tmp_path, capsys, change, message)
     assert message in error and "Traceback" not in error
 
 
+def test_the_clips_are_those_of_the_recipe_unless_others_are_named(trained, tmp_path, capsys):
+    words = ["-w", arguments(trained)[1], "--index", str(tmp_path), "a dog"]
+    assert search.main(words) == 2
+    assert "error: --features STORE: name the clips to search" in capsys.readouterr().err
+    assert search.main([*words, "-o", f"data={trained / 'test.lmdb'}"]) == 2
+    assert "data: nothing reads it" in capsys.readouterr().err
+    free = ["DATASET.test.features_path=null"]
+    assert search.main([*words, "-o", f"data={trained / 'test.lmdb'}", *free]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 7
+
+
 def test_sizes_come_from_a_retrieval_set():
-    assert search_module.dataset_options({})["max_region_num"] == 36
+    assert model_module.dataset_options({})["max_region_num"] == 36
     with pytest.raises(ConfigError, match="needs the sizes of an MSRVTTDataset"):
-        search_module.dataset_options({"DATASET": {"test": {"format": "ActBertDataset"}}})
+        model_module.dataset_options({"DATASET": {"test": {"format": "ActBertDataset"}}})
 
 
 def test_counts_must_be_positive(capsys):

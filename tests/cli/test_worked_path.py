@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 #: What makes a command short.
 SMALLER = {
     "make_demo_data": "--train 34 --valid 6 --test 8",
-    "--validate": "-o epochs=1 num_threads=1 MODEL.pair_batch=64",
+    "train -c": "-o epochs=1 num_threads=1 MODEL.pair_batch=64",
 }
 
 
@@ -43,7 +43,9 @@ def test_the_worked_path(tmp_path):
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     results = json.loads((tmp_path / "output" / "ActBert_videos" / "results.json").read_text())
-    assert results["protocol"]["videos"] == 8
+    assert results["protocol"]["videos"] == 5
+    divided = json.loads((tmp_path / "data" / "videos.store.split.json").read_text())
+    assert [len(divided[side]) for side in ("train", "valid", "test")] == [38, 5, 5]
     extraction = json.loads((tmp_path / "output/ActBert_videos/extraction.json").read_text())
     assert as_yaml_map(extraction)["actions"]["vectors"]["name"] == "classical"
     assert (tmp_path / "sheet.png").stat().st_size > 10_000

@@ -7,7 +7,7 @@ hundred million of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,8 @@ from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.captions.text import open_text, writable
 from paddlevideo.loader.clips.clip import non_blank, split_alternatives
 from paddlevideo.loader.store import FeatureStore, is_store
+from paddlevideo.loader.store.split import clips_of_split, open_store
+from paddlevideo.registry import Split
 from paddlevideo.utils.errors import DataError
 
 log = logging.getLogger("paddlevideo")
@@ -34,11 +36,15 @@ class CaptionBank(Protocol):
 
 
 @lru_cache(maxsize=8)
-def open_bank(path: str) -> CaptionBank:
+def open_bank(path: str, split: Split | None = None) -> CaptionBank:
     """Opens the captions of a feature store or of any caption file, once in a process.
 
-    Raises DataError naming the file and the entry that is wrong.
+    ``split``: only those of the store's clips that are for it. Raises DataError naming the file and
+    the entry that is wrong.
     """
+    if split:
+        store = open_store(path)
+        return StoreCaptions(store, clips_of_split(store, split))
     if is_store(path):
         return StoreCaptions(FeatureStore(path))
     texts, separated = _texts(Path(path))
@@ -99,15 +105,19 @@ class PackedCaptions:
 
 
 class StoreCaptions:
-    """The captions of a store's clips. A draw reads the header of one record."""
+    """The captions of a store's clips, or of those at ``indices``.
 
-    def __init__(self, store: FeatureStore) -> None:
+    A draw reads the header of one record.
+    """
+
+    def __init__(self, store: FeatureStore, indices: np.ndarray | None = None) -> None:
         self.store = store
+        self.indices: Sequence[int] | np.ndarray = range(len(store)) if indices is None else indices
 
     def draw(self, rng: np.random.Generator) -> str:
         """Returns a caption of a random clip: all clips are equally likely."""
         for _ in range(_CLIPS_TRIED):
-            about = self.store.about(int(rng.integers(len(self.store))))
+            about = self.store.about(int(self.indices[int(rng.integers(len(self.indices)))]))
             captions = non_blank(about.captions)
             if captions:
                 return captions[rng.integers(len(captions))]

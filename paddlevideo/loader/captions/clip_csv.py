@@ -122,7 +122,8 @@ def _named(row: Row, table: Table) -> Line:
 
 def _no_caption(row: Row) -> DataError:
     line = ",".join(row.fields)[:60]
-    return DataError(f'{row.where}: "{line}" is not a clip id, a comma, a caption')
+    full_width = ', "," instead of the full-width "\uff0c"' if "\uff0c" in line else ""
+    return DataError(f'{row.where}: "{line}" is not a clip id, a comma{full_width}, a caption')
 
 
 def _line(row: Row, name: str, text: str, span: Span | None = None) -> Line:

@@ -12,8 +12,8 @@ MAX_UNKNOWN = 0.01
 #: Maximum number of captions to check if time matters.
 MAX_CAPTIONS = 100_000
 ADVICE = (
-    "Choose a vocabulary for the captions' language with bert_model, in the data sets and as "
-    "--bert_model of tools/prepare_data.py, and weights that were trained with it"
+    "Choose a vocabulary for the captions' language, as bert_model of the data sets, and weights "
+    "that were trained with it; paddlevideo pack, inspect and validate check with --bert_model"
 )
 
 

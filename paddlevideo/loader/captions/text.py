@@ -25,9 +25,11 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
         with open(path, encoding=_encoding(path)) as file:
             yield file
     except UnicodeDecodeError as error:
+        name = os.path.basename(path)
         raise DataError(
             f"{path}:{_undecodable_line(path)} cannot be read as UTF-8 text ({error}). Save it as "
-            f"UTF-8; from Windows: iconv -f WINDOWS-1252 -t UTF-8 {os.path.basename(path)}"
+            f"UTF-8; from Windows: iconv -f WINDOWS-1252 -t UTF-8 {name}; Chinese in GBK or "
+            f"GB2312: iconv -f GB18030 -t UTF-8 {name}"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None

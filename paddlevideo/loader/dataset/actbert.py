@@ -17,7 +17,8 @@ from paddlevideo.loader.dataset.neighbours import narration
 from paddlevideo.loader.dataset.retrieval import mean_words
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.store import FeatureStore
-from paddlevideo.registry import DATASETS, InputPath, NameOrPath
+from paddlevideo.loader.store.split import clips_of_split, open_store
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath, Split
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, CountOrZero
 
@@ -36,6 +37,8 @@ class ActBertDataset(Dataset):
     ``only`` and ``exclude``: text files of the clips or videos to use or to leave out, see
     :func:`paddlevideo.loader.selection.select_clips`; ``missing_ids``: whether a line of them that
     matches nothing is an error.
+    ``split``: use the clips of a feature store that are for "train", "valid" or "test", see
+    :mod:`paddlevideo.loader.store.split`.
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them, and
     ignored. Raises DataError.
     """
@@ -51,6 +54,7 @@ class ActBertDataset(Dataset):
         neighbours: CountOrZero = 0,
         max_words: Count = 30,
         missing_ids: MissingIds = "error",
+        split: Split | None = None,
     ):
         self.clips = open_clips(file_path)
         if not self.clips.has_captions:
@@ -70,6 +74,10 @@ class ActBertDataset(Dataset):
             self.kept = select_clips(
                 self.clips.ids(), only, exclude, str(self.clips.path), missing_ids
             )
+        if split:
+            self.kept = np.intersect1d(self.kept, clips_of_split(open_store(file_path), split))
+            if not len(self.kept):
+                raise DataError(f"{file_path}: only={only} and exclude={exclude} leave no clip")
         self.bert_model, self.neighbours, self.max_words = bert_model, neighbours, max_words
 
     def __len__(self) -> int:

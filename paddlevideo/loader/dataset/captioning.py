@@ -17,9 +17,11 @@ from paddlevideo.loader.dataset.msrvtt import MSRVTTDataset
 from paddlevideo.loader.dataset.retrieval import RetrievalDataset
 from paddlevideo.loader.dataset.youcook2 import YouCook2Dataset
 from paddlevideo.loader.selection import MissingIds
+from paddlevideo.loader.store import is_store
 from paddlevideo.loader.tokenizer import TextLength, load_tokenizer
-from paddlevideo.registry import DATASETS, InputPath, NameOrPath
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath, Split
 from paddlevideo.utils.ranges import Count, CountOrZero
+from paddlevideo.utils.words import split_words
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class CaptioningDataset(Dataset):
 
     ``file_path`` and the features are those of :class:`MSRVTTDataset`, or YouCook2's annotation
     file and clips named as in :class:`YouCook2Dataset`, whose ``subset`` and ``clip_id`` apply to
-    it alone. The content of the file decides.
+    it alone. The content of the file decides. ``split``: as for :class:`MSRVTTDataset`.
 
     In a test a sample is a clip: ``image_feat`` (R, F), ``image_loc`` (R, 5), ``image_mask`` (R,),
     ``action_feat`` (A, G), ``action_mask`` (A,), the text arrays (2,) of an empty sentence, [CLS]
@@ -74,6 +76,7 @@ class CaptioningDataset(Dataset):
         exclude: InputPath | None = None,
         captions_per_clip: CountOrZero = 0,
         missing_ids: MissingIds = "error",
+        split: Split | None = None,
     ) -> None:
         common: dict[str, Any] = {
             "file_path": file_path,
@@ -90,10 +93,10 @@ class CaptioningDataset(Dataset):
             "missing_ids": missing_ids,
         }
         self.source: RetrievalDataset
-        if is_youcook2(str(file_path)):
+        if not is_store(file_path) and is_youcook2(str(file_path)):
             self.source = YouCook2Dataset(subset=subset, clip_id=clip_id, **common)
         else:
-            self.source = MSRVTTDataset(**common)
+            self.source = MSRVTTDataset(split=split, **common)
         self.bert_model: str = bert_model
         self.clips = self.source.video_ids
         #: The captions of each clip, exact repeats once.
@@ -178,7 +181,7 @@ class ClipCaptionPairs(Dataset):
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Returns the number of words of each pair's caption."""
-        return np.array([self.pairs[index][1].count(" ") + 1 for index in indices])
+        return np.array([len(split_words(self.pairs[index][1])) for index in indices])
 
     def extents(self) -> dict[str, Any]:
         """Returns the vocabulary and its number of words."""

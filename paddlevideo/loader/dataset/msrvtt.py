@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from paddlevideo.files.filetype import JSON, describe_file
 from paddlevideo.loader.captions import read_captions, read_lines
 from paddlevideo.loader.clips.gallery import ClipReader, RegionCount
 from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
 from paddlevideo.loader.selection import MissingIds
+from paddlevideo.loader.store import is_store
+from paddlevideo.loader.store.split import captions_of_split, open_store
 from paddlevideo.loader.tokenizer import TextLength
-from paddlevideo.registry import DATASETS, InputPath, NameOrPath
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath, Split
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, CountOrZero
 
@@ -19,12 +22,15 @@ from paddlevideo.utils.ranges import Count, CountOrZero
 class MSRVTTDataset(RetrievalDataset):
     """Captions in a file (the samples of a test) and clips in an LMDB or a store (the gallery).
 
-    ``file_path``: lines ``clip id,caption``, ``MSRVTT_JSFUSION_test.csv``, ``MSRVTT_data.json``, or
-    another file of captions by clip. ``features_path``: PaddleVideo's LMDB, or a feature store.
+    ``file_path``: lines ``clip id,caption``, ``MSRVTT_JSFUSION_test.csv``, ``MSRVTT_data.json``,
+    another file of captions by clip, or a feature store, whose captions are used.
+    ``features_path``: PaddleVideo's LMDB, or a feature store.
     ``only`` and ``exclude``: text files of the clips or videos to use or to leave out, such as
     ``MSRVTT_train.9k.csv``; see :func:`paddlevideo.loader.selection.select_clips`.
     ``missing_ids``: "warn" if lines of them may match nothing.
     ``captions_per_clip``: use only the first captions of each clip; 0 uses all.
+    ``split``: use the clips of the store ``file_path`` that are for "train", "valid" or "test", see
+    :mod:`paddlevideo.loader.store.split`.
     ``max_region_num`` includes the global region.
 
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them. Raises
@@ -50,11 +56,12 @@ class MSRVTTDataset(RetrievalDataset):
         exclude: InputPath | None = None,
         captions_per_clip: CountOrZero = 0,
         missing_ids: MissingIds = "error",
+        split: Split | None = None,
     ):
         if spatials_dim != 5:
             raise ConfigError(f"spatials_dim is {spatials_dim}; a box has 5 numbers")
         super().__init__(
-            read_pairs(str(file_path)),
+            read_pairs(str(file_path), split),
             str(file_path),
             ClipReader(
                 features_path,
@@ -70,10 +77,20 @@ class MSRVTTDataset(RetrievalDataset):
             captions_per_clip,
             missing_ids,
         )
+        self.split = split
+
+    def describe(self) -> dict[str, Any]:
+        """Returns files and counts, and the part of the store."""
+        return {**super().describe(), **({"split": self.split} if self.split else {})}
 
 
-def read_pairs(path: str) -> list[Pair]:
-    """Returns clip and caption of every line or entry of a file. Raises DataError."""
+def read_pairs(path: str, split: Split | None = None) -> list[Pair]:
+    """Returns clip and caption of every line or entry of a file, or of a store's ``split``.
+
+    Raises DataError, and ConfigError for the ``split`` of another file.
+    """
+    if split or is_store(path):
+        return captions_of_split(open_store(path), split)
     if describe_file(path) != JSON:
         return read_captions(path)
     pairs = []

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from paddlevideo.loader.clips.clip import About
 from paddlevideo.loader.clips.source import ClipSource
+from paddlevideo.utils.words import split_words
 
 
 def narration(clips: ClipSource, index: int, neighbours: int, words: int) -> str:
@@ -45,4 +46,4 @@ def _in_order(about: About) -> list[str]:
 
 
 def _words(texts: Iterable[str]) -> int:
-    return sum(len(text.split()) for text in texts)
+    return sum(len(split_words(text)) for text in texts)

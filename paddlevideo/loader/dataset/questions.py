@@ -16,6 +16,7 @@ from paddlevideo.loader.dataset.retrieval import TokenSettings
 from paddlevideo.loader.questions.question import Choice, Question, video_of
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.tokenizer import load_tokenizer
+from paddlevideo.utils.words import split_words
 
 Item = TypeVar("Item", Question, Choice)
 
@@ -71,7 +72,7 @@ class QuestionDataset(Dataset, Generic[Item]):
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Returns the number of words of each question."""
         return np.array(
-            [sum(len(text.split()) for text in texts_of(self.items[i])) for i in indices]
+            [sum(len(split_words(text)) for text in texts_of(self.items[i])) for i in indices]
         )
 
     def some_captions(self, count: int) -> Iterator[tuple[str, list[str]]]:

@@ -17,6 +17,7 @@ from paddlevideo.loader.pipelines.text import pad_ids
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.tokenizer import load_tokenizer
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.words import split_words
 
 Pair = tuple[str, str]  # clip id, caption
 
@@ -201,4 +202,4 @@ class ClipsWithCaptions(Dataset):
 
 def mean_words(captions: Sequence[str]) -> float:
     """Returns the mean number of words of the captions; 0 if there are none."""
-    return sum(text.count(" ") + 1 for text in captions) / max(len(captions), 1)
+    return sum(len(split_words(text)) for text in captions) / max(len(captions), 1)

@@ -14,6 +14,7 @@ from paddlevideo.loader.captions.matching import plain_name, videos_of
 from paddlevideo.registry import PIPELINES, InputPath
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Fraction, NonNegative, Probability
+from paddlevideo.utils.words import split_words
 
 _FEATURES = ("image_feat", "region_feat", "action_feat")
 
@@ -64,6 +65,8 @@ class FeatureNoise:
 class WordDropout:
     """Drops each word of the caption with probability ``rate``, but not all of them.
 
+    A Chinese character counts as a word.
+
     Use between RandomCap and Tokenize.
     """
 
@@ -76,7 +79,7 @@ class WordDropout:
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """Returns the sample with a shorter caption."""
-        words = sample["caption"].split()
+        words = split_words(sample["caption"])
         draws = rng.random(len(words))
         kept = [w for w, draw in zip(words, draws, strict=True) if draw >= self.rate]
         if words and not kept:

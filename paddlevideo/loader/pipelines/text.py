@@ -9,7 +9,7 @@ import numpy as np
 
 from paddlevideo.loader.captions.bank import alternatives, open_bank
 from paddlevideo.loader.tokenizer import TextLength, load_tokenizer
-from paddlevideo.registry import PIPELINES, InputPath, NameOrPath
+from paddlevideo.registry import PIPELINES, InputPath, NameOrPath, Split
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Probability
 
@@ -25,10 +25,16 @@ class RandomCap:
     ``caption`` and ``next_sentence_label`` (0 = it belongs to the clip, 1 = it does not).
     ``caption_path`` is the source of other clips' captions: a JSON list of captions, a feature
     store, or any other file that :func:`paddlevideo.loader.captions.read_lines` reads. A drawn
-    caption that is also one of the clip's is drawn again, as its label would be wrong.
+    caption that is also one of the clip's is drawn again, as its label would be wrong. ``split``:
+    draw captions of a store's clips that are for "train", "valid" or "test".
     """
 
-    def __init__(self, caption_path: InputPath | None = None, rate: Probability = 0.5):
+    def __init__(
+        self,
+        caption_path: InputPath | None = None,
+        rate: Probability = 0.5,
+        split: Split | None = None,
+    ):
         if not 0 <= rate <= 1:
             raise ConfigError(f"RandomCap: rate is {rate}; expected a probability, 0 to 1")
         if rate and not caption_path:
@@ -37,7 +43,7 @@ class RandomCap:
                 "rate: 0 uses only the clip's own captions"
             )
         self.rate = rate
-        self.bank = open_bank(os.path.abspath(caption_path)) if caption_path else None
+        self.bank = open_bank(os.path.abspath(caption_path), split) if caption_path else None
 
     def without_augmentation(self) -> RandomCap:
         """Returns the step with ``rate`` 0."""

@@ -21,6 +21,7 @@ from paddlevideo.loader.questions.entries import (
 )
 from paddlevideo.loader.questions.question import Question
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.words import split_words
 
 #: The types of ActivityNet-QA by number; the last six are its free questions.
 ACTIVITYNET = (
@@ -104,7 +105,7 @@ def kind_of(kind: Any, question: str) -> str:
     """Returns the name of a type; without one the question's first word."""
     if kind.isdecimal() and int(kind) < len(ACTIVITYNET):
         return ACTIVITYNET[int(kind)]
-    return kind or question.split()[0].lower()
+    return kind or split_words(question)[0].lower()
 
 
 def clip_of(clip_id: str, video: str) -> str:
