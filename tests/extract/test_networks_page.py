@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from paddlevideo.config import check_config, import_parts, load_config
 from paddlevideo.extract.extractor import Extractor
 from paddlevideo.extract.models import in_package
 from paddlevideo.extract.settings import load_settings
@@ -51,6 +52,18 @@ def test_the_networks_of_torchvision(place, monkeypatch):
     assert extractor.vocabularies["action"] == ["archery", "bowling"] and not extractor.notes
 
 
+def test_the_recipe_is_valid(place, tmp_path, monkeypatch):
+    (tmp_path / "data" / "imagenet.store").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    import_parts()
+    config = load_config(place / "my_imagenet.yaml")
+    assert check_config(config) == []
+    for name in ("valid", "test"):
+        part = config.DATASET[name]
+        assert part.vision_feature_dim == config.MODEL.backbone.v_feature_size
+        assert part.action_feature_dim == config.MODEL.backbone.a_feature_size
+
+
 @pytest.mark.slow
 def test_the_commands(place, monkeypatch):
     needs_imagenet()
@@ -76,3 +89,8 @@ def test_the_commands(place, monkeypatch):
     assert stores["imagenet"][0].actions.shape[1] == 2560
     assert stores["networks"].manifest.vocabularies["region"][:2] == ["person", "bicycle"]
     assert len(list(Path("pictures").iterdir())) == 1
+    # The recipe has the sizes of the store.
+    recipe, found = load_config("my_imagenet.yaml"), stores["imagenet"].manifest.sizes
+    backbone = recipe.MODEL.backbone
+    assert (backbone.v_feature_size, backbone.v_target_size) == (found.region, found.region_classes)
+    assert (backbone.a_feature_size, backbone.a_target_size) == (found.action, found.action_classes)
