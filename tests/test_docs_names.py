@@ -49,6 +49,7 @@ FOREIGN = {
     *("ssh", "srun", "scontrol", "SIGTERM", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "eth0"),
     *("NCCL_DEBUG", "NVIDIA_TF32_OVERRIDE", "Waiting", "peer", "INFO", "IMAGE", "TERM"),
     *("srt", "jpg", "mp4", "avi", "sub", "my", "mean", "Pod", "workerlog", "onnxruntime"),
+    *("pytorch_model", "pt", "pth", "torch"),
     *(
         "vid_key",
         "x",

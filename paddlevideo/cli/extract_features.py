@@ -1,16 +1,18 @@
 r"""Extracts features from videos into a feature store to train ActBERT on.
 
 paddlevideo extract videos/ --captions captions.csv
-paddlevideo extract list.csv -c picodet.yaml \
-    -o regions.detector.model=picodet_xs_416.onnx --output clips.store --draw pictures/
+paddlevideo extract videos/ -c extract/imagenet.yaml --output clips.store
+paddlevideo extract list.csv -c extract/paddledetection.yaml \
+    -o regions.detector.model=picodet_xs_416_coco_lcnet --output clips.store --draw pictures/
 
 Without -c, classical methods are used, which need no weights. Run it again to add what is missing
-and to check the rest. docs/videos.md describes the YAML files.
+and to check the rest. docs/networks.md describes the YAML files.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +75,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--threads",
         type=count_or_zero,
         default=0,
-        help="threads of OpenCV and onnxruntime per process; 0, the default: their choice",
+        help="threads of OpenCV and networks per process; 0, the default: their choice",
     )
     return parser.parse_args(arguments)
 
@@ -85,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
+    os.environ.setdefault("GLOG_minloglevel", "2")  # hides notes about Paddle's executor
     with exit_on_interrupt():
         from paddlevideo.extract.run import extract
         from paddlevideo.extract.work import ExtractOptions

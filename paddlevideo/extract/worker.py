@@ -42,6 +42,8 @@ class Ready:
     description: dict[str, Any]
     vocabularies: dict[str, list[str]]
     has_networks: bool
+    #: What was guessed about networks.
+    notes: list[str]
 
 
 class Crash(Exception):
@@ -150,7 +152,7 @@ class _Worker:
     def start(self, others: Iterable[_Worker]) -> Ready:
         """Starts the process. Raises Crash where it ends; the error of the networks as it is."""
         # A forked child has everything imported, and sees what a test or a notebook has patched.
-        forks = "fork" in multiprocessing.get_all_start_methods()
+        forks = "fork" in multiprocessing.get_all_start_methods() and not _may_use_cuda()
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # ends OpenCV's threads: a forked child would wait for them for ever
         context: Any = multiprocessing.get_context("fork" if forks else "spawn")
@@ -199,6 +201,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _may_use_cuda() -> bool:
+    """Returns whether this process has loaded a Paddle for GPUs: CUDA fails in a forked child."""
+    paddle = sys.modules.get("paddle")
+    return paddle is not None and bool(paddle.is_compiled_with_cuda())
+
+
 def _how_it_ended(code: int | None) -> str:
     if code is None or code >= 0:
         return f"ended its process (exit code {code})"
@@ -230,6 +238,7 @@ def _serve(pipe: Connection, parents: Sequence[Connection], options: ExtractOpti
             extractor.description,
             extractor.vocabularies,
             extractor.has_networks,
+            extractor.notes,
         )
 
     with suppress(EOFError, OSError):

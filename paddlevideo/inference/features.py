@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paddlevideo.extract.models import EFFICIENTNET, model_files
 from paddlevideo.extract.run import extract
 from paddlevideo.extract.settings import as_yaml_map
 from paddlevideo.extract.work import FAILED, ExtractOptions
-from paddlevideo.files.whole import checksum
 from paddlevideo.tasks.run_folder import EXTRACTION
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import some
@@ -124,7 +124,8 @@ def _settings_beside(weights: Path, path: Path) -> str:
         )
     described = json.loads(record.read_text(encoding="utf-8"))
     for model, sha256 in _models(described):
-        if Path(model).is_file() and checksum(model) != sha256:
+        is_there = model == EFFICIENTNET or Path(model).exists()
+        if is_there and model_files(model).checksum() != sha256:
             raise ConfigError(
                 f"{model}: is not the network that the training clips' features are from "
                 f"({record}): put that one there, or name other settings with --extraction"

@@ -27,7 +27,7 @@ from paddlevideo.files.filetype import (
     describe_file,
 )
 from paddlevideo.registry import did_you_mean
-from paddlevideo.safe_pickle import load_state
+from paddlevideo.safe_pickle import load_pytorch, load_state
 from paddlevideo.utils.errors import WeightsError
 from paddlevideo.utils.printable import some
 
@@ -45,12 +45,6 @@ _SAFETENSORS_TYPES = {
     **{f"U{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)},
 }
 
-_FROM_PYTORCH = (
-    'Convert it where PyTorch is installed: python -c "import torch; from safetensors.torch '
-    "import save_file; d = torch.load('{name}', map_location='cpu', weights_only=True); "
-    "d = d.get('state_dict', d); save_file({{k: v.contiguous().clone() for k, v in d.items()}}, "
-    "'{stem}.safetensors', {{'format': 'pt'}})\""
-)
 _TENSORFLOW = (
     "a TensorFlow checkpoint, which cannot be read: use the model.safetensors of the same BERT, or "
     "convert it with PyTorch and transformers: BertForPreTraining.from_pretrained(FOLDER, "
@@ -67,7 +61,6 @@ _ADVICE = {
         "Download the weights again, from the address of the file itself and, if needed, with a "
         "login"
     ),
-    PYTORCH_CHECKPOINT: _FROM_PYTORCH,
     NPZ_ARCHIVE: (
         'Write it as .pdparams: python -c "import numpy, paddle; '
         "paddle.save(dict(numpy.load('{name}')), '{stem}.pdparams')\""
@@ -150,7 +143,10 @@ def _sharded(folder: Path) -> str:
 
 
 def read_weight_file(path: str | Path) -> WeightFile:
-    """Reads a ``.pdparams`` or ``.safetensors`` file. Raises WeightsError or DataError."""
+    """Reads a ``.pdparams``, a ``.safetensors`` or a PyTorch file.
+
+    Raises WeightsError or DataError.
+    """
     given, path = path, locate_weights(path)
     if path != Path(given):
         log.info("%s: reading %s", given, path)
@@ -159,7 +155,10 @@ def read_weight_file(path: str | Path) -> WeightFile:
         return _read_safetensors(path)
     if kind == PICKLE:
         return WeightFile(path, _unwrapped(load_state(path), path), is_pickle=True)
-    expected = "expected a .pdparams or .safetensors file"
+    if kind == PYTORCH_CHECKPOINT:
+        arrays = _unwrapped(load_pytorch(path), path)
+        return WeightFile(path, arrays, is_pickle=False, metadata={"format": "pt"})
+    expected = "expected a .pdparams, a .safetensors or a PyTorch file"
     raise WeightsError(f"{path} is {kind}; {expected}.{_advice(path, kind)}")
 
 
@@ -178,8 +177,10 @@ def _advice(path: Path, kind: str) -> str:
 # ------------------------------------------------------------------------------- pickles
 
 
-def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
+def _unwrapped(state: Any, path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of a state dict, or of the inner one that holds the weights."""
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{path} contains a {type(state).__name__}, not named arrays")
     arrays = _arrays(state)
     if arrays and not _are_of_an_optimizer(arrays):
         return arrays

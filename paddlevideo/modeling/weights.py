@@ -44,7 +44,7 @@ class LoadReport:
 
 
 def load_weights(model: BaseFramework, path: str | Path, for_test: bool = False) -> LoadReport:
-    """Loads a ``.pdparams`` or ``.safetensors`` file, ActBERT's or any BERT's, into ``model``.
+    """Loads a ``.pdparams``, ``.safetensors`` or PyTorch file, ActBERT's or any BERT's.
 
     Logs what was missing, unexpected or misshapen. Parameters that the file lacks keep their
     values. Raises WeightsError if the file cannot be read, if none of its parameters fits, or if

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from paddlevideo.loader.captions.coverage import MAX_CAPTIONS, Coverage
 from paddlevideo.loader.store import Clip, FeatureStore
@@ -14,6 +16,7 @@ from paddlevideo.utils.progress import track
 from paddlevideo.utils.words import split_words
 
 BAR, LINES = 40, 12
+LIKELIEST = 3  # classes of a region
 LISTED = 10  # maximum number of items of a list in a line
 
 
@@ -62,7 +65,9 @@ def describe(
     if coverage.captions:
         yield coverage.line()
     for number in range(min(records, len(store))):
-        yield from _record(number, store[number])
+        clip = store[number]
+        yield from _record(number, clip)
+        yield from _class_lines(clip, manifest.vocabularies)
 
 
 def setting_lines(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
@@ -122,3 +127,20 @@ def _record(number: int, clip: Clip) -> Iterator[str]:
     for index, text in enumerate(clip.captions[:5]):
         time = f"  ({clip.times[index][0]:g}-{clip.times[index][1]:g} s)" if clip.times else ""
         yield f"  {text}{time}"
+
+
+def _class_lines(clip: Clip, names: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yields the likeliest classes of the first region and those of the actions, where known."""
+    if clip.region_classes is not None and len(clip.regions) and "region" in names:
+        row = clip.region_classes.dense()[0]
+        best = np.argsort(-row, kind="stable")[:LIKELIEST]
+        shown = ", ".join(f"{_name(names['region'], each)} {row[each]:.2f}" for each in best)
+        yield f"  region 0: {shown}"
+    if clip.action_classes is not None and "action" in names:
+        found = [_name(names["action"], each) for each in clip.action_classes if each >= 0]
+        if found:
+            yield f"  actions: {', '.join(found)}"
+
+
+def _name(names: Sequence[str], index: int) -> str:
+    return names[index] if index < len(names) else str(index)

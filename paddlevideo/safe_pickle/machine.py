@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -115,6 +115,11 @@ _CALLS: dict[str, Callable[..., Any]] = {
 class Machine:
     """The stack machine. Large byte strings stay views of ``buffer``."""
 
+    #: What names of the file mean, the calls of those names, and the instructions.
+    names: Mapping[str, str] = _NAMES
+    calls: Mapping[str, Callable[..., Any]] = _CALLS
+    steps: Mapping[int, Callable[[Any], Any]]
+
     def __init__(self, buffer: memoryview):
         self.buffer = buffer
         self.position = 0
@@ -125,7 +130,7 @@ class Machine:
 
     def run(self) -> Any:
         """Interprets the program up to its STOP and returns the value on top of the stack."""
-        buffer, steps = self.buffer, _STEPS
+        buffer, steps = self.buffer, self.steps
         while True:
             code = buffer[self.position]
             self.position += 1
@@ -171,9 +176,9 @@ class Machine:
     def name(self, module: str, attribute: str) -> None:
         """Pushes the record of a known name. Raises Refused for an unknown one."""
         key = f"{module} {attribute}"
-        if key not in _NAMES:
+        if key not in self.names:
             raise Refused(f'the name "{module}.{attribute}", which could run code')
-        self.push(NameRecord(_NAMES[key]))
+        self.push(NameRecord(self.names[key]))
 
     def stack_global(self) -> None:
         """Pushes the record of a name whose two halves are on the stack."""
@@ -205,8 +210,8 @@ class Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         require(type(function) is NameRecord, "a call of something without a name")
         require(type(arguments) is tuple, "a call without arguments")
-        require(function.meaning in _CALLS, f"a call of {function.meaning}")
-        self.push(_CALLS[function.meaning](*arguments))
+        require(function.meaning in self.calls, f"a call of {function.meaning}")
+        self.push(self.calls[function.meaning](*arguments))
 
     def build(self) -> None:
         """Gives the record on top of the stack its state."""
@@ -318,3 +323,4 @@ _STEPS: dict[int, Callable[[Machine], Any]] = {
     ord("R"): Machine.reduce,
     ord("b"): Machine.build,
 }
+Machine.steps = _STEPS

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from paddlevideo.extract.actions import OnnxMotion
-from paddlevideo.extract.detectors import CropRegions, MapRegions, OnnxRegions
+from paddlevideo.extract.actions import NetworkMotion
+from paddlevideo.extract.detectors import CropRegions, MapRegions, NetworkRegions
 from paddlevideo.extract.extractor import Extractor
 from paddlevideo.extract.images import fitted, image_batch, pooled, to_frame, to_input
 from paddlevideo.extract.network import Network
@@ -16,7 +16,7 @@ from paddlevideo.extract.schema import (
     CropVectors,
     ImageInput,
     MapVectors,
-    OnnxActions,
+    NetworkActions,
     PicodetDetector,
     PicodetOutputs,
 )
@@ -104,23 +104,23 @@ def test_without_onnxruntime_the_line_to_install_it_is_told(monkeypatch):
 def test_crops_are_seen_one_by_one(tmp_path):
     model = samples.mean_network(tmp_path / "m.onnx")
     vectors = CropRegions(CropVectors(model, ImageInput(size=[16, 16]), "features", batch=2))
-    rows = vectors.describe(FRAME, np.array([LEFT, RIGHT, [0, 0, 128, 96]]))
+    rows = vectors.describe([(FRAME, np.array([LEFT, RIGHT, [0, 0, 128, 96]]))]).vectors
     np.testing.assert_allclose(rows, [[1, 0, 0], [0, 0, 1], [0.5, 0, 0.5]], atol=0.02)
     wide = CropRegions(CropVectors(model, ImageInput(size=[16, 16]), "features", margin=0.5))
-    assert 0.2 < wide.describe(FRAME, np.array([[0, 0, 64, 96]]))[0, 2] < 0.45
+    assert 0.2 < wide.describe([(FRAME, np.array([[0, 0, 64, 96]]))]).vectors[0, 2] < 0.45
 
 
 def test_a_map_is_pooled_in_the_boxes(tmp_path):
     vectors = MapRegions(MapVectors(samples.map_network(tmp_path / "m.onnx"), INPUT, "map"))
-    rows = vectors.describe(FRAME, np.array([[0, 0, 48, 96], [80, 10, 128, 60]]))
+    rows = vectors.describe([(FRAME, np.array([[0, 0, 48, 96], [80, 10, 128, 60]]))]).vectors
     np.testing.assert_allclose(rows, [[1, 0, 0], [0, 0, 1]], atol=0.02)
     small = ImageInput(size=[16, 16])
     flat = MapVectors(samples.mean_network(tmp_path / "f.onnx"), small, "features")
-    assert MapRegions(flat).describe(FRAME, np.array([LEFT])).shape == (1, 3)
+    assert MapRegions(flat).describe([(FRAME, np.array([LEFT]))]).vectors.shape == (1, 3)
     vector = [("ReduceMean", ["image"], "v", {"axes": [2, 3], "keepdims": 0})]
     model = samples.export(tmp_path / "v.onnx", vector, {"image": [1, 3, 16, 16]}, ["v"])
     with pytest.raises(DataError, match=r"v has shape \(1, 3\), where a map"):
-        MapRegions(MapVectors(model, small, "v")).describe(FRAME, np.array([LEFT]))
+        MapRegions(MapVectors(model, small, "v")).describe([(FRAME, np.array([LEFT]))])
 
 
 BOXES = [[0, 0, 32, 48], [1, 0, 32, 48], [32, 0, 64, 48], [5, 5, 5, 9]]
@@ -135,7 +135,7 @@ def detector(tmp_path, boxes=BOXES, scores=SCORES, vectors=None, classes=None, *
         if rows is not None
     }
     outputs = BoxesOutputs("boxes", "scores", **names)
-    return OnnxRegions(BoxesDetector(model=model, input=INPUT, outputs=outputs, **more))
+    return NetworkRegions(BoxesDetector(model=model, input=INPUT, outputs=outputs, **more))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def detector(tmp_path, boxes=BOXES, scores=SCORES, vectors=None, classes=None, *
     ],
 )
 def test_boxes_of_a_detector_in_all_its_forms(tmp_path, boxes, more):
-    found = detector(tmp_path, boxes, classes=None, **more).find(FRAME, FRAME)
+    found = detector(tmp_path, boxes, classes=None, **more).find([FRAME])[0]
     np.testing.assert_allclose(found.boxes, [LEFT, RIGHT], atol=1e-3)
     np.testing.assert_allclose(found.scores, [0.9, 0.6])
     assert found.classes.shape == (2, 3) and found.classes.argmax(axis=1).tolist() == [0, 1]
@@ -165,23 +165,23 @@ def test_scores_of_the_best_class_alone(tmp_path):
         tmp_path / "d.onnx", BOXES, given["scores"], None, given["classes"]
     )
     outputs = BoxesOutputs("boxes", "scores", "classes")
-    named = OnnxRegions(
+    named = NetworkRegions(
         BoxesDetector(model=model, input=INPUT, outputs=outputs, classes=["cat", "dog"])
     )
-    found = named.find(FRAME, FRAME)
+    found = named.find([FRAME])[0]
     assert [named.names[row.argmax()] for row in found.classes] == ["cat", "dog"]
     assert named.whole(FRAME).tolist() == [[0, 0, 1]]
     with pytest.raises(DataError, match="give the class names"):
-        OnnxRegions(BoxesDetector(model=model, input=INPUT, outputs=outputs)).find(FRAME, FRAME)
-    one = OnnxRegions(
+        NetworkRegions(BoxesDetector(model=model, input=INPUT, outputs=outputs)).find([FRAME])[0]
+    one = NetworkRegions(
         BoxesDetector(model=model, input=INPUT, outputs=BoxesOutputs("boxes", "scores"))
     )
-    assert one.find(FRAME, FRAME).classes.shape[1] == 2, "one class, and none"
+    assert one.find([FRAME])[0].classes.shape[1] == 2, "one class, and none"
 
 
 def test_vectors_of_the_detector_itself(tmp_path):
     vectors = np.arange(8).reshape(4, 2)
-    found = detector(tmp_path, vectors=vectors).find(FRAME, FRAME)
+    found = detector(tmp_path, vectors=vectors).find([FRAME])[0]
     assert found.vectors.tolist() == [[0, 1], [4, 5]] and found.overall.tolist() == [3, 4]
 
 
@@ -204,7 +204,7 @@ def test_a_detector_that_does_not_fit_is_named(tmp_path, given, message):
     outputs = BoxesOutputs("boxes", "scores", **extra)
     settings = BoxesDetector(model=model, input=INPUT, outputs=outputs, classes=names)
     with pytest.raises(DataError, match=message):
-        OnnxRegions(settings).find(FRAME, FRAME)
+        NetworkRegions(settings).find([FRAME])[0]
 
 
 def test_raw_heads_of_an_exported_network(tmp_path):
@@ -217,7 +217,7 @@ def test_raw_heads_of_an_exported_network(tmp_path):
     model = samples.export(
         tmp_path / "p.onnx", nodes, {"image": [1, 3, 48, 64]}, ["s", "d"], constants
     )
-    found = OnnxRegions(
+    found = NetworkRegions(
         PicodetDetector(
             model=model,
             input=INPUT,
@@ -225,7 +225,7 @@ def test_raw_heads_of_an_exported_network(tmp_path):
             strides=[16],
             classes=["a", "b"],
         )
-    ).find(FRAME, FRAME)
+    ).find([FRAME])[0]
     # Centre (40, 24) of the input, 16 to each side; the frame is twice as large.
     np.testing.assert_allclose(found.boxes, [[48, 16, 112, 80]], atol=1e-3)
     assert found.classes[0].argmax() == 1 and found.scores[0] == pytest.approx(0.8)
@@ -238,7 +238,9 @@ def test_clips_are_laid_out_as_asked_for(tmp_path, layout):
     shape = [sizes[letter] for letter in layout]
     mean = ("ReduceMean", ["clip"], "v", {"axes": axis, "keepdims": 0})
     model = samples.export(tmp_path / "a.onnx", [mean], {"clip": shape}, ["v"])
-    motion = OnnxMotion(OnnxActions(model, ClipInput([8, 8], layout=layout), ActionOutputs("v")))
+    motion = NetworkMotion(
+        NetworkActions(model, ClipInput([8, 8], layout=layout), ActionOutputs("v"))
+    )
     window = np.stack([motion.reduce(FRAME[:, :64])] * 4)
     vectors, classes = motion.describe([window, window], 0.1)
     np.testing.assert_allclose(vectors, [[1, 0, 0]] * 2, atol=1e-5)
@@ -247,15 +249,15 @@ def test_clips_are_laid_out_as_asked_for(tmp_path, layout):
 
 def test_actions_have_classes(tmp_path):
     model = samples.action_network(tmp_path / "a.onnx")
-    settings = OnnxActions(
+    settings = NetworkActions(
         model, ClipInput([16, 16]), ActionOutputs("features", "scores"), ["red", "no"]
     )
-    motion = OnnxMotion(settings)
+    motion = NetworkMotion(settings)
     sides = [np.stack([motion.reduce(FRAME[:, part])] * 4) for part in (slice(64), slice(64, 128))]
     assert motion.describe(sides, 0.1)[1].tolist() == [0, 1]
-    wrong = OnnxActions(model, ClipInput([16, 16]), ActionOutputs("features", "scores"), ["red"])
+    wrong = NetworkActions(model, ClipInput([16, 16]), ActionOutputs("features", "scores"), ["red"])
     with pytest.raises(DataError, match="2 scores of the output scores, but 1 class names"):
-        OnnxMotion(wrong).describe(sides, 0.1)
+        NetworkMotion(wrong).describe(sides, 0.1)
 
 
 def test_what_does_not_fit_is_told_before_the_first_video(tmp_path):

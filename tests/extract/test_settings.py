@@ -1,5 +1,6 @@
 """The YAML files of configs/extract/, and what is wrong with others."""
 
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from paddlevideo.extract.schema import ActionSettings, ClipSettings, ImageInput, RegionSettings
-from paddlevideo.extract.settings import class_names, describe, load_settings
+from paddlevideo.extract.settings import as_yaml_map, class_names, describe, load_settings
 from paddlevideo.utils.errors import ConfigError, DataError
 
 FOLDER = Path(__file__).parents[2] / "configs" / "extract"
@@ -30,13 +31,22 @@ def test_shipped_files_are_valid(home):
         "classical.yaml",
         "picodet.yaml",
         "onnx.yaml",
+        "imagenet.yaml",
+        "paddledetection.yaml",
     }
     classical = load_settings("extract/classical.yaml")
     assert type(classical.regions.detector).__name__ == "ClassicalDetector"
     picodet = load_settings("picodet.yaml", ["regions.detector.model=models/detector.onnx"])
-    assert len(picodet.regions.detector.classes) == 80
+    assert len(class_names(picodet.regions.detector.classes)) == 80
     assert picodet.regions.detector.input.size == [416, 416]
+    model = "regions.detector.model=models"
+    exported = load_settings("paddledetection.yaml", [model]).regions.detector
+    assert exported.classes == picodet.regions.detector.classes and exported.nms == 1
+    imagenet = load_settings("imagenet.yaml")
+    assert imagenet.regions.vectors.model == imagenet.actions.vectors.model == "efficientnet_lite0"
+    earlier = load_settings("onnx.yaml", ["actions.vectors.name=onnx"])
     onnx = load_settings("onnx.yaml")
+    assert earlier == onnx, "the name before other runtimes were known"
     assert onnx.actions.vectors.outputs.scores == "scores"
     assert class_names(onnx.regions.detector.classes) == ["cat", "dog"]
 
@@ -118,3 +128,14 @@ def test_class_names_that_cannot_be_read(tmp_path):
 def test_a_description_has_the_defaults_too(home):
     plain = describe(load_settings("classical.yaml", ["regions.vectors={name: classical}"]))
     assert plain["regions"]["vectors"] == {"kind": "ClassicalVectors", "side": 160}
+
+
+@pytest.mark.parametrize("name", ["onnx.yaml", "imagenet.yaml", "classical.yaml"])
+def test_a_description_can_be_read_again(home, tmp_path, name):
+    settings = load_settings(name)
+    plain = json.dumps(describe(settings))
+    described = json.loads(plain)
+    if name == "onnx.yaml":  # as weights have it that were trained before other runtimes were known
+        described["actions"]["vectors"]["kind"] = "OnnxActions"
+    (tmp_path / "again.yaml").write_text(json.dumps(as_yaml_map(described)))
+    assert json.dumps(describe(load_settings(tmp_path / "again.yaml"))) == plain

@@ -6,7 +6,6 @@ import re
 import struct
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import paddle
@@ -24,6 +23,7 @@ from tests.modeling.test_weights import (
     write_safetensors,
 )
 from tests.modeling.tiny import build
+from tests.pytorch_samples import WRITERS, state_dict, tensor, write_sequence, write_zip
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def released(model):
 
 
 def check_equal(model, source):
-    for name, tensor in source.state_dict().items():
-        np.testing.assert_array_equal(model.state_dict()[name].numpy(), tensor.numpy(), name)
+    for name, value in source.state_dict().items():
+        np.testing.assert_array_equal(model.state_dict()[name].numpy(), value.numpy(), name)
 
 
 def in_pytorch_layout(model):
@@ -48,6 +48,14 @@ def in_pytorch_layout(model):
     dense = {f"{name}.weight" for name in dense_layers(model)}
     turned = {n: t.numpy().T if n in dense else t.numpy() for n, t in model.state_dict().items()}
     return {n: np.ascontiguousarray(a) for n, a in model.to_released(turned).items()}
+
+
+def as_float16(array):
+    return array.astype(np.float16)
+
+
+def as_bfloat16(array):
+    return (np.ascontiguousarray(array).view(np.uint32) >> 16).astype(np.uint16)
 
 
 # ----------------------------------------------------------------------------- not finite
@@ -121,6 +129,37 @@ def test_a_pdparams_in_pytorchs_layout_is_refused_with_the_command_that_helps(tm
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     pv.load_weights(target, tmp_path / "hf.safetensors")
     check_text_stream(target, source)
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize("wrap", [dict, lambda state: {"state_dict": state, "epoch": 1}])
+def test_a_bert_as_pytorch_saves_it(tmp_path, write, wrap, told):
+    source, target = build(1), build(2)
+    arrays = hugging_face(bert_of(source))
+    path = write(tmp_path / "pytorch_model.bin", wrap(state_dict(arrays)))
+    report = pv.load_weights(target, path)
+    check_text_stream(target, source)
+    assert "as PyTorch stores them: all are transposed" in told.text
+    same = pv.load_weights(build(3), write_safetensors(tmp_path / "m.safetensors", arrays))
+    assert sorted(report.loaded) == sorted(same.loaded) and report.loaded
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_an_actbert_as_pytorch_saves_it(tmp_path, write):
+    """Half precision too, and the layout by shapes: a port may keep Paddle's."""
+    source, target = build(1), build(2)
+    path = write(tmp_path / "w.pt", state_dict(in_pytorch_layout(source)))
+    pv.load_weights(target, path, for_test=True)
+    check_equal(target, source)
+    path = write(tmp_path / "paddle.pt", state_dict(released(source)))
+    pv.load_weights(target, path, for_test=True)
+    check_equal(target, source)
+    for kind, cut in (("HalfStorage", as_float16), ("BFloat16Storage", as_bfloat16)):
+        halves = {n: tensor(cut(a), kind) for n, a in in_pytorch_layout(source).items()}
+        pv.load_weights(target, write(tmp_path / "half.pt", halves), for_test=True)
+        for name, value in source.state_dict().items():
+            given = target.state_dict()[name].numpy()
+            np.testing.assert_allclose(given, value.numpy(), rtol=1e-2, atol=1e-4)
 
 
 def test_a_file_that_is_half_turned_is_refused(tmp_path):
@@ -257,17 +296,13 @@ def npz_archive(path):
         np.savez(file, a=np.zeros(3))
 
 
-def pytorch_zip(path):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", b"x")
-
-
 NOT_WEIGHTS = {
     "HTML page": lambda path: path.write_text("<!DOCTYPE html><html>404</html>"),
     "git lfs pull": lambda path: path.write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n"
     ),
-    "PyTorch checkpoint.*import torch": pytorch_zip,
+    r"torch\.save\(model\.state_dict": lambda path: write_zip(path, {"made by": str}),
+    "contains a list": lambda path: write_sequence(path, [1, 2]),
     r"\.npz.*paddle.save": npz_archive,
     "an empty file": lambda path: path.touch(),
     "gzip": lambda path: path.write_bytes(b"\x1f\x8b\x08"),

@@ -2,7 +2,9 @@
 
 import json
 
-from paddlevideo.loader.store import FeatureStore
+import numpy as np
+
+from paddlevideo.loader.store import ClassTargets, FeatureStore
 from paddlevideo.prepare import PackOptions, describe, pack
 from tests.loader.clips import make_clip, write
 
@@ -17,6 +19,16 @@ def test_a_description_counts_what_is_there(tmp_path):
     assert sum(int(line.split()[-1]) for line in bars) == 40 and len(bars) <= 12
     assert 'clip 1: "clip1" of video video7' in text and "(0.5-2 s)" in text
     assert "  from /videos/sub/фильм.mp4, 0.5 to 3.25 s" in lines
+
+
+def test_the_likeliest_classes_are_named(tmp_path):
+    classes = np.eye(9, dtype=np.float32)[:3]
+    classes[0] = [0.1, 0.65, 0.2, 0.05, 0, 0, 0, 0, 0]
+    clip = make_clip(region_classes=ClassTargets.of(classes), action_classes=np.array([1, 6]))
+    names = {"region": ["cat", "dog"], "action": ["run", "sit"]}
+    lines = list(describe(write(tmp_path / "s", [clip], vocabularies=names)))
+    assert "  region 0: dog 0.65, 2 0.20, cat 0.10" in lines and "  actions: sit, 6" in lines
+    assert "region 0:" not in "\n".join(describe(write(tmp_path / "t", [clip])))
 
 
 def test_a_description_has_no_python_in_it(tmp_path):
