@@ -126,7 +126,7 @@ $(PYTHON_NEWEST):
 
 $(VENV)/.installed: $(REQUIREMENTS) | $(PYTHON)
 	@echo "Installing into $(VENV): about 200 MB to download, once"
-	$(PYTHON) $(PIP_INSTALL) -r requirements.txt --editable .
+	$(PYTHON) $(PIP_INSTALL) -r requirements.txt --editable '.[serve]'
 	@touch $@
 
 # The package with a small BERT, which a test starts from, depends on torch, which is not used here:

@@ -7,12 +7,15 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.serve.server import get, serving, wait_until_ready
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("paddlevideo", "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
@@ -78,6 +81,7 @@ def test_the_wheel_holds_code_configurations_and_vocabulary(wheel):
         ("paddlevideo", "**/*.py", "paddlevideo"),
         ("paddlevideo/loader/vocab", "*", "paddlevideo/loader/vocab"),
         ("paddlevideo/report/templates", "*", "paddlevideo/report/templates"),
+        ("paddlevideo/serve/templates", "*", "paddlevideo/serve/templates"),
         ("configs", "**/*", "paddlevideo/configs"),
     ):
         files = [path for path in (ROOT / folder).glob(pattern) if path.is_file()]
@@ -95,11 +99,13 @@ def installed(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
 
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+
     def run(*words):
         done = subprocess.run(
             [sys.executable, *words],
             cwd=elsewhere,
-            env={**os.environ, "PYTHONPATH": str(site)},
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
@@ -107,7 +113,7 @@ def installed(wheel, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run.site, run.folder = site, elsewhere
+    run.site, run.folder, run.environment = site, elsewhere, environment
     return run
 
 
@@ -121,20 +127,26 @@ def test_another_folder_has_configurations_and_tokenizer(installed):
 SMALLER = {"train": "-o epochs=1 num_threads=1 DATASET.batch_size=8 MODEL.pair_batch=64"}
 
 
-def test_the_way_from_own_videos_to_a_search_needs_no_clone(installed):
+def test_the_way_from_own_videos_to_a_search_page_needs_no_clone(installed):
     """The README's commands, in an empty folder."""
     readme = (ROOT / "README.md").read_text("utf-8")
     section = readme[readme.index("## Your own videos") :]
     commands = re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1].splitlines()
-    verbs = [shlex.split(command)[1] for command in commands]
-    assert verbs[:3] == ["extract", "split", "train"] and len(verbs) == 4
+    *before, last = ([START, *shlex.split(command)[1:]] for command in commands)
+    assert [words[1] for words in before] == ["extract", "split", "train"] and last[1] == "serve"
     sizes = "--train 20 --valid 2 --test 2 --frames 8 --side 48"
     installed("-c", START, "make_demo_data", "--output", "data/demo", *sizes.split())
-    for command, verb in zip(commands, verbs, strict=True):
-        more = SMALLER.get(verb, "").split()
-        out = installed("-c", START, *shlex.split(command)[1:], *more)
-    assert len(out.splitlines()) >= 5, "the clips that the search found"
+    for words in before:
+        installed("-c", *words, *SMALLER.get(words[1], "").split())
     assert (installed.folder / "output/ActBert_videos/ActBert_videos_best.pdparams").is_file()
+    command = [sys.executable, "-c", *last, "--port", "0"]
+    with serving(command, cwd=installed.folder, env=installed.environment) as (process, address):
+        wait_until_ready(address)
+        status, text, _ = get(f"{address}api/search?text=a+green+triangle+shrinks")
+        assert status == 200 and json.loads(text)["clips"]
+        assert "<form" in get(address)[1]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
     assert {path.name for path in installed.folder.iterdir()} == {"data", "output"}
 
 

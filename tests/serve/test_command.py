@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,43 +16,15 @@ from paddlevideo.cli import serve
 from paddlevideo.serve.server import access_for, address_of, listen
 from paddlevideo.utils.errors import ConfigError
 from tests.serve.conftest import words
+from tests.serve.server import get, serving, wait_until_ready
 
 ROOT = Path(__file__).parents[2]
 
 
-@contextmanager
 def running(project, *more):
-    """A server in a process of its own, and the address that it prints."""
+    """A server of ``project``, and the address that it prints."""
     command = [sys.executable, "-m", "paddlevideo", "serve", *words(project, "--port", "0", *more)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            line = process.stdout.readline()
-            printed = re.fullmatch(r"serving on (http://\S+)\n", line)
-            assert printed, line + process.stderr.read()
-            yield process, printed[1]
-        finally:
-            process.kill()
-
-
-def get(address):
-    try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            return answer.status, answer.read().decode(), answer.headers
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode(), error.headers
-
-
-def wait_until_ready(address):
-    for _ in range(300):
-        status, _, headers = get(f"{address}api/health")
-        if status == 200:
-            return
-        assert status == 503 and headers["retry-after"]
-        time.sleep(0.1)
-    pytest.fail("the index was not made")
+    return serving(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 @pytest.mark.slow
