@@ -10,11 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import paddlevideo as pv
 from tests.serve.server import get, serving, wait_until_ready
 
 ROOT = Path(__file__).parents[1]
@@ -51,27 +53,59 @@ START = "import sys; from paddlevideo.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The project's wheel, built from a copy so that the clone gets no build folder."""
+def sdist(tmp_path_factory):
+    """The project's source archive, built from a copy so that the clone gets no build folder."""
     from setuptools import __version__
 
     if int(__version__.split(".")[0]) < 71:
         pytest.skip(
             f"setuptools {__version__} needs more than itself to build a wheel: 71 does not"
         )
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("sdist")
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.pyc"))
         elif (ROOT / name).is_file():
             shutil.copy(ROOT / name, source / name)
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(target)],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = target.glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """A wheel of the source archive: what is in it was in the archive."""
+    source, target = tmp_path_factory.mktemp("unpacked"), tmp_path_factory.mktemp("wheel")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(source, filter="data")
+    (root,) = source.iterdir()
     command = ["-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "-w", str(target)]
     done = subprocess.run(
-        [sys.executable, *command], cwd=source, capture_output=True, text=True, check=False
+        [sys.executable, *command], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = target.glob("*.whl")
     return built
+
+
+def test_the_archives_are_of_this_version(sdist, wheel):
+    assert sdist.name == f"paddlevideo-{pv.__version__}.tar.gz"
+    assert wheel.name == f"paddlevideo-{pv.__version__}-py3-none-any.whl"
+    changes = (ROOT / "docs" / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"^## (\S+)$", changes, re.MULTILINE)[1] == pv.__version__
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = (name for name in archive.namelist() if name.endswith("dist-info/METADATA"))
+        said = archive.read(path).decode().splitlines()
+    assert "Classifier: Typing :: Typed" in said
+    assert "Classifier: Programming Language :: Python :: 3.13" in said
 
 
 def test_the_wheel_holds_code_configurations_and_vocabulary(wheel):
@@ -147,6 +181,20 @@ def test_the_way_from_own_videos_to_a_search_page_needs_no_clone(installed):
         assert "<form" in get(address)[1]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
+    assert {path.name for path in installed.folder.iterdir()} == {"data", "output"}
+
+
+def test_the_demo_runs_without_a_clone(installed):
+    demo = """
+import sys
+from pathlib import Path
+from paddlevideo.cli.demo import run
+run(Path("data"), Path("output"), ["epochs=1", "val_interval=1", "num_threads=1"], sys.argv[1:])
+"""
+    sizes = "--train 32 --valid 4 --test 8 --frames 8 --side 48"
+    out = installed("-c", demo, *sizes.split())
+    assert "== 6/6 draw the results" in out
+    assert (installed.folder / "output/ActBert_demo_best.pdparams").is_file()
     assert {path.name for path in installed.folder.iterdir()} == {"data", "output"}
 
 
