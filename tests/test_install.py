@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import paddlevideo as pv
+from paddlevideo.extract.settings import as_yaml_map
 from tests.serve.server import get, serving, wait_until_ready
 
 ROOT = Path(__file__).parents[1]
@@ -157,23 +158,51 @@ def test_another_folder_has_configurations_and_tokenizer(installed):
     assert not list(installed.folder.iterdir())
 
 
-#: What makes a command of the README short.
-SMALLER = {"train": "-o epochs=1 num_threads=1 DATASET.batch_size=8 MODEL.pair_batch=64"}
+#: What makes a command short.
+SMALLER = {
+    "make_demo_data": "--train 34 --valid 6 --test 8",
+    "train": "-o epochs=1 num_threads=1 MODEL.pair_batch=64",
+}
+
+
+def commands_of(page, start, language):
+    """The commands of the first block of ``language`` after ``start``."""
+    text = (ROOT / page).read_text("utf-8")
+    (block, *_) = re.findall(rf"```{language}\n(.*?)```", text[text.index(start) :], re.DOTALL)
+    return [line for line in block.splitlines() if line and not line.startswith("#")]
 
 
 def test_the_way_from_own_videos_to_a_search_page_needs_no_clone(installed):
-    """The README's commands, in an empty folder."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    section = readme[readme.index("## Your own videos") :]
-    commands = re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1].splitlines()
-    *before, last = ([START, *shlex.split(command)[1:]] for command in commands)
-    assert [words[1] for words in before] == ["extract", "split", "train"] and last[1] == "serve"
-    sizes = "--train 20 --valid 2 --test 2 --frames 8 --side 48"
-    installed("-c", START, "make_demo_data", "--output", "data/demo", *sizes.split())
-    for words in before:
-        installed("-c", *words, *SMALLER.get(words[1], "").split())
-    assert (installed.folder / "output/ActBert_videos/ActBert_videos_best.pdparams").is_file()
-    command = [sys.executable, "-c", *last, "--port", "0"]
+    """The commands of docs/videos.md, among them the README's, in an empty folder."""
+    commands = commands_of("docs/videos.md", "# Your own videos", "bash")
+    shown = commands_of("README.md", "## Your own videos", "sh")
+    assert [shlex.split(line)[1] for line in shown] == ["extract", "split", "train", "serve"]
+    assert [line for line in commands if line in shown] == shown
+    for command in commands:
+        _, verb, *words = shlex.split(command)
+        if verb == "serve":
+            open_a_search_page(installed, words)
+        else:
+            out = installed("-c", START, verb, *words, *SMALLER.get(verb, "").split())
+    assert len(out.splitlines()) >= 5  # the clips that the search found
+    folder = installed.folder
+    results = json.loads((folder / "output/ActBert_videos/results.json").read_text())
+    assert results["protocol"]["videos"] == 5
+    divided = json.loads((folder / "data/videos.store.split.json").read_text())
+    assert [len(divided[side]) for side in ("train", "valid", "test")] == [38, 5, 5]
+    extraction = json.loads((folder / "output/ActBert_videos/extraction.json").read_text())
+    assert as_yaml_map(extraction)["actions"]["vectors"]["name"] == "classical"
+    assert (folder / "sheet.png").stat().st_size > 10_000
+    assert "<html" in (folder / "report.html").read_text()
+    statuses = (folder / "data/videos.store.status.jsonl").read_text().splitlines()
+    assert len(statuses) == 48 and all('"done"' in line for line in statuses)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"data", "output", "sheet.png", "report.html"}
+
+
+def open_a_search_page(installed, words):
+    """A server answers a search, until Ctrl-C."""
+    command = [sys.executable, "-c", START, "serve", *words, "--port", "0"]
     with serving(command, cwd=installed.folder, env=installed.environment) as (process, address):
         wait_until_ready(address)
         status, text, _ = get(f"{address}api/search?text=a+green+triangle+shrinks")
@@ -181,7 +210,6 @@ def test_the_way_from_own_videos_to_a_search_page_needs_no_clone(installed):
         assert "<form" in get(address)[1]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-    assert {path.name for path in installed.folder.iterdir()} == {"data", "output"}
 
 
 def test_the_demo_runs_without_a_clone(installed):

@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Scripts, in blocks of their own, and the tests that run them.
 SCRIPTS = {
     "networks.md": ["tests/extract/test_networks_page.py"],
-    "videos.md": ["tests/cli/test_worked_path.py"],
+    "videos.md": ["tests/test_install.py"],
     "training.md": ["tests/test_restart.py", "tests/test_elastic.py"],
     "clusters.md": ["tests/test_clusters.py"] * 2,
 }
