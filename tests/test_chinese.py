@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.cells import cell_len
 
-from paddlevideo.cli import prepare_data, search
+from paddlevideo.cli import prepare_data, search, split
 from paddlevideo.cli import run as main
 from paddlevideo.loader.captions.clip_csv import read_captions
 from paddlevideo.loader.pipelines import WordDropout
@@ -70,15 +70,17 @@ def trained(tmp_path_factory, vocabulary):
     """A folder with ``chinese.yaml`` and what it has trained."""
     folder = tmp_path_factory.mktemp("chinese")
     rng = np.random.default_rng(1)
-    write_clips(folder / "train.store", 8, rng)
-    write_clips(folder / "test.store", 1, rng)
-    pairs = [(f"视频00_{who}_{does}", caption_of(who, does)) for who, does in product(WHO, DOES)]
-    table = "".join(f"{clip},{caption}\n" for clip, caption in pairs)
-    (folder / "test.csv").write_text(table, encoding="utf-8-sig")  # as Excel saves it
+    store = folder / "videos.store"
+    write_clips(store, 10, rng)
+    for number, purpose in enumerate(("test", "valid")):
+        clips = [f"视频{number:02d}_{who}_{does}\n" for who, does in product(WHO, DOES)]
+        (folder / f"{purpose}.txt").write_text("".join(clips), encoding="utf-8-sig")
+    lists = [f"--{purpose}_list={folder / purpose}.txt" for purpose in ("valid", "test")]
+    assert split.main([str(store), *lists]) == 0
     words = {"bert_model": str(vocabulary)}
-    tested = {"file_path": str(folder / "test.csv"), "features_path": str(folder / "test.store")}
     recipe = {
         "_base_": "actbert_videos.yaml",
+        "data": str(store),
         "model_name": "Chinese",
         "output_dir": str(folder / "output"),
         "epochs": 8,
@@ -93,19 +95,9 @@ def trained(tmp_path_factory, vocabulary):
         "OPTIMIZER": {"learning_rate": {"base_lr": 0.003}},
         "DATASET": {
             "batch_size": 16,
-            "train": {"file_path": str(folder / "train.store"), "exclude": None, **words},
-            "valid": {**tested, **words},
-            "test": {**tested, **words},
-        },
-        "PIPELINE": {
-            "train": {
-                "transform": [
-                    {"FeaturePadding": {"max_region_num": 8, "max_action_num": 5}},
-                    {"RandomCap": {"caption_path": str(folder / "train.store"), "rate": 0.0}},
-                    {"Tokenize": {"max_seq_length": 36}},
-                    {"RandomMask": None},
-                ]
-            }
+            "train": words,
+            "valid": words,
+            "test": words,
         },
     }
     (folder / "chinese.yaml").write_text(yaml.safe_dump(recipe, allow_unicode=True))
@@ -136,12 +128,13 @@ def test_training_and_a_test_with_a_page(trained):
 
 @pytest.mark.slow
 def test_a_search(trained, capsys):
-    words = [*recipe_and_weights(trained), "--features", str(trained / "test.store"), "--best", "3"]
+    words = [*recipe_and_weights(trained), "--best", "3"]
     page = trained / "search.html"
     capsys.readouterr()
     assert search.main([*words, "--report", str(page), "小狗在看电视", "厨师炒鸡蛋"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [row[2] for row in rows if row[0] == "1"] == ["视频00_小狗_看电视", "视频00_厨师_炒鸡蛋"]
+    first = [row[2].partition("_")[2] for row in rows if row[0] == "1"]
+    assert first == ["小狗_看电视", "厨师_炒鸡蛋"]
     assert "小狗在看电视" in page.read_text("utf-8")
     assert search.main([*words, "马拉松"]) == 2
     message = capsys.readouterr().err

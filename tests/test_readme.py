@@ -275,7 +275,8 @@ def test_a_python_block_runs(block, place, monkeypatch, request):
 def test_a_yaml_block_is_a_valid_configuration(block, place, monkeypatch):
     assert block.file_name, "its first line is a comment with its name"
     monkeypatch.chdir(place)
-    (place / "data" / "my.store").mkdir(exist_ok=True)  # what my_videos.yaml names
+    for name in ("my.store", "videos.store"):  # what my_videos.yaml and actbert_videos.yaml name
+        (place / "data" / name).mkdir(exist_ok=True)
     (place / "bert-base-chinese").mkdir(exist_ok=True)  # what chinese.yaml names
     (place / "bert-base-chinese/vocab.txt").touch()
     import_parts()
