@@ -50,15 +50,20 @@ def _match(book: CaptionBook, base: sqlite3.Connection, must_fit: bool) -> None:
 def check_captions(paths: Sequence[Path], clips: Sequence[tuple[str, str]]) -> None:
     """Checks that a line of the caption files matches one of the clips or their videos.
 
-    ``clips`` may be cut into shorter ones later. Raises DataError if no line can be read or
-    matches.
+    ``clips``: ids and videos; they may be cut into shorter ones later. Raises DataError if no line
+    can be read or matches, or if one may mean several clips.
     """
-    names = ClipNames(name for clip in clips for name in clip if name)
-    bad = BadEntries(math.inf)
+    names = ClipNames(clip for clip, _ in clips if clip)
+    names.add((video for _, video in clips if video), VIDEO)
+    bad, is_found = BadEntries(math.inf), False
     for line in (line for path in paths for line in read_lines(path, bad)):
-        if any(names.has(name) for name in (line.name, *videos_of(line.name))):
-            return
-    if paths:
+        try:
+            names.find(line.name, _kinds(line.is_video, line.span is None))
+        except DataError as error:
+            raise DataError(f"{line.where}: {error}") from None
+        meant = (line.name, *videos_of(line.name))
+        is_found = is_found or any(names.has(name, (CLIP, VIDEO)) for name in meant)
+    if paths and not is_found:
         match_names(CaptionBook(paths, bad), ((clip, video, None) for clip, video in clips))
 
 
