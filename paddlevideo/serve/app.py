@@ -21,14 +21,13 @@ from paddlevideo.serve.clips import TYPES, About, Clips
 from paddlevideo.serve.engine import Busy, Engine, Found, SearchRequest
 from paddlevideo.serve.guard import Access, Guard
 from paddlevideo.serve.hits import Hit, hits_of
-from paddlevideo.serve.pages import Pages
+from paddlevideo.serve.pages import PAGE, Pages
 from paddlevideo.utils.errors import UserError
 
 T = TypeVar("T")
 
 LONGEST_TEXT = 500  # characters
 LONGEST_NAME = 1000  # of clips and folders
-PAGE = 24  # clips at a time on the page
 MOST = 100  # clips at a time of the API
 #: Clips change only with the feature file, and pictures with the videos.
 KEEP = {"cache-control": "private, max-age=3600"}
