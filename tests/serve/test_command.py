@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from paddlevideo.cli import serve
+from paddlevideo.loader.store import FeatureStore, StoreWriter
+from paddlevideo.loader.store.writer import discard
 from paddlevideo.serve.server import Protocol, access_for, address_of, listen
 from paddlevideo.utils.errors import ConfigError
 from tests.serve.conftest import words
@@ -62,6 +65,25 @@ def test_clips_that_do_not_fit_end_it_with_one_line(project, capsys):
     assert "serving on http://127.0.0.1" in out and "Traceback" not in error
     assert error.splitlines()[-1].startswith("error: ") and "vision_feature_dim is 9" in error
     assert not index.exists()
+
+
+@pytest.mark.slow
+def test_when_the_store_is_replaced_it_ends_and_says_so(project, tmp_path):
+    """Instead of answering each search with an error until someone notices."""
+    features = shutil.copytree(project.features, tmp_path / "clips.store")
+    store = FeatureStore(features)
+    clip = store[3]
+    with running(project, "--features", features) as (process, address):
+        wait_until_ready(address)
+        discard(features, lambda manifest: True)
+        with StoreWriter(features, store.manifest.sizes, "float32") as writer:
+            writer.add(clip)
+            writer.finish()
+        status, text, _ = get(f"{address}api/search?text=a+dog")
+        assert status == 503 and "started again" in json.loads(text)["error"]
+        assert process.wait(20) == 1
+        assert "error: " in (error := process.stderr.read()) and "was replaced" in error
+        assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(
