@@ -146,7 +146,8 @@ class ExtractedStore:
         try:
             if self.options.overwrite:
                 discard(
-                    self.path, lambda it: bool(self._differing(it)) or it.made_by[CLIPS] != clips
+                    self.path,
+                    lambda it: bool(self._differing(it)) or it.made_by.get(CLIPS) != clips,
                 )
             return self._write(statuses, clips)
         except BusyStore:
