@@ -6,7 +6,8 @@ paddlevideo extract list.csv -c extract/paddledetection.yaml \
     -o regions.detector.model=picodet_xs_416_coco_lcnet --output clips.store --draw pictures/
 
 Without -c, classical methods are used, which need no weights. Run it again to add what is missing
-and to check the rest. docs/networks.md describes the YAML files.
+and to check the rest, with --overwrite after videos or captions were added; no video is extracted
+twice. docs/networks.md describes the YAML files.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FILE",
         help="as for paddlevideo pack",
     )
+    add("--overwrite", action="store_true", help="replace a store of other videos or captions")
     add("--work", type=as_path, metavar="DIR", help="intermediate files; default: STORE.work")
     add("--draw", type=as_path, metavar="DIR", help="write a JPEG of each clip with its regions")
     add("--dtype", choices=("float16", "float32"), default="float16", help="default: float16")

@@ -89,8 +89,9 @@ def open_searcher(
 ) -> Searcher:
     """Returns the searcher of a model for the clips and the index that a command line names."""
     from paddlevideo.retrieval.search import Searcher
+    from paddlevideo.retrieval.search_index import index_folder
 
-    index = options.index or model.weights.parent / "search_index"
+    index = index_folder(model.weights, options.index)
     return Searcher(model, options.features, index, candidates, **more)
 
 

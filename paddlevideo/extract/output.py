@@ -21,7 +21,7 @@ from paddlevideo.loader.captions.line import BadEntries
 from paddlevideo.loader.clips.source import Item
 from paddlevideo.loader.store import Clip, Manifest, Sizes
 from paddlevideo.loader.store.records import decode
-from paddlevideo.loader.store.writer import BusyStore
+from paddlevideo.loader.store.writer import BusyStore, discard
 from paddlevideo.prepare.caption_book import CaptionBook
 from paddlevideo.prepare.caption_names import match_names
 from paddlevideo.prepare.pack import AttachedCaptions
@@ -106,23 +106,32 @@ class ExtractedStore:
     def existing(self) -> Manifest | None:
         """Returns the manifest of the store if this command has finished it, with any clips.
 
-        Raises DataError where the folder holds another store than the requested one.
+        Raises DataError where the folder holds another store than the requested one, unless that
+        was extracted too and may be overwritten.
         """
         return complete_manifest(self.path, self._complaint)
 
     def _complaint(self, manifest: Manifest) -> str:
+        differing = self._differing(manifest)
+        is_foreign = "command" in differing
+        if not differing or (self.options.overwrite and not is_foreign):
+            return ""
+        advice = "Name another --output" if is_foreign else self._advice()
+        return f"were made of something else ({', '.join(differing)} differ). {advice}"
+
+    def _differing(self, manifest: Manifest) -> list[str]:
+        """Returns in what a store is not the requested one, whatever clips are in it."""
         made, asked = manifest.made_by, self.request
         keys = (asked.keys() | made.keys()) - {CLIPS}
         differing = sorted(key for key in keys if made.get(key) != asked.get(key))
         if not differing and manifest.dtype != self.options.dtype:
             differing = ["dtype"]
-        names = ", ".join(differing)
-        return names and f"were made of something else ({names} differ). {self._other_name()}"
+        return differing
 
-    def _other_name(self) -> str:
+    def _advice(self) -> str:
         return (
-            f"Name another --output, and --work {self.work.path}: nothing that fits is extracted "
-            "twice; or remove the store"
+            "--overwrite replaces the store, or name another --output, and --work "
+            f"{self.work.path}: nothing that fits is extracted twice"
         )
 
     def write(self, statuses: Sequence[Status]) -> list[str]:
@@ -134,12 +143,23 @@ class ExtractedStore:
         if not done:
             return [f"{self.path}: not written: no video could be used"]
         clips = digest_of(done)
+        try:
+            if self.options.overwrite:
+                discard(
+                    self.path,
+                    lambda it: bool(self._differing(it)) or it.made_by.get(CLIPS) != clips,
+                )
+            return self._write(statuses, clips)
+        except BusyStore:
+            return [f"{self.path}: another process is writing it"]
+
+    def _write(self, statuses: Sequence[Status], clips: str) -> list[str]:
         before = self.existing()
         if before is not None:
             if before.made_by.get(CLIPS) != clips:
                 raise DataError(
                     f"{self.path}: was written when other videos could be read, or before they "
-                    f"were changed. {self._other_name()}"
+                    f"were changed. {self._advice()}"
                 )
             return [f"{self.path}: nothing to do: {before.clips} clips are in it"]
         source = ExtractedSource(self.work, statuses, len(self.vocabularies.get("action", [])))
@@ -153,8 +173,6 @@ class ExtractedStore:
         try:
             captions = AttachedCaptions(self._captions(statuses))
             summary = write_clips(target, [source], captions.change, captions.mark_used)
-        except BusyStore:
-            return [f"{self.path}: another process is writing it"]
         except DataError:
             now = self.existing()
             if now is None or now.made_by.get(CLIPS) != clips:

@@ -38,6 +38,8 @@ class ExtractOptions:
     base: Path | None = None
     draw: Path | None = None
     dtype: str = "float16"
+    #: Replaces a store that was extracted from something else.
+    overwrite: bool = False
     #: ``k/n``; empty: as the launcher says, else everything.
     part: str = ""
     #: Of OpenCV and networks in each process; 0: as they choose.

@@ -39,6 +39,7 @@ from paddlevideo.retrieval.answers import Answer, best_clips
 from paddlevideo.retrieval.gallery import Gallery
 from paddlevideo.retrieval.model import RetrievalModel
 from paddlevideo.retrieval.search import Searcher
+from paddlevideo.retrieval.search_index import index_folder
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import some
 from paddlevideo.utils.progress import progress as progress_shown
@@ -77,6 +78,7 @@ def load(
         ConfigError: the recipe is wrong, or its model does not compare texts and videos.
         WeightsError: there are no such weights, or they do not fit the recipe.
     """
+    _check_count("batch_size", batch_size)
     located = locate_weights(expand_path(os.fspath(weights)))
     recipe = load_recipe(located, config, overrides)
     head = ((recipe.get("MODEL") or {}).get("head") or {}).get("name")
@@ -85,7 +87,7 @@ def load(
             f"{located}: its {head} describes videos and compares no texts with them: use "
             f"paddlevideo predict -w {located}"
         )
-    folder = located.parent / "search_index" if index is None else Path(index)
+    folder = index_folder(located, index)
     made = VideoTextModel(RetrievalModel(recipe, located), recipe, folder)
     made.extraction = extraction or Extraction()
     made.batch_size, made.progress = batch_size, progress
@@ -185,8 +187,7 @@ class VideoTextModel:
         search writes, as ``paddlevideo search`` does: only ``max(32, best)`` are matched. All
         encoded clips are matched.
         """
-        if best < 1:
-            raise ConfigError(f"best is {best}; expected at least 1")
+        _check_count("best", best)
         if not isinstance(text, str):
             raise ConfigError(f"text: {text!r:.60} is a {type(text).__name__}; expected text")
         if not isinstance(videos, EncodedVideos):
@@ -255,8 +256,7 @@ class VideoTextModel:
 
     @property
     def _batch(self) -> int:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}; expected at least 1")
+        _check_count("batch_size", self.batch_size)
         return self.batch_size
 
     # ------------------------------------------------------------------- comparisons
@@ -293,6 +293,11 @@ class VideoTextModel:
             opened = Searcher(self._retrieval, path, self._index, candidates)
             self._searcher = key, opened
         return self._searcher[1]
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ConfigError(f"{name} is {value!r}; expected a whole number, at least 1")
 
 
 def _vectors(captions: CaptionCache) -> Array:

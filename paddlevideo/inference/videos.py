@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,7 @@ Videos = AnyPath | Iterable[AnyPath] | EncodedVideos
 
 def as_paths(videos: AnyPath | Iterable[AnyPath]) -> list[Path]:
     """Returns one or several paths as a list. Raises ConfigError for anything else."""
-    several = [videos] if isinstance(videos, (str, os.PathLike)) else list(videos)
+    several = _as_list(videos, (str, os.PathLike), "videos", "a path or a list of paths")
     if not several:
         raise ConfigError("videos: the list is empty; expected at least one path")
     for path in several:
@@ -97,9 +97,17 @@ def feature_file(paths: Sequence[Path]) -> Path | None:
     return path if not walk(path, is_video).files and len(ClipFolder(path)) else None
 
 
+def _as_list(given: Any, single: tuple[type, ...], name: str, expected: str) -> list[Any]:
+    if isinstance(given, single):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise ConfigError(f"{name}: {given!r:.60} is a {type(given).__name__}; expected {expected}")
+    return list(given)
+
+
 def as_texts(texts: str | Iterable[str]) -> list[str]:
     """Returns one or several texts as a list. Raises ConfigError for anything else."""
-    several = [texts] if isinstance(texts, str) else list(texts)
+    several = _as_list(texts, (str,), "texts", "a text or a list of texts")
     for index, text in enumerate(several):
         if not isinstance(text, str):
             kind = type(text).__name__

@@ -11,6 +11,10 @@ from paddlevideo.loader.order import InOrder, Order
 from paddlevideo.utils.errors import ConfigError
 
 
+def _such_as(largest: int) -> str:
+    return f", such as -o DATASET.batch_size={largest}" if largest else ""
+
+
 def _check(size: int, batch_size: int, rank: int, world_size: int) -> None:
     if batch_size < 1 or size < 1:
         raise ConfigError(f"{size} samples in batches of {batch_size}: both must be at least 1")
@@ -49,7 +53,7 @@ class TrainSampler:
         if len(self) == 0:
             raise ConfigError(
                 f"{size} samples do not fill one step of {world_size} x {batch_size} "
-                "(processes x batch_size). Lower DATASET.batch_size"
+                f"(processes x batch_size). Lower DATASET.batch_size{_such_as(size // world_size)}"
             )
 
     def __len__(self) -> int:

@@ -19,6 +19,8 @@ from paddlevideo.utils.printable import Tally, is_utf8
 #: The kinds of names besides CLIP: a video whose clips have known spans, and one whose clips have
 #: unknown spans.
 VIDEO, PIECES = CLIP + 1, CLIP + 2
+#: Lines that are compared with the clips before an extraction: seconds, also for HowTo100M.
+CHECKED = 100_000
 WHOLE = "captions of whole videos, given to all clips of them"
 
 
@@ -50,15 +52,23 @@ def _match(book: CaptionBook, base: sqlite3.Connection, must_fit: bool) -> None:
 def check_captions(paths: Sequence[Path], clips: Sequence[tuple[str, str]]) -> None:
     """Checks that a line of the caption files matches one of the clips or their videos.
 
-    ``clips`` may be cut into shorter ones later. Raises DataError if no line can be read or
-    matches.
+    ``clips``: ids and videos; they may be cut into shorter ones later. Raises DataError if no line
+    can be read or matches, or if one of the first ``CHECKED`` may mean several clips.
     """
-    names = ClipNames(name for clip in clips for name in clip if name)
-    bad = BadEntries(math.inf)
-    for line in (line for path in paths for line in read_lines(path, bad)):
-        if any(names.has(name) for name in (line.name, *videos_of(line.name))):
+    names = ClipNames(clip for clip, _ in clips if clip)
+    names.add((video for _, video in clips if video), VIDEO)
+    bad, is_found = BadEntries(math.inf), False
+    lines = (line for path in paths for line in read_lines(path, bad))
+    for number, line in enumerate(lines):
+        if is_found and number >= CHECKED:
             return
-    if paths:
+        try:
+            names.find(line.name, _kinds(line.is_video, line.span is None))
+        except DataError as error:
+            raise DataError(f"{line.where}: {error}") from None
+        meant = (line.name, *videos_of(line.name))
+        is_found = is_found or any(names.has(name, (CLIP, VIDEO)) for name in meant)
+    if paths and not is_found:
         match_names(CaptionBook(paths, bad), ((clip, video, None) for clip, video in clips))
 
 

@@ -134,7 +134,8 @@ def _check_store(store: FeatureStore, clips: Sequence[_Clip]) -> None:
     videos = sorted({clip.video for clip in clips if clip.captions})
     if not videos:
         raise DataError(
-            f"{store.path}: its clips have no captions. Extract again with --captions FILE"
+            f"{store.path}: its clips have no captions. Add them: paddlevideo extract VIDEOS "
+            "--captions FILE --overwrite, which extracts no video again"
         )
     if len(videos) < len(SPLITS):
         raise DataError(

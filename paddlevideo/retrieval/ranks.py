@@ -79,11 +79,6 @@ def ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return matrix_ranks(scores, truth)["text_to_video"]
 
 
-def video_ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Returns the ranks of videos that have a caption: see ``matrix_ranks``."""
-    return matrix_ranks(scores, truth)["video_to_text"]
-
-
 def first_stage_ranks(first: FirstStage, truth: np.ndarray) -> ByDirection:
     """Returns ``matrix_ranks`` of the similarities without storing all of them."""
     return _ranks_of(first.rows, truth, len(first.videos))

@@ -71,7 +71,7 @@ class Searcher:
         model: RetrievalModel,
         features: Path,
         index: Path,
-        candidates: int = 128,
+        candidates: int,
         progress: Progress = _nothing,
     ) -> None:
         """Opens the clips and their index. Raises ConfigError or DataError.

@@ -27,6 +27,11 @@ _NAME = re.compile(r"[0-9a-f]{16}\.npz")
 Key = dict[str, Any]
 
 
+def index_folder(weights: Path, given: str | os.PathLike[str] | None = None) -> Path:
+    """Returns the given folder of indexes, by default the one beside the weights."""
+    return weights.parent / "search_index" if given is None else Path(given)
+
+
 class SearchIndex:
     """The index for given weights and features in a folder of indexes."""
 

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from paddlevideo import __version__
+from paddlevideo.loader.store import StoreReplaced
 from paddlevideo.report.clip_videos import Shot
 from paddlevideo.retrieval.search import DEPTH
 from paddlevideo.serve import schema
@@ -21,14 +22,13 @@ from paddlevideo.serve.clips import TYPES, About, Clips
 from paddlevideo.serve.engine import Busy, Engine, Found, SearchRequest
 from paddlevideo.serve.guard import Access, Guard
 from paddlevideo.serve.hits import Hit, hits_of
-from paddlevideo.serve.pages import Pages
+from paddlevideo.serve.pages import PAGE, Pages
 from paddlevideo.utils.errors import UserError
 
 T = TypeVar("T")
 
 LONGEST_TEXT = 500  # characters
 LONGEST_NAME = 1000  # of clips and folders
-PAGE = 24  # clips at a time on the page
 MOST = 100  # clips at a time of the API
 #: Clips change only with the feature file, and pictures with the videos.
 KEEP = {"cache-control": "private, max-age=3600"}
@@ -265,6 +265,11 @@ def _add_errors(app: FastAPI, site: Site) -> None:
             text = f"Please try again in {error.retry} s: {error.reason}."
             return answer(request, 503, text, **retry)
         return HTMLResponse(site.pages.indexing(site.engine.indexed), 503, {**ASK_AGAIN, **retry})
+
+    @app.exception_handler(StoreReplaced)
+    async def ended(request: Request, error: StoreReplaced) -> Response:
+        site.engine.fail(error)
+        return answer(request, 503, "The clips were replaced: the server has to be started again.")
 
     @app.exception_handler(UserError)
     async def refused(request: Request, error: UserError) -> Response:

@@ -107,7 +107,7 @@ class Engine:
         self.folders = Folders([])
         #: What made the engine end, once it was loaded.
         self.error: BaseException | None = None
-        #: Called, in the engine's thread, when it ends by an error.
+        #: Called, in any thread, when the server has to end by an error.
         self.on_error: Callable[[], None] = lambda: None
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._waiting = 0
@@ -143,6 +143,11 @@ class Engine:
         self._jobs.put(None)
         if self._thread.ident is not None:
             self._thread.join(seconds)
+
+    def fail(self, error: BaseException) -> None:
+        """Lets the server end by an error after which no search can be answered."""
+        self.error = error
+        self.on_error()
 
     async def search(self, request: SearchRequest) -> Found:
         """Returns the answer to a request. The event loop's thread must call it.
@@ -192,8 +197,7 @@ class Engine:
         except _Abandoned:
             pass
         except BaseException as error:
-            self.error = error
-            self.on_error()
+            self.fail(error)
 
     def _progress(self, clips: int, total: int) -> None:
         self.indexed = (clips, total)

@@ -7,7 +7,6 @@ import ipaddress
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -18,7 +17,8 @@ Receive = Callable[[], Awaitable[Message]]
 Refusal = tuple[int, str, dict[str, str]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-COOKIE = "paddlevideo_token"
+#: With the port: browsers send cookies of one host to all servers of it.
+COOKIE = "paddlevideo_token_{port}"
 #: Requests at a time, with those that wait for a search and those that receive a video.
 MOST = 256
 HEADERS = {
@@ -134,7 +134,7 @@ class Guard:
         if in_address is not None and self.access.knows(in_address):
             rest = urlencode([pair for pair in query if pair[0] != "token"])
             path = "/" + scope["raw_path"].decode("latin-1").split("?")[0].lstrip("/\\")
-            cookie = f"{COOKIE}={self.access.token}; Path=/; HttpOnly; SameSite=Lax"
+            cookie = f"{_cookie_name(scope)}={self.access.token}; Path=/; HttpOnly; SameSite=Lax"
             return (
                 303,
                 "See the address without the token.",
@@ -143,15 +143,13 @@ class Guard:
         bearer = headers.get("authorization", "")
         if self.access.knows(bearer.removeprefix("Bearer ")) and bearer.startswith("Bearer "):
             return None
-        if self.access.knows(_cookie(headers.get("cookie", ""))):
+        pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+        name = _cookie_name(scope)
+        if any(self.access.knows(value) for known, _, value in pairs if known == name):
             return None
         text = "Open the address that the server printed when it started: it ends with a token."
         return 401, text, {"www-authenticate": "Bearer"}
 
 
-def _cookie(header: str) -> str:
-    try:
-        cookie = SimpleCookie(header).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie is not None else ""
+def _cookie_name(scope: Message) -> str:
+    return COOKIE.format(port=scope["server"][1])

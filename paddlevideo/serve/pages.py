@@ -19,6 +19,7 @@ from paddlevideo.serve.engine import Engine, Found, SearchRequest
 from paddlevideo.serve.hits import Hit, link, page_link
 
 TEMPLATES = Path(__file__).parent / "templates"
+PAGE = 24  # clips at a time
 EXAMPLES = 4  # sentences to try on the start page
 LONGEST_EXAMPLE = 80  # characters
 #: Titles of error pages, by status; others have the phrase of the status.
@@ -142,7 +143,7 @@ class Pages:
         """Returns the values of the list of clips, and the addresses of those that follow."""
         assert engine.searcher is not None
         end = hits[-1].rank if hits else 0
-        is_more = end < len(found.ranking)
+        is_more = bool(hits) and end < len(found.ranking)
         return {
             "hits": hits,
             "is_like": bool(request.like),
@@ -152,7 +153,7 @@ class Pages:
             "end": end,
             "fragment": page_link(request, self.candidates, **{"from": end}) if is_more else "",
             "page": page_link(request, self.candidates, shown=end),
-            "next_page": page_link(request, self.candidates, shown=end + 24) if is_more else "",
+            "next_page": page_link(request, self.candidates, shown=end + PAGE) if is_more else "",
         }
 
 

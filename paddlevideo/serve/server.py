@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import secrets
@@ -9,6 +10,7 @@ import socket
 import sys
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from paddlevideo.serve.app import Site, create_app
 from paddlevideo.serve.guard import Access
@@ -20,8 +22,46 @@ SHORTEST_TOKEN = 16  # characters
 LONGEST_HEAD = 1 << 15
 #: Connections at a time, more than requests (guard.py), which are told when to try again.
 CONNECTIONS = 800
-IDLE = 60  # seconds until a connection without requests is closed
+IDLE = 60  # seconds until a connection without further requests is closed
+SLOWEST = 10  # seconds for a client to send a request with its headers
 GRACE = 3  # seconds for answers that are being sent when the server ends
+
+
+class Protocol(H11Protocol):
+    """Closes connections whose request does not arrive in ``SLOWEST`` seconds.
+
+    uvicorn waits for it without end, so that clients that send nothing, who need no token for it,
+    would soon hold all connections.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expects the first request."""
+        super().connection_made(transport)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Expects the rest of a request, unless one is being answered."""
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._expect_request()
+        else:
+            self._stop_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expects nothing more."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(SLOWEST, self.transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -82,7 +122,7 @@ def serve(site: Site, bound: socket.socket, access: Access) -> None:
     """
     config = uvicorn.Config(
         create_app(site, access),
-        http="h11",
+        http=Protocol,
         ws="none",
         lifespan="off",
         loop="asyncio",

@@ -16,7 +16,7 @@ from paddlevideo.registry import DATASETS, InputPath, Split
 from paddlevideo.utils.errors import ConfigError
 from tests.tiny_data import configuration
 
-RECIPES = ("actbert_videos.yaml", "actbert_demo.yaml")
+RECIPES = ("actbert_videos.yaml", "actbert_videos_imagenet.yaml", "actbert_demo.yaml")
 
 
 @pytest.fixture(autouse=True)

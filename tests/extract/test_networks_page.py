@@ -52,11 +52,11 @@ def test_the_networks_of_torchvision(place, monkeypatch):
     assert extractor.vocabularies["action"] == ["archery", "bowling"] and not extractor.notes
 
 
-def test_the_recipe_is_valid(place, tmp_path, monkeypatch):
+def test_the_recipe_is_valid(tmp_path, monkeypatch):
     (tmp_path / "data" / "imagenet.store").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     import_parts()
-    config = load_config(place / "my_imagenet.yaml")
+    config = load_config("actbert_videos_imagenet.yaml")
     assert check_config(config) == []
     for name in ("valid", "test"):
         part = config.DATASET[name]
@@ -90,7 +90,7 @@ def test_the_commands(place, monkeypatch):
     assert stores["networks"].manifest.vocabularies["region"][:2] == ["person", "bicycle"]
     assert len(list(Path("pictures").iterdir())) == 1
     # The recipe has the sizes of the store.
-    recipe, found = load_config("my_imagenet.yaml"), stores["imagenet"].manifest.sizes
+    recipe, found = load_config("actbert_videos_imagenet.yaml"), stores["imagenet"].manifest.sizes
     backbone = recipe.MODEL.backbone
     assert (backbone.v_feature_size, backbone.v_target_size) == (found.region, found.region_classes)
     assert (backbone.a_feature_size, backbone.a_target_size) == (found.action, found.action_classes)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 
 from paddlevideo.extract import draw
 from paddlevideo.extract.work import WorkFolder
-from paddlevideo.loader.store import FeatureStore
+from paddlevideo.loader.store import FeatureStore, Sizes, StoreWriter
 from paddlevideo.prepare import faults_of
+from paddlevideo.utils.errors import DataError
 from tests.extract import samples
 
 TOOL = str(Path(__file__).parents[2] / "tools" / "extract_features.py")
@@ -66,7 +68,7 @@ def test_a_damaged_work_file_is_done_anew(clips, tmp_path, run, damage):
 def test_other_settings_or_another_list_need_another_store(clips, tmp_path, run):
     assert run(clips)[0] == 0
     code, _, err = run(clips, "-o", "regions.max_regions=5")
-    assert code == 1 and "(extraction differ)" in err and "--work" in err
+    assert code == 1 and "(extraction differ)" in err and "--work" in err and "--overwrite" in err
     code, _, err = run(clips / "right.mp4")
     assert code == 1 and "(list, videos differ)" in err
     code, _, err = run(clips, "--dtype", "float32")
@@ -76,6 +78,70 @@ def test_other_settings_or_another_list_need_another_store(clips, tmp_path, run)
     assert code == 0 and "3 done, 0 failed" in out
     store = FeatureStore(tmp_path / "d.store")
     assert max(len(store[n].regions) for n in range(3)) == 5 and store.manifest.dtype == "float32"
+
+
+def write_captions(path, **captions):
+    lines = [f"{clip},{text}\n" for clip, text in captions.items()]
+    path.write_text("".join(["clip,caption\n", *lines]))
+    return path
+
+
+def test_with_overwrite_a_store_of_other_captions_or_videos_is_replaced(clips, tmp_path, run):
+    captions = write_captions(tmp_path / "c.csv", right="it moves")
+    assert run(clips / "right.mp4", "--captions", captions)[0] == 0
+    before = FeatureStore(tmp_path / "c.store")
+    write_captions(captions, right="it goes right", z="nothing moves")
+    words = (clips, "--captions", captions, "--overwrite")
+    code, out, _ = run(*words)
+    assert code == 0 and "3 clips, 2 captions" in out
+    store = FeatureStore(tmp_path / "c.store")
+    assert ids(store) == ["right", "sub/up", "z"] and store[0].captions == ["it goes right"]
+    with pytest.raises(DataError, match="was replaced"):  # who has opened the old one is told
+        before[0]
+    written = (tmp_path / "c.store" / "store.json").stat().st_mtime_ns
+    code, out, _ = run(*words)
+    assert code == 0 and "3 of them by a run before" in out and "nothing to do" in out
+    assert (tmp_path / "c.store" / "store.json").stat().st_mtime_ns == written
+
+
+def test_overwrite_goes_on_with_what_it_was_writing_and_begins_other_stores_anew(
+    clips, tmp_path, run, monkeypatch
+):
+    """Interrupted while it writes: what is there then is no store, and is never mixed."""
+    captions = write_captions(tmp_path / "c.csv", right="one")
+    words = (clips, "--captions", captions, "--overwrite")
+    assert run(*words)[0] == 0
+    for text in ("two", "three"):
+        write_captions(captions, right=text)
+        with monkeypatch.context() as patch:
+            patch.setattr(StoreWriter, "finish", lambda writer: os.kill(os.getpid(), signal.SIGINT))
+            assert run(*words)[0] != 0
+        assert (tmp_path / "c.store" / "unfinished.json").exists()
+        assert not (tmp_path / "c.store" / "store.json").exists()
+    assert run(*words)[0] == 0
+    store = FeatureStore(tmp_path / "c.store")
+    assert store[0].captions == ["three"] and ids(store) == ["right", "sub/up", "z"]
+    assert not [fault for fault in faults_of(store) if fault.kind != "no caption"]
+
+
+def test_captions_that_may_mean_two_videos_are_refused_before_any_is_read(clips, tmp_path, run):
+    for name in ("a.mp4", "a.avi"):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        shutil.copy(clips / "right.mp4", tmp_path / "videos" / name)
+    captions = write_captions(tmp_path / "c.csv", **{"a.mp4": "it moves", "a": "which?"})
+    code, out, err = run(tmp_path / "videos", "--captions", captions)
+    assert code == 1 and not out and not (tmp_path / "c.store.work").exists()
+    assert f'{captions}: line 3: "a" may mean "a.avi" or "a.mp4"' in err
+    write_captions(captions, **{"a.mp4": "it moves", "a.avi": "it moves too"})
+    assert run(tmp_path / "videos", "--captions", captions)[0] == 0
+
+
+def test_overwrite_replaces_no_store_that_was_not_extracted(clips, tmp_path, run):
+    with StoreWriter(tmp_path / "c.store", Sizes(1, 1, 1, 1)) as writer:
+        writer.finish()
+    code, _, err = run(clips, "--overwrite")
+    assert code == 1 and "command" in err and err.endswith("Name another --output\n")
+    assert FeatureStore(tmp_path / "c.store").manifest.clips == 0
 
 
 def test_killed_in_the_middle_it_goes_on(clips, tmp_path, run):

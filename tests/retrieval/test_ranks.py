@@ -11,10 +11,10 @@ from scipy.stats import rankdata
 
 from paddlevideo.retrieval.ranks import (
     chance_metrics,
+    matrix_ranks,
     ranks,
     retrieval_metrics,
     summarize,
-    video_ranks,
 )
 from paddlevideo.utils.errors import DataError
 
@@ -57,7 +57,7 @@ def test_video_ranks_ignore_the_other_captions_of_the_video(pair):
         others = scores[truth != video, video]
         best = scores[truth == video, video].max()
         expected.append(rankdata(-np.append(others, best), method="max")[-1])
-    np.testing.assert_array_equal(video_ranks(scores, truth), expected)
+    np.testing.assert_array_equal(matrix_ranks(scores, truth)["video_to_text"], expected)
 
 
 @given(scored(), st.randoms(use_true_random=False))

@@ -144,6 +144,25 @@ def test_scores_are_explained_in_words(client):
     assert "1 is the same direction" in client.get("/?like=video1").text
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, "7 clips searched; the 4 most similar were matched with the sentence"),
+        ({"folder": "dogs"}, "4 clips searched, each matched with the sentence"),
+        ({"folder": "soups/red"}, "1 clip searched, each matched with the sentence"),
+        ({"match": 0}, "7 clips searched, ordered by similarity alone"),
+    ],
+)
+def test_the_page_says_how_clips_were_compared(client, asked, told):
+    page = client.get("/", params={"text": "a dog", **asked}).text
+    assert f"{told}.</p>" in " ".join(page.split())
+
+
+def test_behind_the_last_clip_there_are_no_more(client):
+    added = client.get("/", params={"text": "a dog", "from": VIDEOS}).text
+    assert "<li" not in added and "data-fragment" not in added
+
+
 def test_more_clips_have_addresses_that_can_be_shared(client):
     """Without a script, the link leads to a page with more clips; with one, only they are sent."""
     page = client.get("/", params={"text": "a dog", "folder": "dogs", "shown": 2}).text

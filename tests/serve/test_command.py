@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from paddlevideo.cli import serve
-from paddlevideo.serve.server import access_for, address_of, listen
+from paddlevideo.loader.store import FeatureStore, StoreWriter
+from paddlevideo.loader.store.writer import discard
+from paddlevideo.serve.server import Protocol, access_for, address_of, listen
 from paddlevideo.utils.errors import ConfigError
 from tests.serve.conftest import words
 from tests.serve.server import get, serving, wait_until_ready
@@ -62,6 +65,25 @@ def test_clips_that_do_not_fit_end_it_with_one_line(project, capsys):
     assert "serving on http://127.0.0.1" in out and "Traceback" not in error
     assert error.splitlines()[-1].startswith("error: ") and "vision_feature_dim is 9" in error
     assert not index.exists()
+
+
+@pytest.mark.slow
+def test_when_the_store_is_replaced_it_ends_and_says_so(project, tmp_path):
+    """Instead of answering each search with an error until someone notices."""
+    features = shutil.copytree(project.features, tmp_path / "clips.store")
+    store = FeatureStore(features)
+    clip = store[3]
+    with running(project, "--features", features) as (process, address):
+        wait_until_ready(address)
+        discard(features, lambda manifest: True)
+        with StoreWriter(features, store.manifest.sizes, "float32") as writer:
+            writer.add(clip)
+            writer.finish()
+        status, text, _ = get(f"{address}api/search?text=a+dog")
+        assert status == 503 and "started again" in json.loads(text)["error"]
+        assert process.wait(20) == 1
+        assert "error: " in (error := process.stderr.read()) and "was replaced" in error
+        assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(
@@ -121,3 +143,58 @@ def test_where_others_may_connect_they_need_a_token():
         assert not first.allows_host("evil.example")
         with pytest.raises(ConfigError, match="at least 16"):
             access_for(bound, "0.0.0.0", [], "guessable")
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+def port(monkeypatch):
+    """The port of a server that takes its time for each answer, and gives clients little."""
+    import asyncio
+    import threading
+
+    import uvicorn
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(0.6)
+        headers = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    monkeypatch.setattr("paddlevideo.serve.server.SLOWEST", 0.3)
+    bound = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, http=Protocol, ws="none", lifespan="off"))
+    thread = threading.Thread(target=server.run, args=([bound],))
+    bound.listen()
+    thread.start()
+    yield bound.getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+    bound.close()
+
+
+def answer_of(client):
+    """One answer, or "" from a connection that is closed."""
+    answer = b""
+    while not answer.endswith(b"done") and (part := client.recv(4096)):
+        answer += part
+    return answer
+
+
+@pytest.mark.parametrize(("before", "sent"), [(0, b""), (0, REQUEST[:20]), (1, REQUEST[:20])])
+def test_a_client_that_sends_no_whole_request_is_cut_off(port, before, sent):
+    """Such clients need no token, and would hold all connections."""
+    with socket.create_connection(("127.0.0.1", port), timeout=4) as client:
+        for _ in range(before):
+            client.sendall(REQUEST)
+            assert answer_of(client).startswith(b"HTTP/1.1 200")
+        client.sendall(sent)
+        assert answer_of(client) == b""
+
+
+def test_a_client_that_waits_for_a_slow_answer_is_not_cut_off(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=4) as client:
+        for _ in range(2):
+            client.sendall(REQUEST)
+            assert answer_of(client).startswith(b"HTTP/1.1 200")

@@ -257,6 +257,7 @@ def test_other_hosts_are_refused_before_anything_is_read(client):
 
 
 TOKEN = "0123456789abcdefABCDEF"
+OURS = COOKIE.format(port=8000)
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +273,8 @@ def test_without_the_token_nothing_is_answered(private):
         {"authorization": "Bearer x"},
         {"authorization": TOKEN},
         {"authorization": f"Basic {TOKEN}"},
-        {"cookie": f"{COOKIE}={TOKEN[:-1]}"},
+        {"cookie": f"{OURS}={TOKEN[:-1]}"},
+        {"cookie": f"{COOKIE.format(port=8001)}={TOKEN}"},
         {"cookie": f"other={TOKEN}"},
         {"cookie": "\u00e9=;;="},
     ]
@@ -298,6 +300,16 @@ def test_the_token_in_the_address_becomes_a_cookie(private):
     assert elsewhere.headers["location"] == "/evil.example/"
     private.cookies.clear()
     assert private.get("/", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "others",
+    ['state={"open": 1}; ', "x; ", "a b=c d; ", "\u00e9=\u00fc; ", f"{OURS}=old; ", "=; ;"],
+)
+def test_cookies_of_other_servers_of_this_machine_do_not_matter(private, others):
+    private.cookies.clear()
+    header = f"{others}{OURS}={TOKEN}; last={{}}".encode()
+    assert private.get("/api/health", headers={"cookie": header}).status_code == 200
 
 
 def test_requests_that_change_or_bring_something_are_refused(client):

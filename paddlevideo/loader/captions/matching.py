@@ -107,10 +107,10 @@ class ClipNames:
                     return Match(named[0], kind, level)
         return None
 
-    def has(self, name: str) -> bool:
-        """Whether ``name`` matches one or more ids."""
+    def has(self, name: str, kinds: Sequence[int] = (CLIP,)) -> bool:
+        """Whether ``name`` matches one or more names of these kinds."""
         try:
-            return self.find(name) is not None
+            return self.find(name, kinds) is not None
         except DataError:
             return True
 

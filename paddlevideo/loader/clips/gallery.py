@@ -80,7 +80,7 @@ class ClipReader:
                 raise DataError(
                     f'{self.source.path}: clip "{name}": {key} are {array.shape[1]} wide, '
                     f"but {option} is {width}. Set it, and the backbone's size, to the width of "
-                    "the features"
+                    "the features; paddlevideo inspect shows all sizes"
                 )
         return clip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paddlevideo.loader.clips.clip import ClassTargets, Clip, Sizes
 from paddlevideo.loader.store.manifest import Manifest, is_store
-from paddlevideo.loader.store.reader import FeatureStore
+from paddlevideo.loader.store.reader import FeatureStore, StoreReplaced
 from paddlevideo.loader.store.writer import StoreWriter
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "FeatureStore",
     "Manifest",
     "Sizes",
+    "StoreReplaced",
     "StoreWriter",
     "is_store",
 ]

@@ -21,6 +21,10 @@ from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
 
+class StoreReplaced(DataError):
+    """The store that was opened is there no more."""
+
+
 class FeatureStore(ClipSource):
     """The clips of a store, a sequence of :class:`Clip`.
 
@@ -89,7 +93,7 @@ class FeatureStore(ClipSource):
             yield record, f"{path}: clip {within}"
 
     def _check_unchanged(self) -> None:
-        """Raises DataError if the store was replaced since it was opened.
+        """Raises StoreReplaced if the store was replaced since it was opened.
 
         Called after opening a shard: a new store's shards only exist without the old manifest.
         """
@@ -103,7 +107,7 @@ class FeatureStore(ClipSource):
                 return
         except OSError:
             pass
-        raise DataError(
+        raise StoreReplaced(
             f"{self.path}: was replaced or removed since it was opened, so clips have other "
             "indices. Start again"
         )

@@ -137,7 +137,7 @@ def clips_of_split(store: FeatureStore, name: Split) -> np.ndarray:
     if not path.is_file():
         raise DataError(
             f"{store.path}: has no split into training, validation and test ({path}). Make one: "
-            f"paddlevideo split {store.path}"
+            f"paddlevideo split {store.path}, or put that file beside a store that was moved"
         )
     indices = _indices(store.path, state(store.path / COMPLETE), path, state(path))[name]
     if not len(indices):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,32 @@ def tidy(path: Path) -> None:
 
 class BusyStore(DataError):
     """Another process is writing the store."""
+
+
+def discard(path: Path, is_unwanted: Callable[[Manifest], bool]) -> None:
+    """Makes room for another store if ``is_unwanted`` returns so for the one that is there.
+
+    Only the manifests are removed: a writer replaces shards without one. Those who have opened the
+    store get an error. Raises BusyStore if another process is writing it.
+    """
+    if not path.is_dir():
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        _lock(folder, path)
+        for name in (UNFINISHED, COMPLETE):
+            if (path / name).is_file() and is_unwanted(Manifest.read(path / name)):
+                (path / name).unlink()
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, path: Path) -> None:
+    """Locks out other writers until the descriptor ``folder`` is closed. Raises BusyStore."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise BusyStore(f"{path}: another process is writing this store") from None
 
 
 class StoreWriter:
@@ -200,10 +226,7 @@ class StoreWriter:
     def _lock_folder(self) -> int:
         """Locks out other writers while this process runs."""
         self._lock = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyStore(f"{self.path}: another process is writing this store") from None
+        _lock(self._lock, self.path)
         return self._lock
 
     def _fills_shard(self) -> bool:
