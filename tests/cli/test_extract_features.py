@@ -142,7 +142,7 @@ def test_bad_videos_do_not_stop_the_rest(clips, tmp_path, run):
     for name in ("b_empty", "c_noise", "d_cut"):
         (folder / f"{name}.mp4").write_bytes(good)
     code, out, err = run(folder)
-    assert code == 1 and "Name another --output, and --work" in err
+    assert code == 1 and "--overwrite replaces the store, or name another --output" in err
     code, out, _ = run(folder, "--work", tmp_path / "c.store.work", output=tmp_path / "d.store")
     assert code == 1 and "5 done, 5 of them by a run before, checked, 1 failed" in out
     assert len(FeatureStore(tmp_path / "d.store")) == 5
