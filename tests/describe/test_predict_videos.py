@@ -119,6 +119,14 @@ def test_features_are_extracted_as_those_of_the_training_clips(captions, tmp_pat
     assert "there is no extraction.json beside it" in capsys.readouterr().err
 
 
+def trained(path, folder, capsys):
+    """Options for the weights of two steps of a recipe, and for the features of its test."""
+    output = folder / "run"
+    assert main.main(["-c", str(path), "--max_iters", "2", "-o", f"output_dir={output}"]) == 0
+    capsys.readouterr()
+    return ["-w", next(output.glob("*.pdparams")), "--features", folder / "test.lmdb"]
+
+
 def test_a_question_is_answered_for_each_clip(tmp_path, capsys):
     def change(recipe):
         head = {"name": "AnswerHead"}
@@ -130,10 +138,7 @@ def test_a_question_is_answered_for_each_clip(tmp_path, capsys):
         recipe["DATASET"] |= dict.fromkeys(("train", "valid", "test"), data)
 
     path = save_recipe(tmp_path, change, videos=5)
-    output = tmp_path / "run"
-    assert main.main(["-c", str(path), "--max_iters", "2", "-o", f"output_dir={output}"]) == 0
-    capsys.readouterr()
-    given = ["-w", next(output.glob("*.pdparams")), "--features", tmp_path / "test.lmdb"]
+    given = trained(path, tmp_path, capsys)
     (tmp_path / "asked.txt").write_text("what color is it\n\n")
     rows = predicted(
         capsys, *given, "--question", "is it a dog", "--questions", tmp_path / "asked.txt"
@@ -155,10 +160,7 @@ def test_a_blank_is_filled_in_for_each_clip(tmp_path, capsys):
         recipe["DATASET"] |= dict.fromkeys(("train", "valid", "test"), data)
 
     path = save_recipe(tmp_path, change, videos=5)
-    output = tmp_path / "run"
-    assert main.main(["-c", str(path), "--max_iters", "2", "-o", f"output_dir={output}"]) == 0
-    capsys.readouterr()
-    given = ["-w", next(output.glob("*.pdparams")), "--features", tmp_path / "test.lmdb"]
+    given = trained(path, tmp_path, capsys)
     rows = predicted(capsys, *given, "--question", "the _____ soup")
     test = ["--test", "-c", str(path), "-w", str(given[1]), "-o", f"output_dir={tmp_path / 'test'}"]
     assert main.main(test) == 0

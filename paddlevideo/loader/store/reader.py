@@ -58,7 +58,10 @@ class FeatureStore(ClipSource):
                 "Run the command that writes it again to continue"
             )
         if not self.path.exists():
-            return f"{self.path}: there is no such feature store"
+            return (
+                f"{self.path}: there is no such feature store. Check the path, or make it with "
+                "paddlevideo extract"
+            )
         hint = ". paddlevideo pack makes a store of other feature files"
         if (self.path.parent / COMPLETE).is_file():
             hint = f". It is a part of one: name the folder, {self.path.parent}"
