@@ -126,8 +126,9 @@ def test_a_dry_run_and_a_resumed_one(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     assert main.main(["-c", "mine.yaml", "--dry_run"]) == 0
     more = ["-c", "mine.yaml", "--resume", "auto"]
-    assert main.main([*more, "-o", "data=other.store"]) == 2
-    assert "data: 'videos.store' -> 'other.store'" in capsys.readouterr().err
+    (trained / "moved.store").symlink_to("videos.store")
+    assert main.main([*more, "-o", "data=moved.store"]) == 2
+    assert "data: 'videos.store' -> 'moved.store'" in capsys.readouterr().err
     assert main.main(more) == 0
 
 
