@@ -147,20 +147,39 @@ def count(self, tag):
 Trainer.save = count
 """
 
+SMALL = "DATASET.batch_size=2"
 RECIPES = {
-    "AdamW": ["OPTIMIZER.grad_clip={name: global, value: 0.3}"],
+    "AdamW": [SMALL, "OPTIMIZER.name=AdamW", "OPTIMIZER.grad_clip={name: global, value: 0.3}"],
     # L2 with exempt parameters, as the shipped recipe has it, and unequal rates
-    "Adam": ["OPTIMIZER.no_weight_decay_name=bias", "OPTIMIZER.layer_decay=0.9"],
+    "Adam": [
+        "OPTIMIZER.name=Adam",
+        "OPTIMIZER.no_weight_decay_name=bias",
+        "OPTIMIZER.layer_decay=0.9",
+    ],
 }
 
 
-def launch(folder, output, processes, *changes, fleet=False):
+#: Trains with each list of arguments in turn, in the same processes: starting them takes longest.
+TRAIN_ALL = """
+import json, sys
+from paddlevideo.cli.run import main
+
+for arguments in json.loads(sys.argv[1]):
+    code = main(arguments)
+    if code:
+        sys.exit(code)
+"""
+
+
+def launch_all(folder, processes, runs):
+    """Trains on ``processes`` for each output folder of ``runs``, with its arguments."""
     start = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(processes)]
     paths = [str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")]
-    train = [str(ROOT / "main.py"), "-c", str(folder / "tiny.yaml"), "--import", "witness"]
-    train += ["--fleet"] * fleet
+    common = ["-c", str(folder / "tiny.yaml"), "--import", "witness"]
+    (folder / "train_all.py").write_text(TRAIN_ALL)
+    lists = [[*common, *words, f"output_dir={output}"] for output, words in runs.items()]
     done = subprocess.run(
-        [*start, "--log_dir", str(folder / "log"), *train, "-o", f"output_dir={output}", *changes],
+        [*start, "--log_dir", str(folder / "log"), str(folder / "train_all.py"), json.dumps(lists)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
@@ -169,6 +188,10 @@ def launch(folder, output, processes, *changes, fleet=False):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def launch(folder, output, processes, *changes):
+    launch_all(folder, processes, {output: ["-o", *changes]})
 
 
 @pytest.fixture(scope="module")
@@ -199,24 +222,43 @@ def losses(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
-def test_divided_arrays_change_neither_weights_nor_checkpoints(project, name):
-    recipe = [f"OPTIMIZER.name={name}", *RECIPES[name], "DATASET.batch_size=2"]
-    whole, divided, resumed, alone = (
-        project / f"{name}_{run}" for run in ("whole", "divided", "resumed", "alone")
+def test_divided_arrays_change_neither_weights_nor_checkpoints(project):
+    """From a checkpoint of divided arrays to divided ones, and to a run that has them whole."""
+
+    def train(processes, *runs):
+        """Starts processes that train in each of the ways of ``runs`` with both recipes.
+
+        Fleet, with the first recipe only, must be what starts processes.
+        """
+        launch_all(
+            project,
+            processes,
+            {
+                project / f"{name}_{run}": [*before[name], "-o", *recipe, *after]
+                for run, before, after in runs
+                for name, recipe in RECIPES.items()
+            },
+        )
+
+    divided, plain = "sharding=1", dict.fromkeys(RECIPES, ())
+    train(
+        2,
+        ("divided", {"AdamW": ["--fleet"], "Adam": []}, [divided]),
+        ("whole", plain, ["recompute=True"]),
+        ("resumed", plain, [divided, "max_iters=3"]),
     )
-    launch(project, whole, 2, *recipe, "recompute=True")
-    launch(project, divided, 2, *recipe, "sharding=1", fleet=name == "AdamW")
-    assert_equal_checkpoints(whole, divided)
-    assert losses(whole) == losses(divided)
-    sizes = [[int((f / f"rank{rank}").read_text()) for rank in (0, 1)] for f in (whole, divided)]
-    # Not halves: most of this small model is one array, the word embedding.
-    assert sum(sizes[1]) == sizes[0][0] == sizes[0][1] and min(sizes[1]) > 0
-    # From a checkpoint of divided arrays to divided ones, and to a run that has them whole.
-    launch(project, resumed, 2, *recipe, "sharding=1", "max_iters=3")
-    shutil.copytree(resumed, alone)
-    launch(project, resumed, 2, *recipe, "sharding=1", "max_iters=6", "resume=auto")
-    launch(project, resumed, 2, *recipe, "resume=auto")
-    assert_equal_checkpoints(whole, resumed)
-    launch(project, alone, 1, *recipe, "sharding=1", "resume=auto")
-    assert (alone / "Tiny_epoch_00002.pdparams").is_file()
+    for name in RECIPES:
+        shutil.copytree(project / f"{name}_resumed", project / f"{name}_alone")
+    train(2, ("resumed", plain, [divided, "max_iters=6", "resume=auto"]))
+    train(2, ("resumed", plain, [divided, "resume=auto"]))
+    train(1, ("alone", plain, [divided, "resume=auto"]))
+    for name in RECIPES:
+        folders = [project / f"{name}_{run}" for run in ("whole", "divided", "resumed", "alone")]
+        whole, divided, resumed, alone = folders
+        assert_equal_checkpoints(whole, divided)
+        assert_equal_checkpoints(whole, resumed)
+        assert losses(whole) == losses(divided)
+        sizes = [[int((f / f"rank{rank}").read_text()) for rank in (0, 1)] for f in folders[:2]]
+        # Not halves: most of this small model is one array, the word embedding.
+        assert sum(sizes[1]) == sizes[0][0] == sizes[0][1] and min(sizes[1]) > 0
+        assert (alone / "Tiny_epoch_00002.pdparams").is_file()

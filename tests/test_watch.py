@@ -204,3 +204,37 @@ def test_a_rank_is_lost_after_a_minute_without_a_sign_of_life(monkeypatch):
         assert silence.lost([1, 2]) == lost
     # What an earlier wait has seen does not count: ranks that wait themselves give no signs.
     assert watch.Silence(store).lost([1, 2]) == []
+
+
+FINDS_ITS_FILES = """
+import os
+from paddlevideo.runtime import World
+
+
+def count():
+    return len(os.listdir("/proc/self/fd"))
+
+
+first = World()
+first.barrier()
+first.barrier()
+before = count()
+second = World()
+second.barrier()
+if second.rank == 0:
+    import time
+    time.sleep(0.5)
+    open("arrived", "w").close()
+second.barrier()
+print("arrived", os.path.exists("arrived"), "more", count() - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_second_run_of_the_processes_waits_too_and_leaves_no_files_open(tmp_path):
+    """It found the first run's counts, and each run left a copy of every open file."""
+    (tmp_path / "twice.py").write_text(FINDS_ITS_FILES)
+    code, logs = launch(tmp_path, tmp_path / "twice.py")
+    assert code == 0, logs
+    for text in logs:
+        assert re.search(r"arrived True more [-0-2]", text), text

@@ -57,12 +57,14 @@ class Silence:
 class Watch:
     """A thread that times the steps of one rank, and gives its signs of life.
 
-    The ranks' reports go through the launcher's store; ``lock`` guards this process's connection.
+    The ranks' reports go through the launcher's store.
     """
+
+    #: Guards this process's connection to the store.
+    lock = threading.Lock()
 
     def __init__(self, rank: int, size: int, store: Any, patience: float) -> None:
         self.rank, self.size, self.store, self.patience = rank, size, store, patience
-        self.lock = threading.Lock()
         self._longest, self._count = 0.0, 0
         self._since: tuple[float, str] | None = None
         self._over = threading.Event()

@@ -6,11 +6,12 @@ import logging
 import math
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import cached_property
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,6 +43,9 @@ class World:
     rank reads, saves, or has a larger share of a test) is a barrier over the launcher's TCP store.
     """
 
+    #: Barriers that this process has reached, in all its runs: they share the store.
+    barriers = 0
+
     def __init__(self, fleet: bool = False, sharding: bool = False) -> None:
         """Connects to the other ranks.
 
@@ -54,7 +58,6 @@ class World:
         # With one process there is nothing to distribute, and Fleet would set up a pipeline.
         self.fleet = fleet and self.size > 1
         self.rank = rank_of_process(self.size) if self.size > 1 else 0
-        self._barriers = 0
         if self.size > 1:
             self._join()
 
@@ -69,20 +72,20 @@ class World:
         device = paddle.device.get_device()
         if device == "cpu":  # a Paddle with CUDA would connect GPUs, and compute on one
             os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
-        if self.fleet:
-            dist.fleet.init(is_collective=True)
-        else:
-            dist.init_parallel_env()
+        with Watch.lock:  # that of an earlier run uses the store
+            if self.fleet:
+                dist.fleet.init(is_collective=True)
+            else:
+                dist.init_parallel_env()
         paddle.set_device(device)  # Paddle has chosen again
 
-    @cached_property
-    def _store(self) -> Any:
-        """The launcher's store, to which every rank connects at its first barrier."""
-        return paddle.base.core.create_or_get_global_tcp_store()
-
-    @cached_property
+    @property
     def _watch(self) -> Watch:
-        return Watch(self.rank, self.size, self._store, PATIENCE)
+        return _watch(self.rank, self.size)
+
+    @property
+    def _store(self) -> Any:
+        return self._watch.store
 
     @property
     def is_main(self) -> bool:
@@ -157,15 +160,15 @@ class World:
                 self._wait(where, limit)
 
     def _wait(self, where: str, limit: float) -> None:
-        self._barriers += 1
-        if self._barriers <= 2:  # at the second, every rank has connected to the store
+        World.barriers += 1
+        if World.barriers <= 2:  # at the second, every rank has connected to the store
             disable_nagle()
         store = self._store
         store.add(f"met/{self.rank}", 1)
         arrived = store.add("met", 1)
         began, report, look = time.monotonic(), PATIENCE, LOOK
         silence = Silence(store)
-        while arrived < self._barriers * self.size:
+        while arrived < World.barriers * self.size:
             waited = time.monotonic() - began
             if waited > look:
                 look = waited + LOOK
@@ -184,7 +187,7 @@ class World:
     def _missing(self) -> list[int]:
         """Returns the ranks that have not reached this barrier."""
         others = (rank for rank in range(self.size) if rank != self.rank)
-        return [r for r in others if self._store.add(f"met/{r}", 0) < self._barriers]
+        return [r for r in others if self._store.add(f"met/{r}", 0) < World.barriers]
 
     def _lost(self, waited: float, where: str, ranks: Sequence[int], why: str) -> str:
         return (
@@ -231,6 +234,15 @@ class World:
         return model.no_sync() if self.size > 1 and accumulating else nullcontext()
 
 
+@cache
+def _watch(rank: int, size: int) -> Watch:
+    """Returns this process's watch, for all its runs: they share the connection to the store.
+
+    The store is the launcher's, to which every rank connects at its first barrier.
+    """
+    return Watch(rank, size, paddle.base.core.create_or_get_global_tcp_store(), PATIENCE)
+
+
 def disable_nagle() -> None:
     """Sets TCP_NODELAY on this process's connections to the store. Linux only.
 
@@ -241,7 +253,15 @@ def disable_nagle() -> None:
     if not port.isdecimal() or not os.path.isdir("/proc/self/fd"):
         return
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as copy:
-            is_tcp = copy.family in (socket.AF_INET, socket.AF_INET6)
-            if is_tcp and int(port) in (copy.getsockname()[1], copy.getpeername()[1]):
-                copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Of other kinds, socket.socket would fail and leave the copy open.
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                _disable_nagle_of(int(name), int(port))
+
+
+def _disable_nagle_of(descriptor: int, port: int) -> None:
+    """Sets TCP_NODELAY on a socket if ``port`` is one of its ends. Raises OSError."""
+    with socket.socket(fileno=os.dup(descriptor)) as copy:
+        is_tcp = copy.family in (socket.AF_INET, socket.AF_INET6)
+        if is_tcp and port in (copy.getsockname()[1], copy.getpeername()[1]):
+            copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
