@@ -15,7 +15,7 @@ from paddlevideo.runtime.precision import LossScaler
 from paddlevideo.safe_pickle import load_state
 from paddlevideo.solver.average import WeightAverage
 from tests.half_precision import emulate_gpu
-from tests.test_sharding import assert_equal_checkpoints, flat, launch
+from tests.test_sharding import assert_equal_checkpoints, flat, launch_all
 from tests.tiny_data import make_project
 
 O2 = ["--amp_level", "O2", "-o", "save_interval=1", "ema_decay=0.9"]
@@ -155,7 +155,7 @@ def test_divided_masters_change_neither_checkpoints_nor_averages(tmp_path):
     whole, divided = tmp_path / "whole", tmp_path / "divided"
     recipe = ["OPTIMIZER.name=Adam", "DATASET.batch_size=2", "ema_decay=0.9"]
     recipe += ["amp={enable: true, level: O2, dtype: bfloat16}"]
-    launch(tmp_path, whole, 2, *recipe)
-    launch(tmp_path, divided, 2, *recipe, "sharding=1", "max_iters=3")
-    launch(tmp_path, divided, 2, *recipe, "sharding=1", "resume=auto")
+    first = {whole: ["-o", *recipe], divided: ["-o", *recipe, "sharding=1", "max_iters=3"]}
+    launch_all(tmp_path, 2, first)
+    launch_all(tmp_path, 2, {divided: ["-o", *recipe, "sharding=1", "resume=auto"]})
     assert_equal_checkpoints(whole, divided)

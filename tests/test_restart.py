@@ -52,12 +52,27 @@ def command(project, processes, *arguments):
     return [*start, *train, *arguments]
 
 
-def run(project, words, shell=False):
+def environment(project):
     paths = [str(ROOT), str(project), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def start(project, words, stdout=subprocess.PIPE):
+    return subprocess.Popen(
+        words,
+        cwd=project,
+        env=environment(project),
+        stdout=stdout,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(project, words, shell=False):
     return subprocess.run(
         words,
         cwd=project,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=environment(project),
         capture_output=True,
         text=True,
         timeout=300,
@@ -79,6 +94,19 @@ def assert_equal(first, second, tolerance=0.0):
     assert first.keys() == second.keys()
     for name in first:
         np.testing.assert_allclose(first[name], second[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hung(tmp_path_factory):
+    """A job whose rank 1 hangs, and its folder: it waits for half a minute beside the tests."""
+    folder = tmp_path_factory.mktemp("hung")
+    make_project(folder)
+    (folder / "once.py").write_text(ONCE.format(marker=str(folder / "once"), name="SIGSTOP"))
+    output = changes(folder / "output", "save_steps=0", "rank_timeout=0.5")
+    process = start(folder, command(folder, 2, *output), stdout=subprocess.DEVNULL)
+    yield process, folder
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -184,15 +212,7 @@ def test_sigterm_to_the_launcher_saves(project, whole):
     output = project / "terminated"
     (project / "once.py").write_text("")
     words = command(project, 2, *changes(output, "save_steps=0", "epochs=500", "save_interval=500"))
-    paths = [str(ROOT), str(project), os.environ.get("PYTHONPATH", "")]
-    process = subprocess.Popen(
-        words,
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start(project, words)
     assert process.stdout is not None
     for line in process.stdout:
         if "train step" in line:
@@ -203,11 +223,9 @@ def test_sigterm_to_the_launcher_saves(project, whole):
     assert json.loads(saved.read_text())["progress"]["step"] > 0
 
 
-def test_a_rank_that_hangs_is_named_and_ends_the_job(project):
-    (project / "once.py").write_text(ONCE.format(marker=str(project / "c"), name="SIGSTOP"))
-    output = changes(project / "hung", "save_steps=0", "rank_timeout=0.5")
-    done = run(project, command(project, 2, *output))
-    assert done.returncode == 1
-    log = (project / "log" / "workerlog.0").read_text(errors="replace")
+def test_a_rank_that_hangs_is_named_and_ends_the_job(hung):
+    process, folder = hung
+    assert process.wait(timeout=300) == 1
+    log = (folder / "log" / "workerlog.0").read_text(errors="replace")
     assert "rank 0 waits at step 3 for rank(s) 1" in log
     assert re.search(r"error: rank 0 has waited 3\d s at step 3 for rank\(s\) 1, which hang", log)

@@ -190,10 +190,6 @@ def launch_all(folder, processes, runs):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def launch(folder, output, processes, *changes):
-    launch_all(folder, processes, {output: ["-o", *changes]})
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")

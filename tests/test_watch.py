@@ -17,29 +17,28 @@ from tests.tiny_data import make_project
 ROOT = Path(__file__).parents[1]
 
 
-def launch(folder, *words):
-    """Two processes; returns the exit code and what each of them wrote."""
+def start(folder, *words):
+    """Starts two processes in ``folder``."""
     paths = [str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")]
-    start = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*start, "--log_dir", str(folder / "log"), *map(str, words)],
+    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
+    return subprocess.Popen(
+        [*command, "--log_dir", str(folder / "log"), *map(str, words)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )
+
+
+def outcome(process, folder):
+    """The exit code of two processes, and what each of them wrote."""
+    code = process.wait(timeout=300)
     files = [folder / "log" / f"workerlog.{rank}" for rank in (0, 1)]
-    return done.returncode, [file.read_text(errors="replace") for file in files]
+    return code, [file.read_text(errors="replace") for file in files]
 
 
-def train(folder, patch, *changes):
-    """Trains with ``patch``, a module that every rank imports."""
-    make_project(folder)
-    (folder / "patch.py").write_text(patch)
-    config = [ROOT / "main.py", "-c", folder / "tiny.yaml", "--import", "patch", "--validate"]
-    return launch(folder, *config, "-o", "DATASET.batch_size=2", "epochs=1", *changes)
+def launch(folder, *words):
+    return outcome(start(folder, *words), folder)
 
 
 BARRIERS = """
@@ -85,19 +84,6 @@ Trainer.train_step = train_step
 """
 
 
-@pytest.mark.slow
-def test_a_rank_that_hangs_in_the_backward_pass_is_named_before_gloo_ends_the_others(tmp_path):
-    code, logs = train(tmp_path, HANGS_IN_BACKWARD)
-    assert code != 0
-    for text in logs:
-        told = re.search(
-            r"step 2 takes 2\d s so far\. Rank\(s\) 1 is late; on CPU the other ranks .*", text
-        )
-        assert told, text
-        assert "rank 1 is in sleep_in_backward (patch.py, line 8)" in told.group()
-        assert "rank 0 waits for the others in backward" in told.group()
-
-
 #: Longer than the half minute after which gloo gives up, on one rank.
 LONG_VALIDATION = """
 import time
@@ -127,16 +113,51 @@ Saver.save = slow
 """
 
 
+#: By name: a module that every rank imports, and further options.
+LONG_RUNS = {
+    "hangs": (HANGS_IN_BACKWARD,),
+    "validation": (LONG_VALIDATION, "val_interval=1"),
+    "saving, divided": (LONG_SAVING, "sharding=1", "val_interval=1"),
+}
+
+
+@pytest.fixture(scope="module")
+def long_runs(tmp_path_factory):
+    """The runs, started together, because most of their time they wait; each with its folder."""
+    runs = {}
+    for name, (patch, *changes) in LONG_RUNS.items():
+        folder = tmp_path_factory.mktemp("run")
+        make_project(folder)
+        (folder / "patch.py").write_text(patch)
+        config = [ROOT / "main.py", "-c", folder / "tiny.yaml", "--import", "patch", "--validate"]
+        words = [*config, "-o", "DATASET.batch_size=2", "epochs=1", *changes]
+        runs[name] = start(folder, *words), folder
+    yield runs
+    for process, _ in runs.values():
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("patch", "sharding"),
-    [(LONG_VALIDATION, 0), (LONG_SAVING, 1)],
-    ids=["validation", "saving, divided"],
-)
-def test_validation_and_saving_may_take_longer_than_gloo_waits(tmp_path, patch, sharding):
-    code, logs = train(tmp_path, patch, f"sharding={sharding}", "val_interval=1")
+def test_a_rank_that_hangs_in_the_backward_pass_is_named_before_gloo_ends_the_others(long_runs):
+    code, logs = outcome(*long_runs["hangs"])
+    assert code != 0
+    for text in logs:
+        told = re.search(
+            r"step 2 takes 2\d s so far\. Rank\(s\) 1 is late; on CPU the other ranks .*", text
+        )
+        assert told, text
+        assert "rank 1 is in sleep_in_backward (patch.py, line 8)" in told.group()
+        assert "rank 0 waits for the others in backward" in told.group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["validation", "saving, divided"])
+def test_validation_and_saving_may_take_longer_than_gloo_waits(long_runs, name):
+    process, folder = long_runs[name]
+    code, logs = outcome(process, folder)
     assert code == 0, logs
-    assert (tmp_path / "output" / "Tiny_epoch_00001.pdparams").is_file()
+    assert (folder / "output" / "Tiny_epoch_00001.pdparams").is_file()
     assert re.search(r"rank \d waits at the end of a test or of a checkpoint for", "".join(logs))
     assert not re.search(r"takes \d+ s so far", "".join(logs))
 
