@@ -130,7 +130,7 @@ def test_only_this_machine_may_connect_unless_told():
     with listen(options.host, 0) as bound:
         access = access_for(bound, options.host, [], "")
         assert bound.getsockname()[0] == "127.0.0.1" and access.is_local and not access.token
-        assert address_of(bound, access) == f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        assert address_of(bound, access.token) == f"http://127.0.0.1:{bound.getsockname()[1]}/"
         assert access_for(bound, options.host, [], "x" * 16).token == "x" * 16
 
 
@@ -138,7 +138,9 @@ def test_where_others_may_connect_they_need_a_token():
     with listen("0.0.0.0", 0) as bound:
         first, second = (access_for(bound, "0.0.0.0", ["Box.LAN"], "") for _ in range(2))
         assert not first.is_local and len(first.token) >= 32 and first.token != second.token
-        assert address_of(bound, first).endswith(f":{bound.getsockname()[1]}/?token={first.token}")
+        assert address_of(bound, first.token).endswith(
+            f":{bound.getsockname()[1]}/?token={first.token}"
+        )
         assert first.allows_host("box.lan:1") and first.allows_host(socket.gethostname())
         assert not first.allows_host("evil.example")
         with pytest.raises(ConfigError, match="at least 16"):

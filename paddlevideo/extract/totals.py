@@ -1,0 +1,98 @@
+"""Numbers of a running extraction, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import paddlevideo
+from paddlevideo.extract.work import DONE, FAILED, Status
+from paddlevideo.extract.worker import CRASHED
+from paddlevideo.utils.metrics import answering
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+#: Of all names.
+PREFIX = "paddlevideo_extract"
+
+
+class Totals:
+    """Sums over the videos that this run has finished; a collector for Prometheus."""
+
+    def __init__(self) -> None:
+        #: By status and cause. Known from the start, so that a first crash is an increase.
+        self.videos: Counter[tuple[str, str]] = Counter({(DONE, ""): 0, (FAILED, CRASHED): 0})
+        self.frames = self.clips = self.left = 0
+        #: All of it, and the part that was spent in decoders; processes add up.
+        self.seconds = self.decode_seconds = 0.0
+        self.workers: Callable[[], int] = lambda: 0
+        #: When the last video was finished, as ``time.time()``; at first when the run began.
+        self.last = time.time()
+
+    def begin(self, videos: int, workers: Callable[[], int]) -> None:
+        """Sets what is to be done. ``workers``: returns the number of processes."""
+        self.left, self.workers, self.last = videos, workers, time.time()
+
+    def add(self, status: Status) -> None:
+        """Adds a video that was finished."""
+        self.videos[status.status, status.cause] += 1
+        self.frames += status.frames
+        self.clips += len(status.clips)
+        self.seconds += status.seconds
+        self.decode_seconds += status.decode_seconds
+        self.left -= 1
+        self.last = time.time()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the numbers; the thread that answers Prometheus calls it."""
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            InfoMetricFamily,
+        )
+
+        videos = CounterMetricFamily(
+            f"{PREFIX}_videos", "Videos finished by this run.", labels=("status", "cause")
+        )
+        for labels, count in list(self.videos.items()):
+            videos.add_metric(labels, count)
+        seconds = CounterMetricFamily(
+            f"{PREFIX}_seconds", "Seconds spent on finished videos.", labels=("stage",)
+        )
+        seconds.add_metric(["decoding"], self.decode_seconds)
+        seconds.add_metric(["features"], max(self.seconds - self.decode_seconds, 0.0))
+        yield from (videos, seconds)
+        yield CounterMetricFamily(f"{PREFIX}_frames", "Frames decoded.", value=self.frames)
+        yield CounterMetricFamily(f"{PREFIX}_clips", "Clips extracted.", value=self.clips)
+        yield GaugeMetricFamily(f"{PREFIX}_videos_left", "Videos to do.", value=self.left)
+        yield GaugeMetricFamily(f"{PREFIX}_workers", "Worker processes.", value=self.workers())
+        yield GaugeMetricFamily(
+            f"{PREFIX}_last_video_timestamp_seconds",
+            "When the last video was finished, or the first one begun.",
+            value=self.last,
+        )
+        version = {"version": paddlevideo.__version__}
+        yield InfoMetricFamily("paddlevideo_build", "What runs here.", value=version)
+
+
+@contextmanager
+def totals_at(host: str, port: int | None) -> Iterator[Totals]:
+    """Context that gives totals and, with a port, answers Prometheus with them.
+
+    Raises ConfigError if the address cannot be used.
+    """
+    totals = Totals()
+    if port is None:
+        yield totals
+        return
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(totals)
+    with answering(registry, host, port):
+        yield totals
