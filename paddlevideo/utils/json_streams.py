@@ -24,6 +24,8 @@ from paddlevideo.utils.children import this_python
 GRACE = 5.0
 #: Bytes of a line; a longer one is divided.
 LONGEST = 1 << 20
+#: Of a line that is JSON.
+_START = b'{"time": "'
 #: Of how many bytes a pipe is read at a time.
 _READ = 1 << 16
 
@@ -134,10 +136,12 @@ def as_json(line: bytes, stream: str) -> bytes:
     Nothing for an empty line. What a command prints to standard error after ``error:`` has that
     level; other lines there are warnings.
     """
-    if line.startswith(b'{"time": '):
-        with suppress(ValueError):  # two processes have printed at once
-            json.loads(line)
-            return line + b"\n"
+    start = line.find(_START)
+    if start >= 0:
+        with suppress(ValueError):
+            json.loads(line[start:])
+            # What is before it was printed without an end, or by another process at once.
+            return as_json(line[:start], stream) + line[start:] + b"\n"
     text = line.decode("utf-8", "replace").strip()
     if not text:
         return b""

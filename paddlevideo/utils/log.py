@@ -39,7 +39,8 @@ def set_up_logging(level: str = "INFO", silent: bool = False) -> None:
         handler.close()
     handlers: list[logging.Handler] = [_Printer()] if silent else [_Printer(), _Keeper()]
     for handler in handlers:
-        handler.setFormatter(FORMAT)
+        is_printed = isinstance(handler, _Printer)
+        handler.setFormatter(JsonFormatter() if _is_json and is_printed else FORMAT)
         logger.addHandler(handler)
 
 
