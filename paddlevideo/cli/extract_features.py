@@ -17,6 +17,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from paddlevideo.utils.children import terminable
 from paddlevideo.utils.command import RESUMES, exit_code_of, exit_on_interrupt
 from paddlevideo.utils.log import run_in_format
 from paddlevideo.utils.options import (
@@ -112,5 +113,5 @@ def _extract(options: argparse.Namespace) -> int:
     values = dict(vars(options))
     del values["log_format"]
     address = values.pop("metrics_host"), values.pop("metrics_port")
-    with totals_at(*address) as totals:
+    with terminable(), totals_at(*address) as totals:
         return extract(ExtractOptions(overrides=values.pop("override"), **values), totals)

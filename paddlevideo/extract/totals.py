@@ -16,9 +16,6 @@ from paddlevideo.utils.metrics import answering
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-#: Of all names.
-PREFIX = "paddlevideo_extract"
-
 
 class Totals:
     """Sums over the videos that this run has finished; a collector for Prometheus."""
@@ -56,22 +53,26 @@ class Totals:
         )
 
         videos = CounterMetricFamily(
-            f"{PREFIX}_videos", "Videos finished by this run.", labels=("status", "cause")
+            "paddlevideo_extract_videos", "Videos finished by this run.", labels=("status", "cause")
         )
         for labels, count in list(self.videos.items()):
             videos.add_metric(labels, count)
         seconds = CounterMetricFamily(
-            f"{PREFIX}_seconds", "Seconds spent on finished videos.", labels=("stage",)
+            "paddlevideo_extract_seconds", "Seconds spent on finished videos.", labels=("stage",)
         )
         seconds.add_metric(["decoding"], self.decode_seconds)
         seconds.add_metric(["features"], max(self.seconds - self.decode_seconds, 0.0))
         yield from (videos, seconds)
-        yield CounterMetricFamily(f"{PREFIX}_frames", "Frames decoded.", value=self.frames)
-        yield CounterMetricFamily(f"{PREFIX}_clips", "Clips extracted.", value=self.clips)
-        yield GaugeMetricFamily(f"{PREFIX}_videos_left", "Videos to do.", value=self.left)
-        yield GaugeMetricFamily(f"{PREFIX}_workers", "Worker processes.", value=self.workers())
+        yield CounterMetricFamily(
+            "paddlevideo_extract_frames", "Frames decoded.", value=self.frames
+        )
+        yield CounterMetricFamily("paddlevideo_extract_clips", "Clips extracted.", value=self.clips)
+        yield GaugeMetricFamily("paddlevideo_extract_videos_left", "Videos to do.", value=self.left)
         yield GaugeMetricFamily(
-            f"{PREFIX}_last_video_timestamp_seconds",
+            "paddlevideo_extract_workers", "Worker processes.", value=self.workers()
+        )
+        yield GaugeMetricFamily(
+            "paddlevideo_extract_last_video_timestamp_seconds",
             "When the last video was finished, or the first one begun.",
             value=self.last,
         )

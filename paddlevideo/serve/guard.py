@@ -87,8 +87,10 @@ class Guard:
         self.app, self.access, self._page, self._requests = app, access, page, requests
         self._active = 0
         metrics = requests.metrics
-        metrics.gauge("requests_active", "Requests being answered.", lambda: self._active)
-        metrics.gauge("requests_active_limit", "The most.", lambda: MOST)
+        metrics.gauge(
+            "paddlevideo_requests_active", "Requests being answered.", lambda: self._active
+        )
+        metrics.gauge("paddlevideo_requests_active_limit", "The most.", lambda: MOST)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers a request itself, or lets the application answer."""

@@ -75,15 +75,19 @@ class Metrics:
 
     def watch(self, engine: Engine) -> None:
         """Adds the state of an engine, which is looked up when Prometheus asks."""
-        self.gauge("ready", "1 if searches are answered.", lambda: float(engine.is_ready))
-        self.gauge("searches_waiting", "Searches in the queue.", lambda: engine.waiting)
-        self.gauge("searches_waiting_limit", "The most.", lambda: engine.limits.waiting)
-        self.gauge("clips", "Clips to search.", lambda: engine.progress()[1])
-        self.gauge("clips_indexed", "Clips that are indexed.", lambda: engine.progress()[0])
+        self.gauge(
+            "paddlevideo_ready", "1 if searches are answered.", lambda: float(engine.is_ready)
+        )
+        self.gauge("paddlevideo_searches_waiting", "Searches in the queue.", lambda: engine.waiting)
+        self.gauge("paddlevideo_searches_waiting_limit", "The most.", lambda: engine.limits.waiting)
+        self.gauge("paddlevideo_clips", "Clips to search.", lambda: engine.progress()[1])
+        self.gauge(
+            "paddlevideo_clips_indexed", "Clips that are indexed.", lambda: engine.progress()[0]
+        )
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """Adds a number that is looked up when Prometheus asks."""
-        Gauge(f"paddlevideo_{name}", meaning, registry=self.registry).set_function(value)
+        Gauge(name, meaning, registry=self.registry).set_function(value)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Counts an answer."""

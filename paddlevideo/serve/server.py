@@ -172,8 +172,10 @@ def serve(site: Site, bound: socket.socket, access: Access, watching: Watching) 
     )
     server = uvicorn.Server(config)
     connections = server.server_state.connections
-    site.engine.metrics.gauge("connections", "Open connections.", lambda: len(connections))
-    site.engine.metrics.gauge("connections_limit", "The most.", lambda: CONNECTIONS)
+    site.engine.metrics.gauge(
+        "paddlevideo_connections", "Open connections.", lambda: len(connections)
+    )
+    site.engine.metrics.gauge("paddlevideo_connections_limit", "The most.", lambda: CONNECTIONS)
     site.engine.on_error = lambda: setattr(server, "should_exit", True)
     server.should_exit = site.engine.error is not None  # already
     bound.listen(CONNECTIONS)
