@@ -1,4 +1,4 @@
-"""Standard output and errors as JSON lines, whoever prints: Python, native code or a child.
+"""Standard output and errors as JSON lines, from any source: Python, native code or a child.
 
 Both descriptors become pipes to a process of its own, which puts each line that is not JSON yet
 into an object. A process rather than a thread: it also passes on what this one prints while it

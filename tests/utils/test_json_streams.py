@@ -1,4 +1,4 @@
-"""``--log_format json``: whoever prints, every line is a JSON object."""
+"""``--log_format json``: from any source, every line is a JSON object."""
 
 from __future__ import annotations
 
