@@ -168,6 +168,14 @@ def tell(
     print(text, file=sys.stderr if warns or news else sys.stdout)
 
 
+def complain(message: str) -> None:
+    """Prints what ended a command; its lines are one in JSON."""
+    print(
+        json_line("error", NAME, message, "error") if _is_json else f"error: {message}",
+        file=sys.stderr,
+    )
+
+
 def log_json(event: str, text: str, /, **fields: Any) -> None:
     """Prints a line as :func:`tell`, in JSON only: text would be too much for people."""
     if _is_json:
