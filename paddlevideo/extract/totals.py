@@ -90,7 +90,10 @@ def totals_at(host: str, port: int | None) -> Iterator[Totals]:
     if port is None:
         yield totals
         return
-    from prometheus_client import CollectorRegistry, ProcessCollector
+    from prometheus_client import ProcessCollector
+
+    # Workers are forked later: the thread that answers must import nothing then.
+    from prometheus_client.core import CollectorRegistry
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

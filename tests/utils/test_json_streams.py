@@ -146,6 +146,18 @@ def test_an_interrupt_is_a_line(body):
     ]
 
 
+def test_what_a_service_manager_sends_to_all_processes_loses_no_line():
+    """The one that wraps lines ends when the command has, and not before."""
+    process = script("print('begun'); time.sleep(0.5); print('ended')")
+    assert json.loads(process.stdout.readline())["message"] == "begun"
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert len(children) == 1 and process.returncode == 0
+    assert [line["message"] for line in parsed(out)] == ["ended"]
+
+
 def test_a_reader_that_leaves_ends_it_quietly():
     process = script("[print(n, flush=True) or time.sleep(0.001) for n in range(100000)]")
     process.stdout.readline()
