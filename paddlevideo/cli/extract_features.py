@@ -90,6 +90,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="threads of OpenCV and networks per process; 0, the default: their choice",
     )
     add_metrics_port(parser, "not at all")
+    add(
+        "--metrics_file",
+        type=as_path,
+        metavar="FILE.prom",
+        help="write the metrics of the whole run for node_exporter",
+    )
     add_log_format(parser)
     return parser.parse_args(arguments)
 
@@ -112,6 +118,6 @@ def _extract(options: argparse.Namespace) -> int:
         from paddlevideo.extract.work import ExtractOptions
     values = dict(vars(options))
     del values["log_format"]
-    address = values.pop("metrics_host"), values.pop("metrics_port")
+    address = (values.pop(f"metrics_{name}") for name in ("host", "port", "file"))
     with terminable(), totals_at(*address) as totals:
         return extract(ExtractOptions(overrides=values.pop("override"), **values), totals)

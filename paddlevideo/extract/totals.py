@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paddlevideo
 from paddlevideo.extract.work import DONE, FAILED, Status
 from paddlevideo.extract.worker import CRASHED
+from paddlevideo.files.writable import check_file
 from paddlevideo.utils.metrics import answering
 
 if TYPE_CHECKING:
@@ -81,13 +83,14 @@ class Totals:
 
 
 @contextmanager
-def totals_at(host: str, port: int | None) -> Iterator[Totals]:
-    """Context that gives totals and, with a port, answers Prometheus with them.
+def totals_at(host: str, port: int | None, file: Path | None = None) -> Iterator[Totals]:
+    """Context that gives totals; with a port it answers Prometheus with them.
 
-    Raises ConfigError if the address cannot be used.
+    ``file``: where they are written in the end, however the run ends. Raises ConfigError if the
+    address or the file cannot be used.
     """
     totals = Totals()
-    if port is None:
+    if port is None and file is None:
         yield totals
         return
     from prometheus_client import ProcessCollector
@@ -95,8 +98,23 @@ def totals_at(host: str, port: int | None) -> Iterator[Totals]:
     # Workers are forked later: the thread that answers must import nothing then.
     from prometheus_client.core import CollectorRegistry
 
+    check_file(file, "--metrics_file")
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(totals)
     with answering(registry, host, port):
-        yield totals
+        try:
+            yield totals
+        finally:
+            if file is not None:
+                _write(file, totals)
+
+
+def _write(file: Path, totals: Totals) -> None:
+    """Writes totals for node_exporter, whose own file may not have those of a process."""
+    from prometheus_client import CollectorRegistry, write_to_textfile
+
+    registry = CollectorRegistry()
+    registry.register(totals)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(file), registry)

@@ -95,6 +95,27 @@ def test_a_run_answers_prometheus_until_it_ends(clips, run, monkeypatch, capfd):
         urllib.request.urlopen(addresses[0], timeout=10)
 
 
+def test_the_numbers_are_left_in_a_file_however_the_run_ends(clips, tmp_path, run, monkeypatch):
+    pytest.importorskip("prometheus_client", reason='needs the extra "serve"')
+    file = tmp_path / "metrics" / "extract.prom"
+    assert run(clips, "--metrics_file", file)[0] == 1
+    numbers = numbers_of(file.read_text())
+    assert numbers['paddlevideo_extract_videos_total{cause="",status="done"}'] == 3
+    assert numbers["paddlevideo_extract_videos_left"] == 0
+    assert not any(name.startswith("process_") for name in numbers)
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+    def interrupted(status):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(extract_run, "_tell", interrupted)
+    words = ("--overwrite", "--metrics_file", file, "--dtype", "float32")
+    assert run(clips, *words)[0] == 130
+    assert numbers_of(file.read_text())["paddlevideo_extract_videos_left"] == 3
+    code, _, err = run(clips, "--metrics_file", tmp_path)
+    assert code == 2 and f"--metrics_file {tmp_path}: is a folder" in err
+
+
 def test_a_port_in_use_is_told_before_any_work(clips, tmp_path, run):
     pytest.importorskip("prometheus_client", reason='needs the extra "serve"')
     with socket.create_server(("127.0.0.1", 0)) as taken:
