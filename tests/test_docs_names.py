@@ -49,7 +49,8 @@ FOREIGN = {
     *("ssh", "srun", "scontrol", "SIGTERM", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "eth0"),
     *("NCCL_DEBUG", "NVIDIA_TF32_OVERRIDE", "Waiting", "peer", "INFO", "IMAGE", "TERM"),
     *("srt", "jpg", "mp4", "avi", "sub", "my", "mean", "Pod", "workerlog", "onnxruntime"),
-    *("pytorch_model", "pt", "pth", "torch"),
+    *("pytorch_model", "pt", "pth", "torch", "curl", "httpHeaders", "search", "Restart"),
+    *("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"),
     *(
         "vid_key",
         "x",

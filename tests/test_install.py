@@ -101,7 +101,7 @@ def test_the_archives_are_of_this_version(sdist, wheel):
     assert sdist.name == f"paddlevideo-{pv.__version__}.tar.gz"
     assert wheel.name == f"paddlevideo-{pv.__version__}-py3-none-any.whl"
     changes = (ROOT / "docs" / "CHANGELOG.md").read_text("utf-8")
-    assert re.search(r"^## (\S+)$", changes, re.MULTILINE)[1] == pv.__version__
+    assert re.search(r"^## (\d\S+)$", changes, re.MULTILINE)[1] == pv.__version__
     with zipfile.ZipFile(wheel) as archive:
         (path,) = (name for name in archive.namelist() if name.endswith("dist-info/METADATA"))
         said = archive.read(path).decode().splitlines()

@@ -17,8 +17,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from paddlevideo.utils.children import terminable
 from paddlevideo.utils.command import RESUMES, exit_code_of, exit_on_interrupt
-from paddlevideo.utils.options import DEFAULT_STORE, Parser, add_override, as_path, as_path_text
+from paddlevideo.utils.log import run_in_format
+from paddlevideo.utils.options import (
+    DEFAULT_STORE,
+    Parser,
+    add_log_format,
+    add_metrics_port,
+    add_override,
+    as_path,
+    as_path_text,
+)
 from paddlevideo.utils.ranges import count_or_zero
 
 
@@ -79,19 +89,35 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         default=0,
         help="threads of OpenCV and networks per process; 0, the default: their choice",
     )
+    add_metrics_port(parser, "not at all")
+    add(
+        "--metrics_file",
+        type=as_path,
+        metavar="FILE.prom",
+        help="write the metrics of the whole run for node_exporter",
+    )
+    add_log_format(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    options = parse_arguments(arguments)
-    return exit_code_of(lambda: _extract(options), again=RESUMES)
+
+    def action() -> int:
+        options = parse_arguments(arguments)
+        return exit_code_of(lambda: _extract(options), again=RESUMES)
+
+    return run_in_format(arguments, action)
 
 
 def _extract(options: argparse.Namespace) -> int:
     os.environ.setdefault("GLOG_minloglevel", "2")  # hides notes about Paddle's executor
     with exit_on_interrupt():
         from paddlevideo.extract.run import extract
+        from paddlevideo.extract.totals import totals_at
         from paddlevideo.extract.work import ExtractOptions
     values = dict(vars(options))
-    return extract(ExtractOptions(overrides=values.pop("override"), **values))
+    del values["log_format"]
+    address = (values.pop(f"metrics_{name}") for name in ("host", "port", "file"))
+    with terminable(), totals_at(*address) as totals:
+        return extract(ExtractOptions(overrides=values.pop("override"), **values), totals)

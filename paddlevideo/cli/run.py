@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from paddlevideo.utils.command import STARTS_OVER, exit_code_of, exit_on_interrupt
-from paddlevideo.utils.options import Parser, add_import, add_override, as_path_text
+from paddlevideo.utils.log import run_in_format
+from paddlevideo.utils.options import (
+    Parser,
+    add_import,
+    add_log_format,
+    add_override,
+    as_path_text,
+)
 from paddlevideo.utils.ranges import count, count_or_zero
 
 if TYPE_CHECKING:
@@ -151,6 +158,7 @@ def _add_shared_options(parser: Parser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in output_dir")
     add_import(parser)
+    add_log_format(parser)
 
 
 def overrides_of(options: argparse.Namespace) -> list[str]:
@@ -238,6 +246,11 @@ def test(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None, job: Job | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 data or weights, 2 configuration."""
-    options = parse_arguments(arguments, job)
-    options.override_list = overrides_of(options)
-    return exit_code_of(lambda: run(options), again=STARTS_OVER if options.dry_run else CONTINUES)
+
+    def action() -> int:
+        options = parse_arguments(arguments, job)
+        options.override_list = overrides_of(options)
+        again = STARTS_OVER if options.dry_run else CONTINUES
+        return exit_code_of(lambda: run(options), again=again)
+
+    return run_in_format(arguments, action)

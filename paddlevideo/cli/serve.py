@@ -18,14 +18,18 @@ from typing import TYPE_CHECKING
 
 from paddlevideo.cli.search import add_model, configure, open_searcher
 from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
-from paddlevideo.utils.options import Parser, as_path
-from paddlevideo.utils.ranges import Range, count, number, positive
+from paddlevideo.utils.log import is_json, run_in_format, tell
+from paddlevideo.utils.options import Parser, add_log_format, add_metrics_port, as_path, as_port
+from paddlevideo.utils.ranges import count, positive
 
 if TYPE_CHECKING:
     from paddlevideo.config import Config
+    from paddlevideo.retrieval.model import RetrievalModel
     from paddlevideo.serve.clips import Clips
     from paddlevideo.serve.engine import Engine
     from paddlevideo.serve.folders import Folders
+    from paddlevideo.serve.guard import Access
+    from paddlevideo.serve.metrics import Metrics
 
 PORT = 8000
 
@@ -48,11 +52,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument(
         "--port",
-        type=number(int, Range(at_least=0, at_most=65535)),
+        type=as_port,
         default=PORT,
         help=f"default: {PORT}; 0: any that is free",
     )
     parser.add_argument("--token", default="", help="ask for this token; default: only with --host")
+    parser.add_argument(
+        "--token_file", type=as_path, metavar="FILE", help="ask for the token in this file"
+    )
     parser.add_argument(
         "--allow_host",
         action="append",
@@ -66,10 +73,41 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--seconds", type=positive, default=30, help="limit of a search; default: 30"
     )
-    return parser.parse_args(arguments)
+    add_metrics_port(parser, "at /metrics, for those who may search")
+    add_log_format(parser)
+    parser.add_argument(
+        "--log_queries", action="store_true", help="log what is searched too, with JSON"
+    )
+    options = parser.parse_args(arguments)
+    if options.token and options.token_file:
+        parser.error("give --token or --token_file, not both")
+    if options.log_queries and options.log_format != "json":
+        parser.error("--log_queries needs --log_format json")
+    return options
 
 
-def make_engine(options: argparse.Namespace, config: Config, clips: Clips) -> Engine:
+def token_of(options: argparse.Namespace) -> str:
+    """Returns the token of the command line or of its file, "" for none.
+
+    Raises ConfigError if the file cannot be read or has none.
+    """
+    from paddlevideo.utils.errors import ConfigError
+
+    if options.token_file is None:
+        return str(options.token)
+    try:
+        token = options.token_file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(f"--token_file {options.token_file}: {reason}") from None
+    if not token:
+        raise ConfigError(f"--token_file {options.token_file}: is empty; write a token into it")
+    return str(token)
+
+
+def make_engine(
+    options: argparse.Namespace, config: Config, clips: Clips, metrics: Metrics | None = None
+) -> Engine:
     """Returns the engine that the command line describes, before it is started.
 
     Raises DataError if the features cannot be opened.
@@ -81,18 +119,27 @@ def make_engine(options: argparse.Namespace, config: Config, clips: Clips) -> En
 
     source = open_clips(options.features)
 
+    def load() -> RetrievalModel:
+        import paddle
+
+        model = RetrievalModel(config, options.weights)
+        engine.metrics.describe(model.sha256, paddle.device.get_device())
+        return model
+
     def find_folders() -> Folders:
         clips.read_folder()
         return Folders([source.about(position).source for position in range(len(source))])
 
-    return Engine(
-        lambda: RetrievalModel(config, options.weights),
+    engine = Engine(
+        load,
         lambda model, progress: open_searcher(
             options, model, options.candidates, progress=progress
         ),
         find_folders,
         Limits(options.waiting, options.seconds),
+        metrics,
     )
+    return engine
 
 
 def run(options: argparse.Namespace) -> None:
@@ -101,22 +148,45 @@ def run(options: argparse.Namespace) -> None:
 
     check_videos(options.videos)
     with exit_on_interrupt():
-        from paddlevideo.serve.app import Site
+        from paddlevideo.serve.app import Site, Watching
         from paddlevideo.serve.clips import Clips
+        from paddlevideo.serve.metrics import Metrics
         from paddlevideo.serve.server import access_for, listen, serve
+        from paddlevideo.utils.metrics import answering
+    token = token_of(options)
     bound = listen(options.host, options.port)
-    access = access_for(bound, options.host, options.allow_host, options.token)
-    config = configure(options)
-    clips = Clips(options.features, options.videos)
-    engine = make_engine(options, config, clips)
-    print(f"loading {options.weights}", file=sys.stderr)
-    with exit_on_interrupt():
-        engine.start()
-    serve(Site(engine, clips, options.candidates), bound, access)
+    access = access_for(bound, options.host, options.allow_host, token)
+    if is_json():
+        refuse_to_log(access, token)
+    metrics = Metrics()
+    with answering(metrics.registry, options.metrics_host, options.metrics_port):
+        config = configure(options)
+        clips = Clips(options.features, options.videos)
+        engine = make_engine(options, config, clips, metrics)
+        tell("loading", f"loading {options.weights}", news=True, weights=str(options.weights))
+        with exit_on_interrupt():
+            engine.start()
+        watching = Watching(options.metrics_port is None, options.log_queries)
+        serve(Site(engine, clips, options.candidates), bound, access, watching)
+
+
+def refuse_to_log(access: Access, token: str) -> None:
+    """Raises ConfigError if ``access`` needs a token that was made here: a log must not tell it."""
+    from paddlevideo.utils.errors import ConfigError
+
+    if access.token != token:
+        raise ConfigError(
+            "others can connect with --host: give --token_file FILE, because with --log_format "
+            "json no token is printed"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    options = parse_arguments(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return exit_code_of(lambda: run(options))
+
+    def action() -> int:
+        options = parse_arguments(arguments)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        return exit_code_of(lambda: run(options))
+
+    return run_in_format(arguments, action)

@@ -70,6 +70,10 @@ class Workers:
         for worker in self._workers:
             worker.stop()
 
+    def alive(self) -> int:
+        """Returns the number of processes that are running, as far as is known."""
+        return sum(worker.process is not None for worker in self._workers)
+
     def fingerprint(self, video: Video) -> str:
         """Returns what changes with the settings, the models, the file and its clips."""
         return fingerprint_of(video, self.ready.fingerprint)

@@ -22,7 +22,9 @@ from paddlevideo.serve.clips import TYPES, About, Clips
 from paddlevideo.serve.engine import Busy, Engine, Found, SearchRequest
 from paddlevideo.serve.guard import Access, Guard
 from paddlevideo.serve.hits import Hit, hits_of
+from paddlevideo.serve.metrics import REPLACED
 from paddlevideo.serve.pages import PAGE, Pages
+from paddlevideo.serve.requests import Requests
 from paddlevideo.utils.errors import UserError
 
 T = TypeVar("T")
@@ -129,8 +131,17 @@ class Asked:
 AskedFor = Annotated[Asked, Depends()]
 
 
-def create_app(site: Site, access: Access) -> Guard:
+@dataclass(frozen=True)
+class Watching:
+    """``metrics``: at ``/metrics``, for those who may search; ``queries``: in the log."""
+
+    metrics: bool = True
+    queries: bool = False
+
+
+def create_app(site: Site, access: Access, watching: Watching | None = None) -> Guard:
     """Returns the application for those that ``access`` allows."""
+    watching = watching or Watching()
     app = FastAPI(
         title="paddlevideo serve",
         version=__version__,
@@ -141,8 +152,11 @@ def create_app(site: Site, access: Access) -> Guard:
     _add_page(app, site)
     _add_api(app, site)
     _add_clips(app, site)
+    if watching.metrics:
+        _add_metrics(app, site)
     _add_errors(app, site)
-    return Guard(app, access, site.pages.error)
+    requests = Requests(app.routes, site.engine.metrics, watching.queries)
+    return Guard(app, access, site.pages.error, requests)
 
 
 def _add_page(app: FastAPI, site: Site) -> None:
@@ -248,6 +262,15 @@ def _add_clips(app: FastAPI, site: Site) -> None:
         return sent
 
 
+def _add_metrics(app: FastAPI, site: Site) -> None:
+    """Adds what Prometheus asks for."""
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics(http: Request) -> Response:
+        content, kind = site.engine.metrics.text(http.headers.get("accept", ""))
+        return Response(content, headers={**ASK_AGAIN, "content-type": kind})
+
+
 def _add_errors(app: FastAPI, site: Site) -> None:
     """Adds the answers to what goes wrong: a page, or an object with ``error``."""
 
@@ -260,6 +283,7 @@ def _add_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> Response:
+        site.engine.metrics.refused(error.kind)
         retry = {"retry-after": str(error.retry)}
         if site.engine.is_ready or request.url.path.startswith("/api/"):
             text = f"Please try again in {error.retry} s: {error.reason}."
@@ -268,6 +292,7 @@ def _add_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(StoreReplaced)
     async def ended(request: Request, error: StoreReplaced) -> Response:
+        site.engine.metrics.refused(REPLACED)
         site.engine.fail(error)
         return answer(request, 503, "The clips were replaced: the server has to be started again.")
 

@@ -18,7 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from paddlevideo.serve import metrics as names
 from paddlevideo.serve.folders import Folders
+from paddlevideo.serve.metrics import Metrics
 from paddlevideo.utils.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -35,11 +37,14 @@ FIRST_GUESS = 0.5
 
 
 class Busy(Exception):
-    """The search cannot be answered now; ``retry`` is in how many seconds it should be tried."""
+    """The search cannot be answered now; ``retry`` is in how many seconds it should be tried.
 
-    def __init__(self, reason: str, retry: int) -> None:
+    ``kind``: what it is counted as.
+    """
+
+    def __init__(self, reason: str, retry: int, kind: str = names.INDEXING) -> None:
         super().__init__(reason)
-        self.reason, self.retry = reason, retry
+        self.reason, self.retry, self.kind = reason, retry, kind
 
 
 class _Abandoned(Exception):
@@ -73,6 +78,7 @@ class _Job:
     request: SearchRequest
     future: Future[Found] = field(default_factory=Future)
     is_abandoned: bool = False
+    asked: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
@@ -95,12 +101,14 @@ class Engine:
         open_searcher: Callable[[RetrievalModel, Progress], Searcher],
         find_folders: Callable[[], Folders],
         limits: Limits | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """``find_folders``: called when the clips are indexed; what else takes time before the
         first search is done in it.
         """
         self._load, self._open, self._find_folders = load, open_searcher, find_folders
-        self.limits = limits or Limits()
+        self.limits, self.metrics = limits or Limits(), metrics or Metrics()
+        self.metrics.watch(self)
         #: Clips that are indexed, and all of them, while the index is made.
         self.indexed = (0, 0)
         self.searcher: Searcher | None = None
@@ -128,6 +136,12 @@ class Engine:
     def waiting(self) -> int:
         """The number of searches in the queue, with the one that is being answered."""
         return self._waiting
+
+    def progress(self) -> tuple[int, int]:
+        """Returns the number of clips that are indexed, and that of all."""
+        if self.searcher is None:
+            return self.indexed
+        return len(self.searcher.clips), len(self.searcher.clips)
 
     def start(self) -> None:
         """Starts the thread, and returns when the model is loaded.
@@ -158,10 +172,11 @@ class Engine:
         if not self.is_ready:
             raise Busy("the clips are being read; searches start soon", 2)
         if (known := self._known.get(request)) is not None:
+            self.metrics.search(names.CACHE)
             return known
         expected = self._seconds * (self._waiting + 1)
         if self._waiting >= self.limits.waiting or expected > self.limits.seconds:
-            raise Busy(f"{self._waiting} searches are waiting", self._retry())
+            raise Busy(f"{self._waiting} searches are waiting", self._retry(), names.QUEUE)
         job = _Job(request)
         self._waiting += 1
         self._jobs.put(job)
@@ -170,7 +185,7 @@ class Engine:
         except (TimeoutError, asyncio.TimeoutError):
             late = f"the search took longer than {self.limits.seconds:g} s"
             log.warning("%s: set --seconds, or fewer --candidates", late)
-            raise Busy(late, self._retry()) from None
+            raise Busy(late, self._retry(), names.TIMEOUT) from None
         finally:
             job.is_abandoned = True
             self._waiting -= 1
@@ -209,15 +224,19 @@ class Engine:
         if job.is_abandoned:
             return
         try:
-            found = self._known.get(job.request) or self._timed(job)
+            known = self._known.get(job.request)
+            found = known or self._timed(job)
         except _Abandoned:
             return
         except Exception as error:
-            if not isinstance(error, UserError):
-                log.exception("a search failed: %s", job.request)
+            is_mistake = isinstance(error, ConfigError)
+            self.metrics.search(names.MISTAKE if is_mistake else names.ERROR)
+            if not isinstance(error, UserError):  # without the sentence, which is its user's
+                log.exception("a search failed, with %d candidates", job.request.candidates)
             with suppress(InvalidStateError):  # given up meanwhile
                 job.future.set_exception(error)
             return
+        self.metrics.search(names.CACHE if known else names.MODEL)
         self._known[job.request] = found
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
@@ -226,14 +245,23 @@ class Engine:
 
     def _timed(self, job: _Job) -> Found:
         start = time.perf_counter()
-        found = self._find(job)
-        self._seconds += 0.2 * (time.perf_counter() - start - self._seconds)
+        begun: list[float] = []  # when its clips were matched
+        found = self._find(job, begun)
+        end = time.perf_counter()
+        self._seconds += 0.2 * (end - start - self._seconds)
+        matching = begun[0] if begun else end
+        self.metrics.stage(names.WAITING, start - job.asked)
+        self.metrics.stage(names.SIMILARITY, matching - start)
+        if begun:
+            self.metrics.stage(names.MATCHING, end - matching)
         return found
 
-    def _find(self, job: _Job) -> Found:
+    def _find(self, job: _Job, begun: list[float]) -> Found:
         def proceed() -> None:
             if job.is_abandoned or self._closing.is_set():
                 raise _Abandoned
+            if not begun:
+                begun.append(time.perf_counter())
 
         assert self.searcher is not None
         request = job.request

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from paddlevideo.serve.metrics import REQUESTS
+from paddlevideo.serve.requests import Requests
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -21,6 +25,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 COOKIE = "paddlevideo_token_{port}"
 #: Requests at a time, with those that wait for a search and those that receive a video.
 MOST = 256
+#: Answered beyond that too, at once: who watches the server must not take it for dead.
+ALWAYS = {"/api/health", "/metrics"}
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -72,12 +78,19 @@ class Guard:
     """An ASGI application around another one; only what :class:`Access` allows reaches it.
 
     HEAD reaches it as GET, with ``is_head`` in its scope; the server drops the body. ``page``
-    returns an HTML page for a status and a text.
+    returns an HTML page for a status and a text. ``requests`` is told of every answer.
     """
 
-    def __init__(self, app: App, access: Access, page: Callable[[int, str], str]) -> None:
-        self.app, self.access, self._page = app, access, page
+    def __init__(
+        self, app: App, access: Access, page: Callable[[int, str], str], requests: Requests
+    ) -> None:
+        self.app, self.access, self._page, self._requests = app, access, page, requests
         self._active = 0
+        metrics = requests.metrics
+        metrics.gauge(
+            "paddlevideo_requests_active", "Requests being answered.", lambda: self._active
+        )
+        metrics.gauge("paddlevideo_requests_active_limit", "The most.", lambda: MOST)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers a request itself, or lets the application answer."""
@@ -86,8 +99,12 @@ class Guard:
         if scope["type"] != "http":
             return  # which closes a web socket
 
+        started, status = time.perf_counter(), 500
+
         async def send_safely(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 message = {**message, "headers": [*message["headers"], *_HEADERS]}
             await send(message)
 
@@ -101,6 +118,7 @@ class Guard:
             await self.app({**scope, "method": "GET", "is_head": is_head}, receive, send_safely)
         finally:
             self._active -= 1
+            self._requests.finished(scope, status, time.perf_counter() - started)
 
     async def _refuse(
         self, scope: Message, send: Send, status: int, text: str, more: dict[str, str]
@@ -122,7 +140,8 @@ class Guard:
             return 405, "Only GET and HEAD are answered.", {"allow": "GET, HEAD"}
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
             return 413, "Requests have no body here.", {"connection": "close"}
-        if self._active > MOST:
+        if self._active > MOST and scope["path"] not in ALWAYS:
+            self._requests.metrics.refused(REQUESTS)
             return 503, "Please try again in 1 s: too many requests at once.", {"retry-after": "1"}
         if self.access.token:
             return self._token_refusal(scope, headers)

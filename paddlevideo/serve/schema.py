@@ -146,9 +146,7 @@ def results(
 
 def health(engine: Engine) -> dict[str, Any]:
     """Returns a :class:`Health`."""
-    indexed, clips = engine.indexed
-    if engine.searcher is not None:
-        indexed = clips = len(engine.searcher.clips)
+    indexed, clips = engine.progress()
     return {
         "status": "ready" if engine.is_ready else "indexing",
         "indexed": indexed,

@@ -84,8 +84,10 @@ class Meters:
         if self.world.is_main:
             eta = timedelta(seconds=round(steps_left * record["batch_cost"]))
             line = f"epoch:[{epoch:>3d}/{self.epochs} ] train step:{step_in_epoch:<5d}"
-            log.info("%s", format_line(line, record, eta))
-            self._open().write({"epoch": epoch, "step": step_in_epoch, **record})
+            about = {"epoch": epoch, "step": step_in_epoch, **record}
+            fields = {"event": "step", **about}
+            log.info("%s", format_line(line, record, eta), extra={"fields": fields})
+            self._open().write(about)
         self._reset()
 
     def _summarise(self, extra: Mapping[str, float]) -> dict[str, float]:

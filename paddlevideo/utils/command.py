@@ -191,10 +191,12 @@ def exit_code_of(action: Callable[[], object], *, again: str = STARTS_OVER) -> i
 
 def _code_of_user_error(error: UserError | ImportError) -> int:
     """Prints a UserError or how to install a package; re-raises any other ImportError."""
+    from paddlevideo.utils.log import complain
+
     message = missing_package(error) if isinstance(error, ImportError) else str(error)
     if not message:
         raise error
-    print(f"error: {message}", file=sys.stderr)
+    complain(message)
     return 1 if isinstance(error, ImportError) else error.exit_code
 
 

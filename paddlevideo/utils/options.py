@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 from paddlevideo.files.paths import expand_path, path_complaint
 from paddlevideo.registry import did_you_mean
+from paddlevideo.utils.log import FORMATS
+from paddlevideo.utils.ranges import Range, number
 
 #: The feature store of commands and recipes that are not told another.
 DEFAULT_STORE = "data/videos.store"
@@ -56,6 +58,34 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         "--import", dest="modules", metavar="my.module", action="append", default=[],
         help="import a module that registers parts of your own",
     )  # fmt: skip
+
+
+def add_log_format(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--log_format``, which :func:`paddlevideo.utils.log.run_in_format` reads."""
+    parser.add_argument(
+        "--log_format", choices=FORMATS, default="text", help="json: one JSON object per line"
+    )
+
+
+def as_port(text: str) -> int:
+    """Converts an option that is a port; 0 stands for any that is free."""
+    return int(number(int, Range(at_least=0, at_most=65535))(text))
+
+
+def add_metrics_port(parser: argparse.ArgumentParser, without: str) -> None:
+    """Adds ``--metrics_port`` and ``--metrics_host``. ``without``: what happens by default."""
+    parser.add_argument(
+        "--metrics_port",
+        type=as_port,
+        metavar="PORT",
+        help=f"answer Prometheus at this port; 0: any that is free; default: {without}",
+    )
+    parser.add_argument(
+        "--metrics_host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address of --metrics_port; default: 127.0.0.1, this machine only",
+    )
 
 
 class Parser(argparse.ArgumentParser):

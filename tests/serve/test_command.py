@@ -130,7 +130,7 @@ def test_only_this_machine_may_connect_unless_told():
     with listen(options.host, 0) as bound:
         access = access_for(bound, options.host, [], "")
         assert bound.getsockname()[0] == "127.0.0.1" and access.is_local and not access.token
-        assert address_of(bound, access) == f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        assert address_of(bound, access.token) == f"http://127.0.0.1:{bound.getsockname()[1]}/"
         assert access_for(bound, options.host, [], "x" * 16).token == "x" * 16
 
 
@@ -138,7 +138,9 @@ def test_where_others_may_connect_they_need_a_token():
     with listen("0.0.0.0", 0) as bound:
         first, second = (access_for(bound, "0.0.0.0", ["Box.LAN"], "") for _ in range(2))
         assert not first.is_local and len(first.token) >= 32 and first.token != second.token
-        assert address_of(bound, first).endswith(f":{bound.getsockname()[1]}/?token={first.token}")
+        assert address_of(bound, first.token).endswith(
+            f":{bound.getsockname()[1]}/?token={first.token}"
+        )
         assert first.allows_host("box.lan:1") and first.allows_host(socket.gethostname())
         assert not first.allows_host("evil.example")
         with pytest.raises(ConfigError, match="at least 16"):
@@ -146,25 +148,49 @@ def test_where_others_may_connect_they_need_a_token():
 
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#: More than the system keeps for a client that does not read.
+LARGE = 24 << 20
+
+
+class Answers:
+    """An application: a slow answer, one in parts as of a video, and one at once as of a page."""
+
+    def __init__(self):
+        self.active = []
+
+    async def __call__(self, scope, receive, send):
+        import asyncio
+
+        path = scope["path"]
+        self.active.append(path)
+        size, part = {"/": (4, 4), "/video": (LARGE, 1 << 18), "/page": (LARGE, LARGE)}[path]
+        if path == "/":
+            await asyncio.sleep(0.6)
+        headers = [(b"content-length", str(size).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for end in range(part, size + 1, part):
+            body = b"done" * (part // 4)
+            await send({"type": "http.response.body", "body": body, "more_body": end < size})
+        self.active.remove(path)
 
 
 @pytest.fixture
-def port(monkeypatch):
+def answers():
+    return Answers()
+
+
+@pytest.fixture
+def port(answers, monkeypatch):
     """The port of a server that takes its time for each answer, and gives clients little."""
-    import asyncio
     import threading
 
     import uvicorn
 
-    async def app(scope, receive, send):
-        await asyncio.sleep(0.6)
-        headers = [(b"content-length", b"4")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"done"})
-
     monkeypatch.setattr("paddlevideo.serve.server.SLOWEST", 0.3)
+    monkeypatch.setattr("paddlevideo.serve.server.STALLED", 0.5)
     bound = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, http=Protocol, ws="none", lifespan="off"))
+    config = uvicorn.Config(answers, http=Protocol, ws="none", lifespan="off", timeout_keep_alive=1)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([bound],))
     bound.listen()
     thread.start()
@@ -198,3 +224,40 @@ def test_a_client_that_waits_for_a_slow_answer_is_not_cut_off(port):
         for _ in range(2):
             client.sendall(REQUEST)
             assert answer_of(client).startswith(b"HTTP/1.1 200")
+
+
+def read(client, size, pause):
+    """The number of bytes of an answer until the connection ends, ``size`` at a time."""
+    got = 0
+    try:
+        while part := client.recv(size):
+            got += len(part)
+            if got >= LARGE:
+                break
+            time.sleep(pause)
+    except ConnectionResetError:
+        pass
+    return got
+
+
+@pytest.mark.parametrize("path", ["/video", "/page"])
+@pytest.mark.parametrize("bytes_a_second", [0, 100])
+def test_a_client_that_does_not_take_its_answer_is_cut_off(port, answers, path, bytes_a_second):
+    """Such clients would hold all requests, or all connections."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(REQUEST.replace(b" / ", f" {path} ".encode()))
+        until, taken = time.monotonic() + 1.5, 0
+        while time.monotonic() < until:
+            time.sleep(0.1)
+            if bytes_a_second:
+                taken += len(client.recv(bytes_a_second // 10))
+        assert not answers.active
+        assert taken + read(client, 1 << 20, 0) < LARGE
+
+
+def test_a_client_that_takes_its_time_is_not_cut_off(port, answers):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(REQUEST.replace(b" / ", b" /video "))
+        started = time.monotonic()
+        assert read(client, 1 << 18, 0.01) >= LARGE
+        assert time.monotonic() - started > 0.8, "longer than STALLED"

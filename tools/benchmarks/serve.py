@@ -3,6 +3,9 @@
 Starts a server and lets each user search one sentence after the other, without a pause: first by
 similarity alone, then with candidates that are matched. An answer that says 503 is asked for again
 after its Retry-After; the time until the answer counts from the first try.
+
+With --metrics_rounds it compares two servers instead, of which one does not count, in turns; the
+one that counts is also asked for its metrics every second.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +30,18 @@ from paddlevideo.utils.children import this_python
 
 PATIENCE = 120  # seconds that a user waits for an answer
 CAPTIONS = 1000  # that sentences are made of, at most
+COUNTING = "from paddlevideo.cli import main; sys.exit(main())"
+#: Starts a server whose metrics stay at zero.
+NOT_COUNTING = (
+    "from paddlevideo.serve.metrics import Metrics as M; "
+    f"M.request = M.search = M.stage = M.refused = lambda *_: None; {COUNTING}"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``benchmark.py serve``."""
     from paddlevideo.utils.options import as_path
-    from paddlevideo.utils.ranges import count, positive
+    from paddlevideo.utils.ranges import count, count_or_zero, positive
 
     parser.add_argument("-w", "--weights", type=as_path, required=True, metavar="FILE")
     parser.add_argument("--features", type=as_path, required=True, metavar="STORE")
@@ -40,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=positive, default=60, help="of each part (default 60)")
     parser.add_argument("--candidates", type=count, default=128, help="to match (default 128)")
     parser.add_argument("--waiting", type=count, default=64, help="of the server (default 64)")
+    parser.add_argument(
+        "--metrics_rounds",
+        type=count_or_zero,
+        default=0,
+        metavar="N",
+        help="compare with and without metrics, in N rounds of --seconds each",
+    )
 
 
 @dataclass
@@ -68,9 +84,9 @@ def sentences_of(features: Path) -> Iterator[str]:
 
 
 @contextmanager
-def server(options: argparse.Namespace) -> Iterator[str]:
+def server(options: argparse.Namespace, statement: str = COUNTING) -> Iterator[str]:
     """Starts a server and gives its host and port once it answers searches."""
-    command = this_python("from paddlevideo.cli import main; sys.exit(main())")
+    command = this_python(statement)
     command += ["serve", "--port", "0"]
     for name in ("weights", "features", "candidates", "waiting"):
         command += [f"--{name}", str(getattr(options, name))]
@@ -153,9 +169,54 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[math.ceil(share * len(values)) - 1] if values else math.nan
 
 
+@contextmanager
+def scraping(host: str, seconds: float = 1.0) -> Iterator[None]:
+    """Context in which the metrics of a server are read again and again."""
+    ended = threading.Event()
+
+    def scrape() -> None:
+        connection = http.client.HTTPConnection(host)
+        while not ended.wait(seconds):
+            assert ask(connection, "/metrics")[0] == 200
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def compare_metrics(options: argparse.Namespace, sentences: Iterator[str]) -> dict[str, Any]:
+    """Measures searches by similarity alone, the fastest ones, with and without metrics."""
+    with server(options) as counting, server(options, NOT_COUNTING) as other:
+        rounds: dict[str, list[Any]] = {"with_metrics": [], "without_metrics": []}
+        for number in range(options.metrics_rounds):
+            for name in sorted(rounds, reverse=number % 2 == 1):
+                is_counting = name == "with_metrics"
+                with scraping(counting) if is_counting else nullcontext():
+                    host = counting if is_counting else other
+                    rounds[name].append(load(options, host, 0, sentences))
+    return {name: median_of(parts) for name, parts in rounds.items()}
+
+
+def median_of(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the medians of the rounds' times and rates, and the sums of their counts."""
+    sums = {name: sum(part[name] for part in parts) for name in ("answers", "lost")}
+    names = ("answers_per_second", "p50_seconds", "p95_seconds")
+    medians = {name: statistics.median(part[name] for part in parts) for name in names}
+    retried = sum(part["retried_after_503"] for part in parts)
+    reasons = sorted({reason for part in parts for reason in part["reasons"]})
+    more = {"retried_after_503": retried, "reasons": reasons, "rounds": parts}
+    return {**parts[0], **sums, **medians, **more}
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures both kinds of searches."""
+    """Measures both kinds of searches, or one with and without metrics."""
     sentences = sentences_of(options.features)
+    if options.metrics_rounds:
+        return compare_metrics(options, sentences)
     with server(options) as host:
         return {
             name: load(options, host, match, sentences)
