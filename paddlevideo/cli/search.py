@@ -68,6 +68,11 @@ def add_model(parser: Parser) -> None:
     parser.add_argument(
         "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
     )
+    parser.add_argument(
+        "--first_stage",
+        choices=("exact", "approximate"),
+        help="how the most similar clips are found; default: MODEL.retrieval_head.first_stage",
+    )
 
 
 def configure(options: argparse.Namespace) -> Config:
@@ -89,10 +94,12 @@ def open_searcher(
 ) -> Searcher:
     """Returns the searcher of a model for the clips and the index that a command line names."""
     from paddlevideo.retrieval.search import Searcher
-    from paddlevideo.retrieval.search_index import index_folder
+    from paddlevideo.retrieval.search_index import index_place
 
-    index = index_folder(model.weights, options.index)
-    return Searcher(model, options.features, index, candidates, **more)
+    index = index_place(model.weights, options.index)
+    return Searcher(
+        model, options.features, index, candidates, first_stage=options.first_stage, **more
+    )
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:

@@ -39,7 +39,7 @@ from paddlevideo.retrieval.answers import Answer, best_clips
 from paddlevideo.retrieval.gallery import Gallery
 from paddlevideo.retrieval.model import RetrievalModel
 from paddlevideo.retrieval.search import Searcher
-from paddlevideo.retrieval.search_index import index_folder
+from paddlevideo.retrieval.search_index import index_place
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import some
 from paddlevideo.utils.progress import progress as progress_shown
@@ -87,7 +87,7 @@ def load(
             f"{located}: its {head} describes videos and compares no texts with them: use "
             f"paddlevideo predict -w {located}"
         )
-    folder = index_folder(located, index)
+    folder = index_place(located, index)
     made = VideoTextModel(RetrievalModel(recipe, located), recipe, folder)
     made.extraction = extraction or Extraction()
     made.batch_size, made.progress = batch_size, progress
