@@ -69,8 +69,8 @@ def load(
         overrides: changes of the recipe, such as ``["device=cpu"]``.
         extraction: how videos become clips with features; by default as those that the weights
             were trained with, which ``extraction.json`` beside them says.
-        index: folder for the vectors of searched feature files; by default ``search_index`` beside
-            the weights.
+        index: folder for the vectors of searched feature files, by default ``search_index`` beside
+            the weights; or the address of a Milvus server, or a file ``.db`` of Milvus Lite.
         batch_size: texts, or clips, that are encoded at once. It does not change a result.
         progress: whether long work draws a bar on a terminal.
 
@@ -112,8 +112,8 @@ class VideoTextModel:
     batch_size: int = BATCH
     progress: bool = True
 
-    def __init__(self, retrieval: RetrievalModel, config: Config, index: Path) -> None:
-        """``index``: the folder of search indexes."""
+    def __init__(self, retrieval: RetrievalModel, config: Config, index: Path | str) -> None:
+        """``index``: the folder of search indexes, or the address or the file of Milvus."""
         self.config, self.weights = config, retrieval.weights
         self.extraction = Extraction()
         self._retrieval, self._index = retrieval, index

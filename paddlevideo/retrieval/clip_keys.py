@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,17 @@ def keys_of(source: ClipSource, features: Path, before: ClipKeys | None) -> Clip
     return ClipKeys(_as_array(keys), print_now, [])
 
 
+def kept_keys(folder: Path, source: ClipSource, features: Path) -> ClipKeys:
+    """Returns :func:`keys_of` a feature file, which are kept in a folder if it can be written."""
+    path = keys_file(folder, features)
+    before = ClipKeys.read(path)
+    keys = keys_of(source, features, before)
+    if keys is not before:
+        with suppress(OSError):
+            keys.write(path)
+    return keys
+
+
 def _keys_of_store(
     store: FeatureStore, features: dict[str, Any], before: ClipKeys | None
 ) -> ClipKeys:
@@ -137,15 +149,27 @@ def _as_array(keys: list[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), SIZE)
 
 
+class KeyTable:
+    """Finds keys among M known ones (M, 16)."""
+
+    def __init__(self, known: np.ndarray) -> None:
+        self.known = known
+        first = _first_half(known)
+        self._order = np.argsort(first, kind="stable")
+        self._sorted = first[self._order]
+
+    def rows(self, keys: np.ndarray) -> np.ndarray:
+        """Returns the rows (N,) int64 in which ``keys`` (N, 16) are; -1: in none."""
+        if not len(self.known):
+            return np.full(len(keys), -1, np.int64)
+        at = np.searchsorted(self._sorted, _first_half(keys))
+        rows = self._order[np.minimum(at, len(self.known) - 1)]
+        return np.where((self.known[rows] == keys).all(axis=1), rows, -1)
+
+
 def find_keys(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Returns the rows (N,) int64 of ``known`` (M, 16) where ``keys`` (N, 16) are; -1: nowhere."""
-    if not len(known):
-        return np.full(len(keys), -1, np.int64)
-    first = _first_half(known)
-    order = np.argsort(first, kind="stable")
-    at = np.searchsorted(first[order], _first_half(keys))
-    rows = order[np.minimum(at, len(known) - 1)]
-    return np.where((known[rows] == keys).all(axis=1), rows, -1)
+    """Returns the rows (N,) int64 of ``known`` (M, 16) in which ``keys`` (N, 16) are, or -1."""
+    return KeyTable(known).rows(keys)
 
 
 def _first_half(keys: np.ndarray) -> np.ndarray:

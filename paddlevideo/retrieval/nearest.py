@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -96,7 +96,7 @@ class Exact:
         self, queries: np.ndarray, count: int, among: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Nearest`."""
-        best = _Best(len(queries), _results(count, self.vectors, among))
+        best = Best(len(queries), _results(count, self.vectors, among))
         if best.count:
             for positions, block in _blocks(self.vectors, among):
                 for rows in _slices(len(queries), len(block)):
@@ -119,7 +119,7 @@ class FaissFlat:
         self, queries: np.ndarray, count: int, among: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Nearest`."""
-        best = _Best(len(queries), _results(count, self.vectors, among))
+        best = Best(len(queries), _results(count, self.vectors, among))
         if best.count:
             for positions, block in _blocks(self.vectors, among):
                 block = np.ascontiguousarray(block, np.float32)
@@ -259,7 +259,7 @@ class Approximate:
             selected = {"sel": self._faiss.IDSelectorBitmap(bits)}
         parameters = self._faiss.SearchParametersIVF(nprobe=self.probed, **selected)
         queries = np.ascontiguousarray(queries, np.float32)
-        best = _Best(len(queries), min(count, allowed))
+        best = Best(len(queries), min(count, allowed))
         for rows in _slices(len(queries), CANDIDATES * count * self.vectors.shape[1]):
             self._search(best, rows, queries[rows], parameters)
         for row in np.flatnonzero(np.isneginf(best.similarities[:, -1:]).any(axis=1)):
@@ -268,7 +268,7 @@ class Approximate:
             best.positions[row], best.similarities[row] = found[0][0], found[1][0]
         return best.positions, best.similarities
 
-    def _search(self, best: _Best, rows: slice, queries: np.ndarray, parameters: Any) -> None:
+    def _search(self, best: Best, rows: slice, queries: np.ndarray, parameters: Any) -> None:
         """Adds the results of some queries, with the similarities of the whole vectors."""
         candidates = self._index.search(queries, CANDIDATES * best.count, params=parameters)[1]
         candidates.sort(axis=1)  # equal similarities in the order of the vectors
@@ -284,7 +284,7 @@ def cells_of(size: int) -> int:
     return 1 << round(math.log2(max(2 * math.sqrt(size), 1)))
 
 
-class _Best:
+class Best:
     """The best results so far, of blocks in the order of their positions."""
 
     def __init__(self, queries: int, count: int) -> None:
@@ -309,6 +309,16 @@ class _Best:
         known = np.concatenate([self.positions[rows], positions], axis=1)
         self.similarities[rows] = np.take_along_axis(every, order, axis=1)
         self.positions[rows] = np.take_along_axis(known, order, axis=1)
+
+
+def best_of(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]], count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the best of several results, which share no position, as one search would."""
+    positions = np.concatenate([part[0] for part in parts], axis=1)
+    similarities = np.concatenate([part[1] for part in parts], axis=1)
+    order = np.lexsort((positions, -similarities), axis=1)[:, :count]
+    return np.take_along_axis(positions, order, 1), np.take_along_axis(similarities, order, 1)
 
 
 def _highest(values: np.ndarray, count: int) -> np.ndarray:

@@ -16,12 +16,15 @@ import numpy as np
 from paddlevideo.loader.clips.gallery import ClipReader
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoSource
 from paddlevideo.retrieval.answers import Answer
+from paddlevideo.retrieval.clip_keys import kept_keys
 from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval.milvus_index import MilvusIndex
+from paddlevideo.retrieval.milvus_server import is_milvus
 from paddlevideo.retrieval.model import RetrievalModel
 from paddlevideo.retrieval.nearest import SAMPLE, FirstStageSearch, Nearest
 from paddlevideo.retrieval.ranks import highest
 from paddlevideo.retrieval.recent import RecentVideos
-from paddlevideo.retrieval.search_index import SearchIndex
+from paddlevideo.retrieval.search_index import SearchIndex, index_folder
 from paddlevideo.retrieval.segments import ApproximateRows, ExactRows
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.progress import track
@@ -77,16 +80,16 @@ class Searcher:
         self,
         model: RetrievalModel,
         features: Path,
-        index: Path,
+        index: Path | str,
         candidates: int,
         progress: Progress = _nothing,
         first_stage: FirstStageSearch | None = None,
     ) -> None:
-        """Opens the clips and their index. Raises ConfigError or DataError.
+        """Opens the clips and their index. Raises ConfigError, DataError or IndexAway.
 
-        ``index``: the folder of indexes. ``progress`` is called while clips are read; it may raise
-        an exception to stop. ``first_stage``: how the most similar clips are found, by default as
-        ``MODEL.retrieval_head.first_stage`` says.
+        ``index``: the folder of indexes, or the address or the file of Milvus. ``progress`` is
+        called while clips are read; it may raise an exception to stop. ``first_stage``: how the
+        most similar clips are found, by default as ``MODEL.retrieval_head.first_stage`` says.
         """
         self.model, self.candidates = model, candidates
         self.weight = 0.0 if model.head is None else model.head.known_weight
@@ -111,10 +114,15 @@ class Searcher:
                 framework.encode_videos, self._clips, framework.gallery_gigabytes
             )
 
-    def _open_index(self, place: Path, features: Path, how: FirstStageSearch) -> ClipIndex:
+    def _open_index(self, place: Path | str, features: Path, how: FirstStageSearch) -> ClipIndex:
         """Returns the index of all clips, after encoding those that are new."""
         model, head = self.model, self.model.head
         assert head is not None
+        if isinstance(place, str) or is_milvus(place):
+            clips = kept_keys(index_folder(model.weights), self.source, features)
+            server = MilvusIndex(place, clips, {"weights": model.sha256, **model.settings})
+            server.fill(self._encode, head.width, how, self._sample)
+            return server
         stored = SearchIndex(place, model.weights, model.sha256, model.settings, head.width)
         rows = stored.vectors(self.source, features, self._encode)
         return ExactRows(rows) if how == "exact" else ApproximateRows(rows, self._sample)

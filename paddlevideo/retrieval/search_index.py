@@ -47,9 +47,16 @@ _NAME = re.compile(r"[0-9a-f]{16}")
 Encode = Callable[[np.ndarray], Iterator[np.ndarray]]
 
 
-def index_place(weights: Path, given: str | os.PathLike[str] | None = None) -> Path:
-    """Returns the given folder of indexes, by default the one beside the weights."""
-    return weights.parent / "search_index" if given is None else Path(given)
+def index_folder(weights: Path) -> Path:
+    """Returns the folder of indexes beside the weights."""
+    return weights.parent / "search_index"
+
+
+def index_place(weights: Path, given: str | os.PathLike[str] | None = None) -> Path | str:
+    """Returns where an index is: the address of a server, or a path, by default the folder."""
+    if given is None:
+        return index_folder(weights)
+    return given if isinstance(given, str) and "://" in given else Path(given)
 
 
 class SearchIndex:

@@ -18,7 +18,7 @@ import numpy as np
 from paddlevideo.files.partials import sweep
 from paddlevideo.files.whole import write_folder_whole, write_whole
 from paddlevideo.retrieval.clip_keys import SIZE
-from paddlevideo.retrieval.nearest import APPROXIMATE_FROM, BLOCK, Approximate, Exact
+from paddlevideo.retrieval.nearest import APPROXIMATE_FROM, BLOCK, Approximate, Exact, best_of
 
 log = logging.getLogger("paddlevideo")
 
@@ -191,16 +191,6 @@ class ApproximateRows:
             )
             parts.append((positions[found], similarities))
         return best_of(parts, count)
-
-
-def best_of(
-    parts: Sequence[tuple[np.ndarray, np.ndarray]], count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the best of several results, which share no position, as one search would."""
-    positions = np.concatenate([part[0] for part in parts], axis=1)
-    similarities = np.concatenate([part[1] for part in parts], axis=1)
-    order = np.lexsort((positions, -similarities), axis=1)[:, :count]
-    return np.take_along_axis(positions, order, 1), np.take_along_axis(similarities, order, 1)
 
 
 def _cells(segment: Segment, sample: Callable[[], np.ndarray | None]) -> Approximate:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from paddlevideo.retrieval.milvus_server import IndexAway
 from paddlevideo.serve.folders import Folders
 from paddlevideo.utils.errors import ConfigError, UserError
 
@@ -30,6 +31,8 @@ log = logging.getLogger("paddlevideo")
 #: Rankings in memory: "load more", going back and shared links need no model.
 KEPT = 256
 LONGEST_RETRY = 60  # seconds
+#: Seconds after which to try again while the server of the index does not answer.
+AWAY = 5
 #: Of a search before the first one was timed.
 FIRST_GUESS = 0.5
 
@@ -213,7 +216,10 @@ class Engine:
         except _Abandoned:
             return
         except Exception as error:
-            if not isinstance(error, UserError):
+            if isinstance(error, IndexAway):
+                log.warning("a search failed: %s", error)  # visitors are not told the address
+                error = Busy("the index does not answer", AWAY)
+            elif not isinstance(error, UserError):
                 log.exception("a search failed: %s", job.request)
             with suppress(InvalidStateError):  # given up meanwhile
                 job.future.set_exception(error)

@@ -27,7 +27,7 @@ TITLES = {
     400: "This search does not work",
     401: "A token is needed",
     404: "Not found",
-    503: "Too many searches at once",
+    503: "No answer right now",
 }
 
 

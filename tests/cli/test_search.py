@@ -334,6 +334,38 @@ def test_sizes_come_from_a_retrieval_set():
         model_module.dataset_options({"DATASET": {"test": {"format": "ActBertDataset"}}})
 
 
+@pytest.mark.parametrize("how", ["exact", "approximate"])
+def test_an_index_in_milvus_gives_the_same(trained, tmp_path, capsys, monkeypatch, how):
+    reason = "pymilvus and milvus-lite are not installed: the extra scale has them"
+    for name in ("pymilvus", "milvus_lite"):
+        pytest.importorskip(name, reason=reason)
+    words = ["--json", "a dog", "red soup", "--candidates", "3", "--first_stage", how]
+    wanted = run(capsys, *arguments(trained, *words, "--index", str(tmp_path / "folder")))
+    place = ["--index", str(tmp_path / "clips.db")]
+    found = run(capsys, *arguments(trained, *words, *place))
+    for one, other in zip(found, wanted, strict=True):
+        assert [clip["clip"] for clip in one["clips"]] == [clip["clip"] for clip in other["clips"]]
+        scores = [[clip["score"] for clip in each["clips"]] for each in (one, other)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    read = encodings(monkeypatch)
+    assert run(capsys, *arguments(trained, *words, *place)) == found
+    assert max(map(len, read)) <= 3, "the candidates alone"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("ftp://host:1", "expected a folder, http://HOST:PORT"),
+        ("http://root:secret@host:19530", "leave user and password out of the address"),
+    ],
+)
+def test_an_address_that_is_wrong_is_refused_at_once(trained, capsys, place, message):
+    with pytest.raises(SystemExit):
+        search.parse_arguments(arguments(trained, "a dog", "--index", place))
+    error = capsys.readouterr().err
+    assert message in error and "secret" not in error
+
+
 def test_counts_must_be_positive(capsys):
     with pytest.raises(SystemExit):
         search.parse_arguments(["-w", "w", "--features", "f", "--best", "0"])
