@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
+from paddlevideo.cli import split
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store import writer as writer_module
 from paddlevideo.prepare import PackOptions, pack
@@ -38,8 +39,9 @@ class Place:
         self.weights = folder / "w.pdparams"
         self.weights.write_text("weights")
         self.index = folder / "index"
-        self.encoded, self.sha256 = [], "ab"
-        self.write(numbers, **options)
+        self.encoded, self.sha256, self.width = [], "ab", WIDTH
+        if numbers is not None:
+            self.write(numbers, **options)
 
     def write(self, numbers, **options):
         shutil.rmtree(self.store, ignore_errors=True)
@@ -48,7 +50,7 @@ class Place:
     def opened(self, batch=2, **changes):
         """The vectors of all clips, as a search opens them."""
         source = FeatureStore(changes.get("store", self.store))
-        index = SearchIndex(self.index, self.weights, self.sha256, {"sizes": 3}, WIDTH)
+        index = SearchIndex(self.index, self.weights, self.sha256, {"sizes": 3}, self.width)
 
         def encode(positions):
             for first in range(0, len(positions), batch):
@@ -117,12 +119,15 @@ def test_a_clip_with_other_contents_is_another(place):
 
 
 def test_clips_in_another_store_are_the_same_clips(place):
-    """``pack`` merges and ``split`` divides stores: their clips are known."""
+    """``pack`` merges stores, and ``split`` writes beside one: their clips are known."""
     place.opened()
     place.encoded.clear()
     write(place.folder / "more.store", [make_clip(number) for number in (20, 21)])
     both = place.folder / "both.store"
     pack(PackOptions([place.store, place.folder / "more.store"], both))
+    place.check(place.opened(store=both), both)
+    assert place.encoded == ["clip20", "clip21"]
+    assert split.main([str(both), "--by", "clip", "--valid", "0.3", "--test", "0.3"]) == 0
     place.check(place.opened(store=both), both)
     assert place.encoded == ["clip20", "clip21"]
     part = place.folder / "part.store"
@@ -131,6 +136,30 @@ def test_clips_in_another_store_are_the_same_clips(place):
     place.check(place.opened(store=part), part)
     place.check(place.opened())
     assert not place.encoded, "what one store does not need is kept for the others"
+
+
+@pytest.mark.slow
+def test_videos_that_were_extracted_before_are_known_after_another_extraction(tmp_path):
+    """Three videos more and one less."""
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    from paddlevideo.extract.run import extract
+    from paddlevideo.extract.work import ExtractOptions
+    from tests.extract.samples import moving, write_video
+
+    place, videos = Place(tmp_path, None), tmp_path / "videos"
+    place.width = 134
+    for number in range(4):
+        write_video(videos / f"b{number}.mp4", moving((number, 2 - number)))
+    assert extract(ExtractOptions(videos, place.store)) == 0
+    place.check(place.opened())
+    assert len(place.encoded) == len(FeatureStore(place.store)) == 4
+    (videos / "b2.mp4").unlink()
+    for name, number in (("a", 5), ("b3x", 6), ("z", 7)):
+        write_video(videos / f"{name}.mp4", moving((number, -1)))
+    place.encoded.clear()
+    assert extract(ExtractOptions(videos, place.store, overwrite=True)) == 0
+    place.check(place.opened())
+    assert sorted(place.encoded) == ["a", "b3x", "z"]
 
 
 def test_only_changed_shards_of_a_store_are_read(tmp_path, monkeypatch):
