@@ -30,11 +30,11 @@ ROUNDS = 10  # of k-means
 SEED = 1
 #: The fewest cells that a search looks into, and the largest fraction of all: beyond it an exact
 #: search takes as long.
-FEWEST_PROBED, MOST_PROBED = 4, 1 / 4
+FEWEST_PROBED, MOST_PROBED = 4, 1 / 2
 #: The recall to reach for a sample of queries, that sample's size, and the results of each.
 RECALL, SAMPLE, SAMPLE_COUNT = 0.95, 64, 32
 #: Candidates for each result, whose similarities are computed again from the whole vectors.
-CANDIDATES = 4
+CANDIDATES = 2
 
 
 class Vectors(Protocol):
