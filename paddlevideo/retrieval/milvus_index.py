@@ -2,7 +2,7 @@
 
 A feature file and the weights have a collection of their own, whose rows are the keys of clips
 (clip_keys.py) and their vectors. An alias whose name holds a checksum of all clips marks it as
-complete: it is made last, and removed before anything is changed. Whoever finds no such alias
+complete: it is made last, and removed before anything is changed. A search that finds none
 compares the keys and continues, so that nothing half-built is taken for whole.
 
 N clips, Q queries, D the width of the vectors.
@@ -86,6 +86,7 @@ class MilvusIndex:
         """
         if self._is_complete(how):
             return
+        self._candidates = 0
         self._begin(width, how)
         known = self._known_keys()
         extra = known[self._table.rows(known) < 0]
@@ -117,11 +118,11 @@ class MilvusIndex:
             return False
         wanted = f"{self._mark}{'exact' if how == 'exact' else 'graph'}"
         found = [name for name in self._aliases() if name.startswith(wanted)]
-        if not found or self._count() != len(self._clips):
+        if not found:
             return False
         self._candidates = int(found[0].removeprefix(wanted) or 0)
         self._load()
-        return True
+        return self._count() == len(self._clips)
 
     def _count(self) -> int:
         words = {"output_fields": ["count(*)"], "consistency_level": "Strong"}

@@ -33,7 +33,7 @@ from paddlevideo.retrieval.segments import Rows, Segment, read_segments, write_s
 
 log = logging.getLogger("paddlevideo")
 
-#: What a kill can cost: a segment is written after so many clips, or so many seconds.
+#: What a kill can cost: a segment is written after this number of clips, or of seconds.
 SEGMENT_CLIPS, SEGMENT_SECONDS = 4096, 300.0
 #: Segments beyond this number are made one, and those of which less than this fraction is needed.
 MOST_SEGMENTS, NEEDED = 8, 0.5
@@ -171,7 +171,7 @@ class SearchIndex:
         return written or Segment(np.concatenate(blocks), keys)
 
     def _merge_small(self, segments: list[Segment]) -> None:
-        """Makes many small segments one: a process may have only so many files open."""
+        """Makes many small segments one: the number of open files of a process is limited."""
         small = [each for each in segments if len(each) < MOST_SMALL * SEGMENT_CLIPS]
         if len(small) >= MOST_SMALL and self._can_write:
             rows = np.arange(sum(map(len, small)))

@@ -39,7 +39,7 @@ class Segment:
         return len(self.vectors)
 
     def remove(self) -> None:
-        """Removes the folder; whoever has it mapped can go on reading."""
+        """Removes the folder; processes that have it mapped can go on reading."""
         if self.folder is not None:
             (self.folder / _KEYS).unlink(missing_ok=True)  # first: without keys it counts as absent
             shutil.rmtree(self.folder, ignore_errors=True)
