@@ -72,7 +72,7 @@ class MilvusServer:
             raise ConfigError(
                 f"--index: Milvus needs another package: pip install {INSTALL['pymilvus']}"
             ) from None
-        for name in ("pymilvus", "milvus_lite"):  # they repeat what they raise
+        for name in ("pymilvus", "milvus_lite", "faiss.loader"):  # they repeat what they raise
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._advice = f"it runs there and {TOKEN} is right"
         if isinstance(place, Path):

@@ -19,6 +19,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,10 @@ class SearchIndex:
 
     def _rewrite(self, old: list[Segment], rows: Rows, keys: np.ndarray) -> Segment | None:
         """Writes some vectors of ``old`` as one segment, then removes ``old``."""
-        merged = self._keep(lambda: write_segment(self.path, rows.blocks(), keys), quiet=True)
+        if len(keys):
+            merged = self._keep(lambda: write_segment(self.path, rows.blocks(), keys), quiet=True)
+        else:
+            merged = Segment(np.zeros((0, self.width), np.float32), keys)
         if merged is not None:
             for segment in old:
                 if segment.folder != merged.folder:
@@ -194,17 +198,27 @@ class SearchIndex:
         """Returns the vectors, after making many or sparse segments one, if it can be done."""
         found = Rows(segments, rows, self.width)
         total = sum(map(len, segments))
-        if len(segments) > MOST_SEGMENTS or (len(segments) > 1 and 2 * new >= total):
-            needed = self._needed(segments, clips, rows)
-        elif len(np.unique(rows)) < NEEDED * total:
-            needed = self._needed(segments, clips, rows)
-            if len(needed) >= NEEDED * total:
-                return found  # other feature files need the rest
-        else:
-            return found
+        is_sparse = len(np.unique(rows)) < NEEDED * total
+        is_built = len(segments) > 1 and 2 * new >= total
+        old = segments
+        if not (is_sparse or is_built):
+            if len(segments) <= MOST_SEGMENTS:
+                return found
+            # Large ones stay: to write them again, and to divide them into cells, takes long.
+            largest = max(map(len, segments))
+            small = [each for each in segments if 2 * len(each) < largest]
+            old = small if len(segments) - len(small) < MOST_SEGMENTS else segments
+        needed = self._needed(segments, clips, rows)
+        if is_sparse and not is_built and len(needed) >= NEEDED * total:
+            return found  # other feature files need the rest
+        is_old = np.repeat([each in old for each in segments], [len(each) for each in segments])
+        needed = needed[is_old[needed]]
         keys = _keys(segments)[needed]
-        merged = self._rewrite(segments, Rows(segments, needed, self.width), keys)
-        return found if merged is None else Rows([merged], find_keys(clips.keys, keys), self.width)
+        merged = self._rewrite(old, Rows(segments, needed, self.width), keys)
+        if merged is None:
+            return found
+        now = [*(each for each in segments if each not in old), merged]
+        return Rows(now, find_keys(clips.keys, _keys(now)), self.width)
 
     def _needed(self, segments: list[Segment], clips: ClipKeys, rows: np.ndarray) -> np.ndarray:
         """Returns the rows that some feature file needs, those of ``clips`` first, in their order.
@@ -215,7 +229,8 @@ class SearchIndex:
         parts = [rows]
         for path, keys in known_keys(self.folder):
             if not keys.is_of_something:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
             elif keys.features["path"] != clips.features["path"]:
                 others = find_keys(keys.keys, known)
                 parts.append(others[others >= 0])

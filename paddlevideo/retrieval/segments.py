@@ -9,6 +9,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ class Segment:
     def remove(self) -> None:
         """Removes the folder; processes that have it mapped can go on reading."""
         if self.folder is not None:
-            (self.folder / _KEYS).unlink(missing_ok=True)  # first: without keys it counts as absent
+            with suppress(OSError):
+                (self.folder / _KEYS).unlink()  # first: without keys it counts as absent
             shutil.rmtree(self.folder, ignore_errors=True)
 
 

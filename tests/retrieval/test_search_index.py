@@ -285,15 +285,32 @@ def test_many_or_sparse_segments_become_one(place, monkeypatch):
     for end in range(7, 15):  # one clip more each time
         place.write(range(end))
         place.opened()
-    assert len(place.segments()) == search_index.MOST_SEGMENTS
+    large, *_ = before = place.opened().segments
+    assert len(large) == 7 and len(place.segments()) == search_index.MOST_SEGMENTS == len(before)
     place.write(range(15))
     place.check(place.opened())
-    assert len(place.segments()) == 1
+    assert len(place.segments()) == 2 and large.folder.is_dir(), "the small ones"
     place.write(range(12, 15))  # of 15 clips
     place.encoded.clear()
     rows = place.opened()
     place.check(rows)
     assert not place.encoded and len(rows.segments[0]) == 3
+    place.check(place.opened())
+
+
+def test_small_segments_that_nothing_needs_are_removed(place, monkeypatch):
+    place.write(range(20))
+    place.opened()
+    monkeypatch.setattr(search_index, "MOST_SEGMENTS", 20)
+    for number in range(30, 37):
+        place.write([*range(20), number])  # without the one before
+        place.opened()
+    assert len(place.segments()) == 8
+    monkeypatch.setattr(search_index, "MOST_SEGMENTS", 4)
+    place.write(range(20))
+    rows = place.opened()
+    place.check(rows)
+    assert len(place.segments()) == 1 and sum(map(len, rows.segments)) == 20
     place.check(place.opened())
 
 
