@@ -30,6 +30,7 @@ from paddlevideo.cli import run as main
 from paddlevideo.cli.find_bert import INSTALL
 from paddlevideo.config import load_config
 from paddlevideo.doctor import packages
+from tests.milvus_process import Server
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = "python (-B )?-m paddle.distributed.launch"
@@ -231,6 +232,7 @@ SMALL = {
     "initialization": "--widths 16 --seeds 1 --no_published",
     "host": "--steps 1",
     "serve": "--seconds 1 --users 4 --candidates 2",
+    "index": "--clips 500 --width 16 --engines numpy",
 }
 
 
@@ -252,6 +254,7 @@ def benchmark_alone(command: str, place: Path) -> None:
         "initialization": lambda: report[0]["margin"],
         "host": lambda: report["float32"]["counts"]["operators"]["forward"],
         "serve": lambda: all_answered(report),
+        "index": lambda: report["engines"]["numpy"]["recall_at_32"],
     }
     assert speeds[words[2]]() > 0
 
@@ -307,6 +310,18 @@ def search(command: str, place: Path) -> None:
     assert list((place / "output" / "ActBert_two_stage" / "search_index").iterdir())
 
 
+def search_in_milvus(command: str, place: Path) -> None:
+    """With Milvus Lite's server at a free port in the place of Milvus."""
+    for name in ("pymilvus", "milvus_lite"):
+        pytest.importorskip(name, reason="the extra scale is not installed")
+    server = Server(place / "milvus")
+    server.start()
+    try:
+        run_tool(command.replace("http://localhost:19530", server.address), place)
+    finally:
+        server.kill()
+
+
 def find_bert(command: str, place: Path) -> None:
     """``BERT=$(...)``: prints a path, or says how to install the package."""
     (inside,) = re.fullmatch(r"BERT=\$\((.+)\)", command).groups()
@@ -342,6 +357,7 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"python3 -m venv .venv", make_environment, False),
     (r"\. .venv/bin/activate", activate, False),
     (r"python tools/benchmark.py .+", benchmark_alone, True),
+    (r"paddlevideo search .+ --index http.+", search_in_milvus, True),
     (r"paddlevideo search .+", search, False),
     (r"paddlevideo serve .+", serve, True),
     (r"paddlevideo (report|compare|curves|doctor)\b.*", run_tool, False),

@@ -24,6 +24,8 @@ from paddlevideo.utils.options import Parser, add_override, as_path, as_path_tex
 from paddlevideo.utils.ranges import count
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from paddlevideo.config import Config
     from paddlevideo.retrieval.answers import Answer
     from paddlevideo.retrieval.model import RetrievalModel
@@ -66,8 +68,30 @@ def add_model(parser: Parser) -> None:
     )
     add_override(parser)
     parser.add_argument(
-        "--index", type=as_path, metavar="FOLDER", help="default: search_index beside the weights"
+        "--index",
+        type=as_index,
+        metavar="PLACE",
+        help="a folder, by default search_index beside the weights; http://HOST:PORT of Milvus, "
+        "whose token is that of the environment variable MILVUS_TOKEN; or a file .db",
     )
+    parser.add_argument(
+        "--first_stage",
+        choices=("exact", "approximate"),
+        help="how the most similar clips are found; default: MODEL.retrieval_head.first_stage",
+    )
+
+
+def as_index(text: str) -> Path | str:
+    """Converts ``--index``: a path, or the address of a server."""
+    if "://" not in text:
+        return as_path(text)
+    from paddlevideo.retrieval.milvus_server import check_address
+
+    try:
+        check_address(text)
+    except ValueError as error:  # a ConfigError
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--index: ")) from None
+    return text
 
 
 def configure(options: argparse.Namespace) -> Config:
@@ -89,10 +113,12 @@ def open_searcher(
 ) -> Searcher:
     """Returns the searcher of a model for the clips and the index that a command line names."""
     from paddlevideo.retrieval.search import Searcher
-    from paddlevideo.retrieval.search_index import index_folder
+    from paddlevideo.retrieval.search_index import index_place
 
-    index = index_folder(model.weights, options.index)
-    return Searcher(model, options.features, index, candidates, **more)
+    index = index_place(model.weights, options.index)
+    return Searcher(
+        model, options.features, index, candidates, first_stage=options.first_stage, **more
+    )
 
 
 def sentences_of(sentences: Sequence[str]) -> Iterator[str]:

@@ -39,7 +39,7 @@ from paddlevideo.retrieval.answers import Answer, best_clips
 from paddlevideo.retrieval.gallery import Gallery
 from paddlevideo.retrieval.model import RetrievalModel
 from paddlevideo.retrieval.search import Searcher
-from paddlevideo.retrieval.search_index import index_folder
+from paddlevideo.retrieval.search_index import index_place
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import some
 from paddlevideo.utils.progress import progress as progress_shown
@@ -69,8 +69,8 @@ def load(
         overrides: changes of the recipe, such as ``["device=cpu"]``.
         extraction: how videos become clips with features; by default as those that the weights
             were trained with, which ``extraction.json`` beside them says.
-        index: folder for the vectors of searched feature files; by default ``search_index`` beside
-            the weights.
+        index: folder for the vectors of searched feature files, by default ``search_index`` beside
+            the weights; or the address of a Milvus server, or a file ``.db`` of Milvus Lite.
         batch_size: texts, or clips, that are encoded at once. It does not change a result.
         progress: whether long work draws a bar on a terminal.
 
@@ -87,7 +87,7 @@ def load(
             f"{located}: its {head} describes videos and compares no texts with them: use "
             f"paddlevideo predict -w {located}"
         )
-    folder = index_folder(located, index)
+    folder = index_place(located, index)
     made = VideoTextModel(RetrievalModel(recipe, located), recipe, folder)
     made.extraction = extraction or Extraction()
     made.batch_size, made.progress = batch_size, progress
@@ -112,8 +112,8 @@ class VideoTextModel:
     batch_size: int = BATCH
     progress: bool = True
 
-    def __init__(self, retrieval: RetrievalModel, config: Config, index: Path) -> None:
-        """``index``: the folder of search indexes."""
+    def __init__(self, retrieval: RetrievalModel, config: Config, index: Path | str) -> None:
+        """``index``: the folder of search indexes, or the address or the file of Milvus."""
         self.config, self.weights = config, retrieval.weights
         self.extraction = Extraction()
         self._retrieval, self._index = retrieval, index

@@ -28,6 +28,7 @@ UNUSED = (
     *("self", "file_path", "features_path", "data_prefix", "test_mode", "only", "exclude"),
     *("captions_per_clip", "split"),
 )
+CLIP_SIZES = ("max_region_num", "max_action_num", "vision_feature_dim", "action_feature_dim")
 
 
 class RetrievalModel:
@@ -57,6 +58,11 @@ class RetrievalModel:
         vocabulary = self.options["bert_model"]
         words = load_tokenizer(vocabulary).vocabulary_size
         check_extents(model.limits(), {"text_ids": words}, vocabulary)
+        #: What else than the weights the vectors of clips depend on.
+        self.settings = {
+            **{name: self.options[name] for name in CLIP_SIZES},
+            **{name: config.MODEL.get(name) for name in ("backbone", "without")},
+        }
         with unchanged(self.weights) as self.sha256:
             load_weights(model, weights, for_test=True)
         model.eval()

@@ -85,8 +85,8 @@ class Site:
         searcher, folders = self.engine.searcher, self.engine.folders
         assert searcher is not None
         positions = found.ranking.positions[start : start + count].tolist()
-        names = [searcher.clips[position] for position in positions]
-        abouts = await self.with_files(lambda: [self.clips.about(name) for name in names])
+        names, about = searcher.clips, self.clips.about
+        abouts = await self.with_files(lambda: [about(names[at]) for at in positions])
         return list(hits_of(found.ranking, abouts, [folders.of(at) for at in positions], start))
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class Asked:
             return SearchRequest("", self.like, self.folder, 0)
         match = site.candidates if self.match is None else min(self.match, site.candidates)
         searcher = site.engine.searcher
-        if searcher is not None and searcher.vectors is None:
+        if searcher is not None and searcher.index is None:
             match = site.candidates  # every clip is matched in any case
         return SearchRequest(text, "", self.folder, match)
 

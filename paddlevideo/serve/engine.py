@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from paddlevideo.retrieval.milvus_server import IndexAway
 from paddlevideo.serve import metrics as names
 from paddlevideo.serve.folders import Folders
 from paddlevideo.serve.metrics import Metrics
@@ -32,6 +33,8 @@ log = logging.getLogger("paddlevideo")
 #: Rankings in memory: "load more", going back and shared links need no model.
 KEPT = 256
 LONGEST_RETRY = 60  # seconds
+#: Seconds after which to try again while the server of the index does not answer.
+AWAY = 5
 #: Of a search before the first one was timed.
 FIRST_GUESS = 0.5
 
@@ -231,7 +234,10 @@ class Engine:
         except Exception as error:
             is_mistake = isinstance(error, ConfigError)
             self.metrics.search(names.MISTAKE if is_mistake else names.ERROR)
-            if not isinstance(error, UserError):  # without the sentence, which is its user's
+            if isinstance(error, IndexAway):
+                log.warning("a search failed: %s", error)  # visitors are not told the address
+                error = Busy("the index does not answer", AWAY, names.AWAY)
+            elif not isinstance(error, UserError):  # without the sentence, which is its user's
                 log.exception("a search failed, with %d candidates", job.request.candidates)
             with suppress(InvalidStateError):  # given up meanwhile
                 job.future.set_exception(error)

@@ -26,7 +26,7 @@ BUCKETS = (0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 
 MODEL, CACHE, MISTAKE, ERROR = "model", "cache", "mistake", "error"
 #: Of ``paddlevideo_refused_total``.
 INDEXING, QUEUE, TIMEOUT = "indexing", "queue", "timeout"
-REPLACED, REQUESTS = "replaced", "requests"
+REPLACED, REQUESTS, AWAY = "replaced", "requests", "away"
 #: Of ``paddlevideo_search_seconds``.
 WAITING, SIMILARITY, MATCHING = "waiting", "similarity", "matching"
 
@@ -64,7 +64,7 @@ class Metrics:
             self._searches.labels(answer)
         for stage in (WAITING, SIMILARITY, MATCHING):
             self._stages.labels(stage)
-        for reason in (INDEXING, QUEUE, TIMEOUT, REPLACED, REQUESTS):
+        for reason in (INDEXING, QUEUE, TIMEOUT, REPLACED, REQUESTS, AWAY):
             self._refused.labels(reason)
 
     def describe(self, weights_sha256: str, device: str) -> None:

@@ -27,7 +27,7 @@ TITLES = {
     400: "This search does not work",
     401: "A token is needed",
     404: "Not found",
-    503: "Too many searches at once",
+    503: "No answer right now",
 }
 
 
@@ -133,7 +133,7 @@ class Pages:
             "request": request,
             "clips": len(engine.searcher.clips),
             "folders": engine.folders.counts(),
-            "has_vectors": engine.searcher.vectors is not None,
+            "has_vectors": engine.searcher.index is not None,
             "candidates": self.candidates,
         }
 
@@ -148,7 +148,7 @@ class Pages:
             "hits": hits,
             "is_like": bool(request.like),
             "weight": engine.searcher.weight,
-            "has_vectors": engine.searcher.vectors is not None,
+            "has_vectors": engine.searcher.index is not None,
             "ranking": found.ranking,
             "end": end,
             "fragment": page_link(request, self.candidates, **{"from": end}) if is_more else "",

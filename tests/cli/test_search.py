@@ -9,17 +9,18 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import paddle
 import pytest
 import yaml
 
 from paddlevideo.cli import run as main
 from paddlevideo.cli import search
+from paddlevideo.loader.clips.gallery import ClipReader
 from paddlevideo.loader.store import FeatureStore, StoreWriter
 from paddlevideo.prepare import PackOptions, pack
 from paddlevideo.report import read_queries
 from paddlevideo.retrieval import model as model_module
 from paddlevideo.retrieval import search as search_module
-from paddlevideo.retrieval.search_index import SearchIndex
 from paddlevideo.utils.errors import ConfigError
 from tests.tiny_data import make_project
 
@@ -76,14 +77,56 @@ def test_a_search_finds_what_the_test_found(trained, tmp_path, capsys):
 def test_a_second_search_reads_only_the_candidates(trained, tmp_path, capsys, monkeypatch):
     words = arguments(trained, "--json", "--index", str(tmp_path), "--candidates", "2", "a dog")
     first = run(capsys, *words)
-    read = []
-    take = search_module.ClipBatches.take
-    monkeypatch.setattr(
-        search_module.ClipBatches, "take", lambda s, at: read.append(len(at)) or take(s, at)
-    )
-    monkeypatch.setattr(search_module.ClipBatches, "__iter__", lambda self: pytest.fail("read all"))
+    read = encodings(monkeypatch)
     assert run(capsys, *words) == first
-    assert read == [2] and len(first[0]["clips"]) == 2
+    assert list(map(len, read)) == [2] and len(first[0]["clips"]) == 2
+
+
+def encodings(monkeypatch):
+    """Notes the positions of each batch of clips that is read."""
+    read, read_at = [], ClipReader.read_at
+    monkeypatch.setattr(
+        ClipReader, "read_at", lambda self, at: read.append(list(at)) or read_at(self, at)
+    )
+    return read
+
+
+def test_only_new_clips_of_a_store_are_encoded(trained, tmp_path, capsys, monkeypatch):
+    """Three more and one less than in the first search, in another store."""
+    pack(PackOptions([trained / "test.lmdb"], tmp_path / "all.store", dtype="float32"))
+    plain, index = FeatureStore(tmp_path / "all.store"), str(tmp_path / "index")
+    for name, numbers in (("old", (0, 3, 4, 1)), ("new", (5, 0, 2, 3, 1, 6))):
+        with StoreWriter(tmp_path / name, plain.manifest.sizes, "float32") as writer:
+            for number in numbers:
+                writer.add(plain[number])
+            writer.finish()
+    more = ["--json", "a dog", "--features"]
+    run(capsys, *arguments(trained, "--index", index, *more, str(tmp_path / "old")))
+    read = encodings(monkeypatch)
+    [found] = run(capsys, *arguments(trained, "--index", index, *more, str(tmp_path / "new")))
+    assert read[0] == [0, 2, 5], "their positions in the new store"
+    fresh = ["--index", str(tmp_path / "fresh"), *more, str(tmp_path / "new")]
+    [wanted] = run(capsys, *arguments(trained, *fresh))
+    assert [clip["clip"] for clip in found["clips"]] == [clip["clip"] for clip in wanted["clips"]]
+    for one, other in zip(found["clips"], wanted["clips"], strict=True):
+        # The encoder's last bits depend on which clips are in a batch.
+        assert one["similarity"] == pytest.approx(other["similarity"], abs=1e-5)
+
+
+def test_an_approximate_first_stage_is_chosen_by_an_option(trained, tmp_path, capsys, monkeypatch):
+    chosen = []
+    rows = search_module.ApproximateRows
+    monkeypatch.setattr(
+        search_module, "ApproximateRows", lambda *words: chosen.append(1) or rows(*words)
+    )
+    words = ["--json", "--index", str(tmp_path), "a dog"]
+    wanted = run(capsys, *arguments(trained, *words))
+    assert run(capsys, *arguments(trained, *words, "--first_stage", "approximate")) == wanted
+    changes = ["-o", "MODEL.retrieval_head.first_stage=approximate"]
+    assert run(capsys, *arguments(trained, *words, *changes)) == wanted
+    assert len(chosen) == 2
+    assert run(capsys, *arguments(trained, *words, *changes, "--first_stage", "exact")) == wanted
+    assert len(chosen) == 2, "the option goes first"
 
 
 @pytest.mark.parametrize("what", ["features", "weights", "a damaged index"])
@@ -98,27 +141,19 @@ def test_an_index_of_something_else_is_not_used(trained, tmp_path, capsys, monke
         os.utime(file, ns=dates)
     elif what == "weights":
         words += ["-w", str(trained / "output" / "Tiny_best.pdparams")]
-        import paddle
-
         state = paddle.load(str(trained / "output" / "Tiny_epoch_00001.pdparams"))
         changed = {name: x * 1.5 for name, x in state.items()}
         paddle.save(changed, str(trained / "output" / "Tiny_best.pdparams"))
     else:
-        for file in index.iterdir():
+        for file in [*index.glob("*.npz"), *index.rglob("*.npy")]:
             file.write_bytes(file.read_bytes()[:100])
-    written = encodings(monkeypatch)
+    read = encodings(monkeypatch)
     assert (run(capsys, *arguments(trained, *words)) == first) == (what != "weights")
-    assert len(written) == 1 and len(list(index.iterdir())) == (2 if what == "weights" else 1)
+    assert read[0] == list(range(VIDEOS)), "all clips are encoded"
+    assert len(list(index.glob("*/index.json"))) == (2 if what == "weights" else 1)
+    assert len(list(index.glob("*/segment-*"))) == (2 if what == "weights" else 1)
     if what == "features":
         file.write_bytes(content)
-
-
-def encodings(monkeypatch):
-    """Notes each time that all clips are encoded for an index."""
-    written = []
-    write = SearchIndex._write
-    monkeypatch.setattr(SearchIndex, "_write", lambda s, v: written.append(s.path) or write(s, v))
-    return written
 
 
 def test_dates_do_not_make_another_index_and_old_ones_are_removed(
@@ -128,19 +163,24 @@ def test_dates_do_not_make_another_index_and_old_ones_are_removed(
     weights.write_bytes((trained / "output" / "Tiny_epoch_00001.pdparams").read_bytes())
     config = ["-c", str(trained / "tiny.yaml"), "--index", str(index), "--json", "a dog"]
     run(capsys, *arguments(trained, *config, "-w", str(weights)))
-    [first] = index.iterdir()
+    files = set(index.iterdir())
+    [first] = [path for path in files if path.is_dir()]
     foreign = index / "notes.npz"
     np.savez(foreign, key=np.asarray("mine"))
     old = index / f"{0:016x}.npz"  # of an earlier version
     np.savez(old, key=np.asarray(json.dumps({"weights": "ab", "features": ["x", 1, 2]})))
-    written = encodings(monkeypatch)
+    read = encodings(monkeypatch)
     os.utime(weights, (1, 1))
     os.utime(trained / "test.lmdb" / "data.mdb", (1, 1))
     run(capsys, *arguments(trained, *config, "-w", str(weights)))
-    assert not written and set(index.iterdir()) == {first, foreign, old}
+    assert list(map(len, read)) == [VIDEOS], "the candidates alone"
+    assert set(index.iterdir()) == {*files, foreign, old}
     weights.unlink()
-    run(capsys, *arguments(trained, *config))
-    assert set(index.iterdir()) == {written[0], foreign} and written[0] != first
+    changed = paddle.load(str(trained / "output" / "Tiny_epoch_00001.pdparams"))
+    paddle.save({name: x * 1.5 for name, x in changed.items()}, str(tmp_path / "v.pdparams"))
+    run(capsys, *arguments(trained, *config, "-w", str(tmp_path / "v.pdparams")))
+    [kept] = [path for path in index.iterdir() if path.is_dir()]
+    assert kept != first and foreign.exists() and not old.exists()
 
 
 def test_an_index_that_cannot_be_kept_is_done_without(trained, tmp_path, capsys, caplog):
@@ -158,7 +198,7 @@ def test_clips_of_a_store_are_found_too(trained, tmp_path, capsys):
     store = ["--features", str(tmp_path / "clips.store")]
     for _ in range(2):
         assert run(capsys, *arguments(trained, *words, *store)) == wanted
-    assert len(list((tmp_path / "index").iterdir())) == 2
+    assert len(list((tmp_path / "index").glob("clips-*.npz"))) == 2
 
 
 def test_without_a_head_every_clip_is_matched(trained, tmp_path, capsys):
@@ -292,6 +332,38 @@ def test_sizes_come_from_a_retrieval_set():
     assert model_module.dataset_options({})["max_region_num"] == 36
     with pytest.raises(ConfigError, match="needs the sizes of an MSRVTTDataset"):
         model_module.dataset_options({"DATASET": {"test": {"format": "ActBertDataset"}}})
+
+
+@pytest.mark.parametrize("how", ["exact", "approximate"])
+def test_an_index_in_milvus_gives_the_same(trained, tmp_path, capsys, monkeypatch, how):
+    reason = "pymilvus and milvus-lite are not installed: the extra scale has them"
+    for name in ("pymilvus", "milvus_lite"):
+        pytest.importorskip(name, reason=reason)
+    words = ["--json", "a dog", "red soup", "--candidates", "3", "--first_stage", how]
+    wanted = run(capsys, *arguments(trained, *words, "--index", str(tmp_path / "folder")))
+    place = ["--index", str(tmp_path / "clips.db")]
+    found = run(capsys, *arguments(trained, *words, *place))
+    for one, other in zip(found, wanted, strict=True):
+        assert [clip["clip"] for clip in one["clips"]] == [clip["clip"] for clip in other["clips"]]
+        scores = [[clip["score"] for clip in each["clips"]] for each in (one, other)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    read = encodings(monkeypatch)
+    assert run(capsys, *arguments(trained, *words, *place)) == found
+    assert max(map(len, read)) <= 3, "the candidates alone"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("ftp://host:1", "expected a folder, http://HOST:PORT"),
+        ("http://root:secret@host:19530", "leave user and password out of the address"),
+    ],
+)
+def test_an_address_that_is_wrong_is_refused_at_once(trained, capsys, place, message):
+    with pytest.raises(SystemExit):
+        search.parse_arguments(arguments(trained, "a dog", "--index", place))
+    error = capsys.readouterr().err
+    assert message in error and "secret" not in error
 
 
 def test_counts_must_be_positive(capsys):

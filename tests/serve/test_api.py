@@ -64,7 +64,8 @@ def test_the_next_clips_continue_the_same_order(client):
 def test_clips_like_one_are_ordered_by_the_cosine_of_their_vectors(client):
     result = found(client, like="video2", best=VIDEOS)
     searcher = client.site.engine.searcher
-    vectors = searcher.vectors / np.linalg.norm(searcher.vectors, axis=1, keepdims=True)
+    vectors = searcher.index.take(np.arange(VIDEOS))
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = dict(zip(searcher.clips, vectors @ vectors[searcher.position("video2")], strict=True))
     del cosines["video2"]
     wanted = sorted(cosines, key=lambda clip: -cosines[clip])

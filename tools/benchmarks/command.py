@@ -13,6 +13,7 @@ import argparse
 from benchmarks import (
     denormals,
     host,
+    index,
     initialization,
     loader,
     negatives,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "initialization": initialization,
     "host": host,
     "serve": serve,
+    "index": index,
 }
 
 

@@ -56,7 +56,14 @@ class ClipReader:
         ``action_feat`` (b, A, G) float32, ``action_mask`` (b, A) int64. Raises DataError naming
         the clip that is absent, damaged, or of another width.
         """
-        count = len(names)
+        return self._batch(map(self.source.read_named, names), len(names))
+
+    def read_at(self, positions: Iterable[int]) -> dict[str, np.ndarray]:
+        """Returns the clips at ``positions`` of the feature file as :meth:`read` does."""
+        positions = list(positions)
+        return self._batch(map(self.source.read, positions), len(positions))
+
+    def _batch(self, clips: Iterable[Clip], count: int) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {
             "image_feat": np.zeros((count, self.regions, self.region_width), np.float32),
             "image_loc": np.zeros((count, self.regions, 5), np.float32),
@@ -65,20 +72,22 @@ class ClipReader:
             # All ones, also for clips with fewer actions, as published weights were tested.
             "action_mask": np.ones((count, self.actions), np.int64),
         }
-        for row, name in enumerate(names):
-            self._fill({key: array[row] for key, array in arrays.items()}, self.clip(name))
+        for row, clip in enumerate(map(self._checked, clips)):
+            self._fill({key: array[row] for key, array in arrays.items()}, clip)
         return arrays
 
     def clip(self, name: str) -> Clip:
         """Returns the clip called ``name``. Raises DataError also if its widths differ."""
-        clip = self.source.read_named(name)
+        return self._checked(self.source.read_named(name))
+
+    def _checked(self, clip: Clip) -> Clip:
         for key, array, width, option in (
             ("features", clip.regions, self.region_width, "vision_feature_dim"),
             ("action_features", clip.actions, self.action_width, "action_feature_dim"),
         ):
             if array.shape[1] != width:
                 raise DataError(
-                    f'{self.source.path}: clip "{name}": {key} are {array.shape[1]} wide, '
+                    f'{self.source.path}: clip "{clip.id}": {key} are {array.shape[1]} wide, '
                     f"but {option} is {width}. Set it, and the backbone's size, to the width of "
                     "the features; paddlevideo inspect shows all sizes"
                 )

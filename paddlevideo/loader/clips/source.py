@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from paddlevideo.loader.clips.clip import About, Clip, Sizes
 from paddlevideo.utils.errors import DataError
@@ -67,8 +67,8 @@ class ClipSource(ABC):
         for index in range(len(self)):
             yield Item(self.about(index).id, partial(self.read, index))
 
-    def ids(self) -> Iterable[str]:
-        """Returns the ids of all clips in order, read again at every iteration."""
+    def ids(self) -> Sequence[str]:
+        """Returns the ids of all clips in order, each read when it is asked for."""
         return _Ids(self)
 
     def missing(self, names: Iterable[str]) -> list[str]:
@@ -84,11 +84,20 @@ class ClipSource(ABC):
 
 
 @dataclass(frozen=True)
-class _Ids:
+class _Ids(Sequence[str]):
     source: ClipSource
 
-    def __iter__(self) -> Iterator[str]:
-        return (self.source.about(index).id for index in range(len(self.source)))
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        return self.source.about(range(len(self))[index]).id
 
 
 class ListedClips(ClipSource):

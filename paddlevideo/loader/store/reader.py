@@ -16,7 +16,7 @@ from paddlevideo.loader.clips.check import check_clip
 from paddlevideo.loader.clips.clip import About, Clip, Sizes
 from paddlevideo.loader.clips.source import ClipSource, Item
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest
-from paddlevideo.loader.store.records import decode, decode_about
+from paddlevideo.loader.store.records import PREFIX, decode, decode_about
 from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
 from paddlevideo.utils.errors import DataError
 
@@ -140,6 +140,31 @@ class FeatureStore(ClipSource):
         self._check_counts()
         for index in range(len(self)):
             yield Item(None, partial(self.__getitem__, index))
+
+    def checksums(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yields the hash of the id and the checksum of each clip of a shard, without reading it.
+
+        The checksum is the beginning of its record. Raises DataError if one of them is absent.
+        """
+        self._check_counts()
+        path, clips = self._files[shard], self.manifest.shards[shard].clips
+        ids: list[bytes | None] = [None] * clips
+        with reading(path, IDS) as transaction, transaction.cursor() as cursor:
+            self._check_unchanged()
+            for key, entry in cursor.iternext():
+                within = KEY.unpack(entry)[0] if len(entry) == KEY.size else clips
+                if within < clips:
+                    ids[within] = key
+        with reading(path, RECORDS, buffers=True) as transaction:
+            self._check_unchanged()
+            for within, key in enumerate(ids):
+                record = transaction.get(KEY.pack(within))
+                if key is None or record is None:
+                    raise DataError(
+                        f"{path}: clip {within}: has no {'id' if key is None else 'record'}. "
+                        "tools/prepare_data.py validate --fix writes a new shard"
+                    )
+                yield key, bytes(record[: PREFIX.size])
 
     def find(self, name: str) -> int | None:
         """Returns the index of the clip called ``name``, or None. Searches the shards in turn."""
