@@ -30,7 +30,7 @@ from paddlevideo.retrieval.ranks import (
     summaries,
     summarize,
 )
-from paddlevideo.retrieval.shortlist import FirstStage
+from paddlevideo.retrieval.shortlist import FirstStage, blocks
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from paddlevideo.utils.ranges import Count
 
@@ -96,9 +96,10 @@ class MSRVTTMetric(Metric):
         if first.shortlists is not None and self.dual_softmax:
             raise ConfigError("METRIC.dual_softmax needs the score of every pair: MODEL.top_k=0")
         for name, vectors in (("caption", first.captions), ("video", first.videos)):
-            if not np.isfinite(vectors).all():
-                row = int(np.argwhere(~np.isfinite(vectors))[0, 0])
-                raise DataError(f"the vector of {name} {row} is not finite. Check the weights")
+            for rows in blocks(*vectors.shape):
+                if not np.isfinite(vectors[rows]).all():
+                    row = rows.start + int(np.argwhere(~np.isfinite(vectors[rows]))[0, 0])
+                    raise DataError(f"the vector of {name} {row} is not finite. Check the weights")
         self.first, self.choosing = first, validating and first.automatic
         if np.isnan(first.weight) and not self.choosing:
             raise WeightsError(
@@ -271,7 +272,7 @@ class MSRVTTMetric(Metric):
             if self.first is not None:
                 arrays |= {
                     "margins": ranking.margins,
-                    "similarities": self.first.rows(slice(None)),
+                    "similarities": self.first.block(),
                 }
             arrays |= {name: np.asarray(getattr(dataset, name)) for name in names}
             files["scores.npz"] = partial(write_arrays, {**arrays, "truth": ranking.truth})

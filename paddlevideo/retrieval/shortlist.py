@@ -13,46 +13,56 @@ import numpy as np
 
 from paddlevideo.utils.errors import ConfigError
 
-#: Maximum number of similarities in memory at once: 64 MB.
-BLOCK = 1 << 24
+#: Maximum number of similarities in memory at once, 64 MB, and of videos in such a block.
+BLOCK, COLUMNS = 1 << 24, 1 << 16
+#: Rows and columns of a part of a matrix.
+Tile = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
 class Shortlists:
-    """The most similar videos of each caption, and captions of each video, best first."""
+    """The most similar videos of each caption, and captions of each query video, best first.
+
+    Only videos that have a caption are queries: distractors need no list of their own.
+    """
 
     text_to_video: np.ndarray  # C, k
-    video_to_text: np.ndarray  # V, k
+    video_to_text: np.ndarray  # Q, k
+    queries: np.ndarray  # Q: the videos that are queries, ascending
+    videos: int  # V
 
     @cached_property
     def _keys(self) -> np.ndarray:
         """(P,) int64, ascending: caption * V + video of every pair in either list."""
-        captions, videos = len(self.text_to_video), len(self.video_to_text)
-        forward = np.repeat(np.arange(captions), self.text_to_video.shape[1])
-        backward = np.repeat(np.arange(videos), self.video_to_text.shape[1])
-        of_captions = forward * videos + self.text_to_video.ravel()
-        of_videos = self.video_to_text.ravel() * videos + backward
+        forward = np.repeat(np.arange(len(self.text_to_video)), self.text_to_video.shape[1])
+        backward = np.repeat(self.queries, self.video_to_text.shape[1])
+        of_captions = forward * self.videos + self.text_to_video.ravel()
+        of_videos = self.video_to_text.ravel() * self.videos + backward
         return np.unique(np.concatenate([of_captions, of_videos]))
 
     @cached_property
     def starts(self) -> np.ndarray:
         """(C + 1,) int64: the index of each caption's first pair, and P at the end."""
-        captions, videos = len(self.text_to_video), len(self.video_to_text)
-        return np.searchsorted(self._keys, np.arange(captions + 1) * videos)
+        captions = np.arange(len(self.text_to_video) + 1)
+        return np.searchsorted(self._keys, captions * self.videos)
 
     @property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Captions (P,) and videos (P,) of all pairs, by caption and then by video."""
-        return np.divmod(self._keys, len(self.video_to_text))
+        return np.divmod(self._keys, self.videos)
 
     def of_caption(self, caption: int) -> np.ndarray:
         """Returns the videos to match with ``caption``, ascending."""
         keys = self._keys[self.starts[caption] : self.starts[caption + 1]]
-        return keys - caption * len(self.video_to_text)
+        return keys - caption * self.videos
+
+    def of_videos(self, videos: np.ndarray) -> np.ndarray:
+        """Returns the captions (N, k) listed for ``videos`` (N,), which are queries."""
+        return self.video_to_text[np.searchsorted(self.queries, videos)]
 
     def position(self, captions: np.ndarray, videos: np.ndarray) -> np.ndarray:
         """Returns the indices of listed pairs among all P; any shape."""
-        return np.searchsorted(self._keys, captions * len(self.video_to_text) + videos)
+        return np.searchsorted(self._keys, captions * self.videos + videos)
 
 
 @dataclass(frozen=True)
@@ -78,25 +88,32 @@ class FirstStage:
             result[rows] = np.einsum("pd,pd->p", left, right)
         return result
 
-    def rows(self, captions: slice) -> np.ndarray:
-        """Returns the similarities (captions, V) with every video."""
-        return self.captions[captions] @ self.videos.T
+    def block(self, captions: slice = slice(None), videos: slice = slice(None)) -> np.ndarray:
+        """Returns the similarities (captions, videos), by default of all."""
+        return self.captions[captions] @ self.videos[videos].T
 
 
 def first_stage(
-    head: Any, captions: np.ndarray, videos: np.ndarray, top_k: tuple[int, int] | None
+    head: Any,
+    captions: np.ndarray,
+    videos: np.ndarray,
+    top_k: tuple[int, int] | None,
+    queries: np.ndarray,
 ) -> FirstStage:
     """Compares the unit vectors of ``head`` for all captions (C, D) and videos (V, D).
 
-    ``top_k``: the number of videos to list per caption, and of captions per video; None: no lists,
-    every pair is matched.
+    ``top_k``: the number of videos to list per caption, and of captions per video in ``queries``
+    (Q,); None: no lists, every pair is matched.
     """
     captions = captions * np.float32(float(head.scale))
     lists = None
     if top_k and (top_k[0] < len(videos) or top_k[1] < len(captions)):
+        asked = videos if len(queries) == len(videos) else videos[queries]
         lists = Shortlists(
             nearest(captions, videos, top_k[0], head.faiss_from),
-            nearest(videos, captions, top_k[1], head.faiss_from),
+            nearest(asked, captions, top_k[1], head.faiss_from),
+            queries,
+            len(videos),
         )
     return FirstStage(captions, videos, head.weight, head.similarity_weight == "auto", lists)
 
@@ -125,10 +142,20 @@ def nearest(
     return result
 
 
+def slices(count: int, size: int) -> list[slice]:
+    """Returns slices of at most ``size`` that cover ``count``."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 def blocks(rows: int, columns: int) -> list[slice]:
     """Returns slices of ``rows`` with at most ``BLOCK`` entries of a matrix, or one row, each."""
-    step = max(1, BLOCK // max(columns, 1))
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    return slices(rows, max(1, BLOCK // max(columns, 1)))
+
+
+def tiles(rows: int, columns: int) -> list[Tile]:
+    """Returns the parts of a matrix, of at most ``BLOCK`` entries each, or ``COLUMNS`` of a row."""
+    across = slices(columns, COLUMNS)
+    return [(down, part) for down in blocks(rows, min(columns, COLUMNS)) for part in across]
 
 
 def _faiss() -> Any:

@@ -18,7 +18,7 @@ from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import Batch, EvaluationData, Predictor, elapsed
 from paddlevideo.metrics.collector import RowCollector
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
-from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval.gallery import Gallery, Ranks
 from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, first_stage
 
 #: The entry of a batch that holds its encoded captions.
@@ -77,7 +77,9 @@ class MarginPredictor(Predictor):
         self.model = model
         if gallery is None:
             assert data.context is not None
-            gallery = Gallery(model.encode_videos, data.context, model.gallery_gigabytes)
+            sampler = data.loader.sampler
+            ranks = Ranks(sampler.rank, sampler.world_size, data.gather)
+            gallery = Gallery(model.encode_videos, data.context, model.gallery_gigabytes, ranks)
         self.gallery = gallery
         self.seconds = {"gallery_seconds": elapsed(start)}
         start = time.perf_counter()
@@ -102,7 +104,8 @@ class MarginPredictor(Predictor):
         everything.merge(data.gather(collector.state()))
         vectors, videos = everything.in_order()["vector"], self.gallery.vectors
         assert videos is not None
-        return first_stage(self.model.retrieval_head, vectors, videos, self.model.top_k)
+        queries = np.arange(len(videos)) if data.truth is None else np.unique(data.truth)
+        return first_stage(self.model.retrieval_head, vectors, videos, self.model.top_k, queries)
 
     def progress_units(self) -> tuple[int, str]:
         """Returns the average number of pairs per caption."""

@@ -118,7 +118,7 @@ def test_the_first_stage_has_the_heads_similarities(clips):
     head = model.retrieval_head
     texts, videos = model.encode_captions(captions).vector, model.encode_videos(clips).vector
     expected = (texts @ videos.t() * head.scale).detach().numpy()
-    np.testing.assert_allclose(first.rows(slice(None)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(first.block(), expected, rtol=1e-4, atol=1e-5)
     pairs = np.array([0, 4, 2]), np.array([6, 0, 3])
     np.testing.assert_allclose(first.similarities(*pairs), expected[pairs], rtol=1e-4, atol=1e-5)
 

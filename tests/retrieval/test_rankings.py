@@ -1,5 +1,7 @@
 """Ranks from all pairs and from shortlisted ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,9 @@ def make(seed=0, captions=CAPTIONS, videos=VIDEOS, top_k=None, **options):
     right = rng.integers(-2, 3, (videos, WIDTH)).astype("float32")
     lists = None
     if top_k:
-        lists = Shortlists(nearest(left, right, top_k), nearest(right, left, top_k))
+        lists = Shortlists(
+            nearest(left, right, top_k), nearest(right, left, top_k), np.arange(videos), videos
+        )
     return margins, truth, FirstStage(left, right, shortlists=lists, **options)
 
 
@@ -126,7 +130,7 @@ def test_lists_of_everything_give_the_ranks_of_all_pairs(seed, weight):
 
 def test_a_direction_without_lists_is_left_to_the_first_stage():
     margins, truth, first = make(5, top_k=3)
-    lists = Shortlists(first.shortlists.text_to_video, nearest(first.videos, first.captions, 0))
+    lists = replace(first.shortlists, video_to_text=nearest(first.videos, first.captions, 0))
     first = FirstStage(first.captions, first.videos, shortlists=lists)
     assert len(lists.pairs[0]) == 3 * CAPTIONS
     metric = MSRVTTMetric()

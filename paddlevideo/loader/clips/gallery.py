@@ -8,18 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
 from paddlevideo.loader.clips.clip import Clip
 from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.clips.sample import box_vectors
+from paddlevideo.loader.clips.source import ClipSource
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Range
 
 #: At least the global region and one more.
 RegionCount = Annotated[int, Range(at_least=2)]
+#: A clip's id, or its index in the source.
+ClipKey: TypeAlias = "str | int | np.integer[Any]"
 
 
 class ClipReader:
@@ -49,14 +52,14 @@ class ClipReader:
         sizes = ("max_region_num", "max_action_num", "vision_feature_dim", "action_feature_dim")
         return cls(os.fspath(features), *(options[name] for name in sizes))
 
-    def read(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Returns the clips called ``names`` as one batch.
+    def read(self, clips: Sequence[ClipKey] | np.ndarray) -> dict[str, np.ndarray]:
+        """Returns clips, given by their ids or by their indices in the source, as one batch.
 
         ``image_feat`` (b, R, F) and ``image_loc`` (b, R, 5) float32, ``image_mask`` (b, R) int64,
         ``action_feat`` (b, A, G) float32, ``action_mask`` (b, A) int64. Raises DataError naming
         the clip that is absent, damaged, or of another width.
         """
-        count = len(names)
+        count = len(clips)
         arrays: dict[str, np.ndarray] = {
             "image_feat": np.zeros((count, self.regions, self.region_width), np.float32),
             "image_loc": np.zeros((count, self.regions, 5), np.float32),
@@ -65,20 +68,21 @@ class ClipReader:
             # All ones, also for clips with fewer actions, as published weights were tested.
             "action_mask": np.ones((count, self.actions), np.int64),
         }
-        for row, name in enumerate(names):
-            self._fill({key: array[row] for key, array in arrays.items()}, self.clip(name))
+        for row, key in enumerate(clips):
+            self._fill({name: array[row] for name, array in arrays.items()}, self.clip(key))
         return arrays
 
-    def clip(self, name: str) -> Clip:
-        """Returns the clip called ``name``. Raises DataError also if its widths differ."""
-        clip = self.source.read_named(name)
-        for key, array, width, option in (
+    def clip(self, key: ClipKey) -> Clip:
+        """Returns the clip with an id or an index. Raises DataError also if its widths differ."""
+        source = self.source
+        clip = source.read_named(key) if isinstance(key, str) else source.read(int(key))
+        for name, array, width, option in (
             ("features", clip.regions, self.region_width, "vision_feature_dim"),
             ("action_features", clip.actions, self.action_width, "action_feature_dim"),
         ):
             if array.shape[1] != width:
                 raise DataError(
-                    f'{self.source.path}: clip "{name}": {key} are {array.shape[1]} wide, '
+                    f'{self.source.path}: clip "{clip.id}": {name} are {array.shape[1]} wide, '
                     f"but {option} is {width}. Set it, and the backbone's size, to the width of "
                     "the features; paddlevideo inspect shows all sizes"
                 )
@@ -96,22 +100,41 @@ class ClipReader:
         arrays["action_feat"][: len(actions)] = actions
 
 
+class ClipIds(Sequence[str]):
+    """The ids of clips of a source, each read when it is asked for: they take no memory."""
+
+    def __init__(self, source: ClipSource, indices: np.ndarray) -> None:
+        """``indices`` (V,) int64: of the clips in the source."""
+        self.source, self.indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: Any) -> Any:
+        """Returns the id of the clip at ``position``, an integer."""
+        return self.source.about(int(self.indices[position])).id
+
+
 @dataclass(frozen=True)
 class ClipBatches:
-    """Clips in batches, all in order or some by position."""
+    """Clips in batches, all in order or some by position.
+
+    ``clips``: their ids or, for a large gallery, an array of their indices in the source: eight
+    bytes a clip, and no look-up.
+    """
 
     reader: ClipReader
-    names: Sequence[str]
+    clips: Sequence[str] | np.ndarray
     batch_size: int
 
     def __len__(self) -> int:
         """Returns the number of clips."""
-        return len(self.names)
+        return len(self.clips)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         for first in range(0, len(self), self.batch_size):
-            yield self.reader.read(self.names[first : first + self.batch_size])
+            yield self.reader.read(self.clips[first : first + self.batch_size])
 
     def take(self, positions: Iterable[int]) -> dict[str, np.ndarray]:
         """Returns the clips at ``positions`` as one batch."""
-        return self.reader.read([self.names[position] for position in positions])
+        return self.reader.read([self.clips[position] for position in positions])
