@@ -50,7 +50,7 @@ class RetrievalHead(VectorHead):
     divisor of the dot products, which is learned. ``loss_weight``: factor on the head's loss.
     ``similarity_weight``: weight of the scaled similarity that a test adds to match margins;
     "auto": each validation chooses it, and it is saved with the weights. ``alone``: train only
-    this head. ``faiss_from``: smallest number of videos for which faiss is used.
+    this head. ``faiss_from`` and ``first_stage``: see :class:`VectorHead`.
     """
 
     def __init__(
@@ -62,8 +62,9 @@ class RetrievalHead(VectorHead):
         similarity_weight: NonNegative | Literal["auto"] = 1.0,
         alone: bool = False,
         faiss_from: CountOrZero = 50_000,
+        first_stage: Literal["exact", "approximate"] = "exact",
     ) -> None:
-        super().__init__(temperature, similarity_weight, faiss_from)
+        super().__init__(temperature, similarity_weight, faiss_from, first_stage)
         self.width, self.dropout = width, dropout
         self.loss_weight, self.alone = loss_weight, alone
         #: Gathers rows from all ranks; by default there is one.
