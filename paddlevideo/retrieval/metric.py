@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,8 @@ class MSRVTTMetric(Metric):
         Returns:
             "text_to_video" and "video_to_text" as in ``retrieval_metrics``; with a first stage
             also "first_stage" and "match_alone" in the same form, "similarity_weight" and, with
-            shortlists of length k, "R@k" in "first_stage"; on request "dual_softmax".
+            shortlists of length k, "R@k" in "first_stage"; "search_recall" if the search for these
+            is approximate; on request "dual_softmax".
 
         Raises:
             DataError: the rows of some captions are missing; the message says how many.
@@ -223,6 +225,8 @@ class MSRVTTMetric(Metric):
                     if ranking.list_length(direction):
                         stage[direction][f"R@{ranking.list_length(direction)}"] = recall
             results["first_stage"] = stage
+            if self.first.found is not None:
+                results["search_recall"] = asdict(self.first.found)
             results["match_alone"] = summaries(ranking.ranks(0.0))
             results["similarity_weight"] = weight
         if self.dual_softmax:
@@ -239,8 +243,15 @@ class MSRVTTMetric(Metric):
         return {"pairs_scored": self.ranking().margins.size}
 
     def protocol(self) -> dict[str, Any]:
-        """Returns the tie rule."""
-        return {"ties": TIE_RULE}
+        """Returns the tie rule, and how lists were made if the search for them is approximate."""
+        found = None if self.first is None else self.first.found
+        if found is None:
+            return {"ties": TIE_RULE}
+        return {
+            "ties": TIE_RULE,
+            "first_stage": "approximate",
+            "first_stage_recall": round(found.percent, 3),
+        }
 
     def answers(self, dataset: Any) -> list[Query] | None:
         """Returns every query with its rank and best answers, if the data set names them."""

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.retrieval.nearest import Approximate, Exact, Nearest, open_nearest, recall
 
 #: Maximum number of similarities in memory at once, 64 MB, and of videos in such a block.
 BLOCK, COLUMNS = 1 << 24, 1 << 16
+#: Captions for which the recall of an approximate search is measured, and others to tune it with.
+SAMPLE, TUNED_WITH = 200, 64
 #: Rows and columns of a part of a matrix.
 Tile = tuple[slice, slice]
 
@@ -66,12 +68,21 @@ class Shortlists:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The percentage of the ``nearest`` videos of ``captions`` captions that a search finds."""
+
+    percent: float
+    nearest: int
+    captions: int
+
+
+@dataclass(frozen=True)
 class FirstStage:
     """Vectors of all captions and videos; a pair's similarity is their dot product.
 
     ``shortlists`` is None if every pair is scored. ``weight``: factor on similarities before they
     are added to the margins; NaN if it has not been chosen yet. ``automatic``: whether a validation
-    chooses it.
+    chooses it. ``found``: what the search for the lists finds, if it is approximate.
     """
 
     captions: np.ndarray  # C, D
@@ -79,6 +90,7 @@ class FirstStage:
     weight: float = 1.0
     automatic: bool = False
     shortlists: Shortlists | None = None
+    found: Found | None = None
 
     def similarities(self, captions: np.ndarray, videos: np.ndarray) -> np.ndarray:
         """Returns the similarities (P,) float32 of pairs."""
@@ -106,40 +118,37 @@ def first_stage(
     (Q,); None: no lists, every pair is matched.
     """
     captions = captions * np.float32(float(head.scale))
-    lists = None
+    lists = sample = None
     if top_k and (top_k[0] < len(videos) or top_k[1] < len(captions)):
+        nearest_videos, sample = _search_of(head, captions, videos, top_k[0])
+        nearest_captions = open_nearest(captions, "exact", head.faiss_from)
         asked = videos if len(queries) == len(videos) else videos[queries]
         lists = Shortlists(
-            nearest(captions, videos, top_k[0], head.faiss_from),
-            nearest(asked, captions, top_k[1], head.faiss_from),
+            nearest_videos.search(captions, top_k[0])[0],
+            nearest_captions.search(asked, top_k[1])[0],
             queries,
             len(videos),
         )
-    return FirstStage(captions, videos, head.weight, head.similarity_weight == "auto", lists)
+    automatic = head.similarity_weight == "auto"
+    return FirstStage(captions, videos, head.weight, automatic, lists, sample)
 
 
-def nearest(
-    queries: np.ndarray, vectors: np.ndarray, count: int, faiss_from: int = 1 << 30
-) -> np.ndarray:
-    """Returns the indices (Q, k) int64 of the ``count`` vectors (N, D) most similar to each query.
+def _search_of(
+    head: Any, captions: np.ndarray, videos: np.ndarray, count: int
+) -> tuple[Nearest, Found | None]:
+    """Returns the search for the videos of captions and, if it is approximate, what it finds.
 
-    Most similar first, by dot product; equal ones in the order of ``vectors``. k is ``count``, or N
-    if that is less. For ``faiss_from`` or more vectors, faiss's flat index is used: it is exact up
-    to rounding, and does not store all similarities of a query. Raises ConfigError if faiss is not
-    installed.
+    The captions for which that is measured are not those that the search is tuned with.
     """
-    count = min(count, len(vectors))
-    if count == 0:
-        return np.empty((len(queries), 0), dtype=np.int64)
-    if len(vectors) >= faiss_from:
-        index = _faiss().IndexFlatIP(vectors.shape[1])
-        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-        return index.search(np.ascontiguousarray(queries, dtype=np.float32), count)[1]
-    result = np.empty((len(queries), count), dtype=np.int64)
-    for rows in blocks(len(queries), len(vectors)):
-        # A stable sort: equal similarities keep the order of the vectors.
-        result[rows] = np.argsort(-(queries[rows] @ vectors.T), axis=1, kind="stable")[:, :count]
-    return result
+    at = np.linspace(0, len(captions) - 1, min(SAMPLE, len(captions))).astype(np.int64)
+    others = np.setdiff1d(np.arange(len(captions)), at)[:TUNED_WITH]
+    tuned_with = captions[others if len(others) == TUNED_WITH else at]
+    search = open_nearest(videos, head.first_stage, head.faiss_from, tuned_with)
+    if not isinstance(search, Approximate):
+        return search, None
+    found, _ = search.search(captions[at], count)
+    wanted, _ = Exact(videos).search(captions[at], count)
+    return search, Found(100 * recall(found, wanted), wanted.shape[1], len(at))
 
 
 def slices(count: int, size: int) -> list[slice]:
@@ -156,14 +165,3 @@ def tiles(rows: int, columns: int) -> list[Tile]:
     """Returns the parts of a matrix, of at most ``BLOCK`` entries each, or ``COLUMNS`` of a row."""
     across = slices(columns, COLUMNS)
     return [(down, part) for down in blocks(rows, min(columns, COLUMNS)) for part in across]
-
-
-def _faiss() -> Any:
-    try:
-        import faiss  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        raise ConfigError(
-            "a gallery of this size is searched with faiss: pip install faiss-cpu, or raise "
-            "MODEL.retrieval_head.faiss_from"
-        ) from None
-    return faiss

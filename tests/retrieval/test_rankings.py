@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from paddlevideo.retrieval import MSRVTTMetric, retrieval_metrics, shortlist
+from paddlevideo.retrieval.nearest import Exact
 from paddlevideo.retrieval.ranks import AllPairs, ListedPairs, dual_softmax, first_stage_ranks
-from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, nearest
+from paddlevideo.retrieval.shortlist import FirstStage, Shortlists
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 
 CAPTIONS, VIDEOS, WIDTH = 11, 6, 3
+
+
+def nearest(queries, vectors, count):
+    return Exact(vectors).search(queries, count)[0]
 
 
 def make(seed=0, captions=CAPTIONS, videos=VIDEOS, top_k=None, **options):
@@ -33,35 +38,6 @@ def make(seed=0, captions=CAPTIONS, videos=VIDEOS, top_k=None, **options):
 
 def listed(margins, first):
     return margins[first.shortlists.pairs]
-
-
-def test_nearest_is_sorted_and_of_equals_takes_the_first():
-    queries, vectors = np.ones((1, 1), "float32"), np.array([[1], [2], [2], [0]], "float32")
-    assert nearest(queries, vectors, 3).tolist() == [[1, 2, 0]]
-    assert nearest(queries, vectors, 9).shape == (1, 4)
-
-
-def test_nearest_does_not_depend_on_its_blocks(monkeypatch):
-    rng = np.random.default_rng(0)
-    queries, vectors = (rng.normal(size=(n, 5)).astype("float32") for n in (17, 9))
-    whole = nearest(queries, vectors, 4)
-    monkeypatch.setattr(shortlist, "BLOCK", 20)
-    np.testing.assert_array_equal(nearest(queries, vectors, 4), whole)
-
-
-def test_faiss_finds_the_same():
-    pytest.importorskip("faiss", reason="faiss-cpu is not installed")
-    rng = np.random.default_rng(0)
-    queries, vectors = (rng.normal(size=(n, 8)).astype("float32") for n in (7, 300))
-    np.testing.assert_array_equal(
-        nearest(queries, vectors, 10, faiss_from=300), nearest(queries, vectors, 10)
-    )
-
-
-def test_without_faiss_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(ConfigError, match="pip install faiss-cpu"):
-        nearest(np.ones((1, 2)), np.ones((3, 2)), 1, faiss_from=3)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 8), st.integers(1, 9))
