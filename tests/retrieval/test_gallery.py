@@ -1,6 +1,8 @@
 """The videos' side of a test: held, or encoded again; all pairs, or those of the shortlists."""
 
 import logging
+import threading
+import tracemalloc
 
 import numpy as np
 import paddle
@@ -10,8 +12,10 @@ from paddlevideo.loader.build import BatchLoader, SampleReader
 from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import EvaluationData
 from paddlevideo.modeling import ActBert
+from paddlevideo.modeling.match_scorer import VideoCache
 from paddlevideo.retrieval import MSRVTTMetric
-from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval import gallery as gallery_module
+from paddlevideo.retrieval.gallery import Gallery, Ranks
 from paddlevideo.retrieval.test import MarginPredictor
 from paddlevideo.utils.errors import ConfigError
 from tests.modeling.test_retrieval_head import with_head
@@ -72,6 +76,99 @@ def test_a_gallery_that_does_not_fit_is_encoded_again_and_gives_the_same(model, 
 def test_a_source_that_can_only_be_iterated_is_held(model, clips):
     gallery = Gallery(model.encode_videos, iter(Source(clips)), 1e-9)
     assert gallery.kept is not None and gallery.size == VIDEOS
+
+
+class Encoded:
+    """The part of an encoded batch that a first stage uses."""
+
+    nbytes = 1 << 40  # never fits
+
+    def __init__(self, rows):
+        self.vector, self.size = paddle.to_tensor(rows), len(rows)
+
+
+class Numbers:
+    """A gallery whose clips are numbers, of which vectors are made."""
+
+    def __init__(self, count, width, batch):
+        self.count, self.width, self.batch, self.read = count, width, batch, []
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        for start in range(0, self.count, self.batch):
+            yield self.take(range(start, min(start + self.batch, self.count)))
+
+    def take(self, places):
+        places = np.asarray(places)
+        self.read.append(places)
+        return places
+
+    def encode(self, places):
+        steps = np.arange(self.width, dtype="float32")
+        return Encoded(places[:, None].astype("float32") + steps / self.width)
+
+    @property
+    def vectors(self):
+        return self.encode(np.arange(self.count)).vector.numpy()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("count", [1, 8, 23])
+def test_ranks_encode_each_video_once_and_have_all_vectors(size, count, monkeypatch):
+    monkeypatch.setattr(gallery_module, "EXCHANGE", 3 * 4 * 4)  # a batch of three at once
+    meeting, passed = threading.Barrier(size, timeout=60), [None] * size
+    sources = [Numbers(count, 4, 3) for _ in range(size)]
+    largest, made = [], [None] * size
+
+    def run(rank):
+        def gather(item):
+            passed[rank] = item
+            largest.append(sum(block.nbytes for block in item))
+            meeting.wait()
+            items = list(passed)
+            meeting.wait()
+            return items
+
+        ranks = Ranks(rank, size, gather)
+        made[rank] = Gallery(sources[rank].encode, sources[rank], 1.0, ranks).vectors
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for vectors in made:
+        np.testing.assert_array_equal(vectors, sources[0].vectors)
+    shared = np.concatenate([np.concatenate(source.read[1:] or [[]]) for source in sources])
+    np.testing.assert_array_equal(np.sort(shared), np.arange(count))
+    assert max(largest) <= 3 * 4 * 4
+
+
+def test_the_vectors_of_a_gallery_are_in_memory_once():
+    source = Numbers(100_000, 64, 500)
+    tracemalloc.start()
+    try:
+        vectors = Gallery(source.encode, source, 1.0).vectors
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert vectors.nbytes == 100_000 * 64 * 4
+    assert peak < 1.2 * vectors.nbytes + 100_000 * 8, "and the numbers that were read"
+
+
+def test_a_kept_gallery_is_joined_tensor_by_tensor(clips):
+    model = with_head()
+    parts = [model.encode_videos(batch) for batch in Source(clips)]
+    held = VideoCache.concatenate(iter(parts))
+    expected = model.encode_videos(clips)
+    joined, whole = [], []
+    held._each(lambda x: joined.append(x.numpy()))
+    expected._each(lambda x: whole.append(x.numpy()))
+    assert len(joined) == len(whole) > 5 and held.size == VIDEOS
+    for one, other in zip(joined, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def predictor(model, clips, captions):

@@ -12,6 +12,7 @@ import argparse
 
 from benchmarks import (
     denormals,
+    gallery,
     host,
     initialization,
     loader,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "initialization": initialization,
     "host": host,
     "serve": serve,
+    "gallery": gallery,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -17,12 +17,11 @@ from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.clips.sample import box_vectors
 from paddlevideo.loader.clips.source import ClipSource
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.progress import track
 from paddlevideo.utils.ranges import Range
 
 #: At least the global region and one more.
 RegionCount = Annotated[int, Range(at_least=2)]
-#: A clip's id, or its index in the source.
-ClipKey: TypeAlias = "str | int | np.integer[Any]"
 
 
 class ClipReader:
@@ -52,14 +51,21 @@ class ClipReader:
         sizes = ("max_region_num", "max_action_num", "vision_feature_dim", "action_feature_dim")
         return cls(os.fspath(features), *(options[name] for name in sizes))
 
-    def read(self, clips: Sequence[ClipKey] | np.ndarray) -> dict[str, np.ndarray]:
-        """Returns clips, given by their ids or by their indices in the source, as one batch.
+    def read(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns the clips called ``names`` as one batch.
 
         ``image_feat`` (b, R, F) and ``image_loc`` (b, R, 5) float32, ``image_mask`` (b, R) int64,
         ``action_feat`` (b, A, G) float32, ``action_mask`` (b, A) int64. Raises DataError naming
         the clip that is absent, damaged, or of another width.
         """
-        count = len(clips)
+        return self._batch(map(self.source.read_named, names), len(names))
+
+    def read_at(self, positions: Iterable[int]) -> dict[str, np.ndarray]:
+        """Returns the clips at ``positions`` of the feature file as :meth:`read` does."""
+        positions = list(positions)
+        return self._batch(map(self.source.read, positions), len(positions))
+
+    def _batch(self, clips: Iterable[Clip], count: int) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {
             "image_feat": np.zeros((count, self.regions, self.region_width), np.float32),
             "image_loc": np.zeros((count, self.regions, 5), np.float32),
@@ -68,21 +74,22 @@ class ClipReader:
             # All ones, also for clips with fewer actions, as published weights were tested.
             "action_mask": np.ones((count, self.actions), np.int64),
         }
-        for row, key in enumerate(clips):
-            self._fill({name: array[row] for name, array in arrays.items()}, self.clip(key))
+        for row, clip in enumerate(map(self._checked, clips)):
+            self._fill({key: array[row] for key, array in arrays.items()}, clip)
         return arrays
 
-    def clip(self, key: ClipKey) -> Clip:
-        """Returns the clip with an id or an index. Raises DataError also if its widths differ."""
-        source = self.source
-        clip = source.read_named(key) if isinstance(key, str) else source.read(int(key))
-        for name, array, width, option in (
+    def clip(self, name: str) -> Clip:
+        """Returns the clip called ``name``. Raises DataError also if its widths differ."""
+        return self._checked(self.source.read_named(name))
+
+    def _checked(self, clip: Clip) -> Clip:
+        for key, array, width, option in (
             ("features", clip.regions, self.region_width, "vision_feature_dim"),
             ("action_features", clip.actions, self.action_width, "action_feature_dim"),
         ):
             if array.shape[1] != width:
                 raise DataError(
-                    f'{self.source.path}: clip "{clip.id}": {name} are {array.shape[1]} wide, '
+                    f'{self.source.path}: clip "{clip.id}": {key} are {array.shape[1]} wide, '
                     f"but {option} is {width}. Set it, and the backbone's size, to the width of "
                     "the features; paddlevideo inspect shows all sizes"
                 )
@@ -119,22 +126,34 @@ class ClipIds(Sequence[str]):
 class ClipBatches:
     """Clips in batches, all in order or some by position.
 
-    ``clips``: their ids or, for a large gallery, an array of their indices in the source: eight
-    bytes a clip, and no look-up.
+    ``clips``: their ids or, for a large gallery, an array of their indices in the source, which
+    takes eight bytes a clip and no look-ups. ``bar``: title of a progress bar over all of them.
     """
 
     reader: ClipReader
     clips: Sequence[str] | np.ndarray
     batch_size: int
+    bar: str = ""
 
     def __len__(self) -> int:
         """Returns the number of clips."""
         return len(self.clips)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        for first in range(0, len(self), self.batch_size):
-            yield self.reader.read(self.clips[first : first + self.batch_size])
+        starts: Iterable[int] = range(0, len(self), self.batch_size)
+        if self.bar:
+            batches = -(-len(self) // self.batch_size)
+            starts = track(starts, self.bar, batches, "clips", self.batch_size)
+        for first in starts:
+            yield self._read(self.clips[first : first + self.batch_size])
 
     def take(self, positions: Iterable[int]) -> dict[str, np.ndarray]:
         """Returns the clips at ``positions`` as one batch."""
-        return self.reader.read([self.clips[position] for position in positions])
+        if isinstance(self.clips, np.ndarray):
+            return self._read(self.clips[np.asarray(positions, np.int64)])
+        return self._read([self.clips[position] for position in positions])
+
+    def _read(self, clips: Sequence[str] | np.ndarray) -> dict[str, np.ndarray]:
+        if isinstance(clips, np.ndarray):
+            return self.reader.read_at(clips.tolist())
+        return self.reader.read(clips)

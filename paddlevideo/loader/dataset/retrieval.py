@@ -127,7 +127,7 @@ class RetrievalDataset(Dataset):
         """Returns the gallery in batches of ``gallery_batch`` clips, each clip once."""
         ids = self.video_ids
         clips = ids.indices if isinstance(ids, ClipIds) else ids
-        return ClipBatches(self.reader, clips, self.gallery_batch)
+        return ClipBatches(self.reader, clips, self.gallery_batch, "gallery")
 
     def extraction(self) -> dict[str, Any] | None:
         """Returns the settings with which the features were extracted, if a store says so."""
