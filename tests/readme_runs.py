@@ -231,6 +231,7 @@ SMALL = {
     "initialization": "--widths 16 --seeds 1 --no_published",
     "host": "--steps 1",
     "serve": "--seconds 1 --users 4 --candidates 2",
+    "gallery": "--clips 40 --captions 3 --top_k 2",
 }
 
 
@@ -251,6 +252,7 @@ def benchmark_alone(command: str, place: Path) -> None:
         "initialization": lambda: report[0]["margin"],
         "host": lambda: report["float32"]["counts"]["operators"]["forward"],
         "serve": lambda: all_answered(report),
+        "gallery": lambda: report[0]["store_gb"],
     }
     assert speeds[words[2]]() > 0
 

@@ -132,8 +132,8 @@ class VideoCache:
     def concatenate(cls, caches: Iterable[VideoCache]) -> VideoCache:
         """Returns one cache of all the videos, in order.
 
-        The tensors are joined one after the other, so an iterator whose caches nobody else holds
-        needs the memory of all of them and of the largest tensor, not of all twice.
+        The tensors are joined one after the other. Given an iterator, which keeps no cache, that
+        takes the memory of all caches and of the largest tensor again, instead of all twice.
         """
         columns: list[list[Tensor]] = []
         for cache in caches:
