@@ -85,6 +85,8 @@ class MSRVTTMetric(Metric):
         predicts_itself = type(model).predict is not BaseFramework.predict
         if data.context is None or predicts_itself or not is_matcher(model):
             return super().predictor(model, data)
+        if (head := model.retrieval_head) is not None:  # before a large gallery is encoded
+            _check_weight(head.weight, data.validating and head.similarity_weight == "auto")
         return MarginPredictor(model, data)
 
     def start(self, first: FirstStage, validating: bool = False) -> None:
@@ -102,11 +104,7 @@ class MSRVTTMetric(Metric):
                     row = rows.start + int(np.argwhere(~np.isfinite(vectors[rows]))[0, 0])
                     raise DataError(f"the vector of {name} {row} is not finite. Check the weights")
         self.first, self.choosing = first, validating and first.automatic
-        if np.isnan(first.weight) and not self.choosing:
-            raise WeightsError(
-                "MODEL.retrieval_head.similarity_weight is automatic, but no validation has "
-                "chosen it for these weights: train with --validate, or give a number"
-            )
+        _check_weight(first.weight, self.choosing)
 
     def update(self, index: np.ndarray, predictions: np.ndarray | Sequence[np.ndarray]) -> None:
         """Adds the scores of captions that were not added before.
@@ -306,3 +304,12 @@ class MSRVTTMetric(Metric):
             super().write_page(path, results, answers, videos)
         else:
             write_test_page(path, results, answers, videos)
+
+
+def _check_weight(weight: float, choosing: bool) -> None:
+    """Raises WeightsError if the weight of similarities is neither known nor about to be."""
+    if np.isnan(weight) and not choosing:
+        raise WeightsError(
+            "MODEL.retrieval_head.similarity_weight is automatic, but no validation has "
+            "chosen it for these weights: train with --validate, or give a number"
+        )

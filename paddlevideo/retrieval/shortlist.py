@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from paddlevideo.retrieval.nearest import Approximate, Exact, Nearest, open_nearest, recall
+from paddlevideo.retrieval.nearest import (
+    APPROXIMATE_FROM,
+    Approximate,
+    Exact,
+    Nearest,
+    import_faiss,
+    open_nearest,
+    recall,
+)
 
 #: Maximum number of similarities in memory at once, 64 MB, and of videos in such a block.
 BLOCK, COLUMNS = 1 << 24, 1 << 16
@@ -131,6 +139,16 @@ def first_stage(
         )
     automatic = head.similarity_weight == "auto"
     return FirstStage(captions, videos, head.weight, automatic, lists, sample)
+
+
+def check_search(head: Any, videos: int) -> None:
+    """Raises ConfigError if lists among that many videos need faiss, and it is not installed.
+
+    Encoding a large gallery first would take hours.
+    """
+    cells = head.first_stage == "approximate" and videos >= APPROXIMATE_FROM
+    if cells or videos >= head.faiss_from:
+        import_faiss()
 
 
 def _search_of(

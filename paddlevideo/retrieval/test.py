@@ -7,7 +7,7 @@ of both sides are compared for shortlists. Then all pairs, or the shortlisted on
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from paddlevideo.metrics.base import Batch, EvaluationData, Predictor, elapsed
 from paddlevideo.metrics.collector import RowCollector
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
 from paddlevideo.retrieval.gallery import Gallery, Ranks
-from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, first_stage
+from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, check_search, first_stage
 
 #: The entry of a batch that holds its encoded captions.
 ENCODED = "encoded_captions"
@@ -73,6 +73,8 @@ class MarginPredictor(Predictor):
         self, model: Matcher, data: EvaluationData, gallery: Gallery | None = None
     ) -> None:
         """Encodes the gallery unless it is given, and runs the first stage if there is a head."""
+        if model.top_k and gallery is None and isinstance(data.context, Sized):
+            check_search(model.retrieval_head, len(data.context))
         start = time.perf_counter()
         self.model = model
         if gallery is None:

@@ -1,6 +1,7 @@
 """The videos' side of a test: held, or encoded again; all pairs, or those of the shortlists."""
 
 import logging
+import sys
 import threading
 import tracemalloc
 
@@ -17,7 +18,7 @@ from paddlevideo.retrieval import MSRVTTMetric
 from paddlevideo.retrieval import gallery as gallery_module
 from paddlevideo.retrieval.gallery import Gallery, Ranks
 from paddlevideo.retrieval.test import MarginPredictor
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, WeightsError
 from tests.modeling.test_retrieval_head import with_head
 from tests.modeling.tiny import build, make_batch
 
@@ -224,6 +225,21 @@ def test_k_beyond_captions_and_videos_is_one_stage(clips):
     model = with_head()
     model.top_k = (VIDEOS, VIDEOS)
     assert predictor(model, clips, make_batch(0))[1].shortlists is None
+
+
+def test_what_would_end_the_first_stage_ends_a_test_before_its_gallery_is_read(clips, monkeypatch):
+    source, captions = Source(clips), make_batch(3, clips=5)
+    loader = BatchLoader(SampleReader([captions]), GridSampler(1, 1))
+    model = with_head(similarity_weight="auto")
+    model.top_k = (2, 2)
+    with pytest.raises(WeightsError, match="no validation has chosen it"):
+        MSRVTTMetric().predictor(model, EvaluationData(source, loader, None, None))
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    model = with_head(faiss_from=VIDEOS)
+    model.top_k = (2, 2)
+    with pytest.raises(ConfigError, match="pip install faiss-cpu"):
+        MSRVTTMetric().predictor(model, EvaluationData(source, loader, None, None))
+    assert source.read == 0
 
 
 def test_a_framework_that_predicts_itself_is_asked(clips):
