@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -13,7 +12,7 @@ import paddle
 from paddle import Tensor
 
 from paddlevideo.modeling.match_scorer import VideoCache
-from paddlevideo.retrieval.shortlist import slices
+from paddlevideo.retrieval.shortlist import ONE_RANK, Ranks, slices
 
 log = logging.getLogger("paddlevideo")
 
@@ -21,19 +20,6 @@ Videos = Mapping[str, Any]
 Encode = Callable[[Videos], VideoCache]
 #: Bytes of vectors that a rank passes to the others at once.
 EXCHANGE = 1 << 24
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The ranks that share the encoding of a gallery; by default there is one."""
-
-    rank: int = 0
-    size: int = 1
-    #: Returns the objects that the ranks pass, in the order of ranks, on every rank.
-    gather: Callable[[Any], list[Any]] = lambda item: [item]
-
-
-ONE_RANK = Ranks()
 
 
 class Gallery:

@@ -5,6 +5,7 @@ C captions, V videos, D the width of the vectors, P pairs, Q queries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +28,19 @@ BLOCK, COLUMNS = 1 << 24, 1 << 16
 SAMPLE, TUNED_WITH = 200, 64
 #: Rows and columns of a part of a matrix.
 Tile = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks that share the work on a gallery; by default there is one."""
+
+    rank: int = 0
+    size: int = 1
+    #: Returns the objects that the ranks pass, in the order of ranks, on every rank.
+    gather: Callable[[Any], list[Any]] = lambda item: [item]
+
+
+ONE_RANK = Ranks()
 
 
 @dataclass(frozen=True)
@@ -119,26 +133,41 @@ def first_stage(
     videos: np.ndarray,
     top_k: tuple[int, int] | None,
     queries: np.ndarray,
+    ranks: Ranks = ONE_RANK,
 ) -> FirstStage:
     """Compares the unit vectors of ``head`` for all captions (C, D) and videos (V, D).
 
     ``top_k``: the number of videos to list per caption, and of captions per video in ``queries``
-    (Q,); None: no lists, every pair is matched.
+    (Q,); None: no lists, every pair is matched. Rank 0 makes the lists for all ``ranks``: another
+    processor may order similarities differently that are equal but for rounding.
     """
     captions = captions * np.float32(float(head.scale))
-    lists = sample = None
+    lists: tuple[Shortlists | None, Found | None] = None, None
     if top_k and (top_k[0] < len(videos) or top_k[1] < len(captions)):
-        nearest_videos, sample = _search_of(head, captions, videos, top_k[0])
-        nearest_captions = open_nearest(captions, "exact", head.faiss_from)
-        asked = videos if len(queries) == len(videos) else videos[queries]
-        lists = Shortlists(
-            nearest_videos.search(captions, top_k[0])[0],
-            nearest_captions.search(asked, top_k[1])[0],
-            queries,
-            len(videos),
-        )
-    automatic = head.similarity_weight == "auto"
-    return FirstStage(captions, videos, head.weight, automatic, lists, sample)
+        if ranks.rank == 0:
+            lists = _lists_of(head, captions, videos, top_k, queries)
+        lists = ranks.gather(lists)[0]
+    return FirstStage(captions, videos, head.weight, head.similarity_weight == "auto", *lists)
+
+
+def _lists_of(
+    head: Any,
+    captions: np.ndarray,
+    videos: np.ndarray,
+    top_k: tuple[int, int],
+    queries: np.ndarray,
+) -> tuple[Shortlists, Found | None]:
+    """Returns the lists and, if the search for them is approximate, what it finds."""
+    nearest_videos, found = _search_of(head, captions, videos, top_k[0])
+    nearest_captions = open_nearest(captions, "exact", head.faiss_from)
+    asked = videos if len(queries) == len(videos) else videos[queries]
+    lists = Shortlists(
+        nearest_videos.search(captions, top_k[0])[0],
+        nearest_captions.search(asked, top_k[1])[0],
+        queries,
+        len(videos),
+    )
+    return lists, found
 
 
 def check_search(head: Any, videos: int) -> None:

@@ -18,8 +18,8 @@ from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import Batch, EvaluationData, Predictor, elapsed
 from paddlevideo.metrics.collector import RowCollector
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
-from paddlevideo.retrieval.gallery import Gallery, Ranks
-from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, check_search, first_stage
+from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval.shortlist import FirstStage, Ranks, Shortlists, check_search, first_stage
 
 #: The entry of a batch that holds its encoded captions.
 ENCODED = "encoded_captions"
@@ -77,11 +77,12 @@ class MarginPredictor(Predictor):
             check_search(model.retrieval_head, len(data.context))
         start = time.perf_counter()
         self.model = model
+        sampler = data.loader.sampler
+        self.ranks = Ranks(sampler.rank, sampler.world_size, data.gather)
         if gallery is None:
             assert data.context is not None
-            sampler = data.loader.sampler
-            ranks = Ranks(sampler.rank, sampler.world_size, data.gather)
-            gallery = Gallery(model.encode_videos, data.context, model.gallery_gigabytes, ranks)
+            limit = model.gallery_gigabytes
+            gallery = Gallery(model.encode_videos, data.context, limit, self.ranks)
         self.gallery = gallery
         self.seconds = {"gallery_seconds": elapsed(start)}
         start = time.perf_counter()
@@ -107,7 +108,8 @@ class MarginPredictor(Predictor):
         vectors, videos = everything.in_order()["vector"], self.gallery.vectors
         assert videos is not None
         queries = np.arange(len(videos)) if data.truth is None else np.unique(data.truth)
-        return first_stage(self.model.retrieval_head, vectors, videos, self.model.top_k, queries)
+        head, top_k = self.model.retrieval_head, self.model.top_k
+        return first_stage(head, vectors, videos, top_k, queries, self.ranks)
 
     def progress_units(self) -> tuple[int, str]:
         """Returns the average number of pairs per caption."""

@@ -16,7 +16,8 @@ from paddlevideo.modeling import ActBert
 from paddlevideo.modeling.match_scorer import VideoCache
 from paddlevideo.retrieval import MSRVTTMetric
 from paddlevideo.retrieval import gallery as gallery_module
-from paddlevideo.retrieval.gallery import Gallery, Ranks
+from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval.shortlist import Ranks
 from paddlevideo.retrieval.test import MarginPredictor
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from tests.modeling.test_retrieval_head import with_head

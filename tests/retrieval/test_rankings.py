@@ -148,6 +148,27 @@ def test_distractors_need_no_lists_and_change_no_rank(weight, columns, monkeypat
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_all_ranks_have_the_lists_of_the_first(monkeypatch):
+    """Also where a rank's processor rounds differently, so that its own lists would differ."""
+    rng = np.random.default_rng(4)
+    captions, videos = (rng.normal(size=(n, 5)).astype("float32") for n in (12, 40))
+    given = (Head(), captions, videos, (4, 3), np.arange(40))
+    one = shortlist.first_stage(*given)
+    passed = []
+
+    def gather(item):
+        passed.append(item)
+        return passed
+
+    shortlist.first_stage(*given, shortlist.Ranks(0, 2, gather))
+    monkeypatch.setattr(shortlist, "open_nearest", lambda *_: pytest.fail("searches too"))
+    other = shortlist.first_stage(*given, shortlist.Ranks(1, 2, gather))
+    for name in ("text_to_video", "video_to_text", "starts"):
+        np.testing.assert_array_equal(
+            getattr(other.shortlists, name), getattr(one.shortlists, name)
+        )
+
+
 def test_memory_of_the_first_stage_grows_by_a_few_bytes_a_video(monkeypatch):
     """Neither all similarities, nor another copy of the vectors, nor a list for each video."""
     for module in (shortlist, nearest_module):
