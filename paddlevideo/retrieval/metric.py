@@ -85,7 +85,9 @@ class MSRVTTMetric(Metric):
         predicts_itself = type(model).predict is not BaseFramework.predict
         if data.context is None or predicts_itself or not is_matcher(model):
             return super().predictor(model, data)
-        if (head := model.retrieval_head) is not None:  # before a large gallery is encoded
+        head = model.retrieval_head
+        if head is not None and data.start == self.start:  # not for a metric that ranks by itself
+            # Before a large gallery is encoded.
             _check_weight(head.weight, data.validating and head.similarity_weight == "auto")
         return MarginPredictor(model, data)
 

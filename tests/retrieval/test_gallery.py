@@ -233,8 +233,9 @@ def test_what_would_end_the_first_stage_ends_a_test_before_its_gallery_is_read(c
     loader = BatchLoader(SampleReader([captions]), GridSampler(1, 1))
     model = with_head(similarity_weight="auto")
     model.top_k = (2, 2)
+    metric = MSRVTTMetric()
     with pytest.raises(WeightsError, match="no validation has chosen it"):
-        MSRVTTMetric().predictor(model, EvaluationData(source, loader, None, None))
+        metric.predictor(model, EvaluationData(source, loader, None, metric.start))
     monkeypatch.setitem(sys.modules, "faiss", None)
     model = with_head(faiss_from=VIDEOS)
     model.top_k = (2, 2)
