@@ -233,6 +233,7 @@ SMALL = {
     "host": "--steps 1",
     "serve": "--seconds 1 --users 4 --candidates 2",
     "index": "--clips 500 --width 16 --engines numpy",
+    "gallery": "--clips 40 --captions 3 --top_k 2",
 }
 
 
@@ -255,6 +256,7 @@ def benchmark_alone(command: str, place: Path) -> None:
         "host": lambda: report["float32"]["counts"]["operators"]["forward"],
         "serve": lambda: all_answered(report),
         "index": lambda: report["engines"]["numpy"]["recall_at_32"],
+        "gallery": lambda: report[0]["store_gb"],
     }
     assert speeds[words[2]]() > 0
 

@@ -155,6 +155,24 @@ def test_negatives_come_from_all_processes(head_runs):
             assert second[name] == pytest.approx(first[name], rel=1e-5), name
 
 
+#: Notes how many clips each rank encodes for the gallery.
+COUNTS = """
+from pathlib import Path
+from paddlevideo.retrieval import test
+
+class Counted(test.Gallery):
+    def __init__(self, encode, source, gigabytes, ranks):
+        seen = []
+        def counted(videos):
+            seen.append(len(videos["image_feat"]))
+            return encode(videos)
+        super().__init__(counted, source, gigabytes, ranks)
+        self._encode = encode
+        Path(f"encoded{ranks.size}_{ranks.rank}").write_text(str(sum(seen)))
+
+test.Gallery = Counted
+"""
+
 DIES = """
 import os
 import signal
@@ -201,6 +219,36 @@ def test_two_stages_give_identical_numbers_with_one_two_and_three_processes(head
         assert all(result[name] == results[0][name] for result in results), name
     assert len({result["stages"]["pairs_scored"] for result in results}) == 1
     assert len(set(queries)) == 1
+
+
+def test_ranks_share_a_gallery_with_distractors_and_give_the_numbers_of_one(head_runs):
+    """Seven clips in batches of two, four of them with captions; no encoded clip is kept."""
+    lines = (head_runs / "test.csv").read_text().splitlines()
+    (head_runs / "some.csv").write_text("\n".join([*lines[2:6], lines[3]]) + "\n")
+    (head_runs / "counts.py").write_text(COUNTS)
+    weights = str(head_runs / "1" / "Tiny_epoch_00001.pdparams")
+    changes = [
+        *(f"DATASET.test.file_path={head_runs / 'some.csv'}", "DATASET.test.gallery=all"),
+        *("DATASET.test.gallery_batch=2", "MODEL.gallery_gigabytes=1e-9", "MODEL.top_k=3"),
+    ]
+    results, queries, counts = [], [], []
+    for processes in (1, 2, 3):
+        output = head_runs / f"distractors{processes}"
+        test = ["--test", "-w", weights, "--import", "counts", "-o", *changes]
+        done = launch(head_runs, processes, *test, f"output_dir={output}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        results.append(json.loads((output / "results.json").read_text()))
+        queries.append((output / "queries.jsonl").read_text())
+        encoded = sorted(head_runs.glob(f"encoded{processes}_*"))
+        counts.append([int(path.read_text()) for path in encoded])
+    protocol = results[0]["protocol"]
+    assert (protocol["captions"], protocol["videos"], protocol["distractors"]) == (5, 7, 3)
+    assert results[0]["chance"]["text_to_video"]["MeanR"] == 4.0
+    for name in ("text_to_video", "video_to_text", "first_stage", "match_alone"):
+        assert all(result[name] == results[0][name] for result in results), name
+    assert len(set(queries)) == 1
+    # The first batch of each rank shows how large encoded clips are.
+    assert counts == [[7], [4 + 2, 3 + 2], [3 + 2, 2 + 2, 2 + 2]]
 
 
 def test_a_resumed_run_of_two_processes_equals_one_that_never_stopped(runs):

@@ -17,6 +17,8 @@ import pytest
 
 from paddlevideo.cli import run as main
 from paddlevideo.config import check_config, import_parts, load_config
+from tests.loader.clips import make_clip
+from tests.loader.clips import write as write_store
 from tests.readme_runs import NOT_RUN, RUNS, room_for_a_run, run_tool, runner
 from tests.user_folder import make_user_folder
 from tests.video_data import train_on_videos
@@ -213,6 +215,12 @@ def resumable(place):
         assert main.main(["-c", "actbert.yaml"]) == 0
 
 
+@pytest.fixture(scope="module")
+def demo_clips(place):
+    """A store of clips with captions where the demo writes its own."""
+    write_store(place / "data" / "demo" / "clips.store", [make_clip(at) for at in range(12)])
+
+
 #: What has to be there before a command or block that says so is run, wherever a test run begins.
 NEEDED = {
     r"ActBert_two_stage(_best| )": "head",
@@ -220,6 +228,7 @@ NEEDED = {
     r"train\.store": "packed",
     r"my\.store": "mine",
     r"ActBert_demo_best": "demo",
+    r"data/demo/clips\.store": "demo_clips",
     r"--results output/ActBert": "tested",
     r"^paddlevideo compare": "compared",
     r"youcook2.*_epoch_00016": "youcook2",

@@ -147,6 +147,35 @@ def test_a_gallery_that_is_streamed_gives_the_same_numbers(trained, tmp_path):
         assert streamed["text_to_video"] == held["text_to_video"]
 
 
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_distractors_are_ranked_and_are_no_queries(trained, tmp_path, top_k):
+    lines = (trained / "test.csv").read_text().splitlines()
+    some = tmp_path / "some.csv"
+    some.write_text("\n".join([lines[4], lines[1], lines[5]]) + "\n")
+    page = tmp_path / "page.html"
+    captions = [f"DATASET.test.file_path={some}", f"MODEL.top_k={top_k}", "score_matrix=True"]
+    gallery = [*captions, "DATASET.test.gallery=all"]
+    results = test_run(trained, tmp_path / "all", *gallery, flags=["--report", str(page)])
+    alone = test_run(trained, tmp_path / "alone", *captions)
+    protocol = results["protocol"]
+    assert (protocol["captions"], protocol["videos"], protocol["distractors"]) == (3, VIDEOS, 4)
+    assert results["chance"]["text_to_video"]["MeanR"] == (VIDEOS + 1) / 2
+    assert results["chance"]["video_to_text"] == alone["chance"]["video_to_text"]
+    if top_k == 0:  # every clip is ranked among the captions, which are the same
+        assert results["video_to_text"] == alone["video_to_text"]
+        arrays = np.load(tmp_path / "all" / "scores.npz")
+        assert arrays["video_ids"].tolist()[:3] == ["video4", "video1", "video5"]
+        assert sorted(arrays["video_ids"].tolist()) == sorted(f"video{n}" for n in range(VIDEOS))
+        assert arrays["scores"].shape == (3, VIDEOS)
+        found = ranks.retrieval_metrics(arrays["scores"], arrays["truth"])
+        assert found["text_to_video"] == results["text_to_video"]
+    queries = read_queries(tmp_path / "all" / "queries.jsonl")
+    assert [query.query for query in queries[3:]] == ["video4", "video1", "video5"]
+    known = {f"video{number}" for number in range(VIDEOS)}
+    assert all(answer.name in known for query in queries[:3] for answer in query.best)
+    assert f"among {VIDEOS} videos" in page.read_text("utf-8")
+
+
 def test_every_query_is_written_with_its_rank_and_best_answers(trained, tmp_path):
     results = test_run(trained, tmp_path, "score_matrix=True")
     queries = read_queries(tmp_path / "queries.jsonl")

@@ -97,7 +97,7 @@ def write_recipes(folder: Path) -> None:
             "DATASET": {"num_workers": 0, "train": widths, "valid": widths, "test": widths},
         },
     }
-    changes["actbert_demo.yaml"] = demo_recipe(model["MODEL"]["backbone"])
+    changes["actbert_demo.yaml"] = demo_recipe(model["MODEL"]["backbone"], widths)
     held_out = folder / "multimodal" / "actbert" / "msrvtt_validation.txt"
     held_out.parent.mkdir(parents=True)
     held_out.write_text("video3\nvideo5\nvideo7\n")
@@ -123,7 +123,7 @@ def question_recipes(widths: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def demo_recipe(backbone: dict[str, Any]) -> dict[str, Any]:
+def demo_recipe(backbone: dict[str, Any], widths: dict[str, int]) -> dict[str, Any]:
     """The demo's training on the tiny pre-training rows."""
     captions = {"caption_path": "data/howto100m/caption_train.json", "rate": 0.0}
     steps = [{"FeaturePadding": {"max_region_num": 8, "max_action_num": 4}}]
@@ -132,7 +132,7 @@ def demo_recipe(backbone: dict[str, Any]) -> dict[str, Any]:
     return {
         "MODEL": {"backbone": {**backbone, **streams()}},
         "epochs": 1,
-        "DATASET": {"batch_size": 8, "train": rows},
+        "DATASET": {"batch_size": 8, "train": rows, "valid": widths, "test": widths},
         "PIPELINE": {"train": {"transform": steps}},
     }
 

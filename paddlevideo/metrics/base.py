@@ -39,6 +39,8 @@ class EvaluationData:
     start: Callable[[Any, bool], None]
     #: Whether this is a validation, which may choose what is saved with the weights.
     validating: bool = False
+    #: The data set's ground truth, if it is known.
+    truth: Any = None
 
 
 class Predictor:

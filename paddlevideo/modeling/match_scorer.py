@@ -10,7 +10,7 @@ last layers, and no prediction head is evaluated. The scores equal those of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -129,10 +129,24 @@ class VideoCache:
         return VideoCache(*(_map(change, item) for item in vars(self).values()))
 
     @classmethod
-    def concatenate(cls, caches: Sequence[VideoCache]) -> VideoCache:
-        """Returns one cache of all the videos, in order."""
-        fields = zip(*(vars(cache).values() for cache in caches), strict=True)
-        return cls(*(_join(items) for items in fields))
+    def concatenate(cls, caches: Iterable[VideoCache]) -> VideoCache:
+        """Returns one cache of all the videos, in order.
+
+        The tensors are joined one after the other. Given an iterator, which keeps no cache, that
+        takes the memory of all caches and of the largest tensor again, instead of all twice.
+        """
+        columns: list[list[Tensor]] = []
+        for cache in caches:
+            row: list[Tensor] = []
+            cache._each(row.append)
+            columns = columns or [[] for _ in row]
+            for column, tensor in zip(columns, row, strict=True):
+                column.append(tensor)
+        joined = []
+        while columns:
+            joined.append(paddle.concat(columns.pop(0), axis=0))
+        tensors = iter(joined)
+        return cache._each(lambda _: next(tensors))
 
 
 def _nbytes(each: Callable[[Change], Any]) -> int:
@@ -148,15 +162,6 @@ def _map(change: Change, item: Any) -> Any:
         return None if item is None else change(item)
     changed = [_map(change, member) for member in item]
     return type(item)(*changed) if hasattr(item, "_fields") else tuple(changed)
-
-
-def _join(items: Sequence[Any]) -> Any:
-    """Concatenates tensors, or the tensors of tuples, along the first axis."""
-    first = items[0]
-    if first is None or isinstance(first, Tensor):
-        return None if first is None else paddle.concat(list(items), axis=0)
-    joined = [_join(members) for members in zip(*items, strict=True)]
-    return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
 
 
 def match_margins(logits: Tensor) -> Tensor:

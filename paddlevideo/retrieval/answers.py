@@ -131,6 +131,11 @@ def _stage_lines(results: Mapping[str, Any]) -> Iterator[str]:
                     f"{direction.replace('_', ' ')}: the first stage's {name[2:]} best contain "
                     f"a correct answer for {value:.2f} % of the queries"
                 )
+    if found := results.get("search_recall"):
+        yield (
+            f"the approximate first stage finds {found['percent']:.1f} % of the "
+            f"{found['nearest']} most similar videos, measured with {found['captions']} captions"
+        )
     if "dual_softmax" in results:
         yield "dual softmax uses the other queries, so its numbers cannot be compared with others"
     stages = results.get("stages", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from paddlevideo.retrieval.ranks import (
     summaries,
     summarize,
 )
-from paddlevideo.retrieval.shortlist import FirstStage
+from paddlevideo.retrieval.shortlist import FirstStage, blocks
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from paddlevideo.utils.ranges import Count
 
@@ -84,6 +85,10 @@ class MSRVTTMetric(Metric):
         predicts_itself = type(model).predict is not BaseFramework.predict
         if data.context is None or predicts_itself or not is_matcher(model):
             return super().predictor(model, data)
+        head = model.retrieval_head
+        if head is not None and data.start == self.start:  # not for a metric that ranks by itself
+            # Before a large gallery is encoded.
+            _check_weight(head.weight, data.validating and head.similarity_weight == "auto")
         return MarginPredictor(model, data)
 
     def start(self, first: FirstStage, validating: bool = False) -> None:
@@ -96,15 +101,12 @@ class MSRVTTMetric(Metric):
         if first.shortlists is not None and self.dual_softmax:
             raise ConfigError("METRIC.dual_softmax needs the score of every pair: MODEL.top_k=0")
         for name, vectors in (("caption", first.captions), ("video", first.videos)):
-            if not np.isfinite(vectors).all():
-                row = int(np.argwhere(~np.isfinite(vectors))[0, 0])
-                raise DataError(f"the vector of {name} {row} is not finite. Check the weights")
+            for rows in blocks(*vectors.shape):
+                if not np.isfinite(vectors[rows]).all():
+                    row = rows.start + int(np.argwhere(~np.isfinite(vectors[rows]))[0, 0])
+                    raise DataError(f"the vector of {name} {row} is not finite. Check the weights")
         self.first, self.choosing = first, validating and first.automatic
-        if np.isnan(first.weight) and not self.choosing:
-            raise WeightsError(
-                "MODEL.retrieval_head.similarity_weight is automatic, but no validation has "
-                "chosen it for these weights: train with --validate, or give a number"
-            )
+        _check_weight(first.weight, self.choosing)
 
     def update(self, index: np.ndarray, predictions: np.ndarray | Sequence[np.ndarray]) -> None:
         """Adds the scores of captions that were not added before.
@@ -207,7 +209,8 @@ class MSRVTTMetric(Metric):
         Returns:
             "text_to_video" and "video_to_text" as in ``retrieval_metrics``; with a first stage
             also "first_stage" and "match_alone" in the same form, "similarity_weight" and, with
-            shortlists of length k, "R@k" in "first_stage"; on request "dual_softmax".
+            shortlists of length k, "R@k" in "first_stage"; "search_recall" if the search for these
+            is approximate; on request "dual_softmax".
 
         Raises:
             DataError: the rows of some captions are missing; the message says how many.
@@ -222,6 +225,8 @@ class MSRVTTMetric(Metric):
                     if ranking.list_length(direction):
                         stage[direction][f"R@{ranking.list_length(direction)}"] = recall
             results["first_stage"] = stage
+            if self.first.found is not None:
+                results["search_recall"] = asdict(self.first.found)
             results["match_alone"] = summaries(ranking.ranks(0.0))
             results["similarity_weight"] = weight
         if self.dual_softmax:
@@ -238,8 +243,15 @@ class MSRVTTMetric(Metric):
         return {"pairs_scored": self.ranking().margins.size}
 
     def protocol(self) -> dict[str, Any]:
-        """Returns the tie rule."""
-        return {"ties": TIE_RULE}
+        """Returns the tie rule, and how lists were made if the search for them is approximate."""
+        found = None if self.first is None else self.first.found
+        if found is None:
+            return {"ties": TIE_RULE}
+        return {
+            "ties": TIE_RULE,
+            "first_stage": "approximate",
+            "first_stage_recall": round(found.percent, 3),
+        }
 
     def answers(self, dataset: Any) -> list[Query] | None:
         """Returns every query with its rank and best answers, if the data set names them."""
@@ -271,7 +283,7 @@ class MSRVTTMetric(Metric):
             if self.first is not None:
                 arrays |= {
                     "margins": ranking.margins,
-                    "similarities": self.first.rows(slice(None)),
+                    "similarities": self.first.block(),
                 }
             arrays |= {name: np.asarray(getattr(dataset, name)) for name in names}
             files["scores.npz"] = partial(write_arrays, {**arrays, "truth": ranking.truth})
@@ -294,3 +306,12 @@ class MSRVTTMetric(Metric):
             super().write_page(path, results, answers, videos)
         else:
             write_test_page(path, results, answers, videos)
+
+
+def _check_weight(weight: float, choosing: bool) -> None:
+    """Raises WeightsError if the weight of similarities is neither known nor about to be."""
+    if np.isnan(weight) and not choosing:
+        raise WeightsError(
+            "MODEL.retrieval_head.similarity_weight is automatic, but no validation has "
+            "chosen it for these weights: train with --validate, or give a number"
+        )

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
 from paddlevideo.metrics.chance import mean_rank, miss_probabilities
 from paddlevideo.report.queries import DIRECTIONS
-from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, blocks
+from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, Tile, tiles
 from paddlevideo.utils.errors import DataError
 
 #: How equal scores are ranked, as text for the protocol.
@@ -39,22 +39,43 @@ def _count_as_high(scores: np.ndarray, positive: np.ndarray, axis: int) -> np.nd
     return np.count_nonzero(scores >= positive, axis=axis)
 
 
-def _ranks_of(rows: Callable[[slice], np.ndarray], truth: np.ndarray, videos: int) -> ByDirection:
-    """Ranks both directions; ``rows`` returns a block of the scores (C, V), each called twice."""
-    parts = blocks(len(truth), videos)
-    positives, by_caption = [], []
-    for part in parts:
-        block = rows(part)
-        positives.append(block[np.arange(len(block)), truth[part]])
-        by_caption.append(_count_as_high(block, positives[-1][:, None], axis=1))
-    positive = np.concatenate(positives)
+#: Returns the scores of slices of the captions and of the videos.
+Block = Callable[[slice, slice], np.ndarray]
+
+
+def _ranks_of(block: Block, truth: np.ndarray, videos: int) -> ByDirection:
+    """Ranks both directions by scores (C, V), of which one block is in memory at once.
+
+    Every block is computed once, those with positives twice. Positives are compared with scores of
+    the same blocks: computed in another way, a score may differ in its last bits.
+    """
+    grid = tiles(len(truth), videos)
+    positive = _positives(block, grid, truth)
     best = np.full(videos, -np.inf, dtype=positive.dtype)
     np.maximum.at(best, truth, positive)
-    as_high = sum(_count_as_high(rows(part), best, axis=0) for part in parts)
+    queries = np.unique(truth)
+    by_caption, by_video = np.zeros(len(truth), np.int64), np.zeros(videos, np.int64)
+    for rows, columns in grid:
+        scores = block(rows, columns)
+        by_caption[rows] += _count_as_high(scores, positive[rows, None], axis=1)
+        if np.ptp(np.searchsorted(queries, [columns.start, columns.stop])):
+            by_video[columns] += _count_as_high(scores, best[columns], axis=0)
     # A video's other captions do not count against its best one.
     positives_as_high = np.bincount(truth[positive == best[truth]], minlength=videos)
-    by_video = (1 + as_high - positives_as_high)[np.unique(truth)]
-    return dict(zip(DIRECTIONS, (np.concatenate(by_caption), by_video), strict=True))
+    by_video = (1 + by_video - positives_as_high)[queries]
+    return dict(zip(DIRECTIONS, (by_caption, by_video), strict=True))
+
+
+def _positives(block: Block, grid: Sequence[Tile], truth: np.ndarray) -> np.ndarray:
+    """Returns the score (C,) of each caption with its video."""
+    captions, scores = [], []
+    for rows, columns in grid:
+        of_rows = truth[rows]
+        here = np.flatnonzero((columns.start <= of_rows) & (of_rows < columns.stop))
+        if here.size:
+            captions.append(rows.start + here)
+            scores.append(block(rows, columns)[here, of_rows[here] - columns.start])
+    return np.concatenate(scores)[np.argsort(np.concatenate(captions))]
 
 
 def matrix_ranks(scores: np.ndarray, truth: np.ndarray) -> ByDirection:
@@ -71,7 +92,7 @@ def matrix_ranks(scores: np.ndarray, truth: np.ndarray) -> ByDirection:
         DataError: a score is not finite, or the shapes or ``truth`` are invalid.
     """
     scores, truth = _checked(scores, truth)
-    return _ranks_of(scores.__getitem__, truth, scores.shape[1])
+    return _ranks_of(lambda rows, columns: scores[rows, columns], truth, scores.shape[1])
 
 
 def ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -81,7 +102,7 @@ def ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def first_stage_ranks(first: FirstStage, truth: np.ndarray) -> ByDirection:
     """Returns ``matrix_ranks`` of the similarities without storing all of them."""
-    return _ranks_of(first.rows, truth, len(first.videos))
+    return _ranks_of(first.block, truth, len(first.videos))
 
 
 def highest(
@@ -170,7 +191,7 @@ class AllPairs(Ranking):
         """Returns the scores (C, V)."""
         if self.first is None or not weight:
             return self.margins
-        return self.margins + weight * self.first.rows(slice(None))
+        return self.margins + weight * self.first.block()
 
     def _compute_ranks(self, weight: float) -> ByDirection:
         return matrix_ranks(self.scores(weight), self.truth)
@@ -199,8 +220,8 @@ class ListedPairs(Ranking):
         super().__init__(margins, truth, first)
         assert first.shortlists is not None
         self.lists: Shortlists = first.shortlists
-        self.videos, queries = len(self.lists.video_to_text), np.unique(truth)
-        captions, videos = self.lists.text_to_video, self.lists.video_to_text[queries]
+        self.videos, queries = self.lists.videos, np.unique(truth)
+        captions, videos = self.lists.text_to_video, self.lists.of_videos(queries)
         rows, columns = np.arange(len(captions))[:, None], queries[:, None]
         self._lists = dict(zip(DIRECTIONS, (captions, videos), strict=True))
         self._positive = dict(

@@ -7,7 +7,7 @@ of both sides are compared for shortlists. Then all pairs, or the shortlisted on
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from paddlevideo.metrics.base import Batch, EvaluationData, Predictor, elapsed
 from paddlevideo.metrics.collector import RowCollector
 from paddlevideo.modeling.match_scorer import CaptionCache, VideoCache
 from paddlevideo.retrieval.gallery import Gallery
-from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, first_stage
+from paddlevideo.retrieval.shortlist import FirstStage, Ranks, Shortlists, check_search, first_stage
 
 #: The entry of a batch that holds its encoded captions.
 ENCODED = "encoded_captions"
@@ -73,11 +73,16 @@ class MarginPredictor(Predictor):
         self, model: Matcher, data: EvaluationData, gallery: Gallery | None = None
     ) -> None:
         """Encodes the gallery unless it is given, and runs the first stage if there is a head."""
+        if model.top_k and gallery is None and isinstance(data.context, Sized):
+            check_search(model.retrieval_head, len(data.context))
         start = time.perf_counter()
         self.model = model
+        sampler = data.loader.sampler
+        self.ranks = Ranks(sampler.rank, sampler.world_size, data.gather)
         if gallery is None:
             assert data.context is not None
-            gallery = Gallery(model.encode_videos, data.context, model.gallery_gigabytes)
+            limit = model.gallery_gigabytes
+            gallery = Gallery(model.encode_videos, data.context, limit, self.ranks)
         self.gallery = gallery
         self.seconds = {"gallery_seconds": elapsed(start)}
         start = time.perf_counter()
@@ -102,7 +107,9 @@ class MarginPredictor(Predictor):
         everything.merge(data.gather(collector.state()))
         vectors, videos = everything.in_order()["vector"], self.gallery.vectors
         assert videos is not None
-        return first_stage(self.model.retrieval_head, vectors, videos, self.model.top_k)
+        queries = np.arange(len(videos)) if data.truth is None else np.unique(data.truth)
+        head, top_k = self.model.retrieval_head, self.model.top_k
+        return first_stage(head, vectors, videos, top_k, queries, self.ranks)
 
     def progress_units(self) -> tuple[int, str]:
         """Returns the average number of pairs per caption."""

@@ -42,12 +42,12 @@ def evaluate(
     stop = stop or StopRequest()  # a request that is never triggered
     training = model.training
     model.eval()
+    truth = dataset.truth()  # before the predictions: files with mistakes cost no time
     data = EvaluationData(
-        dataset.context(), loader, world.gather, metric.start, validating=saved is None
+        dataset.context(), loader, world.gather, metric.start, saved is None, truth
     )
     with amp.autocast():
         predictor = metric.predictor(model, data)
-    truth = dataset.truth()  # before the predictions: files with mistakes cost no time
     start = time.perf_counter()
     if saved is not None and (done := saved.restore(metric)):
         assert isinstance(loader.sampler, GridSampler)

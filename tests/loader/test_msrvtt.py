@@ -14,7 +14,10 @@ import pytest
 from paddlevideo.loader import MSRVTTDataset, load_tokenizer
 from paddlevideo.loader.captions.clip_csv import read_captions
 from paddlevideo.loader.clips.records import RecordFile
+from paddlevideo.loader.store import FeatureStore
 from paddlevideo.utils.errors import ConfigError, DataError
+from tests.loader.clips import make_clip
+from tests.loader.clips import write as write_store
 from tests.loader.data import F, G, make_record, save_lmdb
 
 SIZES = {"vision_feature_dim": F, "action_feature_dim": G, "max_region_num": 4, "max_action_num": 2}
@@ -95,6 +98,51 @@ def test_several_captions_a_clip(make):
     sample = dataset[2]
     ids = load_tokenizer("bert-base-uncased").encode("three", 36)
     assert sample["text_ids"][:4].tolist() == [*ids, 0] and sample["index"] == 2
+
+
+def test_a_gallery_of_all_clips_begins_with_those_that_have_captions(make):
+    some = make("c,one\nb,two\nc,three\n")
+    paths = some.file_path, some.reader.source.path
+    dataset = MSRVTTDataset(*paths, gallery="all", gallery_batch=2, **SIZES)
+    assert list(dataset.video_ids) == ["c", "b", "a"] and dataset.captioned == ["c", "b"]
+    assert np.asarray(dataset.video_ids).tolist() == ["c", "b", "a"]
+    np.testing.assert_array_equal(dataset.truth(), some.truth())
+    described = dataset.describe()
+    assert (described["videos"], described["distractors"]) == (3, 1)
+    assert "distractors" not in some.describe()
+    first, last = dataset.context()
+    (expected,) = some.context()
+    for key, rows in expected.items():
+        np.testing.assert_array_equal(first[key], rows)
+    np.testing.assert_array_equal(last["image_feat"][0, 1:3], make_record("a", 2)["features"])
+    taken = dataset.context().take(np.array([2, 0]))
+    np.testing.assert_array_equal(taken["image_feat"][1], first["image_feat"][0])
+    assert len(dataset.for_training()) == 2, "a clip without a caption is no training sample"
+
+
+def test_a_gallery_of_all_clips_of_a_store_reads_no_id_that_nobody_asks_for(tmp_path, monkeypatch):
+    store = write_store(tmp_path / "clips.store", [make_clip(number) for number in range(6)])
+    (tmp_path / "test.csv").write_text("clip4,one\nclip1,two\n")
+    about, read = FeatureStore.about, []
+    monkeypatch.setattr(
+        FeatureStore, "about", lambda self, index: read.append(index) or about(self, index)
+    )
+    widths = {"vision_feature_dim": 12, "action_feature_dim": 10}
+    csv, path = str(tmp_path / "test.csv"), str(store.path)
+    dataset = MSRVTTDataset(csv, path, gallery="all", **widths)
+    batches = list(dataset.context())
+    assert sum(len(batch["image_feat"]) for batch in batches) == 6
+    assert set(read) == {1, 4}
+    assert dataset.video_ids[2] == "clip0" and set(read) == {0, 1, 4}
+
+
+def test_a_clip_of_the_gallery_that_cannot_be_read_is_named(make):
+    def narrow(records):
+        records["a"]["features"] = records["a"]["features"][:, :-1]
+
+    dataset = make("b,one\n", narrow, gallery="all")
+    with pytest.raises(DataError, match='clip "a": features are 5 wide'):
+        list(dataset.context())
 
 
 def test_gallery_arrays(make):

@@ -1,6 +1,9 @@
 """The videos' side of a test: held, or encoded again; all pairs, or those of the shortlists."""
 
 import logging
+import sys
+import threading
+import tracemalloc
 
 import numpy as np
 import paddle
@@ -10,10 +13,13 @@ from paddlevideo.loader.build import BatchLoader, SampleReader
 from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import EvaluationData
 from paddlevideo.modeling import ActBert
+from paddlevideo.modeling.match_scorer import VideoCache
 from paddlevideo.retrieval import MSRVTTMetric
+from paddlevideo.retrieval import gallery as gallery_module
 from paddlevideo.retrieval.gallery import Gallery
+from paddlevideo.retrieval.shortlist import Ranks
 from paddlevideo.retrieval.test import MarginPredictor
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, WeightsError
 from tests.modeling.test_retrieval_head import with_head
 from tests.modeling.tiny import build, make_batch
 
@@ -74,6 +80,99 @@ def test_a_source_that_can_only_be_iterated_is_held(model, clips):
     assert gallery.kept is not None and gallery.size == VIDEOS
 
 
+class Encoded:
+    """The part of an encoded batch that a first stage uses."""
+
+    nbytes = 1 << 40  # never fits
+
+    def __init__(self, rows):
+        self.vector, self.size = paddle.to_tensor(rows), len(rows)
+
+
+class Numbers:
+    """A gallery whose clips are numbers, of which vectors are made."""
+
+    def __init__(self, count, width, batch):
+        self.count, self.width, self.batch, self.read = count, width, batch, []
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        for start in range(0, self.count, self.batch):
+            yield self.take(range(start, min(start + self.batch, self.count)))
+
+    def take(self, places):
+        places = np.asarray(places)
+        self.read.append(places)
+        return places
+
+    def encode(self, places):
+        steps = np.arange(self.width, dtype="float32")
+        return Encoded(places[:, None].astype("float32") + steps / self.width)
+
+    @property
+    def vectors(self):
+        return self.encode(np.arange(self.count)).vector.numpy()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("count", [1, 8, 23])
+def test_ranks_encode_each_video_once_and_have_all_vectors(size, count, monkeypatch):
+    monkeypatch.setattr(gallery_module, "EXCHANGE", 3 * 4 * 4)  # a batch of three at once
+    meeting, passed = threading.Barrier(size, timeout=60), [None] * size
+    sources = [Numbers(count, 4, 3) for _ in range(size)]
+    largest, made = [], [None] * size
+
+    def run(rank):
+        def gather(item):
+            passed[rank] = item
+            largest.append(sum(block.nbytes for block in item))
+            meeting.wait()
+            items = list(passed)
+            meeting.wait()
+            return items
+
+        ranks = Ranks(rank, size, gather)
+        made[rank] = Gallery(sources[rank].encode, sources[rank], 1.0, ranks).vectors
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for vectors in made:
+        np.testing.assert_array_equal(vectors, sources[0].vectors)
+    shared = np.concatenate([np.concatenate(source.read[1:] or [[]]) for source in sources])
+    np.testing.assert_array_equal(np.sort(shared), np.arange(count))
+    assert max(largest) <= 3 * 4 * 4
+
+
+def test_the_vectors_of_a_gallery_are_in_memory_once():
+    source = Numbers(100_000, 64, 500)
+    tracemalloc.start()
+    try:
+        vectors = Gallery(source.encode, source, 1.0).vectors
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert vectors.nbytes == 100_000 * 64 * 4
+    assert peak < 1.2 * vectors.nbytes + 100_000 * 8, "and the numbers that were read"
+
+
+def test_a_kept_gallery_is_joined_tensor_by_tensor(clips):
+    model = with_head()
+    parts = [model.encode_videos(batch) for batch in Source(clips)]
+    held = VideoCache.concatenate(iter(parts))
+    expected = model.encode_videos(clips)
+    joined, whole = [], []
+    held._each(lambda x: joined.append(x.numpy()))
+    expected._each(lambda x: whole.append(x.numpy()))
+    assert len(joined) == len(whole) > 5 and held.size == VIDEOS
+    for one, other in zip(joined, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def predictor(model, clips, captions):
     """A predictor of ``captions``, what it told the metric, and its batches of two captions."""
     samples = [
@@ -118,7 +217,7 @@ def test_the_first_stage_has_the_heads_similarities(clips):
     head = model.retrieval_head
     texts, videos = model.encode_captions(captions).vector, model.encode_videos(clips).vector
     expected = (texts @ videos.t() * head.scale).detach().numpy()
-    np.testing.assert_allclose(first.rows(slice(None)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(first.block(), expected, rtol=1e-4, atol=1e-5)
     pairs = np.array([0, 4, 2]), np.array([6, 0, 3])
     np.testing.assert_allclose(first.similarities(*pairs), expected[pairs], rtol=1e-4, atol=1e-5)
 
@@ -127,6 +226,22 @@ def test_k_beyond_captions_and_videos_is_one_stage(clips):
     model = with_head()
     model.top_k = (VIDEOS, VIDEOS)
     assert predictor(model, clips, make_batch(0))[1].shortlists is None
+
+
+def test_what_would_end_the_first_stage_ends_a_test_before_its_gallery_is_read(clips, monkeypatch):
+    source, captions = Source(clips), make_batch(3, clips=5)
+    loader = BatchLoader(SampleReader([captions]), GridSampler(1, 1))
+    model = with_head(similarity_weight="auto")
+    model.top_k = (2, 2)
+    metric = MSRVTTMetric()
+    with pytest.raises(WeightsError, match="no validation has chosen it"):
+        metric.predictor(model, EvaluationData(source, loader, None, metric.start))
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    model = with_head(faiss_from=VIDEOS)
+    model.top_k = (2, 2)
+    with pytest.raises(ConfigError, match="pip install faiss-cpu"):
+        MSRVTTMetric().predictor(model, EvaluationData(source, loader, None, None))
+    assert source.read == 0
 
 
 def test_a_framework_that_predicts_itself_is_asked(clips):

@@ -1,5 +1,8 @@
 """Ranks from all pairs and from shortlisted ones."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,11 +10,24 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from paddlevideo.retrieval import MSRVTTMetric, retrieval_metrics, shortlist
-from paddlevideo.retrieval.ranks import AllPairs, ListedPairs, dual_softmax, first_stage_ranks
-from paddlevideo.retrieval.shortlist import FirstStage, Shortlists, nearest
+from paddlevideo.retrieval import nearest as nearest_module
+from paddlevideo.retrieval.answers import _stage_lines
+from paddlevideo.retrieval.nearest import Exact
+from paddlevideo.retrieval.ranks import (
+    AllPairs,
+    ListedPairs,
+    dual_softmax,
+    first_stage_ranks,
+    matrix_ranks,
+)
+from paddlevideo.retrieval.shortlist import FirstStage, Shortlists
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 
 CAPTIONS, VIDEOS, WIDTH = 11, 6, 3
+
+
+def nearest(queries, vectors, count):
+    return Exact(vectors).search(queries, count)[0]
 
 
 def make(seed=0, captions=CAPTIONS, videos=VIDEOS, top_k=None, **options):
@@ -23,41 +39,14 @@ def make(seed=0, captions=CAPTIONS, videos=VIDEOS, top_k=None, **options):
     right = rng.integers(-2, 3, (videos, WIDTH)).astype("float32")
     lists = None
     if top_k:
-        lists = Shortlists(nearest(left, right, top_k), nearest(right, left, top_k))
+        lists = Shortlists(
+            nearest(left, right, top_k), nearest(right, left, top_k), np.arange(videos), videos
+        )
     return margins, truth, FirstStage(left, right, shortlists=lists, **options)
 
 
 def listed(margins, first):
     return margins[first.shortlists.pairs]
-
-
-def test_nearest_is_sorted_and_of_equals_takes_the_first():
-    queries, vectors = np.ones((1, 1), "float32"), np.array([[1], [2], [2], [0]], "float32")
-    assert nearest(queries, vectors, 3).tolist() == [[1, 2, 0]]
-    assert nearest(queries, vectors, 9).shape == (1, 4)
-
-
-def test_nearest_does_not_depend_on_its_blocks(monkeypatch):
-    rng = np.random.default_rng(0)
-    queries, vectors = (rng.normal(size=(n, 5)).astype("float32") for n in (17, 9))
-    whole = nearest(queries, vectors, 4)
-    monkeypatch.setattr(shortlist, "BLOCK", 20)
-    np.testing.assert_array_equal(nearest(queries, vectors, 4), whole)
-
-
-def test_faiss_finds_the_same():
-    pytest.importorskip("faiss", reason="faiss-cpu is not installed")
-    rng = np.random.default_rng(0)
-    queries, vectors = (rng.normal(size=(n, 8)).astype("float32") for n in (7, 300))
-    np.testing.assert_array_equal(
-        nearest(queries, vectors, 10, faiss_from=300), nearest(queries, vectors, 10)
-    )
-
-
-def test_without_faiss_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(ConfigError, match="pip install faiss-cpu"):
-        nearest(np.ones((1, 2)), np.ones((3, 2)), 1, faiss_from=3)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 8), st.integers(1, 9))
@@ -124,9 +113,144 @@ def test_lists_of_everything_give_the_ranks_of_all_pairs(seed, weight):
     assert set(some.recall().values()) == {100.0}
 
 
+class Head:
+    """What a first stage needs of a retrieval head."""
+
+    scale, weight, similarity_weight, faiss_from, first_stage = 2.0, 0.5, 0.5, 1 << 30, "exact"
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize("columns", [1 << 16, 7])
+def test_distractors_need_no_lists_and_change_no_rank(weight, columns, monkeypatch):
+    monkeypatch.setattr(shortlist, "COLUMNS", columns)
+    rng = np.random.default_rng(4)
+    captions, videos = (rng.normal(size=(n, 5)).astype("float32") for n in (12, 40))
+    margins = rng.normal(size=(12, 40)).astype("float32")
+    truth = rng.permuted(np.repeat(np.arange(6) * 2, 2))
+    some = shortlist.first_stage(Head(), captions, videos, (4, 3), np.unique(truth))
+    every = shortlist.first_stage(Head(), captions, videos, (4, 3), np.arange(40))
+    assert some.shortlists.video_to_text.shape == (6, 3)
+    assert len(some.shortlists.pairs[0]) <= 12 * 4 + 6 * 3 < len(every.shortlists.pairs[0])
+    one = ListedPairs(listed(margins, some), truth, some)
+    other = ListedPairs(listed(margins, every), truth, every)
+    assert one.recall() == other.recall() and one.videos == other.videos == 40
+    similarities = some.captions @ videos.T
+    whole = expected_ranks(margins, truth, every, weight)
+    for (direction, ranks), wanted in zip(one.ranks(weight).items(), whole, strict=True):
+        assert ranks.tolist() == wanted
+        np.testing.assert_array_equal(ranks, other.ranks(weight)[direction])
+        np.testing.assert_array_equal(
+            one.first_stage_ranks[direction], matrix_ranks(similarities, truth)[direction]
+        )
+        for ours, theirs in zip(
+            one.best(3, weight)[direction], other.best(3, weight)[direction], strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_all_ranks_have_the_lists_of_the_first(monkeypatch):
+    """Also where a rank's processor rounds differently, so that its own lists would differ."""
+    rng = np.random.default_rng(4)
+    captions, videos = (rng.normal(size=(n, 5)).astype("float32") for n in (12, 40))
+    given = (Head(), captions, videos, (4, 3), np.arange(40))
+    one = shortlist.first_stage(*given)
+    passed = []
+
+    def gather(item):
+        passed.append(item)
+        return passed
+
+    shortlist.first_stage(*given, shortlist.Ranks(0, 2, gather))
+    monkeypatch.setattr(shortlist, "open_nearest", lambda *_: pytest.fail("searches too"))
+    other = shortlist.first_stage(*given, shortlist.Ranks(1, 2, gather))
+    for name in ("text_to_video", "video_to_text", "starts"):
+        np.testing.assert_array_equal(
+            getattr(other.shortlists, name), getattr(one.shortlists, name)
+        )
+
+
+def test_memory_of_the_first_stage_grows_by_a_few_bytes_a_video(monkeypatch):
+    """Neither all similarities, nor another copy of the vectors, nor a list for each video."""
+    for module in (shortlist, nearest_module):
+        monkeypatch.setattr(module, "BLOCK", 1 << 17)
+    rng = np.random.default_rng(0)
+    truth = np.arange(30)
+    captions = rng.normal(size=(30, 64)).astype("float32")
+    peaks = []
+    for videos in (10_000, 60_000):
+        vectors = rng.normal(size=(videos, 64)).astype("float32")
+        tracemalloc.start()
+        try:
+            first = shortlist.first_stage(Head(), captions, vectors, (10, 10), truth)
+            ranking = ListedPairs(np.zeros(len(first.shortlists.pairs[0])), truth, first)
+            ranking.ranks(0.5)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # The vectors themselves have 256 bytes a video.
+    assert peaks[1] - peaks[0] < 32 * 50_000
+
+
+@pytest.fixture
+def approximate(monkeypatch):
+    """A first stage that looks into one cell: vectors, truth, and what it gives."""
+    pytest.importorskip("faiss", reason="faiss-cpu is not installed")
+    monkeypatch.setattr(nearest_module, "APPROXIMATE_FROM", 1000)
+    monkeypatch.setattr(nearest_module, "FEWEST_PROBED", 1)
+    monkeypatch.setattr(nearest_module, "RECALL", 0.0)
+    rng = np.random.default_rng(0)
+    videos = rng.normal(size=(2000, 16)).astype("float32")
+    videos /= np.linalg.norm(videos, axis=1, keepdims=True)
+    truth = np.arange(300)
+    captions = videos[truth] + 0.1 * rng.normal(size=(300, 16)).astype("float32")
+    head = Head()
+    head.first_stage = "approximate"
+    first = shortlist.first_stage(head, captions, videos, (20, 5), truth)
+    return captions, videos, truth, first
+
+
+def test_the_recall_of_an_approximate_first_stage_is_measured(approximate):
+    captions, videos, truth, first = approximate
+    at = np.linspace(0, 299, 200).astype(int)
+    wanted = nearest(captions[at], videos, 20)
+    found = first.shortlists.text_to_video[at]
+    hits = [len(set(one) & set(other)) for one, other in zip(found, wanted, strict=True)]
+    assert first.found.percent == pytest.approx(100 * np.mean(hits) / 20)
+    assert (first.found.nearest, first.found.captions) == (20, 200)
+    assert 10 < first.found.percent < 95, "one cell of many does not hold them all"
+    np.testing.assert_array_equal(
+        first.shortlists.video_to_text, nearest(videos[truth], captions, 5)
+    )
+    assert shortlist.first_stage(Head(), captions, videos, (20, 5), truth).found is None
+
+
+def test_results_and_protocol_have_the_recall_of_an_approximate_first_stage(approximate, capsys):
+    captions, videos, truth, first = approximate
+    lists, metric = first.shortlists, MSRVTTMetric()
+    metric.start(first)
+    rows = [np.zeros(len(lists.of_caption(caption)), "float32") for caption in range(300)]
+    metric.update(np.arange(300), rows)
+    result = metric.result(truth)
+    assert result["search_recall"] == {
+        "percent": first.found.percent,
+        "nearest": 20,
+        "captions": 200,
+    }
+    protocol = metric.protocol()
+    assert protocol["first_stage"] == "approximate"
+    assert protocol["first_stage_recall"] == pytest.approx(first.found.percent, abs=1e-3)
+    (line,) = [line for line in _stage_lines(result) if "approximate" in line]
+    assert f"finds {first.found.percent:.1f} % of the 20 most similar videos" in line
+    # The ranks of the first stage are exact all the same.
+    exact = matrix_ranks(first.captions @ videos.T, truth)
+    np.testing.assert_array_equal(
+        metric.ranking().first_stage_ranks["text_to_video"], exact["text_to_video"]
+    )
+
+
 def test_a_direction_without_lists_is_left_to_the_first_stage():
     margins, truth, first = make(5, top_k=3)
-    lists = Shortlists(first.shortlists.text_to_video, nearest(first.videos, first.captions, 0))
+    lists = replace(first.shortlists, video_to_text=nearest(first.videos, first.captions, 0))
     first = FirstStage(first.captions, first.videos, shortlists=lists)
     assert len(lists.pairs[0]) == 3 * CAPTIONS
     metric = MSRVTTMetric()

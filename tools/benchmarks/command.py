@@ -12,6 +12,7 @@ import argparse
 
 from benchmarks import (
     denormals,
+    gallery,
     host,
     index,
     initialization,
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "host": host,
     "serve": serve,
     "index": index,
+    "gallery": gallery,
 }
 
 

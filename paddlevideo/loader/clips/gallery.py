@@ -15,7 +15,9 @@ import numpy as np
 from paddlevideo.loader.clips.clip import Clip
 from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.clips.sample import box_vectors
+from paddlevideo.loader.clips.source import ClipSource
 from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.progress import track
 from paddlevideo.utils.ranges import Range
 
 #: At least the global region and one more.
@@ -105,22 +107,53 @@ class ClipReader:
         arrays["action_feat"][: len(actions)] = actions
 
 
+class ClipIds(Sequence[str]):
+    """The ids of clips of a source, each read when it is asked for: they take no memory."""
+
+    def __init__(self, source: ClipSource, indices: np.ndarray) -> None:
+        """``indices`` (V,) int64: of the clips in the source."""
+        self.source, self.indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: Any) -> Any:
+        """Returns the id of the clip at ``position``, an integer."""
+        return self.source.about(int(self.indices[position])).id
+
+
 @dataclass(frozen=True)
 class ClipBatches:
-    """Clips in batches, all in order or some by position."""
+    """Clips in batches, all in order or some by position.
+
+    ``clips``: their ids or, for a large gallery, an array of their indices in the source, which
+    takes eight bytes a clip and no look-ups. ``bar``: title of a progress bar over all of them.
+    """
 
     reader: ClipReader
-    names: Sequence[str]
+    clips: Sequence[str] | np.ndarray
     batch_size: int
+    bar: str = ""
 
     def __len__(self) -> int:
         """Returns the number of clips."""
-        return len(self.names)
+        return len(self.clips)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        for first in range(0, len(self), self.batch_size):
-            yield self.reader.read(self.names[first : first + self.batch_size])
+        starts: Iterable[int] = range(0, len(self), self.batch_size)
+        if self.bar:
+            batches = -(-len(self) // self.batch_size)
+            starts = track(starts, self.bar, batches, "clips", self.batch_size)
+        for first in starts:
+            yield self._read(self.clips[first : first + self.batch_size])
 
     def take(self, positions: Iterable[int]) -> dict[str, np.ndarray]:
         """Returns the clips at ``positions`` as one batch."""
-        return self.reader.read([self.names[position] for position in positions])
+        if isinstance(self.clips, np.ndarray):
+            return self._read(self.clips[np.asarray(positions, np.int64)])
+        return self._read([self.clips[position] for position in positions])
+
+    def _read(self, clips: Sequence[str] | np.ndarray) -> dict[str, np.ndarray]:
+        if isinstance(clips, np.ndarray):
+            return self.reader.read_at(clips.tolist())
+        return self.reader.read(clips)

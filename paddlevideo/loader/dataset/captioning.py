@@ -98,7 +98,7 @@ class CaptioningDataset(Dataset):
         else:
             self.source = MSRVTTDataset(split=split, **common)
         self.bert_model: str = bert_model
-        self.clips = self.source.video_ids
+        self.clips = self.source.captioned
         #: The captions of each clip, exact repeats once.
         self.captions: dict[str, list[str]] = {clip: [] for clip in self.clips}
         for clip, caption in dict.fromkeys(self.source.pairs):

@@ -8,7 +8,12 @@ from typing import Any
 from paddlevideo.files.filetype import JSON, describe_file
 from paddlevideo.loader.captions import read_captions, read_lines
 from paddlevideo.loader.clips.gallery import ClipReader, RegionCount
-from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
+from paddlevideo.loader.dataset.retrieval import (
+    GalleryClips,
+    Pair,
+    RetrievalDataset,
+    TokenSettings,
+)
 from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.store import is_store
 from paddlevideo.loader.store.split import captions_of_split, open_store
@@ -31,7 +36,8 @@ class MSRVTTDataset(RetrievalDataset):
     ``captions_per_clip``: use only the first captions of each clip; 0 uses all.
     ``split``: use the clips of the store ``file_path`` that are for "train", "valid" or "test", see
     :mod:`paddlevideo.loader.store.split`.
-    ``max_region_num`` includes the global region.
+    ``gallery``: "all" makes every clip of ``features_path`` a candidate, also those without a
+    caption, whatever the other keys select. ``max_region_num`` includes the global region.
 
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them. Raises
     DataError for an invalid file and for captions whose clip has no features.
@@ -57,6 +63,7 @@ class MSRVTTDataset(RetrievalDataset):
         captions_per_clip: CountOrZero = 0,
         missing_ids: MissingIds = "error",
         split: Split | None = None,
+        gallery: GalleryClips = "captioned",
     ):
         if spatials_dim != 5:
             raise ConfigError(f"spatials_dim is {spatials_dim}; a box has 5 numbers")
@@ -76,6 +83,7 @@ class MSRVTTDataset(RetrievalDataset):
             exclude,
             captions_per_clip,
             missing_ids,
+            gallery,
         )
         self.split = split
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from paddlevideo.loader.clips.gallery import ClipBatches, ClipReader
+from paddlevideo.loader.clips.gallery import ClipBatches, ClipIds, ClipReader
 from paddlevideo.loader.clips.sample import sample_of
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.dataset.clip_ids import ids_in_features
@@ -20,14 +20,17 @@ from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.words import split_words
 
 Pair = tuple[str, str]  # clip id, caption
+#: The clips of a gallery: those of the captions, or all that have features.
+GalleryClips = Literal["captioned", "all"]
 
 
 class RetrievalDataset(Dataset):
     """Captions (the samples) and clips (the gallery).
 
     A sample: ``text_ids``, ``token_type_ids``, ``text_mask`` (T,) int64 and ``index``. The gallery,
-    ``video_ids``, is the distinct clips in the order of their first captions. In training a sample
-    is a clip with all its captions: see :class:`ClipsWithCaptions`.
+    ``video_ids``, begins with ``captioned``, the distinct clips in the order of their first
+    captions; distractors may follow. In training a sample is a clip with all its captions: see
+    :class:`ClipsWithCaptions`.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - flat, as its subclasses are
@@ -41,14 +44,17 @@ class RetrievalDataset(Dataset):
         exclude: str | None = None,
         captions_per_clip: int = 0,
         missing_ids: MissingIds = "error",
+        gallery: GalleryClips = "captioned",
     ):
         """``file_path``: the source of the pairs, for messages.
 
         ``captions_per_clip``: use only the first captions of each clip; 0 uses all.
 
         ``only`` and ``exclude``: text files of the clips or videos to use or to leave out, see
-        :func:`paddlevideo.loader.selection.select_clips`. Raises DataError for captions whose clip
-        has no features.
+        :func:`paddlevideo.loader.selection.select_clips`.
+
+        ``gallery``: "captioned" for the clips of the captions, "all" for every clip of the
+        features. Raises DataError for captions whose clip has no features.
         """
         if gallery_batch < 1 or captions_per_clip < 0:
             raise ConfigError(
@@ -62,7 +68,19 @@ class RetrievalDataset(Dataset):
         named = self._with_ids([pairs[index] for index in kept])
         self.pairs = first_captions(named, captions_per_clip)
         self.captions = [caption for _, caption in self.pairs]
-        self.video_ids = list(dict.fromkeys(clip for clip, _ in self.pairs))
+        self.captioned = list(dict.fromkeys(clip for clip, _ in self.pairs))
+        self.video_ids: Sequence[str] = self.captioned
+        if gallery == "all":
+            self.video_ids = ClipIds(reader.source, self._with_distractors())
+
+    def _with_distractors(self) -> np.ndarray:
+        """Returns the indices (V,) int64 of the captioned clips and then of all others."""
+        source = self.reader.source
+        found = (source.find(clip) for clip in self.captioned)
+        first = np.array([index for index in found if index is not None], np.int64)
+        is_distractor = np.ones(len(source), bool)
+        is_distractor[first] = False
+        return np.concatenate([first, np.flatnonzero(is_distractor)])
 
     def _with_ids(self, pairs: list[Pair]) -> list[Pair]:
         """Returns the pairs with the clips' ids in the features in place of other names."""
@@ -98,7 +116,7 @@ class RetrievalDataset(Dataset):
 
     def truth(self) -> np.ndarray:
         """Returns the position of each caption's clip in the gallery: (captions,) int64."""
-        position = {clip: index for index, clip in enumerate(self.video_ids)}
+        position = {clip: index for index, clip in enumerate(self.captioned)}
         return np.array([position[clip] for clip, _ in self.pairs], np.int64)
 
     def default_metric(self) -> dict[str, Any]:
@@ -107,7 +125,9 @@ class RetrievalDataset(Dataset):
 
     def context(self) -> ClipBatches:
         """Returns the gallery in batches of ``gallery_batch`` clips, each clip once."""
-        return ClipBatches(self.reader, self.video_ids, self.gallery_batch)
+        ids = self.video_ids
+        clips = ids.indices if isinstance(ids, ClipIds) else ids
+        return ClipBatches(self.reader, clips, self.gallery_batch, "gallery")
 
     def extraction(self) -> dict[str, Any] | None:
         """Returns the settings with which the features were extracted, if a store says so."""
@@ -121,8 +141,15 @@ class RetrievalDataset(Dataset):
             "features": str(self.reader.source.path),
             "captions": len(self.captions),
             "videos": len(self.video_ids),
+            **self._described_distractors(),
             "repeated_lines": sum(count - 1 for count in Counter(self.pairs).values()),
         }
+
+    def _described_distractors(self) -> dict[str, int]:
+        """Returns the number of distractors, if the gallery may have any."""
+        if not isinstance(self.video_ids, ClipIds):
+            return {}
+        return {"distractors": len(self.video_ids) - len(self.captioned)}
 
 
 def first_captions(pairs: list[Pair], count: int) -> list[Pair]:
@@ -161,7 +188,7 @@ class ClipsWithCaptions(Dataset):
     """
 
     def __init__(self, source: RetrievalDataset) -> None:
-        self.source, self.clips = source, source.video_ids
+        self.source, self.clips = source, source.captioned
         self.captions: dict[str, list[str]] = {clip: [] for clip in self.clips}
         for clip, caption in dict.fromkeys(source.pairs):  # exact repeats once
             self.captions[clip].append(caption)

@@ -7,7 +7,12 @@ from typing import Any, Literal
 
 from paddlevideo.loader.captions.narrations import annotated_videos
 from paddlevideo.loader.clips.gallery import ClipReader, RegionCount
-from paddlevideo.loader.dataset.retrieval import Pair, RetrievalDataset, TokenSettings
+from paddlevideo.loader.dataset.retrieval import (
+    GalleryClips,
+    Pair,
+    RetrievalDataset,
+    TokenSettings,
+)
 from paddlevideo.loader.selection import MissingIds
 from paddlevideo.loader.tokenizer import TextLength
 from paddlevideo.registry import DATASETS, InputPath, NameOrPath
@@ -43,6 +48,7 @@ class YouCook2Dataset(RetrievalDataset):
         exclude: InputPath | None = None,
         captions_per_clip: CountOrZero = 0,
         missing_ids: MissingIds = "error",
+        gallery: GalleryClips = "captioned",
     ):
         super().__init__(
             list(_segments(str(file_path), subset, clip_id)),
@@ -60,6 +66,7 @@ class YouCook2Dataset(RetrievalDataset):
             exclude,
             captions_per_clip,
             missing_ids,
+            gallery,
         )
 
 
