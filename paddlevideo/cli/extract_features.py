@@ -74,6 +74,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="processes; 0: one per core; default: one per core, or one if networks are used",
     )
     add(
+        "--ray",
+        default="",
+        metavar="ADDRESS",
+        help="extract on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; local: start one here",
+    )
+    add(
         "--threads",
         type=count_or_zero,
         default=0,

@@ -19,6 +19,7 @@ from paddlevideo.files.writable import check_folder
 from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.caption_names import check_captions
+from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
 
@@ -29,13 +30,18 @@ def extract(options: ExtractOptions) -> int:
     1 where a video failed, else 0. Raises UserError where nothing can be done at all.
     """
     index, count = part_of(options.part, os.environ)
+    if options.ray and (options.part or count > 1):
+        raise ConfigError(
+            "--ray shares out all videos by itself: start the command once, without --part or a "
+            "launcher"
+        )
     _check_outputs(options)
     videos = read_videos(options.videos, print, options.base)
     # What cannot be read, or fits no video, is reported now, not when all videos are done.
     for path in options.captions:
         kind_of(path)
     check_captions(options.captions, [(row.clip, video.name) for video, row in each_row(videos)])
-    with Workers(options) as workers:
+    with _workers(options) as workers:
         for note in workers.ready.notes:
             print(note)
         store = ExtractedStore(workers, videos)
@@ -52,6 +58,14 @@ def extract(options: ExtractOptions) -> int:
     write_text_whole(path, "".join(status.line() + "\n" for status in known))
     print("\n".join(store.write(known)))
     return _exit_code(known)
+
+
+def _workers(options: ExtractOptions) -> Workers:
+    if not options.ray:
+        return Workers(options)
+    from paddlevideo.extract.cluster.workers import RayWorkers
+
+    return RayWorkers(options)
 
 
 def _check_outputs(options: ExtractOptions) -> None:
