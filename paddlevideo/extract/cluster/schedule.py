@@ -36,6 +36,7 @@ class Node:
     processes: int
     cpus: float
     gpus: float
+    running: int = 0
     #: Whether it was found to be as expected.
     is_checked: bool = False
 
@@ -117,7 +118,7 @@ class Schedule:
     # --------------------------------------------------------------------------- machines
 
     def _look(self) -> None:
-        """Takes in the machines that joined, and forgets those that left."""
+        """Forgets machines that left, and starts processes on new ones or in place of lost ones."""
         if time.monotonic() - self._looked < LOOK:
             return
         self._looked = time.monotonic()
@@ -128,8 +129,9 @@ class Schedule:
             self._leave_out(self.nodes[name], "has left the cluster")
         for name in alive.keys() - self.nodes.keys() - self._out:
             self.nodes[name] = alive[name]
-            for _ in range(min(alive[name].processes, len(self.task.videos))):
-                self._start(alive[name])
+        for node in self.nodes.values():
+            for _ in range(min(node.processes, len(self.task.videos)) - node.running):
+                self._start(node)
         if not self.nodes:
             told = " ".join(self._lines) or "it has no machine with a core for work"
             raise DataError(
@@ -146,6 +148,7 @@ class Schedule:
         self._looked = -math.inf  # is any left?
 
     def _start(self, node: Node) -> None:
+        node.running += 1
         actor = ray.remote(Slot).options(
             num_cpus=node.cpus,
             num_gpus=node.gpus,
@@ -241,22 +244,24 @@ class Schedule:
         return len(self._lost[index]) < LIVES
 
     def _lose(self, actor: _Actor, index: int | None, error: RayError) -> None:
-        """A process or its machine is gone: the video goes elsewhere, a new process takes over."""
-        node, self._looked = actor.node, -math.inf
+        """A process or its machine is gone: what it was working on goes elsewhere."""
+        node = actor.node
+        node.running -= 1
         ray.kill(actor.handle)
-        self._look()
         if index is None:
             self._lose_unchecked(node, error)
             return
-        if node.id in self.nodes:
-            self._start(node)
+        video = self.task.videos[index].id
+        self._lines.append(f"{node}: lost the process that had {video} ({reason_of(error)})")
         if not self._repeat(index, node):
             ended = f"ended the process of Ray {LIVES} times, the last time on {node}"
             self._events.append(Event([], index, Crash(f"{ended} ({reason_of(error)})")))
 
     def _lose_unchecked(self, node: Node, error: RayError) -> None:
+        self._looked = -math.inf
+        self._look()
         if node.id not in self.nodes:
-            return  # the machine went
+            return  # the machine is gone
         complaint = (
             f"no process of paddlevideo {self.task.expected.version} starts there: "
             f"{reason_of(error)}. Every machine needs it in the Python that runs Ray"
@@ -267,7 +272,9 @@ class Schedule:
 
 
 def reason_of(error: BaseException) -> str:
-    """Returns the line of an error of Ray that says what happened."""
+    """Returns the line of an error of Ray that says what happened, without advice."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     errors = [line for line in lines if line.partition(":")[0].endswith("Error")]
-    return (errors or lines or [type(error).__name__])[-1][:300]
+    line = (errors or lines or [type(error).__name__])[-1]
+    line = line.rpartition("Worker exit detail: ")[2].partition(" Some common causes")[0]
+    return line[:300].rstrip(".")

@@ -42,15 +42,17 @@ class Slot:
             )
         for video, fingerprint in expected.samples:
             if expected.fingerprint(video) != fingerprint:
-                return self.not_the_same(video)
+                state = "is another file" if os.path.exists(video.path) else "is missing"
+                return (
+                    f"{video.path} {state} there: every machine needs the videos at the paths of "
+                    "this one"
+                )
         return ""
 
-    def not_the_same(self, video: Video) -> str:
-        """Returns the complaint about a video that is missing here, or another file."""
-        here = (
-            "is another file than on" if os.path.exists(video.path) else "is not there, unlike on"
-        )
-        return f"{video.path} {here} this machine: every machine needs the videos at the same paths"
+    def _load(self) -> Ready:
+        if self._ready is None or self._worker.process is None:
+            self._ready = self._worker.start([])
+        return self._ready
 
     def extract(self, video: Video) -> Answer:
         """Returns the status of a video and the records of its clips, or how its decoder ended."""

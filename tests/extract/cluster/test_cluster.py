@@ -1,0 +1,366 @@
+"""A Ray cluster on this machine: whatever goes in the middle, the store is that of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from paddlevideo.extract.work import WorkFolder
+from paddlevideo.loader.store import FeatureStore
+from paddlevideo.utils.command import RESUMES
+from paddlevideo.utils.errors import DataError
+from tests.extract import samples
+
+pytest.importorskip("ray", reason="needs Ray: extra scale")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+COUNT = 16
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Videos that take a few seconds, and a file that is none."""
+    folder = tmp_path_factory.mktemp("clips")
+    data = samples.write_video(folder / "00.mp4", samples.moving((0.5, 0), 120)).read_bytes()
+    for number in range(1, COUNT):
+        (folder / f"{number:02d}.mp4").write_bytes(data)
+    (folder / "bad.mp4").write_bytes(data[:100])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(clips, tmp_path_factory):
+    """What one process makes of the videos: its output and its store."""
+    store = tmp_path_factory.mktemp("plain") / "c.store"
+    return Command(clips, store).result(), store
+
+
+class Command:
+    """The command in a process of its own."""
+
+    def __init__(self, clips: Path, store: Path, *words: str) -> None:
+        self.store = store
+        words = ("extract", str(clips), "--output", str(store), *words)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "paddlevideo", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def until_done(self, count: int) -> None:
+        """Waits for the statuses of ``count`` videos."""
+        work = Path(f"{self.store}.work")
+        until(lambda: len(list(work.glob("*/*.json"))) >= count or self.process.poll() is not None)
+        assert self.process.poll() is None, self.result()
+
+    def result(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=120)
+        assert "Traceback" not in err
+        return self.process.returncode, out, err
+
+
+class Cluster:
+    """Machines of a cluster: each a ``ray start --block`` with its own environment."""
+
+    def __init__(self, **environment: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        # A path of pytest's would be too long for the sockets.
+        self.folder = tempfile.mkdtemp(prefix="ray-test-", dir="/tmp")
+        self.machines: list[subprocess.Popen[str]] = []
+        words = ["--head", "--port", str(port), "--temp-dir", self.folder]
+        self.head = self._start([*words, "--include-dashboard=false"], environment)
+
+    def join(self, **environment: str) -> subprocess.Popen[str]:
+        return self._start(["--address", self.address], environment)
+
+    def _start(self, words: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        words = [*words, "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats"]
+        machine = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.machines.append(machine)
+        assert machine.stdout is not None
+        said = []
+        for line in machine.stdout:
+            said.append(line)
+            if "Ray runtime started" in line:
+                return machine
+        raise AssertionError("".join(said))
+
+    def kill(self, machine: subprocess.Popen[str]) -> None:
+        """Ends a machine and all that runs on it, as a power cut would."""
+        for process in children_of(machine.pid):
+            os.kill(process, signal.SIGKILL)
+        machine.kill()
+        machine.communicate()
+        self.machines.remove(machine)
+
+    def close(self) -> None:
+        for machine in list(self.machines):
+            self.kill(machine)
+        until(lambda: not processes(self.folder))
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    made = Cluster()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def machine(cluster):
+    """Returns a function that adds a machine, which is gone after the test."""
+    joined = []
+
+    def join(**environment: str) -> subprocess.Popen[str]:
+        joined.append(cluster.join(**environment))
+        return joined[-1]
+
+    yield join
+    for each in joined:
+        if each in cluster.machines:
+            cluster.kill(each)
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def processes(text: str) -> list[int]:
+    """Returns the processes whose command contains a text."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text in path.read_text("utf-8", "replace"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def children_of(process: int) -> list[int]:
+    """Returns all processes below one, the nearest last."""
+    try:
+        texts = [each.read_text() for each in Path(f"/proc/{process}/task").glob("*/children")]
+    except OSError:
+        return []
+    children = [int(text) for text in " ".join(texts).split()]
+    return [each for child in children for each in (*children_of(child), child)]
+
+
+def at_work(machine: subprocess.Popen[str]) -> list[int]:
+    """Returns the processes on a machine that Ray has started for videos."""
+    return [each for each in children_of(machine.pid) if each in processes("ray::Slot")]
+
+
+def lines_of(out: str) -> list[str]:
+    """Returns what a command prints, without times and names of stores."""
+    return [line for line in out.splitlines() if not re.search(r" in [\d.]+ s|store: ", line)]
+
+
+def check_same(plain, result, store: Path) -> None:
+    """A store and its work folder equal those of one process, and so does what was printed."""
+    (code, out, err), expected = plain
+    assert (result[0], lines_of(result[1])) == (code, lines_of(out)), result
+    told = [line.replace(str(store), str(expected)) for line in result[2].splitlines()]
+    assert set(err.splitlines()) <= set(told)
+    manifests = [json.loads((each / "store.json").read_text()) for each in (expected, store)]
+    assert manifests[0] == manifests[1]
+    records = [
+        {path.name: path.read_bytes() for path in Path(f"{each}.work").glob("*/*.clips")}
+        for each in (expected, store)
+    ]
+    assert records[0] == records[1] and len(records[0]) == COUNT + 1
+    changing = ("seconds", "decode_seconds")
+    statuses = [
+        [json.loads(line) for line in Path(f"{each}.status.jsonl").read_text().splitlines()]
+        for each in (expected, store)
+    ]
+    for status in statuses[0] + statuses[1]:
+        for name in changing:
+            del status[name]
+    assert statuses[0] == statuses[1]
+
+
+# ------------------------------------------------------------------------------ a local Ray
+
+
+def test_local_gives_what_one_process_gives_and_leaves_nothing(clips, plain, tmp_path):
+    before = set(Path(tempfile.gettempdir()).glob("paddlevideo-ray-*"))
+    command = Command(clips, tmp_path / "c.store", "--ray", "local", "--draw", str(tmp_path / "p"))
+    check_same(plain, command.result(), tmp_path / "c.store")
+    assert len(list((tmp_path / "p").iterdir())) == COUNT
+    assert set(Path(tempfile.gettempdir()).glob("paddlevideo-ray-*")) <= before
+
+
+def test_ctrl_c_ends_a_local_ray_and_it_goes_on_later(clips, tmp_path):
+    command = Command(clips, tmp_path / "c.store", "--ray", "local")
+    command.until_done(2)
+    below = children_of(command.process.pid)
+    (folder,) = {
+        match[0]
+        for each in below
+        if (match := re.search(r"/\S*?paddlevideo-ray-\w+", command_line(each)))
+    }
+    begun = time.monotonic()
+    os.killpg(command.process.pid, signal.SIGINT)
+    code, _, err = command.result()
+    assert (code, err) == (130, f"interrupted; {RESUMES}\n") and time.monotonic() - begun < 20
+    until(lambda: not processes(folder) and not any(map(is_running, below)), 10)
+    assert not Path(folder).exists() and not (tmp_path / "c.store").exists()
+    again = Command(clips, tmp_path / "c.store").result()
+    done = re.search(rf"{COUNT} done, (\d+) of them by a run before, checked, 1 failed", again[1])
+    assert done and int(done[1]) >= 1
+
+
+def command_line(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text("utf-8", "replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# -------------------------------------------------------------------------------- a cluster
+
+
+def test_a_lost_process_and_a_lost_machine_change_nothing(clips, plain, tmp_path, cluster, machine):
+    second = machine()
+    command = Command(clips, tmp_path / "c.store", "--ray", cluster.address)
+    command.until_done(2)
+    (process,) = at_work(cluster.head)
+    os.kill(process, signal.SIGKILL)
+    command.until_done(5)
+    cluster.kill(second)
+    result = command.result()
+    check_same(plain, result, tmp_path / "c.store")
+    assert result[2].count("lost the process that had") == 2, result[2]
+
+
+def test_a_crashed_decoder_costs_one_video_as_without_ray(clips, tmp_path, cluster):
+    command = Command(clips, tmp_path / "c.store", "--ray", cluster.address)
+    command.until_done(2)
+    (process,) = at_work(cluster.head)
+    (decoder,) = [
+        each for each in children_of(process) if "resource_tracker" not in command_line(each)
+    ]
+    os.kill(decoder, signal.SIGSEGV)
+    code, out, err = command.result()
+    assert code == 1 and f"{COUNT - 1} done, 2 failed" in out and "crashed: 1: " in out
+    assert "its decoder or a network crashed (SIGSEGV)" in err and "ffmpeg -i" in err
+
+
+def test_a_video_that_ends_its_process_again_and_again_fails(clips, tmp_path, cluster):
+    (tmp_path / "v").mkdir()
+    frames = samples.moving((0.02, 0), 3000)
+    samples.write_video(tmp_path / "v" / "long.mp4", frames)
+    command = Command(tmp_path / "v", tmp_path / "c.store", "--ray", cluster.address)
+    killed: set[int] = set()
+    while len(killed) < 3:
+        until(lambda: set(at_work(cluster.head)) - killed and decoding(cluster.head, killed))
+        (process,) = set(at_work(cluster.head)) - killed
+        killed.add(process)
+        os.kill(process, signal.SIGKILL)
+    code, out, err = command.result()
+    assert code == 1 and "0 done, 1 failed" in out and "crashed: 1: long.mp4" in out
+    assert "long.mp4: its decoder or a network ended the process of Ray 3 times" in err
+    assert "not written: no video could be used" in out
+
+
+def decoding(machine, killed):
+    return [
+        each for each in at_work(machine) if each not in killed and "extract" in command_line(each)
+    ]
+
+
+def test_a_machine_that_is_not_as_expected_is_named_before_any_work(
+    clips, tmp_path, cluster, machine
+):
+    (tmp_path / "hide").mkdir()
+    (tmp_path / "hide" / "sitecustomize.py").write_text(HIDE.format(folder=str(clips)))
+    path = f"{tmp_path / 'hide'}{os.pathsep}{ROOT}"
+    joined = machine(PYTHONPATH=path)
+    code, out, err = Command(clips, tmp_path / "c.store", "--ray", cluster.address).result()
+    assert code == 2 and "00.mp4 is missing there: every machine needs the videos" in err, err
+    assert not out and not list(Path(f"{tmp_path}/c.store.work").glob("*/*"))
+    cluster.kill(joined)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "paddlevideo.py").write_text("__version__ = '0.0.1'\n")
+    machine(PYTHONPATH=str(tmp_path / "other"))
+    code, _, err = Command(clips, tmp_path / "c.store", "--ray", cluster.address).result()
+    assert code == 2 and "starts there: ModuleNotFoundError: No module named 'paddlevideo" in err
+    assert "Every machine needs it in the Python that runs Ray" in err
+
+
+HIDE = """
+import os
+
+stat = os.stat
+
+def hiding(path, *arguments, **more):
+    if str(path).startswith({folder!r}):
+        raise FileNotFoundError(2, "No such file or directory", path)
+    return stat(path, *arguments, **more)
+
+os.stat = hiding
+"""
+
+
+def test_a_full_disk_ends_the_run(clips, tmp_path, capfd, cluster, monkeypatch):
+    def full(self, status, records):
+        raise DataError("No space left on device. Make room")
+
+    monkeypatch.setattr(WorkFolder, "save", full)
+    run = samples.Command(capfd, tmp_path / "c.store")
+    code, _, err = run(clips, "--ray", cluster.address)
+    assert code == 1 and err.endswith("error: No space left on device. Make room\n")
+    until(lambda: not at_work(cluster.head))
+
+
+def test_a_cluster_that_goes_away_keeps_what_is_done(clips, tmp_path):
+    own = Cluster(RAY_gcs_rpc_server_reconnect_timeout_s="2")
+    try:
+        command = Command(clips, tmp_path / "c.store", "--ray", own.address)
+        command.until_done(2)
+        own.kill(own.head)
+        code, _, err = command.result()
+    finally:
+        own.close()
+    said = f"error: --ray {own.address}: the cluster is gone. Start it again, then run the same"
+    assert code == 1 and said in err
+    again = Command(clips, tmp_path / "c.store").result()
+    assert re.search(rf"{COUNT} done, \d+ of them by a run before, checked, 1 failed", again[1])
+    assert len(FeatureStore(tmp_path / "c.store")) == COUNT
