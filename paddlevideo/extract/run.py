@@ -137,7 +137,8 @@ def _print_speed(new: Sequence[Status], elapsed: float) -> None:
     share = sum(status.decode_seconds for status in new) / seconds if seconds else 0.0
     print(
         f"{len(new)} videos of {frames:,} frames in {elapsed:.1f} s: "
-        f"{frames / max(elapsed, 1e-6):,.0f} frames/s, {share:.0%} of the time decoding"
+        f"{frames / max(elapsed, 1e-6):,.0f} frames/s, "
+        f"{frames / max(seconds, 1e-6):,.0f} in each process, {share:.0%} of the time decoding"
     )
 
 

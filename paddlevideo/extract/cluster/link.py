@@ -11,10 +11,11 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 from paddlevideo.extract.cluster.messages import Event, Task
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from paddlevideo.extract.cluster.schedule import Schedule
@@ -36,6 +37,7 @@ def connect(address: str, cores: int, folder: str) -> None:
     if address == LOCAL:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the end of Ray
         os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # a clone need not be installed
         # Otherwise Ray writes a token into the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         more = {"num_cpus": cores, "_temp_dir": folder, "include_dashboard": False}
@@ -51,9 +53,11 @@ def connect(address: str, cores: int, folder: str) -> None:
             **more,
         )
     except Exception as error:  # of many kinds
-        from paddlevideo.extract.cluster.schedule import reason_of
-
-        raise ConfigError(f"--ray {address}: {reason_of(error)}") from None
+        if address == "auto" and isinstance(error, ConnectionError):
+            reason = "no Ray runs on this machine: ray start --head starts one, as does --ray local"
+        else:
+            reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"--ray {address}: {reason}") from None
 
 
 def begin(task: Task) -> None:
@@ -64,5 +68,18 @@ def begin(task: Task) -> None:
 
 
 def advance() -> Event | None:
-    """Returns what happened, as ``Schedule.advance`` does."""
-    return _schedules[0].advance()
+    """Returns what happened, as ``Schedule.advance`` does. Raises DataError without a cluster."""
+    from ray.exceptions import RayError
+
+    try:
+        return _schedules[0].advance()
+    except (ConnectionError, RayError):
+        raise gone(_schedules[0].task.options.ray) from None
+
+
+def gone(address: str) -> DataError:
+    """Returns the error for a cluster that does not answer any more."""
+    return DataError(
+        f"--ray {address}: the cluster is gone. Start it again, then run the same command again: "
+        "it continues"
+    )

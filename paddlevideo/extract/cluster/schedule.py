@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from paddlevideo.extract.worker import Crash
 from paddlevideo.utils.errors import ConfigError, DataError
 
 #: Seconds between two looks for machines that joined, and at most in one wait.
-LOOK, WAIT = 5.0, 0.5
+LOOK, WAIT = 2.0, 0.5
 #: Seconds after which waiting for machines is told, and work begins without those that are busy.
 TOLD, PATIENCE = 10.0, 30.0
 #: How often a video may be lost with its process or machine before it counts as failed.
@@ -37,8 +38,8 @@ class Node:
     cpus: float
     gpus: float
     running: int = 0
-    #: Whether it was found to be as expected.
-    is_checked: bool = False
+    #: In what it is not as expected; empty: in nothing; None: it has not answered yet.
+    complaint: str | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -82,7 +83,8 @@ class Schedule:
 
     task: Task
     nodes: dict[str, Node] = field(default_factory=dict)
-    _out: set[str] = field(default_factory=set)
+    #: Machines that are left out, and why.
+    _out: dict[str, str] = field(default_factory=dict)
     _idle: list[_Actor] = field(default_factory=list)
     #: What each answer to come is about; None: whether the node is as expected.
     _pending: dict[Any, tuple[_Actor, int | None]] = field(default_factory=dict)
@@ -130,21 +132,22 @@ class Schedule:
         for name in alive.keys() - self.nodes.keys() - self._out:
             self.nodes[name] = alive[name]
         for node in self.nodes.values():
-            for _ in range(min(node.processes, len(self.task.videos)) - node.running):
+            wanted = 0 if node.complaint else min(node.processes, len(self.task.videos))
+            for _ in range(wanted - node.running):
                 self._start(node)
         if not self.nodes:
-            told = " ".join(self._lines) or "it has no machine with a core for work"
+            told = "; ".join(self._out.values()) or "none has a core for work"
             raise DataError(
-                f"--ray {self.task.options.ray}: no machine of the cluster can go on: {told}. "
-                "Run the same command again to continue"
+                f"--ray {self.task.options.ray}: no machine of the cluster can go on: {told}. Run "
+                "the same command again, then it continues"
             )
 
     def _leave_out(self, node: Node, reason: str) -> None:
         """Gives no more work to a machine. What it is working on is heard of, or lost."""
         if self.nodes.pop(node.id, None) is not None:
-            self._out.add(node.id)
+            self._out[node.id] = f"{node}: {reason}"
             self._idle = [actor for actor in self._idle if actor.node is not node]
-            self._lines.append(f"{node}: {reason}; its videos go to other machines")
+            self._lines.append(f"{node}: {reason}: its videos go to other machines")
         self._looked = -math.inf  # is any left?
 
     def _start(self, node: Node) -> None:
@@ -159,26 +162,30 @@ class Schedule:
 
     def _check(self, actor: _Actor, complaint: str) -> None:
         node = actor.node
-        if complaint and not self._is_working:
-            raise ConfigError(f"{node}: {complaint}")
-        if complaint:
-            self._leave_out(node, complaint)
-        elif node.id in self.nodes:
-            node.is_checked = True
+        node.complaint = node.complaint or complaint
+        if not complaint and node.id in self.nodes:
             self._idle.append(actor)
+        elif self._is_working:
+            self._leave_out(node, complaint)
 
     # ----------------------------------------------------------------------------- videos
 
     def _may_work(self) -> bool:
-        """Returns whether all machines were found to be as expected, apart from busy ones."""
-        if not self._is_working:
-            busy = [str(node) for node in self.nodes.values() if not node.is_checked]
-            seconds = time.monotonic() - self._begun
-            if busy and seconds > TOLD and not self._is_told:
-                self._is_told = True
-                self._lines.append(f"waiting for a free core on {', '.join(busy)}")
-            self._is_working = bool(self._idle) and (not busy or seconds > PATIENCE)
-        return self._is_working
+        """Returns whether machines have answered, all that are not busy: once, all as expected."""
+        if self._is_working:
+            return True
+        busy = [str(node) for node in self.nodes.values() if node.complaint is None]
+        seconds = time.monotonic() - self._begun
+        if busy and seconds > TOLD and not self._is_told:
+            self._is_told = True
+            self._lines.append(f"waiting for a free core on {', '.join(busy)}")
+        if busy and (seconds <= PATIENCE or len(busy) == len(self.nodes)):
+            return False
+        complaints = [f"{node}: {node.complaint}" for node in self.nodes.values() if node.complaint]
+        if complaints:
+            raise ConfigError("\n".join(complaints))
+        self._is_working = True
+        return True
 
     def _hand_out(self) -> None:
         if not self._may_work():
@@ -192,7 +199,7 @@ class Schedule:
 
     def _next_for(self, node: Node) -> int | None:
         """Takes the next video; one that was lost here only if no machine is left to try."""
-        checked = {each.id for each in self.nodes.values() if each.is_checked}
+        checked = {each.id for each in self.nodes.values() if each.complaint is not None}
         for index in self._waiting:
             lost = self._lost.get(index, ())
             if node.id not in lost or checked <= set(lost):
@@ -210,8 +217,9 @@ class Schedule:
             actor, index = self._pending.pop(reference)
             try:
                 value = ray.get(reference)
-            except RayTaskError as error:  # a bug
-                raise RuntimeError(str(error)) from None
+            except RayTaskError as error:
+                self._stop_using(actor, index, error)
+                continue
             except RayError as error:
                 self._lose(actor, index, error)
                 continue
@@ -235,6 +243,13 @@ class Schedule:
             status.reason = f"{video.path}: is another file on {node} than on this machine"
             status.fingerprint = expected.fingerprint(video)
             self._events.append(Event([], index, (status, [])))
+
+    def _stop_using(self, actor: _Actor, index: int | None, error: RayTaskError) -> None:
+        """Leaves out a machine that cannot pass on its answers. Raises RuntimeError for a bug."""
+        if index is None or not isinstance(error.cause, RayError):
+            raise RuntimeError(str(error)) from None
+        self._waiting.appendleft(index)
+        self._leave_out(actor.node, f"cannot pass on its results: {reason_of(error.cause)}")
 
     def _repeat(self, index: int, node: Node) -> bool:
         """Puts back a video that was lost on a machine, unless that was the last time."""
@@ -262,13 +277,12 @@ class Schedule:
         self._look()
         if node.id not in self.nodes:
             return  # the machine is gone
-        complaint = (
+        node.complaint = (
             f"no process of paddlevideo {self.task.expected.version} starts there: "
             f"{reason_of(error)}. Every machine needs it in the Python that runs Ray"
         )
-        if not self._is_working:
-            raise ConfigError(f"{node}: {complaint}")
-        self._leave_out(node, complaint)
+        if self._is_working:
+            self._leave_out(node, node.complaint)
 
 
 def reason_of(error: BaseException) -> str:
@@ -276,5 +290,5 @@ def reason_of(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     errors = [line for line in lines if line.partition(":")[0].endswith("Error")]
     line = (errors or lines or [type(error).__name__])[-1]
-    line = line.rpartition("Worker exit detail: ")[2].partition(" Some common causes")[0]
-    return line[:300].rstrip(".")
+    line = line.rpartition("Worker exit detail: ")[2]
+    return re.split(r" Some common causes|\. ?Tip: ", line)[0][:300].rstrip(".")

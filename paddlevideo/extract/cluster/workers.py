@@ -21,7 +21,7 @@ from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import ExtractOptions
 from paddlevideo.extract.worker import Crash, Workers, cores
 from paddlevideo.files.paths import as_text
-from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.isolated import Crash as LinkLost
 from paddlevideo.utils.isolated import Isolated
 
@@ -111,10 +111,7 @@ def _events(task: Task) -> Iterator[Event]:
         while (event := process.call(link.advance)) is not None:
             yield event
     except LinkLost:
-        raise DataError(
-            f"--ray {address}: the cluster is gone. Start it again, then run the same command "
-            "again: it continues"
-        ) from None
+        raise link.gone(address) from None
     finally:
         process.close()
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,11 +10,13 @@ from dataclasses import replace
 import pytest
 
 from paddlevideo.extract import decode, extractor, worker
-from paddlevideo.extract.cluster.messages import Expected
+from paddlevideo.extract.cluster import workers
+from paddlevideo.extract.cluster.messages import Event, Expected
 from paddlevideo.extract.cluster.slot import Slot
 from paddlevideo.extract.settings import load_settings, portable
 from paddlevideo.extract.videos import read_videos
-from paddlevideo.extract.work import DONE, ExtractOptions
+from paddlevideo.extract.work import DONE, ExtractOptions, WorkFolder
+from paddlevideo.utils.errors import DataError
 from tests.extract import samples
 
 
@@ -34,8 +36,8 @@ def options(clips, tmp_path):
 @pytest.fixture
 def expected(options):
     videos = read_videos(options.videos)
-    with worker.Workers(options) as workers:
-        return Expected(workers.ready, [(each, workers.fingerprint(each)) for each in videos])
+    with worker.Workers(options) as pool:
+        return Expected(pool.ready, [(each, pool.fingerprint(each)) for each in videos])
 
 
 def slot_of(options, *overrides):
@@ -48,9 +50,9 @@ def test_a_machine_that_is_as_expected_gives_the_records_of_one_process(options,
     video = expected.samples[0][0]
     status, records = slot.extract(video)
     assert status.status == DONE and status.fingerprint == expected.fingerprint(video)
-    with worker.Workers(options) as workers:
-        assert [each.status for _, each in workers.extract([video])] == [DONE]
-        assert list(workers.work.records(video.id)) == records
+    with worker.Workers(options) as pool:
+        assert [each.status for _, each in pool.extract([video])] == [DONE]
+        assert list(pool.work.records(video.id)) == records
 
 
 def test_each_difference_is_named(options, expected, clips, monkeypatch):
@@ -111,6 +113,32 @@ def test_settings_go_to_machines_without_the_files_of_this_folder(tmp_path, monk
     assert sent.actions.vectors.classes is None
     imagenet = load_settings("extract/imagenet.yaml")
     assert portable(imagenet).actions.vectors.model == imagenet.actions.vectors.model
+
+
+def test_a_full_disk_ends_the_run_and_the_cluster(options, expected, monkeypatch, capfd):
+    ended = []
+
+    def events(task):
+        """What a cluster answers, by a slot of this process."""
+        slot = Slot(task.options, task.settings)
+        try:
+            for index, video in enumerate(task.videos):
+                yield Event([], index, slot.extract(video))
+        finally:
+            ended.append(task)
+
+    def full(self, status, records):
+        raise DataError("No space left on device. Make room")
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(workers, "_events", events)
+    run = samples.Command(capfd, options.output)
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "save", full)
+        code, _, err = run(options.videos, "--ray", "local")
+    assert (code, err) == (1, "error: No space left on device. Make room\n") and len(ended) == 1
+    code, out, _ = run(options.videos, "--ray", "local")
+    assert code == 0 and "3 done, 0 failed" in out and len(ended) == 2
 
 
 # ---------------------------------------------------------------------------- refused at once
