@@ -12,6 +12,7 @@ import argparse
 
 from benchmarks import (
     denormals,
+    extract,
     host,
     initialization,
     loader,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "initialization": initialization,
     "host": host,
     "serve": serve,
+    "extract": extract,
 }
 
 

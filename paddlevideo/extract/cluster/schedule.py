@@ -129,7 +129,7 @@ class Schedule:
         alive = {node.id: node for node in found if node is not None}
         for name in self.nodes.keys() - alive.keys():
             self._leave_out(self.nodes[name], "has left the cluster")
-        for name in alive.keys() - self.nodes.keys() - self._out:
+        for name in alive.keys() - self.nodes.keys() - self._out.keys():
             self.nodes[name] = alive[name]
         for node in self.nodes.values():
             wanted = 0 if node.complaint else min(node.processes, len(self.task.videos))
