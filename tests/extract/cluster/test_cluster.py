@@ -268,17 +268,52 @@ def test_ctrl_c_ends_a_local_ray_and_it_goes_on_later(clips, tmp_path):
 # -------------------------------------------------------------------------------- a cluster
 
 
-def test_a_lost_process_and_a_lost_machine_change_nothing(clips, plain, tmp_path, cluster, machine):
+def test_a_lost_process_a_lost_machine_and_a_full_one_change_nothing(
+    clips, plain, tmp_path, cluster, machine
+):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "sitecustomize.py").write_text(LARGE)
+    path = f"{tmp_path / 'large'}{os.pathsep}{ROOT}"
+    machine(PYTHONPATH=path, RAY_local_fs_capacity_threshold="0.01")
     second = machine()
     command = Command(clips, tmp_path / "c.store", "--ray", cluster.address)
     command.until_done(2)
-    (process,) = at_work(cluster.head)
-    os.kill(process, signal.SIGKILL)
+    os.kill(next_at_work(cluster.head, set()), signal.SIGKILL)
     command.until_done(5)
     cluster.kill(second)
     result = command.result()
     check_same(plain, result, tmp_path / "c.store")
     assert result[2].count("lost the process that had") == 2, result[2]
+    assert result[2].count("cannot pass on its results: The object cannot be created") == 1
+
+
+#: Answers that are larger than the memory for them, on a disk that counts as full.
+LARGE = """
+import os, sys
+from importlib.machinery import PathFinder
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != "paddlevideo.extract.worker":
+            return None
+        spec = PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            records = module.REQUESTS["records"]
+
+            def large(*arguments):
+                status, found = records(*arguments)
+                return status, [*found, os.urandom(150_000_000)]
+
+            module.REQUESTS["records"] = large
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
 
 
 def test_a_video_that_ends_its_process_again_and_again_fails_as_one_that_crashes_does(

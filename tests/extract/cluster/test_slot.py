@@ -111,7 +111,8 @@ def test_settings_go_to_machines_without_the_files_of_this_folder(tmp_path, monk
     assert sent.regions.detector.classes == ["cat", "dog"]
     assert sent.actions.vectors.model == str(tmp_path / "d.onnx")
     assert sent.actions.vectors.classes is None
-    imagenet = load_settings("extract/imagenet.yaml")
+    no_names = ["regions.vectors.classes=null", "actions.vectors.classes=null"]
+    imagenet = load_settings("extract/imagenet.yaml", no_names)
     assert portable(imagenet).actions.vectors.model == imagenet.actions.vectors.model
 
 
