@@ -71,7 +71,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--workers",
         type=count_or_zero,
         metavar="N",
-        help="processes; 0: one per core; default: one per core, or one if networks are used",
+        help="processes, with --ray on each machine; 0: one per core; default: one per core, or if "
+        "networks are used one, with --ray one per GPU",
     )
     add(
         "--ray",

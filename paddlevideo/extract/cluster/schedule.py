@@ -18,7 +18,7 @@ from paddlevideo.extract.cluster.messages import Answer, Event, Task
 from paddlevideo.extract.cluster.slot import Slot
 from paddlevideo.extract.work import FAILED, Status
 from paddlevideo.extract.worker import Crash
-from paddlevideo.utils.errors import ConfigError, DataError
+from paddlevideo.utils.errors import ConfigError, DataError, UserError
 
 #: Seconds between two looks for machines that joined, and at most in one wait.
 LOOK, WAIT = 2.0, 0.5
@@ -245,11 +245,11 @@ class Schedule:
             self._events.append(Event([], index, (status, [])))
 
     def _stop_using(self, actor: _Actor, index: int | None, error: RayTaskError) -> None:
-        """Leaves out a machine that cannot pass on its answers. Raises RuntimeError for a bug."""
-        if index is None or not isinstance(error.cause, RayError):
+        """Leaves out a machine with a full disk or without its models; RuntimeError for a bug."""
+        if index is None or not isinstance(error.cause, RayError | UserError | OSError):
             raise RuntimeError(str(error)) from None
         self._waiting.appendleft(index)
-        self._leave_out(actor.node, f"cannot pass on its results: {reason_of(error.cause)}")
+        self._leave_out(actor.node, f"cannot go on: {reason_of(error.cause)}")
 
     def _repeat(self, index: int, node: Node) -> bool:
         """Puts back a video that was lost on a machine, unless that was the last time."""
