@@ -95,9 +95,10 @@ class Cluster:
 
     def _start(self, words: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
         words = [*words, "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats"]
+        own = {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": self.folder}  # not what auto would find
         machine = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **ENVIRONMENT, **environment},
+            env={**os.environ, **ENVIRONMENT, **own, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
