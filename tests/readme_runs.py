@@ -30,6 +30,7 @@ from paddlevideo.cli import run as main
 from paddlevideo.cli.find_bert import INSTALL
 from paddlevideo.config import load_config
 from paddlevideo.doctor import packages
+from tests.extract.samples import write_video
 from tests.milvus_process import Server
 
 ROOT = Path(__file__).parents[1]
@@ -234,6 +235,7 @@ SMALL = {
     "serve": "--seconds 1 --users 4 --candidates 2",
     "index": "--clips 500 --width 16 --engines numpy",
     "gallery": "--clips 40 --captions 3 --top_k 2",
+    "extract": "--videos 2 --rounds 1",
 }
 
 
@@ -257,8 +259,23 @@ def benchmark_alone(command: str, place: Path) -> None:
         "serve": lambda: all_answered(report),
         "index": lambda: report["engines"]["numpy"]["recall_at_32"],
         "gallery": lambda: report[0]["store_gb"],
+        "extract": lambda: report["ray"]["frames_per_second"]["median"],
     }
     assert speeds[words[2]]() > 0
+
+
+def with_ray(run: Callable[[str, Path], None]) -> Callable[[str, Path], None]:
+    """Runs a command; the folder that it names has small videos where it is missing."""
+
+    def run_on_videos(command: str, place: Path) -> None:
+        pytest.importorskip("ray", reason="needs Ray: extra scale")
+        words = shlex.split(command)
+        folder = place / words[words.index("extract") + 1]
+        for name in () if folder.is_dir() else ("a", "b"):
+            write_video(folder / f"{name}.mp4")
+        run(command, place)
+
+    return run_on_videos
 
 
 def all_answered(report: dict[str, Any]) -> int:
@@ -358,8 +375,10 @@ def dry_run(command: str, place: Path) -> None:
 RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"python3 -m venv .venv", make_environment, False),
     (r"\. .venv/bin/activate", activate, False),
+    (r"python tools/benchmark.py extract .+", with_ray(benchmark_alone), True),
     (r"python tools/benchmark.py .+", benchmark_alone, True),
     (r"paddlevideo search .+ --index http.+", search_in_milvus, True),
+    (r"paddlevideo extract .+ --ray local", with_ray(run_tool), True),
     (r"paddlevideo search .+", search, False),
     (r"paddlevideo serve .+", serve, True),
     (r"paddlevideo (report|compare|curves|doctor)\b.*", run_tool, False),
@@ -382,6 +401,18 @@ def described_videos(command: str, place: Path) -> None:
     from paddlevideo.cli.predict_videos import parse_arguments
 
     assert parse_arguments(shlex.split(command)[2:]).weights.suffix == ".pdparams"
+
+
+def cluster_command(command: str, place: Path) -> None:
+    """Checks the options of ``extract``; those of ``ray`` are in the tests of a cluster."""
+    from paddlevideo.cli.extract_features import parse_arguments
+
+    words = shlex.split(command)
+    if words[0] == "paddlevideo":
+        assert parse_arguments(words[2:]).ray == "auto"
+    else:
+        tests = (ROOT / "tests" / "extract" / "cluster" / "test_cluster.py").read_text("utf-8")
+        assert all(f'"{word}"' in tests for word in words[1:] if word.startswith("--"))
 
 
 def from_elsewhere(command: str, place: Path) -> None:
@@ -409,6 +440,11 @@ NOT_RUN: list[tuple[str, str, Callable[[str, Path], None]]] = [
         r"(git clone|wget|tar|python Paddle\w+/tools/export_model.py) .+",
         "fetches other projects: tests/extract/test_networks_page.py runs what is made of it",
         from_elsewhere,
+    ),
+    (
+        r"ray start .+|paddlevideo extract .+ --ray auto",
+        "needs several machines: tests/extract/cluster/test_cluster.py starts them on one",
+        cluster_command,
     ),
     (r"paddlevideo ablate .+", "takes hours; tests/test_configs.py checks variants", ablation),
     (r"python -m pytest .+", "runs these tests", same_as_make("test")),

@@ -236,7 +236,7 @@ NEEDED = {
     r"-w output/\w+_caption/": "captions",
     r"--test.*salads50": "salads",
     r"main.py -c actbert.yaml .*resume": "resumable",
-    r"pv\.load\(": "videos",
+    r"pv\.load\(|extract videos .*--ray local": "videos",
 }
 
 

@@ -81,7 +81,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--workers",
         type=count_or_zero,
         metavar="N",
-        help="processes; 0: one per core; default: one per core, or one if networks are used",
+        help="processes, with --ray on each machine; 0: one per core; default: one per core, or if "
+        "networks are used one, with --ray one per GPU",
+    )
+    add(
+        "--ray",
+        default="",
+        metavar="ADDRESS",
+        help="extract on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; local: start one here",
     )
     add(
         "--threads",

@@ -244,7 +244,8 @@ def _with_checksums(values: dict[str, Any]) -> dict[str, Any]:
     """Returns ``values`` with ``sha256`` beside each ``model``, and class names read from files."""
     changed: dict[str, Any] = {}
     for key, value in values.items():
-        changed[key] = _with_checksums(value) if isinstance(value, dict) else value
+        is_part = isinstance(value, dict) and key != "outputs"  # whose classes are an output
+        changed[key] = _with_checksums(value) if is_part else value
         if key == "model":
             changed["sha256"] = model_files(value).checksum()
         if key == "classes":

@@ -19,6 +19,7 @@ from paddlevideo.files.writable import check_folder
 from paddlevideo.loader.captions.files import kind_of
 from paddlevideo.loader.store import is_store
 from paddlevideo.prepare.caption_names import check_captions
+from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.log import log_json, tell
 from paddlevideo.utils.printable import Tally
 from paddlevideo.utils.progress import track
@@ -31,13 +32,18 @@ def extract(options: ExtractOptions, totals: Totals | None = None) -> int:
     nothing can be done at all.
     """
     index, count = part_of(options.part, os.environ)
+    if options.ray and (options.part or count > 1):
+        raise ConfigError(
+            "--ray shares out all videos by itself: start the command once, without --part or a "
+            "launcher"
+        )
     _check_outputs(options)
     videos = read_videos(options.videos, print, options.base)
     # What cannot be read, or fits no video, is reported now, not when all videos are done.
     for path in options.captions:
         kind_of(path)
     check_captions(options.captions, [(row.clip, video.name) for video, row in each_row(videos)])
-    with Workers(options) as workers:
+    with _workers(options) as workers:
         for note in workers.ready.notes:
             print(note)
         store = ExtractedStore(workers, videos)
@@ -55,6 +61,14 @@ def extract(options: ExtractOptions, totals: Totals | None = None) -> int:
     for line in store.write(known):
         tell("store", line, store=str(options.output))
     return _exit_code(known)
+
+
+def _workers(options: ExtractOptions) -> Workers:
+    if not options.ray:
+        return Workers(options)
+    from paddlevideo.extract.cluster.workers import RayWorkers
+
+    return RayWorkers(options)
 
 
 def _check_outputs(options: ExtractOptions) -> None:
@@ -149,7 +163,8 @@ def _print_speed(new: Sequence[Status], elapsed: float) -> None:
     tell(
         "speed",
         f"{len(new)} videos of {frames:,} frames in {elapsed:.1f} s: "
-        f"{frames / max(elapsed, 1e-6):,.0f} frames/s, {share:.0%} of the time decoding",
+        f"{frames / max(elapsed, 1e-6):,.0f} frames/s, "
+        f"{frames / max(seconds, 1e-6):,.0f} in each process, {share:.0%} of the time decoding",
         videos=len(new),
         frames=frames,
         seconds=elapsed,

@@ -14,7 +14,7 @@ from paddlevideo.config.arguments import Fault, unknown
 from paddlevideo.config.check import PartCheck, raise_faults
 from paddlevideo.config.files import load_config
 from paddlevideo.config.tree import value_at
-from paddlevideo.extract.models import KNOWN_NAMES
+from paddlevideo.extract.models import EFFICIENTNET, KNOWN_NAMES
 from paddlevideo.extract.schema import (
     ACTIONS,
     DETECTORS,
@@ -99,6 +99,31 @@ def class_names(names: Names) -> list[str] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{names}: cannot be read as a list of class names ({error})") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def portable(settings: Settings) -> Settings:
+    """Returns settings that mean the same in another folder or on another machine.
+
+    Paths of models are absolute; names of classes take the place of their files. Raises DataError
+    where those cannot be read.
+    """
+
+    def part(given: Any) -> Any:
+        changes: dict[str, Any] = {}
+        if getattr(given, "model", EFFICIENTNET) != EFFICIENTNET:
+            changes["model"] = os.path.abspath(given.model)
+        if getattr(given, "classes", None) is not None:
+            changes["classes"] = class_names(given.classes)
+        return dataclasses.replace(given, **changes)
+
+    regions, actions = settings.regions, settings.actions
+    return dataclasses.replace(
+        settings,
+        regions=dataclasses.replace(
+            regions, detector=part(regions.detector), vectors=part(regions.vectors)
+        ),
+        actions=dataclasses.replace(actions, vectors=part(actions.vectors)),
+    )
 
 
 class _ExtractionCheck(PartCheck):

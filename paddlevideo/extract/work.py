@@ -42,9 +42,12 @@ class ExtractOptions:
     overwrite: bool = False
     #: ``k/n``; empty: as the launcher says, else everything.
     part: str = ""
+    #: The address of a Ray cluster as Ray takes it, or LOCAL; empty: processes of this machine.
+    ray: str = ""
     #: Of OpenCV and networks in each process; 0: as they choose.
     threads: int = 0
-    #: Processes; 0: one a core. None: one a core where no network is used, else one.
+    #: Processes on each machine; 0: one a core. None: one a core where no network is used, else
+    #: one, and with Ray one a GPU.
     workers: int | None = None
 
     @property

@@ -21,6 +21,7 @@ from typing import Any
 from paddlevideo.extract.container import conversion
 from paddlevideo.extract.extractor import Extractor
 from paddlevideo.extract.job import Job, fingerprint_of
+from paddlevideo.extract.schema import Settings
 from paddlevideo.extract.settings import load_settings
 from paddlevideo.extract.videos import Video
 from paddlevideo.extract.work import FAILED, ExtractOptions, Status, WorkFolder, part_of
@@ -59,7 +60,7 @@ class Workers:
 
     def __init__(self, options: ExtractOptions) -> None:
         self.options, self.work = options, WorkFolder(options.work_folder)
-        self._workers = [_Worker(options)]
+        self._workers = [Worker(options)]
         with self._stopping_on_error():
             self.ready = self._workers[0].start([])
 
@@ -106,14 +107,14 @@ class Workers:
         if given is None:
             is_alone = part_of(self.options.part, os.environ)[1] == 1
             given = 0 if is_alone and not self.ready.has_networks else 1
-        return given or _cores()
+        return given or cores()
 
     def _ask(self, request: str, videos: Sequence[Video]) -> Iterator[tuple[Video, Any]]:
         """Yields each video with the answer to a request, or a Crash, as they are done."""
         missing = min(self.count(), len(videos)) - len(self._workers)
-        self._workers += [_Worker(self.options) for _ in range(missing)]
+        self._workers += [Worker(self.options) for _ in range(missing)]
         idle, waiting = list(self._workers), iter(videos)
-        busy: dict[_Worker, Video] = {}
+        busy: dict[Worker, Video] = {}
         with self._stopping_on_error():
             while True:
                 for video in islice(waiting, len(idle)):
@@ -146,24 +147,25 @@ class Workers:
             raise
 
 
-class _Worker:
-    """One child process, and the pipe to it."""
+class Worker:
+    """One child process, and the pipe to it. ``settings``: None: those of the options' YAML."""
 
-    def __init__(self, options: ExtractOptions) -> None:
-        self.options = options
+    def __init__(self, options: ExtractOptions, settings: Settings | None = None) -> None:
+        self.options, self.settings = options, settings
         self.process: multiprocessing.process.BaseProcess | None = None
 
-    def start(self, others: Iterable[_Worker]) -> Ready:
+    def start(self, others: Iterable[Worker]) -> Ready:
         """Starts the process. Raises Crash where it ends; the error of the networks as it is."""
         # A forked child has everything imported, and sees what a test or a notebook has patched.
-        forks = "fork" in multiprocessing.get_all_start_methods() and not _may_use_cuda()
+        forks = "fork" in multiprocessing.get_all_start_methods() and not _must_spawn()
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # ends OpenCV's threads: a forked child would wait for them for ever
         context: Any = multiprocessing.get_context("fork" if forks else "spawn")
         self.pipe, other = context.Pipe()
         # A forked child must not keep the parent's ends open.
         ours = [self.pipe, *(each.pipe for each in others if each.process)] if forks else []
-        self.process = context.Process(target=_serve, args=(other, ours, self.options))
+        arguments = (other, ours, self.options, self.settings)
+        self.process = context.Process(target=_serve, args=arguments)
         self.process.daemon = True
         self.process.start()
         cv2.setNumThreads(threads)
@@ -200,15 +202,16 @@ class _Worker:
         return process.exitcode
 
 
-def _cores() -> int:
+def cores() -> int:
     """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _may_use_cuda() -> bool:
-    """Returns whether this process has loaded a Paddle for GPUs: CUDA fails in a forked child."""
-    paddle = sys.modules.get("paddle")
-    return paddle is not None and bool(paddle.is_compiled_with_cuda())
+def _must_spawn() -> bool:
+    """Returns whether a forked child may fail: CUDA and Ray's threads do not survive a fork."""
+    paddle, ray = sys.modules.get("paddle"), sys.modules.get("ray")
+    has_cuda = paddle is not None and bool(paddle.is_compiled_with_cuda())
+    return has_cuda or (ray is not None and bool(ray.is_initialized()))
 
 
 def _how_it_ended(code: int | None) -> str:
@@ -222,7 +225,12 @@ def _how_it_ended(code: int | None) -> str:
 # ------------------------------------------------------------------------- in the child
 
 
-def _serve(pipe: Connection, parents: Sequence[Connection], options: ExtractOptions) -> None:
+def _serve(
+    pipe: Connection,
+    parents: Sequence[Connection],
+    options: ExtractOptions,
+    settings: Settings | None,
+) -> None:
     """Loads the networks, then answers (error, value) to each request until the pipe is closed."""
     for end in parents:
         end.close()
@@ -235,7 +243,8 @@ def _serve(pipe: Connection, parents: Sequence[Connection], options: ExtractOpti
 
     def load() -> Ready:
         cv2.setNumThreads(options.threads or (-1 if options.workers == 1 else 1))  # -1: it chooses
-        extractor = Extractor(load_settings(options.config, options.overrides), options.threads)
+        given = settings or load_settings(options.config, options.overrides)
+        extractor = Extractor(given, options.threads)
         jobs.append(Job(extractor, options.dtype))
         return Ready(
             extractor.fingerprint(options.dtype),
@@ -249,8 +258,11 @@ def _serve(pipe: Connection, parents: Sequence[Connection], options: ExtractOpti
         pipe.send(_answer_of(load))
         while jobs:
             request, video = pipe.recv()
-            action = partial({"extract": _extract, "draw": _draw}[request], video, jobs[0], options)
-            pipe.send(_answer_of(action))
+            pipe.send(_answer_of(partial(REQUESTS[request], video, jobs[0], options)))
+
+
+def _records(video: Video, job: Job, options: ExtractOptions) -> tuple[Status, list[bytes]]:
+    return job.run(video)
 
 
 def _extract(video: Video, job: Job, options: ExtractOptions) -> Status:
@@ -268,6 +280,10 @@ def _draw(video: Video, job: Job, options: ExtractOptions) -> str:
     except (UserError, OSError, cv2.error) as error:
         return str(error)
     return ""
+
+
+REQUESTS: dict[str, Callable[[Video, Job, ExtractOptions], Any]]
+REQUESTS = {"records": _records, "extract": _extract, "draw": _draw}
 
 
 def _answer_of(action: Callable[[], Any]) -> tuple[BaseException | None, Any]:

@@ -13,7 +13,7 @@ from paddlevideo.utils.children import this_python
 
 P = ParamSpec("P")
 T = TypeVar("T")
-GRACE = 2.0  # seconds in which an idle process must end
+GRACE = 2.0  # seconds in which an idle process must end, unless told otherwise
 
 
 class Crash(Exception):
@@ -27,9 +27,9 @@ class Isolated:
     the first call, and ends with this object or this process.
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
-        """``seconds``: how long a call may take; None: for ever."""
-        self._seconds = seconds
+    def __init__(self, seconds: float | None = None, grace: float = GRACE) -> None:
+        """``seconds``: how long a call may take; None: for ever. ``grace``: and the end."""
+        self.seconds, self._grace = seconds, grace
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
@@ -41,7 +41,7 @@ class Isolated:
         pipe = self._pipe or self._start()
         try:
             pipe.send((function, arguments, keywords))
-            if not pipe.poll(self._seconds):
+            if not pipe.poll(self.seconds):
                 raise EOFError
             error, value = pipe.recv()
         except (EOFError, OSError):
@@ -71,7 +71,7 @@ class Isolated:
             return
         pipe.close()
         try:
-            process.wait(GRACE)
+            process.wait(self._grace)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

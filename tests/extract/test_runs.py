@@ -342,6 +342,17 @@ def test_vectors_of_the_detector_and_no_action_classes(clips, tmp_path, run):
     assert {fault.kind for fault in faults_of(store)} == {"no caption"}
 
 
+def test_classes_of_the_detector_as_an_output_of_their_own(clips, tmp_path, run):
+    config = onnx_yaml(tmp_path, [[0, 0, 32, 48]], [[0.9, 0.0]])
+    boxes = [[0, 0, 32, 48], [32, 0, 64, 48]]
+    samples.boxes_network(tmp_path / "detector.onnx", boxes, [0.9, 0.8], classes=[1, 0])
+    code, _, err = run(clips, "-c", config, "-o", "regions.detector.outputs.classes=classes")
+    assert (code, err) == (0, "")
+    clip = FeatureStore(tmp_path / "c.store")[0]
+    classes = clip.region_classes.dense()[:, :2].argmax(axis=1)
+    assert classes.tolist() == [1] * 4 + [0] * 4
+
+
 def test_a_network_that_gives_no_numbers_fails_its_videos(clips, tmp_path, run):
     config = onnx_yaml(tmp_path, [[0, 0, 32, 48]], [[0.9, 0.0]])
     inputs = {"image": ["n", 3, 16, 16]}

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -343,6 +344,8 @@ def test_a_long_run_merges_small_segments(place, monkeypatch):
 
 @pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_a_full_disk_is_told_once_and_the_search_goes_on(place, monkeypatch, caplog):
+    # A command that a test before has run keeps its log to itself.
+    monkeypatch.setattr(logging.getLogger("paddlevideo"), "propagate", True)
     monkeypatch.setattr(search_index, "SEGMENT_CLIPS", 2)
     write_header = segments._write_header
 

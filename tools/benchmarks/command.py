@@ -12,6 +12,7 @@ import argparse
 
 from benchmarks import (
     denormals,
+    extract,
     gallery,
     host,
     index,
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "serve": serve,
     "index": index,
     "gallery": gallery,
+    "extract": extract,
 }
 
 
