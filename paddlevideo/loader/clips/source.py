@@ -120,7 +120,7 @@ def first_sizes(source: ClipSource) -> Sizes:
         except DataError as error:
             first = first or error
             continue
-        classes = clip.distributions
-        width = 0 if classes is None else classes.shape[1]
+        classes, kept = clip.distributions, clip.region_classes
+        width = kept.width if kept else 0 if classes is None else classes.shape[1]
         return Sizes(clip.regions.shape[1], clip.actions.shape[1], width)
     raise first or DataError(f"{source.path}: holds no records")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,13 @@ from paddlevideo.files.fingerprint import state
 from paddlevideo.loader.clips.check import check_clip
 from paddlevideo.loader.clips.clip import About, Clip, Sizes
 from paddlevideo.loader.clips.source import ClipSource, Item
-from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest
-from paddlevideo.loader.store.records import decode, decode_about
-from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
-from paddlevideo.utils.errors import DataError
+from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest, Shard
+from paddlevideo.loader.store.shards import LmdbShard, ShardFile, id_key
+from paddlevideo.loader.store.tar_shards import TarShard, index_path
+from paddlevideo.utils.errors import ConfigError, DataError
+
+#: A rank and the number of ranks.
+Part = tuple[int, int]
 
 
 class StoreReplaced(DataError):
@@ -36,15 +39,22 @@ class FeatureStore(ClipSource):
     path: Path
     has_captions = True
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], part: Part | None = None) -> None:
+        """``part``: read only the shards of this rank, see :func:`shards_of`."""
         self.path = Path(path)
         if not (self.path / COMPLETE).is_file():
             raise DataError(self._not_a_store())
         self._state = state(self.path / COMPLETE)
         self.manifest = Manifest.read(self.path / COMPLETE)
-        counts = [shard.clips for shard in self.manifest.shards]
+        #: The shards that are read: all, or those of a part.
+        self.shards = shards_of(self.manifest, part, self.path)
+        counts = [shard.clips for shard in self.shards]
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self._files = [self.path / shard.file for shard in self.manifest.shards]
+        self.files: list[ShardFile] = [self._file(shard) for shard in self.shards]
+
+    def _file(self, shard: Shard) -> ShardFile:
+        path = self.path / shard.file
+        return TarShard(path, self._state) if path.suffix == ".tar" else LmdbShard(path)
 
     def extraction(self) -> dict[str, Any] | None:
         """Returns the settings that ``paddlevideo extract`` made the store with, if it did."""
@@ -72,28 +82,44 @@ class FeatureStore(ClipSource):
 
     def __getitem__(self, index: int) -> Clip:
         """Returns clip ``index``, unchecked. Raises DataError, naming it, if it is damaged."""
-        with self._record(index) as (record, where):
-            return decode(record, where)  # copies: the buffer is only valid in the transaction
+        with self._record(index) as (file, record, where):
+            return file.decode(record, where)  # copies: a buffer is only valid in the context
 
     def about(self, index: int) -> About:
         """Returns id, captions and origin of clip ``index``, without reading arrays."""
-        with self._record(index) as (record, where):
-            return decode_about(record, where)
+        with self._record(index, head=True) as (file, record, where):
+            return file.decode_about(record, where)
 
     @contextmanager
-    def _record(self, index: int) -> Iterator[tuple[Any, str]]:
-        """Opens the record of clip ``index``; also returns its name for messages."""
+    def _record(self, index: int, head: bool = False) -> Iterator[tuple[ShardFile, Any, str]]:
+        """Gives the file and the record of clip ``index``, and its name for messages."""
+        shard, within = self._position(index)
+        file = self.files[shard]
+        with file.record(within, head) as record:
+            self._check_unchanged()
+            where = f"{self.path / self.shards[shard].file}: clip {within}"
+            if record is None:
+                raise DataError(f"{where}: has no record")
+            yield file, record, where
+
+    def _position(self, index: int) -> tuple[int, int]:
+        """Returns the shard of clip ``index``, and its number there."""
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         shard = int(np.searchsorted(self.starts, index, side="right")) - 1
-        within = index - int(self.starts[shard])
-        path = self._files[shard]
-        with reading(path, RECORDS, buffers=True) as transaction:
-            record = transaction.get(KEY.pack(within))
-            self._check_unchanged()
-            if record is None:
-                raise DataError(f"{path}: clip {within}: has no record")
-            yield record, f"{path}: clip {within}"
+        return shard, index - int(self.starts[shard])
+
+    def request(self, indices: Iterable[int]) -> None:
+        """Asks the system to read clips ahead, and returns at once.
+
+        On a slow disk the clips of a batch then wait for it together instead of one by one.
+        """
+        by_shard: dict[int, list[int]] = {}
+        for index in indices:
+            shard, within = self._position(index)
+            by_shard.setdefault(shard, []).append(within)
+        for shard, numbers in by_shard.items():
+            self.files[shard].request(numbers)
 
     def _check_unchanged(self) -> None:
         """Raises StoreReplaced if the store was replaced since it was opened.
@@ -128,12 +154,29 @@ class FeatureStore(ClipSource):
 
     def _check_counts(self) -> None:
         """Raises DataError for more clips than bytes, over which loops would never end."""
-        for file, shard in zip(self._files, self.manifest.shards, strict=True):
+        for shard in self.shards:
+            file = self.path / shard.file
             if file.is_file() and shard.clips > (size := file.stat().st_size):
                 raise DataError(
                     f"{self.path}: its manifest says that {shard.file}, of {size} bytes, holds "
                     f"{shard.clips} clips. Copy the store again"
                 )
+
+    def absent(self) -> list[str]:
+        """Returns a phrase for each shard that is absent or not of its size; reads none."""
+        phrases = []
+        for shard in self.shards:
+            path = self.path / shard.file
+            needed = [path, index_path(path)] if path.suffix == ".tar" else [path]
+            for file in needed:
+                try:
+                    size = os.stat(file).st_size
+                except OSError as error:
+                    phrases.append(f"{file.name}: {error.strerror}")
+                    continue
+                if file is path and size != shard.bytes:
+                    phrases.append(f"{file.name}: {size} of {shard.bytes} bytes")
+        return phrases
 
     def items(self) -> Iterator[Item]:
         """Yields all clips, unchecked: a store may be repaired while it is copied."""
@@ -144,23 +187,38 @@ class FeatureStore(ClipSource):
     def find(self, name: str) -> int | None:
         """Returns the index of the clip called ``name``, or None. Searches the shards in turn."""
         key = id_key(name)
-        for shard, path in enumerate(self._files):
-            with reading(path, IDS) as transaction:
-                entry = transaction.get(key)
-                self._check_unchanged()
-            if entry is not None:
-                return self._index(shard, entry, name)
+        for shard, file in enumerate(self.files):
+            within = file.find(key)
+            self._check_unchanged()
+            if within is not None:
+                return self._index(shard, within, name)
         return None
 
-    def _index(self, shard: int, entry: bytes, name: str) -> int:
-        """Returns the index in an entry of the id table. Raises DataError if it is wrong."""
-        if len(entry) == KEY.size:
-            (within,) = KEY.unpack(entry)
-            if within < self.manifest.shards[shard].clips:
-                index = int(self.starts[shard]) + int(within)
-                if self.about(index).id == name:
-                    return index
+    def _index(self, shard: int, within: int, name: str) -> int:
+        """Returns the index of the record that an id table names. Raises DataError if wrong."""
+        if 0 <= within < self.shards[shard].clips:
+            index = int(self.starts[shard]) + within
+            if self.about(index).id == name:
+                return index
         raise DataError(
-            f'{self._files[shard]}: the id table maps "{name}" to another clip. '
+            f'{self.path / self.shards[shard].file}: the id table maps "{name}" to another clip. '
             "tools/prepare_data.py validate --fix writes a new one"
         )
+
+
+def shards_of(manifest: Manifest, part: Part | None, path: Path) -> list[Shard]:
+    """Returns the shards of a part (rank, ranks): those from S * rank // ranks up to the next.
+
+    Raises ConfigError for more ranks than shards.
+    """
+    shards = [shard for shard in manifest.shards if shard.clips] if part else manifest.shards
+    if part is None:
+        return shards
+    rank, ranks = part
+    if len(shards) < ranks:
+        raise ConfigError(
+            f"DATASET.shards: by_rank gives each of {ranks} ranks its shards of {path}, which has "
+            f"{len(shards)}: write more (paddlevideo convert {path} --shards {ranks} --output "
+            "NEW_STORE), or leave the key out"
+        )
+    return shards[len(shards) * rank // ranks : len(shards) * (rank + 1) // ranks]

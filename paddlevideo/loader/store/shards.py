@@ -1,17 +1,20 @@
-"""The LMDB files of a store: tables and keys."""
+"""The files of a store, LMDB or tar: records by number, and numbers by id."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lmdb
 
+from paddlevideo.loader.clips.clip import About, Clip
 from paddlevideo.loader.clips.lmdb_files import table
+from paddlevideo.loader.store.pages import load_pages, request_pages
+from paddlevideo.loader.store.records import PREFIX, decode, decode_about
 from paddlevideo.utils.errors import DataError
 
 RECORDS, IDS = b"records", b"ids"
@@ -21,6 +24,79 @@ KEY = struct.Struct(">Q")  # big-endian numbers sort as LMDB sorts keys
 def id_key(name: str) -> bytes:
     """Returns a hash of 16 bytes of an id: LMDB's keys have at most 511 bytes."""
     return hashlib.blake2b(name.encode("utf-8"), digest_size=16).digest()
+
+
+class ShardFile(Protocol):
+    """The records of a shard, numbered from 0. All methods raise DataError, naming the file."""
+
+    def count(self) -> int:
+        """Returns the number of records."""
+
+    def record(self, number: int, head: bool = False) -> AbstractContextManager[Any]:
+        """Returns a context with a record, None if there is none; ``head``: enough for texts."""
+
+    def find(self, key: bytes) -> int | None:
+        """Returns the number of the record of an id, see :func:`id_key`; -1 if that is damaged."""
+
+    def request(self, numbers: Iterable[int]) -> None:
+        """Asks the system to read records ahead, and returns at once."""
+
+    def mark(self, record: bytes) -> bytes:
+        """Returns what the manifest's checksum counts of a record."""
+
+    def decode(self, record: Any, where: str) -> Clip:
+        """Returns the clip of a record."""
+
+    def decode_about(self, record: Any, where: str) -> About:
+        """Returns id, captions and origin of a record, or of its head."""
+
+
+class LmdbShard:
+    """An LMDB file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def count(self) -> int:
+        """Returns the number of records."""
+        with reading(self.path, RECORDS) as transaction:
+            return int(transaction.stat()["entries"])
+
+    @contextmanager
+    def record(self, number: int, head: bool = False) -> Iterator[Any]:
+        """Gives a record, a buffer that is only valid in the context."""
+        with reading(self.path, RECORDS, buffers=True) as transaction:
+            record = transaction.get(KEY.pack(number))
+            if record is not None and not head:
+                load_pages(record, self.path)
+            yield record
+
+    def find(self, key: bytes) -> int | None:
+        """Returns the number of the record of an id."""
+        with reading(self.path, IDS) as transaction:
+            entry = transaction.get(key)
+        if entry is None:
+            return None
+        return int(KEY.unpack(entry)[0]) if len(entry) == KEY.size else -1
+
+    def request(self, numbers: Iterable[int]) -> None:
+        """Asks the system to read records ahead."""
+        with reading(self.path, RECORDS, buffers=True) as transaction:
+            for number in numbers:
+                if (record := transaction.get(KEY.pack(number))) is not None:
+                    request_pages(record)
+
+    def mark(self, record: bytes) -> bytes:
+        """Returns a record's checksum and version."""
+        return bytes(record[: PREFIX.size])
+
+    def decode(self, record: Any, where: str) -> Clip:
+        """Returns the clip of a record."""
+        return decode(record, where)
+
+    def decode_about(self, record: Any, where: str) -> About:
+        """Returns id, captions and origin of a record."""
+        return decode_about(record, where)
 
 
 @contextmanager
