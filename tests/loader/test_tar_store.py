@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from paddlevideo.loader import build_dataset
+from paddlevideo.loader.build import SampleReader
 from paddlevideo.loader.captions.bank import open_bank
+from paddlevideo.loader.clips.gallery import ClipReader
 from paddlevideo.loader.store import FeatureStore, StoreReplaced
 from paddlevideo.loader.store import tar_shards as tars
 from paddlevideo.prepare import to_tars
@@ -18,7 +20,9 @@ from tests.loader.clips import assert_same, make_clip, write
 
 @pytest.fixture
 def both(tmp_path):
-    store = write(tmp_path / "s", [make_clip(n, f"v{n // 2}.{n}") for n in range(10)])
+    store = write(
+        tmp_path / "s", [make_clip(n, f"v{n // 2}.{n}", source=f"v{n // 2}") for n in range(10)]
+    )
     to_tars(store, tmp_path / "t", 3)
     return store, FeatureStore(tmp_path / "t")
 
@@ -131,10 +135,44 @@ def test_a_store_that_is_replaced_is_noticed(both, tmp_path):
 
 def test_it_can_be_split(both):
     store = both[1]
-    split_store(SplitOptions(store.path, {"valid": 0.4, "test": 0.0}))
+    split_store(SplitOptions(store.path, {"valid": 0.3, "test": 0.3}))
     datasets = [
         build_dataset({"format": "ActBertDataset", "file_path": str(store.path), "split": split})
-        for split in ("train", "valid")
+        for split in ("train", "valid", "test")
     ]
     names = [[data.name_of(index) for index in range(len(data))] for data in datasets]
-    assert names[0] and names[1] and sorted(names[0] + names[1]) == sorted(store.ids())
+    assert all(names) and sorted(sum(names, [])) == sorted(store.ids())
+
+
+def test_a_batch_is_requested_before_its_first_clip_is_read(both, monkeypatch):
+    store = both[1]
+    calls = []
+    read, request = os.pread, tars.OpenTar.request
+
+    def note_read(descriptor, size, begin):
+        calls.append(("read", begin))
+        return read(descriptor, size, begin)
+
+    def note_request(self, begin, size):
+        calls.append(("request", begin))
+        request(self, begin, size)
+
+    monkeypatch.setattr(tars.os, "pread", note_read)
+    monkeypatch.setattr(tars.OpenTar, "request", note_request)
+    dataset = build_dataset({"format": "ActBertDataset", "file_path": str(store.path)})
+    batch = SampleReader(dataset, [lambda sample, rng: {"id": sample["index"]}]).batch(0, [4, 0, 8])
+    assert batch["index"].tolist() == [4, 0, 8]
+    begins = [int(store.files[f]._open().index["begin"][n]) for f, n in ((1, 1), (0, 0), (2, 2))]
+    assert calls == [("request", b) for b in begins] + [("read", b) for b in begins]
+    calls.clear()
+    reader = ClipReader(str(store.path), 4, 2, 12, 10)
+    reader.read(["v2.4", "v0.0"])
+    assert [what for what, _ in calls] == ["request", "request", "read", "read"]
+
+
+def test_errors_of_a_request_are_left_to_reading(both):
+    store = both[1]
+    (store.path / "shard-00001.index").unlink()
+    dataset = build_dataset({"format": "ActBertDataset", "file_path": str(store.path)})
+    with pytest.raises(DataError, match=r"shard-00001\.index: cannot be read"):
+        SampleReader(dataset).batch(0, [0, 4])

@@ -65,6 +65,7 @@ class ClipReader:
             # All ones, also for clips with fewer actions, as published weights were tested.
             "action_mask": np.ones((count, self.actions), np.int64),
         }
+        self.source.request_named(names)
         for row, name in enumerate(names):
             self._fill({key: array[row] for key, array in arrays.items()}, self.clip(name))
         return arrays

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -100,6 +100,10 @@ class ActBertDataset(Dataset):
         if isinstance(self.clips, RowFile):
             sample["caption"] = "!".join(captions)  # as in the file, for steps before RandomCap
         return {**sample, "bert_model": self.bert_model, "index": index}
+
+    def request(self, indices: Iterable[int]) -> None:
+        """Asks the system to read clips ahead."""
+        self.clips.request(int(self.kept[index]) for index in indices)
 
     def name_of(self, index: int) -> str:
         """Returns the id of clip ``index``."""

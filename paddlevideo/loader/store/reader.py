@@ -110,10 +110,7 @@ class FeatureStore(ClipSource):
         return shard, index - int(self.starts[shard])
 
     def request(self, indices: Iterable[int]) -> None:
-        """Asks the system to read clips ahead, and returns at once.
-
-        On a slow disk the clips of a batch then wait for it together instead of one by one.
-        """
+        """Asks the system to read clips of tar files ahead, and returns at once."""
         by_shard: dict[int, list[int]] = {}
         for index in indices:
             shard, within = self._position(index)
@@ -184,23 +181,51 @@ class FeatureStore(ClipSource):
         for index in range(len(self)):
             yield Item(None, partial(self.__getitem__, index))
 
+    def request_named(self, names: Iterable[str]) -> None:
+        """Asks the system to read clips of tar files ahead, and returns at once."""
+        if any(isinstance(file, TarShard) for file in self.files):  # else to find them is to read
+            found = (self._find(name) for name in names)
+            self.request(index for index in found if index is not None)
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Returns the names that no clip has; reads no record."""
+        return [name for name in names if self._find(name) is None]
+
+    def read_named(self, name: str) -> Clip:
+        """Returns the clip called ``name``, checked."""
+        index = self._find(name)
+        if index is None:
+            raise DataError(f'{self.path}: clip "{name}": has no record')
+        clip = self.read(index)
+        self._check_id(index, clip.id, name)
+        return clip
+
     def find(self, name: str) -> int | None:
         """Returns the index of the clip called ``name``, or None. Searches the shards in turn."""
+        index = self._find(name)
+        if index is not None:
+            self._check_id(index, self.about(index).id, name)
+        return index
+
+    def _find(self, name: str) -> int | None:
+        """Returns the index that an id table gives, unchecked."""
         key = id_key(name)
         for shard, file in enumerate(self.files):
             within = file.find(key)
             self._check_unchanged()
             if within is not None:
-                return self._index(shard, within, name)
+                if not 0 <= within < self.shards[shard].clips:
+                    raise self._wrong_id(shard, name)
+                return int(self.starts[shard]) + within
         return None
 
-    def _index(self, shard: int, within: int, name: str) -> int:
-        """Returns the index of the record that an id table names. Raises DataError if wrong."""
-        if 0 <= within < self.shards[shard].clips:
-            index = int(self.starts[shard]) + within
-            if self.about(index).id == name:
-                return index
-        raise DataError(
+    def _check_id(self, index: int, found: str, name: str) -> None:
+        """Raises DataError if the id table of a shard gives another clip than ``name``."""
+        if found != name:
+            raise self._wrong_id(self._position(index)[0], name)
+
+    def _wrong_id(self, shard: int, name: str) -> DataError:
+        return DataError(
             f'{self.path / self.shards[shard].file}: the id table maps "{name}" to another clip. '
             "tools/prepare_data.py validate --fix writes a new one"
         )

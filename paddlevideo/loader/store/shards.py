@@ -13,7 +13,6 @@ import lmdb
 
 from paddlevideo.loader.clips.clip import About, Clip
 from paddlevideo.loader.clips.lmdb_files import table
-from paddlevideo.loader.store.pages import load_pages, request_pages
 from paddlevideo.loader.store.records import PREFIX, decode, decode_about
 from paddlevideo.utils.errors import DataError
 
@@ -66,10 +65,7 @@ class LmdbShard:
     def record(self, number: int, head: bool = False) -> Iterator[Any]:
         """Gives a record, a buffer that is only valid in the context."""
         with reading(self.path, RECORDS, buffers=True) as transaction:
-            record = transaction.get(KEY.pack(number))
-            if record is not None and not head:
-                load_pages(record, self.path)
-            yield record
+            yield transaction.get(KEY.pack(number))
 
     def find(self, key: bytes) -> int | None:
         """Returns the number of the record of an id."""
@@ -80,11 +76,7 @@ class LmdbShard:
         return int(KEY.unpack(entry)[0]) if len(entry) == KEY.size else -1
 
     def request(self, numbers: Iterable[int]) -> None:
-        """Asks the system to read records ahead."""
-        with reading(self.path, RECORDS, buffers=True) as transaction:
-            for number in numbers:
-                if (record := transaction.get(KEY.pack(number))) is not None:
-                    request_pages(record)
+        """Does nothing: to find where a record is, LMDB reads it."""
 
     def mark(self, record: bytes) -> bytes:
         """Returns a record's checksum and version."""

@@ -34,6 +34,8 @@ ENTRY = np.dtype(
 MARK, HASH = struct.Struct("<I"), struct.Struct("<QQ")
 #: Maximum number of open tar files, as of LMDB files.
 LIMIT = 256
+#: Bytes that Linux reads ahead at one request, by default of all file systems.
+PIECE = 128 << 10
 #: Bytes read for the texts of a clip; more only if they are longer.
 HEAD = 4096
 
@@ -67,12 +69,15 @@ class OpenTar:
 
     def read(self, begin: int, size: int) -> bytes:
         """Returns bytes of the file."""
+        if size > PIECE:
+            self.request(begin, size)  # its pieces at once instead of one after the other
         return read_at(self._descriptor, begin, size, self.path)
 
     def request(self, begin: int, size: int) -> None:
         """Asks the system to read bytes ahead."""
         if hasattr(os, "posix_fadvise"):  # not on macOS
-            os.posix_fadvise(self._descriptor, begin, size, os.POSIX_FADV_WILLNEED)
+            for start in range(begin - begin % PIECE, begin + size, PIECE):
+                os.posix_fadvise(self._descriptor, start, PIECE, os.POSIX_FADV_WILLNEED)
 
     @cached_property
     def _by_id(self) -> tuple[np.ndarray, np.ndarray]:
