@@ -20,6 +20,9 @@ NameOrPath = Annotated[str, "name or path"]
 #: a feature store; ``paddlevideo split`` assigns them.
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+#: A rank and the number of ranks. An argument ``share: Share | None`` of a data set or a step
+#: chooses this rank's shards of a feature store; ``DATASET.shards: by_rank`` fills it.
+Share = tuple[int, int]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import paddle
@@ -21,7 +21,7 @@ from paddle import Tensor, nn
 from paddlevideo.runtime.device import rank_of_process, world_size
 from paddlevideo.runtime.sharding import ShardedOptimizer, collect, description
 from paddlevideo.runtime.watch import Silence, Watch
-from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.errors import DataError, ToldElsewhere, UserError
 
 log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
@@ -128,6 +128,40 @@ class World:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    def together(self, work: Callable[[], Item]) -> Item:
+        """Returns what ``work`` returns on this rank; if it fails on one, all ranks raise.
+
+        Rank 0 raises one error that names hosts and ranks, the others ToldElsewhere.
+        """
+        if self.size == 1:
+            return work()
+        result, report = None, None
+        try:
+            result = work()
+        except UserError as error:
+            report = (socket.gethostname(), str(error), type(error))
+        except OSError as error:
+            name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            report = (socket.gethostname(), f"{name}{error.strerror or error}", DataError)
+        reports = self.gather(report)
+        failed: dict[tuple[str, str, type[UserError]], list[str]] = {}
+        for rank, each in enumerate(reports):
+            if each is not None:
+                failed.setdefault(each, []).append(str(rank))
+        if not failed:
+            return cast(Item, result)
+        kind = next(iter(failed))[2]
+        if not self.is_main:
+            raise ToldElsewhere(kind.exit_code)
+        texts = {text for _, text, _ in failed}
+        if len(texts) == 1 and None not in reports:  # the same on all
+            raise kind(texts.pop())
+        lines = [
+            f"rank{'s' * (len(ranks) > 1)} {', '.join(ranks)} on {host}: {text}"
+            for (host, text, _), ranks in failed.items()
+        ]
+        raise kind("\n".join(lines))
 
     def gather_rows(self, rows: Tensor) -> tuple[list[Tensor], int]:
         """Returns a list of every rank's ``rows`` (n, ...), without gradient, and this rank.

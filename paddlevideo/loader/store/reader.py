@@ -18,10 +18,8 @@ from paddlevideo.loader.clips.source import ClipSource, Item
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Manifest, Shard
 from paddlevideo.loader.store.shards import LmdbShard, ShardFile, id_key
 from paddlevideo.loader.store.tar_shards import TarShard, index_path
+from paddlevideo.registry import Share
 from paddlevideo.utils.errors import ConfigError, DataError
-
-#: A rank and the number of ranks.
-Part = tuple[int, int]
 
 
 class StoreReplaced(DataError):
@@ -39,15 +37,15 @@ class FeatureStore(ClipSource):
     path: Path
     has_captions = True
 
-    def __init__(self, path: str | os.PathLike[str], part: Part | None = None) -> None:
-        """``part``: read only the shards of this rank, see :func:`shards_of`."""
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], share: Share | None = None) -> None:
+        """``share``: read only the shards of this rank, see :func:`shards_of`."""
+        self.path, self.share = Path(path), share
         if not (self.path / COMPLETE).is_file():
             raise DataError(self._not_a_store())
         self._state = state(self.path / COMPLETE)
         self.manifest = Manifest.read(self.path / COMPLETE)
         #: The shards that are read: all, or those of a part.
-        self.shards = shards_of(self.manifest, part, self.path)
+        self.shards = shards_of(self.manifest, share, self.path)
         counts = [shard.clips for shard in self.shards]
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         self.files: list[ShardFile] = [self._file(shard) for shard in self.shards]
@@ -231,15 +229,17 @@ class FeatureStore(ClipSource):
         )
 
 
-def shards_of(manifest: Manifest, part: Part | None, path: Path) -> list[Shard]:
-    """Returns the shards of a part (rank, ranks): those from S * rank // ranks up to the next.
+def shards_of(manifest: Manifest, share: Share | None, path: Path) -> list[Shard]:
+    """Returns the shards of a rank: of S shards those from S * rank // ranks up to the next rank's.
+
+    Shards without clips are not counted; None gives all shards.
 
     Raises ConfigError for more ranks than shards.
     """
-    shards = [shard for shard in manifest.shards if shard.clips] if part else manifest.shards
-    if part is None:
+    shards = [shard for shard in manifest.shards if shard.clips] if share else manifest.shards
+    if share is None:
         return shards
-    rank, ranks = part
+    rank, ranks = share
     if len(shards) < ranks:
         raise ConfigError(
             f"DATASET.shards: by_rank gives each of {ranks} ranks its shards of {path}, which has "
