@@ -288,3 +288,25 @@ def test_shares_are_whole_shards_in_order(project):
     with pytest.raises(ValueError, match="by_rank gives each of 5 ranks its shards of .*has 4"):
         FeatureStore(path, (0, 5))
     np.testing.assert_array_equal(FeatureStore(path, (1, 2)).starts, [0, 5, 9])
+
+
+def test_what_only_reads_writes_nothing_beside_the_data(project, tmp_path, capsys):
+    from paddlevideo.cli import prepare_data
+
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train.store", "train.tars", "test.lmdb"):
+        shutil.copytree(project / name, data / name)
+
+    def state():
+        return {path: path.stat().st_mtime_ns for path in (data, *data.rglob("*"))}
+
+    before = state()
+    for name in ("train.store", "train.tars"):
+        output = tmp_path / f"out_{name}"
+        more = ["DATASET.num_workers=1", "epochs=1", f"output_dir={output}"]
+        changes = [f"DATASET.train.file_path={data / name}", *more]
+        assert run_alone(project, capsys, *changes)[0] == 0
+        assert prepare_data.main(["validate", str(data / name)]) == 0
+        assert prepare_data.main(["inspect", str(data / name)]) == 0
+    assert state() == before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +19,8 @@ from paddlevideo.loader.store.records import PREFIX, decode, decode_about
 from paddlevideo.utils.errors import DataError
 
 RECORDS, IDS = b"records", b"ids"
+#: Errors of disks and network mounts, whatever the file holds.
+_MOUNT_FAILED = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)
 KEY = struct.Struct(">Q")  # big-endian numbers sort as LMDB sorts keys
 
 
@@ -99,6 +103,8 @@ def reading(path: Path, name: bytes, buffers: bool = False) -> Iterator[Any]:
         with shard.begin(db=handle, buffers=buffers) as transaction:
             yield transaction
     except lmdb.Error as error:
+        if any(os.strerror(number) in str(error) for number in _MOUNT_FAILED):
+            raise DataError(f"{path}: cannot be read: check its disk or mount ({error})") from None
         raise DataError(
             f"{path}: is a truncated or corrupt shard of a store ({error}). Copy it again"
         ) from None
