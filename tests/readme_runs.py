@@ -230,6 +230,7 @@ SMALL = {
     "denormals": "--rounds 1 --steps 1 --unused 3",
     "initialization": "--widths 16 --seeds 1 --no_published",
     "host": "--steps 1",
+    "mount": "--batches 1 --workers 0 1",
     "serve": "--seconds 1 --users 4 --candidates 2",
 }
 
@@ -245,6 +246,7 @@ def benchmark_alone(command: str, place: Path) -> None:
         "loader": lambda: report["ours_2_workers"]["samples_per_second"]["median"],
         "store": lambda: report["shuffled_clips_per_second"],
         "precision": lambda: report["store"]["losses"]["text_loss"],
+        "mount": lambda: report["rows"][-1]["clips_per_second"],
         "train": lambda: report["ours"]["samples_per_second"]["median"],
         "negatives": lambda: report["ratio"]["median"],
         "denormals": lambda: report["trained"]["ratio"]["median"],
@@ -344,7 +346,7 @@ RUNS: list[tuple[str, Callable[[str, Path], None], bool]] = [
     (r"paddlevideo search .+", search, False),
     (r"paddlevideo serve .+", serve, True),
     (r"paddlevideo (report|compare|curves|doctor)\b.*", run_tool, False),
-    (r"paddlevideo (export|predict|pack|validate|inspect|split) .+", run_tool, False),
+    (r"paddlevideo (export|predict|pack|validate|inspect|split|convert) .+", run_tool, False),
     (r"BERT=.+", find_bert, False),
     (r"paddlevideo linear_baseline .+", run_tool, True),
     (r"python main.py .*--dry_run.*", dry_run, False),

@@ -115,7 +115,7 @@ def check_same_run(run: Run, checkpoint: Checkpoint) -> None:
     ranks = checkpoint.extra.get("ranks", run.world.size)
     if run.data.shards == "by_rank" and ranks != run.world.size:
         log.warning(
-            "resumed with %d ranks instead of %d: their shards are dealt anew, so clips of the "
+            "resumed with %d ranks instead of %d: they have other shards now, so clips of the "
             "epoch that was begun may be read twice in it, or not at all",
             run.world.size,
             ranks,

@@ -74,20 +74,20 @@ def check_equal(world: World, found: list[tuple[str, list[str]]]) -> None:
 def with_share(section: dict[str, Any], steps: Steps, share: Share) -> tuple[dict[str, Any], Steps]:
     """Returns a data set's section and steps that read this rank's shards of its store.
 
-    Steps that draw captions from the same store draw them from the same shards. Raises ConfigError
-    for a data set that cannot.
+    Steps that read the same store read the same shards. Raises ConfigError for a data set that
+    cannot.
     """
     name, path = section[DATASETS.key], section.get("file_path")
     if not _takes_share(DATASETS.get(name)):
         raise ConfigError(
-            f"DATASET.shards: by_rank needs a data set that reads a feature store clip by clip, as "
-            f"ActBertDataset does; {name} does not. Leave the key out"
+            "DATASET.shards: by_rank needs a data set that reads a feature store clip by clip (one "
+            f"with an argument share); {name} does not. Leave the key out"
         )
     changed = []
     for step in steps:
         ((step_name, given),) = step.items() if isinstance(step, Mapping) else ((step, None),)
         arguments = dict(given or {})
-        reads_it = path and arguments.get("caption_path") == path
+        reads_it = path and path in arguments.values()
         if reads_it and _takes_share(PIPELINES.get(step_name)):
             arguments["share"] = share
         changed.append({step_name: arguments})

@@ -15,6 +15,7 @@ from benchmarks import (
     host,
     initialization,
     loader,
+    mount,
     negatives,
     precision,
     retrieval,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "initialization": initialization,
     "host": host,
     "serve": serve,
+    "mount": mount,
 }
 
 
