@@ -13,7 +13,7 @@ from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Entry, Manifest, Shard
 from paddlevideo.loader.store.shards import id_key
 from paddlevideo.loader.store.tar_samples import END, encode_sample
-from paddlevideo.loader.store.tar_shards import ENTRY, HASH, MARK, index_path, read_index
+from paddlevideo.loader.store.tar_shards import COLUMNS, HASH, ID_HIGH, MARK, index_path, read_index
 from paddlevideo.loader.store.writer import store_lock, tidy
 from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import made_by
@@ -74,7 +74,7 @@ def _check_written(path: Path, manifest: Manifest, seen: SeenIds) -> None:
         if not tar.is_file() or tar.stat().st_size != shard.bytes:
             raise DataError(f"{tar}: was changed. Remove {path} and run the command again")
         entries = read_index(tar)
-        seen.add_old(HASH.pack(int(e["id_high"]), int(e["id_low"])) for e in entries)
+        seen.add_old(HASH.pack(*halves) for halves in entries[:, ID_HIGH:].tolist())
 
 
 def _write_shard(
@@ -82,7 +82,7 @@ def _write_shard(
 ) -> None:
     """Writes a tar file and its index, and counts its clips in ``manifest``."""
     manifest.shards.append(Shard(tar.name))
-    index = np.zeros(len(clips), ENTRY)
+    index = np.zeros((len(clips), len(COLUMNS)), np.uint64)
 
     def write(partial: Path) -> None:
         begin = 0

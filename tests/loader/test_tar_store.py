@@ -51,12 +51,12 @@ def test_long_texts_are_read_whole(tmp_path):
 
 def test_ids_with_equal_halves_of_their_hashes_are_told_apart(both):
     _, store = both
-    index = tars.read_index(store.path / "shard-00000.tar")
-    index["id_high"] = 7
+    index = tars.read_index(store.path / "shard-00000.tar").copy()
+    index[:, tars.ID_HIGH] = 7
     opened = tars.OpenTar(store.path / "shard-00000.tar")
     opened.index = index
     for number in range(len(index)):
-        assert opened.find(tars.HASH.pack(7, int(index["id_low"][number]))) == number
+        assert opened.find(tars.HASH.pack(7, int(index[number, tars.ID_LOW]))) == number
     assert opened.find(tars.HASH.pack(7, 1)) is None
 
 
@@ -162,7 +162,7 @@ def test_a_batch_is_requested_before_its_first_clip_is_read(both, monkeypatch):
     dataset = build_dataset({"format": "ActBertDataset", "file_path": str(store.path)})
     batch = SampleReader(dataset, [lambda sample, rng: {"id": sample["index"]}]).batch(0, [4, 0, 8])
     assert batch["index"].tolist() == [4, 0, 8]
-    begins = [int(store.files[f]._open().index["begin"][n]) for f, n in ((1, 1), (0, 0), (2, 2))]
+    begins = [int(store.files[f]._open().index[n, tars.BEGIN]) for f, n in ((1, 1), (0, 0), (2, 2))]
     assert calls == [("request", b) for b in begins] + [("read", b) for b in begins]
     calls.clear()
     reader = ClipReader(str(store.path), 4, 2, 12, 10)

@@ -12,6 +12,7 @@ import math
 import tarfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ def array_of(data: memoryview, name: str) -> np.ndarray:
         if len(data) - start != count * dtype.itemsize:
             raise ValueError(f"{len(data) - start} bytes of an array of {shape} {dtype}")
         array = np.frombuffer(data, dtype, count, start)
-    except (ValueError, TypeError, SyntaxError, OverflowError) as error:
+    except (ValueError, TypeError, SyntaxError, OverflowError, TokenError) as error:
         raise ValueError(f"{name}: {error}") from None
     return array.reshape(shape, order="F" if by_columns else "C")
 

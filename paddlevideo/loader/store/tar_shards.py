@@ -1,7 +1,8 @@
 """The tar files of a store, read at any clip with one system call, and the index beside each.
 
-``shard-00000.index`` is a NumPy array with an entry for each clip: begin and size of its sample in
-``shard-00000.tar``, their CRC32, and a hash of its id. It is read whole when the file is opened.
+``shard-00000.index`` is a NumPy array (clips, 5) uint64: begin and size of a clip's sample in
+``shard-00000.tar``, their CRC32, and the halves of a hash of its id. It is read whole when the file
+is opened.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from paddlevideo.loader.store.records import damage
 from paddlevideo.loader.store.tar_samples import (
     ADVICE,
     about_of_members,
+    array_of,
     clip_of_members,
     members_of,
     texts_end,
 )
 from paddlevideo.utils.errors import DataError
 
-ENTRY = np.dtype(
-    [("begin", "<u8"), ("bytes", "<u4"), ("checksum", "<u4"), ("id_high", "<u8"), ("id_low", "<u8")]
-)
+#: The columns of an index.
+BEGIN, BYTES, CHECKSUM, ID_HIGH, ID_LOW = COLUMNS = range(5)
 MARK, HASH = struct.Struct("<I"), struct.Struct("<QQ")
 #: Maximum number of open tar files, as of LMDB files.
 LIMIT = 256
@@ -58,9 +59,9 @@ class OpenTar:
             size = os.fstat(self._descriptor).st_size
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-        ends = self.index["begin"] + self.index["bytes"]
-        if size < (needed := int(ends.max(initial=0))):
-            raise DataError(f"{path}: is cut short: {size} of {needed} bytes. Copy it again")
+        begins, sizes = (self.index[:, column].astype(float) for column in (BEGIN, BYTES))
+        if size < (needed := (begins + sizes).max(initial=0)):  # integers could overflow
+            raise DataError(f"{path}: is cut short: {size} of {needed:.0f} bytes. Copy it again")
 
     def __del__(self) -> None:
         """Closes the file."""
@@ -82,8 +83,8 @@ class OpenTar:
     @cached_property
     def _by_id(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the entries' order by the hashes of their ids, and the first halves of these."""
-        order = np.argsort(self.index["id_high"], kind="stable")
-        return order, self.index["id_high"][order]
+        order = np.argsort(self.index[:, ID_HIGH], kind="stable")
+        return order, self.index[order, ID_HIGH]
 
     def find(self, key: bytes) -> int | None:
         """Returns the number of the clip with this hash of its id."""
@@ -91,7 +92,7 @@ class OpenTar:
         order, known = self._by_id
         first, last = (np.searchsorted(known, np.uint64(high), side) for side in ("left", "right"))
         for number in order[first:last]:
-            if int(self.index["id_low"][number]) == low:
+            if int(self.index[number, ID_LOW]) == low:
                 return int(number)
         return None
 
@@ -119,14 +120,14 @@ def read_index(tar: Path) -> np.ndarray:
     """Returns the index of a tar file. Raises DataError, naming it."""
     path = index_path(tar)
     try:
-        index = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        index = array_of(memoryview(path.read_bytes()), "the array")
+        if index.dtype != np.uint64 or index.ndim != 2 or index.shape[1] != len(COLUMNS):
+            raise ValueError(f"holds {index.dtype} of shape {index.shape}")
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"{path}: cannot be read ({reason}). Copy it again, with {tar.name}"
         ) from None
-    if not isinstance(index, np.ndarray) or index.dtype != ENTRY or index.ndim != 1:
-        raise DataError(f"{path}: is not the index of a tar file. Copy it again, with {tar.name}")
     return index
 
 
@@ -155,7 +156,7 @@ class TarShard:
         if number >= len(tar.index):
             yield None
             return
-        begin, size, checksum = map(int, tar.index[["begin", "bytes", "checksum"]][number])
+        begin, size, checksum = tar.index[number, :ID_HIGH].tolist()
         if not head:
             sample = tar.read(begin, size)
             if zlib.crc32(sample) != checksum:
@@ -178,7 +179,7 @@ class TarShard:
         tar = self._open()
         for number in numbers:
             if number < len(tar.index):
-                tar.request(int(tar.index["begin"][number]), int(tar.index["bytes"][number]))
+                tar.request(*tar.index[number, :CHECKSUM].tolist())
 
     def mark(self, record: bytes) -> bytes:
         """Returns a sample's CRC32."""
