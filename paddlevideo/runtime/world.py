@@ -31,6 +31,10 @@ Item = TypeVar("Item")
 PATIENCE, LOOK = 20.0, 1.0
 
 
+#: Where ranks wait unless a barrier says otherwise, for messages.
+AT_THE_END = "the end of a test or of a checkpoint"
+
+
 class RankLost(UserError):
     """A rank did not reach a barrier within its time limit."""
 
@@ -107,11 +111,11 @@ class World:
         """Returns whether ``flag`` is True on any rank; ranks may arrive at different times."""
         return bool(self.sum_patiently(np.array([flag]))[0])
 
-    def gather(self, item: Any) -> list[Any]:
+    def gather(self, item: Any, where: str = AT_THE_END) -> list[Any]:
         """Returns every rank's ``item``, in the order of ranks, on all ranks."""
         if self.size == 1:
             return [item]
-        self.barrier()
+        self.barrier(where)
         items: list[Any] = []
         dist.all_gather_object(items, item)
         return items
@@ -144,7 +148,7 @@ class World:
         except OSError as error:
             name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
             report = (socket.gethostname(), f"{name}{error.strerror or error}", DataError)
-        reports = self.gather(report)
+        reports = self.gather(report, "the check of the data")
         failed: dict[tuple[str, str, type[UserError]], list[str]] = {}
         for rank, each in enumerate(reports):
             if each is not None:
@@ -178,9 +182,7 @@ class World:
         dist.all_gather(parts, paddle.concat([rows.detach(), padding]))
         return [part[:length] for part, length in zip(parts, lengths, strict=True)], self.rank
 
-    def barrier(
-        self, where: str = "the end of a test or of a checkpoint", limit: float = math.inf
-    ) -> None:
+    def barrier(self, where: str = AT_THE_END, limit: float = math.inf) -> None:
         """Waits until every rank has arrived; then three round trips to the store take 0.5 ms.
 
         A warning names ranks that are more than 20 seconds late. Raises RankLost after ``limit``
