@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.ranges import Count, CountOrZero
 
 Part = TypeVar("Part", bound=Callable[..., Any])
 
@@ -20,6 +21,9 @@ NameOrPath = Annotated[str, "name or path"]
 #: a feature store; ``paddlevideo split`` assigns them.
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+#: A rank and the number of ranks. An argument ``share: Share | None`` of a data set or a step
+#: chooses this rank's shards of a feature store; ``DATASET.shards: by_rank`` fills it.
+Share = tuple[CountOrZero, Count]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

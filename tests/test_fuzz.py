@@ -24,10 +24,14 @@ from paddlevideo.extract.videos import read_videos
 from paddlevideo.loader.captions import open_bank, read_captions, read_lines
 from paddlevideo.loader.clips.folder import ClipFolder
 from paddlevideo.loader.clips.rows import RowFile
+from paddlevideo.loader.clips.tar_folder import TarFolder
 from paddlevideo.loader.selection import read_list
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.records import PREFIX, decode, encode
 from paddlevideo.loader.store.split import SplitFile
+from paddlevideo.loader.store.tar_samples import END, encode_sample
+from paddlevideo.loader.store.tar_shards import CHECKSUM, HASH, ID_HIGH, OpenTar
+from paddlevideo.prepare import to_tars
 from paddlevideo.utils.errors import UserError
 from tests.loader.clips import make_clip, write
 from tests.tiny_data import make_project, write_training_rows
@@ -78,7 +82,10 @@ def samples(tmp_path_factory):
     record = {"video_id": "a", "image_h": 4, "image_w": 5, "features": np.ones((2, 3), "float32")}
     (folder / "record.pickle").write_bytes(pickle.dumps(record, protocol=4))
     (folder / "record.bin").write_bytes(encode(make_clip()))
-    write(folder / "store", [make_clip()])
+    to_tars(write(folder / "store", [make_clip()]), folder / "tars")
+    for ending in ("tar", "index"):
+        path = folder / "tars" / f"shard-00000.{ending}"
+        (folder / f"shard.{ending}").write_bytes(path.read_bytes())
     (folder / "store.json").write_bytes((folder / "store" / "store.json").read_bytes())
     (folder / "captions.csv").write_text("a,a man cuts\nb,a dog, running\n")
     (folder / "caption.json").write_text(
@@ -115,6 +122,23 @@ def read_manifest(path: Path) -> None:
     FeatureStore(store)
 
 
+def read_samples(path: Path) -> None:
+    clips = TarFolder(path)
+    for index in range(len(clips)):
+        clips.read(index)
+    clips.action_classes()
+
+
+def read_index(path: Path) -> None:
+    tar = path.with_suffix(".tar")
+    if not tar.exists():
+        tar.write_bytes(encode_sample(make_clip(), 0, "float16") + END)
+    opened = OpenTar(tar)
+    for number in range(len(opened.index)):
+        opened.find(HASH.pack(*opened.index[number, ID_HIGH:].tolist()))
+        opened.read(*opened.index[number, :CHECKSUM].tolist())
+
+
 def read_npz(path: Path) -> None:
     folder = path.parent / "mutated_npz"
     folder.mkdir(exist_ok=True)
@@ -138,6 +162,8 @@ READERS = {
     "record.pickle": lambda path: safe_pickle.loads(path.read_bytes(), "here"),
     "record.bin": read_with_right_checksum,
     "store.json": read_manifest,
+    "shard.tar": read_samples,
+    "shard.index": read_index,
     "s.split.json": SplitFile.read,
     "npz/a.npz": read_npz,
     "tiny.yaml": lambda path: check_config(load_config(str(path)), "train"),

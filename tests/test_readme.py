@@ -130,6 +130,13 @@ def packed(place):
 
 
 @pytest.fixture(scope="module")
+def tars(place, packed):
+    """Its clips in tar files."""
+    store, output = "data/howto100m/train.store", "data/howto100m/train.tars"
+    run_tool(f"paddlevideo convert {store} --to webdataset --shards 8 --output {output}", place)
+
+
+@pytest.fixture(scope="module")
 def mine(place):
     """A store and a list of clips, as of a user's videos."""
     run_tool("paddlevideo pack data/howto100m/actbert_train_data.npy --output data/my.store", place)
@@ -226,6 +233,7 @@ NEEDED = {
     r"ActBert_two_stage(_best| )": "head",
     r"--model exported": "exported",
     r"train\.store": "packed",
+    r"train\.tars": "tars",
     r"my\.store": "mine",
     r"ActBert_demo_best": "demo",
     r"data/demo/clips\.store": "demo_clips",

@@ -34,8 +34,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     for add in (_add_pack, _add_validate, _add_inspect, _add_convert):
         add(commands)
     options = parser.parse_args(arguments)
-    if options.command == "convert" and options.to != "store" and (options.dtype or options.shards):
-        parser.error("--dtype and --shards are for --to store")
+    if options.command == "convert":
+        if options.dtype and options.to != "store":
+            parser.error("--dtype is for --to store")
+        if options.shards and options.to not in {"store", "webdataset"}:
+            parser.error("--shards is for --to store and --to webdataset")
     output = getattr(options, "output", None)
     if output is not None and not Path(os.path.abspath(output)).name:
         parser.error(f"--output {output} is the root folder: choose a folder in it")
@@ -143,20 +146,24 @@ Frames come from the videos that the store names; --videos is for other or moved
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
-    text = """convert to another dtype, to other shards, or to PaddleVideo's files
+    text = """convert to another dtype, to other shards, to tar files, or to PaddleVideo's files
 
     paddlevideo convert train.store --dtype float32 --shards 8 --output new.store
+    paddlevideo convert train.store --to webdataset --shards 64 --output train.tars
     paddlevideo convert train.store --to npy --output train_data.npy
 
-npy: HowTo100M rows, all of which must fit into memory. lmdb: MSR-VTT records, with the captions in
-a .csv beside them."""
+webdataset: a store of tar files in WebDataset's layout, which trains as it is; --to store converts
+it back. npy: HowTo100M rows, all of which must fit into memory. lmdb: MSR-VTT records, with the
+captions in a .csv beside them."""
     parser = _command(commands, "convert", text)
     parser.set_defaults(action=convert_command)
     parser.add_argument("store", type=as_path)
-    parser.add_argument("--to", choices=("store", "npy", "lmdb"), default="store")
+    parser.add_argument("--to", choices=("store", "webdataset", "npy", "lmdb"), default="store")
     parser.add_argument("--output", type=as_path, required=True)
     parser.add_argument("--dtype", choices=("float16", "float32"), help="default: unchanged")
-    parser.add_argument("--shards", type=count, help="number of shards; default: one per 4 GB")
+    parser.add_argument(
+        "--shards", type=count, help="number of shards; default: one per 4 GB, of tar files per GB"
+    )
 
 
 # -------------------------------------------------------------------------- the commands
@@ -245,7 +252,8 @@ def convert_command(options: argparse.Namespace) -> int:
     from paddlevideo.files.walk import refuse_inside
     from paddlevideo.files.writable import check_folder
     from paddlevideo.loader.store import FeatureStore
-    from paddlevideo.prepare import PackOptions, pack, to_lmdb, to_npy
+    from paddlevideo.prepare import PackOptions, pack, to_lmdb, to_npy, to_tars
+    from paddlevideo.prepare.writing import Summary
 
     check_folder(options.output.parent, "--output")
     store = FeatureStore(options.store)
@@ -264,6 +272,9 @@ def convert_command(options: argparse.Namespace) -> int:
             )
         )
         print("\n".join(summary.lines()))
+    elif options.to == "webdataset":
+        manifest = to_tars(store, options.output, options.shards)
+        print(Summary(options.output, manifest).lines()[0])
     elif options.to == "npy":
         print(f"{options.output}: {to_npy(store, options.output)} rows")
     else:

@@ -89,15 +89,15 @@ def modules_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def check_config(
-    config: Mapping[str, Any], mode: Mode = "train", validate: bool = False
+    config: Mapping[str, Any], mode: Mode = "train", validate: bool = False, files: bool = True
 ) -> list[str]:
-    """Checks names, types, ranges, what ``mode`` needs and whether its input files exist.
+    """Checks names, types, ranges, what ``mode`` needs and, if ``files``, that inputs exist.
 
     Allowed values come from the constructors of the parts, which must have been registered
     (``import_parts``). Returns warnings about PaddleVideo's settings that are ignored. Raises one
     ConfigError with a line ``file:line: KEY.PATH: what is wrong`` for each error.
     """
-    check = _Check(as_config(config), mode, validate)
+    check = _Check(as_config(config), mode, validate, files)
     raise_faults(check.config, check.faults())
     return [
         fault_line(check.config, Fault((key,), f"ignored: {IGNORED_SETTINGS[key]}"))
@@ -198,7 +198,7 @@ class _Check(PartCheck):
 
     own_parts = ". --import my.module loads parts of your own"
 
-    def __init__(self, config: Config, mode: Mode, validate: bool) -> None:
+    def __init__(self, config: Config, mode: Mode, validate: bool, files: bool = True) -> None:
         config, self.from_data = fill_data(config)
         super().__init__(config)
         self.training = mode == "train"
@@ -206,7 +206,7 @@ class _Check(PartCheck):
         validates = validate or config.get("validate") is True
         splits: dict[Mode, tuple[str, ...]]
         splits = {"train": SPLITS[: 1 + validates], "test": ("test",), "export": ()}
-        self.read_splits = splits[mode]
+        self.read_splits, self.files = splits[mode], files
 
     def faults(self) -> Iterator[Fault]:
         """Yields all faults, section by section; those of ``data`` once, not where it is used."""
@@ -221,7 +221,7 @@ class _Check(PartCheck):
     def data(self) -> Iterator[Fault]:
         """Checks the store of all data sets."""
         data = self.config.get(DATA)
-        is_read = any(path[1] in self.read_splits for path in self.from_data)
+        is_read = self.files and any(path[1] in self.read_splits for path in self.from_data)
         hint = schema_of(RunSettings).hints[DATA]
         yield from prefix_path((DATA,), value_faults(data, hint, files=is_read))
         if data and not self.from_data and position_of(self.config, (DATA,)) == COMMAND_LINE:
@@ -295,7 +295,7 @@ class _Check(PartCheck):
     def model(self) -> Iterator[Fault]:
         """Checks the framework and its parts. A test takes its weights from the command line."""
         if self.config.get("MODEL") is not None:
-            yield from self.part(("MODEL",), FRAMEWORKS, self.training, MODEL_PARTS)
+            yield from self.part(("MODEL",), FRAMEWORKS, self.files and self.training, MODEL_PARTS)
 
     def dataset(self) -> Iterator[Fault]:
         """Checks the data set of each split and the settings of batches."""
@@ -306,7 +306,7 @@ class _Check(PartCheck):
             return
         for split in SPLITS:
             if section.get(split) is not None:
-                files = split in self.read_splits
+                files = self.files and split in self.read_splits
                 yield from self.part(("DATASET", split), DATASETS, files)
         settings = {key: value for key, value in section.items() if key not in SPLITS}
         yield from prefix_path(("DATASET",), argument_faults(DatasetSettings, settings))
@@ -340,7 +340,9 @@ class _Check(PartCheck):
             yield Fault((*path, "transform"), 'expected a list of steps, each with a "-" before it')
             return
         for index, step in enumerate(steps):
-            yield from self.step((*path, "transform", index), step, split in self.read_splits)
+            yield from self.step(
+                (*path, "transform", index), step, self.files and split in self.read_splits
+            )
 
     def step(self, path: KeyPath, step: Any, files: bool) -> Iterator[Fault]:
         """Checks one step: a map of its name to its arguments or null."""

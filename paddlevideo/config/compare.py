@@ -12,7 +12,7 @@ from paddlevideo.utils.nested import changes
 DECISIVE = (
     *("MODEL", "OPTIMIZER", "GRADIENT_ACCUMULATION", "PIPELINE.train", "DATASET.train", "data"),
     *("DATASET.batch_size", "DATASET.shuffle", "DATASET.drop_last", "DATASET.shuffle_window"),
-    *("DATASET.group_by_length", "epochs", "seed", "amp", "ema_decay"),
+    *("DATASET.group_by_length", "DATASET.shards", "epochs", "seed", "amp", "ema_decay"),
 )
 HARMLESS = (
     *("MODEL.pair_batch", "MODEL.gallery_gigabytes", "MODEL.backbone.pretrained"),

@@ -107,6 +107,8 @@ class DatasetSettings:
     #: Fill batches of the training data with samples of similar length, by sorting windows of
     #: this number of batches; 0 does not.
     group_by_length: CountOrZero = 0
+    #: Which shards of the training data's feature store a process reads: all, or its own.
+    shards: Literal["all", "by_rank"] = "all"
     #: Share of the training clips that may be left out because they cannot be read.
     skip_bad: Fraction = 0.0
 

@@ -30,6 +30,7 @@ HTML_PAGE = "an HTML page (what a web site answered where a file was asked for)"
 PYTORCH_CHECKPOINT = "a PyTorch checkpoint"
 NPZ_ARCHIVE = "a NumPy archive (.npz)"
 LMDB = "an LMDB database (data.mdb)"
+TAR = "a tar archive (unpack it: tar xf)"
 NPY_ARRAY = "a NumPy array (.npy)"
 JSON = "a JSON file"
 SAFETENSORS = "a safetensors file"
@@ -63,7 +64,7 @@ SIGNATURES: list[tuple[int, bytes, str]] = [
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive (unpack it: unzstd)"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive (unpack it: 7z x)"),
     (0, b"Rar!\x1a\x07", "a RAR archive (unpack it: unrar x)"),
-    (257, b"ustar", "a tar archive (unpack it: tar xf)"),
+    (257, b"ustar", TAR),
     (0, b"PK\x05\x06", "an empty zip archive"),
     # arrays and weights
     (0, b"\x93NUMPY", NPY_ARRAY),

@@ -68,22 +68,12 @@ class FolderLock:
             ) from None
 
     def _lock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace")
-                raise ConfigError(
-                    f"{self.folder}: another process is writing there ({self.purpose}"
-                    f"{', ' if holder else ''}{holder}). Wait until it ends, stop it, or choose "
-                    f"another {self.setting}"
-                ) from None
-            # Some network file systems have no locks, and each its own error.
-            log.warning(
-                "%s: the file system has no locks (%s): a second process that writes to the "
-                "same folder would not be noticed",
-                self.folder,
-                error.strerror,
+        if not try_lock(descriptor, self.folder):
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+            raise ConfigError(
+                f"{self.folder}: another process is writing there ({self.purpose}"
+                f"{', ' if holder else ''}{holder}). Wait until it ends, stop it, or choose "
+                f"another {self.setting}"
             )
 
     def release(self) -> None:
@@ -104,6 +94,26 @@ class FolderLock:
 
     def __exit__(self, *exception: object) -> None:
         self.release()
+
+
+def try_lock(descriptor: int, folder: str | Path) -> bool:
+    """Locks an open file until it is closed; returns False if another process has locked it.
+
+    Where the file system of ``folder`` has no locks, warns and returns True.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        # Some network file systems have no locks, and each its own error.
+        log.warning(
+            "%s: the file system has no locks (%s): a second process that writes to the same "
+            "folder would not be noticed",
+            folder,
+            error.strerror,
+        )
+    return True
 
 
 def _this_process() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -127,6 +128,8 @@ class SampleReader:
 
     def batch(self, epoch: int, indices: list[int]) -> Batch:
         """Returns the samples as one batch, see :class:`Collator`."""
+        with suppress(DataError):  # reading names the clip
+            self.dataset.request(indices)
         collator = Collator(len(indices))
         for index in indices:
             # One by one: each sample reuses the memory of the one before.

@@ -45,6 +45,8 @@ class TrainSampler:
         """``order``: by default that of the data set."""
         _check(size, batch_size, rank, world_size)
         self.size, self.batch_size = size, batch_size
+        #: Samples of an epoch on all ranks, before any are dropped.
+        self.epoch_size = size
         self.rank, self.world_size = rank, world_size
         self.order: Order = order or InOrder()
         whole, rest = divmod(size, batch_size * world_size)
@@ -67,6 +69,25 @@ class TrainSampler:
             stop = min((step + 1) * per_step, self.size)
             share = self.order.part(epoch, step * per_step, stop)
             yield np.array_split(share, self.world_size)[self.rank].tolist()
+
+
+class OwnSampler(TrainSampler):
+    """Batches for training of a rank that has a data set of its own.
+
+    Every rank reads as many samples as the rank with the fewest has: the first of its order in each
+    epoch. ``epoch_size`` counts those of all ranks.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        batch_size: int,
+        order: Order | None = None,
+        drop_last: bool = True,
+    ):
+        """``sizes``: the numbers of samples of all ranks."""
+        super().__init__(min(sizes), batch_size, 0, 1, order, drop_last)
+        self.epoch_size = len(sizes) * self.size
 
 
 class GridSampler:

@@ -11,9 +11,10 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from paddlevideo.loader.collate import Batch
 from paddlevideo.utils.errors import DataError
@@ -83,13 +84,9 @@ def _from_pool(
 ) -> Iterator[Batch]:
     # Forked, not spawned: rows and vocabularies in memory are shared, and a user's own data sets
     # need not be picklable. Workers run numpy only, never Paddle.
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("fork"),
-        initializer=_start_worker,
-        initargs=(read, slots, os.getpid()),
-    )
+    pool = _pool(read, workers, slots)
     waiting: deque[tuple[int, Future[_Parcel]]] = deque()
+    processes: list[Any] = []  # the pool forgets them when one is killed
 
     def finished() -> Batch:
         slot, future = waiting.popleft()
@@ -101,17 +98,47 @@ def _from_pool(
         for indices in batches:
             slot = slots.free.pop()
             waiting.append((slot, _submit(pool, slot, epoch, indices)))
+            processes = processes or list(pool._processes.values())
             if not slots.free:
                 yield finished()
         while waiting:
             yield finished()
     except BrokenProcessPool:
-        raise DataError(
-            "a data worker was killed, most often because memory ran out. "
-            "Lower DATASET.num_workers or DATASET.batch_size, or set num_workers to 0"
-        ) from None
+        raise _killed(processes) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(read: ReadBatch, workers: int, slots: SharedSlots) -> ProcessPoolExecutor:
+    try:
+        return ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("fork"),
+            initializer=_start_worker,
+            initargs=(read, slots, os.getpid()),
+        )
+    except OSError as error:
+        raise DataError(
+            f"data workers need a little room in /dev/shm ({error.strerror}): make room there, in "
+            "a container with a larger --shm-size, or set DATASET.num_workers to 0"
+        ) from None
+
+
+def _killed(processes: Sequence[Any]) -> DataError:
+    """Returns the error for workers of which one was killed."""
+    for process in processes:
+        process.join(_POLL)
+    if -signal.SIGBUS in [process.exitcode for process in processes]:
+        return DataError(
+            "a data worker was killed by SIGBUS: a file of the data that is read through memory "
+            "(LMDB) could not be read. Its disk or mount has failed, or it was cut short or "
+            "replaced while it was open. Check the mount; from tar files (paddlevideo convert --to "
+            "webdataset) the error names the file"
+        )
+    return DataError(
+        "a data worker was killed, most often because memory ran out. "
+        "Lower DATASET.num_workers or DATASET.batch_size, or set num_workers to 0"
+    )
 
 
 def _submit(

@@ -67,13 +67,16 @@ def pack(options: PackOptions) -> Summary:
             refuse_inside("--output", options.output, path)
     sources = [open_clips(path) for path in options.sources]
     left_out = [line for source in sources for line in source.left_out]
+    made, first = options.made_by(), sources[0].extraction()
+    if first and all(source.extraction() == first for source in sources):
+        made["extraction"] = first  # of the same features
     target = Target(
         options.output,
         joined_sizes(sources),
         options.dtype,
         options.shard_gigabytes,
         options.vocabularies,
-        options.made_by(),
+        made,
         options.skip_bad,
         options.shard_clips,
     )

@@ -17,8 +17,7 @@ from paddlevideo.loader.clips.check import clip_faults
 from paddlevideo.loader.clips.clip import Clip, Sizes
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.manifest import COMPLETE, LOST, Entry, Manifest, Shard
-from paddlevideo.loader.store.records import PREFIX, decode
-from paddlevideo.loader.store.shards import IDS, KEY, RECORDS, id_key, reading
+from paddlevideo.loader.store.shards import id_key
 from paddlevideo.prepare.caption_book import SeenIds
 from paddlevideo.prepare.made_by import made_by
 from paddlevideo.prepare.writing import Summary, Target, finished, write_clips
@@ -72,29 +71,28 @@ def _shard_faults(
     """Yields the faults of a shard, and counts its valid records in a new shard of ``counted``."""
     counts = Shard(store.manifest.shards[number].file)
     counted.shards.append(counts)
-    shard = store.manifest.shards[number]
-    path = store.path / shard.file
-    with reading(path, RECORDS) as transaction:
-        entries = transaction.stat()["entries"]
+    shard, file = store.manifest.shards[number], store.files[number]
+    entries = file.count()
     if entries != shard.clips:
         yield Fault("shard", shard.file, "", f"{entries} records; expected {shard.clips}")
     for index in range(min(entries, shard.clips)):
-        with reading(path, RECORDS) as transaction:
-            record = transaction.get(KEY.pack(index)) or b""
+        record, mark = b"", b""
         try:
-            clip = decode(record, f"{path}: clip {index}")
+            with file.record(index) as found:
+                record = bytes(found or b"")
+            mark = file.mark(record)
+            clip = file.decode(record, f"{store.path / shard.file}: clip {index}")
         except DataError as error:
-            counts.checksum = zlib.crc32(record[: PREFIX.size], counts.checksum)
+            counts.checksum = zlib.crc32(mark, counts.checksum)
             yield Fault("damaged", shard.file, f"number {index}", str(error))
             continue
-        counted.count(Entry.of(clip, record, counted.dtype))
+        counted.count(Entry.of(clip, record, counted.dtype, mark))
         for kind, text in _faults_of_clip(clip, store.manifest.sizes):
             yield Fault(kind, shard.file, clip.id, text)
         if seen.add(id_key(clip.id)) != "new":
             yield Fault("duplicate", shard.file, clip.id, "an earlier clip has the same id")
-        with reading(path, IDS) as transaction:
-            if transaction.get(id_key(clip.id)) != KEY.pack(index):
-                yield Fault("id table", shard.file, clip.id, "the id table maps it to another clip")
+        if file.find(id_key(clip.id)) != index:
+            yield Fault("id table", shard.file, clip.id, "the id table maps it to another clip")
     yield from _count_faults(shard, counts)
 
 

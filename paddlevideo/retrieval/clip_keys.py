@@ -127,7 +127,7 @@ def _keys_of_store(
             for shard, end in zip(before.shards, ends, strict=True)
         }
     parts, shards = [np.zeros((0, SIZE), np.uint8)], []
-    for number, shard in enumerate(store.manifest.shards):
+    for number, shard in enumerate(store.shards):
         entry = [shard.clips, shard.captions, shard.payload, shard.checksum]
         keys = known.get(tuple(entry))
         if keys is None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import paddle
@@ -22,7 +22,7 @@ from paddle import Tensor, nn
 from paddlevideo.runtime.device import rank_of_process, world_size
 from paddlevideo.runtime.sharding import ShardedOptimizer, collect, description
 from paddlevideo.runtime.watch import Silence, Watch
-from paddlevideo.utils.errors import UserError
+from paddlevideo.utils.errors import DataError, ToldElsewhere, UserError
 
 log = logging.getLogger("paddlevideo")
 Item = TypeVar("Item")
@@ -30,6 +30,10 @@ Item = TypeVar("Item")
 
 #: Seconds until a warning names a rank that others wait for, and between looks for signs of life.
 PATIENCE, LOOK = 20.0, 1.0
+
+
+#: Where ranks wait unless a barrier says otherwise, for messages.
+AT_THE_END = "the end of a test or of a checkpoint"
 
 
 class RankLost(UserError):
@@ -110,11 +114,11 @@ class World:
         """Returns whether ``flag`` is True on any rank; ranks may arrive at different times."""
         return bool(self.sum_patiently(np.array([flag]))[0])
 
-    def gather(self, item: Any) -> list[Any]:
+    def gather(self, item: Any, where: str = AT_THE_END) -> list[Any]:
         """Returns every rank's ``item``, in the order of ranks, on all ranks."""
         if self.size == 1:
             return [item]
-        self.barrier()
+        self.barrier(where)
         items: list[Any] = []
         dist.all_gather_object(items, item)
         return items
@@ -132,6 +136,40 @@ class World:
             raise outcome
         return outcome
 
+    def together(self, work: Callable[[], Item]) -> Item:
+        """Returns what ``work`` returns on this rank; if it fails on one, all ranks raise.
+
+        Rank 0 raises one error that names hosts and ranks, the others ToldElsewhere.
+        """
+        if self.size == 1:
+            return work()
+        result, report = None, None
+        try:
+            result = work()
+        except UserError as error:
+            report = (socket.gethostname(), str(error), type(error))
+        except OSError as error:
+            name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            report = (socket.gethostname(), f"{name}{error.strerror or error}", DataError)
+        reports = self.gather(report, "the check of the data")
+        failed: dict[tuple[str, str, type[UserError]], list[str]] = {}
+        for rank, each in enumerate(reports):
+            if each is not None:
+                failed.setdefault(each, []).append(str(rank))
+        if not failed:
+            return cast(Item, result)
+        kind = next(iter(failed))[2]
+        if not self.is_main:
+            raise ToldElsewhere(kind.exit_code)
+        texts = {text for _, text, _ in failed}
+        if len(texts) == 1 and None not in reports:  # the same on all
+            raise kind(texts.pop())
+        lines = [
+            f"rank{'s' * (len(ranks) > 1)} {', '.join(ranks)} on {host}: {text}"
+            for (host, text, _), ranks in failed.items()
+        ]
+        raise kind("\n".join(lines))
+
     def gather_rows(self, rows: Tensor) -> tuple[list[Tensor], int]:
         """Returns a list of every rank's ``rows`` (n, ...), without gradient, and this rank.
 
@@ -147,9 +185,7 @@ class World:
         dist.all_gather(parts, paddle.concat([rows.detach(), padding]))
         return [part[:length] for part, length in zip(parts, lengths, strict=True)], self.rank
 
-    def barrier(
-        self, where: str = "the end of a test or of a checkpoint", limit: float = math.inf
-    ) -> None:
+    def barrier(self, where: str = AT_THE_END, limit: float = math.inf) -> None:
         """Waits until every rank has arrived; then three round trips to the store take 0.5 ms.
 
         A warning names ranks that are more than 20 seconds late. Raises RankLost after ``limit``

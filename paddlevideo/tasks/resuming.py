@@ -112,6 +112,14 @@ def check_same_run(run: Run, checkpoint: Checkpoint) -> None:
         )
     for change in decisive:
         log.warning("resumed with a changed setting: %s", change)
+    ranks = checkpoint.extra.get("ranks", run.world.size)
+    if run.data.shards == "by_rank" and ranks != run.world.size:
+        log.warning(
+            "resumed with %d ranks instead of %d: they have other shards now, so clips of the "
+            "epoch that was begun may be read twice in it, or not at all",
+            run.world.size,
+            ranks,
+        )
     threads = checkpoint.extra.get("threads", run.threads)
     if threads != run.threads:
         log.warning(
@@ -174,10 +182,11 @@ def sizes_before(extra: Mapping[str, Any], dataset_size: int, now: Sizes) -> Siz
 
     Args:
         extra: what the checkpoint records about it, see ``describe``.
-        dataset_size: number of training samples, the same as now.
+        dataset_size: number of samples of an epoch now, for a checkpoint that does not record it.
         now: the current sizes, for what the checkpoint does not record.
     """
     config = extra.get("config", {})
+    dataset_size = extra.get("epoch_samples", dataset_size)
     ranks = extra.get("ranks", 1)
     samples = ranks * extra.get("batch_size", max(1, now.samples // ranks))
     wanted = (config.get("GRADIENT_ACCUMULATION") or {}).get("global_batch_size") or samples

@@ -39,7 +39,7 @@ from paddlevideo.loader.order import (
     ShuffledBlocks,
     SimilarLengths,
 )
-from paddlevideo.loader.sampler import GridSampler, TrainSampler
+from paddlevideo.loader.sampler import GridSampler, OwnSampler, TrainSampler
 from paddlevideo.loader.skipping import BadClips
 from paddlevideo.metrics.base import Metric, PlainMetric
 from paddlevideo.modeling import BaseFramework
@@ -51,8 +51,10 @@ from paddlevideo.runtime import (
     seed_everything,
     select_device,
     use_threads,
+    world_size,
 )
 from paddlevideo.tasks.run_folder import CONFIG, LOG, SKIPPED, begin_in, take_folder
+from paddlevideo.tasks.stores import check_equal, check_stores, with_share
 from paddlevideo.tasks.writers import visualdl_log_writer
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.log import FILE_ONLY, log_to, set_up_logging
@@ -92,7 +94,9 @@ def start_run(
     config = config.copy()
     given = {"validate": validate, "fleet": fleet, "weights": weights}
     config.update({key: value for key, value in given.items() if value})
-    warnings = check_config(config, mode)
+    several = world_size() > 1
+    # Files may be absent on one rank only, which the others must learn of.
+    warnings = check_config(config, mode, files=not several)
     settings = run_settings(config)
     device = select_device(settings.device)
     if settings.amp.enable and device.startswith("gpu"):
@@ -104,6 +108,8 @@ def start_run(
     trains = mode == "train"
     world = World(trains and settings.fleet, trains and settings.sharding == 1)
     set_up_logging(settings.log_level, silent=not world.is_main)
+    if several:
+        world.together(lambda: check_config(config, mode))
     folder = folder or Path(settings.output_dir)
     lock = FolderLock(folder, mode, "output_dir (-o output_dir=FOLDER)")
     identity = world.decide(lambda: take_folder(lock, settings, config if trains else None))
@@ -141,11 +147,23 @@ def checkpoints_of(run: Run) -> Checkpoints:
 
 
 def open_split(run: Run, split: str) -> tuple[Dataset, list[Any]]:
-    """Returns the dataset and the pipeline steps of ``train``, ``valid`` or ``test``."""
-    config = with_data(run.config)
-    pipeline = (config.get("PIPELINE") or {}).get(split) or {}
-    dataset = build_dataset(config.DATASET[split])
-    steps = build_pipeline(pipeline.get("transform"))
+    """Returns the dataset and the pipeline steps of ``train``, ``valid`` or ``test``.
+
+    An error on one rank, such as an absent shard, is one of all.
+    """
+    config = with_data(run.config).to_dict()
+    section = config["DATASET"][split]
+    steps = ((config.get("PIPELINE") or {}).get(split) or {}).get("transform") or []
+
+    def build() -> tuple[Dataset, list[Any], list[tuple[str, list[str]]]]:
+        given = section, steps
+        if split == "train" and run.data.shards == "by_rank":
+            given = with_share(section, steps, (run.world.rank, run.world.size))
+        found = check_stores(*given)
+        return build_dataset(given[0]), build_pipeline(given[1]), found
+
+    dataset, steps, found = run.world.together(build)
+    check_equal(run.world, found)
     for warning in start_warnings(dataset, steps) if run.world.is_main else ():
         log.warning("DATASET.%s: %s", split, warning)
     return dataset, steps
@@ -155,23 +173,33 @@ def train_loader(run: Run) -> BatchLoader:
     """Returns the shuffled batches of this rank."""
     dataset, steps = open_split(run, "train")
     dataset = dataset.for_training()
-    data, world = run.data, run.world
-    sampler = TrainSampler(
-        len(dataset),
-        data.batch_size,
-        world.rank,
-        world.size,
-        train_order(run, dataset),
-        data.drop_last,
-    )
-    reader = SampleReader(dataset, steps, run.settings.seed, bad_clips(run, len(dataset)))
+    data, world, seed = run.data, run.world, run.settings.seed
+    order, size = train_order(run, dataset), len(dataset)
+    if data.shards == "all":
+        sampler = TrainSampler(size, data.batch_size, world.rank, world.size, order, data.drop_last)
+    else:
+        sizes = world.gather(size)
+        size = sum(sizes)
+        sampler = OwnSampler(sizes, data.batch_size, order, data.drop_last)
+        seed += world.rank << 64  # samples of all ranks are numbered from 0
+        read = sampler.epoch_size
+        log.info("each rank reads its own shards: %d of %d clips in an epoch", read, size)
+    reader = SampleReader(dataset, steps, seed, bad_clips(run, size))
     return BatchLoader(reader, sampler, data.num_workers)
+
+
+def epoch_samples(loader: BatchLoader) -> int:
+    """Returns the number of samples of an epoch of training, on all ranks."""
+    assert isinstance(loader.sampler, TrainSampler)
+    return loader.sampler.epoch_size
 
 
 def fitting_loader(run: Run, reader: SampleReader, samples: int) -> BatchLoader:
     """Returns this rank's share of about ``samples`` training samples, without augmentation."""
-    size, world = run.data.batch_size, run.world
-    sampler = GridSampler(len(reader.dataset), size, world.rank, world.size).subsampled(samples)
+    size, (rank, ranks) = run.data.batch_size, (run.world.rank, run.world.size)
+    if run.data.shards == "by_rank":  # the data set is this rank's share
+        samples, rank, ranks = samples // ranks, 0, 1
+    sampler = GridSampler(len(reader.dataset), size, rank, ranks).subsampled(samples)
     return BatchLoader(reader.without_augmentation(), sampler, run.data.num_workers)
 
 
@@ -183,7 +211,7 @@ def bad_clips(run: Run, clips: int) -> BadClips | None:
 
 
 def train_order(run: Run, dataset: Dataset) -> Order:
-    """Returns the order that the DATASET section sets; it does not depend on the ranks."""
+    """Returns the order of ``dataset`` that the DATASET section sets."""
     data, seed, size = run.data, run.settings.seed, len(dataset)
     window = WINDOW if data.shuffle_window is None else data.shuffle_window
     order: Order = InOrder()

@@ -57,13 +57,13 @@ def test(
     """
     if not weights:
         raise ConfigError("--test needs weights: main.py --test -c FILE -w WEIGHTS.pdparams")
-    weights = str(locate_weights(weights))
     check_file(report, "--report")
     if videos and not Path(videos).is_dir():
         raise ConfigError(f"--videos: there is no folder {videos}")
     run = start_run(config, "test")
     with run.lock:
-        return test_in(run, weights, report, videos)
+        located = run.world.together(lambda: locate_weights(weights))
+        return test_in(run, str(located), report, videos)
 
 
 def test_in(run: Run, weights: str, report: str | None, videos: str | None) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from paddlevideo.tasks.setup import (
     begin,
     check_sizes,
     checkpoints_of,
+    epoch_samples,
     fitting_loader,
     start_run,
     train_loader,
@@ -87,8 +88,9 @@ class Trainer:
         self.amp = Amp(self.settings.amp, run.device)
         self.validation = Validation(run, self.amp) if self.settings.validate else None
         self.sizes = sizes_of(run, len(self.loader))
-        clips = len(self.loader.reader.dataset)
-        self.progress, pace = initial_progress(checkpoint, clips, self.sizes)
+        #: Samples of an epoch, on all ranks.
+        self.epoch_samples = epoch_samples(self.loader)
+        self.progress, pace = initial_progress(checkpoint, self.epoch_samples, self.sizes)
         self.plan = Plan(self.settings, self.sizes, pace, self.settings.validate)
         self.model = build_model(run.config.MODEL)
         check_sizes(self.model, train=self.loader, valid=getattr(self.validation, "loader", None))
@@ -419,7 +421,11 @@ class Trainer:
 
     def describe(self) -> dict[str, Any]:
         """Returns what a checkpoint records about this run."""
-        return {**describe(self.run), "begun_steps_per_epoch": self.plan.pace.begun}
+        return {
+            **describe(self.run),
+            "begun_steps_per_epoch": self.plan.pace.begun,
+            "epoch_samples": self.epoch_samples,
+        }
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Restores the state of ``checkpoint``."""

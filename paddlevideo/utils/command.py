@@ -191,8 +191,11 @@ def exit_code_of(action: Callable[[], object], *, again: str = STARTS_OVER) -> i
 
 def _code_of_user_error(error: UserError | ImportError) -> int:
     """Prints a UserError or how to install a package; re-raises any other ImportError."""
+    from paddlevideo.utils.errors import ToldElsewhere
     from paddlevideo.utils.log import complain
 
+    if isinstance(error, ToldElsewhere):
+        return error.exit_code
     message = missing_package(error) if isinstance(error, ImportError) else str(error)
     if not message:
         raise error

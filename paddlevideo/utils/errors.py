@@ -24,6 +24,15 @@ class DataError(UserError, ValueError):
     """An error in a data file: the message names the file and the row, key or clip."""
 
 
+class ToldElsewhere(UserError):
+    """An error that rank 0 reports: this rank ends without a message."""
+
+    def __init__(self, exit_code: int) -> None:
+        """``exit_code``: that of the error."""
+        super().__init__("rank 0 says why the run ends")
+        self.exit_code = exit_code
+
+
 class WeightsError(UserError, ValueError):
     """Weights or a checkpoint that cannot be read or do not fit the model."""
 

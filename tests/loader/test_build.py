@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from paddlevideo.loader import (
     TrainSampler,
     build_dataset,
     build_pipeline,
+    workers,
 )
 from paddlevideo.loader.order import Shuffled
 from paddlevideo.registry import DATASETS, PIPELINES
@@ -157,6 +159,24 @@ def test_a_fault_in_naming_does_not_hide_the_fault():
 
     with pytest.raises(DataError, match='clip "13".*no such frame'):
         list(loader(0, Nameless(fault=fail)).epoch())
+
+
+def test_a_worker_that_cannot_read_a_mapped_file_names_the_cause():
+    def fail():
+        faulthandler.disable()  # pytest's prints all threads
+        os.kill(os.getpid(), signal.SIGBUS)
+
+    with pytest.raises(DataError, match="worker was killed by SIGBUS: .*Check the mount"):
+        list(loader(2, Numbers(fault=fail)).epoch())
+
+
+def test_workers_without_room_for_their_locks_name_the_folder(monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", full)
+    with pytest.raises(DataError, match=r"/dev/shm \(No space left on device\).*num_workers to 0"):
+        list(loader(2, Numbers()).epoch())
 
 
 def test_a_killed_worker_is_reported():

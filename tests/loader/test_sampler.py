@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from paddlevideo.loader import GridSampler, TrainSampler
 from paddlevideo.loader.order import Shuffled
+from paddlevideo.loader.sampler import OwnSampler
 from paddlevideo.utils.errors import ConfigError
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 40), st.integers(0, 5))
@@ -83,3 +84,17 @@ def test_faults():
             make(4, 0)
         with pytest.raises(ValueError):
             make(4, 1, 2, 2)
+
+
+def test_ranks_with_samples_of_their_own_take_equal_numbers_of_steps():
+    samplers = [OwnSampler([7, 5, 9], 2, Shuffled(size, seed=3)) for size in (7, 5, 9)]
+    assert [len(sampler) for sampler in samplers] == [2, 2, 2]
+    assert {sampler.epoch_size for sampler in samplers} == {15}
+    for size, sampler in zip((7, 5, 9), samplers, strict=True):
+        epochs = [[i for batch in sampler.batches(epoch) for i in batch] for epoch in range(40)]
+        assert all(len(set(epoch)) == 4 for epoch in epochs)
+        # What an epoch leaves out, another reads.
+        assert set().union(*epochs) == set(range(size))
+        assert list(sampler.batches(1, start=1)) == list(sampler.batches(1))[1:]
+    rest = [OwnSampler([7, 5, 9], 2, drop_last=False) for _ in range(3)]
+    assert [[len(batch) for batch in sampler.batches()] for sampler in rest] == [[2, 2, 1]] * 3

@@ -10,6 +10,7 @@ import lmdb
 import numpy as np
 import pytest
 
+from paddlevideo.files import lock
 from paddlevideo.loader.clips import lmdb_files
 from paddlevideo.loader.clips.records import RecordFile
 from paddlevideo.loader.store import ClassTargets, FeatureStore, StoreWriter
@@ -31,6 +32,27 @@ def test_clips_come_back_by_number_and_by_id(tmp_path):
     assert store.manifest.made_by == {"command": "a test"}
     with pytest.raises(IndexError):
         store[4]
+
+
+def test_a_file_system_without_locks_is_not_another_writer(tmp_path, monkeypatch, caplog):
+    def refuse(descriptor, operation):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    assert len(write(tmp_path / "s", [make_clip()])) == 1
+    assert f"{tmp_path / 's'}: the file system has no locks (No locks available)" in caplog.text
+
+
+@pytest.mark.parametrize("reason", [5, 116])
+def test_a_mount_that_fails_is_not_a_damaged_shard(tmp_path, monkeypatch, reason):
+    store = write(tmp_path / "s", [make_clip()])
+
+    def fail(*_, **__):
+        raise lmdb.Error(f"{tmp_path / 's'}: {os.strerror(reason)}")
+
+    monkeypatch.setattr(lmdb_files.lmdb, "open", fail)
+    with pytest.raises(DataError, match="00000.lmdb: cannot be read: check its disk or mount"):
+        store.read(0)
 
 
 def test_many_shards_are_one_sequence(tmp_path, monkeypatch):

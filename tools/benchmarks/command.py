@@ -18,6 +18,7 @@ from benchmarks import (
     index,
     initialization,
     loader,
+    mount,
     negatives,
     precision,
     retrieval,
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "index": index,
     "gallery": gallery,
     "extract": extract,
+    "mount": mount,
 }
 
 

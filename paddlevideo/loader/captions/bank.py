@@ -19,7 +19,7 @@ from paddlevideo.loader.captions.json_stream import json_entries
 from paddlevideo.loader.clips.clip import non_blank, split_alternatives
 from paddlevideo.loader.store import FeatureStore, is_store
 from paddlevideo.loader.store.split import clips_of_split, open_store
-from paddlevideo.registry import Split
+from paddlevideo.registry import Share, Split
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.text_files import open_text, writable
 
@@ -36,17 +36,17 @@ class CaptionBank(Protocol):
 
 
 @lru_cache(maxsize=8)
-def open_bank(path: str, split: Split | None = None) -> CaptionBank:
+def open_bank(path: str, split: Split | None = None, share: Share | None = None) -> CaptionBank:
     """Opens the captions of a feature store or of any caption file, once in a process.
 
-    ``split``: only those of the store's clips that are for it. Raises DataError naming the file and
-    the entry that is wrong.
+    ``split``: only those of the store's clips that are for it; ``share``: only those of this rank's
+    shards. Raises DataError naming the file and the entry that is wrong.
     """
     if split:
-        store = open_store(path)
+        store = open_store(path, share)
         return StoreCaptions(store, clips_of_split(store, split))
     if is_store(path):
-        return StoreCaptions(FeatureStore(path))
+        return StoreCaptions(FeatureStore(path, share))
     texts, separated = _texts(Path(path))
     return PackedCaptions(texts, path, separated)
 

@@ -58,11 +58,13 @@ class ClipReader:
         ``action_feat`` (b, A, G) float32, ``action_mask`` (b, A) int64. Raises DataError naming
         the clip that is absent, damaged, or of another width.
         """
+        self.source.request_named(names)
         return self._batch(map(self.source.read_named, names), len(names))
 
     def read_at(self, positions: Iterable[int]) -> dict[str, np.ndarray]:
         """Returns the clips at ``positions`` of the feature file as :meth:`read` does."""
         positions = list(positions)
+        self.source.request(positions)
         return self._batch(map(self.source.read, positions), len(positions))
 
     def _batch(self, clips: Iterable[Clip], count: int) -> dict[str, np.ndarray]:

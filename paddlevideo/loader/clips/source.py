@@ -75,6 +75,15 @@ class ClipSource(ABC):
         """Returns the names that no clip has."""
         return [name for name in names if self.find(name) is None]
 
+    def request(self, indices: Iterable[int]) -> None:  # noqa: B027 - optional
+        """Asks the system to read clips ahead, where that helps, and returns at once.
+
+        On a slow disk the clips of a batch then wait for it together instead of one by one.
+        """
+
+    def request_named(self, names: Iterable[str]) -> None:  # noqa: B027 - optional
+        """Asks the system to read the clips called ``names`` ahead, where that helps."""
+
     def read_named(self, name: str) -> Clip:
         """Returns the clip called ``name``, checked."""
         index = self.find(name)
@@ -129,7 +138,7 @@ def first_sizes(source: ClipSource) -> Sizes:
         except DataError as error:
             first = first or error
             continue
-        classes = clip.distributions
-        width = 0 if classes is None else classes.shape[1]
+        classes, kept = clip.distributions, clip.region_classes
+        width = kept.width if kept else 0 if classes is None else classes.shape[1]
         return Sizes(clip.regions.shape[1], clip.actions.shape[1], width)
     raise first or DataError(f"{source.path}: holds no records")

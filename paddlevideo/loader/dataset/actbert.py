@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from paddlevideo.loader.dataset.retrieval import mean_words
 from paddlevideo.loader.selection import MissingIds, select_clips
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.split import clips_of_split, open_store
-from paddlevideo.registry import DATASETS, InputPath, NameOrPath, Split
+from paddlevideo.registry import DATASETS, InputPath, NameOrPath, Share, Split
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import Count, CountOrZero
 
@@ -39,6 +39,8 @@ class ActBertDataset(Dataset):
     matches nothing is an error.
     ``split``: use the clips of a feature store that are for "train", "valid" or "test", see
     :mod:`paddlevideo.loader.store.split`.
+    ``share``: (rank, ranks): use the clips in this rank's shards of a feature store, see
+    :func:`paddlevideo.loader.store.reader.shards_of`; lists of clips cannot be combined with it.
     ``data_prefix`` and ``test_mode`` are accepted because PaddleVideo's files have them, and
     ignored. Raises DataError.
     """
@@ -55,8 +57,15 @@ class ActBertDataset(Dataset):
         max_words: Count = 30,
         missing_ids: MissingIds = "error",
         split: Split | None = None,
+        share: Share | None = None,
     ):
-        self.clips = open_clips(file_path)
+        if share and (only or exclude):
+            raise ConfigError(
+                "DATASET.shards: by_rank cannot be combined with only and exclude, whose lines "
+                "would name clips of other ranks. Make a split instead: paddlevideo split"
+            )
+        share = share and (share[0], share[1])
+        self.clips = open_store(file_path, share) if share else open_clips(file_path)
         if not self.clips.has_captions:
             raise DataError(
                 f"{file_path}: holds no captions, which pre-training needs. Use MSRVTTDataset "
@@ -75,7 +84,8 @@ class ActBertDataset(Dataset):
                 self.clips.ids(), only, exclude, str(self.clips.path), missing_ids
             )
         if split:
-            self.kept = np.intersect1d(self.kept, clips_of_split(open_store(file_path), split))
+            store = open_store(file_path, share)
+            self.kept = np.intersect1d(self.kept, clips_of_split(store, split))
             if not len(self.kept):
                 raise DataError(f"{file_path}: only={only} and exclude={exclude} leave no clip")
         self.bert_model, self.neighbours, self.max_words = bert_model, neighbours, max_words
@@ -100,6 +110,10 @@ class ActBertDataset(Dataset):
         if isinstance(self.clips, RowFile):
             sample["caption"] = "!".join(captions)  # as in the file, for steps before RandomCap
         return {**sample, "bert_model": self.bert_model, "index": index}
+
+    def request(self, indices: Iterable[int]) -> None:
+        """Asks the system to read clips ahead."""
+        self.clips.request(int(self.kept[index]) for index in indices)
 
     def name_of(self, index: int) -> str:
         """Returns the id of clip ``index``."""

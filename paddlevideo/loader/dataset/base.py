@@ -33,6 +33,9 @@ class Dataset(ABC):
         """Returns the clip's name, for messages."""
         return str(index)
 
+    def request(self, indices: Iterable[int]) -> None:  # noqa: B027 - optional
+        """Asks the system to read samples ahead that are read next; errors are left to reading."""
+
     def for_training(self) -> Dataset:
         """Returns the data set for training: this one, or clips with captions."""
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -205,6 +205,10 @@ class ClipsWithCaptions(Dataset):
         plain = replace(clip, action_classes=None, region_classes=None, distributions=None)
         more = {"bert_model": self.source.tokens.bert_model, "index": index}
         return {**sample_of(plain, self.captions[name]), **more}
+
+    def request(self, indices: Iterable[int]) -> None:
+        """Asks the system to read clips ahead."""
+        self.source.reader.source.request_named(self.clips[index] for index in indices)
 
     def name_of(self, index: int) -> str:
         """Returns the id of clip ``index``."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from paddlevideo.loader.captions.bank import alternatives, open_bank
 from paddlevideo.loader.tokenizer import TextLength, load_tokenizer
-from paddlevideo.registry import PIPELINES, InputPath, NameOrPath, Split
+from paddlevideo.registry import PIPELINES, InputPath, NameOrPath, Share, Split
 from paddlevideo.utils.errors import ConfigError
 from paddlevideo.utils.ranges import Probability
 
@@ -26,7 +26,8 @@ class RandomCap:
     ``caption_path`` is the source of other clips' captions: a JSON list of captions, a feature
     store, or any other file that :func:`paddlevideo.loader.captions.read_lines` reads. A drawn
     caption that is also one of the clip's is drawn again, as its label would be wrong. ``split``:
-    draw captions of a store's clips that are for "train", "valid" or "test".
+    draw captions of a store's clips that are for "train", "valid" or "test"; ``share``: of those in
+    the shards of a rank.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class RandomCap:
         caption_path: InputPath | None = None,
         rate: Probability = 0.5,
         split: Split | None = None,
+        share: Share | None = None,
     ):
         if not 0 <= rate <= 1:
             raise ConfigError(f"RandomCap: rate is {rate}; expected a probability, 0 to 1")
@@ -43,7 +45,8 @@ class RandomCap:
                 "rate: 0 uses only the clip's own captions"
             )
         self.rate = rate
-        self.bank = open_bank(os.path.abspath(caption_path), split) if caption_path else None
+        path = caption_path and os.path.abspath(caption_path)
+        self.bank = open_bank(path, split, share and (share[0], share[1])) if path else None
 
     def without_augmentation(self) -> RandomCap:
         """Returns the step with ``rate`` 0."""

@@ -19,9 +19,10 @@ from paddlevideo.loader.store.records import PREFIX
 from paddlevideo.utils.errors import DataError
 
 FORMAT = "paddlevideo feature store"
-VERSION = 1
+#: Of stores of LMDB files, which all releases read, and of tar files.
+VERSION, TAR_VERSION = 1, 2
 COMPLETE, UNFINISHED = "store.json", "unfinished.json"
-SHARD_NAME = re.compile(r"shard-\d{5,}\.lmdb")
+SHARD_NAME = re.compile(r"shard-\d{5,}\.(lmdb|tar)")
 LOST = ("rows", "mean", "largest")
 
 
@@ -41,19 +42,22 @@ class Entry(NamedTuple):
     captions: int
     #: The shares of class distributions that the record omits.
     lost: np.ndarray | None
+    #: The bytes that its shard's checksum counts.
+    mark: bytes
 
     @classmethod
-    def of(cls, clip: Clip, record: bytes, dtype: str) -> Entry:
-        """Returns the entry of a clip and its record."""
+    def of(cls, clip: Clip, record: bytes, dtype: str, mark: bytes | None = None) -> Entry:
+        """Returns the entry of a clip and its record. ``mark``: by default the record's prefix."""
         targets = clip.region_classes
         # Rounded as in the record, so that a resumed writer gets the same numbers.
         lost = None if targets is None else targets.rounded(np.dtype(dtype)).lost()
-        return cls(record, len(clip.captions), lost)
+        mark = record[: PREFIX.size] if mark is None else mark
+        return cls(record, len(clip.captions), lost, mark)
 
 
 @dataclass
 class Shard:
-    """One LMDB file."""
+    """One LMDB file, or a tar file."""
 
     file: str
     clips: int = 0
@@ -95,7 +99,7 @@ class Manifest:
         shard.clips += 1
         shard.captions += entry.captions
         shard.payload += len(entry.record)
-        shard.checksum = zlib.crc32(entry.record[: PREFIX.size], shard.checksum)
+        shard.checksum = zlib.crc32(entry.mark, shard.checksum)
         if entry.lost is not None:
             before = self.lost_mass or {"rows": 0, "mean": 0.0, "largest": 0.0}
             rows = before["rows"] + len(entry.lost)
@@ -105,7 +109,9 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Writes the manifest, whole or not at all."""
-        record = {"format": FORMAT, "version": VERSION, "clips": self.clips, **asdict(self)}
+        of_tars = any(shard.file.endswith(".tar") for shard in self.shards)
+        version = TAR_VERSION if of_tars else VERSION
+        record = {"format": FORMAT, "version": version, "clips": self.clips, **asdict(self)}
         write_json_whole(path, record)
 
     @classmethod
@@ -117,10 +123,10 @@ class Manifest:
             raise DataError(f"{path}: cannot be read ({error})") from None
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
             raise DataError(f"{path}: is not the manifest of a feature store")
-        if record.get("version") != VERSION:
+        if record.get("version") not in (VERSION, TAR_VERSION):
             raise DataError(
-                f"{path}: version {record.get('version')}, but this release reads version "
-                f"{VERSION}: update paddlevideo"
+                f"{path}: version {record.get('version')}, but this release reads versions "
+                f"{VERSION} and {TAR_VERSION}: update paddlevideo"
             )
         try:
             return cls._of(record)

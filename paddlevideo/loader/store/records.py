@@ -36,6 +36,16 @@ def encode(clip: Clip, dtype: str = "float16") -> bytes:
     """Returns the record of a clip. Raises DataError if ``dtype`` cannot represent a feature."""
     from safetensors.numpy import save
 
+    tensors, text = parts_of(clip, dtype)
+    body = save(tensors, {"clip": text})
+    return PREFIX.pack(zlib.crc32(body), VERSION) + body
+
+
+def parts_of(clip: Clip, dtype: str) -> tuple[dict[str, np.ndarray], str]:
+    """Returns the tensors of a clip's record, and all else as JSON.
+
+    Raises DataError if ``dtype`` cannot represent a feature, or UTF-8 a text.
+    """
     targets = clip.with_targets().region_classes
     half = np.dtype(dtype)
     tensors = {
@@ -68,10 +78,10 @@ def encode(clip: Clip, dtype: str = "float16") -> bytes:
         about["region_classes"] = targets.width
     text = json.dumps(about, ensure_ascii=False, separators=(",", ":"))
     try:
-        body = save(tensors, {"clip": text})
+        text.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"clip {clip.id!r}: a text cannot be encoded as UTF-8 ({error})") from None
-    return PREFIX.pack(zlib.crc32(body), VERSION) + body
+    return tensors, text
 
 
 def as_features(array: np.ndarray, dtype: np.dtype, name: str, clip: str) -> np.ndarray:
@@ -92,9 +102,9 @@ def decode(record: Any, where: str) -> Clip:
     Raises DataError, beginning with ``where``, if the record is damaged.
     """
     view = memoryview(record)
-    with _damage(where):
+    with damage(where):
         tensors, about = _parse(view)
-        return _clip(tensors, about)
+        return clip_of(tensors, about)
 
 
 def decode_about(record: Any, where: str) -> About:
@@ -102,9 +112,9 @@ def decode_about(record: Any, where: str) -> About:
 
     Raises DataError, beginning with ``where``, if the record is damaged.
     """
-    with _damage(where):
+    with damage(where):
         _, about, _ = _head(memoryview(record))
-        return _about(about)
+        return about_of(about)
 
 
 _DAMAGE = (
@@ -113,15 +123,17 @@ _DAMAGE = (
 )
 
 
+_LEAVE_OUT = "Write it again: tools/prepare_data.py validate --fix leaves it out"
+
+
 @contextmanager
-def _damage(where: str) -> Iterator[None]:
+def damage(where: str, advice: str = _LEAVE_OUT) -> Iterator[None]:
     """Turns the exceptions of damaged records into a DataError."""
     try:
         yield
     except _DAMAGE as error:
         raise DataError(
-            f"{where}: the record is damaged ({type(error).__name__}: {error}). "
-            "Write it again: tools/prepare_data.py validate --fix leaves it out"
+            f"{where}: the record is damaged ({type(error).__name__}: {error}). {advice}"
         ) from None
 
 
@@ -157,7 +169,7 @@ def _parse(view: memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return tensors, about
 
 
-def _about(entries: Mapping[str, Any]) -> About:
+def about_of(entries: Mapping[str, Any]) -> About:
     """Returns id, captions and origin. Raises ValueError for wrong types."""
     name, captions, times, video = (entries[key] for key in ("id", "captions", "times", "video"))
     source, span = entries.get("source", ""), entries.get("span")  # older records have none
@@ -183,7 +195,8 @@ def _about(entries: Mapping[str, Any]) -> About:
     )
 
 
-def _clip(tensors: Mapping[str, np.ndarray], entries: Mapping[str, Any]) -> Clip:
+def clip_of(tensors: Mapping[str, np.ndarray], entries: Mapping[str, Any]) -> Clip:
+    """Returns the clip of a record's tensors and other entries. Raises one of ``_DAMAGE``."""
     regions = _matrix(tensors, "regions")
     height, width = (operator.index(side) for side in entries["size"])
     if not (0 < height < LARGEST_SIDE and 0 < width < LARGEST_SIDE):
@@ -197,7 +210,7 @@ def _clip(tensors: Mapping[str, np.ndarray], entries: Mapping[str, Any]) -> Clip
         image_w=width,
         actions=_matrix(tensors, "actions"),
         extra=entries["extra"],
-        **vars(_about(entries)),
+        **vars(about_of(entries)),
     )
     if "classes" in tensors:
         clip.region_classes = _targets(tensors, operator.index(entries["region_classes"]))

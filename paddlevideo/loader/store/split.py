@@ -18,7 +18,7 @@ from paddlevideo.loader.captions.matching import TIMED_ID, videos_of
 from paddlevideo.loader.clips.clip import About, non_blank
 from paddlevideo.loader.store.manifest import COMPLETE, is_store
 from paddlevideo.loader.store.reader import FeatureStore
-from paddlevideo.registry import SPLITS, Split, did_you_mean
+from paddlevideo.registry import SPLITS, Share, Split, did_you_mean
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.printable import some
 
@@ -139,7 +139,8 @@ def clips_of_split(store: FeatureStore, name: Split) -> np.ndarray:
             f"{store.path}: has no split into training, validation and test ({path}). Make one: "
             f"paddlevideo split {store.path}, or put that file beside a store that was moved"
         )
-    indices = _indices(store.path, state(store.path / COMPLETE), path, state(path))[name]
+    states = state(store.path / COMPLETE), state(path)
+    indices = _indices(store.path, store.share, path, states)[name]
     if not len(indices):
         raise DataError(f"{path}: {name} names no clips")
     return indices
@@ -147,13 +148,15 @@ def clips_of_split(store: FeatureStore, name: Split) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _indices(
-    store: Path, store_state: tuple[int, ...], path: Path, path_state: tuple[int, ...]
+    store: Path, share: Share | None, path: Path, states: tuple[tuple[int, ...], ...]
 ) -> dict[str, np.ndarray]:
     """Returns the indices of each list; read once in a process while both files stay equal."""
     split = SplitFile.read(path)
     by = split.settings.get("by", "video")
-    videos = videos_by_clip(abouts(FeatureStore(store)), by)
+    videos = videos_by_clip(abouts(FeatureStore(store, share)), by)
     sides = split.sides()
+    if share:  # other clips are in the shards of other ranks
+        sides = {clip: side for clip, side in sides.items() if clip in videos}
     _check_clips(sides, videos, path, store)
     check_videos(sides, videos, path)
     indices: dict[str, list[int]] = {name: [] for name in split.clips}
@@ -216,14 +219,18 @@ def abouts(store: FeatureStore) -> Iterator[About]:
         yield about
 
 
-def open_store(path: str | os.PathLike[str]) -> FeatureStore:
-    """Opens the feature store of a data set that has ``split``. Raises ConfigError for others."""
+def open_store(path: str | os.PathLike[str], share: Share | None = None) -> FeatureStore:
+    """Opens the feature store of a data set that has ``split`` or reads a ``share``.
+
+    Raises ConfigError for anything else.
+    """
     if not is_store(path):
+        key = "DATASET.shards: by_rank" if share else "split:"
         raise ConfigError(
-            f"split: works with a feature store, and {path} is none. Leave split out, or pack the "
+            f"{key} works with a feature store, and {path} is none. Leave it out, or pack the "
             "clips and their captions: paddlevideo pack"
         )
-    return FeatureStore(path)
+    return FeatureStore(path, share)
 
 
 def captions_of_split(store: FeatureStore, name: Split | None) -> list[tuple[str, str]]:

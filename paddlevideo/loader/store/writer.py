@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from typing import Any
 
 import lmdb
 
+from paddlevideo.files.lock import try_lock
 from paddlevideo.files.partials import sweep
 from paddlevideo.loader.clips.check import check_clip
 from paddlevideo.loader.clips.clip import Clip, Sizes
@@ -36,8 +36,10 @@ def tidy(path: Path) -> None:
     named = {shard.file for shard in Manifest.read(path / COMPLETE).shards}
     with suppress(OSError):  # a read-only disk; leftovers are never read
         (path / UNFINISHED).unlink(missing_ok=True)
-        for file in path.glob("shard-*.lmdb"):
-            if file.name not in named and SHARD_NAME.fullmatch(file.name):
+        for file in path.glob("shard-*"):
+            # An index goes with its tar file.
+            name = file.name.replace(".index", ".tar")
+            if name not in named and SHARD_NAME.fullmatch(name):
                 file.unlink()
         sweep(path)
 
@@ -54,22 +56,27 @@ def discard(path: Path, is_unwanted: Callable[[Manifest], bool]) -> None:
     """
     if not path.is_dir():
         return
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        _lock(folder, path)
+    with store_lock(path):
         for name in (UNFINISHED, COMPLETE):
             if (path / name).is_file() and is_unwanted(Manifest.read(path / name)):
                 (path / name).unlink()
+
+
+@contextmanager
+def store_lock(path: Path) -> Iterator[None]:
+    """Context that locks out other writers of a store. Raises BusyStore if there is one."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        _lock(folder, path)
+        yield
     finally:
         os.close(folder)
 
 
 def _lock(folder: int, path: Path) -> None:
     """Locks out other writers until the descriptor ``folder`` is closed. Raises BusyStore."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise BusyStore(f"{path}: another process is writing this store") from None
+    if not try_lock(folder, path):
+        raise BusyStore(f"{path}: another process is writing this store")
 
 
 class StoreWriter:
