@@ -176,3 +176,11 @@ def test_errors_of_a_request_are_left_to_reading(both):
     dataset = build_dataset({"format": "ActBertDataset", "file_path": str(store.path)})
     with pytest.raises(DataError, match=r"shard-00001\.index: cannot be read"):
         SampleReader(dataset).batch(0, [0, 4])
+
+
+def test_a_file_that_is_cut_short_while_it_is_open_is_named(both):
+    store = both[1]
+    store.read(4)
+    os.truncate(store.path / "shard-00001.tar", 3000)
+    with pytest.raises(DataError, match=r"shard-00001\.tar: is cut short: it ends before byte"):
+        store.read(4)
