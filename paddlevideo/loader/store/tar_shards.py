@@ -110,9 +110,7 @@ def read_at(descriptor: int, begin: int, size: int, path: Path) -> bytes:
             f"{path}: cannot be read ({error.strerror}): check its disk or mount"
         ) from None
     if len(data) < size:
-        raise DataError(
-            f"{path}: is cut short: nothing after byte {begin + len(data)}. Copy it again"
-        )
+        raise DataError(f"{path}: is cut short: it ends before byte {begin + size}. Copy it again")
     return data
 
 
