@@ -337,7 +337,7 @@ class MilvusIndex:
         try:
             return self._ask(doing, request, **words)
         except IndexAway as error:
-            if "load" not in str(error).lower():
+            if "load" not in error.answer:
                 raise
         self._load()
         return self._ask(doing, request, **words)

@@ -13,7 +13,7 @@ from paddlevideo.loader.store import FeatureStore
 from paddlevideo.retrieval import milvus_index, milvus_server, nearest
 from paddlevideo.retrieval.clip_keys import kept_keys
 from paddlevideo.retrieval.milvus_index import MilvusIndex
-from paddlevideo.retrieval.milvus_server import IndexAway, check_address, is_milvus
+from paddlevideo.retrieval.milvus_server import IndexAway, check_address, check_place, is_milvus
 from paddlevideo.retrieval.nearest import Exact
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.clips import make_clip, write
@@ -199,6 +199,39 @@ def test_addresses():
             check_address(bad)
     with pytest.raises(ConfigError, match="set MILVUS_TOKEN"):
         check_address("http://root:secret@x:19530")
+
+
+def test_what_cannot_be_an_index_is_refused_before_anything_is_encoded(tmp_path):
+    file, folder = tmp_path / "captions.csv", tmp_path / "host:1"
+    file.write_text("clip,caption")
+    folder.mkdir()
+    lite = tmp_path / "x.db"
+    lite.write_text("")
+    for good in (tmp_path, tmp_path / "new", folder, lite, "http://localhost:19530", "./host:1"):
+        check_place(str(good))
+    with pytest.raises(ConfigError, match="captions.csv is a file: expected a folder, http://"):
+        check_place(str(file))
+    with pytest.raises(ConfigError, match="write http://localhost:19530 for Milvus"):
+        check_place("localhost:19530")
+    with pytest.raises(ConfigError, match="^--index: ftp://x: expected a folder"):
+        check_place("ftp://x")
+
+
+def test_words_in_an_address_are_no_answer_of_its_server(tmp_path, monkeypatch):
+    place = Place(tmp_path, tmp_path / "unavailable_downloads.db")
+    place.write(range(3))
+    index = place.opened()
+    asked = []
+
+    def refuse(*_, **__):
+        asked.append(1)
+        raise index._server.pymilvus.MilvusException(message="refused")
+
+    monkeypatch.setattr(index._server._client, "search", refuse)
+    monkeypatch.setattr(MilvusIndex, "_load", lambda _: asked.append("loaded"))
+    with pytest.raises(IndexAway, match="refused"):
+        index.search(np.ones((1, WIDTH), "float32"), 3)
+    assert asked == [1]
 
 
 def test_without_pymilvus_the_message_says_what_to_install(place, monkeypatch):
