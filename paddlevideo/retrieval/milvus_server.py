@@ -45,6 +45,10 @@ class IndexAway(UserError):
         self.answer = answer.lower()
 
 
+class IndexChanged(UserError):
+    """An index no longer holds what it held when it was opened, and has to be opened again."""
+
+
 def is_milvus(place: Path | str) -> bool:
     """Whether an index is a server's address or a file of Milvus Lite, and not a folder."""
     return isinstance(place, str) or place.suffix == ".db"

@@ -13,7 +13,13 @@ from paddlevideo.loader.store import FeatureStore
 from paddlevideo.retrieval import milvus_index, milvus_server, nearest
 from paddlevideo.retrieval.clip_keys import kept_keys
 from paddlevideo.retrieval.milvus_index import MilvusIndex
-from paddlevideo.retrieval.milvus_server import IndexAway, check_address, check_place, is_milvus
+from paddlevideo.retrieval.milvus_server import (
+    IndexAway,
+    IndexChanged,
+    check_address,
+    check_place,
+    is_milvus,
+)
 from paddlevideo.retrieval.nearest import Exact
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.clips import make_clip, write
@@ -136,13 +142,27 @@ def test_a_change_that_was_begun_is_finished_by_the_next(place, monkeypatch, ste
 def test_rows_that_are_lost_are_noticed(place):
     index = place.opened()
     index._remove(index._clips.keys[:2])
-    with pytest.raises(IndexAway, match="was changed by another process"):
+    with pytest.raises(IndexChanged, match="was changed by another process"):
         index.search(np.ones((1, WIDTH), "float32"), 7)
-    with pytest.raises(IndexAway, match="was changed by another process"):
+    with pytest.raises(IndexChanged, match="was changed by another process"):
         index.take(np.array([0]))
     place.encoded.clear()
     place.check(place.opened())
     assert place.encoded == ["clip0", "clip1"]
+
+
+def test_fewer_results_of_a_whole_index_are_no_change(place, monkeypatch):
+    """A graph of neighbours may find too few: a server must not end for that."""
+    index = place.opened()
+    ask = index._server.ask
+
+    def fewer(doing, request, *words, **more):
+        found = ask(doing, request, *words, **more)
+        return [hits[:-1] for hits in found] if request == "search" else found
+
+    monkeypatch.setattr(index._server, "ask", fewer)
+    with pytest.raises(IndexAway, match="is complete, but Milvus found fewer"):
+        index.search(np.ones((1, WIDTH), "float32"), 3)
 
 
 def test_rows_of_another_store_are_noticed(place):
@@ -150,7 +170,7 @@ def test_rows_of_another_store_are_noticed(place):
     index = place.opened()
     place.write([20, 21, 22, 23, 24, 25, 26])
     other = place.opened()
-    with pytest.raises(IndexAway, match="was changed by another process"):
+    with pytest.raises(IndexChanged, match="was changed by another process"):
         index.search(np.ones((1, WIDTH), "float32"), 3)
     place.check(other)
 
