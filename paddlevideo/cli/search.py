@@ -83,15 +83,13 @@ def add_model(parser: Parser) -> None:
 
 def as_index(text: str) -> Path | str:
     """Converts ``--index``: a path, or the address of a server."""
-    if "://" not in text:
-        return as_path(text)
-    from paddlevideo.retrieval.milvus_server import check_address
+    from paddlevideo.retrieval.milvus_server import check_place
 
     try:
-        check_address(text)
+        check_place(text)
     except ValueError as error:  # a ConfigError
         raise argparse.ArgumentTypeError(str(error).removeprefix("--index: ")) from None
-    return text
+    return text if "://" in text else as_path(text)
 
 
 def configure(options: argparse.Namespace) -> Config:

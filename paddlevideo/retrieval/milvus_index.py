@@ -26,6 +26,7 @@ from paddlevideo.retrieval.milvus_server import (
     FLUSH_SECONDS,
     SEARCH_SECONDS,
     IndexAway,
+    IndexChanged,
     MilvusServer,
 )
 from paddlevideo.retrieval.nearest import (
@@ -36,7 +37,7 @@ from paddlevideo.retrieval.nearest import (
     best_of,
     recall,
 )
-from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.errors import ConfigError, UserError
 
 log = logging.getLogger("paddlevideo")
 
@@ -261,7 +262,10 @@ class MilvusIndex:
     # ----------------------------------------------------------------------------- searching
 
     def take(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the vectors (n, D) of the clips at some positions. Raises IndexAway."""
+        """Returns the vectors (n, D) of the clips at some positions. Raises IndexAway.
+
+        Raises IndexChanged if another process has changed the collection; so does a search.
+        """
         keys = _texts(self._clips.keys[positions])
         words = {"output_fields": ["key", "vector"], "seconds": SEARCH_SECONDS}
         rows = self._ask_loaded("reading vectors", "get", ids=keys, **words)
@@ -337,16 +341,25 @@ class MilvusIndex:
         try:
             return self._ask(doing, request, **words)
         except IndexAway as error:
-            if "load" not in str(error).lower():
+            if "load" not in error.answer:
                 raise
         self._load()
         return self._ask(doing, request, **words)
 
-    def _changed(self) -> IndexAway:
-        return IndexAway(
-            f"{self._server.address}: the collection {self.collection} was changed by another "
-            "process: start again, which completes it"
+    def _changed(self) -> UserError:
+        """Returns the error for an answer that does not fit: IndexAway if the index is whole."""
+        named = f"{self._server.address}: the collection {self.collection}"
+        if self._is_whole():
+            return IndexAway(f"{named} is complete, but Milvus found fewer clips than asked for")
+        return IndexChanged(
+            f"{named} was changed by another process: start again, which completes it"
         )
+
+    def _is_whole(self) -> bool:
+        if not self._ask(OPENING, "has_collection"):
+            return False
+        is_marked = any(name.startswith(self._mark) for name in self._aliases())
+        return is_marked and self._count() == len(self._clips)
 
 
 def _texts(keys: np.ndarray) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from paddlevideo.utils.errors import ConfigError, UserError
 TOKEN = "MILVUS_TOKEN"
 #: Seconds in which a request is tried again: of a search, of others, and of what takes longer.
 SEARCH_SECONDS, SECONDS, FLUSH_SECONDS = 5.0, 30.0, 120.0
+_EXPECTED = "a folder, http://HOST:PORT or https://HOST:PORT of Milvus, or a file that ends in .db"
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:[0-9]+")
 #: Seconds between two attempts, doubled from the first to the last of these.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 #: What errors of a server that does not answer, rather than refuses, have in their text.
@@ -32,12 +35,39 @@ CHANNEL = {
 
 
 class IndexAway(UserError):
-    """The server of an index does not answer, or refuses a request."""
+    """The server of an index does not answer, or refuses a request.
+
+    ``answer``: what the server or its client said, in lower case, without what we add.
+    """
+
+    def __init__(self, message: str, answer: str = "") -> None:
+        super().__init__(message)
+        self.answer = answer.lower()
+
+
+class IndexChanged(UserError):
+    """An index no longer holds what it held when it was opened, and has to be opened again."""
 
 
 def is_milvus(place: Path | str) -> bool:
     """Whether an index is a server's address or a file of Milvus Lite, and not a folder."""
     return isinstance(place, str) or place.suffix == ".db"
+
+
+def check_place(text: str) -> None:
+    """Raises ConfigError for what is neither an address of a server nor can be a path of an index.
+
+    A server without ``http://`` would else be a folder, and a file is found out to be none only
+    when all clips are encoded.
+    """
+    if "://" in text:
+        check_address(text)
+    elif _HOST_AND_PORT.fullmatch(text) and not os.path.exists(text):
+        raise ConfigError(
+            f"--index: {text}: write http://{text} for Milvus, or ./{text} for a folder"
+        )
+    elif os.path.isfile(text) and not is_milvus(Path(text)):
+        raise ConfigError(f"--index: {text} is a file: expected {_EXPECTED}")
 
 
 def check_address(address: str) -> None:
@@ -48,10 +78,7 @@ def check_address(address: str) -> None:
     except ValueError:  # not a port
         is_valid = False
     if not is_valid:
-        raise ConfigError(
-            f"--index {address}: expected a folder, http://HOST:PORT or https://HOST:PORT of "
-            "Milvus, or a file that ends in .db"
-        )
+        raise ConfigError(f"--index: {address}: expected {_EXPECTED}")
     if parts.username or parts.password:
         raise ConfigError(
             f"--index: leave user and password out of the address, and set {TOKEN} to USER:PASSWORD"
@@ -97,8 +124,8 @@ class MilvusServer:
                     return getattr(self._client, request)(*words, timeout=left, **more)
             except IndexAway as error:
                 self.close()
-                text = str(error).lower()
-                if not any(sign in text for sign in _AWAY) or time.monotonic() + pause > end:
+                is_away = any(sign in error.answer for sign in _AWAY)
+                if not is_away or time.monotonic() + pause > end:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -126,5 +153,6 @@ class MilvusServer:
             text = " ".join(str(getattr(error, "message", "") or error).split())
             raise IndexAway(
                 f"{self.address}: Milvus does not answer, or refuses ({doing}: {text:.300}). See "
-                f"that {self._advice}, or choose another --index; what was written is kept"
+                f"that {self._advice}, or choose another --index; what was written is kept",
+                answer=text,
             ) from None

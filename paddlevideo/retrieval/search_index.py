@@ -97,7 +97,8 @@ class SearchIndex:
             begin = partial(self._begin, clips, keys_path) if is_new else _nothing
             self._encode(segments, clips.keys[missing], encode(missing), begin)
             rows = find_keys(clips.keys, _keys(segments))
-            log.info("indexed %d of %d clips: %s", len(missing), len(clips), self.path)
+            where = self.path if self._can_write else "in memory only"
+            log.info("indexed %d of %d clips: %s", len(missing), len(clips), where)
         elif is_new:
             self._keep(partial(self._begin, clips, keys_path), quiet=True)
         return self._tidy(segments, clips, rows, len(missing))

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from paddlevideo import __version__
 from paddlevideo.loader.store import StoreReplaced
 from paddlevideo.report.clip_videos import Shot
+from paddlevideo.retrieval.milvus_server import IndexChanged
 from paddlevideo.retrieval.search import DEPTH
 from paddlevideo.serve import schema
 from paddlevideo.serve.byte_ranges import file_response
@@ -291,7 +292,8 @@ def _add_errors(app: FastAPI, site: Site) -> None:
         return HTMLResponse(site.pages.indexing(site.engine.indexed), 503, {**ASK_AGAIN, **retry})
 
     @app.exception_handler(StoreReplaced)
-    async def ended(request: Request, error: StoreReplaced) -> Response:
+    @app.exception_handler(IndexChanged)
+    async def ended(request: Request, error: StoreReplaced | IndexChanged) -> Response:
         site.engine.metrics.refused(REPLACED)
         site.engine.fail(error)
         return answer(request, 503, "The clips were replaced: the server has to be started again.")

@@ -186,9 +186,19 @@ def test_dates_do_not_make_another_index_and_old_ones_are_removed(
 def test_an_index_that_cannot_be_kept_is_done_without(trained, tmp_path, capsys, caplog):
     (tmp_path / "file").write_text("")
     wanted = run(capsys, *arguments(trained, "--json", "--index", str(tmp_path / "i"), "a dog"))
-    words = ["--json", "--index", str(tmp_path / "file"), "a dog"]
+    words = ["--json", "--index", str(tmp_path / "file" / "index"), "a dog"]
     assert run(capsys, *arguments(trained, *words)) == wanted
     assert "the index cannot be written" in caplog.text and "--index" in caplog.text
+    indexed = [line for line in caplog.messages if line.startswith("indexed ")]
+    assert indexed[-1].endswith("in memory only"), "no place is named where nothing was written"
+
+
+@pytest.mark.parametrize("place", ["README.md", "localhost:19530", "http://x:port"])
+def test_a_place_that_cannot_hold_an_index_is_a_wrong_option(trained, capsys, place):
+    with pytest.raises(SystemExit) as ended:
+        search.main(arguments(trained, "--index", place, "a dog"))
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and f"error: --index: {place}" in error
 
 
 def test_clips_of_a_store_are_found_too(trained, tmp_path, capsys):

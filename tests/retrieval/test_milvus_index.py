@@ -13,7 +13,13 @@ from paddlevideo.loader.store import FeatureStore
 from paddlevideo.retrieval import milvus_index, milvus_server, nearest
 from paddlevideo.retrieval.clip_keys import kept_keys
 from paddlevideo.retrieval.milvus_index import MilvusIndex
-from paddlevideo.retrieval.milvus_server import IndexAway, check_address, is_milvus
+from paddlevideo.retrieval.milvus_server import (
+    IndexAway,
+    IndexChanged,
+    check_address,
+    check_place,
+    is_milvus,
+)
 from paddlevideo.retrieval.nearest import Exact
 from paddlevideo.utils.errors import ConfigError, DataError
 from tests.loader.clips import make_clip, write
@@ -136,13 +142,27 @@ def test_a_change_that_was_begun_is_finished_by_the_next(place, monkeypatch, ste
 def test_rows_that_are_lost_are_noticed(place):
     index = place.opened()
     index._remove(index._clips.keys[:2])
-    with pytest.raises(IndexAway, match="was changed by another process"):
+    with pytest.raises(IndexChanged, match="was changed by another process"):
         index.search(np.ones((1, WIDTH), "float32"), 7)
-    with pytest.raises(IndexAway, match="was changed by another process"):
+    with pytest.raises(IndexChanged, match="was changed by another process"):
         index.take(np.array([0]))
     place.encoded.clear()
     place.check(place.opened())
     assert place.encoded == ["clip0", "clip1"]
+
+
+def test_fewer_results_of_a_whole_index_are_no_change(place, monkeypatch):
+    """A graph of neighbours may find too few: a server must not end for that."""
+    index = place.opened()
+    ask = index._server.ask
+
+    def fewer(doing, request, *words, **more):
+        found = ask(doing, request, *words, **more)
+        return [hits[:-1] for hits in found] if request == "search" else found
+
+    monkeypatch.setattr(index._server, "ask", fewer)
+    with pytest.raises(IndexAway, match="is complete, but Milvus found fewer"):
+        index.search(np.ones((1, WIDTH), "float32"), 3)
 
 
 def test_rows_of_another_store_are_noticed(place):
@@ -150,7 +170,7 @@ def test_rows_of_another_store_are_noticed(place):
     index = place.opened()
     place.write([20, 21, 22, 23, 24, 25, 26])
     other = place.opened()
-    with pytest.raises(IndexAway, match="was changed by another process"):
+    with pytest.raises(IndexChanged, match="was changed by another process"):
         index.search(np.ones((1, WIDTH), "float32"), 3)
     place.check(other)
 
@@ -199,6 +219,39 @@ def test_addresses():
             check_address(bad)
     with pytest.raises(ConfigError, match="set MILVUS_TOKEN"):
         check_address("http://root:secret@x:19530")
+
+
+def test_what_cannot_be_an_index_is_refused_before_anything_is_encoded(tmp_path):
+    file, folder = tmp_path / "captions.csv", tmp_path / "host:1"
+    file.write_text("clip,caption")
+    folder.mkdir()
+    lite = tmp_path / "x.db"
+    lite.write_text("")
+    for good in (tmp_path, tmp_path / "new", folder, lite, "http://localhost:19530", "./host:1"):
+        check_place(str(good))
+    with pytest.raises(ConfigError, match="captions.csv is a file: expected a folder, http://"):
+        check_place(str(file))
+    with pytest.raises(ConfigError, match="write http://localhost:19530 for Milvus"):
+        check_place("localhost:19530")
+    with pytest.raises(ConfigError, match="^--index: ftp://x: expected a folder"):
+        check_place("ftp://x")
+
+
+def test_words_in_an_address_are_no_answer_of_its_server(tmp_path, monkeypatch):
+    place = Place(tmp_path, tmp_path / "unavailable_downloads.db")
+    place.write(range(3))
+    index = place.opened()
+    asked = []
+
+    def refuse(*_, **__):
+        asked.append(1)
+        raise index._server.pymilvus.MilvusException(message="refused")
+
+    monkeypatch.setattr(index._server._client, "search", refuse)
+    monkeypatch.setattr(MilvusIndex, "_load", lambda _: asked.append("loaded"))
+    with pytest.raises(IndexAway, match="refused"):
+        index.search(np.ones((1, WIDTH), "float32"), 3)
+    assert asked == [1]
 
 
 def test_without_pymilvus_the_message_says_what_to_install(place, monkeypatch):

@@ -54,6 +54,19 @@ def test_answers_are_those_of_the_folder_and_503_while_it_is_away(
         server.kill()
 
 
+def test_an_index_that_another_process_changed_ends_the_server(serving, tmp_path):
+    """Else it would answer 503 until someone notices, and say that it is ready."""
+    other = serving("--index", str(tmp_path / "index.db"))
+    index = other.site.engine.searcher.index
+    index._remove(index._clips.keys[:1])
+    answer = other.get("/api/search?text=a+dog")
+    assert answer.status_code == 503 and "started again" in answer.json()["error"]
+    assert "was changed by another process" in str(other.site.engine.error)
+    refused = other.site.engine.metrics.registry.get_sample_value
+    assert refused("paddlevideo_refused_total", {"reason": "replaced"}) == 1
+    assert refused("paddlevideo_refused_total", {"reason": "away"}) == 0
+
+
 @pytest.mark.slow
 def test_a_server_that_is_away_at_the_start_ends_it_with_one_line(project, capsys, monkeypatch):
     from paddlevideo.cli import serve
