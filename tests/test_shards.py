@@ -248,7 +248,7 @@ def run_alone(project, capsys, *changes):
 @pytest.mark.parametrize(
     "changes, expected",
     [
-        (["DATASET.train.file_path={folder}/train.npy"], "by_rank works with a feature store, and"),
+        (["DATASET.train.file_path={folder}/train.npy"], "by_rank works with a feature store"),
         (["DATASET.shards=mine"], "DATASET.shards: expected"),
         (
             ["DATASET.train.file_path={folder}/train.store", "DATASET.train.only={folder}/only"],
@@ -287,6 +287,8 @@ def test_shares_are_whole_shards_in_order(project):
     assert [len(FeatureStore(path, (rank, 3)).shards) for rank in range(3)] == [1, 1, 2]
     with pytest.raises(ValueError, match="by_rank gives each of 5 ranks its shards of .*has 4"):
         FeatureStore(path, (0, 5))
+    with pytest.raises(ValueError, match="train.tars --to webdataset --shards 5 --output"):
+        FeatureStore(project / "train.tars", (0, 5))
     np.testing.assert_array_equal(FeatureStore(path, (1, 2)).starts, [0, 5, 9])
 
 
