@@ -25,7 +25,7 @@ pytest.importorskip("ray", reason="needs Ray: extra scale")
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-COUNT = 16
+COUNT = 12
 #: Many clips of a video take it time in which something can happen.
 CLIPS = ("-o", "clips.seconds=1")
 #: Seconds after which Ray gives up a head that is gone.
