@@ -126,7 +126,7 @@ def copies(project, tmp_path):
         (
             "train.store",
             lambda folder: (folder / "shard-00002.lmdb").unlink(),
-            "1 files of the 4 shards that are read are absent or cut short: shard-00002.lmdb: No",
+            "of the 4 shards that are read, absent or cut short: shard-00002.lmdb: No",
         ),
         (
             "train.tars",
@@ -271,7 +271,7 @@ def test_one_process_names_an_absent_shard_before_training(project, tmp_path, ca
     changes = [f"DATASET.train.file_path={tmp_path / 's'}", f"output_dir={tmp_path / 'out'}"]
     code, err = run_alone(project, capsys, *changes)
     assert code == 1
-    assert err.splitlines()[-1].startswith(f"error: {tmp_path / 's'}: 1 files of the 4 shards")
+    assert err.splitlines()[-1].startswith(f"error: {tmp_path / 's'}: of the 4 shards")
     assert "shard-00003.lmdb: No such file or directory" in err
 
 
