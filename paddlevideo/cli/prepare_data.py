@@ -291,4 +291,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = parse_arguments(arguments)
         return options.action(options)
 
-    return exit_code_of(work, again=f"{STARTS_OVER}: pack, and convert to a store, keep what is done")
+    return exit_code_of(
+        work, again=f"{STARTS_OVER}: pack, and convert to a store, keep what is done"
+    )
