@@ -96,7 +96,7 @@ def test_negatives_are_captions_of_training_clips(place):
 
 def test_other_files_have_no_split(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n")
-    with pytest.raises(ConfigError, match="split: works with a feature store, and .*x.csv"):
+    with pytest.raises(ConfigError, match="split: works with a feature store, which .*x.csv"):
         MSRVTTDataset(str(tmp_path / "x.csv"), str(tmp_path), split="test")
 
 

@@ -191,6 +191,44 @@ def test_a_step_that_takes_too_long_is_told_once_and_a_pause_is_not(monkeypatch)
     watched.end()
 
 
+def test_a_store_that_is_gone_ends_the_thread_without_a_traceback(monkeypatch):
+    class Gone:
+        def add(self, key, amount):
+            raise ValueError("(InvalidArgument) TCP send error. Details: Broken pipe.")
+
+    monkeypatch.setattr(watch, "INTERVAL", 0.01)
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    watched = watch.Watch(1, 2, Gone(), patience=0.1)
+    watched._thread.join(10)
+    assert not watched._thread.is_alive() and not raised
+
+
+ENDS_FIRST = """
+import os
+from paddlevideo.runtime import RankLost, World
+
+world = World()
+world.barrier()
+world.barrier()
+if world.rank == 0:
+    os._exit(0)
+try:
+    world.barrier("the end")
+    world.barrier("the end")
+except RankLost as error:
+    print("told:", error)
+"""
+
+
+@pytest.mark.slow
+def test_a_barrier_without_rank_0_says_so(tmp_path):
+    (tmp_path / "ends.py").write_text(ENDS_FIRST)
+    _, logs = launch(tmp_path, tmp_path / "ends.py")
+    said = "told: rank 1 has lost the connection to rank 0 at the end. See the log of rank 0"
+    assert said in logs[1] and "Traceback" not in logs[1]
+
+
 def test_those_who_do_not_wait_are_named():
     waits = f"{watch.WAITS}backward"
     text = watch.message({0: waits, 1: "is in read (disk.py, line 3)", 2: None, 3: waits})

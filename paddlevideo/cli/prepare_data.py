@@ -162,7 +162,7 @@ captions in a .csv beside them."""
     parser.add_argument("--output", type=as_path, required=True)
     parser.add_argument("--dtype", choices=("float16", "float32"), help="default: unchanged")
     parser.add_argument(
-        "--shards", type=count, help="number of shards; default: one per 4 GB, of tar files per GB"
+        "--shards", type=count, help="number of shards; default: of 4 GB each, or 1 GB as tar files"
     )
 
 
@@ -291,4 +291,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = parse_arguments(arguments)
         return options.action(options)
 
-    return exit_code_of(work, again=f"{STARTS_OVER}: pack keeps what is done")
+    return exit_code_of(
+        work, again=f"{STARTS_OVER}: pack, and convert to a store, keep what is done"
+    )

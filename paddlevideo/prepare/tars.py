@@ -30,7 +30,7 @@ def to_tars(store: FeatureStore, output: Path, shards: int | None = None) -> Man
 
     Each tar file, and the index beside it, is written whole; a run that was interrupted continues
     after the last one. Raises DataError for another store at ``output``, for a damaged clip, for an
-    id that occurs twice and for more shards than clips.
+    id that occurs twice, for more shards than clips and for a full disk.
     """
     refuse_not_utf8("--output", output)
     before = store.manifest
@@ -47,7 +47,13 @@ def to_tars(store: FeatureStore, output: Path, shards: int | None = None) -> Man
         return done
     output.mkdir(parents=True, exist_ok=True)
     with store_lock(output):
-        return _write(store, target, shards)
+        try:
+            return _write(store, target, shards)
+        except OSError as error:  # one of reading would be a DataError
+            raise DataError(
+                f"{error.filename or output}: cannot be written ({error.strerror or error}). Free "
+                "some space and run the same command again to continue"
+            ) from None
 
 
 def _write(store: FeatureStore, target: Target, shards: int) -> Manifest:

@@ -92,8 +92,11 @@ class Watch:
     def _run(self) -> None:
         reported = 0
         while not self._over.wait(INTERVAL):
-            with self.lock:  # which a rank that waits for others holds: they do not wait for it
-                self.store.add(f"alive/{self.rank}", 1)
+            try:
+                with self.lock:  # which a rank that waits for others holds: they do not wait for it
+                    self.store.add(f"alive/{self.rank}", 1)
+            except (RuntimeError, ValueError):
+                return  # rank 0 is gone, and the store with it: whatever needs it says so
             since, count = self._since, self._count
             if since is None or count == reported:
                 continue

@@ -37,7 +37,7 @@ AT_THE_END = "the end of a test or of a checkpoint"
 
 
 class RankLost(UserError):
-    """A rank did not reach a barrier within its time limit."""
+    """A rank did not reach a barrier within its time limit, or has ended."""
 
 
 class World:
@@ -189,11 +189,18 @@ class World:
         """Waits until every rank has arrived; then three round trips to the store take 0.5 ms.
 
         A warning names ranks that are more than 20 seconds late. Raises RankLost after ``limit``
-        seconds, or if a late rank gives no sign of life. ``where`` is for these messages.
+        seconds, if a late rank gives no sign of life, or if rank 0 is gone, and the store with it.
+        ``where`` is for these messages.
         """
         if self.size > 1:
             with self._watch.lock:
-                self._wait(where, limit)
+                try:
+                    self._wait(where, limit)
+                except (RuntimeError, ValueError):  # Paddle's, of the store
+                    raise RankLost(
+                        f"rank {self.rank} has lost the connection to rank 0 at {where}. See the "
+                        "log of rank 0; --resume auto continues from the newest checkpoint"
+                    ) from None
 
     def _wait(self, where: str, limit: float) -> None:
         World.barriers += 1

@@ -38,8 +38,8 @@ def check_stores(section: Any, steps: Any) -> list[tuple[str, list[str]]]:
             store = FeatureStore(path, share)
             if absent := store.absent():
                 faults.append(
-                    f"{path}: {len(absent)} files of the {len(store.shards)} shards that are read "
-                    f"are absent or cut short: {some(absent, NAMED)}. Copy them here"
+                    f"{path}: of the {len(store.shards)} shards that are read, absent or cut "
+                    f"short: {some(absent, NAMED)}. Copy them here"
                 )
         files = (Path(path, COMPLETE), split_path(path))
         found.append((path, [checksum(file) if file.is_file() else "" for file in files]))

@@ -162,7 +162,8 @@ def test_ctrl_c_while_modules_load_is_no_traceback(capsys, monkeypatch):
     monkeypatch.setattr(prepare_data, "parse_arguments", interrupt)
     code, out, err = run(capsys, "pack")
     assert (code, out) == (130, "")
-    assert err == "interrupted; run the same command again: pack keeps what is done\n"
+    kept = "pack, and convert to a store, keep what is done"
+    assert err == f"interrupted; run the same command again: {kept}\n"
 
 
 def test_an_interrupted_validation_keeps_the_earlier_list(tmp_path, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Stores of tar files: nothing is lost on the way there and back, whenever it is interrupted."""
 
+import errno
 import json
 import tarfile
 from itertools import count
@@ -12,6 +13,7 @@ from paddlevideo.loader.clips.opening import open_clips
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.records import encode
 from paddlevideo.prepare import faults_of, fix, to_tars
+from paddlevideo.prepare import tars as tars_module
 from paddlevideo.utils.errors import DataError
 from tests.killing import dies_at
 from tests.loader.clips import assert_same, make_clip, write
@@ -73,6 +75,29 @@ def test_tar_files_do_not_depend_on_when_and_where_they_are_written(tmp_path):
         members = tar.getmembers()
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
     assert all(member.isreg() and member.name.count("/") == 0 for member in members)
+
+
+def test_a_full_disk_says_how_to_continue(tmp_path, monkeypatch, capsys):
+    make_store(tmp_path / "s")
+    convert = ["convert", str(tmp_path / "s"), "--to", "webdataset", "--shards", "3", "--output"]
+    really_write, written = tars_module.write_whole, []
+
+    def until_full(path, write):
+        if path.name == "shard-00001.index":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path.name)
+        really_write(path, write)
+
+    monkeypatch.setattr(tars_module, "write_whole", until_full)
+    assert main([*convert, str(tmp_path / "t")]) == 1
+    said = "shard-00001.index: cannot be written (No space left on device). Free some space and run"
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "t" / "store.json").exists()
+    monkeypatch.setattr(tars_module, "write_whole", really_write)
+    first = (tmp_path / "t" / "shard-00000.tar").stat()
+    assert main([*convert, str(tmp_path / "t")]) == main([*convert, str(tmp_path / "whole")]) == 0
+    assert (tmp_path / "t" / "shard-00000.tar").stat() == first  # not written again
+    assert contents(tmp_path / "t") == contents(tmp_path / "whole")
 
 
 def test_webdataset_reads_them(tmp_path):

@@ -79,7 +79,7 @@ def _check_address(address: str) -> None:
     if importlib.util.find_spec("ray") is None:
         raise ModuleNotFoundError("No module named 'ray'", name="ray")
     match = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d{1,5})", address)
-    if address in (link.LOCAL, "auto") or (address.startswith("ray://") and not match):
+    if address in (link.LOCAL, "auto"):
         return
     if not match:
         raise ConfigError(f'--ray is local, auto, HOST:PORT or ray://HOST:PORT, not "{address}"')

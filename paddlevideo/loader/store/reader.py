@@ -256,9 +256,11 @@ def shards_of(manifest: Manifest, share: Share | None, path: Path) -> list[Shard
         return shards
     rank, ranks = share
     if len(shards) < ranks:
+        is_tar = any(shard.file.endswith(".tar") for shard in shards)
+        kind = "--to webdataset " if is_tar else ""
         raise ConfigError(
             f"DATASET.shards: by_rank gives each of {ranks} ranks its shards of {path}, which has "
-            f"{len(shards)}: write more (paddlevideo convert {path} --shards {ranks} --output "
-            "NEW_STORE), or leave the key out"
+            f"{len(shards)}: write more (paddlevideo convert {path} {kind}--shards {ranks} "
+            "--output NEW_STORE), or leave the key out"
         )
     return shards[len(shards) * rank // ranks : len(shards) * (rank + 1) // ranks]

@@ -227,7 +227,7 @@ def open_store(path: str | os.PathLike[str], share: Share | None = None) -> Feat
     if not is_store(path):
         key = "DATASET.shards: by_rank" if share else "split:"
         raise ConfigError(
-            f"{key} works with a feature store, and {path} is none. Leave it out, or pack the "
+            f"{key} works with a feature store, which {path} is not. Leave it out, or pack the "
             "clips and their captions: paddlevideo pack"
         )
     return FeatureStore(path, share)

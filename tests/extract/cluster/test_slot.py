@@ -167,8 +167,9 @@ def test_without_ray_there_is_a_line_to_install_it(clips, run, monkeypatch):
 
 def test_an_address_that_is_none_or_does_not_answer(clips, run, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    code, _, err = run(clips, "--ray", "head")
-    assert code == 2 and 'local, auto, HOST:PORT or ray://HOST:PORT, not "head"' in err
+    for address in ("head", "ray://head"):  # Ray would wait for the second
+        code, _, err = run(clips, "--ray", address)
+        assert code == 2 and f'local, auto, HOST:PORT or ray://HOST:PORT, not "{address}"' in err
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999"):
