@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import os
 import signal
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 # A shell starts background jobs with Ctrl-C ignored, and processes pass that on: tests that send
 # the signal would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# As retrieval/milvus_server.py does: some tests import pymilvus before.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

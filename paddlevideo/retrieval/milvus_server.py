@@ -93,6 +93,9 @@ class MilvusServer:
         self.address = str(place)
         if isinstance(place, str):
             check_address(place)
+        # gRPC would print a line whenever this process forks, as an extraction does; nothing that
+        # is forked here talks to Milvus.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         try:
             import pymilvus
         except ImportError:
