@@ -16,7 +16,6 @@ from paddlevideo.config import Config, check_config, import_parts, load_config, 
 from paddlevideo.config.arguments import schema_of
 from paddlevideo.loader import build_pipeline
 from paddlevideo.loader.build import BatchLoader, SampleReader
-from paddlevideo.loader.dataset import Dataset
 from paddlevideo.loader.dataset.captioning import CaptionTruth
 from paddlevideo.loader.questions.question import Choice, Question
 from paddlevideo.loader.sampler import GridSampler
@@ -282,7 +281,7 @@ def score(recipe, model, batch):
         return score_captions(metric, model, batch)
     if metric.name != "MSRVTTMetric":
         return score_questions(metric, model, batch)
-    samples = Samples({key: rows[index] for key, rows in batch.items()} for index in range(CLIPS))
+    samples = [{key: rows[index] for key, rows in batch.items()} for index in range(CLIPS)]
     loader = BatchLoader(SampleReader(samples), GridSampler(CLIPS, CLIPS))
     data = EvaluationData([batch], loader, lambda state: [state], metric.start, validating=True)
     predictor = metric.predictor(model, data)
@@ -312,8 +311,8 @@ def score_questions(metric, model, batch):
     assert 0 <= results["accuracy"] <= 100 and results["questions"] == CLIPS
 
 
-class Samples(list, Dataset):
-    """A data set of samples that are all about one video."""
+class Samples(list):
+    """A data set of questions that are all about one video."""
 
     def wrong_partners(self):
         return np.arange(len(self))

@@ -128,8 +128,9 @@ class SampleReader:
 
     def batch(self, epoch: int, indices: list[int]) -> Batch:
         """Returns the samples as one batch, see :class:`Collator`."""
-        with suppress(DataError):  # reading names the clip
-            self.dataset.request(indices)
+        if hasattr(self.dataset, "request"):  # a list of samples has nothing to read ahead
+            with suppress(DataError):  # reading names the clip
+                self.dataset.request(indices)
         collator = Collator(len(indices))
         for index in indices:
             # One by one: each sample reuses the memory of the one before.

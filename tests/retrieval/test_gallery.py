@@ -10,7 +10,6 @@ import paddle
 import pytest
 
 from paddlevideo.loader.build import BatchLoader, SampleReader
-from paddlevideo.loader.dataset import Dataset
 from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import EvaluationData
 from paddlevideo.modeling import ActBert
@@ -174,17 +173,13 @@ def test_a_kept_gallery_is_joined_tensor_by_tensor(clips):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-class Samples(list, Dataset):
-    """A data set of samples in memory."""
-
-
 def predictor(model, clips, captions):
     """A predictor of ``captions``, what it told the metric, and its batches of two captions."""
     samples = [
         {"index": index, **{key: rows[index] for key, rows in captions.items() if key != "index"}}
         for index in range(len(captions["text_ids"]))
     ]
-    loader = BatchLoader(SampleReader(Samples(samples)), GridSampler(len(samples), 2))
+    loader = BatchLoader(SampleReader(samples), GridSampler(len(samples), 2))
     metric = MSRVTTMetric()
     data = EvaluationData(Source(clips), loader, lambda state: [state], metric.start)
     made = metric.predictor(model, data)
@@ -235,7 +230,7 @@ def test_k_beyond_captions_and_videos_is_one_stage(clips):
 
 def test_what_would_end_the_first_stage_ends_a_test_before_its_gallery_is_read(clips, monkeypatch):
     source, captions = Source(clips), make_batch(3, clips=5)
-    loader = BatchLoader(SampleReader(Samples([captions])), GridSampler(1, 1))
+    loader = BatchLoader(SampleReader([captions]), GridSampler(1, 1))
     model = with_head(similarity_weight="auto")
     model.top_k = (2, 2)
     metric = MSRVTTMetric()
