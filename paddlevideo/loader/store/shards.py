@@ -83,7 +83,7 @@ class LmdbShard:
         return int(KEY.unpack(entry)[0]) if len(entry) == KEY.size else -1
 
     def request(self, numbers: Iterable[int]) -> None:
-        """Does nothing: to find where a record is, LMDB reads it."""
+        """Does nothing: records are read through memory, where LMDB finds them."""
 
     def mark(self, record: bytes) -> bytes:
         """Returns a record's checksum and version."""
