@@ -19,6 +19,8 @@ from paddlevideo.utils.errors import ConfigError, UserError
 TOKEN = "MILVUS_TOKEN"
 #: Seconds in which a request is tried again: of a search, of others, and of what takes longer.
 SEARCH_SECONDS, SECONDS, FLUSH_SECONDS = 5.0, 30.0, 120.0
+#: Seconds in which one request may be answered, at least: a million clips take a server a while.
+ANSWER_SECONDS = 30.0
 _EXPECTED = "a folder, http://HOST:PORT or https://HOST:PORT of Milvus, or a file that ends in .db"
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:[0-9]+")
 #: Seconds between two attempts, doubled from the first to the last of these.
@@ -124,7 +126,8 @@ class MilvusServer:
                 with self.answering(doing):
                     if self._client is None:
                         self._client = self._connect(left)
-                    return getattr(self._client, request)(*words, timeout=left, **more)
+                    limit = max(left, ANSWER_SECONDS)
+                    return getattr(self._client, request)(*words, timeout=limit, **more)
             except IndexAway as error:
                 self.close()
                 is_away = any(sign in error.answer for sign in _AWAY)
