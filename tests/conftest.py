@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import logging
 import os
 import signal
 from collections import Counter
@@ -18,6 +19,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the modules with the most slow tests first."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True)
+def propagating_log() -> None:
+    """What pytest captures must not depend on the commands that earlier tests have run."""
+    logging.getLogger("paddlevideo").propagate = True
 
 
 @pytest.fixture(scope="session")
