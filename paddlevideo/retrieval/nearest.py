@@ -68,10 +68,9 @@ def open_nearest(
 ) -> Nearest:
     """Returns a search among vectors.
 
-    An exact one uses faiss for ``faiss_from`` or more vectors, which is faster for many queries. An
-    approximate one uses it in any case, except for so few vectors that it would save nothing; its
-    recall for ``sample``, some of the queries that will come, is logged. Raises ConfigError if
-    faiss is needed and not installed.
+    An exact one uses faiss for ``faiss_from`` or more vectors. An approximate one uses it in any
+    case, except for so few vectors that it would save nothing; its recall for ``sample``, some of
+    the queries that will come, is logged. Raises ConfigError if faiss is needed and not installed.
     """
     if how == "approximate" and len(vectors) >= APPROXIMATE_FROM:
         approximate = Approximate(vectors)
@@ -105,7 +104,7 @@ class Exact:
 
 
 class FaissFlat:
-    """Computes all similarities with faiss, which is faster for many queries.
+    """Computes all similarities with faiss: faster for single queries, slower for many at once.
 
     Exact up to rounding. The vectors are not copied.
     """
