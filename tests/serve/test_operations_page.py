@@ -124,7 +124,7 @@ def families(printed):
 
 @pytest.mark.slow
 def test_the_tables_are_those_of_real_runs(families):
-    rows = re.findall(r"^\| `(paddlevideo_\w+)` \| (\w+) \| (.*?) \|", PAGE, re.M)
+    rows = re.findall(r"^\| `(paddlevideo_\w+)` \| (\w+) \|(.*?)\|", PAGE, re.M)
     written: dict[str, tuple[str, set[str]]] = {}
     for name, kind, labels in rows:
         before = written.get(name, (kind, set()))[1]
