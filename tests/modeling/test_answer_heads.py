@@ -8,6 +8,7 @@ import pytest
 
 from paddlevideo.modeling import build_model, load_weights
 from paddlevideo.modeling.heads.answers import LIST, decoded
+from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.utils.errors import ConfigError, DataError, WeightsError
 from tests.modeling.tiny import SIZES, make_batch
 
@@ -214,7 +215,8 @@ def test_components_are_those_of_the_standardized_features():
     batches = [questions(seed=seed) for seed in range(4)]
     model.fit(batches, lambda array: array)
     head = model.head
-    x = np.concatenate([head.clip.features(batch) for batch in batches])
+    features = [head.clip.features(to_tensors(batch)).numpy() for batch in batches]
+    x = np.concatenate(features).astype(np.float64)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     states, tensors = model.encode(batches[1])
     _, spread, axes = np.linalg.svd(x, full_matrices=False)

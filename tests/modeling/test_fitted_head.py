@@ -73,6 +73,10 @@ def alone(array):
     return np.asarray(array, np.float64)
 
 
+def of_actions(pairs):
+    return Pairs(pairs.features[:, SIZES["v_feature_size"] :], pairs.sentences, pairs.words)
+
+
 def vectors(head, pairs):
     """Those that a test computes, from what the streams and the batches hold."""
     seen = (paddle.to_tensor(pairs.features) - head.feature_mean) * head.feature_scale
@@ -95,9 +99,12 @@ def test_equals_ridge_regression_written_out(words, penalty):
     np.testing.assert_allclose(found_clips[:, :chosen], clips, atol=2e-4)
 
 
-def test_ranks_fit_what_one_does():
+@pytest.mark.parametrize("options", [{}, {"streams": ["actions"], "scale_captions": True}])
+def test_ranks_fit_what_one_does(options):
     pairs = random_pairs()
-    one = with_head().retrieval_head
+    if options:
+        pairs = of_actions(pairs)
+    one = with_head(**options).retrieval_head
     one.fit(pairs, alone)
     parts = [
         Pairs(pairs.features[at], pairs.sentences[at], pairs.words[at])
@@ -115,7 +122,7 @@ def test_ranks_fit_what_one_does():
 
         return total
 
-    heads = [with_head().retrieval_head for _ in parts]
+    heads = [with_head(**options).retrieval_head for _ in parts]
     threads = [
         threading.Thread(target=head.fit, args=(part, total_of(rank)))
         for rank, (head, part) in enumerate(zip(heads, parts, strict=True))
@@ -130,6 +137,40 @@ def test_ranks_fit_what_one_does():
                 head.state_dict()[name].numpy(), heads[0].state_dict()[name].numpy()
             )
             np.testing.assert_allclose(head.state_dict()[name].numpy(), expected, atol=1e-5)
+
+
+def test_a_map_from_one_stream_does_not_read_the_other():
+    pairs = random_pairs()
+    both, one = with_head().retrieval_head, with_head(streams=["actions"]).retrieval_head
+    silent = pairs.features.copy()
+    silent[:, : SIZES["v_feature_size"]] = 7.0
+    both.fit(Pairs(silent, pairs.sentences, pairs.words), alone)
+    one.fit(of_actions(pairs), alone)
+    np.testing.assert_allclose(
+        one.map.numpy(), both.map.numpy()[SIZES["v_feature_size"] :], atol=1e-5
+    )
+    batch = make_batch(0, clips=6)
+    videos = {key: paddle.to_tensor(batch[key]) for key in ("action_feat", "action_mask")}
+    assert one.video_vectors((), (), videos).shape == [len(batch["action_feat"]), one.width]
+
+
+@pytest.mark.parametrize("streams", [[], ["actions", "actions"]])
+def test_streams_are_named_once_each(streams):
+    with pytest.raises(ConfigError, match=r"MODEL.retrieval_head.streams=.*each once"):
+        with_head(streams=streams)
+
+
+def test_scaled_captions_are_equally_similar_to_the_training_clips():
+    pairs = random_pairs()
+    plain, scaled = (with_head(scale_captions=scale).retrieval_head for scale in (False, True))
+    for head in (plain, scaled):
+        head.fit(pairs, alone)
+    captions, clips = vectors(plain, pairs)
+    lengths = 1 / np.sqrt(((captions @ clips.T) ** 2).mean(axis=1))
+    expected = captions * (lengths / lengths.mean())[:, None]
+    found = scaled.scaled(paddle.to_tensor(captions)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert lengths.max() > 1.2 * lengths.min()
 
 
 def test_finds_unseen_clips_where_captions_follow_from_features():
@@ -210,11 +251,12 @@ def test_numbers_that_nothing_can_be_fitted_with(wrong):
         FittedHead(**wrong)
 
 
-def test_the_fit_is_a_part_of_the_weights(tmp_path):
-    model, batches = fitted()
+@pytest.mark.parametrize("scale", [False, True])
+def test_the_fit_is_a_part_of_the_weights(tmp_path, scale):
+    model, batches = fitted(scale_captions=scale)
     path = tmp_path / "w.pdparams"
     paddle.save(model.to_released(model.state_dict()), str(path))
-    other = with_head(seed=1)
+    other = with_head(seed=1, scale_captions=scale)
     pv.load_weights(other, path, for_test=True)
     np.testing.assert_array_equal(
         other.encode_captions(batches[0]).vector, model.encode_captions(batches[0]).vector
@@ -275,10 +317,11 @@ def test_arrays_of_half_precision_are_set_and_used():
     assert (found * expected).sum(axis=1).min() > 0.99
 
 
-def test_as_a_teacher_it_leaves_each_clip_out():
+@pytest.mark.parametrize("scale", [False, True])
+def test_as_a_teacher_it_leaves_each_clip_out(scale):
     """As another fit without the clip would, with the words and the scales of all clips."""
     pairs = random_pairs()
-    head = with_head(match_negatives=2, teacher_weight=0.5).retrieval_head
+    head = with_head(match_negatives=2, teacher_weight=0.5, scale_captions=scale).retrieval_head
     head.fit(pairs, alone)
     x = (paddle.to_tensor(pairs.features) - head.feature_mean) * head.feature_scale
     mask = paddle.to_tensor((pairs.words >= 0).astype("int64"))
@@ -301,8 +344,10 @@ def test_as_a_teacher_it_leaves_each_clip_out():
     found = head.similarities_in_training(
         (paddle.to_tensor(states), bias, texts), ((), (), videos), np.arange(len(y))
     )
-    np.testing.assert_allclose(found.numpy(), np.array(expected) @ unit(y).T, atol=1e-4)
-    seen = head.video_vectors((), (), videos).numpy() @ unit(y).T
+    compared = head.scaled(paddle.to_tensor(y)).numpy()
+    assert scale == (abs(np.linalg.norm(compared, axis=1) - 1).max() > 0.05)
+    np.testing.assert_allclose(found.numpy(), np.array(expected) @ compared.T, atol=2e-4)
+    seen = head.video_vectors((), (), videos).numpy() @ compared.T
     assert np.diag(seen).mean() > np.diag(found.numpy()).mean() + 0.1  # it knows what it has seen
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
+from paddlevideo.modeling.heads.clip_features import ClipFeatures
+from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.utils.errors import ConfigError, DataError
 
 #: Sums an array over all ranks.
@@ -27,7 +29,8 @@ class ClipComponents(nn.Layer):
     def __init__(self, sizes: Mapping[str, int], components: int) -> None:
         """``sizes``: the widths of ``image_feat`` and ``action_feat``. Raises ConfigError."""
         super().__init__()
-        features = sizes["image_feat"] + sizes["action_feat"]
+        self.features = ClipFeatures("streams", ("regions", "actions"), sizes)
+        features = self.features.width
         if components > features:
             raise ConfigError(
                 f"MODEL.head.components is {components}, but a clip has only {features} features"
@@ -36,14 +39,6 @@ class ClipComponents(nn.Layer):
         self.register_buffer("feature_mean", paddle.zeros([features]))
         self.register_buffer("feature_scale", paddle.zeros([features]))
         self.register_buffer("axes", paddle.zeros([features, components]))
-
-    @staticmethod
-    def features(batch: Mapping[str, Any]) -> np.ndarray | Tensor:
-        """Returns the features (B, F) of a batch of arrays or tensors."""
-        parts = batch["image_feat"][:, 0], batch["action_feat"].mean(axis=1)
-        if isinstance(parts[0], Tensor):
-            return paddle.concat([part.astype("float32") for part in parts], axis=1)
-        return np.concatenate(parts, axis=1).astype(np.float64)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Returns the components (B, K) float32 of a batch of tensors."""
@@ -61,7 +56,7 @@ class ClipComponents(nn.Layer):
         size = self.feature_mean.shape[0]
         count, sums, products = np.zeros(1), np.zeros(size), np.zeros((size, size))
         for batch in batches:
-            x = np.asarray(self.features(batch))
+            x = self.features(to_tensors(batch)).numpy().astype(np.float64)
             count, sums, products = count + len(x), sums + x.sum(axis=0), products + x.T @ x
         count, sums, products = total(count), total(sums), total(products)
         if count[0] < 2:

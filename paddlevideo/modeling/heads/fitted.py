@@ -14,6 +14,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
+from paddlevideo.modeling.heads.clip_features import ClipFeatures, ClipStreams
 from paddlevideo.modeling.heads.vectors import VectorHead, masked_mean
 from paddlevideo.modeling.layers import length_of
 from paddlevideo.modeling.transfer import to_tensors
@@ -63,14 +64,19 @@ class FittedHead(VectorHead):
     ``words`` most frequent ones in at least two captions and at most a fifth of them, which leaves
     out function words.
 
-    A clip's vector is a linear map of its global region and the mean of its actions, both
-    standardized: with x of F features each divided by the root of its part's width, and y the
+    A clip's vector is a linear map of ``streams``, the global region and the mean of the actions,
+    both standardized: with x of F features each divided by the root of its part's width, and y the
     caption's vector, both centred, W = (X^T X + penalty I)^-1 X^T Y (Hoerl and Kennard 1970). On a
     thousand clips it takes a second, and generalizes better to unseen videos than the same map
     trained by gradient descent.
 
     As a teacher of the match head it compares each clip with captions by the map that all other
     clips give: a map that was fitted to the clip's own caption has nothing to teach about it.
+
+    With ``scale_captions`` a caption's vector is divided by the root mean square of its dot
+    products with the vectors of the training clips, up to a factor: the mean length is 1. Otherwise
+    some captions have larger dot products than others with any clip, which harms the choice of a
+    caption for a clip. The order of clips for a caption stays the same.
 
     ``clips``: the maximum number of clips to fit to, chosen at equal intervals. The text stream
     must be frozen up to the first tangled layer. For other arguments see :class:`VectorHead`.
@@ -83,7 +89,7 @@ class FittedHead(VectorHead):
     #: Whether similarities in training leave each clip out, which takes a matrix as large as X^T X.
     leave_out = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - flat, as the keys of a configuration are
         self,
         words: CountOrZero = 512,
         word_weight: NonNegative = 1.5,
@@ -91,6 +97,8 @@ class FittedHead(VectorHead):
         clips: Annotated[int, Range(at_least=2)] = 20_000,
         temperature: Positive = 0.05,
         similarity_weight: NonNegative | Literal["auto"] = 1.0,
+        streams: ClipStreams = ("regions", "actions"),
+        scale_captions: bool = False,
         faiss_from: CountOrZero = 50_000,
         first_stage: Literal["exact", "approximate"] = "exact",
     ) -> None:
@@ -103,6 +111,7 @@ class FittedHead(VectorHead):
             )
         self.words, self.word_weight = words, word_weight if words else 0.0
         self.penalty, self.clips = penalty, clips
+        self.streams, self.scale_captions = streams, scale_captions
         self.log_scale.stop_gradient = True
         #: What leaving out a clip takes: (X^T X + penalty I)^-1 and the mean of the captions'
         #: vectors. Weights do not contain them: a fit takes less time than they would take space.
@@ -121,9 +130,9 @@ class FittedHead(VectorHead):
         # The word embedding too: it is tied to the word head, whose gradient would change it.
         for parameter in backbone.text_embeddings.parameters():
             parameter.stop_gradient = True
-        sizes = backbone.feature_sizes
-        self.parts = (sizes["image_feat"], sizes["action_feat"])
-        inputs, text = sum(self.parts), backbone.widths.text
+        key = "MODEL.retrieval_head.streams"
+        self.features = ClipFeatures(key, self.streams, backbone.feature_sizes)
+        inputs, text = self.features.width, backbone.widths.text
         self.width = text + self.words
         for name, shape in {
             "feature_mean": [inputs],
@@ -136,13 +145,26 @@ class FittedHead(VectorHead):
         #: The column of each word piece; those left out have ``words``.
         columns = paddle.full([backbone.vocabulary_size], self.words, "int64")
         self.register_buffer("piece_column", columns)
+        if self.scale_captions:
+            #: The mean of f f^T over the vectors f of the training clips, up to a factor.
+            self.register_buffer("clip_moments", paddle.eye(self.width))
 
     # -------------------------------------------------------------------------- vectors
 
     def caption_vectors(self, text: Tensor, bias: Tensor, captions: Mapping[str, Tensor]) -> Tensor:
         """States (C, T, D) with their bias, ``text_ids`` and ``text_mask`` (C, T) -> (C, width)."""
         mask = captions["text_mask"]
-        return F.normalize(self.target(masked_mean(text, bias), captions["text_ids"], mask))
+        return self.scaled(self.target(masked_mean(text, bias), captions["text_ids"], mask))
+
+    def scaled(self, targets: Tensor) -> Tensor:
+        """Returns the vectors (C, width) that are compared with clips' from those of the fit."""
+        vectors = F.normalize(targets)
+        if not self.scale_captions:
+            return vectors
+        squares = (paddle.matmul(vectors, *self._floats("clip_moments")) * vectors).sum(
+            axis=-1, keepdim=True
+        )
+        return vectors / paddle.sqrt(paddle.clip(squares, min=1e-12))
 
     def similarities_in_training(
         self,
@@ -165,7 +187,7 @@ class FittedHead(VectorHead):
         inputs = self.inputs(videos[2])
         leverage = (paddle.matmul(inputs, self.inverse) * inputs).sum(axis=-1, keepdim=True)
         predicted = paddle.matmul(inputs, *self._floats("map")) - leverage * own
-        return paddle.matmul(F.normalize(predicted), F.normalize(targets), transpose_y=True)
+        return paddle.matmul(F.normalize(predicted), self.scaled(targets), transpose_y=True)
 
     def video_vectors(
         self,
@@ -180,17 +202,6 @@ class FittedHead(VectorHead):
         """Returns the standardized features of clips, (V, F)."""
         mean, scale = self._floats("feature_mean", "feature_scale")
         return (self.features(videos) - mean) * scale
-
-    def features(self, videos: Mapping[str, Tensor]) -> Tensor:
-        """Returns the global region and the mean of the actions, (V, F).
-
-        Actions of zeros are padding, even though their mask is 1 in tests.
-        """
-        actions = videos["action_feat"].astype("float32")
-        real = paddle.any(actions != 0, axis=-1).astype("float32")
-        real = (real * videos["action_mask"].astype("float32")).unsqueeze(-1)
-        actions = (actions * real).sum(axis=1) / paddle.clip(real.sum(axis=1), min=1.0)
-        return paddle.concat([videos["image_feat"][:, 0].astype("float32"), actions], axis=-1)
 
     def target(self, sentences: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """Means of states (C, D), ids and mask (C, T) -> (C, width), each part a unit vector."""
@@ -209,9 +220,9 @@ class FittedHead(VectorHead):
 
     def no_pairs(self) -> Pairs:
         """Returns empty pairs."""
-        features, text = sum(self.parts), self.sentence_mean.shape[0]
-        none = np.zeros((0, features), np.float32), np.zeros((0, text), np.float32)
-        return Pairs(none[0], none[1], np.zeros((0, 1), np.int64))
+        text = self.sentence_mean.shape[0]
+        none = np.zeros((0, self.features.width), np.float32), np.zeros((0, text), np.float32)
+        return Pairs(*none, np.zeros((0, 1), np.int64))
 
     @paddle.no_grad()
     def fit(self, pairs: Pairs, total: Total) -> None:
@@ -230,7 +241,7 @@ class FittedHead(VectorHead):
         if self.words:
             self._choose_words(pairs.words, count, total)
         mean = total(sum(y.sum(axis=0) for _, y in self._rows(pairs))) / count
-        squares, products = np.zeros([sum(self.parts)] * 2), np.zeros(self.map.shape)
+        squares, products = np.zeros([self.features.width] * 2), np.zeros(self.map.shape)
         for x, y in self._rows(pairs):
             squares += x.T @ x
             products += x.T @ (y - mean)
@@ -240,6 +251,22 @@ class FittedHead(VectorHead):
         if self.leave_out:
             self.inverse = paddle.to_tensor(np.linalg.inv(squares).astype(np.float32))
             self.target_mean = paddle.to_tensor(mean.astype(np.float32))
+        if self.scale_captions:
+            self._set_moments(pairs, count, total)
+
+    def _set_moments(self, pairs: Pairs, count: int, total: Total) -> None:
+        """Sets the moments, such that the mean length of the training captions' vectors is 1."""
+        (fitted,) = (x.numpy().astype(np.float64) for x in self._floats("map"))
+        moments, lengths = np.zeros([self.width] * 2), np.zeros(1)
+        for x, _ in self._rows(pairs):
+            vectors = _unit(x @ fitted)
+            moments += vectors.T @ vectors
+        moments = total(moments) / count
+        for _, y in self._rows(pairs):
+            vectors = _unit(y)
+            squares = ((vectors @ moments) * vectors).sum(axis=1)
+            lengths += (1 / np.sqrt(np.maximum(squares, 1e-12))).sum()
+        self._set("clip_moments", moments * (total(lengths)[0] / count) ** 2)
 
     def _standardize(self, features: np.ndarray, count: int, total: Total) -> None:
         mean = total(features.sum(axis=0, dtype=np.float64)) / count
@@ -249,7 +276,8 @@ class FittedHead(VectorHead):
             )
         variance = total(((features - mean) ** 2).sum(axis=0, dtype=np.float64)) / count
         deviation = np.sqrt(variance)
-        width = np.repeat(np.array(self.parts, np.float64), self.parts)
+        parts = self.features.parts
+        width = np.repeat(np.array(parts, np.float64), parts)
         constant = deviation <= 1e-6 * (1 + np.abs(mean))
         scale = np.where(constant, 0.0, 1.0 / np.sqrt(width) / np.where(constant, 1.0, deviation))
         self._set("feature_mean", mean)
@@ -291,6 +319,10 @@ class FittedHead(VectorHead):
     def _floats(self, *names: str) -> list[Tensor]:
         """Returns fitted arrays as float32, which they are not at level O2 of mixed precision."""
         return [getattr(self, name).astype("float32") for name in names]
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def read_pairs(

@@ -5,8 +5,7 @@ N captions, F features of their clips, W words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import paddle
@@ -154,11 +153,3 @@ class WordMap(nn.Layer):
         squares[np.diag_indices_from(squares)] += self.penalty
         solved = np.linalg.solve(squares, targets).astype(np.float32)
         return np.pad(solved, [(0, 0), (0, self.size - solved.shape[1])])
-
-
-def clip_features(batch: Mapping[str, Any]) -> Tensor:
-    """Returns the global region and the mean of the real actions, (B, F)."""
-    actions = batch["action_feat"].astype("float32")
-    real = batch["action_mask"].astype("float32").unsqueeze(-1)
-    actions = (actions * real).sum(axis=1) / paddle.clip(real.sum(axis=1), min=1.0)
-    return paddle.concat([batch["image_feat"][:, 0].astype("float32"), actions], axis=-1)
