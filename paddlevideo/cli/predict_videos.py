@@ -1,4 +1,4 @@
-r"""Describes videos with trained weights: captions, answers, segments or steps.
+r"""Describes videos with trained weights: captions, answers, choices, segments or steps.
 
     paddlevideo predict -w output/My_captions/My_captions_best.pdparams holiday.mp4 --every 10
     paddlevideo predict -w WEIGHTS videos/ --srt subtitles/

@@ -31,7 +31,7 @@ def flat(row: Row) -> list[Row]:
     return [{key: value for key, value in row.items() if key != "log_probability"}]
 
 
-def shown(value: Any, separator: str = ", ") -> str:
+def shown(value: Any, separator: str = "; ") -> str:
     """Formats a cell: seconds with a decimal, lists with commas, scores best first."""
     if isinstance(value, float):
         return f"{value:.1f}"
@@ -75,10 +75,13 @@ def print_table(rows: Sequence[Row]) -> None:
     columns = list(dict.fromkeys(key for line in lines for key in line))
     if all("start" in line and f"{line.get('video')}_" in line.get("clip", "") for line in lines):
         columns = [name for name in columns if name != "clip"]  # it says nothing more
+    if "scores" in columns:
+        columns.remove("answer")  # the first of the scores
     table = Table()
     for name in columns:
         is_number = name in NUMBERS
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
+        justify: Any = "right" if is_number else "left"
+        table.add_column(name, justify=justify, no_wrap=is_number, overflow="fold")
     for line in lines:
         table.add_row(*(Text(shown(line.get(key, ""), "\n")) for key in columns))
     console.print(table)

@@ -48,6 +48,8 @@ def cards_from(text: str, tasks: Sequence[str] = ()) -> list[TaskCard]:
     ``tasks_primary.txt``; ``tasks`` are titles or ids of its cards, and may be left out if it has
     one. Raises ConfigError, or DataError naming file and line.
     """
+    if tasks and not text:
+        raise ConfigError("--task: give the file of tasks with --steps")
     if not os.path.isfile(text):
         if tasks or text.endswith(".txt"):
             raise ConfigError(f"--steps {text}: there is no such file of tasks. Check the path")
@@ -63,7 +65,7 @@ def cards_from(text: str, tasks: Sequence[str] = ()) -> list[TaskCard]:
             named = [card.title for card in cards]
             near = did_you_mean(task, named) if task else ""
             raise ConfigError(
-                f"--steps {text}: has {len(cards)} tasks: {some(named)}. Name one or several, each "
+                f"--steps {text}: has {len(cards)} tasks: {some(named, 20)}. Name one or several, each "
                 f"with --task and its title or id.{near}"
             )
         found[called[0]] = None

@@ -75,11 +75,12 @@ def test_candidates_are_listed_best_first(capsys, monkeypatch):
     print_rows([CHOICE], as_json=False)
     header, line = capsys.readouterr().out.splitlines()
     assert header == "clip\tvideo\tstart\tend\tquestion\tanswer\tscores"
-    assert line.endswith("why [loud] [/b]\tto [x] rest\t0.50 to [x] rest, -1.25 to eat")
+    assert line.endswith("why [loud] [/b]\tto [x] rest\t0.50 to [x] rest; -1.25 to eat")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     print_rows([CHOICE], as_json=False)
     table = capsys.readouterr().out.splitlines()
+    assert "answer" not in table[1]  # it is the first of the scores
     assert sum("why [loud] [/b]" in line and "0.50 to [x] rest" in line for line in table) == 1
     assert sum("-1.25 to eat" in line for line in table) == 1
 
@@ -91,6 +92,13 @@ def test_a_clip_that_is_called_by_its_times_is_not_named_in_the_table(capsys, mo
     assert "a_0_5" not in capsys.readouterr().out
     print_rows([{**CAPTIONS[0], "clip": "mine"}], as_json=False)
     assert "mine" in capsys.readouterr().out
+
+
+def test_a_long_name_is_whole_in_a_narrow_table(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    print_rows([{"clip": "x" * 30, "caption": "one"}], as_json=False)
+    assert capsys.readouterr().out.count("x") == 30
 
 
 def test_a_bar_shows_each_second_in_its_place():

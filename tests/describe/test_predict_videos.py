@@ -235,6 +235,7 @@ def test_choices_are_those_of_a_test(choices, tmp_path, capsys):
             '"man" and "soup" are equal in the 16 word pieces (max_seq_length)',
         ),
         (["--steps", "a man, \N{SNOWMAN}"], "unknown words"),
+        (["--task", "Make Soup"], "--task: give the file of tasks with --steps"),
         ([], "'first step, second step', or --choice for each candidate"),
     ],
 )
