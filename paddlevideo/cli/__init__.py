@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "search": ("search", "find the clips that a sentence describes"),
         "serve": ("serve", "search in a browser: a page with players, and a JSON API"),
         "export": ("export_model", "export a model for inference"),
-        "predict": ("predict", "match captions and clips with an exported model"),
+        "predict": ("predict", "describe videos, or match with an exported model"),
     },
     "For experiments": {
         "ablate": ("ablate", "train and test variants of a recipe"),

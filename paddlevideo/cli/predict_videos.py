@@ -1,17 +1,19 @@
-r"""Describes videos with trained weights: captions, answers, segments or steps.
+r"""Describes videos with trained weights: captions, answers, choices, segments or steps.
 
     paddlevideo predict -w output/My_captions/My_captions_best.pdparams holiday.mp4 --every 10
     paddlevideo predict -w WEIGHTS videos/ --srt subtitles/
     paddlevideo predict -w WEIGHTS holiday.mp4 --question 'what is the man holding'
+    paddlevideo predict -w WEIGHTS holiday.mp4 --choice 'a dog runs' --choice 'a man sings'
     paddlevideo predict -w WEIGHTS cooking.mp4 --every 1 --steps 'cut an onion, fry it, add water'
     paddlevideo predict -w WEIGHTS cooking.mp4 --steps tasks_primary.txt --task 'Make Jello Shots'
 
 What is predicted depends on the weights: CaptionHead writes captions, AnswerHead answers --question
 or --questions, BlankHead fills in their blanks (_____), FrameHead finds segments, and a model that
-matches (ActBert) finds --steps. Features are extracted as those of the training clips were, or by
---extraction; or they are given by --features. VIDEO is what paddlevideo extract takes: a video, a
-folder, a list of paths, or a CSV with the header video,clip,start,end; or several videos. Prints a
-table on a terminal, tab-separated lines in a pipe, JSON lines with --json.
+matches (ActBert) chooses the best --choice, or finds --steps. Features are extracted as those of
+the training clips were, or by --extraction; or they are given by --features. VIDEO is what
+paddlevideo extract takes: a video, a folder, a list of paths, or a CSV with the header
+video,clip,start,end; or several videos. Prints a table on a terminal, tab-separated lines in a
+pipe, JSON lines with --json.
 
 With --model: finds clips with an exported model, see paddlevideo predict --model FOLDER --help.
 """
@@ -21,8 +23,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +35,10 @@ from paddlevideo.utils.ranges import count_or_zero, positive
 
 if TYPE_CHECKING:
     from paddlevideo.describe.model import Loaded
+    from paddlevideo.loader.questions.question import Choice
+
+#: Yields the rows of the output for a path with features.
+Describe = Callable[[Path], Iterator[dict[str, Any]]]
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,12 +62,23 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--every", type=positive, metavar="SECONDS", help="divide videos into clips this long")
     add("--workers", type=count_or_zero, metavar="N", help="processes that extract")
     add("--question", action="append", default=[], metavar="TEXT", help="may be repeated")
-    add("--questions", type=as_path, metavar="FILE", help="a question on each line")
+    add(
+        "--questions", type=as_path, metavar="FILE",
+        help="a question on each line; for weights that match, a file of multiple choice, whose "
+        "clips and answers may be missing",
+    )  # fmt: skip
+    add(
+        "--choice", action="append", default=[], metavar="TEXT",
+        help="a candidate for what is seen, or for the answer to --question; repeat it",
+    )  # fmt: skip
     add(
         "--steps", metavar="TEXTS",
         help="steps, separated by commas, or a file of tasks of CrossTask's form",
     )  # fmt: skip
-    add("--task", metavar="NAME", help="title or id of the task, if the file has several")
+    add(
+        "--task", action="append", default=[], metavar="NAME",
+        help="title or id of a task of the file, if it has several; may be repeated",
+    )  # fmt: skip
     add(
         "--order", choices=("listed", "free"),
         help="whether steps follow each other as listed, or each is found alone; default: as in "
@@ -98,7 +116,10 @@ SAYS = {
     "AnswerHead": ("answers to questions", ("question", "questions")),
     "BlankHead": ("words for blanks", ("question", "questions")),
     "FrameHead": ("segments", ("coin",)),
-    "": ("the seconds of steps", ("steps", "task", "order")),
+    "": (
+        "the seconds of steps, or choices among candidates",
+        ("steps", "task", "order", "question", "questions", "choice"),
+    ),
 }
 
 
@@ -107,36 +128,71 @@ def check_options(head: str, options: argparse.Namespace) -> None:
     from paddlevideo.utils.errors import ConfigError
 
     says, own = SAYS.get(head, SAYS[""])
-    for name in ("question", "questions", "steps", "task", "order", "coin"):
+    for name in ("question", "questions", "choice", "steps", "task", "order", "coin"):
         if getattr(options, name) and name not in own:
             raise ConfigError(f"--{name}: these weights give {says}; leave the option out")
 
 
-def rows_of(
-    loaded: Loaded, features: Path, options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    """Returns what the model says of each clip or video. Raises ConfigError for missing options."""
-    from paddlevideo.describe.clips import answers_of, captions_of
-    from paddlevideo.describe.timelines import segments_of, steps_from, steps_of
+def choices_from(options: argparse.Namespace) -> list[Choice]:
+    """Returns the choices of the command line and of the file. Raises ConfigError or DataError."""
+    from paddlevideo.loader.questions.choices import read_choices
+    from paddlevideo.loader.questions.question import Choice
+    from paddlevideo.utils.errors import ConfigError
+
+    if options.question and not options.choice:
+        raise ConfigError(
+            "--question: these weights choose among candidates: give each of them with --choice"
+        )
+    candidates = tuple(text.strip() for text in options.choice)
+    asked = [question.strip() for question in options.question or [""]] if candidates else []
+    given = [Choice("", "", question, candidates, -1) for question in asked]
+    return [*given, *(read_choices(str(options.questions), False) if options.questions else [])]
+
+
+def matcher_of(loaded: Loaded, options: argparse.Namespace) -> Describe:
+    """Returns what chooses among candidates, or finds steps. Raises ConfigError or DataError."""
+    from paddlevideo.describe.clips import choices_of, encode_choice
+    from paddlevideo.describe.timelines import cards_from, steps_of
+    from paddlevideo.utils.errors import ConfigError
+
+    choices = choices_from(options)
+    for name in ("steps", "task", "order") if choices else ():
+        if getattr(options, name):
+            raise ConfigError(f"--{name}: give either steps or candidates to choose from")
+    if choices:
+        encoded = {choice: encode_choice(loaded, choice) for choice in choices}
+        return partial(choices_of, loaded, choices=encoded)
+    cards = cards_from(options.steps or "", options.task)
+    if not cards:
+        raise ConfigError(
+            "these weights match texts with clips: give --steps 'first step, second step', or "
+            "--choice for each candidate, or use paddlevideo search to find clips"
+        )
+    loaded.check_texts(step for card in cards for step in card.steps)
+    return partial(steps_of, loaded, cards=cards, order=options.order)
+
+
+def describe_with(loaded: Loaded, options: argparse.Namespace) -> Describe:
+    """Returns what yields what the model says of each clip or video of a path with features.
+
+    Raises ConfigError or DataError for options that the model cannot use, before any extraction.
+    """
+    from paddlevideo.describe.clips import answers_of, captions_of, encode
+    from paddlevideo.describe.timelines import segments_of
     from paddlevideo.retrieval.test import is_matcher
     from paddlevideo.utils.errors import ConfigError
 
     head = type(loaded.model.head).__name__ if hasattr(loaded.model, "head") else ""
     check_options(head, options)
     if head == "CaptionHead":
-        return captions_of(loaded, features)
+        return partial(captions_of, loaded)
     if head == "FrameHead":
-        return segments_of(loaded, features)
+        return partial(segments_of, loaded)
     if head in ("AnswerHead", "BlankHead"):
-        return answers_of(loaded, features, questions_of(options))
+        encoded = {question: encode(loaded, question) for question in questions_of(options)}
+        return partial(answers_of, loaded, questions=encoded)
     if is_matcher(loaded.model):
-        steps = steps_from(options.steps or "", options.task)
-        if not steps:
-            raise ConfigError(
-                "these weights match texts with clips: give --steps 'first step, second step', or "
-                "use paddlevideo search to find clips"
-            )
-        return steps_of(loaded, features, steps, options.order)
+        return matcher_of(loaded, options)
     raise ConfigError(f"MODEL.framework: {type(loaded.model).__name__} cannot describe videos")
 
 
@@ -154,10 +210,11 @@ def run(options: argparse.Namespace) -> None:
     weights = locate_weights(options.weights)
     config = load_recipe(weights, options.config, options.override, options.modules)
     loaded = load(config, weights)
+    describe = describe_with(loaded, options)
     wanted = Extraction(options.extraction, options.every, options.workers)
     given = options.features
     with nullcontext(given) if given else features_of(options.videos, weights, wanted) as features:
-        rows = print_rows(rows_of(loaded, features, options), options.json)
+        rows = print_rows(describe(features), options.json)
         written = write_srt(rows, options.srt) if options.srt else []
         if options.coin:
             write_coin(rows, loaded.model.head.names, options.coin)

@@ -1,1 +1,1 @@
-"""What a model says of videos: captions, answers, segments, steps (``paddlevideo predict``)."""
+"""What a model says of videos: captions, answers, choices, segments, steps."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from paddlevideo.config import Config, check_config, run_settings
 from paddlevideo.loader.clips.clip import About
 from paddlevideo.loader.clips.gallery import ClipReader
 from paddlevideo.loader.dataset.retrieval import TokenSettings
+from paddlevideo.loader.tokenizer import check_query, load_tokenizer
 from paddlevideo.modeling import BaseFramework, build_model, load_weights
 from paddlevideo.registry import DATASETS
 from paddlevideo.runtime import select_device, use_threads
 from paddlevideo.utils.errors import DataError
 from paddlevideo.utils.progress import track
+
+log = logging.getLogger("paddlevideo")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,16 @@ class Loaded:
     def tokens(self) -> TokenSettings:
         """Returns the vocabulary and the length of texts."""
         return TokenSettings(self.options["bert_model"], self.options["max_seq_length"], 0)
+
+    def check_texts(self, texts: Iterable[str]) -> None:
+        """Warns of truncated texts and unknown words.
+
+        Raises ConfigError for a text without a word of the vocabulary.
+        """
+        tokens = self.tokens()
+        for text in texts:
+            if warning := check_query(load_tokenizer(tokens.bert_model), text, tokens.length):
+                log.warning("%s", warning)
 
 
 def load(config: Config, weights: Path) -> Loaded:

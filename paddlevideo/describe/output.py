@@ -26,14 +26,18 @@ def flat(row: Row) -> list[Row]:
     """Returns a row for each segment or step of ``row``, or the row itself."""
     for name in PARTS:
         if name in row:
-            return [{"video": row["video"], **part} for part in row[name]]
+            about: Row = {key: row[key] for key in ("video", "task") if key in row}
+            return [{**about, **part} for part in row[name]]
     return [{key: value for key, value in row.items() if key != "log_probability"}]
 
 
-def shown(value: Any) -> str:
-    """Formats a cell: seconds with a decimal, lists with commas."""
+def shown(value: Any, separator: str = "; ") -> str:
+    """Formats a cell: seconds with a decimal, lists with commas, scores best first."""
     if isinstance(value, float):
         return f"{value:.1f}"
+    if isinstance(value, dict):
+        best = sorted(value.items(), key=lambda item: -item[1])
+        return separator.join(f"{score:.2f} {text}" for text, score in best)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -64,18 +68,22 @@ def print_table(rows: Sequence[Row]) -> None:
     """Prints a table, and bars of the videos that are divided into segments."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     lines = [line for row in rows for line in flat(row)]
     columns = list(dict.fromkeys(key for line in lines for key in line))
     if all("start" in line and f"{line.get('video')}_" in line.get("clip", "") for line in lines):
         columns = [name for name in columns if name != "clip"]  # it says nothing more
+    if "scores" in columns:
+        columns.remove("answer")  # the first of the scores
     table = Table()
     for name in columns:
         is_number = name in NUMBERS
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
+        justify: Any = "right" if is_number else "left"
+        table.add_column(name, justify=justify, no_wrap=is_number, overflow="fold")
     for line in lines:
-        table.add_row(*(shown(line.get(key, "")) for key in columns))
+        table.add_row(*(Text(shown(line.get(key, ""), "\n")) for key in columns))
     console.print(table)
     for row in rows:
         if "segments" in row:
@@ -124,13 +132,15 @@ def write_srt(rows: Iterable[Row], folder: Path) -> list[Path]:
 def timed(line: Row) -> TimedCaption:
     """Returns the text of a row that is shown, with its times. Raises ConfigError without them."""
     if "second" in line:
-        return TimedCaption(line["second"], line["second"] + 1, line["step"])
+        step = ": ".join(line[key] for key in ("task", "step") if key in line)
+        return TimedCaption(line["second"], line["second"] + 1, step)
     if "start" not in line:
         raise ConfigError(
             f'--srt: the times of clip "{line["clip"]}" are unknown: it is a whole video. '
             "Divide the videos with --every SECONDS, or list spans in a CSV"
         )
-    text = line.get("caption") or line.get("label") or f"{line['question']}: {line['answer']}"
+    names = ("caption", "label", "question", "answer")
+    text = ": ".join(line[key] for key in names if key in line)
     return TimedCaption(line["start"], line["end"], text)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddlevideo.describe.model import Loaded
 from paddlevideo.loader.dataset.crosstask import StepVideo
 from paddlevideo.loader.timeline.crosstask import TaskCard, read_cards
 from paddlevideo.loader.timeline.features import Timeline, Timelines, open_timelines
 from paddlevideo.loader.timeline.windows import Layout, Windows
-from paddlevideo.loader.tokenizer import check_query, load_tokenizer
 from paddlevideo.metrics.steps import StepOrder
 from paddlevideo.registry import did_you_mean
 from paddlevideo.timelines.matching import StepPredictor
@@ -40,40 +41,48 @@ def segments_of(loaded: Loaded, features: Path) -> Iterator[Row]:
         }
 
 
-def steps_from(text: str, task: str | None = None) -> list[str]:
-    """Returns the steps in ``text``, separated by commas, or those of a card in a file.
+def cards_from(text: str, tasks: Sequence[str] = ()) -> list[TaskCard]:
+    """Returns a card for the steps in ``text``, or the cards of ``tasks`` in a file.
 
-    The file has the form of CrossTask's ``tasks_primary.txt``; ``task`` is the id or title of a
-    card, if there are several. Raises ConfigError, or DataError naming file and line.
+    Steps have commas between them, and their card no title. The file has the form of CrossTask's
+    ``tasks_primary.txt``; ``tasks`` are titles or ids of its cards, and may be left out if it has
+    one. Raises ConfigError, or DataError naming file and line.
     """
+    if tasks and not text:
+        raise ConfigError("--task: give the file of tasks with --steps")
     if not os.path.isfile(text):
-        if task is not None or text.endswith(".txt"):
+        if tasks or text.endswith(".txt"):
             raise ConfigError(f"--steps {text}: there is no such file of tasks. Check the path")
-        return [step.strip() for step in text.split(",") if step.strip()]
+        steps = tuple(step.strip() for step in text.split(",") if step.strip())
+        return [TaskCard("", "", steps)] if steps else []
     cards = list(read_cards(text).values())
-    found = [card for card in cards if task in (card.id, card.title, None)]
-    if len(found) != 1:
-        named = [card.title for card in cards]
-        near = did_you_mean(task, named) if task else ""
-        raise ConfigError(
-            f"--steps {text}: has {len(cards)} tasks: {some(named)}. Name one with --task, by its "
-            f"title or id.{near}"
-        )
-    return list(found[0].steps)
+    if not tasks and len(cards) == 1:
+        return cards
+    found: dict[TaskCard, None] = {}
+    for task in tasks or [""]:
+        called = [card for card in cards if task in (card.id, card.title)]
+        if len(called) != 1:
+            named = [card.title for card in cards]
+            near = did_you_mean(task, named) if task else ""
+            raise ConfigError(
+                f"--steps {text}: has {len(cards)} tasks: {some(named, 20)}. Name one or several, "
+                f"each with --task and its title or id.{near}"
+            )
+        found[called[0]] = None
+    return list(found)
 
 
 def steps_of(
-    loaded: Loaded, features: Path, steps: Sequence[str], order: StepOrder | None = None
+    loaded: Loaded, features: Path, cards: Sequence[TaskCard], order: StepOrder | None = None
 ) -> Iterator[Row]:
-    """Yields the second of each step in each video, and its score.
+    """Yields for each video and card the second of each step, and its score.
 
-    ``order``: by default that of the recipe's METRIC. Raises ConfigError for a step without a word
-    of the vocabulary, and DataError for a video with fewer seconds than ordered steps.
+    ``order``: by default that of the recipe's METRIC. Raises DataError for a video with fewer
+    seconds than ordered steps.
     """
     tokens = loaded.tokens()
-    for step in steps:
-        check_query(load_tokenizer(tokens.bert_model), step, tokens.length)
-    card = TaskCard("", "", tuple(steps))
+    # Of all cards, so that the seconds of a video are encoded once.
+    every = TaskCard("", "", tuple(step for card in cards for step in card.steps))
     options = loaded.options
     scales = tuple(options.get("scales", ()))
     shape = (
@@ -87,16 +96,23 @@ def steps_of(
     )
     predictor = StepPredictor(loaded.model)
     for timeline in opened(loaded, features):
-        scores = predictor.scores(StepVideo(timeline, card, tokens, *shape))
-        try:
-            seconds = metric.seconds_of(scores, len(steps))
-        except DataError as error:
-            raise DataError(f'{features}: video "{timeline.name}": {error}') from None
-        found = [
-            {"step": step, "second": int(second), "score": round(float(row[second]), 4)}
-            for step, second, row in zip(steps, seconds, scores.T, strict=False)
-        ]
-        yield {"video": timeline.name, "seconds": timeline.seconds, "steps": found}
+        scores = predictor.scores(StepVideo(timeline, every, tokens, *shape))
+        background, first = scores[:, len(every.steps) :], 0
+        for card in cards:
+            count = len(card.steps)
+            columns = np.hstack([scores[:, first : first + count], background])
+            first += count
+            task = {"task": card.title} if card.title else {}
+            try:
+                seconds = metric.seconds_of(columns, count)
+            except DataError as error:
+                of_task = f', task "{card.title}"' if task else ""
+                raise DataError(f'{features}: video "{timeline.name}"{of_task}: {error}') from None
+            found = [
+                {"step": step, "second": int(second), "score": round(float(row[second]), 4)}
+                for step, second, row in zip(card.steps, seconds, columns.T, strict=False)
+            ]
+            yield {"video": timeline.name, **task, "seconds": timeline.seconds, "steps": found}
 
 
 def opened(loaded: Loaded, features: Path) -> Iterator[Timeline]:

@@ -64,6 +64,27 @@ def test_a_terminal_gets_a_table_and_bars(capsys, monkeypatch):
     assert "label" in text and "v, 40 s:" in text
 
 
+CHOICE = {
+    **{"clip": "a_0_5", "video": "a", "start": 0.0, "end": 5.0, "question": "why [loud] [/b]"},
+    **{"answer": "to [x] rest", "scores": {"to eat": -1.25, "to [x] rest": 0.5}},
+}
+
+
+def test_candidates_are_listed_best_first(capsys, monkeypatch):
+    """And what looks like markup is text."""
+    print_rows([CHOICE], as_json=False)
+    header, line = capsys.readouterr().out.splitlines()
+    assert header == "clip\tvideo\tstart\tend\tquestion\tanswer\tscores"
+    assert line.endswith("why [loud] [/b]\tto [x] rest\t0.50 to [x] rest; -1.25 to eat")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_rows([CHOICE], as_json=False)
+    table = capsys.readouterr().out.splitlines()
+    assert "answer" not in table[1]  # it is the first of the scores
+    assert sum("why [loud] [/b]" in line and "0.50 to [x] rest" in line for line in table) == 1
+    assert sum("-1.25 to eat" in line for line in table) == 1
+
+
 def test_a_clip_that_is_called_by_its_times_is_not_named_in_the_table(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
@@ -71,6 +92,13 @@ def test_a_clip_that_is_called_by_its_times_is_not_named_in_the_table(capsys, mo
     assert "a_0_5" not in capsys.readouterr().out
     print_rows([{**CAPTIONS[0], "clip": "mine"}], as_json=False)
     assert "mine" in capsys.readouterr().out
+
+
+def test_a_long_name_is_whole_in_a_narrow_table(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    print_rows([{"clip": "x" * 30, "caption": "one"}], as_json=False)
+    assert capsys.readouterr().out.count("x") == 30
 
 
 def test_a_bar_shows_each_second_in_its_place():
@@ -90,14 +118,16 @@ def test_segments_in_the_form_of_coin(tmp_path):
 def test_whatever_has_times_can_be_subtitles(tmp_path):
     steps = {"video": "sub/v", "seconds": 9, "steps": [{"step": "cut", "second": 3, "score": 1.0}]}
     answer = {"clip": "c", "start": 1.0, "end": 2.0, "question": "what", "answer": "soup"}
-    files = write_srt([SEGMENTS, steps, answer], tmp_path)
+    caption = {"clip": "d", "start": 1.0, "end": 2.0, "answer": "soup"}
+    files = write_srt([SEGMENTS, steps, {**steps, "task": "Soup"}, answer, caption], tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in files] == [
-        *("v.srt", "sub/v.srt", "c.srt"),
+        *("v.srt", "sub/v.srt", "c.srt", "d.srt"),
     ]
     texts = [path.read_text() for path in files]
     assert "00:00:20,000 --> 00:00:40,000\nfry" in texts[0]
     assert "00:00:03,000 --> 00:00:04,000\ncut" in texts[1]
-    assert "what: soup" in texts[2]
+    assert "\nSoup: cut\n" in texts[1]
+    assert "\nwhat: soup\n" in texts[2] and "\nsoup\n" in texts[3]
 
 
 def test_subtitles_stay_in_their_folder(tmp_path):

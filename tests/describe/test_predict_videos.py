@@ -16,7 +16,7 @@ from paddlevideo.loader.timeline.features import open_timelines
 from paddlevideo.utils.class_names import read_class_names
 from paddlevideo.utils.errors import DataError
 from tests.extract.samples import moving, write_video
-from tests.question_data import write_blanks, write_open_questions
+from tests.question_data import write_blanks, write_choices, write_open_questions
 from tests.timeline_data import CLASSES, STEPS, WIDTH, mstcn_keys, write_crosstask, write_mstcn
 from tests.tiny_data import make_project
 
@@ -174,6 +174,104 @@ def test_a_blank_is_filled_in_for_each_clip(tmp_path, capsys):
     assert "--steps: these weights give words for blanks" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def choices(tmp_path_factory):
+    """Options for a recipe of multiple choice with weights of a retrieval, and its folder."""
+    folder = tmp_path_factory.mktemp("choices")
+    path = make_project(folder, videos=4)
+    recipe = yaml.safe_load(path.read_text())
+    head = {"name": "RetrievalHead", "width": 8, "similarity_weight": 3.0}
+    recipe["MODEL"]["retrieval_head"] = head
+    questions = str(write_choices(folder / "mc.csv", folder / "test.csv"))
+    recipe["DATASET"]["test"] |= {"format": "MultipleChoiceDataset", "file_path": questions}
+    recipe["METRIC"] = {"name": "ChoiceMetric"}
+    path.write_text(yaml.safe_dump(recipe))
+    output = folder / "run"
+    assert main.main(["-c", str(path), "--max_iters", "1", "-o", f"output_dir={output}"]) == 0
+    weights = next(output.glob("*.pdparams"))
+    test = ["--test", "-c", str(path), "-w", str(weights), "-o", f"output_dir={folder / 'test'}"]
+    assert main.main(test) == 0
+    return folder, ["-w", weights, "--features", folder / "test.lmdb"]
+
+
+def test_choices_are_those_of_a_test(choices, tmp_path, capsys):
+    folder, given = choices
+    rows = predicted(capsys, *given, "--questions", folder / "mc.csv")
+    lines = (folder / "test" / "predictions.jsonl").read_text().splitlines()
+    expected = {row["clip"]: row for row in map(json.loads, lines)}
+    assert [row["clip"] for row in rows] == sorted(expected) and len(rows) == 4
+    for row in rows:
+        tested = expected[row["clip"]]
+        assert [*row["scores"]] == tested["candidates"]
+        np.testing.assert_allclose([*row["scores"].values()], tested["scores"], atol=2e-4)
+        assert row["answer"] == tested["candidates"][tested["prediction"]]
+        assert "question" not in row
+    asked = [option for text in rows[0]["scores"] for option in ("--choice", text)]
+    by_words = predicted(capsys, *given, *asked)
+    assert by_words[0] == rows[0] and [row["clip"] for row in by_words] == sorted(expected)
+    unnamed = {"question": "a man", "options": ["cuts", "stirs the soup"]}
+    (tmp_path / "mc.jsonl").write_text(json.dumps(unnamed))
+    with_question = predicted(capsys, *given, "--questions", tmp_path / "mc.jsonl")
+    asked = ["--question", "a man", "--choice", "cuts", "--choice", "stirs the soup"]
+    assert with_question == predicted(capsys, *given, *asked)
+    joined = predicted(capsys, *given, "--choice", "a man cuts", "--choice", "a man stirs the soup")
+    for row, other in zip(with_question, joined, strict=True):
+        assert row["question"] == "a man" and row["answer"] in unnamed["options"]
+        assert [*row["scores"].values()] == [*other["scores"].values()]
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        (["--choice", "a dog"], "--choice: expected two candidates or more"),
+        (["--choice", "a dog", "--choice", " A  dog"], '"a dog" is given twice'),
+        (["--choice", "a dog", "--choice", ""], "is empty"),
+        (["--choice", "a dog", "--choice", "\N{SNOWMAN}"], "unknown words"),
+        (["--question", "a dog"], "give each of them with --choice"),
+        (["--choice", "a", "--choice", "b", "--steps", "cut"], "--steps: give either steps or"),
+        (["--choice", "a", "--choice", "b", "--order", "free"], "--order: give either steps or"),
+        (
+            ["--question", "a dog " * 40, "--choice", "man", "--choice", "soup"],
+            '"man" and "soup" are equal in the 16 word pieces (max_seq_length)',
+        ),
+        (["--steps", "a man, \N{SNOWMAN}"], "unknown words"),
+        (["--task", "Make Soup"], "--task: give the file of tasks with --steps"),
+        ([], "'first step, second step', or --choice for each candidate"),
+    ],
+)
+def test_a_mistake_in_texts_is_told_before_videos_are_read(choices, capsys, asked, message):
+    weights = str(choices[1][1])
+    assert predict.main(["-w", weights, "none.mp4", "--extraction", "x.yaml", *asked]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"options": ["a man"]}', "line 1: the options are ['a man']; expected a list of two"),
+        ('{"options": ["a man", "A man"]}', 'line 1: the candidate "a man" is given twice'),
+        ('{"video_id": "none", "options": ["a", "b"]}', "1 of 1 clips have no features"),
+        ("is it a dog\n", "does not name the columns of multiple choice. Expected a header with"),
+    ],
+)
+def test_a_mistake_in_a_file_of_choices(choices, tmp_path, capsys, text, message):
+    (tmp_path / "asked").write_text(text)
+    given = [*map(str, choices[1]), "--questions", str(tmp_path / "asked")]
+    assert predict.main(given) != 0
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and "asked: " in said.err
+
+
+def test_scores_that_are_not_finite_are_refused(choices, monkeypatch, capsys):
+    from paddlevideo.modeling.match_scorer import MatchScorer
+
+    monkeypatch.setattr(MatchScorer, "pair_scores", lambda *_: np.array([1, np.nan], np.float32))
+    given = [*map(str, choices[1]), "--choice", "a man", "--choice", "a dog"]
+    assert predict.main(given) == 1
+    assert 'clip "video0" has a score that is not a finite number' in capsys.readouterr().err
+
+
 def test_steps_are_found_by_matching(tmp_path, capsys):
     """Zero-shot, with the weights of a retrieval."""
     path = make_project(tmp_path, videos=3)
@@ -196,9 +294,23 @@ def test_steps_are_found_by_matching(tmp_path, capsys):
     steps = write_crosstask(tmp_path / "crosstask") / "tasks_primary.txt"
     in_card = predicted(capsys, *given, "--steps", steps, "--task", "Make Soup", "--order", "free")
     assert [step["step"] for step in in_card[0]["steps"]] == [*STEPS]
-    assert in_card == predicted(capsys, *given, "--steps", ",".join(STEPS), "--order", "free")
+    by_words = predicted(capsys, *given, "--steps", ",".join(STEPS), "--order", "free")
+    assert in_card == [{**row, "task": "Make Soup"} for row in by_words]
+    both = ("--task", "8", "--task", "Make Soup", "--task", "7", "--order", "free")
+    of_tasks = predicted(capsys, *given, "--steps", steps, *both)
+    titles = ["Salt Soup", "Make Soup"] * 2
+    assert [(row["video"], row["task"]) for row in of_tasks] == [
+        *zip(("one", "one", "two", "two"), titles, strict=True),
+    ]
+    for row, alone in zip(of_tasks[1::2], in_card, strict=True):
+        assert row["seconds"] == 9 and [*row["steps"][0]] == ["step", "second", "score"]
+        for step, other in zip(row["steps"], alone["steps"], strict=True):
+            assert step == {**other, "score": pytest.approx(other["score"], abs=2e-4)}
+    for row in of_tasks[::2]:
+        assert [step["step"] for step in row["steps"]] == [*STEPS[1:]]
     for wrong, message in (
-        ((steps,), "has 2 tasks: Make Soup, Salt Soup. Name one with --task"),
+        ((steps,), "has 2 tasks: Make Soup, Salt Soup. Name one or several, each with --task"),
+        ((steps, "--task", "7", "--task", "Make Soups"), 'Did you mean "Make Soup"'),
         ((steps, "--task", "Make Soups"), 'Did you mean "Make Soup"'),
         (("lost.txt",), "--steps lost.txt: there is no such file of tasks"),
         (("\N{SNOWMAN}, cut",), "\N{SNOWMAN}"),

@@ -55,6 +55,27 @@ def test_json_lines_with_options(tmp_path):
     assert [choice.candidates for choice in read_choices(listed)] == [c.candidates for c in choices]
 
 
+def test_only_a_test_needs_clips_and_answers(tmp_path):
+    lines = [
+        {"question": "what?", "options": ["x", "y"]},
+        {"video_id": "v2", "options": ["one", "two"], "answer": "two", "question_id": 7},
+    ]
+    path = write(tmp_path / "mc.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    first, second = read_choices(path, for_test=False)
+    assert (first.clip, first.answer, first.question) == ("", -1, "what?")
+    assert (second.clip, second.answer, second.id) == ("v2", 1, "7")
+    with pytest.raises(DataError, match="line 1: has no clip"):
+        read_choices(path)
+    table = write(tmp_path / "mc.csv", "question,a0,a1\nwhat?,x,y\n")
+    (row,) = read_choices(table, for_test=False)
+    assert (row.clip, row.answer, row.texts) == ("", -1, first.texts)
+    with pytest.raises(DataError, match="NExT-QA"):
+        read_choices(table)
+    wrong = write(tmp_path / "wrong.csv", "video,a0,a1,answer\nv,x,y,3\n")
+    with pytest.raises(DataError, match="line 2: the answer is 3"):
+        read_choices(wrong, for_test=False)
+
+
 def test_the_real_file(shared):
     choices = read_choices(str(shared / "data" / "youcook2_mini" / "mc_dev.csv"))
     assert len(choices) == 300 and all(len(choice.candidates) == 5 for choice in choices)

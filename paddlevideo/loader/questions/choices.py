@@ -28,18 +28,27 @@ FORMS = (
     "(video, question, answer, qid, type, a0, a1, ...), or JSON lines with the keys video_id, "
     "options and answer"
 )
+#: What is needed to choose, without a test.
+ASKED = (
+    "a header with columns a0, a1, ... and perhaps question, video and qid, or JSON lines with the "
+    "key options and perhaps question, video_id and question_id"
+)
 OPTIONS = ("options", "candidates", "choices")
 #: vid_key of MSR-VTT's files: the clip msr9652 is called video9652 elsewhere.
 _MSRVTT_KEY = re.compile(r"msr(\d+)")
 
 
-def read_choices(path: str) -> list[Choice]:
+def read_choices(path: str, for_test: bool = True) -> list[Choice]:
     """Returns the questions of a file in its order.
 
-    The answer is counted from 0. Raises DataError, naming file and line, if columns are missing, an
-    answer is out of range or not given, a candidate is empty, or an id appears twice.
+    The answer is counted from 0. Only a test needs clips and answers: with ``for_test`` False they
+    may be missing. Raises DataError, naming file and line, if columns are missing, an answer is out
+    of range or not given, a candidate is empty, or an id appears twice.
     """
-    choices = [_of_entry(entry) for entry in read_entries(path)] if is_json(path) else _table(path)
+    if is_json(path):
+        choices = [_of_entry(entry, for_test) for entry in read_entries(path)]
+    else:
+        choices = _table(path, for_test)
     if not choices:
         raise DataError(f"{path}: holds no questions")
     unique_ids([choice.id for choice in choices], [choice.where for choice in choices])
@@ -72,35 +81,43 @@ def _is_header(names: Sequence[str]) -> bool:
     return has_clip and "answer" in names and bool(candidate_columns(names))
 
 
-def _table(path: str) -> list[Choice]:
-    table = Table(path, _is_header)
+def _table(path: str, for_test: bool) -> list[Choice]:
+    table = Table(path, _is_header if for_test else lambda names: bool(candidate_columns(names)))
     if not table.names:
-        raise without_header(table, "multiple choice", FORMS)
+        raise without_header(table, "multiple choice", FORMS if for_test else ASKED)
     columns = candidate_columns(table.names)
-    return [_of_row(row, columns) for row in table]
+    return [_of_row(row, columns, for_test) for row in table]
 
 
-def _of_row(row: Row, columns: Sequence[str]) -> Choice:
+def _of_row(row: Row, columns: Sequence[str], for_test: bool) -> Choice:
     if len(row.fields) < len(row.names):
         raise DataError(
             f"{row.where}: has {len(row.fields)} columns, but the header names {len(row.names)}"
         )
     entry = {name: row.get(name) for name in row.names}
     candidates = [entry[name] for name in columns]
-    return _choice(row.where, entry, candidates, entry["answer"])
+    return _choice(row.where, entry, candidates, for_test)
 
 
-def _of_entry(item: Entry) -> Choice:
+def _of_entry(item: Entry, for_test: bool) -> Choice:
     where, entry = item
     candidates = value_of(entry, OPTIONS, where, "options")
     if not isinstance(candidates, list) or len(candidates) < 2:
-        raise DataError(f"{where}: the options are {candidates!r:.60}; expected a list of texts")
-    return _choice(where, entry, candidates, entry.get("answer"))
+        raise DataError(
+            f"{where}: the options are {candidates!r:.60}; expected a list of two texts or more"
+        )
+    return _choice(where, entry, candidates, for_test)
 
 
-def _choice(where: str, entry: Mapping[str, Any], candidates: Sequence[Any], answer: Any) -> Choice:
+def _choice(
+    where: str, entry: Mapping[str, Any], candidates: Sequence[Any], for_test: bool
+) -> Choice:
     texts = tuple(text_value(text, where, "candidate") for text in candidates)
-    clip = text_value(value_of(entry, CLIP_NAMES, where, "clip"), where, "clip")
+    clip = optional(entry, CLIP_NAMES)
+    if clip or for_test:
+        clip = text_value(value_of(entry, CLIP_NAMES, where, "clip"), where, "clip")
+    answer = entry.get("answer")
+    is_known = for_test or answer not in (None, "")
     name = optional(entry, ID_NAMES) or f"{clip}_{where.rpartition(' ')[2]}"
     if "qid" in entry and not optional(entry, ("question_id",)):
         name = f"{clip}_{name}"  # NExT-QA numbers the questions of each video
@@ -109,7 +126,7 @@ def _choice(where: str, entry: Mapping[str, Any], candidates: Sequence[Any], ans
         _MSRVTT_KEY.sub(r"video\1", clip) if clip == entry.get("vid_key") else clip,
         optional(entry, ("question",)),
         texts,
-        answer_position(answer, texts, where),
+        answer_position(answer, texts, where) if is_known else -1,
         optional(entry, KIND_NAMES),
         where,
     )

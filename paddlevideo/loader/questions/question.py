@@ -26,7 +26,8 @@ class Question:
 class Choice:
     """Candidate texts for a clip, of which one is right.
 
-    ``question`` is "" where the candidates are captions. ``where``: file and line or entry.
+    ``question`` is "" where the candidates are captions. Without a test ``clip`` may be "", any
+    clip, and ``answer`` -1, unknown. ``where``: file and line or entry.
     """
 
     id: str
