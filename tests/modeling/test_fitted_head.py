@@ -156,7 +156,7 @@ def test_a_map_from_one_stream_does_not_read_the_other():
 
 @pytest.mark.parametrize("streams", [[], ["actions", "actions"]])
 def test_streams_are_named_once_each(streams):
-    with pytest.raises(ConfigError, match=r"MODEL.retrieval_head.streams=.*each once"):
+    with pytest.raises(ConfigError, match=r"FittedHead: streams=.*each once"):
         with_head(streams=streams)
 
 

@@ -18,7 +18,7 @@ from paddle import Tensor, nn
 from paddlevideo.modeling.accuracy import Losses, class_hits
 from paddlevideo.modeling.backbones.tangled import Streams
 from paddlevideo.modeling.beam import BeamSettings, search
-from paddlevideo.modeling.heads.clip_features import ClipFeatures, ClipStreams
+from paddlevideo.modeling.heads.clip_features import ClipFeatures
 from paddlevideo.modeling.heads.decoder import Decoder, KeysValues, Memory
 from paddlevideo.modeling.heads.fitted_words import KnownWords, Total, WordMap
 from paddlevideo.modeling.heads.similar_captions import SimilarCaptions, all_rows
@@ -67,8 +67,7 @@ class CaptionHead(TaskHead):
     layers of ``width`` and ``inner_width``, 0: the text stream's width, and four times the width.
     Words are read and predicted with the backbone's word embedding, which ``train_words`` lets
     training change. ``word_dropout``: share of the words before that are hidden in training.
-    ``max_length``: words of a caption, the end included. ``fitted_streams``: those that the ridge
-    regression of ``fitted_words`` reads.
+    ``max_length``: words of a caption, the end included.
 
     Captions are found by beam search: ``beam`` sequences are followed, and compared by their log
     probability / length ** ``length_penalty``; ``no_repeat`` n forbids to repeat n words.
@@ -88,7 +87,6 @@ class CaptionHead(TaskHead):
         train_words: bool = True,
         words: CountOrZero = 0,
         fitted_words: CountOrZero = 0,
-        fitted_streams: ClipStreams = ("regions", "actions"),
         penalty: Positive = 4.0,
         neighbours: CountOrZero = 0,
         neighbour_weight: NonNegative = 100.0,
@@ -108,7 +106,6 @@ class CaptionHead(TaskHead):
         self.word_dropout, self.label_smoothing = word_dropout, label_smoothing
         self.train_words, self.initializer_range = train_words, initializer_range
         self.words, self.fitted_words, self.penalty = words, fitted_words, penalty
-        self.fitted_streams = fitted_streams
         if fitted_words and not words:
             raise ConfigError("CaptionHead.fitted_words needs words, of which they are a part")
         if neighbours and not fitted_words:
@@ -146,9 +143,7 @@ class CaptionHead(TaskHead):
         self.word_bias = self.create_parameter([size], is_bias=True)
         if self.fitted_words:
             assert self.known is not None
-            self.clip_features = ClipFeatures(
-                "MODEL.head.fitted_streams", self.fitted_streams, backbone.feature_sizes
-            )
+            self.clip_features = ClipFeatures(backbone.feature_sizes)
             count = min(self.fitted_words, size)
             self.word_map = WordMap(self.clip_features.width, self.known, count, self.penalty)
             with initial_range(self.initializer_range):

@@ -11,8 +11,6 @@ from typing import Any, Literal
 import paddle
 from paddle import Tensor
 
-from paddlevideo.utils.errors import ConfigError
-
 #: The streams that a map may start from: the global region, and the mean of the actions.
 ClipStreams = Sequence[Literal["regions", "actions"]]
 WIDTHS = {"regions": "image_feat", "actions": "action_feat"}
@@ -21,15 +19,10 @@ WIDTHS = {"regions": "image_feat", "actions": "action_feat"}
 class ClipFeatures:
     """Reads the features (B, F) of batches: those of each of ``streams``, concatenated."""
 
-    def __init__(self, key: str, streams: ClipStreams, sizes: Mapping[str, int]) -> None:
-        """``key``: the configuration's name of ``streams``; ``sizes``: the widths of
-        ``image_feat`` and ``action_feat``. Raises ConfigError if ``streams`` is empty or names one
-        twice.
-        """
-        if not streams or len(set(streams)) < len(streams):
-            raise ConfigError(
-                f"{key}={list(streams)}: expected regions, actions or both, each once"
-            )
+    def __init__(
+        self, sizes: Mapping[str, int], streams: ClipStreams = ("regions", "actions")
+    ) -> None:
+        """``sizes``: the widths of ``image_feat`` and ``action_feat``."""
         self.streams = tuple(streams)
         #: The number of features of each stream.
         self.parts = tuple(sizes[WIDTHS[name]] for name in self.streams)

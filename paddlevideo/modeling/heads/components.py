@@ -29,7 +29,7 @@ class ClipComponents(nn.Layer):
     def __init__(self, sizes: Mapping[str, int], components: int) -> None:
         """``sizes``: the widths of ``image_feat`` and ``action_feat``. Raises ConfigError."""
         super().__init__()
-        self.features = ClipFeatures("streams", ("regions", "actions"), sizes)
+        self.features = ClipFeatures(sizes)
         features = self.features.width
         if components > features:
             raise ConfigError(

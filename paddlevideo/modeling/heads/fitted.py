@@ -109,6 +109,10 @@ class FittedHead(VectorHead):
                 f"FittedHead: words={words} is 0 or more, penalty={penalty} above 0, clips={clips} "
                 "at least 2"
             )
+        if not streams or len(set(streams)) < len(streams):
+            raise ConfigError(
+                f"FittedHead: streams={list(streams)}: expected regions, actions or both, each once"
+            )
         self.words, self.word_weight = words, word_weight if words else 0.0
         self.penalty, self.clips = penalty, clips
         self.streams, self.scale_captions = streams, scale_captions
@@ -130,8 +134,7 @@ class FittedHead(VectorHead):
         # The word embedding too: it is tied to the word head, whose gradient would change it.
         for parameter in backbone.text_embeddings.parameters():
             parameter.stop_gradient = True
-        key = "MODEL.retrieval_head.streams"
-        self.features = ClipFeatures(key, self.streams, backbone.feature_sizes)
+        self.features = ClipFeatures(backbone.feature_sizes, self.streams)
         inputs, text = self.features.width, backbone.widths.text
         self.width = text + self.words
         for name, shape in {
