@@ -30,6 +30,18 @@ def propagating_log() -> None:
     logging.getLogger("paddlevideo").propagate = True
 
 
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Processes that a module's tests start do not count for the coverage.
+
+    It makes them half as slow again, and they are killed while they write it or run only what
+    other tests run too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 save_png = figures.save_png
 
 
