@@ -25,7 +25,11 @@ from tests.tiny_data import make_project
 ROOT = Path(__file__).parents[1]
 FAULTS = int(os.environ.get("SOAK_FAULTS", "4"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(max(900, 60 * FAULTS))]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("unmeasured"),
+    pytest.mark.timeout(max(900, 60 * FAULTS)),
+]
 
 #: Steps of a tiny model take milliseconds: a fault must have a chance to hit one.
 SLOW = """

@@ -29,7 +29,11 @@ from paddlevideo.loader.store import FeatureStore
 from tests.soak_cases import CASES, ROOT, Case, command_of_a_test, tool
 from tests.tiny_data import make_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("unmeasured"),
+    pytest.mark.timeout(7200),
+]
 KILLS = int(os.environ.get("SOAK_KILLS", "24"))
 JOBS = int(os.environ.get("SOAK_JOBS", "2"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from tests import question_data, timeline_data, tiny_data
 
 ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "configs" / "multimodal" / "actbert"
 
 
 def make_user_folder(folder: Path) -> None:
@@ -85,7 +86,7 @@ def write_recipes(folder: Path) -> None:
         "action_feature_dim": tiny_data.ACTION_SIZE,
     }
     changes: dict[str, dict[str, Any]] = {
-        "actbert.yaml": {"epochs": 2, "log_interval": 1, "DATASET": {"num_workers": 0}},
+        "actbert.yaml": {"log_interval": 1, "DATASET": {"num_workers": 0}},
         "actbert_msrvtt.yaml": {"DATASET": {"test": widths}},
         "actbert_two_stage.yaml": {
             "MODEL": {**model["MODEL"], "top_k": 3},
@@ -106,8 +107,8 @@ def write_recipes(folder: Path) -> None:
     changes["actbert_salads50.yaml"] = segmentation_recipe()
     changes["actbert_salads50_steps.yaml"] = step_recipe()
     for name, change in changes.items():
-        shipped = ROOT / "configs" / "multimodal" / "actbert" / name
-        (folder / name).write_text(yaml.safe_dump({"_base_": str(shipped), **model, **change}))
+        recipe = {"_base_": str(SHIPPED / name), "epochs": 2, **model, **change}
+        (folder / name).write_text(yaml.safe_dump(recipe))
 
 
 def question_recipes(widths: dict[str, int]) -> dict[str, Any]:

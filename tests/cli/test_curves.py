@@ -9,6 +9,8 @@ from PIL import Image
 
 from paddlevideo.cli import report
 
+pytestmark = pytest.mark.usefixtures("rendered")
+
 
 @pytest.fixture
 def runs(tmp_path):

@@ -24,6 +24,7 @@ from paddlevideo.report.curves import (
 from paddlevideo.report.figures import BLACK, BLUE, COLOURS, ORANGE, short
 from paddlevideo.report.history import History, Series
 
+pytestmark = pytest.mark.usefixtures("rendered")
 RECALL = "valid.text_to_video.R@1"
 
 

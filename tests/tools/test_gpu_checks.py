@@ -27,6 +27,7 @@ from paddlevideo.tasks import resuming
 
 ROOT = Path(__file__).parents[2]
 CPU = Place("cpu")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 @pytest.mark.slow
