@@ -205,12 +205,17 @@ def test_a_store_that_is_gone_ends_the_thread_without_a_traceback(monkeypatch):
 
 
 ENDS_FIRST = """
-import os
+import os, time
 from paddlevideo.runtime import RankLost, World
 
 world = World()
 world.barrier()
-world.barrier()
+sleep = time.sleep
+if world.rank == 0:
+    sleep(0.2)
+else:
+    time.sleep = lambda seconds: sleep(0.6)  # as on a busy machine
+world.barrier()  # rank 0 does not take the store away from those that are still in it
 if world.rank == 0:
     os._exit(0)
 try:

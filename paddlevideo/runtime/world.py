@@ -30,10 +30,17 @@ Item = TypeVar("Item")
 
 #: Seconds until a warning names a rank that others wait for, and between looks for signs of life.
 PATIENCE, LOOK = 20.0, 1.0
+#: Seconds that rank 0 waits at most for others to leave a barrier.
+LEAVE = 10.0
 
 
 #: Where ranks wait unless a barrier says otherwise, for messages.
 AT_THE_END = "the end of a test or of a checkpoint"
+
+
+def _pause(waited: float) -> float:
+    """Returns the seconds until the store is asked again."""
+    return min(0.1 * waited + 2e-5, 0.05)
 
 
 class RankLost(UserError):
@@ -186,7 +193,7 @@ class World:
         return [part[:length] for part, length in zip(parts, lengths, strict=True)], self.rank
 
     def barrier(self, where: str = AT_THE_END, limit: float = math.inf) -> None:
-        """Waits until every rank has arrived; then three round trips to the store take 0.5 ms.
+        """Waits until every rank has arrived; if all have, it takes less than a millisecond.
 
         A warning names ranks that are more than 20 seconds late. Raises RankLost after ``limit``
         seconds, if a late rank gives no sign of life, or if rank 0 is gone, and the store with it.
@@ -224,8 +231,22 @@ class World:
                 ranks = ", ".join(map(str, missing))
                 log.warning("rank %d waits at %s for rank(s) %s", self.rank, where, ranks)
                 report *= 3
-            time.sleep(min(0.1 * waited + 2e-5, 0.05))
+            time.sleep(_pause(waited))
             arrived = store.add("met", 0)
+        self._leave(World.barriers * (self.size - 1))
+
+    def _leave(self, left: int) -> None:
+        """Leaves a barrier, rank 0 after all others: if it ends then, so does the store.
+
+        ``left``: how often the others have left barriers then. One that dies is not waited for.
+        """
+        if self.rank:
+            self._store.add("left", 1)
+            return
+        began, waited = time.monotonic(), 0.0
+        while self._store.add("left", 0) < left and waited < LEAVE:
+            waited = time.monotonic() - began
+            time.sleep(_pause(waited))
 
     def _missing(self) -> list[int]:
         """Returns the ranks that have not reached this barrier."""
