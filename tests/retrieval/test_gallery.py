@@ -14,7 +14,7 @@ from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import EvaluationData
 from paddlevideo.modeling import ActBert
 from paddlevideo.modeling.match_scorer import VideoCache
-from paddlevideo.retrieval import MSRVTTMetric
+from paddlevideo.retrieval import MSRVTTMetric, shortlist
 from paddlevideo.retrieval import gallery as gallery_module
 from paddlevideo.retrieval.gallery import Gallery
 from paddlevideo.retrieval.shortlist import Ranks
@@ -237,7 +237,8 @@ def test_what_would_end_the_first_stage_ends_a_test_before_its_gallery_is_read(c
     with pytest.raises(WeightsError, match="no validation has chosen it"):
         metric.predictor(model, EvaluationData(source, loader, None, metric.start))
     monkeypatch.setitem(sys.modules, "faiss", None)
-    model = with_head(faiss_from=VIDEOS)
+    monkeypatch.setattr(shortlist, "APPROXIMATE_FROM", VIDEOS)
+    model = with_head(first_stage="approximate")
     model.top_k = (2, 2)
     with pytest.raises(ConfigError, match="pip install faiss-cpu"):
         MSRVTTMetric().predictor(model, EvaluationData(source, loader, None, None))

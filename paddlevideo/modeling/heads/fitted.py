@@ -91,11 +91,10 @@ class FittedHead(VectorHead):
         clips: Annotated[int, Range(at_least=2)] = 20_000,
         temperature: Positive = 0.05,
         similarity_weight: NonNegative | Literal["auto"] = 1.0,
-        faiss_from: CountOrZero = 50_000,
         first_stage: Literal["exact", "approximate"] = "exact",
     ) -> None:
         """Raises ConfigError for values out of range."""
-        super().__init__(temperature, similarity_weight, faiss_from, first_stage)
+        super().__init__(temperature, similarity_weight, first_stage)
         if words < 0 or penalty <= 0 or clips < 2:
             raise ConfigError(
                 f"FittedHead: words={words} is 0 or more, penalty={penalty} above 0, clips={clips} "
