@@ -16,7 +16,8 @@ from paddlevideo.cli import split
 from paddlevideo.files import whole
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store import writer as writer_module
-from paddlevideo.prepare import PackOptions, pack
+from paddlevideo.loader.store.tar_shards import CHECKSUM
+from paddlevideo.prepare import PackOptions, pack, to_tars
 from paddlevideo.retrieval import nearest, search_index, segments
 from paddlevideo.retrieval.clip_keys import ClipKeys, find_keys, keys_file
 from paddlevideo.retrieval.nearest import Exact, recall
@@ -140,6 +141,37 @@ def test_clips_in_another_store_are_the_same_clips(place):
     place.check(place.opened(store=part), part)
     place.check(place.opened())
     assert not place.encoded, "what one store does not need is kept for the others"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_clips_of_a_store_that_became_tar_files_are_the_same_clips(tmp_path, dtype):
+    """Also where others come before them, and on the way back."""
+    place = Place(tmp_path, [*range(7), 40], dtype=dtype)
+    tars, back = tmp_path / "tars", tmp_path / "back"
+    to_tars(FeatureStore(place.store), tars, 2)
+    place.opened()
+    place.encoded.clear()
+    place.check(place.opened(store=tars), tars)
+    assert not place.encoded
+    pack(PackOptions([tars], back, dtype=dtype))
+    place.check(place.opened(store=back), back)
+    shutil.rmtree(place.store)
+    write(place.store, [make_clip(number) for number in (9, *range(7))], dtype=dtype)
+    to_tars(FeatureStore(place.store), tmp_path / "more", 1)
+    place.check(place.opened(store=tmp_path / "more"), tmp_path / "more")
+    assert place.encoded == ["clip9"]
+
+
+def test_tar_files_of_an_earlier_version_have_keys_of_their_own(place):
+    tars = place.folder / "tars"
+    to_tars(FeatureStore(place.store), tars, 1)
+    [path] = tars.glob("*.index")
+    index = np.load(path)
+    index[:, CHECKSUM] &= 0xFFFFFFFF
+    np.save(place.folder / "old.npy", index)
+    shutil.move(place.folder / "old.npy", path)
+    place.check(place.opened(store=tars), tars)
+    assert len(place.encoded) == 7 == len(np.unique(place.opened(store=tars).rows))
 
 
 @pytest.mark.slow
