@@ -40,7 +40,7 @@ EXTRAS = {
         "datasets<3",
         "setuptools<80",
     ],
-    # For galleries of at least MODEL.retrieval_head.faiss_from videos.
+    # MODEL.retrieval_head.first_stage: approximate.
     "faiss": ["faiss-cpu"],
     # METEOR, which also needs Java.
     "captions": ["pycocoevalcap>=1.2"],

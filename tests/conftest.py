@@ -27,7 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def propagating_log() -> None:
     """What pytest captures must not depend on the commands that earlier tests have run."""
-    logging.getLogger("paddlevideo").propagate = True
+    log = logging.getLogger("paddlevideo")
+    log.propagate = True
+    log.setLevel(min(log.level, logging.WARNING))  # a command for errors only hides warnings
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Checks whether this machine can train, and what to do if it cannot.
 
 paddlevideo doctor
+paddlevideo doctor data/train.store
 paddlevideo doctor --distributed --json doctor.json
 
 The exit code is 0 without problems, else 1.
@@ -9,7 +10,7 @@ The exit code is 0 without problems, else 1.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from paddlevideo.doctor import machine, packages, training
@@ -30,6 +31,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parses the command line."""
     parser = Parser(description=__doc__)
     parser.add_argument(
+        "stores", nargs="*", type=as_path, metavar="STORE", help="to see what it is mounted on"
+    )
+    parser.add_argument(
         "--distributed", action="store_true", help="also train in two processes on the CPU"
     )
     parser.add_argument("--no_training", action="store_true", help="skip the training check")
@@ -42,7 +46,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> list[Finding]:
     """Runs the checks, printing each finding immediately, and returns all findings."""
     check_file(options.json, "--json")
-    checks = list(CHECKS)
+
+    def stores() -> Iterable[Finding]:
+        return map(machine.store, options.stores)
+
+    checks = [*CHECKS, stores]
     if not options.no_training:
         checks.append(training.training)
         if options.distributed:

@@ -34,6 +34,11 @@ _TYPES: dict[Any, Any] = {
     **{int: int, float: (int, float), bool: bool, str: str},
     **{None: type(None), type(None): type(None)},
 }
+#: Arguments of earlier versions, and what to do without them.
+REMOVED_ARGUMENTS = {
+    "faiss_from": "no longer exists, so remove it: an exact first stage uses NumPy, and "
+    "first_stage: approximate uses faiss",
+}
 _MAX_LISTED = 12  # known names in a message
 _MAX_SHOWN = 60  # characters of a value in a message
 _MAX_COMPARED = 1000  # files of a folder that are compared with the name of a missing file
@@ -76,7 +81,8 @@ def argument_faults(
     for name, value in arguments.items():
         if name not in schema.hints:
             if not schema.anything:
-                yield Fault((name,), unknown("argument", name, schema.hints))
+                gone = REMOVED_ARGUMENTS.get(name)
+                yield Fault((name,), gone or unknown("argument", name, schema.hints))
         elif name not in checked and not (value is None and name in schema.nullable):
             yield from prefix_path((name,), value_faults(value, schema.hints[name], files))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from paddlevideo.doctor.finding import NOTE, OK, PROBLEM, Finding
 
@@ -21,7 +23,7 @@ ENOUGH_DISK = 3 * 3 * 206_000_000 * 4
 ENOUGH_SHARED = 1 * GIGABYTE
 #: A feature store keeps 256 shards open.
 ENOUGH_FILES = 1024
-NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph", "lustre", "gpfs")
+NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "lustre", "gpfs")
 CODECS = {"mp4v": ".mp4", "MJPG": ".avi"}
 
 
@@ -134,24 +136,53 @@ def feature_files() -> Iterator[Finding]:
             is_equal = transaction.get(b"key") == b"value"
     if not is_equal:
         yield Finding(PROBLEM, "LMDB", "does not read back what was written")
-    kind = file_system(Path())
-    if kind in NETWORK:
+    mount = mount_of(Path())
+    kind = mount.kind
+    if mount.is_remote:
         advice = "copy feature stores to a local disk"
         yield Finding(NOTE, "LMDB", f"this folder is on {kind}, slow to read at random", advice)
     else:
         yield Finding(OK, "LMDB", f"writes and reads; this folder is on {kind}")
 
 
-def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """Returns the kind of file system that a folder is on."""
-    mounted, kind = "", "an unknown file system"
+class Mount(NamedTuple):
+    """What a folder is on: the kind of file system, and where it is mounted."""
+
+    kind: str
+    point: str
+    is_read_only: bool
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether each read may go through a network or another process."""
+        return self.kind in NETWORK or self.kind.split(".")[0] == "fuse"
+
+
+def mount_of(folder: Path, mounts: Path = Path("/proc/mounts")) -> Mount:
+    """Returns the mount that a folder is on."""
+    found = Mount("an unknown file system", "", False)
     resolved = str(folder.resolve())
     for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
-        _, point, name, *_ = line.split(" ")
+        _, point, kind, options, *_ = line.split(" ")
+        point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), point)  # \040: a space
         is_inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
-        if is_inside and len(point) >= len(mounted):
-            mounted, kind = point, name
-    return kind
+        if is_inside and len(point) >= len(found.point):
+            found = Mount(kind, point, "ro" in options.split(","))
+    return found
+
+
+def store(path: Path) -> Finding:
+    """Returns what a feature store is mounted on, and whether its files suit that."""
+    subject = f"store {path}"
+    if not path.exists():
+        return Finding(PROBLEM, subject, f"there is nothing at {path.resolve()}", "mount its disk")
+    mount = mount_of(path)
+    says = f"on {mount.kind}, mounted at {mount.point}" + ", read-only" * mount.is_read_only
+    if mount.is_remote and not any(path.glob("*.tar")):
+        says += ": LMDB is slow to read at random there, and a failed read ends the process"
+        advice = f"paddlevideo convert {path} --to webdataset --output TARS, or a local disk"
+        return Finding(NOTE, subject, says, advice)
+    return Finding(OK, subject, says)
 
 
 def video() -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from paddlevideo.utils.errors import DataError
 
 #: The entry of a head with the checksums of the files that belong to it, by name.
 FILES = "files"
+#: The CRC-32 of whatever ends with the CRC-32 of all before it.
+CRC32_WITH_ITSELF = zlib.crc32(bytes(4))
 #: NumPy's message, which has no error number, where a file takes less than it was given.
 _CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 _PARTIAL = re.compile(r"\.\d+\.partial(/|$)")
@@ -206,6 +209,27 @@ def checksum(path: str | os.PathLike[str]) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def crc32_of(path: str | Path) -> int:
+    """Returns the CRC-32 of a file: against accidents, in half the time of :func:`checksum`."""
+    value, block = 0, memoryview(bytearray(1 << 20))
+    with naming(path), open(path, "rb", buffering=0) as file:
+        while count := file.readinto(block):
+            value = zlib.crc32(block[:count], value)
+    return value
+
+
+def add_crc32(path: str | Path) -> None:
+    """Appends the CRC-32 of a file to it, little-endian; NumPy and faiss do not read so far."""
+    end = crc32_of(path).to_bytes(4, "little")
+    with open(path, "ab") as file:
+        file.write(end)
+
+
+def has_crc32(path: str | Path) -> bool:
+    """Whether a file has the contents to which :func:`add_crc32` added their CRC-32."""
+    return crc32_of(path) == CRC32_WITH_ITSELF
 
 
 def sync_file(path: Path) -> None:

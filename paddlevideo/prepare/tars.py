@@ -11,6 +11,7 @@ from paddlevideo.files.paths import refuse_not_utf8
 from paddlevideo.files.whole import write_whole
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store.manifest import COMPLETE, UNFINISHED, Entry, Manifest, Shard
+from paddlevideo.loader.store.records import PREFIX, encode
 from paddlevideo.loader.store.shards import id_key
 from paddlevideo.loader.store.tar_samples import END, encode_sample
 from paddlevideo.loader.store.tar_shards import COLUMNS, HASH, ID_HIGH, MARK, index_path, read_index
@@ -103,7 +104,9 @@ def _write_shard(
                     )
                 sample = encode_sample(clip, number, manifest.dtype)
                 checksum = zlib.crc32(sample)
-                index[row] = (begin, len(sample), checksum, *HASH.unpack(key))
+                of_record, _ = PREFIX.unpack_from(encode(clip, manifest.dtype))
+                both = of_record << 32 | checksum
+                index[row] = (begin, len(sample), both, *HASH.unpack(key))
                 manifest.count(Entry.of(clip, sample, manifest.dtype, MARK.pack(checksum)))
                 file.write(sample)
                 begin += len(sample)

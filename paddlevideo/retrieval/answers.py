@@ -16,6 +16,7 @@ import numpy as np
 
 from paddlevideo.report.queries import DIRECTIONS, SCORES, Query, RankedAnswer
 from paddlevideo.retrieval.ranks import Ranking, highest
+from paddlevideo.utils.log import print_table
 
 log = logging.getLogger("paddlevideo")
 
@@ -99,7 +100,6 @@ def write_test_page(
 
 def print_results(results: Mapping[str, Any]) -> None:
     """Prints a table of both directions with chance, and logs what the stages cost."""
-    from rich.console import Console
     from rich.table import Table
 
     directions = [direction for direction in DIRECTIONS if direction in results]
@@ -112,7 +112,7 @@ def print_results(results: Mapping[str, Any]) -> None:
             for key, title in FURTHER.items():
                 if numbers := results.get(key, {}).get(direction):
                     table.add_row(f"  {title}", *_cells(numbers, columns), style="dim")
-        Console(width=max(Console().width, 80)).print(table)
+        print_table(table, 80)
     for line in _stage_lines(results):
         log.info("%s", line)
 

@@ -13,6 +13,7 @@ from paddle import Tensor
 
 from paddlevideo.modeling.match_scorer import VideoCache
 from paddlevideo.retrieval.shortlist import ONE_RANK, Ranks, slices
+from paddlevideo.utils.progress import log_progress
 
 log = logging.getLogger("paddlevideo")
 
@@ -79,7 +80,8 @@ class Gallery:
             for part, cache in zip(parts, caches, strict=True):
                 vectors[part] = as_array(cache.vector)
             return vectors
-        for part in parts[ranks.rank :: ranks.size]:
+        own_parts = parts[ranks.rank :: ranks.size]
+        for part in log_progress(own_parts, "gallery", len(own_parts), "clips", first.size):
             vectors[part] = as_array(self.take(np.arange(part.start, part.stop)).vector)
         # Exchanged in blocks, so that besides the vectors only a block of each rank is in memory.
         rows = max(1, EXCHANGE // max(vectors[parts[0]].nbytes, 1)) * ranks.size
@@ -92,12 +94,13 @@ class Gallery:
         return vectors
 
     def chunks(self, size: int) -> Iterator[VideoCache]:
-        """Yields all videos in order, at most ``size`` at a time."""
+        """Yields all videos in order, at most ``size`` at a time. What takes long is logged."""
+        parts = slices(self.size, size)
+        chunks: Iterable[VideoCache] = (self.take(np.arange(p.start, p.stop)) for p in parts)
         if self.kept is not None:
-            yield from self.kept.chunks(size)
-            return
-        for part in slices(self.size, size):
-            yield self.take(np.arange(part.start, part.stop))
+            chunks = self.kept.chunks(size)
+        work = "clips matched with a batch of captions"
+        yield from log_progress(chunks, work, len(parts), "clips", min(size, self.size))
 
     def take(self, positions: np.ndarray) -> VideoCache:
         """Returns the videos at ``positions`` (N,)."""

@@ -1,4 +1,4 @@
-"""Searches among unit vectors: exact with NumPy, exact or approximate with faiss.
+"""Searches among unit vectors: exact with NumPy, approximate with faiss.
 
 N vectors of width D, Q queries, k results of each query. Memory is set by blocks: neither all
 similarities nor, with a memory map, all vectors are ever in it.
@@ -64,19 +64,18 @@ class Nearest(Protocol):
 
 
 def open_nearest(
-    vectors: Vectors, how: FirstStageSearch, faiss_from: int, sample: np.ndarray | None = None
+    vectors: Vectors, how: FirstStageSearch, sample: np.ndarray | None = None
 ) -> Nearest:
-    """Returns a search among vectors.
+    """Returns a search among vectors: an approximate one only where it would save something.
 
-    An exact one uses faiss for ``faiss_from`` or more vectors. An approximate one uses it in any
-    case, except for so few vectors that it would save nothing; its recall for ``sample``, some of
-    the queries that will come, is logged. Raises ConfigError if faiss is needed and not installed.
+    The recall of an approximate one for ``sample``, some of the queries that will come, is logged.
+    Raises ConfigError if it needs faiss, and that is not installed.
     """
     if how == "approximate" and len(vectors) >= APPROXIMATE_FROM:
         approximate = Approximate(vectors)
         approximate.tune(sample)
         return approximate
-    return FaissFlat(vectors) if len(vectors) >= faiss_from else Exact(vectors)
+    return Exact(vectors)
 
 
 def recall(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -101,52 +100,6 @@ class Exact:
                 for rows in _slices(len(queries), len(block)):
                     best.add(rows.start, queries[rows] @ block.T, positions)
         return best.positions, best.similarities
-
-
-class FaissFlat:
-    """Computes all similarities with faiss: faster for single queries, slower for many at once.
-
-    Exact up to rounding. The vectors are not copied.
-    """
-
-    def __init__(self, vectors: Vectors) -> None:
-        """Raises ConfigError if faiss is not installed."""
-        self.vectors = vectors
-        self._faiss = import_faiss()
-
-    def search(
-        self, queries: np.ndarray, count: int, among: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`Nearest`."""
-        best = Best(len(queries), _results(count, self.vectors, among))
-        if best.count:
-            for positions, block in _blocks(self.vectors, among):
-                block = np.ascontiguousarray(block, np.float32)
-                for rows in _slices(len(queries), 2 * best.count):
-                    similarities, columns = self._in_block(queries[rows], block, best.count)
-                    best.merge(rows, similarities, positions[columns])
-        return best.positions, best.similarities
-
-    def _in_block(
-        self, queries: np.ndarray, block: np.ndarray, count: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns similarities and columns of the ``count`` nearest of a block, or of all of it.
-
-        Of equal ones at the end of a list, faiss does not keep the first. One more than wanted
-        shows where that matters, and NumPy decides there.
-        """
-        wanted = min(count + 1, len(block))
-        queries = np.ascontiguousarray(queries, np.float32)
-        metric = self._faiss.METRIC_INNER_PRODUCT
-        similarities, columns = self._faiss.knn(queries, block, wanted, metric=metric)
-        if wanted > count:
-            for row in np.flatnonzero(similarities[:, -1] == similarities[:, -2]):
-                every = queries[row] @ block.T
-                columns[row] = _highest(every, wanted)
-                similarities[row] = every[columns[row]]
-            similarities, columns = similarities[:, :count], columns[:, :count]
-        order = np.argsort(columns, axis=1)
-        return np.take_along_axis(similarities, order, 1), np.take_along_axis(columns, order, 1)
 
 
 class Approximate:
@@ -363,7 +316,7 @@ def import_faiss() -> Any:
         import faiss  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         raise ConfigError(
-            "a gallery of this size is searched with faiss: pip install faiss-cpu, or raise "
-            "MODEL.retrieval_head.faiss_from"
+            "an approximate first stage needs faiss: pip install faiss-cpu, or choose exact "
+            "(MODEL.retrieval_head.first_stage, --first_stage)"
         ) from None
     return faiss

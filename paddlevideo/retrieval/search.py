@@ -149,6 +149,14 @@ class Searcher:
             return False
         return True
 
+    def check_index(self) -> None:
+        """Asks the server of the index, if it has one, for the vector of a clip.
+
+        Raises IndexAway, or IndexChanged.
+        """
+        if isinstance(self.index, MilvusIndex):
+            self.index.take(np.zeros(1, np.int64))
+
     def position(self, clip: str) -> int | None:
         """Returns the position of a clip in :attr:`clips`, or None if there is none."""
         try:

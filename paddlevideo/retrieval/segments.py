@@ -1,5 +1,9 @@
 """Vectors of clips on the disk: folders that are written once, whole, and mapped into memory.
 
+Each file ends with its CRC-32, which is compared when the index is opened: a damaged file is told,
+and the clips of its segment are encoded again. That reads all vectors, once and in order, as the
+first exact search would.
+
 M rows in all segments, N clips of a feature file, D the width of the vectors.
 """
 
@@ -17,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.files.partials import sweep
-from paddlevideo.files.whole import write_folder_whole, write_whole
+from paddlevideo.files.whole import add_crc32, has_crc32, write_folder_whole, write_whole
 from paddlevideo.retrieval.clip_keys import SIZE
 from paddlevideo.retrieval.nearest import APPROXIMATE_FROM, BLOCK, Approximate, Exact, best_of
 
@@ -26,6 +30,8 @@ log = logging.getLogger("paddlevideo")
 _NAME = "segment-*"
 _ATTEMPTS = 5
 _VECTORS, _KEYS, _CELLS = "vectors.npy", "keys.npy", "cells.faiss"
+_CHANGED = "was changed after it was written, or by an earlier version: its checksum is wrong"
+_AGAIN = "%s. The clips of this part of the index are encoded again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +56,8 @@ class Segment:
 def read_segments(folder: Path, width: int) -> list[Segment]:
     """Returns the whole segments of a folder, the largest first.
 
-    What is damaged, or was left by a process that died while it removed it, is removed.
+    What is damaged, or of an earlier version, is told and removed; what was left by a process that
+    died while it removed it is removed.
     """
     sweep(folder)
     for _ in range(_ATTEMPTS):
@@ -62,17 +69,24 @@ def read_segments(folder: Path, width: int) -> list[Segment]:
 
 
 def _read(path: Path, width: int) -> Segment | None:
-    """Returns a segment; None if it is damaged or cannot be read."""
+    """Returns a segment; None if it is damaged or cannot be read, which is told."""
     try:
-        vectors = np.load(path / _VECTORS, mmap_mode="r", allow_pickle=False)
+        for name in (_KEYS, _VECTORS):
+            if not has_crc32(path / name):
+                raise ValueError(f"{path / name}: {_CHANGED}")
         keys = np.load(path / _KEYS, allow_pickle=False)
+        vectors = np.load(path / _VECTORS, mmap_mode="r", allow_pickle=False)
         wanted = (np.dtype("<f4"), (len(keys), width), np.dtype("u1"), (len(keys), SIZE))
-        if (vectors.dtype, vectors.shape, keys.dtype, keys.shape) == wanted:
-            return Segment(vectors, keys, path)
-    except (FileNotFoundError, ValueError, EOFError):
+        if (vectors.dtype, vectors.shape, keys.dtype, keys.shape) != wanted:
+            raise ValueError(f"{path}: does not hold vectors of {width} numbers and their keys")
+        return Segment(vectors, keys, path)
+    except FileNotFoundError:
         pass
-    except OSError:
+    except OSError as error:
+        log.warning(_AGAIN, f"{error.filename or path}: {error.strerror or error}")
         return None
+    except (ValueError, EOFError) as error:
+        log.warning(_AGAIN, error)
     shutil.rmtree(path, ignore_errors=True)
     return None
 
@@ -95,6 +109,8 @@ def write_segment(folder: Path, blocks: Iterable[np.ndarray], keys: np.ndarray) 
                 file.write(np.ascontiguousarray(block, "<f4").data)
                 rows += len(block)
         assert rows == len(keys)
+        for name in (_KEYS, _VECTORS):
+            add_crc32(partial / name)
 
     path = folder / f"segment-{hashlib.sha256(keys.tobytes()).hexdigest()[:16]}"
     write_folder_whole(path, write)
@@ -198,15 +214,33 @@ class ApproximateRows:
 def _cells(segment: Segment, sample: Callable[[], np.ndarray | None]) -> Approximate:
     """Returns the approximate search of a segment, which is built once and kept beside it."""
     path = None if segment.folder is None else segment.folder / _CELLS
-    kept = None if path is None else Approximate.read(path, segment.vectors)
-    if kept is not None:
+    if path is not None and (kept := _kept_cells(path, segment.vectors)) is not None:
         return kept
     log.info("dividing %d clips into cells, once", len(segment))
     made = Approximate(segment.vectors)
     made.tune(sample())
+
+    def write(partial: Path) -> None:
+        made.write(partial)
+        add_crc32(partial)
+
     if path is not None:
         try:
-            write_whole(path, made.write)
+            write_whole(path, write)
         except OSError as error:
             log.warning("the cells cannot be kept: %s (%s)", path, error.strerror or error)
     return made
+
+
+def _kept_cells(path: Path, vectors: np.ndarray) -> Approximate | None:
+    """Returns what is kept beside vectors; None if it is absent, or damaged, which is told."""
+    try:
+        kept = Approximate.read(path, vectors) if has_crc32(path) else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.warning("%s: %s. It is built again", path, error.strerror or error)
+        return None
+    if kept is None:
+        log.warning("%s: %s. It is built again", path, _CHANGED)
+    return kept

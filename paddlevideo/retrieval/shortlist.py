@@ -159,7 +159,7 @@ def _lists_of(
 ) -> tuple[Shortlists, Found | None]:
     """Returns the lists and, if the search for them is approximate, what it finds."""
     nearest_videos, found = _search_of(head, captions, videos, top_k[0])
-    nearest_captions = open_nearest(captions, "exact", head.faiss_from)
+    nearest_captions = Exact(captions)
     asked = videos if len(queries) == len(videos) else videos[queries]
     lists = Shortlists(
         nearest_videos.search(captions, top_k[0])[0],
@@ -175,8 +175,7 @@ def check_search(head: Any, videos: int) -> None:
 
     Encoding a large gallery first would take hours.
     """
-    cells = head.first_stage == "approximate" and videos >= APPROXIMATE_FROM
-    if cells or videos >= head.faiss_from:
+    if head.first_stage == "approximate" and videos >= APPROXIMATE_FROM:
         import_faiss()
 
 
@@ -190,7 +189,7 @@ def _search_of(
     at = np.linspace(0, len(captions) - 1, min(SAMPLE, len(captions))).astype(np.int64)
     others = np.setdiff1d(np.arange(len(captions)), at)[:TUNED_WITH]
     tuned_with = captions[others if len(others) == TUNED_WITH else at]
-    search = open_nearest(videos, head.first_stage, head.faiss_from, tuned_with)
+    search = open_nearest(videos, head.first_stage, tuned_with)
     if not isinstance(search, Approximate):
         return search, None
     found, _ = search.search(captions[at], count)

@@ -20,7 +20,7 @@ from paddlevideo.retrieval.search import DEPTH
 from paddlevideo.serve import schema
 from paddlevideo.serve.byte_ranges import file_response
 from paddlevideo.serve.clips import TYPES, About, Clips
-from paddlevideo.serve.engine import Busy, Engine, Found, SearchRequest
+from paddlevideo.serve.engine import RETRY_AWAY, Busy, Engine, Found, SearchRequest
 from paddlevideo.serve.guard import Access, Guard
 from paddlevideo.serve.hits import Hit, hits_of
 from paddlevideo.serve.metrics import REPLACED
@@ -203,7 +203,7 @@ def _add_api(app: FastAPI, site: Site) -> None:
         request = asked.request(site)
         if not request.text and not request.like:
             raise HTTPException(400, "Give text, a sentence, or like, the id of a clip.")
-        if request.like and site.engine.is_ready:
+        if request.like and site.engine.searcher is not None:
             await site.about(request.like)
         found = await site.engine.search(request)
         hits = await site.hits(found, start, best)
@@ -211,16 +211,17 @@ def _add_api(app: FastAPI, site: Site) -> None:
 
     @app.get("/api/health", response_model=schema.Health, responses=schema.ERRORS)
     async def health() -> Response:
-        """Says whether searches are answered, and how far the index is."""
+        """Says whether searches are answered, or how far the index is."""
         state = schema.health(site.engine)
         if site.engine.is_ready:
             return Json(state, headers=ASK_AGAIN)
-        return Json(state, 503, headers={**ASK_AGAIN, "retry-after": "2"})
+        retry = RETRY_AWAY if site.engine.is_away else 2
+        return Json(state, 503, headers={**ASK_AGAIN, "retry-after": str(retry)})
 
     @app.get("/api/folders", response_model=list[schema.Folder], responses=schema.ERRORS)
     async def folders() -> Response:
         """Lists the folders of videos, for the filter of a search."""
-        if not site.engine.is_ready:
+        if site.engine.searcher is None:
             raise Busy("the clips are being read", 2)
         counts = site.engine.folders.counts()
         return Json([{"folder": name, "clips": clips} for name, clips in counts])
@@ -286,7 +287,7 @@ def _add_errors(app: FastAPI, site: Site) -> None:
     async def busy(request: Request, error: Busy) -> Response:
         site.engine.metrics.refused(error.kind)
         retry = {"retry-after": str(error.retry)}
-        if site.engine.is_ready or request.url.path.startswith("/api/"):
+        if site.engine.searcher is not None or request.url.path.startswith("/api/"):
             text = f"Please try again in {error.retry} s: {error.reason}."
             return answer(request, 503, text, **retry)
         return HTMLResponse(site.pages.indexing(site.engine.indexed), 503, {**ASK_AGAIN, **retry})

@@ -33,8 +33,10 @@ log = logging.getLogger("paddlevideo")
 #: Rankings in memory: "load more", going back and shared links need no model.
 KEPT = 256
 LONGEST_RETRY = 60  # seconds
-#: Seconds after which to try again while the server of the index does not answer.
-AWAY = 5
+#: Seconds between two questions to the server of the index: without a search, and while it is away.
+CHECKED, AWAY = 5.0, 1.0
+#: Seconds after which to try a search again while it is away.
+RETRY_AWAY = 5
 #: Of a search before the first one was timed.
 FIRST_GUESS = 0.5
 
@@ -48,6 +50,10 @@ class Busy(Exception):
     def __init__(self, reason: str, retry: int, kind: str = names.INDEXING) -> None:
         super().__init__(reason)
         self.reason, self.retry, self.kind = reason, retry, kind
+
+
+def _away() -> Busy:
+    return Busy("the index does not answer", RETRY_AWAY, names.AWAY)
 
 
 class _Abandoned(Exception):
@@ -115,6 +121,8 @@ class Engine:
         #: Clips that are indexed, and all of them, while the index is made.
         self.indexed = (0, 0)
         self.searcher: Searcher | None = None
+        #: Whether the server of the index does not answer.
+        self.is_away = False
         self.folders = Folders([])
         #: What made the engine end, once it was loaded.
         self.error: BaseException | None = None
@@ -133,7 +141,7 @@ class Engine:
     @property
     def is_ready(self) -> bool:
         """Whether searches are answered."""
-        return self.searcher is not None
+        return self.searcher is not None and not self.is_away
 
     @property
     def waiting(self) -> int:
@@ -169,14 +177,16 @@ class Engine:
     async def search(self, request: SearchRequest) -> Found:
         """Returns the answer to a request. The event loop's thread must call it.
 
-        Raises Busy if the index is not ready, the queue is full, or the answer takes too long;
-        UserError for a request that the searcher refuses.
+        Raises Busy if the index is not ready or away, the queue is full, or the answer takes too
+        long; UserError for a request that the searcher refuses.
         """
-        if not self.is_ready:
+        if self.searcher is None:
             raise Busy("the clips are being read; searches start soon", 2)
         if (known := self._known.get(request)) is not None:
             self.metrics.search(names.CACHE)
             return known
+        if self.is_away:
+            raise _away()
         expected = self._seconds * (self._waiting + 1)
         if self._waiting >= self.limits.waiting or expected > self.limits.seconds:
             raise Busy(f"{self._waiting} searches are waiting", self._retry(), names.QUEUE)
@@ -210,12 +220,33 @@ class Engine:
             searcher = self._open(model, self._progress)
             self.folders = self._find_folders()
             self.searcher = searcher
-            while (job := self._jobs.get()) is not None and not self._closing.is_set():
+            while (job := self._next()) is not None and not self._closing.is_set():
                 self._answer(job)
         except _Abandoned:
             pass
         except BaseException as error:
             self.fail(error)
+
+    def _next(self) -> _Job | None:
+        """Returns the next job; until there is one, watches the server of the index."""
+        while True:
+            with suppress(queue.Empty):
+                return self._jobs.get(timeout=AWAY if self.is_away else CHECKED)
+            assert self.searcher is not None
+            try:
+                self.searcher.check_index()
+            except IndexAway as error:
+                self._note_away(error)
+            else:
+                if self.is_away:
+                    log.info("the index answers again")
+                self.is_away = False
+
+    def _note_away(self, error: IndexAway) -> None:
+        """Refuses searches until the server of the index answers; tells it once."""
+        if not self.is_away:
+            log.warning("searches are refused until the index answers: %s", error)
+        self.is_away = True
 
     def _progress(self, clips: int, total: int) -> None:
         self.indexed = (clips, total)
@@ -235,8 +266,8 @@ class Engine:
             is_mistake = isinstance(error, ConfigError)
             self.metrics.search(names.MISTAKE if is_mistake else names.ERROR)
             if isinstance(error, IndexAway):
-                log.warning("a search failed: %s", error)  # visitors are not told the address
-                error = Busy("the index does not answer", AWAY, names.AWAY)
+                self._note_away(error)  # visitors are not told the address
+                error = _away()
             elif not isinstance(error, UserError):  # without the sentence, which is its user's
                 log.exception("a search failed, with %d candidates", job.request.candidates)
             with suppress(InvalidStateError):  # given up meanwhile

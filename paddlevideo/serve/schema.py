@@ -64,9 +64,9 @@ class Folder(BaseModel):
 
 
 class Health(BaseModel):
-    """The state of the server; until it is ready, its status code is 503."""
+    """The state of the server; unless it is ready, its status code is 503."""
 
-    status: str = Field(description="ready, or indexing")
+    status: str = Field(description="ready, indexing, or away: its index does not answer")
     indexed: int = Field(description="clips that are indexed")
     clips: int
     waiting: int = Field(description="searches in the queue")
@@ -147,8 +147,9 @@ def results(
 def health(engine: Engine) -> dict[str, Any]:
     """Returns a :class:`Health`."""
     indexed, clips = engine.progress()
+    status = "ready" if engine.is_ready else "away" if engine.is_away else "indexing"
     return {
-        "status": "ready" if engine.is_ready else "indexing",
+        "status": status,
         "indexed": indexed,
         "clips": clips,
         "waiting": engine.waiting,

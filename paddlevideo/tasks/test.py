@@ -10,7 +10,7 @@ from typing import Any
 import paddlevideo
 from paddlevideo.config import Config, with_data
 from paddlevideo.files.fingerprint import fingerprints_of, unchanged
-from paddlevideo.files.whole import write_together
+from paddlevideo.files.whole import read_json, write_together
 from paddlevideo.files.writable import check_file
 from paddlevideo.loader.dataset.base import Dataset
 from paddlevideo.loader.store.split import split_path
@@ -29,6 +29,7 @@ from paddlevideo.tasks.setup import (
     test_loader,
 )
 from paddlevideo.utils.errors import ConfigError
+from paddlevideo.utils.log import log_json
 
 log = logging.getLogger("paddlevideo")
 
@@ -155,12 +156,17 @@ def write_results(
     report: str | None = None,
     videos: str | None = None,
 ) -> None:
-    """Prints the results, and writes them with the metric's files and page."""
+    """Prints the results, and writes them with the metric's files and page.
+
+    In JSON they are one line, with what ``results.json`` holds.
+    """
     answers = metric.answers(dataset)
     files = metric.files(dataset, answers, run.settings.score_matrix)
     check_names(metric.name, files, run.settings.model_name)
     write_together(run.folder / "results.json", results, files)
     metric.show(results)
+    title = f"results of {results['protocol']['weights']}"
+    log_json("results", title, results=read_json(run.folder / "results.json"))
     for name in ("results.json", *list(files)[:LISTED]):
         log.info("wrote %s", run.folder / name)
     if len(files) > LISTED:

@@ -258,7 +258,7 @@ class Trainer:
         windows = in_windows(self.loader.epoch(epoch, start=done), self.sizes.window)
         left = self.sizes.steps - self.sizes.steps_after(done)
         if self.world.is_main:
-            windows = track(windows, f"epoch {epoch + 1}", left, "steps")
+            windows = track(windows, f"epoch {epoch + 1}", left, "steps", logged=False)
         for window in self.meters.timed(windows):
             self.train_step(window)
             self.profile.step()

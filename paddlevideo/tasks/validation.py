@@ -49,9 +49,13 @@ class Validation:
             results.pop("stages")
             results.pop("yardsticks", None)
             chance = results.pop("chance", {})
+            scalars = flatten(results, "valid.")
+            # The first line has all numbers in JSON.
+            fields = {"event": "validation", "epoch": epoch, "step_total": step, **scalars}
             for line in short_lines(f"valid epoch:{epoch}", results, chance):
-                log.info("%s", line)
-            meters.write_scalars(step, flatten(results, "valid."))
+                log.info("%s", line, extra={"fields": fields})
+                fields = {}
+            meters.write_scalars(step, scalars)
         return lookup(results, metric.best), metric
 
 

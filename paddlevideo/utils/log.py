@@ -180,3 +180,11 @@ def log_json(event: str, text: str, /, **fields: Any) -> None:
     """Prints a line as :func:`tell`, in JSON only: text would be too much for people."""
     if _is_json:
         tell(event, text, **fields)
+
+
+def print_table(table: Any, least: int) -> None:
+    """Prints a table of rich, at least ``least`` characters wide; not in JSON, a line at a time."""
+    if not _is_json:
+        from rich.console import Console
+
+        Console(width=max(Console().width, least)).print(table)

@@ -254,14 +254,46 @@ def test_few_open_files(monkeypatch):
 def test_kinds_of_file_systems(tmp_path, monkeypatch):
     mounts = tmp_path / "mounts"
     mounts.write_text(
-        f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\nnone {tmp_path}2 tmpfs rw 0 0\n"
+        f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 ro,relatime 0 0\n"
+        f"none {tmp_path}2 tmpfs rw,errors=remount-ro 0 0\ns3 {tmp_path}/a\\040b fuse.s3fs rw 0 0\n"
     )
-    assert machine.file_system(tmp_path / "a", mounts) == "nfs4"
-    assert machine.file_system(Path("/"), mounts) == "ext4"
-    assert machine.file_system(Path(f"{tmp_path}2/b"), mounts) == "tmpfs"
-    monkeypatch.setattr(machine, "file_system", lambda folder: "nfs4")
+    assert machine.mount_of(tmp_path / "a", mounts) == ("nfs4", str(tmp_path), True)
+    assert machine.mount_of(Path("/"), mounts) == ("ext4", "/", False)
+    assert machine.mount_of(Path(f"{tmp_path}2/b"), mounts) == ("tmpfs", f"{tmp_path}2", False)
+    spaced = machine.mount_of(tmp_path / "a b" / "c", mounts)
+    assert spaced == ("fuse.s3fs", f"{tmp_path}/a b", False) and spaced.is_remote
+    monkeypatch.setattr(machine, "mount_of", lambda folder: machine.Mount("nfs4", "/x", False))
     finding = one(machine.feature_files())
     assert finding.status == NOTE and "local disk" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("mount", "files", "status", "says"),
+    [
+        (("ext4", "/", False), "shard-00000.lmdb", OK, "on ext4, mounted at /"),
+        (("ext4", "/x", True), "shard-00000.lmdb", OK, "on ext4, mounted at /x, read-only"),
+        (("nfs4", "/x", True), "shard-00000.lmdb", NOTE, "on nfs4, mounted at /x, read-only: LMDB"),
+        (("fuse.s3fs", "/x", False), "data.mdb", NOTE, "on fuse.s3fs, mounted at /x: LMDB"),
+        (("fuse.s3fs", "/x", False), "shard-00000.tar", OK, "on fuse.s3fs, mounted at /x"),
+    ],
+)
+def test_where_a_store_is(tmp_path, monkeypatch, mount, files, status, says):
+    monkeypatch.setattr(machine, "mount_of", lambda folder: machine.Mount(*mount))
+    (tmp_path / files).touch()
+    finding = machine.store(tmp_path)
+    assert (finding.status, finding.subject) == (status, f"store {tmp_path}")
+    assert finding.says.startswith(says)
+    assert ("--to webdataset" in finding.advice) == (status == NOTE)
+    assert not finding.says.endswith(":")
+
+
+def test_stores_on_the_command_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(doctor, "CHECKS", (packages.python,))
+    words = ["--no_training", str(tmp_path), str(tmp_path / "absent")]
+    assert doctor.main(words) == 1
+    out = capsys.readouterr().out
+    assert f"ok       store {tmp_path}: on " in out
+    assert f"problem  store {tmp_path / 'absent'}: there is nothing" in out
 
 
 def test_codecs_that_are_missing(monkeypatch):

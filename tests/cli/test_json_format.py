@@ -32,14 +32,19 @@ def logged(folder, *words):
 
 def test_a_training_run_and_a_test(tmp_path):
     make_project(tmp_path)
-    code, lines = logged(tmp_path, "-c", "tiny.yaml", "-o", "epochs=1")
+    code, lines = logged(tmp_path, "-c", "tiny.yaml", "-o", "epochs=1", "--validate")
     assert code == 0
+    [validation] = [line for line in lines if line["event"] == "validation"]
+    assert validation["epoch"] == 1 and 0 <= validation["valid.text_to_video.R@1"] <= 100
+    assert validation["message"].startswith("valid epoch:1 text_to_video R@1")
     steps = [line for line in lines if line["event"] == "step"]
     written = [
         json.loads(line)
         for line in (tmp_path / "output/train.jsonl").read_text().split("\n")
         if line
     ]
+    validated = written.pop()
+    assert {name: validation[name] for name in validated} == validated
     assert steps and [line["step"] for line in steps] == [line["step"] for line in written]
     assert all(line["loss"] > 0 and line["message"].startswith("epoch:[") for line in steps)
     assert "train step:" in (tmp_path / "output" / "log.txt").read_text()
@@ -47,6 +52,10 @@ def test_a_training_run_and_a_test(tmp_path):
     [weights] = (tmp_path / "output").glob("*_00001.pdparams")
     code, lines = logged(tmp_path, "--test", "-c", "tiny.yaml", "-w", str(weights))
     assert code == 0 and any("results.json" in line["message"] for line in lines)
+    [results] = [line for line in lines if line["event"] == "results"]
+    assert results["results"] == json.loads((tmp_path / "output" / "results.json").read_text())
+    assert results["results"]["text_to_video"]["R@1"] >= 0
+    assert not [line for line in lines if line["event"] == "output"], "no table"
     mistakes = ("MODEL.backbone.hiden_size=3", "epochs=none")
     code, lines = logged(tmp_path, "-c", "tiny.yaml", "-o", *mistakes)
     assert code == 2 and [line["event"] for line in lines] == ["error"], "all mistakes in one"

@@ -164,6 +164,7 @@ def test_a_good_configuration_has_no_faults(load, mode):
         ("name: Backbone", "nam: Backbone", '3: MODEL.backbone.name: missing; it names a'),
         ("name: Backbone", "name: 3", "4: MODEL.backbone.name: expected text"),
         ("    size: 4", "    sizes: 4", '5: MODEL.backbone.sizes: unknown argument "sizes". D'),
+        ("    size: 4", "    faiss_from: 4", "5: MODEL.backbone.faiss_from: no longer exists, so"),
         ("    size: 4", "    size: big", "5: MODEL.backbone.size: expected a whole number"),
         ("    size: 4", "    depths: [1, x]", "5: MODEL.backbone.depths.1: expected a whole"),
         ("    size: 4", "    fusion: summ", '5: MODEL.backbone.fusion: expected "mul" or "sum"'),

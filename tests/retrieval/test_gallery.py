@@ -14,11 +14,12 @@ from paddlevideo.loader.sampler import GridSampler
 from paddlevideo.metrics.base import EvaluationData
 from paddlevideo.modeling import ActBert
 from paddlevideo.modeling.match_scorer import VideoCache
-from paddlevideo.retrieval import MSRVTTMetric
+from paddlevideo.retrieval import MSRVTTMetric, shortlist
 from paddlevideo.retrieval import gallery as gallery_module
 from paddlevideo.retrieval.gallery import Gallery
 from paddlevideo.retrieval.shortlist import Ranks
 from paddlevideo.retrieval.test import MarginPredictor
+from paddlevideo.utils import progress
 from paddlevideo.utils.errors import ConfigError, WeightsError
 from tests.modeling.test_retrieval_head import with_head
 from tests.modeling.tiny import build, make_batch
@@ -148,6 +149,19 @@ def test_ranks_encode_each_video_once_and_have_all_vectors(size, count, monkeypa
     assert max(largest) <= 3 * 4 * 4
 
 
+@pytest.mark.parametrize("gigabytes", [0.0, 1.0])
+def test_a_long_match_with_all_clips_logs_where_it_is(clips, gigabytes, monkeypatch, caplog):
+    """Without top_k, a batch of captions may take an hour in a large gallery."""
+    monkeypatch.setattr(progress, "LOGGED", 0.0)
+    model = with_head()
+    gallery = Gallery(model.encode_videos, Source(clips), gigabytes)
+    with caplog.at_level("INFO", "paddlevideo"):
+        sizes = [chunk.size for chunk in gallery.chunks(3)]
+    assert sizes == [3, 3, 1]
+    told = [each for each in caplog.messages if each.startswith("clips matched with a batch of")]
+    assert [each.split(": ")[1].split(",")[0] for each in told] == ["33 %", "67 %", "100 %"]
+
+
 def test_the_vectors_of_a_gallery_are_in_memory_once():
     source = Numbers(100_000, 64, 500)
     tracemalloc.start()
@@ -237,7 +251,8 @@ def test_what_would_end_the_first_stage_ends_a_test_before_its_gallery_is_read(c
     with pytest.raises(WeightsError, match="no validation has chosen it"):
         metric.predictor(model, EvaluationData(source, loader, None, metric.start))
     monkeypatch.setitem(sys.modules, "faiss", None)
-    model = with_head(faiss_from=VIDEOS)
+    monkeypatch.setattr(shortlist, "APPROXIMATE_FROM", VIDEOS)
+    model = with_head(first_stage="approximate")
     model.top_k = (2, 2)
     with pytest.raises(ConfigError, match="pip install faiss-cpu"):
         MSRVTTMetric().predictor(model, EvaluationData(source, loader, None, None))

@@ -116,7 +116,7 @@ def test_lists_of_everything_give_the_ranks_of_all_pairs(seed, weight):
 class Head:
     """What a first stage needs of a retrieval head."""
 
-    scale, weight, similarity_weight, faiss_from, first_stage = 2.0, 0.5, 0.5, 1 << 30, "exact"
+    scale, weight, similarity_weight, first_stage = 2.0, 0.5, 0.5, "exact"
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])

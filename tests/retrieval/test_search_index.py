@@ -1,5 +1,7 @@
 """The index of a search on disk: what is encoded once, kept, dropped, and left by a kill."""
 
+import errno
+import io
 import itertools
 import json
 import logging
@@ -11,9 +13,11 @@ import numpy as np
 import pytest
 
 from paddlevideo.cli import split
+from paddlevideo.files import whole
 from paddlevideo.loader.store import FeatureStore
 from paddlevideo.loader.store import writer as writer_module
-from paddlevideo.prepare import PackOptions, pack
+from paddlevideo.loader.store.tar_shards import CHECKSUM
+from paddlevideo.prepare import PackOptions, pack, to_tars
 from paddlevideo.retrieval import nearest, search_index, segments
 from paddlevideo.retrieval.clip_keys import ClipKeys, find_keys, keys_file
 from paddlevideo.retrieval.nearest import Exact, recall
@@ -139,6 +143,37 @@ def test_clips_in_another_store_are_the_same_clips(place):
     assert not place.encoded, "what one store does not need is kept for the others"
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_clips_of_a_store_that_became_tar_files_are_the_same_clips(tmp_path, dtype):
+    """Also where others come before them, and on the way back."""
+    place = Place(tmp_path, [*range(7), 40], dtype=dtype)
+    tars, back = tmp_path / "tars", tmp_path / "back"
+    to_tars(FeatureStore(place.store), tars, 2)
+    place.opened()
+    place.encoded.clear()
+    place.check(place.opened(store=tars), tars)
+    assert not place.encoded
+    pack(PackOptions([tars], back, dtype=dtype))
+    place.check(place.opened(store=back), back)
+    shutil.rmtree(place.store)
+    write(place.store, [make_clip(number) for number in (9, *range(7))], dtype=dtype)
+    to_tars(FeatureStore(place.store), tmp_path / "more", 1)
+    place.check(place.opened(store=tmp_path / "more"), tmp_path / "more")
+    assert place.encoded == ["clip9"]
+
+
+def test_tar_files_of_an_earlier_version_have_keys_of_their_own(place):
+    tars = place.folder / "tars"
+    to_tars(FeatureStore(place.store), tars, 1)
+    [path] = tars.glob("*.index")
+    index = np.load(path)
+    index[:, CHECKSUM] &= 0xFFFFFFFF
+    np.save(place.folder / "old.npy", index)
+    shutil.move(place.folder / "old.npy", path)
+    place.check(place.opened(store=tars), tars)
+    assert len(place.encoded) == 7 == len(np.unique(place.opened(store=tars).rows))
+
+
 @pytest.mark.slow
 def test_videos_that_were_extracted_before_are_known_after_another_extraction(tmp_path):
     """Three videos more and one less."""
@@ -213,6 +248,83 @@ def test_a_damaged_part_counts_as_absent(place, damage):
     place.encoded.clear()
     place.check(place.opened())
     assert not place.encoded, "it was replaced"
+
+
+def flip(path, at):
+    """Flips one bit of a file, whose size and date stay."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[at] ^= 16
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "keys.npy"])
+def test_a_file_that_changed_is_told_and_only_its_clips_are_encoded_again(place, caplog, name):
+    place.opened()
+    place.write(range(9))
+    place.opened()
+    small, large = sorted(
+        place.index.glob("*/segment-*"), key=lambda path: (path / "keys.npy").stat().st_size
+    )
+    vectors = (large / "vectors.npy").read_bytes()
+    flip(small / name, -5)
+    place.encoded.clear()
+    caplog.clear()
+    place.check(place.opened())
+    assert place.encoded == ["clip7", "clip8"]
+    (message,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert message.startswith(f"{small / name}: ") and "encoded again" in message
+    assert (large / "vectors.npy").read_bytes() == vectors
+    place.encoded.clear()
+    caplog.clear()
+    place.check(place.opened())
+    assert not place.encoded and "encoded again" not in caplog.text
+
+
+def test_files_of_an_earlier_version_which_have_no_checksum_are_written_again(place, caplog):
+    place.opened()
+    for path in place.index.glob("*/segment-*/*.npy"):
+        path.write_bytes(path.read_bytes()[:-4])
+        np.load(path)
+    place.encoded.clear()
+    place.check(place.opened())
+    assert len(place.encoded) == 7 and "an earlier version" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_told(place, monkeypatch, caplog):
+    place.opened()
+    [path] = place.index.glob("*/segment-*/vectors.npy")
+
+    class Failing(io.BytesIO):
+        def readinto(self, block):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def opened(name, *words, **more):
+        return Failing() if name == path else open(name, *words, **more)
+
+    monkeypatch.setattr(whole, "open", opened, raising=False)
+    assert segments.read_segments(path.parent.parent, WIDTH) == []
+    assert f"{path}: Input/output error" in caplog.text
+    monkeypatch.undo()
+    assert len(segments.read_segments(path.parent.parent, WIDTH)) == 1, "it is not removed"
+
+
+def test_a_segment_that_is_replaced_while_it_is_read_is_whole(tmp_path, monkeypatch, caplog):
+    """Two processes that encode the same clips write one segment, with other last bits."""
+    keys = np.arange(64, dtype="uint8").reshape(4, 16)
+    first, second = (np.full((4, WIDTH), value, "float32") for value in (1, 2))
+    write_segment(tmp_path, [first], keys)
+    real = segments.has_crc32
+
+    def replaced(path):
+        monkeypatch.setattr(segments, "has_crc32", real)
+        write_segment(tmp_path, [second], keys)
+        return real(path)
+
+    monkeypatch.setattr(segments, "has_crc32", replaced)
+    [found] = segments.read_segments(tmp_path, WIDTH)
+    np.testing.assert_array_equal(found.vectors, second)
+    assert not caplog.records
 
 
 def test_what_was_encoded_before_an_error_is_kept(place, monkeypatch):
@@ -453,6 +565,24 @@ def test_an_approximate_search_covers_all_segments(many):
         products = np.einsum("qd,qkd->qk", queries, rows[positions])
         np.testing.assert_allclose(similarities, products, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(approximate.take(np.array([3])), rows[3:4])
+
+
+def test_cells_that_changed_are_built_again(many, caplog):
+    rows, folder = many
+    first = ApproximateRows(rows, lambda: rows[:30])
+    path, other = sorted(folder.glob("*/cells.faiss"))
+    kept = other.stat().st_mtime_ns
+    flip(path, -100)
+    caplog.clear()
+    again = ApproximateRows(rows, lambda: rows[:30])
+    (message,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert message.startswith(f"{path}: ") and "built again" in message
+    assert other.stat().st_mtime_ns == kept
+    for found, wanted in zip(again.search(rows[:9], 5), first.search(rows[:9], 5), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    caplog.clear()
+    ApproximateRows(rows, lambda: pytest.fail("built again"))
+    assert not caplog.records
 
 
 def test_cells_are_built_once_and_measured_with_sentences(many, monkeypatch, caplog):

@@ -294,6 +294,7 @@ class Slow:
         check = staticmethod(lambda text: "")
 
     clips = ["a"]
+    check_index = staticmethod(lambda: None)
 
     def __init__(self):
         self.go, self.ended = threading.Event(), threading.Event()

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from paddlevideo.utils import progress as progress_module
 from paddlevideo.utils.progress import progress, track
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,34 @@ def test_a_pipe_shows_lines_only():
     )
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 3 and "working" not in done.stdout
+
+
+def test_long_work_in_a_pipe_logs_lines(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+
+    def work(seconds, times, **words):
+        caplog.clear()
+        for _ in track(range(times), "gallery", times, "clips", 100, **words):
+            now[0] += seconds
+        return [record.getMessage() for record in caplog.records]
+
+    with caplog.at_level("INFO", "paddlevideo"):
+        assert work(1, 59) == [], "it took less than a minute"
+        assert work(1, 200) == [
+            "gallery: 30 %, 100 clips/s, 0:02:20 left",
+            "gallery: 60 %, 100 clips/s, 0:01:20 left",
+            "gallery: 90 %, 100 clips/s, 0:00:20 left",
+        ]
+        fields = caplog.records[0].fields
+        assert fields == {"event": "progress", "work": "gallery", "done": 6000, "total": 20000}
+        assert work(1, 200, logged=False) == []
+        with progress(False):
+            assert work(1, 200) == []
+        caplog.clear()
+        for _ in track(iter(range(2)), "videos", unit="videos"):
+            now[0] += 60
+        assert caplog.messages == [f"videos: {n} videos, 0.017 videos/s" for n in (1, 2)]
 
 
 def test_a_library_can_be_silent_on_a_terminal(monkeypatch):

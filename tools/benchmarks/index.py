@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.sides import Side, run_side
 from benchmarks.store import resident
 
-ENGINES = ("numpy", "faiss", "cells", "graph", "milvus", "milvus_graph")
+ENGINES = ("numpy", "cells", "graph", "milvus", "milvus_graph")
 #: Without the graph, which takes long to build.
 USUAL = [name for name in ENGINES if name != "graph"]
 TOPICS, CENTRES, DIRECTIONS, SPREAD, NOISE = 64, 2000, 48, 0.7, 1.0
@@ -119,10 +119,10 @@ class Graph:
 
 def build(name: str, vectors: np.ndarray, queries: np.ndarray, folder: Path) -> tuple[Any, int]:
     """Returns an engine, and the bytes that it has on the disk besides the vectors."""
-    from paddlevideo.retrieval.nearest import Approximate, Exact, FaissFlat
+    from paddlevideo.retrieval.nearest import Approximate, Exact
 
-    if name in ("numpy", "faiss"):
-        return (Exact if name == "numpy" else FaissFlat)(vectors), 0
+    if name == "numpy":
+        return Exact(vectors), 0
     if name.startswith("milvus"):
         return build_milvus(name, vectors, queries, folder)
     engine: Any = Graph(vectors) if name == "graph" else Approximate(vectors)

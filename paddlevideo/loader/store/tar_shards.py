@@ -1,8 +1,10 @@
 """The tar files of a store, read at any clip with one system call, and the index beside each.
 
 ``shard-00000.index`` is a NumPy array (clips, 5) uint64: begin and size of a clip's sample in
-``shard-00000.tar``, their CRC32, and the halves of a hash of its id. It is read whole when the file
-is opened.
+``shard-00000.tar``, two CRC32, and the halves of a hash of its id. The lower 32 bits of the two are
+the sample's. The upper ones are those of the record with which LMDB would hold the clip, so that it
+is known wherever it is; in indexes of earlier versions they are 0. An index is read whole when the
+file is opened.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from paddlevideo.loader.clips.clip import About, Clip
-from paddlevideo.loader.store.records import damage
+from paddlevideo.loader.store.records import PREFIX, VERSION, damage
 from paddlevideo.loader.store.tar_samples import (
     ADVICE,
     about_of_members,
@@ -157,7 +159,7 @@ class TarShard:
         begin, size, checksum = tar.index[number, :ID_HIGH].tolist()
         if not head:
             sample = tar.read(begin, size)
-            if zlib.crc32(sample) != checksum:
+            if zlib.crc32(sample) != checksum & 0xFFFFFFFF:
                 raise DataError(
                     f"{self.path}: clip {number}: its checksum differs. Copy the file again"
                 )
@@ -184,9 +186,11 @@ class TarShard:
         return MARK.pack(zlib.crc32(record))
 
     def checksums(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yields the hash of the id and the CRC32 of each sample, from the index."""
+        """Yields the hash of the id and the checksum of each clip, as LMDB has it, of the index."""
         for entry in self._open().index.tolist():
-            yield HASH.pack(entry[ID_HIGH], entry[ID_LOW]), MARK.pack(entry[CHECKSUM] & 0xFFFFFFFF)
+            of_record, of_sample = divmod(entry[CHECKSUM], 1 << 32)
+            mark = PREFIX.pack(of_record, VERSION) if of_record else MARK.pack(of_sample)
+            yield HASH.pack(entry[ID_HIGH], entry[ID_LOW]), mark
 
     def decode(self, record: Any, where: str) -> Clip:
         """Returns the clip of a sample. Its features are copies, float32."""

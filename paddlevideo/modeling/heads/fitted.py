@@ -99,11 +99,10 @@ class FittedHead(VectorHead):
         similarity_weight: NonNegative | Literal["auto"] = 1.0,
         streams: ClipStreams = ("regions", "actions"),
         scale_captions: bool = False,
-        faiss_from: CountOrZero = 50_000,
         first_stage: Literal["exact", "approximate"] = "exact",
     ) -> None:
         """Raises ConfigError for values out of range."""
-        super().__init__(temperature, similarity_weight, faiss_from, first_stage)
+        super().__init__(temperature, similarity_weight, first_stage)
         if words < 0 or penalty <= 0 or clips < 2:
             raise ConfigError(
                 f"FittedHead: words={words} is 0 or more, penalty={penalty} above 0, clips={clips} "

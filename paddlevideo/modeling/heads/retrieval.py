@@ -18,7 +18,7 @@ from paddlevideo.modeling.heads.vectors import VectorHead, masked_mean
 from paddlevideo.modeling.layers import MASKED_SCORE, layer_norm, linear
 from paddlevideo.modeling.transfer import gather_alone, to_tensors
 from paddlevideo.registry import HEADS
-from paddlevideo.utils.ranges import Count, CountOrZero, NonNegative, Positive, Probability
+from paddlevideo.utils.ranges import Count, NonNegative, Positive, Probability
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining, LowerStates
@@ -50,7 +50,7 @@ class RetrievalHead(VectorHead):
     divisor of the dot products, which is learned. ``loss_weight``: factor on the head's loss.
     ``similarity_weight``: weight of the scaled similarity that a test adds to match margins;
     "auto": each validation chooses it, and it is saved with the weights. ``alone``: train only
-    this head. ``faiss_from`` and ``first_stage``: see :class:`VectorHead`.
+    this head. ``first_stage``: see :class:`VectorHead`.
     """
 
     def __init__(
@@ -61,10 +61,9 @@ class RetrievalHead(VectorHead):
         loss_weight: NonNegative = 1.0,
         similarity_weight: NonNegative | Literal["auto"] = 1.0,
         alone: bool = False,
-        faiss_from: CountOrZero = 50_000,
         first_stage: Literal["exact", "approximate"] = "exact",
     ) -> None:
-        super().__init__(temperature, similarity_weight, faiss_from, first_stage)
+        super().__init__(temperature, similarity_weight, first_stage)
         self.width, self.dropout = width, dropout
         self.loss_weight, self.alone = loss_weight, alone
         #: Gathers rows from all ranks; by default there is one.

@@ -27,9 +27,8 @@ class VectorHead(nn.Layer):
 
     ``temperature``: divisor of the dot products, or its initial value if it is learned.
     ``similarity_weight``: weight of the scaled similarity that a test adds to match margins;
-    "auto": each validation chooses it, and it is saved with the weights. ``faiss_from``: smallest
-    number of videos for which an exact first stage uses faiss; ``first_stage``: "exact" compares a
-    vector with all others, "approximate" with those near it.
+    "auto": each validation chooses it, and it is saved with the weights. ``first_stage``: "exact"
+    compares a vector with all others, "approximate" with those near it.
     """
 
     #: Size of the vectors, known once the head is built.
@@ -41,12 +40,11 @@ class VectorHead(nn.Layer):
         self,
         temperature: float,
         similarity_weight: float | Literal["auto"],
-        faiss_from: int,
         first_stage: Literal["exact", "approximate"] = "exact",
     ) -> None:
         super().__init__()
         self.similarity_weight = similarity_weight
-        self.faiss_from, self.first_stage = faiss_from, first_stage
+        self.first_stage = first_stage
         if similarity_weight == "auto":
             self.register_buffer("chosen_weight", paddle.full([1], float("nan")))
         start = nn.initializer.Constant(math.log(1.0 / temperature))
