@@ -32,6 +32,7 @@ from paddlevideo.config import load_config
 from paddlevideo.doctor import packages
 from tests.extract.samples import write_video
 from tests.milvus_process import Server
+from tests.user_folder import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = "python (-B )?-m paddle.distributed.launch"
@@ -405,6 +406,21 @@ def described_videos(command: str, place: Path) -> None:
     assert parse_arguments(shlex.split(command)[2:]).weights.suffix == ".pdparams"
 
 
+def demo_captions(command: str, place: Path) -> None:
+    """Checks the options, and that the recipe reads what the commands write."""
+    from paddlevideo.cli import extract_features, make_demo_data
+
+    words = shlex.split(command)
+    recipe = (SHIPPED / "actbert_demo_caption.yaml").read_text("utf-8")
+    if words[1] == "extract":
+        options = extract_features.parse_arguments(words[2:])
+        assert f"features_path: {options.output}\n" in recipe
+    else:
+        options = make_demo_data.parse_arguments(words[2:])
+        assert f"file_path: {options['output']}/plain_train.csv\n" in recipe
+        assert f"make_demo_data --train {options['train']} " in recipe
+
+
 def cluster_command(command: str, place: Path) -> None:
     """Checks the options of ``extract``; those of ``ray`` are in the tests of a cluster."""
     from paddlevideo.cli.extract_features import parse_arguments
@@ -442,6 +458,11 @@ NOT_RUN: list[tuple[str, str, Callable[[str, Path], None]]] = [
         r"(git clone|wget|tar|python Paddle\w+/tools/export_model.py) .+",
         "fetches other projects: tests/extract/test_networks_page.py runs what is made of it",
         from_elsewhere,
+    ),
+    (
+        r"paddlevideo (make_demo_data|extract) .+/demo_captions .*",
+        "takes minutes: tests/test_install.py runs both smaller",
+        demo_captions,
     ),
     (
         r"ray start .+|paddlevideo extract .+ --ray auto",

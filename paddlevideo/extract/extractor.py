@@ -14,7 +14,7 @@ from paddlevideo.extract import schema as kinds
 from paddlevideo.extract.actions import FrameMotion, NetworkMotion
 from paddlevideo.extract.boxes import Detections
 from paddlevideo.extract.classical.appearance import ClassicalAppearance
-from paddlevideo.extract.classical.motion import ClassicalMotion
+from paddlevideo.extract.classical.motion import ClassicalMotion, ThingMotion
 from paddlevideo.extract.classical.planes import PlaneCache
 from paddlevideo.extract.classical.regions import ClassicalRegions
 from paddlevideo.extract.detectors import Boxed, CropRegions, Described, MapRegions, NetworkRegions
@@ -234,6 +234,8 @@ def _part(settings: Any, planes: PlaneCache, threads: int) -> Any:
             return ClassicalAppearance(settings, planes)
         case kinds.ClassicalActions():
             return ClassicalMotion(settings)
+        case kinds.ThingActions():
+            return ThingMotion(settings)
         case kinds.DetectorVectors():
             return None
     network = NETWORKS[type(settings)]

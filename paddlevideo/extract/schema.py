@@ -209,6 +209,15 @@ class ClassicalActions:
     side: Count = 96
 
 
+@ACTIONS.register("things")
+@dataclass(frozen=True)
+class ThingActions:
+    """Motion and colour of each of two things, without weights: up to two vectors for a window."""
+
+    #: Pixels on the long side of the frames, resized.
+    side: Count = 96
+
+
 @ACTIONS.register("onnx")
 @ACTIONS.register("network")
 @dataclass(frozen=True)

@@ -7,15 +7,21 @@ import pytest
 from paddlevideo.extract.boxes import overlaps
 from paddlevideo.extract.classical import appearance, motion
 from paddlevideo.extract.classical.appearance import ClassicalAppearance
-from paddlevideo.extract.classical.motion import KINDS, ClassicalMotion
+from paddlevideo.extract.classical.motion import COLOUR_WIDTH, KINDS, ClassicalMotion, ThingMotion
 from paddlevideo.extract.classical.regions import ClassicalRegions
-from paddlevideo.extract.schema import ClassicalActions, ClassicalDetector, ClassicalVectors
+from paddlevideo.extract.schema import (
+    ClassicalActions,
+    ClassicalDetector,
+    ClassicalVectors,
+    ThingActions,
+)
 from tests.extract.samples import BLUE, GREEN, HEIGHT, RED, moving, picture
 from tests.extract.samples import WIDTH as FRAME_WIDTH
 
 REGIONS = ClassicalRegions(ClassicalDetector())
 APPEARANCE = ClassicalAppearance(ClassicalVectors())
 MOTION = ClassicalMotion(ClassicalActions())
+THINGS = ThingMotion(ThingActions())
 
 
 @pytest.mark.parametrize("colour, word", [(RED, "red"), (GREEN, "green"), (BLUE, "blue")])
@@ -99,6 +105,47 @@ def test_motion_is_named(step, grow, kind):
     np.testing.assert_array_equal(vectors, again)
 
 
+def two_things(red=(2, 0), blue=(0, 0), count=12):
+    """Frames of a red thing above and a blue one below, which move by so many pixels a frame."""
+    frames = np.full((count, HEIGHT, FRAME_WIDTH, 3), 120, np.uint8)
+    for index, frame in enumerate(frames):
+        for colour, (x, y), (dx, dy) in ((RED, (20, 10), red), (BLUE, (70, 60), blue)):
+            left, top = x + dx * index, y + dy * index
+            frame[top : top + 20, left : left + 24] = colour
+    return np.stack([THINGS.reduce(frame) for frame in frames])
+
+
+def test_each_of_two_things_has_its_own_motion_and_colour():
+    colours = {}
+    for name, window in {
+        "red": two_things(red=(3, 0)),
+        "blue": two_things(red=(0, 0), blue=(-3, 0)),
+    }.items():
+        vectors, classes = THINGS.describe([window], 0.1)
+        assert vectors.shape == (2, motion.WIDTH + COLOUR_WIDTH) and vectors.dtype == np.float32
+        moving_one = int(KINDS[classes[0]] == "still")
+        kinds = {KINDS[classes[moving_one]], KINDS[classes[1 - moving_one]]}
+        assert kinds == {"right" if name == "red" else "left", "still"}
+        colours[name] = vectors[moving_one, motion.WIDTH :]
+        together, _ = MOTION.describe([window], 0.1)
+        assert together.shape == (1, motion.WIDTH)
+    hues = {name: int(row[:-3].argmax()) for name, row in colours.items()}
+    assert hues["red"] != hues["blue"]
+    assert np.abs(colours["red"] - colours["blue"]).max() > 1
+
+
+def test_a_thing_alone_has_the_vector_of_the_window():
+    windows = [
+        np.stack([MOTION.reduce(f) for f in moving(step, 12, 0)]) for step in ((2, 0), (0, 1))
+    ]
+    windows.append(np.full((12, 72, 96, 3), 120, np.uint8))  # nothing stands out
+    vectors, classes = THINGS.describe(windows, 0.1)
+    expected, kinds = MOTION.describe(windows, 0.1)
+    np.testing.assert_array_equal(vectors[:, : motion.WIDTH], expected)
+    np.testing.assert_array_equal(classes, kinds)
+    assert not vectors[2, motion.WIDTH :].any() and vectors[0, motion.WIDTH :].any()
+
+
 def test_motion_backwards_is_the_other_way():
     frames = moving((0, 0), 12, 2.0)[::-1]
     away = MOTION.describe([np.stack([MOTION.reduce(frame) for frame in frames])], 0.1)
@@ -120,4 +167,6 @@ def test_very_flat_and_tiny_pictures_are_described(shape):
         pieces, kinds = MOTION.describe([window], 0.1)
         assert vectors.shape == (len(found.boxes), appearance.WIDTH)
         assert pieces.shape == (1, motion.WIDTH)
+        apart, _ = THINGS.describe([window], 0.1)
+        assert apart.shape[1] == motion.WIDTH + COLOUR_WIDTH and np.isfinite(apart).all()
         assert np.isfinite(vectors).all() and np.isfinite(pieces).all() and len(kinds) == 1

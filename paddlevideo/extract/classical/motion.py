@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from paddlevideo.extract.classical.scale import Scale
 from paddlevideo.extract.classical.tracks import Track, find_tracks
 from paddlevideo.extract.classical.vivid import Vivid, find_vivid
 from paddlevideo.extract.images import smaller
-from paddlevideo.extract.schema import ClassicalActions
+from paddlevideo.extract.schema import ClassicalActions, ThingActions
 from paddlevideo.utils.opencv import cv2
 
 DIRECTIONS, CELLS = 8, 3
@@ -22,6 +23,11 @@ WIDTH = SCALE.width
 TRAVEL, REVERSALS, EXTENT, TURNS = slice(8, 12), slice(14, 16), slice(16, 18), slice(18, 20)
 SIZE, STRENGTH, GONE = slice(22, 24), slice(25, 27), 28
 THING_WIDTH = 30
+#: Hues that are told apart, and the numbers for a thing's colour.
+HUES = 12
+COLOUR_WIDTH = HUES + 3
+#: What is next to a thing moves with it: the flow is smooth.
+NEAR = np.ones((5, 5), np.uint8)
 #: Long sides of the frame a second: slower is noise.
 SLOW = 0.03
 #: What a thing turns back counts as its motion from this extent on, in parts of the frame, and its
@@ -39,7 +45,7 @@ class ClassicalMotion:
 
     names: list[str] | None = list(KINDS)
 
-    def __init__(self, settings: ClassicalActions) -> None:
+    def __init__(self, settings: ClassicalActions | ThingActions) -> None:
         self.side = settings.side
 
     def reduce(self, frame: np.ndarray) -> np.ndarray:
@@ -53,29 +59,92 @@ class ClassicalMotion:
 
         ``interval``: seconds between two frames of a window.
         """
-        described = [_describe(window, interval) for window in windows]
+        described = [_describe(Seen.of(window), interval) for window in windows]
         vectors, kinds = zip(*described, strict=True)
         return SCALE(np.stack(vectors)), np.array(kinds, np.int64)
 
 
-def _describe(window: np.ndarray, interval: float) -> tuple[np.ndarray, int]:
-    lab = _lab(window)
-    vivid = find_vivid(lab)
-    tracks = find_tracks(vivid)
-    flow = optical_flow(lab[..., 0].astype(np.uint8))
+class ThingMotion(ClassicalMotion):
+    """Vectors (n, WIDTH + COLOUR_WIDTH): one for each thing of a window, and the thing's colour.
+
+    Where fewer than two things stand out, a window has one vector, as by ``ClassicalMotion``.
+    """
+
+    def describe(
+        self, windows: Sequence[np.ndarray], interval: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns vectors and classes (n,) of m windows (T, h, w, 3) BGR; n is m to 2 m.
+
+        ``interval``: seconds between two frames of a window.
+        """
+        things = [thing for window in windows for thing in Seen.of(window).apart()]
+        vectors, kinds = zip(*(_describe(thing, interval) for thing in things), strict=True)
+        colours = np.stack([_colour(thing.lab[thing.body]) for thing in things])
+        rows = np.concatenate([SCALE(np.stack(vectors)), colours], axis=1, dtype=np.float32)
+        return rows, np.array(kinds, np.int64)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is described of a window: pixels, what stands out, and the flow (T - 1, h/2, w/2, 2)."""
+
+    lab: np.ndarray  # T, h, w, 3
+    vivid: Vivid
+    tracks: Sequence[Track]
+    flow: np.ndarray
+    #: A thing that is seen beside those of ``tracks``.
+    beside: Track | None = None
+
+    @classmethod
+    def of(cls, window: np.ndarray) -> Seen:
+        """Returns everything in a window (T, h, w, 3) BGR."""
+        lab = _lab(window)
+        vivid = find_vivid(lab)
+        return cls(lab, vivid, find_tracks(vivid), optical_flow(lab[..., 0].astype(np.uint8)))
+
+    @property
+    def body(self) -> np.ndarray:
+        """The pixels (T, h, w) whose colour is described: a single thing's, or all vivid ones."""
+        return self.vivid.mask if self.beside is None else self.tracks[0].masks
+
+    def apart(self) -> list[Seen]:
+        """Returns each of two things alone, with the flow in and next to it."""
+        if len(self.tracks) < 2:
+            return [self]
+        height, width = self.flow.shape[1:3]
+        things = []
+        for track, other in (self.tracks, self.tracks[::-1]):
+            near = np.stack([cv2.dilate(mask.astype(np.uint8), NEAR) for mask in track.masks]) > 0
+            vivid = replace(self.vivid, mask=self.vivid.mask & near)
+            moving = (near[:-1] | near[1:])[:, : 2 * height : 2, : 2 * width : 2]
+            flow = self.flow * moving[..., None]
+            things.append(Seen(self.lab, vivid, [track], flow, other))
+        return things
+
+
+def _describe(seen: Seen, interval: float) -> tuple[np.ndarray, int]:
+    lab, flow, count = seen.lab, seen.flow, len(seen.lab)
     things, rows = [], []
     for begin, end in SPANS:
-        start = min(round(begin * len(window)), len(window) - 2)
-        stop = max(round(end * len(window)), start + 2)
+        start = min(round(begin * count), count - 2)
+        stop = max(round(end * count), start + 2)
         moved = np.zeros(THING_WIDTH)
-        for index, track in enumerate(tracks):
-            other = tracks[1 - index] if len(tracks) == 2 else None
+        for index, track in enumerate(seen.tracks):
+            other = seen.tracks[1 - index] if len(seen.tracks) == 2 else seen.beside
             moved += _thing(track, flow, other, start, stop)
         things.append(moved)
-        rows += [moved, _frame(lab, vivid, flow, start, stop)]
+        rows += [moved, _frame(lab, seen.vivid, flow, start, stop)]
     speed = flow / (max(flow.shape[1:3]) * interval)
     vector = np.concatenate([*rows, _cells(speed), _summary(speed, lab[..., 0])])
     return vector, _kind(things[0], speed)
+
+
+def _colour(pixels: np.ndarray) -> np.ndarray:
+    """Returns (COLOUR_WIDTH,) of pixels (n, 3): shares of hues, mean lightness, a and b."""
+    if not len(pixels):
+        return np.zeros(COLOUR_WIDTH)
+    hues = _directions(pixels[:, 1], pixels[:, 2], HUES)
+    return np.concatenate([4 * hues / (hues.sum() + 1e-6), pixels.mean(axis=0) / 64])
 
 
 def _lab(window: np.ndarray) -> np.ndarray:
@@ -130,13 +199,13 @@ def _thing(
     return np.concatenate(parts)
 
 
-def _directions(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    """Returns (8,): lengths by direction; neighbouring directions share a vector."""
-    angle = np.arctan2(dy, dx) * (DIRECTIONS / (2 * np.pi))
+def _directions(dx: np.ndarray, dy: np.ndarray, number: int = DIRECTIONS) -> np.ndarray:
+    """Returns (number,): lengths by direction; neighbouring directions share a vector."""
+    angle = np.arctan2(dy, dx) * (number / (2 * np.pi))
     low = np.floor(angle).astype(int)
     share, length = angle - low, np.hypot(dx, dy)
-    sums = np.bincount(low % DIRECTIONS, length * (1 - share), DIRECTIONS)
-    return sums + np.bincount((low + 1) % DIRECTIONS, length * share, DIRECTIONS)
+    sums = np.bincount(low % number, length * (1 - share), number)
+    return sums + np.bincount((low + 1) % number, length * share, number)
 
 
 def _reversals(steps: np.ndarray) -> list[float]:
