@@ -163,11 +163,12 @@ def youcook2(place):
 
 @pytest.fixture(scope="module")
 def questions(place):
-    """Weights of the recipes for blanks and open questions."""
+    """Weights of the recipes for multiple choice, blanks and open questions."""
     recipes = {
         "actbert_lsmdc_fib": ["--validate"],
         "actbert_activitynet_qa": ["--validate"],
         "actbert_youcook2_mini_fib": [],
+        "actbert_youcook2_mini_mc": [],
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -239,8 +240,8 @@ NEEDED = {
     r"data/demo/clips\.store": "demo_clips",
     r"--results output/ActBert": "tested",
     r"^paddlevideo compare": "compared",
-    r"youcook2.*_epoch_00016": "youcook2",
-    r"--test.*(_fib|_qa)": "questions",
+    r"youcook2_mini_epoch_00016": "youcook2",
+    r"--test.*(_fib|_qa|mini_mc)": "questions",
     r"-w output/\w+_caption/": "captions",
     r"--test.*salads50": "salads",
     r"main.py -c actbert.yaml .*resume": "resumable",

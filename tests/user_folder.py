@@ -167,7 +167,10 @@ def youcook2_recipes(widths: dict[str, int]) -> dict[str, Any]:
     blank_model |= {"num_hidden_layers": 0, "a_num_hidden_layers": 0}
     return {
         **dict(zip(names, (recipe, validation), strict=True)),
-        "actbert_youcook2_mini_mc.yaml": {**recipe, "DATASET": {"test": choices}},
+        "actbert_youcook2_mini_mc.yaml": {
+            **recipe,
+            "DATASET": {**recipe["DATASET"], "test": choices},
+        },
         "actbert_youcook2_mini_fib.yaml": {
             "MODEL": {"backbone": blank_model, "head": {"components": 2}},
             "DATASET": {"batch_size": 4, "train": blanks, "test": blanks},
