@@ -161,7 +161,9 @@ def test_the_order_of_streams_does_not_matter():
         for names in (["regions", "actions"], ["actions", "regions"])
     )
     batch = make_batch(0, clips=6)
-    videos = {key: paddle.to_tensor(batch[key]) for key in ("image_feat", "action_feat", "action_mask")}
+    videos = {
+        key: paddle.to_tensor(batch[key]) for key in ("image_feat", "action_feat", "action_mask")
+    }
     np.testing.assert_array_equal(listed.features(videos), reversed_.features(videos))
     assert listed.features.parts == reversed_.features.parts
 
