@@ -252,6 +252,7 @@ def test_a_mistake_in_texts_is_told_before_videos_are_read(choices, capsys, aske
     [
         ('{"options": ["a man"]}', "line 1: the options are ['a man']; expected a list of two"),
         ('{"options": ["a man", "A man"]}', 'line 1: the candidate "a man" is given twice'),
+        ('{"options": ["a man", "\N{SNOWMAN}"]}', 'line 1: "\N{SNOWMAN}": all 1 pieces'),
         ('{"video_id": "none", "options": ["a", "b"]}', "1 of 1 clips have no features"),
         ("is it a dog\n", "does not name the columns of multiple choice. Expected a header with"),
     ],
