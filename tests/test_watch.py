@@ -234,6 +234,36 @@ def test_a_barrier_without_rank_0_says_so(tmp_path):
     assert said in logs[1] and "Traceback" not in logs[1]
 
 
+GOES_ON = """
+import time
+from paddlevideo.runtime import RankLost, World
+from paddlevideo.runtime import world as module
+
+module.LEAVE = 2.0
+world = World()
+world.barrier()
+if world.rank == 0:
+    time.sleep(2)
+try:
+    world.barrier("here", 0.5)
+except RankLost:
+    print("rank", world.rank, "did not leave")
+world.barrier()
+began = time.monotonic()
+world.barrier()
+world.barrier()
+print("waited", "long" if time.monotonic() - began > 1 else "no more")
+"""
+
+
+@pytest.mark.slow
+def test_a_barrier_that_a_rank_did_not_leave_delays_no_later_ones(tmp_path):
+    (tmp_path / "goes_on.py").write_text(GOES_ON)
+    code, logs = launch(tmp_path, tmp_path / "goes_on.py")
+    assert code == 0
+    assert "rank 1 did not leave" in logs[1] and "waited no more" in logs[0]
+
+
 def test_those_who_do_not_wait_are_named():
     waits = f"{watch.WAITS}backward"
     text = watch.message({0: waits, 1: "is in read (disk.py, line 3)", 2: None, 3: waits})

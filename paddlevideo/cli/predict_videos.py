@@ -143,6 +143,8 @@ def choices_from(options: argparse.Namespace) -> list[Choice]:
         raise ConfigError(
             "--question: these weights choose among candidates: give each of them with --choice"
         )
+    if not all(question.strip() for question in options.question):
+        raise ConfigError("--question: is empty")
     candidates = tuple(text.strip() for text in options.choice)
     asked = [question.strip() for question in options.question or [""]] if candidates else []
     given = [Choice("", "", question, candidates, -1) for question in asked]

@@ -147,7 +147,10 @@ def encode_choice(loaded: Loaded, choice: Choice) -> dict[str, np.ndarray]:
         raise ConfigError(f"{where}: expected two candidates or more")
     for _, text in equal_candidates([choice]):
         raise ConfigError(f'{where}: the candidate "{printable(text):.60}" is given twice')
-    loaded.check_texts(choice.candidates)
+    try:
+        loaded.check_texts(choice.candidates)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     tokens = loaded.tokens()
     encoded = [tokens.encode(text) for text in choice.texts]
     seen: dict[bytes, str] = {}

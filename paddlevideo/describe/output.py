@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 import sys
 from collections import defaultdict
@@ -20,6 +21,8 @@ Row = dict[str, Any]
 PARTS = ("segments", "steps")
 #: Columns of numbers, which are not wrapped.
 NUMBERS = ("start", "end", "second", "score")
+#: What would end a cell or a line in a pipe.
+_BREAKS = re.compile(r"[\t\n\v\f\r]+")
 
 
 def flat(row: Row) -> list[Row]:
@@ -58,7 +61,8 @@ def print_rows(rows: Iterable[Row], as_json: bool) -> list[Row]:
                 if list(line) != header:
                     header = list(line)
                     print(*header, sep="\t")
-                print(*map(shown, line.values()), sep="\t", flush=True)
+                cells = (_BREAKS.sub(" ", shown(value)) for value in line.values())
+                print(*cells, sep="\t", flush=True)
     if terminal:
         print_table(done)
     return done

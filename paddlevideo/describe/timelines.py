@@ -64,9 +64,10 @@ def cards_from(text: str, tasks: Sequence[str] = ()) -> list[TaskCard]:
         if len(called) != 1:
             named = [card.title for card in cards]
             near = did_you_mean(task, named) if task else ""
+            where = f'--task "{task}": {text}' if task else f"--steps {text}:"
             raise ConfigError(
-                f"--steps {text}: has {len(cards)} tasks: {some(named, 20)}. Name one or several, "
-                f"each with --task and its title or id.{near}"
+                f"{where} has {len(cards)} tasks: {some(named, 20)}. Name one or several, each "
+                f"with --task and its title or id.{near}"
             )
         found[called[0]] = None
     return list(found)

@@ -75,7 +75,8 @@ def _check_complete(model: BaseFramework, report: LoadReport) -> None:
         model.check_loaded(report.missing + [m.split(" ")[0] for m in report.misshapen])
     except WeightsError as error:
         raise WeightsError(
-            f"{error}\n{report}\nThe sizes in the configuration must be those of the weights."
+            f"{error}\n{report}\nThe sizes and options of MODEL must be those of the weights: a "
+            "run saves its own in config.yaml, beside them."
         ) from None
 
 

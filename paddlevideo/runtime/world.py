@@ -56,6 +56,8 @@ class World:
 
     #: Barriers that this process has reached, in all its runs: they share the store.
     barriers = 0
+    #: How many of them it has left, as it has told rank 0.
+    left = 0
 
     def __init__(self, fleet: bool = False, sharding: bool = False) -> None:
         """Connects to the other ranks.
@@ -238,10 +240,12 @@ class World:
     def _leave(self, left: int) -> None:
         """Leaves a barrier, rank 0 after all others: if it ends then, so does the store.
 
-        ``left``: how often the others have left barriers then. One that dies is not waited for.
+        ``left``: how often the others have left barriers then. One that dies is not waited for
+        long; nor is one that has raised RankLost in an earlier barrier, which it leaves with this.
         """
         if self.rank:
-            self._store.add("left", 1)
+            self._store.add("left", World.barriers - World.left)
+            World.left = World.barriers
             return
         began, waited = time.monotonic(), 0.0
         while self._store.add("left", 0) < left and waited < LEAVE:

@@ -56,6 +56,14 @@ def test_a_pipe_gets_a_header_and_a_line_for_each_part(capsys):
     ]
 
 
+def test_a_text_does_not_break_the_lines_of_a_pipe(capsys):
+    """It may be a quoted field of a CSV, or given on the command line."""
+    row = {"clip": "a", "question": "why\tnot", "answer": "to\r\neat", "scores": {"to\r\neat": 1.0}}
+    print_rows([row], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["clip\tquestion\tanswer\tscores", "a\twhy not\tto eat\t1.00 to eat"]
+
+
 def test_a_terminal_gets_a_table_and_bars(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")

@@ -228,6 +228,7 @@ def test_choices_are_those_of_a_test(choices, tmp_path, capsys):
         (["--choice", "a dog", "--choice", ""], "is empty"),
         (["--choice", "a dog", "--choice", "\N{SNOWMAN}"], "unknown words"),
         (["--question", "a dog"], "give each of them with --choice"),
+        (["--question", " ", "--choice", "a", "--choice", "b"], "--question: is empty"),
         (["--choice", "a", "--choice", "b", "--steps", "cut"], "--steps: give either steps or"),
         (["--choice", "a", "--choice", "b", "--order", "free"], "--order: give either steps or"),
         (
@@ -251,6 +252,7 @@ def test_a_mistake_in_texts_is_told_before_videos_are_read(choices, capsys, aske
     [
         ('{"options": ["a man"]}', "line 1: the options are ['a man']; expected a list of two"),
         ('{"options": ["a man", "A man"]}', 'line 1: the candidate "a man" is given twice'),
+        ('{"options": ["a man", "\N{SNOWMAN}"]}', 'line 1: "\N{SNOWMAN}": all 1 pieces'),
         ('{"video_id": "none", "options": ["a", "b"]}', "1 of 1 clips have no features"),
         ("is it a dog\n", "does not name the columns of multiple choice. Expected a header with"),
     ],
@@ -311,6 +313,7 @@ def test_steps_are_found_by_matching(tmp_path, capsys):
     for wrong, message in (
         ((steps,), "has 2 tasks: Make Soup, Salt Soup. Name one or several, each with --task"),
         ((steps, "--task", "7", "--task", "Make Soups"), 'Did you mean "Make Soup"'),
+        ((steps, "--task", "7", "--task", "Tea"), f'--task "Tea": {steps} has 2 tasks: Make Soup'),
         ((steps, "--task", "Make Soups"), 'Did you mean "Make Soup"'),
         (("lost.txt",), "--steps lost.txt: there is no such file of tasks"),
         (("\N{SNOWMAN}, cut",), "\N{SNOWMAN}"),

@@ -154,6 +154,20 @@ def test_a_map_from_one_stream_does_not_read_the_other():
     assert one.video_vectors((), (), videos).shape == [len(batch["action_feat"]), one.width]
 
 
+def test_the_order_of_streams_does_not_matter():
+    """Weights do not say in which order they were named."""
+    listed, reversed_ = (
+        with_head(streams=names).retrieval_head
+        for names in (["regions", "actions"], ["actions", "regions"])
+    )
+    batch = make_batch(0, clips=6)
+    videos = {
+        key: paddle.to_tensor(batch[key]) for key in ("image_feat", "action_feat", "action_mask")
+    }
+    np.testing.assert_array_equal(listed.features(videos), reversed_.features(videos))
+    assert listed.features.parts == reversed_.features.parts
+
+
 @pytest.mark.parametrize("streams", [[], ["actions", "actions"]])
 def test_streams_are_named_once_each(streams):
     with pytest.raises(ConfigError, match=r"FittedHead: streams=.*each once"):

@@ -17,13 +17,16 @@ WIDTHS = {"regions": "image_feat", "actions": "action_feat"}
 
 
 class ClipFeatures:
-    """Reads the features (B, F) of batches: those of each of ``streams``, concatenated."""
+    """Reads the features (B, F) of batches: those of each of ``streams``, concatenated.
+
+    Regions come first: weights would not tell in which order the streams were named.
+    """
 
     def __init__(
         self, sizes: Mapping[str, int], streams: ClipStreams = ("regions", "actions")
     ) -> None:
         """``sizes``: the widths of ``image_feat`` and ``action_feat``."""
-        self.streams = tuple(streams)
+        self.streams = tuple(name for name in WIDTHS if name in streams)
         #: The number of features of each stream.
         self.parts = tuple(sizes[WIDTHS[name]] for name in self.streams)
 
