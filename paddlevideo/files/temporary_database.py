@@ -1,4 +1,4 @@
-"""A private SQLite database on disk, for data larger than memory; it ends with the process."""
+"""A private SQLite database on disk, for data larger than memory; it ends with its last use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from contextlib import contextmanager
 from paddlevideo.utils.errors import DataError
 
 
+class _Temporary(sqlite3.Connection):
+    def __del__(self) -> None:
+        # Python 3.13 warns of a connection that is collected open.
+        self.close()
+
+
 def temporary_database(tables: str) -> sqlite3.Connection:
-    """Creates an empty database with these tables."""
-    base = sqlite3.connect("")
+    """Creates an empty database with these tables; its file goes when nothing refers to it."""
+    # It may be collected in another thread.
+    base = sqlite3.connect("", factory=_Temporary, check_same_thread=False)
     base.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {tables}")
     return base
 
