@@ -88,9 +88,11 @@ def test_a_killed_writer_leaves_the_old_or_the_new_and_the_next_one_sweeps(
 
 def test_a_child_of_a_killed_writer_does_not_keep_its_leftover(tmp_path):
     reading, writing = os.pipe()
+    started, starting = os.pipe()
 
     def fork_and_die(partial):
         if not os.fork():
+            os.write(starting, b"x")
             os.read(reading, 1)  # lives on
         os._exit(0)
 
@@ -99,9 +101,12 @@ def test_a_child_of_a_killed_writer_does_not_keep_its_leftover(tmp_path):
         os.close(writing)
         write_whole(tmp_path / "f", fork_and_die)
     os.waitpid(writer, 0)
+    os.close(starting)
+    assert os.read(started, 1) == b"x"
     write_text_whole(tmp_path / "f", "x")
     assert names(tmp_path) == ["f"]
-    os.close(writing)
+    for end in (reading, writing, started):
+        os.close(end)
 
 
 def test_where_locks_of_other_hosts_are_not_seen_age_decides(tmp_path, monkeypatch):
