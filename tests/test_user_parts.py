@@ -238,6 +238,27 @@ def test_a_first_validation_without_a_number_is_not_the_best_for_ever(folder, mo
     assert best["progress"]["best"] == 5.0
 
 
+def test_samples_that_lack_an_array_of_the_losses_are_told(folder, monkeypatch, capsys):
+    """As those of a data set for tests, trained on without the steps that make labels."""
+
+    class Labelled(BaseFramework):
+        def __init__(self, backbone: nn.Layer) -> None:
+            super().__init__()
+            self.backbone = backbone
+
+        def forward(self, batch, counts=None):
+            return {"loss": self.backbone(paddle.to_tensor(batch["x"])).sum()}
+
+        def loss_counts(self, batch):
+            return {"a": float((batch["text_labels"] >= 0).sum())}
+
+    monkeypatch.setitem(FRAMEWORKS._parts, "Labelled", Labelled)
+    assert main.main([*PARTS, "-o", "MODEL.framework=Labelled", "epochs=1"]) == 2
+    message = capsys.readouterr().err
+    assert "DATASET.train: its samples have no 'text_labels'" in message
+    assert "PIPELINE.train" in message and "in loss_counts" in message and "x" in message
+
+
 def test_loss_counts_have_the_same_names_for_every_batch(folder, monkeypatch, capsys):
     class Counting(BaseFramework):
         def __init__(self, backbone: nn.Layer, names: str) -> None:

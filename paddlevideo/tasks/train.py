@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -336,9 +337,18 @@ class Trainer:
     def _loss_counts(self, window: Sequence[Batch]) -> dict[str, float]:
         """Returns the model's counts over ``window``, in the same order on every rank.
 
-        Raises ConfigError if their names are not those of every batch and rank.
+        Raises ConfigError if their names are not those of every batch and rank, or if a batch lacks
+        an array that they are counted from.
         """
-        counts = [self.model.loss_counts(batch) for batch in window]
+        try:
+            counts = [self.model.loss_counts(batch) for batch in window]
+        except KeyError as error:
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            raise ConfigError(
+                f"DATASET.train: its samples have no {error}, but {', '.join(window[0])}; "
+                f"{type(self.model).__name__} needs it ({line.filename}:{line.lineno} in "
+                f"{line.name}). Check the format and the steps of PIPELINE.train"
+            ) from error
         if not self.count_names:
             self.count_names = self.world.gather(list(counts[0]))
         expected = self.count_names[0]

@@ -41,7 +41,8 @@ ARGUMENTS = {
 
 
 def test_every_schedule_is_listed():
-    assert set(SCHEDULES) == set(ARGUMENTS)
+    shipped = {n for n in SCHEDULES if SCHEDULES.get(n).__module__.startswith("paddlevideo.")}
+    assert shipped == set(ARGUMENTS)  # other tests register their own
 
 
 def rates(schedule, epochs):
