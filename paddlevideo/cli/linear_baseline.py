@@ -22,6 +22,7 @@ from paddlevideo.report.queries import write_queries
 from paddlevideo.utils.command import exit_code_of, exit_on_interrupt
 from paddlevideo.utils.options import Parser, add_override, as_path, as_path_text
 from paddlevideo.utils.ranges import count, non_negative
+from paddlevideo.utils.unit_vectors import unit_rows
 
 FEATURES = ("actions", "regions")
 
@@ -146,11 +147,6 @@ def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nd
     return (train - mean) / deviation, (test - mean) / deviation
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Returns the rows, divided by their lengths."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-
-
 def train_map(train: Pairs, test: Pairs, seed: int, settings: Settings) -> np.ndarray:
     """Returns scores (captions, clips) of a map trained with InfoNCE in both directions.
 
@@ -163,7 +159,7 @@ def train_map(train: Pairs, test: Pairs, seed: int, settings: Settings) -> np.nd
     paddle.seed(seed)
     rng = np.random.default_rng(seed)
     clips, others = standardised(train.clips, test.clips)
-    texts = unit(train.captions)
+    texts = unit_rows(train.captions)
     layer = paddle.nn.Linear(clips.shape[1], texts.shape[1])
     optimizer = paddle.optimizer.AdamW(
         settings.rate, parameters=layer.parameters(), weight_decay=settings.weight_decay
@@ -183,7 +179,7 @@ def train_map(train: Pairs, test: Pairs, seed: int, settings: Settings) -> np.nd
             optimizer.clear_grad()
     with paddle.no_grad():
         vectors = F.normalize(layer(paddle.to_tensor(others)), axis=-1).numpy()
-    return unit(test.captions) @ vectors.T
+    return unit_rows(test.captions) @ vectors.T
 
 
 def fit_map(train: Pairs, test: Pairs, penalty: float) -> np.ndarray:
@@ -193,11 +189,11 @@ def fit_map(train: Pairs, test: Pairs, penalty: float) -> np.ndarray:
     """
     clips, others = standardised(train.clips, test.clips)
     width = clips.shape[1]
-    texts = unit(train.captions).astype(np.float64)
+    texts = unit_rows(train.captions).astype(np.float64)
     features = clips[train.truth].astype(np.float64)
     squares = features @ features.T / width + penalty * np.eye(len(features))
     weights = features.T @ np.linalg.solve(squares, texts) / width
-    return unit(test.captions) @ unit(others @ weights).T
+    return unit_rows(test.captions) @ unit_rows(others @ weights).T
 
 
 # ------------------------------------------------------------------------------- numbers

@@ -106,7 +106,7 @@ def test_motion_is_named(step, grow, kind):
 
 
 def two_things(red=(2, 0), blue=(0, 0), count=12):
-    """Frames of a red thing above and a blue one below, which move by so many pixels a frame."""
+    """Frames of a red thing above and a blue one below; each moves by (x, y) pixels per frame."""
     frames = np.full((count, HEIGHT, FRAME_WIDTH, 3), 120, np.uint8)
     for index, frame in enumerate(frames):
         for colour, (x, y), (dx, dy) in ((RED, (20, 10), red), (BLUE, (70, 60), blue)):

@@ -59,7 +59,7 @@ class ClassicalMotion:
 
         ``interval``: seconds between two frames of a window.
         """
-        described = [_describe(Seen.of(window), interval) for window in windows]
+        described = [_describe(Window.of(window), interval) for window in windows]
         vectors, kinds = zip(*described, strict=True)
         return SCALE(np.stack(vectors)), np.array(kinds, np.int64)
 
@@ -77,7 +77,7 @@ class ThingMotion(ClassicalMotion):
 
         ``interval``: seconds between two frames of a window.
         """
-        things = [thing for window in windows for thing in Seen.of(window).apart()]
+        things = [thing for window in windows for thing in Window.of(window).apart()]
         vectors, kinds = zip(*(_describe(thing, interval) for thing in things), strict=True)
         colours = np.stack([_colour(thing.lab[thing.body]) for thing in things])
         rows = np.concatenate([SCALE(np.stack(vectors)), colours], axis=1, dtype=np.float32)
@@ -85,8 +85,8 @@ class ThingMotion(ClassicalMotion):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is described of a window: pixels, what stands out, and the flow (T - 1, h/2, w/2, 2)."""
+class Window:
+    """What a window shows: its pixels, what stands out, and the flow (T - 1, h/2, w/2, 2)."""
 
     lab: np.ndarray  # T, h, w, 3
     vivid: Vivid
@@ -96,9 +96,9 @@ class Seen:
     beside: Track | None = None
 
     @classmethod
-    def of(cls, window: np.ndarray) -> Seen:
-        """Returns everything in a window (T, h, w, 3) BGR."""
-        lab = _lab(window)
+    def of(cls, frames: np.ndarray) -> Window:
+        """Returns everything in frames (T, h, w, 3) BGR."""
+        lab = _lab(frames)
         vivid = find_vivid(lab)
         return cls(lab, vivid, find_tracks(vivid), optical_flow(lab[..., 0].astype(np.uint8)))
 
@@ -107,7 +107,7 @@ class Seen:
         """The pixels (T, h, w) whose colour is described: a single thing's, or all vivid ones."""
         return self.vivid.mask if self.beside is None else self.tracks[0].masks
 
-    def apart(self) -> list[Seen]:
+    def apart(self) -> list[Window]:
         """Returns each of two things alone, with the flow in and next to it."""
         if len(self.tracks) < 2:
             return [self]
@@ -118,22 +118,22 @@ class Seen:
             vivid = replace(self.vivid, mask=self.vivid.mask & near)
             moving = (near[:-1] | near[1:])[:, : 2 * height : 2, : 2 * width : 2]
             flow = self.flow * moving[..., None]
-            things.append(Seen(self.lab, vivid, [track], flow, other))
+            things.append(Window(self.lab, vivid, [track], flow, other))
         return things
 
 
-def _describe(seen: Seen, interval: float) -> tuple[np.ndarray, int]:
-    lab, flow, count = seen.lab, seen.flow, len(seen.lab)
+def _describe(window: Window, interval: float) -> tuple[np.ndarray, int]:
+    lab, flow, count = window.lab, window.flow, len(window.lab)
     things, rows = [], []
     for begin, end in SPANS:
         start = min(round(begin * count), count - 2)
         stop = max(round(end * count), start + 2)
         moved = np.zeros(THING_WIDTH)
-        for index, track in enumerate(seen.tracks):
-            other = seen.tracks[1 - index] if len(seen.tracks) == 2 else seen.beside
+        for index, track in enumerate(window.tracks):
+            other = window.tracks[1 - index] if len(window.tracks) == 2 else window.beside
             moved += _thing(track, flow, other, start, stop)
         things.append(moved)
-        rows += [moved, _frame(lab, seen.vivid, flow, start, stop)]
+        rows += [moved, _frame(lab, window.vivid, flow, start, stop)]
     speed = flow / (max(flow.shape[1:3]) * interval)
     vector = np.concatenate([*rows, _cells(speed), _summary(speed, lab[..., 0])])
     return vector, _kind(things[0], speed)
@@ -144,6 +144,7 @@ def _colour(pixels: np.ndarray) -> np.ndarray:
     if not len(pixels):
         return np.zeros(COLOUR_WIDTH)
     hues = _directions(pixels[:, 1], pixels[:, 2], HUES)
+    # Factors that make them about as large as the scaled features of motion.
     return np.concatenate([4 * hues / (hues.sum() + 1e-6), pixels.mean(axis=0) / 64])
 
 

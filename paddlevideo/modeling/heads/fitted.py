@@ -21,6 +21,7 @@ from paddlevideo.modeling.transfer import to_tensors
 from paddlevideo.registry import HEADS
 from paddlevideo.utils.errors import ConfigError, DataError
 from paddlevideo.utils.ranges import CountOrZero, NonNegative, Positive, Range
+from paddlevideo.utils.unit_vectors import unit_rows
 
 if TYPE_CHECKING:
     from paddlevideo.modeling.backbones.actbert import BertForMultiModalPreTraining
@@ -261,11 +262,11 @@ class FittedHead(VectorHead):
         (fitted,) = (x.numpy().astype(np.float64) for x in self._floats("map"))
         moments, lengths = np.zeros([self.width] * 2), np.zeros(1)
         for x, _ in self._rows(pairs):
-            vectors = _unit(x @ fitted)
+            vectors = unit_rows(x @ fitted)
             moments += vectors.T @ vectors
         moments = total(moments) / count
         for _, y in self._rows(pairs):
-            vectors = _unit(y)
+            vectors = unit_rows(y)
             squares = ((vectors @ moments) * vectors).sum(axis=1)
             lengths += (1 / np.sqrt(np.maximum(squares, 1e-12))).sum()
         self._set("clip_moments", moments * (total(lengths)[0] / count) ** 2)
@@ -321,10 +322,6 @@ class FittedHead(VectorHead):
     def _floats(self, *names: str) -> list[Tensor]:
         """Returns fitted arrays as float32, which they are not at level O2 of mixed precision."""
         return [getattr(self, name).astype("float32") for name in names]
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def read_pairs(

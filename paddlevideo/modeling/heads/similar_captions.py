@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from paddlevideo.metrics.captions import NgramWeights, WeightedNgrams, count_ngrams, similarity
+from paddlevideo.utils.unit_vectors import unit_rows
 
 PADDING = 0
 #: Sums an array over all ranks.
@@ -30,7 +31,7 @@ class SimilarCaptions:
         targets.
         """
         self.captions, self.count = captions, min(count, len(captions))
-        self.vectors = _unit(vectors)
+        self.vectors = unit_rows(vectors)
 
     @cached_property
     def _counts(self) -> tuple[NgramWeights, list[WeightedNgrams]]:
@@ -44,7 +45,7 @@ class SimilarCaptions:
         ``hints`` (B, W): what the map predicts -> indices and weights (B, ``count``); the weights
         of a clip sum to 1.
         """
-        cosines = _unit(hints) @ self.vectors.T
+        cosines = unit_rows(hints) @ self.vectors.T
         best = np.argsort(-cosines, axis=1, kind="stable")[:, : self.count]
         weights = np.maximum(np.take_along_axis(cosines, best, axis=1), 1e-6)
         return best, weights / weights.sum(axis=1, keepdims=True)
@@ -60,11 +61,6 @@ class SimilarCaptions:
             similarities = [similarity(vector, vectors[index]) for index in nearest]
             ratings.append(float(np.dot(similarities, weights)))
         return np.array(ratings)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(norms, 1e-12)
 
 
 def all_rows(index: np.ndarray, rows: np.ndarray, total: Total) -> np.ndarray:
